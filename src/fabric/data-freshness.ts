@@ -11,49 +11,58 @@ export interface DataFreshnessParts {
   readonly nodeId: string;
   readonly clusterId: string;
   readonly membership: Pick<Membership, "find" | "members">;
-  /** Heartbeats of nodes to which no link is wanted. */
+  /** Heartbeats from nodes that this node does not link to. */
   readonly heartbeats: Pick<Heartbeats, "provenMonoMs" | "version">;
-  /** Whether this node has records from an origin of that node. */
+  /** Whether this node has records that were written by the given node. */
   readonly holdsOf: (nodeId: string) => boolean;
   /** The members of this node's cluster that are down or unreachable and have not left. */
   readonly roster: Pick<MemberRoster, "away" | "version">;
 }
 
 interface PeerFreshness {
-  /** When this node was last in sync with the peer. Before the first time, it is the time up to which this node is assumed to have the peer's records. */
+  /**
+   * Time at which this node was last in sync with the peer. Until the first sync, this is the time up to which this node is assumed to have the
+   * peer's records.
+   */
   inStepMonoMs: number;
-  /** Whether a link to the peer was ever up. If so, only the peer's own reports are used, and reports from others about it are ignored. */
+  /** Whether a link to the peer was ever up. If so, only the peer's own reports are used, and reports about it from other nodes are ignored. */
   wasMet: boolean;
   clusterId: string;
   isWanted: boolean;
-  /** Set when a dead node is listed again. Until this time or the node's next heartbeat, the age includes the node although no link to it is wanted. */
+  /**
+   * Set when a dead node is listed again. Until this time or until the node's next heartbeat, the age includes the node although this node does not
+   * need a link to it.
+   */
   backUntilMonoMs: number;
-  /** Set when the peer sent a goodbye. Until this time, or until the next sign of life, the peer is assumed to write nothing. */
+  /** Set when the peer sent a goodbye. Until this time, or until the next sign of life, the peer is assumed not to write anything. */
   goneUntilMonoMs: number;
   /** The incarnation that sent the goodbye, as membership knew it then. */
   goneIncarnation?: NodeIncarnation | undefined;
 }
 
-/** Membership only increases these numbers. An update with higher numbers comes from a node that kept running. */
+/** Membership never decreases these numbers. An update with higher numbers shows that the node kept running. */
 type NodeIncarnation = Pick<MemberUpdate, "generation" | "incarnation">;
 
 const NEW_PEER = { wasMet: false, isWanted: true, backUntilMonoMs: 0, goneUntilMonoMs: 0 } as const satisfies Partial<PeerFreshness>;
 
-/** A node to which no link is wanted and that has sent a heartbeat. */
+/** A node that has sent a heartbeat and that this node does not link to. */
 interface DistantNode {
   readonly nodeId: string;
   readonly provenMonoMs: number;
 }
 
-/** The heartbeats of a healthy node arrive at least this often, even when other nodes relay them. */
+/** A healthy node's heartbeats arrive at least this often, even when other nodes relay them. */
 const HEARTBEAT_QUIET_MS = 15_000;
 
-/** A node that sent a goodbye is unlikely to return before this time. After it, the node may be back but unreachable from here. */
+/**
+ * A node that sent a goodbye is unlikely to return before this time. After this time, the node may have returned without being reachable from this
+ * node.
+ */
 const GONE_MS = 60_000;
 
 /**
- * After this time the age no longer includes a node that is listed again but has neither a link nor a heartbeat: it does not connect to this node, and no other
- * node relays its heartbeats.
+ * After this time, the age no longer includes a node that was listed again but has neither a link nor a heartbeat. Such a node does not connect to
+ * this node, and no other node relays its heartbeats.
  */
 const BACK_MS = 30_000;
 
@@ -67,19 +76,23 @@ export interface ReplicationAge {
 }
 
 /**
- * Computes the age of this node's data. It includes only nodes of this cluster: a node of another cluster could announce records that it never sends, and so
- * make all responses of this node stale. A peer is included as long as a link to it is wanted. Any other member is included, by its last heartbeat, once one
- * has arrived. A node that died without a goodbye is still included while more than half of its cluster is missing, or if it was the only other node of this
- * cluster: in both cases it is more likely that this node is isolated and that the others continue to write.
+ * Computes the age of this node's data. The age includes only nodes of this cluster. A node of another cluster could announce records that it never
+ * sends, which would make all responses of this node stale. A peer is included as long as this node wants a link to it. Any other member is included
+ * once its first heartbeat has arrived, according to its last heartbeat. A node that died without a goodbye is still included while more than half of
+ * its cluster is missing, or if it was the only other node of this cluster. In both cases, it is more likely that this node is isolated and that the
+ * others continue to write.
  */
 export class DataFreshness implements FabricPart {
   readonly #parts: DataFreshnessParts;
   readonly #peers = new Map<string, PeerFreshness>();
-  /** Clusters that lack so many nodes that the age includes the missing ones. Undefined when the set must be recomputed. */
+  /** Clusters whose missing nodes are included in the age, because too many are missing. Undefined when the set must be recomputed. */
   #halved: ReadonlySet<string> | undefined;
   /** From this time on, a node that sent a goodbye is also treated as missing. */
   #halvedUntilMonoMs = Number.POSITIVE_INFINITY;
-  /** The nodes without a link that the age includes, and their oldest heartbeat, as of `#distantVersion`; -1 when this must be recomputed. */
+  /**
+   * The nodes that have no link but are included in the age, and their oldest heartbeat, as of `#distantVersion`, which is -1 when they must be
+   * recomputed.
+   */
   #distant: readonly DistantNode[] = [];
   #oldestMonoMs = Number.POSITIVE_INFINITY;
   #distantVersion = -1;
@@ -87,8 +100,8 @@ export class DataFreshness implements FabricPart {
   #unreachable: { readonly nodes: UnreachableNodes | undefined; readonly rosterVersion: number; readonly untilMonoMs: number } | undefined;
 
   /**
-   * When the first member that is not a peer yet was listed. Undefined when there is none. Links are chosen a little later, and the age must include records
-   * that the member writes in between.
+   * Time at which the first member that is not a peer yet was listed. Undefined when there is none. Links are chosen a little later, and the age must
+   * cover records that the member writes in the meantime.
    */
   #firstListedMonoMs: number | undefined;
 
@@ -107,8 +120,8 @@ export class DataFreshness implements FabricPart {
   }
 
   /**
-   * Sets the nodes to which links are wanted from now on. For a node that was not a peer before and has no heartbeat, this node is assumed to have everything
-   * that it wrote before `knownMonoMs`, or before `#firstListedMonoMs` if that is earlier.
+   * Sets the nodes that this node wants to link to from now on. For a new peer without a heartbeat, this node is assumed to have everything that the
+   * peer wrote before `knownMonoMs`, or before `#firstListedMonoMs` if that is earlier.
    */
   want(nodeIds: readonly string[], knownMonoMs: number, { monoMs }: Time): void {
     this.changed();
@@ -126,26 +139,26 @@ export class DataFreshness implements FabricPart {
       const peer = this.#peers.get(nodeId);
       const member = this.#parts.membership.find(nodeId);
       const clusterId = member?.clusterId ?? "";
-      // The first attempt to open a link must not discard the freshness that was known without a link.
+      // The first attempt to open a link must not discard the freshness that was learned without a link.
       const inStepMonoMs = (member && this.#provenMonoMs(member)) ?? newMonoMs;
       if (peer === undefined) this.#peers.set(nodeId, { ...NEW_PEER, inStepMonoMs, clusterId });
       else Object.assign(peer, { isWanted: true, clusterId, backUntilMonoMs: 0 });
     }
   }
 
-  /** Records that a link to the peer is up. */
+  /** Notes that a link to the peer is up. */
   met(nodeId: string): void {
     const peer = this.#peers.get(nodeId);
     if (peer !== undefined) peer.wasMet = true;
   }
 
-  /** Records that this node has everything that the peer had at that time. */
+  /** Notes that this node has everything that the peer had at the given time. */
   inStep(nodeId: string, monoMs: number): void {
     const peer = this.#peers.get(nodeId);
     if (peer !== undefined) Object.assign(peer, { inStepMonoMs: Math.max(peer.inStepMonoMs, monoMs), wasMet: true, goneUntilMonoMs: 0 });
   }
 
-  /** Records that the peer sent a goodbye and that this node has everything that the peer had. */
+  /** Notes that the peer sent a goodbye and that this node has everything that the peer had. */
   goodbye(nodeId: string, { monoMs }: Time): void {
     const peer = this.#peers.get(nodeId);
     if (peer !== undefined)
@@ -153,7 +166,7 @@ export class DataFreshness implements FabricPart {
     this.changed();
   }
 
-  /** Handles a change of the state of a member. */
+  /** Handles a state change of a member. */
   memberChanged(update: MemberUpdate, { monoMs }: Time): void {
     this.changed();
     const peer = this.#peers.get(update.nodeId);
@@ -165,17 +178,18 @@ export class DataFreshness implements FabricPart {
       this.#peers.delete(update.nodeId);
       return;
     }
-    // The node was back, even if the first update about its return already marks it as suspect again.
+    // The node had returned, even if the first update about its return marks it as suspect again.
     if (update.status === "alive" || isLater(update, peer.goneIncarnation)) peer.goneUntilMonoMs = 0;
     if (!isListed(update.status)) return;
-    // The node is present again. From now on this node lacks the records that it wrote while it was considered dead, even before a link to it is wanted.
+    // The node is present again. From now on, this node is missing the records that the member wrote while it was considered dead, even before this
+    // node wants a link to it.
     if (!peer.isWanted) peer.backUntilMonoMs = monoMs + BACK_MS;
     peer.isWanted = true;
   }
 
   /**
-   * Returns the members of this node's cluster that the age does not include although they may accept writes: they are down or unreachable and have not left. A
-   * node that announced a restart is added only after a minute. HOT: runs for every response.
+   * Returns the members of this node's cluster that are excluded from the age although they may accept writes: they are down or unreachable and have
+   * not left. A node that announced a restart is added only after a minute. HOT: runs for every response.
    */
   unreachable({ monoMs }: Time): UnreachableNodes | undefined {
     const { version } = this.#parts.roster;
@@ -194,7 +208,7 @@ export class DataFreshness implements FabricPart {
     return nodes;
   }
 
-  /** Discards computed results, because a member was forgotten or the records of this node changed. */
+  /** Discards computed results after a member was forgotten or this node's records changed. */
   changed(): void {
     this.#unreachable = undefined;
     this.#halved = undefined;
@@ -202,8 +216,8 @@ export class DataFreshness implements FabricPart {
   }
 
   /**
-   * Returns whether the age includes a node although no link to it is wanted, because it was considered dead and no heartbeat shows how many of its records
-   * have arrived.
+   * Returns whether the age includes a node although this node does not need a link to it. This is the case when the node was considered dead and no
+   * heartbeat shows how many of its records have arrived.
    */
   #isBack(member: MemberUpdate, { backUntilMonoMs }: PeerFreshness, monoMs: number): boolean {
     return monoMs < backUntilMonoMs && this.#provenMonoMs(member) === undefined;
@@ -214,8 +228,8 @@ export class DataFreshness implements FabricPart {
   }
 
   /**
-   * Returns the time up to which this node has a peer's records. For a peer that never had a link to this node, the newest heartbeat that others relayed is
-   * used too.
+   * Returns the time up to which this node has a peer's records. If the peer has never had a link to this node, the newest heartbeat that other nodes
+   * relayed is used too.
    */
   #untilMonoMs(nodeId: string, { inStepMonoMs }: PeerFreshness): number {
     const member = this.#parts.membership.find(nodeId);
@@ -251,7 +265,7 @@ export class DataFreshness implements FabricPart {
     return { ageMs: Math.max(ageMs, distantMs), nodeIds, otherNodeIds };
   }
 
-  /** Finds the nodes without a link that the age includes. O(members), after each heartbeat or change. */
+  /** Finds the nodes that have no link but are included in the age. O(members), after each heartbeat or change. */
   #findDistant(halved: ReadonlySet<string>): void {
     const { membership, heartbeats, nodeId: self, clusterId: own } = this.#parts;
     const distant: DistantNode[] = [];
@@ -263,7 +277,7 @@ export class DataFreshness implements FabricPart {
       if (status === "left" || (!isListed(status) && !halved.has(clusterId))) continue;
       const provenMonoMs = this.#provenMonoMs(member);
       if (provenMonoMs === undefined) continue;
-      // From now on the heartbeat of a node that is back determines its age. A dead node keeps its state as a peer.
+      // From now on, the heartbeat of a returned node determines its age. A dead node keeps its state as a peer.
       if (isListed(status)) this.#peers.delete(nodeId);
       else if (this.#peers.has(nodeId)) continue;
       distant.push({ nodeId, provenMonoMs });
@@ -272,7 +286,7 @@ export class DataFreshness implements FabricPart {
     this.#distant = distant;
   }
 
-  /** Finds the clusters of which too many nodes are missing. O(members), only after a change. */
+  /** Finds the clusters in which too many nodes are missing. O(members), only after a change. */
   #findHalved(monoMs: number): ReadonlySet<string> {
     const { nodeId: self, clusterId: own, membership, holdsOf } = this.#parts;
     const present = new Map([[own, 1]]);
@@ -308,22 +322,24 @@ function isLater({ generation, incarnation }: NodeIncarnation, than: NodeIncarna
 }
 
 /**
- * The members of this node's own cluster that are not known to have left. The list survives a restart. A member that is down or unreachable may return with a
- * record that only a tombstone removes, even if this node never had any of its records (semantics.md, Tombstones).
+ * The members of this node's own cluster that are not known to have left. The list is kept across restarts. A member that is down or unreachable may
+ * return with a record that only a tombstone removes, even if this node has never had any of the member's records (semantics.md, Tombstones).
  */
 interface RosterParts {
   readonly nodeId: string;
   readonly clusterId: string;
   /** Maximum number of remembered members: the capacity of the member table. */
   readonly maxMembers: number;
-  /** A member that is down or unreachable for this time is forgotten, and so are its origins. */
+  /** A member that is down or unreachable for this long is forgotten, together with its origins. */
   readonly originForgetMs: number;
 }
 
 export class MemberRoster {
   readonly #parts: RosterParts;
   readonly #nodeIds = new Set<string>();
-  /** For each unlisted member, the time since which it is down or unreachable, in the order of their departure. The time is undefined until the next tick. */
+  /**
+   * For each unlisted member, the time since which it has been down or unreachable, ordered by departure. The value is undefined until the next tick.
+   */
   readonly #away = new Map<string, number | undefined>();
   #version = 0;
 
@@ -343,17 +359,17 @@ export class MemberRoster {
     return [...this.#nodeIds];
   }
 
-  /** Whether a member is down or unreachable and may return. */
+  /** Whether a member is down or unreachable and could return. */
   get isAnybodyAway(): boolean {
     return this.#away.size > 0;
   }
 
-  /** The members that are down or unreachable, and since when (monotonic ms). The time is undefined until the next tick. */
+  /** The members that are down or unreachable, with the start of their absence (monotonic ms). The value is undefined until the next tick. */
   get away(): ReadonlyMap<string, number | undefined> {
     return this.#away;
   }
 
-  /** Handles a change of the state of a member. */
+  /** Handles a state change of a member. */
   memberChanged({ nodeId, clusterId, status }: MemberUpdate): void {
     if (nodeId === this.#parts.nodeId) return;
     if (clusterId !== this.#parts.clusterId || status === "left") this.#remove(nodeId);
@@ -361,12 +377,12 @@ export class MemberRoster {
     else this.#setAway(nodeId);
   }
 
-  /** Gives unreachable members more time to return, by the length of a pause of this process. */
+  /** Extends the time that unreachable members have to return by the length of a pause of this process. */
   postpone(byMs: number): void {
     for (const [nodeId, sinceMonoMs] of this.#away) if (sinceMonoMs !== undefined) this.#away.set(nodeId, sinceMonoMs + byMs);
   }
 
-  /** Forgets members that were down or unreachable for too long. Returns when the next one is due (monotonic ms), or `NEVER`. */
+  /** Forgets members that have been down or unreachable for too long. Returns when the next one is due (monotonic ms), or `NEVER`. */
   tick({ monoMs }: Time): number {
     let nextMonoMs = NEVER;
     for (const [nodeId, sinceMonoMs = monoMs] of this.#away) {
@@ -390,7 +406,7 @@ export class MemberRoster {
     if (!this.#away.has(nodeId)) this.#away.set(nodeId, undefined);
   }
 
-  /** Remembers a member. When the list is full, the new member replaces the one that has been gone longest, or the oldest one. */
+  /** Remembers a member. When the list is full, the new member replaces the member that has been gone longest, or else the oldest one. */
   #add(nodeId: string): void {
     if (this.#nodeIds.has(nodeId)) return;
     if (this.#nodeIds.size >= this.#parts.maxMembers) {

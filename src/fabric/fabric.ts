@@ -18,7 +18,7 @@ export class Fabric implements FabricMachine {
   readonly replication: FabricRooms["replication"];
   /** Replication on each link that is up. */
   readonly exchanges: FabricRooms["exchanges"];
-  /** Replication of the summary replica. Undefined on a node without one. */
+  /** Replication of the summary replica. Undefined on a node without a summary replica. */
   readonly summaries: FabricRooms["summaries"];
   readonly policy: FabricRooms["policy"];
   readonly policySources: FabricRooms["policySources"];
@@ -30,7 +30,7 @@ export class Fabric implements FabricMachine {
   readonly calls: FabricRooms["calls"];
   /** Whether this node may serve reads of the mesh, and how old its data is. */
   readonly readiness: FabricRooms["readiness"];
-  /** Links to other regions and everything that is sent on them. No other part sees them. */
+  /** Links to other regions and all frames that are sent on them. No other part has access to them. */
   readonly borders: FabricRooms["borders"];
   readonly #rooms: FabricRooms;
   readonly #stopping: GracefulStop;
@@ -45,7 +45,7 @@ export class Fabric implements FabricMachine {
     this.#stopping = addParts(rooms);
   }
 
-  /** Uses these tokens from now on. Links that are up stay up. Peers that were refused, or that refused this node, are retried at the next input. */
+  /** Switches to these tokens. Links that are up stay up. Peers that were refused, or that refused this node, are retried on the next input. */
   setTokens({ clusterToken, otherToken }: ClusterTokens): void {
     Object.assign(this.#rooms.peerAuth, { clusterToken, otherToken });
     this.#rooms.links.retryNow();
@@ -76,7 +76,7 @@ export class Fabric implements FabricMachine {
     return list.isBegun ? list.nextDeadlineMs() : 0;
   }
 
-  /** Returns the nodes that the reported age of the data does not include. */
+  /** Returns the nodes that are excluded from the reported age of the data. */
   unreachable(time: Time): UnreachableNodes | undefined {
     return this.#rooms.freshness.unreachable(time);
   }
@@ -88,17 +88,17 @@ export class Fabric implements FabricMachine {
     return this.#collecting.mayCollect({ ...inputs, lost: this.#rooms.parts.replica.lost }, time);
   }
 
-  /** Whether readers may be notified that their view is complete. False while the records of an origin are being shown or hidden in slices. */
+  /** Whether readers may be notified that their view is complete. False while an origin's records are being shown or hidden in slices. */
   get isWhole(): boolean {
     return this.readiness.isReady && !this.lifecycle.isSettling;
   }
 
-  /** Whether there is another node of this cluster. Nodes of other clusters do not take over entries from this node. */
+  /** Whether there is another node of this cluster. Nodes of other clusters do not take over this node's entries. */
   get hasClusterPeers(): boolean {
     return this.membership.listed().some(({ clusterId }) => clusterId === this.#rooms.peerAuth.clusterId);
   }
 
-  /** Returns whether nothing is left to be sent after `stop`. */
+  /** Returns whether everything has been sent after `stop`. */
   isStopped(time: Time): boolean {
     return this.#stopping.isOver(time);
   }
@@ -113,22 +113,22 @@ export class Fabric implements FabricMachine {
     return this.#rooms.multiplexer.helloOf(link);
   }
 
-  /** Returns counts of links, calls and data from other nodes that this node refused since its start. */
+  /** Returns how many links, calls, and data items from other nodes this node has refused since its start. */
   refused() {
     return {
       /** Links whose peer is not trusted or broke the protocol. */
       peer: this.#rooms.links.refusedCount,
       /** Links above the allowed number. */
       link: this.#rooms.links.tooManyCount,
-      /** Border links whose node belongs to no configured border, or that are above the allowed number. */
+      /** Border links whose node does not belong to a configured border, or that exceed the allowed number. */
       border: this.borders.refused.links,
       /** Calls from unknown callers. */
       call: this.calls.refusedCount,
-      /** Frames and version vector entries of an origin that this node does not accept. */
+      /** Frames and version vector entries of an origin that this node rejects. */
       origin: this.replication.stats.refusedOrigins,
       /** Malformed policy heads, and policy versions that do not match their head. */
       policy: this.policy.refusedCount,
-      /** Skipped frames that no channel receives: frames from newer peers, or of a channel that is not open on their link. */
+      /** Skipped frames that no channel handles: frames from newer peers, or for a channel that is not open on their link. */
       unknownFrame: this.#rooms.multiplexer.skippedCount + this.borders.refused.frames,
     } as const;
   }

@@ -1,4 +1,4 @@
-/** The frames that a leaving node and the nodes that may take over its static entries send each other (semantics.md, Stop). */
+/** The frames exchanged between a leaving node and the nodes that may take over its static entries (semantics.md, Stop). */
 
 import { NEVER, type Time } from "../lib/machine.ts";
 import type { Borders } from "./borders/borders.ts";
@@ -43,7 +43,8 @@ export class GracefulLeave implements LinkChannel<HandOverFrame> {
   };
 
   /**
-   * `isAllSent`: whether the peer of a link has received all changes of this node. It is called only when the other channels have nothing to send on the link.
+   * `isAllSent`: whether the peer of a link has received all of this node's changes. It is called only when the other channels have nothing to send
+   * on the link.
    */
   constructor(clusterId: string, isReady: () => boolean, isAllSent: (link: LinkId) => boolean = () => true) {
     this.#clusterId = clusterId;
@@ -74,7 +75,10 @@ export class GracefulLeave implements LinkChannel<HandOverFrame> {
     this.#peers.delete(link);
   }
 
-  /** Returns the linked nodes of this cluster that did not announce that they are leaving, with the number of their refusals and whether they run checks. */
+  /**
+   * Returns the linked nodes of this cluster that have not announced that they are leaving. Each has the number of its refusals and whether it runs
+   * checks.
+   */
   takers(): readonly { readonly nodeId: string; readonly refusals: number; readonly runsChecks: boolean }[] {
     return [...this.#peers.values()]
       .filter(({ isLeaving }) => !isLeaving)
@@ -105,7 +109,7 @@ export class GracefulLeave implements LinkChannel<HandOverFrame> {
   }
 }
 
-/** How the fabric stops: within a time limit, it sends a goodbye on each link once all its own changes are sent (semantics.md, Stop). */
+/** How the fabric stops: within a time limit, it sends a goodbye on each link once all of this node's changes have been sent (semantics.md, Stop). */
 interface StoppingParts {
   readonly links: Links;
   readonly linksPart: Pick<LinksPart, "end">;
@@ -130,7 +134,7 @@ export class GracefulStop implements FabricPart {
 
   readonly handle: FabricHandlers = { stop: (input, time, out) => this.#begin(input, time, out) };
 
-  /** Sends a goodbye on a link if all changes of this node are already sent there. */
+  /** Sends a goodbye on a link if all of this node's changes have been sent on it. */
   farewell(link: LinkId, time: Time, out: FabricOutput[]): void {
     const { replication, multiplexer, policy, linksPart } = this.#parts;
     if (this.#stop === undefined || replication.edgeDueMonoMs !== NEVER || multiplexer.helloOf(link) === undefined) return;
@@ -138,7 +142,7 @@ export class GracefulStop implements FabricPart {
     linksPart.end({ link, reason: this.#stop.reason, detail: "" }, time, out);
   }
 
-  /** Returns whether nothing is left to be sent after `stop`. */
+  /** Returns whether everything has been sent after `stop`. */
   isOver(time: Time): boolean {
     const { links, borders, membership, peerAuth } = this.#parts;
     if (this.#stop === undefined) return false;

@@ -1,16 +1,16 @@
 /**
- * Tracks, for each origin, the time up to which this node has all of its records. The time is learned from the origin's own version vectors
- * or from other nodes (semantics.md, Age).
+ * Tracks, for each origin, the time up to which this node has all of its records. The time comes from the origin's own version vectors or from
+ * other nodes (semantics.md, Age).
  */
 import { heldThrough, type Origin } from "../catalog/record/stored-record.ts";
 
 interface HeartbeatRow {
   provenMonoMs: number;
-  /** Up to `monoMs` the origin wrote nothing above `seq`. This node does not have all of those records yet. */
+  /** Until `monoMs`, the origin wrote nothing above `seq`. This node does not have all of those records yet. */
   awaited: { readonly seq: number; readonly monoMs: number } | undefined;
 }
 
-/** All times are on this node's monotonic clock. Nodes send each other ages, so the clocks of two nodes are never compared. */
+/** All times are on this node's monotonic clock. Nodes exchange ages instead of times, so the clocks of two nodes are never compared. */
 export class Heartbeats {
   readonly #originOf: (id: string) => Origin | undefined;
   /** At most one for each known origin. */
@@ -22,7 +22,7 @@ export class Heartbeats {
     this.#originOf = originOf;
   }
 
-  /** Handles a peer's report that the last record that an origin wrote until `monoMs` has the number `seq`. */
+  /** Handles a peer's report that `seq` is the number of the last record that the origin wrote until `monoMs`. */
   // HOT: runs for every origin on every link, every few seconds.
   heard(id: string, seq: number, monoMs: number): void {
     const origin = this.#originOf(id);
@@ -33,11 +33,11 @@ export class Heartbeats {
       this.#rows.set(id, row);
     }
     if (isHere(origin, seq)) this.#prove(row, monoMs);
-    // Keep the seq that is reached first: under a steady stream of changes the latest one would never be reached.
+    // Keep the seq that is reached first, because under a steady stream of changes the latest one would never be reached.
     else if (row.awaited === undefined || seq < row.awaited.seq) row.awaited = { seq, monoMs };
   }
 
-  /** Handles the arrival of more records of an origin. */
+  /** Handles newly arrived records of an origin. */
   // HOT: runs for each frame of records.
   arrived(origin: Origin): void {
     const row = this.#rows.get(origin.id);
@@ -60,7 +60,7 @@ export class Heartbeats {
     return provenMonoMs === Number.NEGATIVE_INFINITY ? undefined : provenMonoMs;
   }
 
-  /** Visits the origins for which that time is known. */
+  /** Visits the origins for which such a time is known. */
   forEach(visit: (provenMonoMs: number, id: string) => void): void {
     this.#rows.forEach(({ provenMonoMs }, id) => {
       if (provenMonoMs !== Number.NEGATIVE_INFINITY) visit(provenMonoMs, id);

@@ -1,4 +1,4 @@
-/** Maintenance overrides between nodes: one call to the node where the entries are registered, and its response (semantics.md, Maintenance). */
+/** Maintenance overrides between nodes: a call to the node where the entries are registered, and its response (semantics.md, Maintenance). */
 
 import { findKind } from "../catalog/entry/kinds.ts";
 import { type EntryKey, type KeyText, keyText } from "../catalog/record/record.ts";
@@ -9,7 +9,7 @@ import { isListed } from "./membership/members.ts";
 import type { FabricHandlers, FabricNews, FabricPart } from "./part.ts";
 import type { MaintainRequest, MemberUpdate, NodeRef } from "./wire/messages.ts";
 
-/** Timeout for the other node's response. It is longer than a journal write and shorter than the time that callers wait. */
+/** Timeout for the other node's response. It is longer than a journal write and shorter than the time for which callers wait. */
 const MAINTAIN_TIMEOUT_MS = 5000;
 
 export interface MaintenanceCallsParts {
@@ -51,7 +51,7 @@ export class MaintenanceCalls implements FabricPart {
     out.push({ kind: "maintained", order: -call, maintained: { response: answer, ...(refusal !== undefined && { refusal }) } });
   }
 
-  /** Handles an override from another node. Only nodes of this cluster may send one. */
+  /** Handles an override that another node sent. Only nodes of this cluster may send one. */
   asked(call: number, request: MaintainRequest, out: FabricOutput[]): void {
     const { nodeId, clusterId } = this.#parts.self();
     const from = request.from.clusterId;
@@ -74,7 +74,7 @@ export function keysOf({ keys }: Pick<MaintainRequest, "keys">): readonly KeyTex
   return known.length === keys.length ? known.map((key) => keyText(key as EntryKey)) : undefined;
 }
 
-/** Maps a reason from another node to one that this version knows. Newer versions may have more reasons. */
+/** Maps a reason that another node sent to a reason that this version knows. Newer versions may use more reasons. */
 export function reasonOf(word: string): ErrorReason {
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- `hasOwn` checked it
   return Object.hasOwn(REASONS, word) ? (word as ErrorReason) : "internal";

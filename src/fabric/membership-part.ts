@@ -1,6 +1,6 @@
 /**
- * Membership as a part of the fabric. It sends membership changes to the other parts, and its push-pull calls also carry the lost origins
- * that this node knows.
+ * Membership as a part of the fabric. It passes membership changes to the other parts, and its push-pull calls also carry the lost origins that this
+ * node knows.
  */
 
 import { bytesOfKeys, keysOfBytes, MAX_LOST_KEYS } from "../catalog/replica/lost-keys.ts";
@@ -93,7 +93,7 @@ export class MembershipPart implements FabricPart {
   }
 }
 
-/** Adds the border counts to this node's facts. A node without borders sends none. */
+/** Adds the border counts to this node's facts. A node without borders omits them. */
 export function withBorders(facts: MemberFacts, borders: readonly BorderCount[]): MemberFacts {
   return borders.length === 0 ? facts : { ...facts, borders };
 }
@@ -107,17 +107,17 @@ interface LostWordsParts {
   /** This node's cluster. */
   readonly clusterId: string;
   readonly members: { find(nodeId: string): MemberUpdate | undefined };
-  /** Whether to believe a peer's report that this node wrote records up to that number, although its journal does not have them. This is rare. */
+  /** Whether to believe a peer that reports that this node wrote records up to that number, although they are not in its journal. This is rare. */
   readonly replication: { isLost(seq: number, time: Time): boolean };
 }
 
-/** Number of own entries checked in one step. */
+/** Number of own entries that are checked in one step. */
 const LOOKED_A_TURN = 250;
 
 export class LostWords implements FabricPart {
   readonly #parts: LostWordsParts;
   readonly #replica: Replica;
-  /** Own entries above this number must still be checked, because a watermark may hide them. Undefined when no check is running. */
+  /** Own entries above this number must still be checked, because they may be hidden by a watermark. Undefined when no check is running. */
   #after: number | undefined;
 
   readonly handle: FabricHandlers = {
@@ -132,7 +132,7 @@ export class LostWords implements FabricPart {
     if (this.#replica.self.markedSeq > 0) this.#after = 0;
   }
 
-  /** Adds the lost origins that this node knows to a push-pull request or response. `asked`: the request that is answered. */
+  /** Adds the lost origins that this node knows to a push-pull request or response. `asked`: the request to which the response belongs. */
   attach<T extends Extract<FabricOutput, { kind: "call" | "answer" }>>(output: T, asked?: FabricCallRequest): T {
     const { lost } = this.#replica;
     if (lost.size === 0) return output;
@@ -149,7 +149,7 @@ export class LostWords implements FabricPart {
     return keys === undefined ? word : { ...word, keysThrough: keys.through };
   }
 
-  /** Adds the keys that the caller does not have, up to `MAX_ANSWER_BYTES`. The remaining keys go with a later response. */
+  /** Adds the keys that the caller does not have, up to `MAX_ANSWER_BYTES`. The remaining keys are sent in a later response. */
   #withKeys(words: readonly LostWord[], asked: FabricCallRequest | undefined): readonly LostWord[] {
     if (asked?.kind !== "pushPull" || asked.takesLostKeys !== true) return words;
     const known = new Map((asked.lost ?? []).map(({ nodeId, generation, keysThrough = 0 }) => [`${nodeId}/${generation}`, keysThrough]));
@@ -173,7 +173,7 @@ export class LostWords implements FabricPart {
     out.push({ kind: "changed" });
   }
 
-  /** Reports own entries that a watermark hides, so that the driver ends them or writes them again. */
+  /** Reports own entries that are hidden by a watermark, so that the driver removes them or writes them again. */
   look(_time: Time, out: FabricOutput[]): void {
     if (this.#after === undefined) return;
     const { storedRecords, next } = ownMarked(this.#replica, this.#after, LOOKED_A_TURN);
@@ -193,7 +193,7 @@ export class LostWords implements FabricPart {
   ): void {
     const { lost, self } = this.#replica;
     if (nodeId === self.nodeId && generation === self.generation && Math.max(through, mark) > self.through) {
-      // An unwritten record cannot be lost. If this were accepted, all later records up to that number would be hidden everywhere.
+      // An unwritten record cannot be lost. If this report were accepted, all later records up to that number would be hidden everywhere.
       if (this.#parts.replication.isLost(Math.max(through, mark), time))
         out.push({ kind: "generationLost", peerNodeId, seq: Math.max(through, mark) });
       return;
@@ -202,8 +202,8 @@ export class LostWords implements FabricPart {
     const isThere = member !== undefined && isListed(member.status) && member.generation === generation;
     const isOver = member !== undefined && (member.generation > generation || member.status === "left");
     if (isOver) return;
-    // For a node that is present, only the watermark is recorded, up to which its records stay hidden. A node that lacks the origin's records gets them from
-    // all others.
+    // For a node that is present, only the watermark is recorded, and records up to the watermark stay hidden. A node that lacks the origin's records
+    // gets them from all others.
     lost.note({ nodeId, generation, through: isThere ? mark : through, mark });
     const taken = keys === undefined ? undefined : keysOfBytes(keys, keysThrough);
     if (taken !== undefined) lost.noteKeys(`${nodeId}/${generation}`, taken);

@@ -1,4 +1,4 @@
-/** Updates the state of origins by the status of members: live, orphaned, hidden, forgotten (semantics.md, Orphans). */
+/** Updates the state of origins according to the status of members: live, orphaned, hidden, forgotten (semantics.md, Orphans). */
 
 import type { OriginStatus } from "../catalog/record/record.ts";
 import type { Origin } from "../catalog/record/stored-record.ts";
@@ -17,37 +17,37 @@ import type { MemberUpdate, NodeRef } from "./wire/messages.ts";
 
 /** Constants that are not settings. */
 export const ORIGIN_LIFECYCLE_FIXED = {
-  /** Orphan protection needs at least this many vanished origins. So the only node of a cluster can be considered dead. */
+  /** Orphan protection needs at least this many vanished origins. This way, the only node of a cluster can be considered dead. */
   orphanProtectMinCount: 2,
-  /** Origins that vanish within this time are treated as vanishing together. It is the longest duration of a suspicion. */
+  /** Origins that vanish within this time are treated as vanishing together. It is the maximum duration of a suspicion. */
   suspicionWindowMs: 30_000,
   /**
-   * A node that announced a restart is treated as restarting for this time, unless it sends a hello earlier. A generation that its node has not announced yet
-   * is treated as live for this time.
+   * A node that announced a restart is treated as restarting for this time, unless it sends a hello before that. A generation that its node has not
+   * announced yet is treated as live for this time.
    */
   restartMs: 30_000,
-  /** Records visited in one tick, so that a large origin does not block the event loop. */
+  /** Number of records visited in one tick, so that a large origin does not block the event loop. */
   maxTouches: 250,
 } as const;
 
 export interface OriginLifecycleOptions extends OptionsOf<typeof ORIGIN_LIFECYCLE_FIXED> {
-  /** Orphans are served, ranked last, for this time. */
+  /** For this time, orphans are served but ranked last. */
   readonly orphanGraceMs: number;
-  /** An origin whose node is gone for this time is forgotten, with its records. */
+  /** An origin whose node has been gone for this time is forgotten, together with its records. */
   readonly originForgetMs: number;
-  /** When more than this share of a cluster's origins vanishes together, none of the cluster's entries is hidden. */
+  /** When more than this share of a cluster's origins vanishes together, none of the cluster's entries are hidden. */
   readonly orphanProtectRatio: number;
 }
 
 export interface OriginLifecycleParts {
   readonly replica: Replica;
   readonly clusterId: string;
-  /** The members of this cluster before this node was restarted. */
+  /** The members of this cluster that were known before this node was restarted. */
   readonly remembered?: readonly string[] | undefined;
   /** Maximum number of remembered members. */
   readonly maxMembers: number;
   readonly membership: Pick<Membership, "find" | "hasJoined">;
-  /** Forgets an origin in the replica and in the version vector, restores it, and continues after each slice of work on many records. */
+  /** Forgets an origin in the replica and in the version vector, restores it, and continues the work on its many records in slices. */
   readonly replication: Pick<Replicator, "closed" | "forgetOrigin" | "hiddenElsewhere" | "readmit"> & {
     readonly disproved: Pick<Disproved, "step">;
   };
@@ -58,49 +58,55 @@ export interface OriginLifecycleParts {
 /** Maximum number of nodes that are remembered as restarting. */
 const MAX_AWAY = 1000;
 
-/** Why an origin is not live. `kept`: its node stopped, no other node took over its static entries, and they stay until the node returns. */
+/**
+ * The reason why an origin is not live. `kept`: its node stopped, no other node took over its static entries, and they stay until the node returns.
+ */
 type OriginAbsence = "dead" | "left" | "restarting" | "kept" | "replaced" | "unknown";
 const MAY_RETURN: readonly (OriginAbsence | undefined)[] = ["dead", "unknown", "restarting", "kept"];
 
 interface OriginRow {
   readonly origin: Origin;
-  /** The cluster of the origin. Empty until a member or a record names it. */
+  /** The cluster of the origin. Empty until a member or a record specifies it. */
   clusterId: string;
   /** Undefined when the origin is live. */
   absence: OriginAbsence | undefined;
   /** The time since which the origin is live or absent. */
   sinceMonoMs: number;
-  /** Whether the origin is treated as live because it was live before this node restarted, and nothing is known about its node yet. */
+  /** Whether the origin is treated as live because it was live before this node's restart and nothing is known about its node yet. */
   isPresumed: boolean;
   /**
-   * Set when the origin's generation is later than the one that its node announced. The origin is treated as live until this time, and afterwards only if its
-   * node announces the generation. Otherwise `NEVER`.
+   * Set when the origin's generation is later than the generation that its node announced. The origin is treated as live until this time, and after
+   * that only if its node announces the generation. Otherwise `NEVER`.
    */
   newsUntilMonoMs: number;
 }
 
 interface OriginCluster {
-  /** The ids of nodes that died recently, and when. A node that lost its disk several times has several origins but is counted once. */
+  /**
+   * The ids of nodes that died recently, and the times of their deaths. A node that lost its disk several times has several origins but is counted
+   * only once.
+   */
   readonly vanished: Map<string, number>;
-  /** While the cluster is protected: the number of its nodes with entries before they vanished. */
+  /** While the cluster is protected, the number of its nodes that had entries before nodes vanished. */
   protectedTotal: number | undefined;
 }
 
 export class OriginLifecycle implements FabricPart {
   readonly #options: OriginLifecycleOptions;
   readonly #parts: OriginLifecycleParts;
-  /** The other nodes of this cluster, including those without records here. */
+  /** The other nodes of this cluster, including nodes that have no records on this node. */
   readonly roster: MemberRoster;
   readonly #rows = new Map<string, OriginRow>();
   readonly #clusters = new Map<string, OriginCluster>();
   /** For each node id, the monotonic time in ms until which the node is treated as restarting. */
   readonly #away = new Map<string, number>();
-  /** For each origin id, the time since which the origin was absent before this node restarted. */
+  /** For each origin id, the time since which the origin had been absent when this node was restarted. */
   #absentBefore: ReadonlyMap<string, number> = new Map();
   /** The ids of origins that had ended before this node restarted. */
   #overBefore: ReadonlySet<string> = new Set();
   /**
-   * The ids of the other origins from before the restart of this node. They are treated as live until `#presumedUntilMonoMs`, or until a member table arrives.
+   * The ids of the other origins from before this node's restart. They are treated as live until `#presumedUntilMonoMs`, or until a member table
+   * arrives.
    */
   readonly #presumed = new Set<string>();
   #presumedUntilMonoMs = Number.NEGATIVE_INFINITY;
@@ -134,30 +140,33 @@ export class OriginLifecycle implements FabricPart {
     return { life: origin.life, absentWallMs, isOver: this.isOver(origin) };
   }
 
-  /** Whether records must still be updated, withdrawn or dropped, for example because their origin was hidden. Until then readers have no complete view. */
+  /**
+   * Whether records must still be updated, withdrawn or dropped, for example because their origin was hidden. Until then, readers do not have a
+   * complete view.
+   */
   get isSettling(): boolean {
     const { sweeps, isForgetting } = this.#parts.replica;
     return sweeps.isOwed || isForgetting;
   }
 
-  /** Returns whether an origin has ended: its node has left or runs in a later generation, so no node writes to it any more. */
+  /** Returns whether an origin has ended: its node has left or is running in a later generation, so no node writes to the origin any more. */
   isOver({ id }: Origin): boolean {
     const row = this.#rows.get(id);
     return row === undefined ? this.#overBefore.has(id) : row.absence === "left" || row.absence === "replaced";
   }
 
-  /** Whether this node has records of an origin to which another node may still write. */
+  /** Whether this node has records of an origin to which another node could still write. */
   get isAnybodyElsewhere(): boolean {
     const { origins, self } = this.#parts.replica;
     return origins.values().some((origin) => origin.nodeId !== self.nodeId && !this.isOver(origin));
   }
 
-  /** Whether a node is absent that has not left for good. It may return with its old records, or with its first ones. */
+  /** Whether there is an absent node that has not left for good. Such a node may return with its old records, or with its first ones. */
   get isAnybodyAway(): boolean {
     return this.roster.isAnybodyAway || this.#rows.values().some(({ absence }) => MAY_RETURN.includes(absence));
   }
 
-  /** Returns clusters of which no entry is hidden now, because too many of their origins vanished together. */
+  /** Returns clusters whose entries are all kept visible now, because too many of their origins vanished together. */
   protectedClusters(): readonly string[] {
     return [...this.#clusters].filter(([, { protectedTotal }]) => protectedTotal !== undefined).map(([clusterId]) => clusterId);
   }
@@ -170,8 +179,8 @@ export class OriginLifecycle implements FabricPart {
   }
 
   /**
-   * Restores the state from before a restart. Must be called before the first tick, with the origins that were already absent and since
-   * when (monotonic ms). Their timeouts continue. The other origins were live. If they were shown as orphaned and then live again,
+   * Restores the state from before a restart. It must be called before the first tick, with the origins that were already absent and the times since
+   * which they were (monotonic ms). Their timeouts continue. The other origins were live. If those were shown as orphaned and then as live again,
    * readers would see a failure that did not happen.
    */
   resume(absentBefore: ReadonlyMap<string, number>, overBefore: ReadonlySet<string>, presumedUntilMonoMs: number): void {
@@ -183,7 +192,7 @@ export class OriginLifecycle implements FabricPart {
       if (!absentBefore.has(id) && !overBefore.has(id) && nodeId !== self.nodeId) this.#presumed.add(id);
   }
 
-  /** Handles records of an origin, which may be its first ones. */
+  /** Handles received records of an origin, which may be its first ones. */
   // HOT: runs for each frame of records.
   recordsArrived({ nodeId, generation }: NodeRef): void {
     const id = `${nodeId}/${generation}`;
@@ -192,7 +201,7 @@ export class OriginLifecycle implements FabricPart {
     if (origin !== undefined && origin !== replica.self) this.#fresh.add(origin);
   }
 
-  /** Handles a change of a member's state. */
+  /** Handles a state change of a member. */
   memberChanged(update: MemberUpdate): void {
     const { nodeId, generation, status } = update;
     const { forgotten, lost } = this.#parts.replica;
@@ -214,7 +223,7 @@ export class OriginLifecycle implements FabricPart {
     if (this.#away.delete(nodeId)) this.#isDue = true;
   }
 
-  /** Gives absent nodes more time to return, by the length of a pause of this process. */
+  /** Extends the time that absent nodes have to return by the length of a pause of this process. */
   postpone(byMs: number): void {
     for (const row of this.#rows.values()) {
       if (row.absence !== undefined) row.sinceMonoMs += byMs;
@@ -236,7 +245,7 @@ export class OriginLifecycle implements FabricPart {
     if (time.monoMs < this.nextDeadlineMs()) return;
     const outputCount = out.length;
     let isChanged = false;
-    // A new origin may end the protection of a cluster. When no cluster has vanished nodes, a new origin must not cause a review of all others.
+    // A new origin may end the protection of a cluster. If no node of the cluster has vanished, a new origin must not cause a review of all others.
     const concernsAll = this.#fresh.size > 0 && this.#clusters.size > 0;
     if (this.#isDue || concernsAll || time.monoMs >= this.#nextMonoMs) {
       this.#isDue = false;
@@ -267,7 +276,7 @@ export class OriginLifecycle implements FabricPart {
     this.#reviewClusters(time, out);
     let isChanged = false;
     this.#nextMonoMs = Math.min(this.roster.tick(time), ...this.#away.values());
-    // `#isPresumed` clears expired origins only when it is called, so the set may still contain some.
+    // `#isPresumed` removes expired origins only when it is called, so the set may still contain some.
     if (time.monoMs >= this.#presumedUntilMonoMs) this.#presumed.clear();
     else if (this.#presumed.size > 0) this.#nextMonoMs = Math.min(this.#nextMonoMs, this.#presumedUntilMonoMs);
     for (const cluster of this.#clusters.values()) this.#wakeForWindow(cluster);
@@ -285,7 +294,7 @@ export class OriginLifecycle implements FabricPart {
     if (row === undefined) {
       row = { origin, clusterId: "", absence: undefined, sinceMonoMs: time.monoMs, isPresumed, newsUntilMonoMs };
       this.#rows.set(origin.id, row);
-      // A node that was already gone when this node learned of it did not vanish now.
+      // A node that was already gone when this node learned about it has not vanished just now.
       if (absence !== undefined) this.#setAbsence(row, absence, time);
       row.sinceMonoMs = Math.min(row.sinceMonoMs, this.#awaySince(origin, time));
     }
@@ -297,7 +306,7 @@ export class OriginLifecycle implements FabricPart {
     this.#setAbsence(row, absence, time);
     if (wasPresumed && absence !== undefined) row.sinceMonoMs = this.#awaySince(origin, time);
     const cluster = this.#cluster(row.clusterId);
-    // A node that was already dead when this node came back did not vanish now.
+    // A node that was already dead when this node returned has not vanished just now.
     if (absence === "dead" && was === undefined && !wasPresumed) cluster.vanished.set(origin.nodeId, time.monoMs);
     else if (absence === undefined) cluster.vanished.delete(origin.nodeId);
     if (absence === undefined) out.push(event("origin_back", "info", row));
@@ -312,8 +321,8 @@ export class OriginLifecycle implements FabricPart {
   }
 
   /**
-   * Returns the time since which an origin that this node never saw live has been absent. An origin that all other nodes hide is not shown here for another
-   * grace period. Each node decides for itself when it forgets the origin.
+   * Returns the time since which an origin has been absent if this node never saw it live. An origin that all other nodes hide is not shown on this
+   * node for another grace period. Each node decides for itself when it forgets the origin.
    */
   #awaySince({ id }: Origin, { monoMs }: Time): number {
     const elsewhereMonoMs = this.#parts.replication.hiddenElsewhere.has(id) ? monoMs - this.#options.orphanGraceMs : monoMs;
@@ -321,8 +330,8 @@ export class OriginLifecycle implements FabricPart {
   }
 
   /**
-   * The announcement of a node's new generation may arrive after the records of that generation, by up to the duration of a restart. If it has
-   * not arrived by then, the node returned to an earlier generation, or another node forged this one.
+   * The announcement of a node's new generation may arrive after the generation's records, by up to the duration of a restart. If the announcement
+   * has not arrived by then, the node returned to an earlier generation, or another node forged this one.
    */
   #newsUntil({ generation }: Origin, member: MemberUpdate | undefined, row: OriginRow | undefined, { monoMs }: Time): number {
     if (member === undefined || !isListed(member.status) || generation <= member.generation) return NEVER;
@@ -348,7 +357,7 @@ export class OriginLifecycle implements FabricPart {
   }
 
   #setAbsence(row: OriginRow, absence: OriginAbsence | undefined, time: Time): void {
-    // The reason may become more precise later. The time of absence does not restart then.
+    // The reason may become more precise later. This does not restart the time of absence.
     if ((row.absence === undefined) !== (absence === undefined)) row.sinceMonoMs = time.monoMs;
     row.absence = absence;
     if (absence === undefined) this.#change(row, "live");
@@ -369,7 +378,7 @@ export class OriginLifecycle implements FabricPart {
     const forgetMonoMs = row.sinceMonoMs + this.#options.originForgetMs;
     if (time.monoMs >= forgetMonoMs) {
       this.#change(row, "hidden");
-      // First all records of the origin are hidden. Origins are forgotten one at a time.
+      // First, all of the origin's records are hidden. Origins are forgotten one at a time.
       if (replica.isForgetting || replica.sweeps.isOwedTo(row.origin)) {
         this.#isDue = true;
         return false;
@@ -401,7 +410,7 @@ export class OriginLifecycle implements FabricPart {
     return cluster;
   }
 
-  /** Returns the number of these nodes that returned in another generation and have no records so far. */
+  /** Returns how many of these nodes returned in another generation and have no records so far. */
   #backCount(nodeIds: ReadonlyMap<string, number>): number {
     const rows = [...this.#rows.values()];
     const seen = new Set(rows.map(({ origin, absence }) => (absence === undefined ? origin.nodeId : "")));
@@ -426,7 +435,7 @@ export class OriginLifecycle implements FabricPart {
         out.push(eventOutput("orphans_unprotected", "info", { clusterId, liveCount, total: cluster.protectedTotal }));
         cluster.protectedTotal = undefined;
         vanished.clear();
-        // Nodes that are still missing get as much time to return as if they had vanished now, because a cluster needs time to recover.
+        // Nodes that are still missing get as much time to return as if they had vanished just now, because a cluster needs time to recover.
         for (const row of this.#rows.values())
           if (row.clusterId === clusterId && row.absence !== undefined && row.absence !== "replaced") row.sinceMonoMs = time.monoMs;
       }

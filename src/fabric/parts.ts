@@ -1,4 +1,4 @@
-/** The parts of the fabric: this file builds them, and has the one list of them. */
+/** The parts of the fabric: this file builds all of them and contains the only list of them. */
 import { relationOf } from "../catalog/entry/scope.ts";
 import { NEVER } from "../lib/machine.ts";
 import { MachineParts } from "../lib/machine-part.ts";
@@ -72,7 +72,7 @@ export function roomsOf(options: FabricOptions, parts: FabricParts) {
   const summaries = parts.summaries && new SummaryChannel({ ...second, ...parts.summaries });
   const isAllSent = (link: LinkId) => !isHeld(link) && replication.edgeDueMonoMs === NEVER;
   const leaving = new GracefulLeave(clusterId, () => readiness.isReady, isAllSent);
-  // The policy comes first, because a newcomer is not ready without it.
+  // The policy comes first, because a newcomer is not ready until it has the policy.
   const channels: readonly LinkChannel[] = [policy, exchanges, summaries ?? [], leaving, others].flat();
   const multiplexer = new Multiplexer(channels);
   const { maxMembers } = options.membership;
@@ -89,7 +89,10 @@ export function roomsOf(options: FabricOptions, parts: FabricParts) {
   return { ...common, replication, policy, exchanges, summaries, leaving, channels, lifecycle, freshness, readiness };
 }
 
-/** Fills the list with the parts, in the order in which they work. A new part is a row here; a channel is a row of `channels` above. */
+/**
+ * Fills the list with the parts, in the order in which they work. A new part needs a row in this list, and a new channel needs a row in `channels`
+ * above.
+ */
 export function addParts(rooms: FabricRooms): GracefulStop {
   const { list, membership, replication, parts } = rooms;
   const { self, replica } = parts;
@@ -118,7 +121,7 @@ export function addParts(rooms: FabricRooms): GracefulStop {
   return stopping;
 }
 
-/** Keeps calls from unknown callers and responses of foreign nodes away from all other parts. */
+/** Hides calls from unknown callers and responses from foreign nodes from all other parts. */
 function guardRow({ calls, list }: FabricRooms): FabricPart {
   return {
     handle: {
@@ -173,7 +176,7 @@ function channelsRow({ multiplexer, links, peerAuth }: FabricRooms): FabricPart 
 }
 
 function bordersRow({ borders, membership, readiness }: FabricRooms): FabricPart {
-  // Whether the other border nodes of the region are known. Before that, each border node would assume that it is the only one.
+  // Whether the other border nodes of the region are known. Before they are known, each border node would assume that it is the only one.
   let hasBegun = false;
   return {
     handle: {
@@ -197,7 +200,7 @@ function bordersRow({ borders, membership, readiness }: FabricRooms): FabricPart
   };
 }
 
-/** Comes last, because the work of the channels may have brought this node in sync. */
+/** This part comes last, because the channels' work may have brought this node in sync. */
 function caughtUpRow({ readiness, policySources, policy, multiplexer, membership, options, parts }: FabricRooms): FabricPart {
   const { maxLinks } = options.links;
   return {

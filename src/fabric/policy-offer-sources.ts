@@ -1,6 +1,6 @@
 /**
- * The clusters whose policy this node accepts: its own and those that its settings name, including policies that these clusters accepted
- * from others (semantics.md, Policy).
+ * The clusters whose policy this node accepts: its own cluster and the clusters listed in its settings, including policies that these clusters
+ * accepted from others (semantics.md, Policy).
  */
 import type { CaughtUp } from "./readiness.ts";
 import type { Hello } from "./wire/messages.ts";
@@ -10,7 +10,10 @@ export type PolicyOfferSource =
   | "accepted"
   /** The peer belongs to a cluster that is not accepted. Its policy is ignored. */
   | "foreign"
-  /** This node's fabric is open, so it accepts no policy. Linked to a peer with a policy, this node would show entries that the policy hides. */
+  /**
+   * This node's fabric is open, so it does not accept any policy. If it were linked to a peer with a policy, this node would show entries that the
+   * policy hides.
+   */
   | "open";
 
 interface PeerLocation {
@@ -34,16 +37,16 @@ export class PolicyOfferSources {
     return this.#accepted.has(clusterId) ? "accepted" : "foreign";
   }
 
-  /** The other clusters whose policy this node accepts, for its hello. */
+  /** The other clusters whose policy this node accepts, which are sent in its hello. */
   get acceptedOthers(): readonly string[] {
     return [...this.#accepted].filter((clusterId) => clusterId !== this.#clusterId);
   }
 
   /**
-   * Counts the peers that this node has caught up with and that make it ready. While its own cluster has other members, only these are counted, because only
-   * they have everything that this node must have. Otherwise all peers are counted. However, while this node has no policy and there are clusters whose policy
-   * it accepts, peers of foreign clusters are not counted, because this node must not show entries that a policy hides. Members of other regions are never
-   * counted.
+   * Counts the peers that this node has caught up with and that count towards its readiness. While its own cluster has other members, only these are
+   * counted, because only they have everything that this node must have. Otherwise, all peers are counted. There is one exception: while this node
+   * has no policy but there are clusters whose policy it accepts, peers of foreign clusters are not counted, because this node must not show entries
+   * that a policy hides. Members of other regions are never counted.
    */
   caughtUp(
     peers: readonly Hello[],
@@ -57,14 +60,14 @@ export class PolicyOfferSources {
       ownCount > 0 ? clusterId === this.#clusterId : isAnyTaken || this.of(clusterId) !== "foreign";
     const hellos = peers.filter(counts);
     const readyCount = hellos.filter(({ isReady }) => isReady).length;
-    // Above this number a node has links to only some of the members.
+    // If there are more members than this, a node has links to only some of them.
     const wantedCount = Math.min(Math.max(1, ownCount), Math.ceil(maxLinks / 2));
     return { count: hellos.length, readyCount, wantedCount };
   }
 
   /**
-   * Returns whether a policy that is applied here comes into force in a cluster, directly or through clusters that it accepts, according to the hellos of
-   * linked nodes.
+   * Returns whether a policy that is applied on this node comes into force in a cluster, directly or through clusters whose policy it accepts,
+   * according to the hellos of linked nodes.
    */
   reaches(target: string, hellos: readonly Hello[]): boolean {
     const reached = new Set([this.#clusterId]);

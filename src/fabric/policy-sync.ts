@@ -1,7 +1,7 @@
 /**
  * Distribution of the policy (semantics.md, Policy). Each node announces its newest head on every link. A node that is behind requests
- * the version, checks it, and then announces it on its own links. A node that does not accept a version declines it, because its peer
- * holds back records until it has the version or declines it. `policy/versions/version.ts` decides which of two versions is newer.
+ * the version, checks it, and then announces it on its own links. A node that does not accept a version must decline it, because its peer withholds
+ * records until the node has the version or declines it. `policy/versions/version.ts` decides which of two versions is newer.
  */
 
 import { BoundedMap } from "../lib/bounded-map.ts";
@@ -21,11 +21,11 @@ export const POLICY_EXCHANGE_FIXED = {
   /** Maximum size of an encoded version. */
   maxBytes: POLICY_BOUNDS.maxVersionBytes,
   /**
-   * Bytes of a version in one frame, which is at most 256 KiB with its envelope. The part is small so that it arrives within `patienceMs`
-   * even on a slow link.
+   * Number of a version's bytes in one frame, which is at most 256 KiB including its envelope. The part is small so that it arrives within
+   * `patienceMs` even on a slow link.
    */
   partBytes: 32 * 1024,
-  /** Timeout for a peer that sends no part, and for a shell that does not respond. */
+  /** Timeout for a peer that does not send the next part, and for a shell that does not respond. */
   patienceMs: 10_000,
   /** Number of invalid transfers after which nothing more is requested on a link. */
   maxStrikes: 3,
@@ -33,14 +33,14 @@ export const POLICY_EXCHANGE_FIXED = {
 
 export type PolicyExchangeOptions = OptionsOf<typeof POLICY_EXCHANGE_FIXED>;
 
-/** A frame on one link may concern all other links. */
+/** A frame on one link may affect all other links. */
 const NEWS: readonly ChannelNews[] = [{ kind: "forAll" }];
-/** Maximum number of remembered heads that could not be put in force here. */
+/** Maximum number of remembered heads that could not be put in force on this node. */
 const MAX_UNUSABLE = 64;
 /** Maximum number of conflicting versions reported per link, so that a peer that forges heads cannot fill the audit log. */
 const MAX_CONFLICTS = 8;
 
-/** A version that is newer than this node's and that it does not accept. */
+/** A version that is newer than this node's version and that this node does not accept. */
 export interface RefusedVersion {
   readonly head: PolicyHead;
   readonly peer: PolicyPeer;
@@ -51,9 +51,11 @@ interface PolicyFetch {
   readonly link: LinkId;
   head: PolicyHead;
   isAsked: boolean;
-  /** Whether the version was requested on this link before. Parts of the earlier transfer may still arrive. */
+  /**
+   * Whether the version was requested on this link before, so that parts of the earlier transfer may still arrive.
+   */
   readonly isAgain: boolean;
-  /** Undefined until the first part. */
+  /** Undefined until the first part arrives. */
   bytes: Uint8Array | undefined;
   filled: number;
   deadlineMonoMs: number;
@@ -66,7 +68,7 @@ export interface PolicyExchangeParts {
   readonly wake?: () => void;
 }
 
-/** The exchange of policies, as a channel of the links. */
+/** The policy exchange, as a channel of the links. */
 export class PolicyExchange implements LinkChannel<PolicyFrame> {
   readonly kinds = ["policyHead", "policyWanted", "policySettled", "policyPart"] as const;
   readonly speaks = "in turn";
@@ -75,14 +77,14 @@ export class PolicyExchange implements LinkChannel<PolicyFrame> {
   #head: PolicyHead = NO_PLACE;
   readonly #links = new Map<LinkId, PolicyLink>();
   #fetch: PolicyFetch | undefined;
-  /** The last fetch that timed out. Its remaining parts may still arrive. */
+  /** The last fetch that timed out, of which parts may still arrive. */
   #late: PolicyFetch | undefined;
   /** The version that was passed to the shell, which has not responded yet. */
   #adopting: { readonly head: PolicyHead; deadlineMonoMs: number } | undefined;
-  /** Names of heads that could not be put in force here. */
+  /** Names of heads that could not be put in force on this node. */
   readonly #unusable = new BoundedMap<string, true>(MAX_UNUSABLE);
   #reportedNotTaken: PolicyHead = NO_PLACE;
-  /** Number of refused heads and transfers since the start: malformed, or not matching their head. */
+  /** Number of refused heads and transfers since the start, because they were malformed or did not match their head. */
   refusedCount = 0;
 
   readonly handle: FabricHandlers = {
@@ -105,7 +107,7 @@ export class PolicyExchange implements LinkChannel<PolicyFrame> {
     this.#parts = { sourceOf: () => "accepted", wake: () => {}, ...parts };
   }
 
-  /** The newest version of this node. Number 0 means that there is none. */
+  /** The newest version on this node. Number 0 means that there is none. */
   get head(): PolicyHead {
     return this.#head;
   }
@@ -120,8 +122,8 @@ export class PolicyExchange implements LinkChannel<PolicyFrame> {
   }
 
   /**
-   * Returns whether the peer neither has this node's newest version nor declined it. Until then the peer gets no records, because they may include entries that
-   * the policy hides.
+   * Returns whether the peer neither has this node's newest version nor declined it. Until then, the peer gets no records, because they may include
+   * entries that the policy hides.
    */
   isBehind(link: LinkId): boolean {
     const state = this.#links.get(link);
@@ -140,7 +142,7 @@ export class PolicyExchange implements LinkChannel<PolicyFrame> {
         return NEWS;
       },
       hasWork: () => this.hasWork(link),
-      // A single link has no deadlines: `look` checks the deadlines for all links.
+      // There are no deadlines for a single link: `look` checks the deadlines of all links.
       tick: () => {},
       nextDeadlineMs: () => NEVER,
       // Without the peer's policy, this node would show entries that the cluster hides.
@@ -208,7 +210,7 @@ export class PolicyExchange implements LinkChannel<PolicyFrame> {
     return isNews || state.sending !== undefined || this.#isSettling(state) || (this.#fetch?.link === link && !this.#fetch.isAsked);
   }
 
-  /** Handles a change of this node's newest version: a policy was applied here, or adopted from a peer. */
+  /** Handles a new newest version on this node: a policy was applied here, or adopted from a peer. */
   headChanged(head: PolicyHead): void {
     if (this.#adopting !== undefined && !isNewer(this.#adopting.head, head)) this.#adopting = undefined;
     this.#head = head;
@@ -216,7 +218,7 @@ export class PolicyExchange implements LinkChannel<PolicyFrame> {
     this.#choose();
   }
 
-  /** Handles a version that the shell could not put in force. It is not requested again. */
+  /** Handles a version that the shell could not put in force. The version is not requested again. */
   refused(head: PolicyHead, detail: string, out: FabricOutput[]): void {
     if (this.#adopting !== undefined && isSamePlace(this.#adopting.head, head)) this.#adopting = undefined;
     this.#unusable.set(nameOf(head), true);
@@ -231,7 +233,7 @@ export class PolicyExchange implements LinkChannel<PolicyFrame> {
       if (state.wanted !== number) continue;
       state.wanted = 0;
       const isWhole = bytes !== undefined && number === head.number && bytes.length <= this.#options.maxBytes;
-      // When the version is gone or no longer the newest, announce the current head again.
+      // If the version is gone or is no longer the newest, announce the current head again.
       if (isWhole) state.sending = { head, bytes, offset: 0 };
       else state.sent = undefined;
     }
@@ -254,7 +256,7 @@ export class PolicyExchange implements LinkChannel<PolicyFrame> {
     this.#parts.wake();
   }
 
-  /** Extends the deadlines by the length of a pause of this process: responses may have arrived but were not read yet. */
+  /** Extends the deadlines by the length of a pause of this process, because responses may have arrived without having been read yet. */
   postpone(byMs: number): void {
     if (this.#fetch !== undefined) this.#fetch.deadlineMonoMs += byMs;
     if (this.#adopting !== undefined) this.#adopting.deadlineMonoMs += byMs;
@@ -279,7 +281,7 @@ export class PolicyExchange implements LinkChannel<PolicyFrame> {
     }
     const { number, checksum } = this.#head;
     const isKnown = state.announced !== undefined && isSamePlace(state.announced, head);
-    // The peer receives this node's head too, and keeps its own version in its history: see `PolicyEngine.take`.
+    // The peer receives this node's head too, and keeps its own version in its history (see `PolicyEngine.take`).
     const isConflict =
       head.number === number && head.checksum !== checksum && isNewer(this.#head, head) && !isKnown && state.peer.source === "accepted";
     if (isConflict && state.conflictCount++ < MAX_CONFLICTS) {
@@ -296,7 +298,7 @@ export class PolicyExchange implements LinkChannel<PolicyFrame> {
   }
 
   #wanted(state: PolicyLink, number: number, out: FabricOutput[]): void {
-    // Only one transfer per link: a second request during a transfer restarts it.
+    // Allow only one transfer per link, because a second request during a transfer restarts it.
     state.sending = undefined;
     if (number !== this.#head.number || number === 0) {
       state.sent = undefined;
@@ -319,7 +321,7 @@ export class PolicyExchange implements LinkChannel<PolicyFrame> {
 
   #part(link: LinkId, { head, part, offset, sizeBytes }: PolicyFrame & { kind: "policyPart" }, time: Time, out: FabricOutput[]): void {
     const fetch = this.#fetch;
-    // A late part of an abandoned transfer. This is not an error.
+    // This is a late part of an abandoned transfer, which is not an error.
     if (fetch?.link !== link || !fetch.isAsked || fetch.head.number !== head.number) return;
     if (fetch.isAgain && this.#isOfBefore(fetch, offset)) return;
     if (offset === 0 && fetch.bytes === undefined && isWithin(head, this.#head.number) && isNewer(head, this.#head)) fetch.head = head;
@@ -360,7 +362,7 @@ export class PolicyExchange implements LinkChannel<PolicyFrame> {
     out.push({ kind: "adoptPolicy", head, bytes, via: { nodeId, clusterId } });
   }
 
-  /** Gives up a fetch that timed out. The peer may be paused or its link slow, so other peers are asked first, and then this peer again. */
+  /** Abandons a fetch that timed out. The peer may be paused or its link may be slow, so other peers are tried first, and then this peer again. */
   #putOff(fetch: PolicyFetch, out: FabricOutput[]): void {
     const { link, head } = fetch;
     this.#fetch = undefined;
@@ -372,7 +374,7 @@ export class PolicyExchange implements LinkChannel<PolicyFrame> {
     out.push(eventOutput("policy_late", "warn", detail));
   }
 
-  /** Rejects an invalid transfer. Other peers are tried first, and this link only after it announces another head. */
+  /** Rejects an invalid transfer. Other peers are tried first, and this link is used again only after the peer announces another head. */
   #strike(fetch: PolicyFetch, detail: string, out: FabricOutput[]): void {
     this.#fetch = undefined;
     this.refusedCount += 1;
@@ -385,8 +387,8 @@ export class PolicyExchange implements LinkChannel<PolicyFrame> {
   }
 
   /**
-   * Starts to fetch the newest version that any link offers, one at a time for the whole node. Peers with the fewest failures come first,
-   * so that a peer that never sends its announced version does not block others.
+   * Starts to fetch the newest version that any link offers. There is only one fetch at a time on the whole node. Peers with the fewest failures come
+   * first, so a peer that never sends its announced version does not block others.
    */
   #choose(): void {
     if (this.#fetch !== undefined || this.#adopting !== undefined) return;
@@ -406,8 +408,8 @@ export class PolicyExchange implements LinkChannel<PolicyFrame> {
   }
 
   /**
-   * Returns whether this node must decline the peer's newest version. A version whose transfer failed is not declined, because this node could then show
-   * entries that it hides.
+   * Returns whether this node must decline the peer's newest version. A version whose transfer failed is not declined, because this node could then
+   * show entries that the version hides.
    */
   #isSettling(state: PolicyLink): state is PolicyLink & { latest: PolicyHead } {
     const { latest, sentSettled, peer } = state;
@@ -422,7 +424,7 @@ export class PolicyExchange implements LinkChannel<PolicyFrame> {
     return isNewer(announced, this.#head) && !this.#unusable.has(nameOf(announced)) && whyNot(state.peer) === "";
   }
 
-  /** The newest version of any peer that this node does not accept, and the reason. */
+  /** The newest version from any peer that this node does not accept, and the reason. */
   get notTaken(): RefusedVersion | undefined {
     let newest: RefusedVersion | undefined;
     for (const { peer, announced, tooFar } of this.#links.values()) {
@@ -434,7 +436,7 @@ export class PolicyExchange implements LinkChannel<PolicyFrame> {
     return newest;
   }
 
-  /** Reports each head only once, because several peers announce the same one, and at most a few heads per link. */
+  /** Reports each head only once, because several peers announce the same one, and reports only a few heads per link. */
   #reportNotTaken(state: PolicyLink, out: FabricOutput[]): void {
     const { notTaken } = this;
     if (notTaken === undefined || isSamePlace(notTaken.head, this.#reportedNotTaken) || state.notTakenCount++ >= MAX_CONFLICTS) return;

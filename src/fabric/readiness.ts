@@ -8,13 +8,13 @@ import type { FabricNews } from "./part.ts";
 
 /** Constants that are not settings. */
 export const READINESS_FIXED = {
-  /** For this time after a peer refused this node, the node does not start serving alone. It retries the peer well within this time. */
+  /** For this time after a peer refused this node, the node does not start to serve alone. It retries the peer well within this time. */
   refusedMs: 30_000,
   /** A peer that is in sync sends something at least this often. */
   quietMs: 4000,
   /**
-   * This long after the join timeout a node serves its data in two cases: all nodes are starting and one of them cannot be reached; or
-   * the node has many silent seeds and not all of them were tried.
+   * This is the time after the join timeout at which a node serves its data in two cases: all nodes are starting and one of them cannot be reached,
+   * or the node has many unresponsive seeds and has not tried all of them.
    */
   catchUpTimeoutMs: 30_000,
 } as const;
@@ -29,16 +29,15 @@ export interface ReadyState {
   readonly reason: "alone" | "joining" | "refused" | "catching_up" | "caught_up";
   readonly detail: string;
   /**
-   * How old the data of this node may be: the time since this node last had everything that its slowest peer had, or 0 without peers. On
-   * a node that is not ready, or that runs alone with a snapshot, it is the age of the snapshot; without a snapshot it is the time since
-   * 1970.
+   * How old this node's data may be: the time since this node last had everything that its slowest peer had, or 0 without peers. On a node that is
+   * not ready, or that serves alone from a snapshot, it is the age of the snapshot. Without a snapshot, it is the time since 1970.
    */
   readonly ageMs: number;
-  /** Whether the node is ready and was in sync with every peer within the last `quietMs`. Features that need a complete view require this. */
+  /** Whether the node is ready and has been in sync with every peer within the last `quietMs`. Features that need a complete view require this. */
   readonly isInStep: boolean;
 }
 
-/** The linked peers that this node has caught up with: it has everything that they had when their link came up. */
+/** The linked peers that this node has caught up with, that is, it has everything that they had when their link came up. */
 export interface CaughtUp {
   readonly count: number;
   /** The peers that were ready when they sent their hello. */
@@ -50,10 +49,10 @@ export interface CaughtUp {
 type JoinState =
   | { readonly kind: "joining"; readonly deadlineMonoMs: number }
   | { readonly kind: "catching_up" }
-  /** Final states. Changes that arrive afterwards are live changes, even on a node that was alone. */
+  /** Final states. Changes that arrive after this time are live changes, even on a node that was alone. */
   | { readonly kind: "alone" | "caught_up" };
 
-/** The address that refused this node, and the reason. */
+/** The address from which this node was refused, and the reason. */
 export interface JoinRejection {
   readonly address: string;
   readonly why: string;
@@ -61,10 +60,13 @@ export interface JoinRejection {
 
 export interface ReadinessParts {
   readonly hasSeeds: boolean;
-  /** Monotonic ms at which the snapshot that the node started with was current, often before this process started. Undefined without a snapshot. */
+  /**
+   * Monotonic time (ms) at which the snapshot that the node started with was current, often before this process started. Undefined without a
+   * snapshot.
+   */
   readonly asOfMonoMs: number | undefined;
   readonly freshness: DataFreshness;
-  /** Whether this node has records that may change on other nodes. A snapshot without such records has no age. */
+  /** Whether this node has records that could change on other nodes. A snapshot without such records has no age. */
   readonly mayBeBehind: () => boolean;
 }
 
@@ -73,11 +75,11 @@ export class FabricReadiness {
   readonly #parts: ReadinessParts;
   #state: JoinState | undefined;
   #startMonoMs = 0;
-  /** The length of pauses since `#startMonoMs`. It does not count towards timeouts. */
+  /** The total length of pauses since `#startMonoMs`. Pauses do not count towards timeouts. */
   #postponedMs = 0;
   #areSeedsTried = false;
   #hasPeers = false;
-  /** The most recent refusal of this node by a peer. */
+  /** The most recent case in which a peer refused this node. */
   #refusal: (JoinRejection & { readonly untilMonoMs: number }) | undefined;
   /** From this time on, the peers that this node has caught up with are sufficient. */
   #dueMonoMs = NEVER;
@@ -110,8 +112,8 @@ export class FabricReadiness {
   }
 
   /**
-   * Handles the set of peers that this node has caught up with. One peer that was ready is sufficient. When all nodes are starting, none
-   * is ready and each may have its own data: then the node must catch up with all of them, after the join timeout.
+   * Handles a change in the set of peers that this node has caught up with. One peer that was ready when it sent its hello is sufficient. When all
+   * nodes are starting, none is ready and each may have its own data. In this case, the node must catch up with all of them, after the join timeout.
    */
   caughtUpWith({ readyCount, count, wantedCount }: CaughtUp, time: Time): void {
     this.#dueMonoMs = NEVER;
@@ -124,8 +126,8 @@ export class FabricReadiness {
   }
 
   /**
-   * Handles a peer's answer. A peer that refuses this node shows that the node is not alone and lacks the peer's data. The refusal
-   * expires when the same peer accepts the node.
+   * Handles a peer's answer. A peer that refuses this node shows that other nodes exist and that this node lacks the peer's data. The refusal expires
+   * when the same peer accepts the node.
    */
   met(answer: Extract<FabricNews, { readonly kind: "turnedAway" | "letIn" }>, { monoMs }: Time): void {
     switch (answer.kind) {
@@ -174,8 +176,8 @@ export class FabricReadiness {
   }
 
   /**
-   * Returns with which nodes this node has been in sync since that time: all nodes of its cluster, all peers that are still listed, or fewer. Unlisted nodes
-   * are included while so much of the cluster is missing that this node may be the isolated one.
+   * Returns the set of nodes with which this node has been in sync since that time: all nodes of its cluster, all peers that are still listed, or
+   * fewer. Unlisted nodes are included while so much of the cluster is missing that this node may be the isolated one.
    */
   inStepWith(time: Time, sinceMonoMs: number): "all" | "listed" | "less" {
     if (!this.isReady || !this.#isCurrent) return "less";
@@ -185,14 +187,14 @@ export class FabricReadiness {
   }
 
   /**
-   * For a peer that just became known: the time up to which this node is assumed to have everything that the peer wrote. After this node has caught up, or when
+   * For a newly known peer, the time up to which this node is assumed to have everything that the peer wrote. After this node has caught up, or when
    * it is alone, the peer is treated as new. Before that, the peer may have written since this node's snapshot was made.
    */
   knownMonoMs(time: Time): number {
     return this.#isCurrent ? time.monoMs : this.#begunMonoMs(time);
   }
 
-  /** Whether the data is current. Serving alone does not make an old snapshot current. */
+  /** Whether the data is current. A node that serves alone does not make an old snapshot current. */
   get #isCurrent(): boolean {
     const kind = this.#state?.kind;
     return kind === "caught_up" || (kind === "alone" && (this.#parts.asOfMonoMs === undefined || !this.#parts.mayBeBehind()));
@@ -203,19 +205,22 @@ export class FabricReadiness {
     return time.monoMs - this.#begunMonoMs(time);
   }
 
-  /** Returns when the data that this node started with was current. For an empty replica this is 1970, because the age of the missing records is unknown. */
+  /**
+   * Returns the time at which the data that this node started with was current. For an empty replica, this is 1970, because the age of the missing
+   * records is unknown.
+   */
   #begunMonoMs({ monoMs, wallMs }: Time): number {
     return this.#parts.asOfMonoMs ?? monoMs - wallMs;
   }
 
-  /** Returns when a node that no peer has accepted starts to serve alone. */
+  /** Returns when a node that no peer has accepted starts serving alone. */
   #aloneMonoMs({ deadlineMonoMs }: JoinState & { readonly kind: "joining" }): number {
     const dueMonoMs = this.#areSeedsTried ? deadlineMonoMs : deadlineMonoMs + this.#options.catchUpTimeoutMs;
     return Math.max(dueMonoMs, this.#refusal?.untilMonoMs ?? dueMonoMs);
   }
 }
 
-/** Maximum number of node ids in a detail. */
+/** Maximum number of node ids in a detail text. */
 const MAX_NAMES = 5;
 /** The text depends on the current members, not only on how the node started. */
 const ALONE = { true: "catching up with its first peers", false: "running alone" } as const;
@@ -255,7 +260,7 @@ function named(nodeIds: readonly string[]): string {
   return `${nodeIds.slice(0, MAX_NAMES).join(", ")}${moreCount > 0 ? ` and ${moreCount} more` : ""}`;
 }
 
-/** Adds the latest refusal to a detail. */
+/** Adds the latest refusal to a detail text. */
 function withRefusal(detail: string, refusal: JoinRejection | undefined): string {
   return refusal === undefined ? detail : `${detail}; ${refusalText(refusal)}`;
 }
@@ -264,14 +269,15 @@ function refusalText(refusal: JoinRejection | undefined): string {
   return `refused by ${refusal?.address ?? ""} (${refusal?.why ?? ""})`;
 }
 
-// When old tombstones may be collected: not while a node is down or unreachable that may return with a record that only a tombstone removes (P6).
-/** All nodes must have been reachable for this time. It is enough for many exchanges of version vectors and for full transfers. */
+// Decides when old tombstones may be collected. They must not be collected while a node is down or unreachable that could return with a record that
+// only a tombstone removes (P6).
+/** All nodes must have been reachable for this time. This is enough time for many exchanges of version vectors and for full transfers. */
 const TOGETHER_MS = 30_000;
 
 interface ReadinessInputs extends Pick<ReadyState, "isInStep"> {
   readonly isAnybodyAway: boolean;
   readonly lost: LostOrigins;
-  /** Whether this node's clock differs from most others. Then a time that its clock places far in the past may still be in the future. */
+  /** Whether this node's clock differs from most other clocks. If so, a time that its clock places far in the past may still be in the future. */
   readonly isClockOff: boolean;
 }
 
@@ -279,7 +285,7 @@ export class CollectionGate {
   /** The time since which all nodes have been present and in sync, as of the last call. */
   #togetherMonoMs: number | undefined;
 
-  /** Returns whether old tombstones may be collected. Nodes that return first get time to receive them. */
+  /** Returns whether old tombstones may be collected. Returning nodes are first given time to receive them. */
   mayCollect({ isInStep, isAnybodyAway, lost, isClockOff }: ReadinessInputs, { monoMs, wallMs }: Time): boolean {
     const isSomebodyBack = lost.takeBack();
     if (!isInStep || isAnybodyAway || isSomebodyBack) {
@@ -288,7 +294,7 @@ export class CollectionGate {
     }
     this.#togetherMonoMs ??= monoMs;
     const may = monoMs - this.#togetherMonoMs >= TOGETHER_MS;
-    // A node that was lost and returned has received everything that it missed.
+    // A node that was lost and has returned has received everything that it missed.
     if (may) lost.settle();
     return may && !isClockOff && isStamp(stampOf(wallMs));
   }

@@ -1,5 +1,5 @@
 /**
- * IP addresses, address blocks (CIDR), their DNS names, and hosts with ports. They are implemented here, because pure rooms must not import
+ * IP addresses, address blocks (CIDR), their DNS names, and hosts with ports. They are implemented in this file because pure modules must not import
  * `node:net`.
  */
 
@@ -20,7 +20,8 @@ export function splitHostPort(text: string): { readonly host: string; readonly p
 const MAPPED = "::ffff:";
 
 /**
- * The IPv4 address of `::ffff:192.0.2.1`, which is how a socket for both families shows an IPv4 peer. Other hosts are returned unchanged.
+ * The IPv4 address of `::ffff:192.0.2.1`, which is the form in which a socket for both families shows an IPv4 peer. Other hosts are returned
+ * unchanged.
  */
 export function withoutMapping(host: string): string {
   return host.startsWith(MAPPED) && host.includes(".") ? host.slice(MAPPED.length) : host;
@@ -39,7 +40,7 @@ export function parseAddress(text: string): IpAddress | undefined {
   return text.includes(":") ? parseIpv6(text) : parseIpv4(text);
 }
 
-/** Parses four numbers of 0 to 255 without leading zeros (RFC 3986, `IPv4address`), with the character `separator` between them. */
+/** Parses four numbers from 0 to 255 without leading zeros (RFC 3986, `IPv4address`), separated by the character `separator`. */
 export function parseIpv4(text: string, separator = DOT): IpAddress | undefined {
   const bits = ipv4Bits(text, separator);
   if (bits === undefined) return undefined;
@@ -54,8 +55,8 @@ export function isIpv4(text: string): boolean {
   return ipv4Bits(text, DOT) !== undefined;
 }
 
-// HOT: runs for every target with an IPv4 address, and for each of them in a DNS answer that is not cached. Splitting the text costs 0.3 µs,
-// this function 30 ns (bench/codec.ts).
+// HOT: runs for every target with an IPv4 address, and for each of them in a DNS answer that is not cached. Splitting the text costs 0.3 µs, whereas
+// this function costs 30 ns (bench/codec.ts).
 function ipv4Bits(text: string, separator: number): number | undefined {
   let bits = 0;
   let count = 0;
@@ -70,7 +71,7 @@ function ipv4Bits(text: string, separator: number): number | undefined {
       continue;
     }
     const digit = unit - ZERO;
-    // No digit may follow a leading zero.
+    // A leading zero must not be followed by another digit.
     if (digit < 0 || digit > 9 || value === 0) return undefined;
     value = value < 0 ? digit : value * 10 + digit;
     if (value > 255) return undefined;
@@ -119,7 +120,7 @@ export function addressOf(groups: readonly number[]): IpAddress {
   return bytes;
 }
 
-/** Addresses that share their first `prefixBits` bits with `bytes`, which are 4 bytes for IPv4 and 16 for IPv6. */
+/** A block of addresses that share their first `prefixBits` bits with `bytes`, which has 4 bytes for IPv4 and 16 for IPv6. */
 export interface AddressBlock {
   readonly bytes: IpAddress;
   readonly prefixBits: number;
@@ -150,7 +151,7 @@ export function parsePlainBlock(text: string): AddressBlock | undefined {
 }
 
 /**
- * Whether one of the blocks contains the address; false for text that is not an address. An IPv4-mapped IPv6 address is treated as the IPv4
+ * Whether one of the blocks contains the address. Returns false for text that is not an address. An IPv4-mapped IPv6 address is treated as its IPv4
  * address.
  */
 export function isWithin(blocks: readonly AddressBlock[], address: string): boolean {
@@ -184,7 +185,7 @@ export function isLoopbackHost(host: string): boolean {
 
 const NOWHERE: readonly AddressBlock[] = [
   { bytes: Uint8Array.of(0, 0, 0, 0), prefixBits: 8 },
-  // Includes IPv4-compatible IPv6 addresses, which preceded the mapped ones (RFC 4291, 2.5.5.1).
+  // This includes IPv4-compatible IPv6 addresses, which preceded the mapped ones (RFC 4291, 2.5.5.1).
   { bytes: addressOf([0, 0, 0, 0, 0, 0, 0, 0]), prefixBits: 96 },
 ];
 const LINK_LOCAL: readonly AddressBlock[] = [
@@ -218,11 +219,11 @@ function uncallableIpv4(reason: string, bytes: readonly number[], prefixBits: nu
 }
 
 /**
- * Addresses that no client can connect to (IANA special-purpose registries, RFC 6890). The first block that contains an address gives the
+ * Addresses that no client can connect to (IANA special-purpose registries, RFC 6890). The first block that contains an address determines the
  * reason.
  */
 const UNCALLABLE: readonly { readonly reason: string | undefined; readonly block: AddressBlock }[] = [
-  // Loopback, not the IPv4-compatible form of 0.0.0.1.
+  // This is loopback, not the IPv4-compatible form of 0.0.0.1.
   { reason: undefined, block: { bytes: addressOf([0, 0, 0, 0, 0, 0, 0, 1]), prefixBits: 128 } },
   ...uncallableIpv4("an unspecified address", [0, 0, 0, 0], 8),
   ...uncallableIpv4("a multicast address", [224, 0, 0, 0], 4),
@@ -239,12 +240,12 @@ export function uncallableReason(host: string): string | undefined {
   return UNCALLABLE.find(({ block }) => blockHolds(block, address))?.reason;
 }
 
-/** Names that hosts files and resolvers assign to loopback addresses. */
+/** Names that resolve to loopback addresses in hosts files and resolvers. */
 const OWN_NAMES = /^(?:(?:.+\.)?localhost|localhost[46]?(?:\.localdomain[46]?)?|ip6-(?:localhost|loopback))$/;
 
 /**
- * Why a client must not connect to a host that it got from a server: no client can connect to it, or it is a loopback or link-local host
- * and the server is not. Undefined if the host is acceptable.
+ * Why a client must not connect to a host name or address that a server sent: either no client can connect to it, or it is a loopback or link-local
+ * host and the server is not. Undefined if the host is acceptable.
  */
 export function unsafeHostReason(host: string, from: string): string | undefined {
   const reason = uncallableReason(host);
@@ -254,8 +255,8 @@ export function unsafeHostReason(host: string, from: string): string | undefined
 }
 
 /**
- * Like `unsafeHostReason`, for a host that a listener on `listening` returns to all of its callers. A listener on all addresses of its machine
- * also has remote callers.
+ * Like `unsafeHostReason`, for a host that a listener on `listening` returns to all of its callers. A listener on all addresses of its machine also
+ * has remote callers, so it is not treated as local.
  */
 export function unsafeHostReasonForCallers(host: string, listening: string): ReturnType<typeof unsafeHostReason> {
   return unsafeHostReason(host, isWithin(NOWHERE, listening) && !isLoopbackHost(listening) ? "" : listening);
@@ -267,7 +268,7 @@ function isOwnMachine(host: string): boolean {
 }
 
 /**
- * Whether a host is an IPv4 address, or cannot be a name because the system parses it as an address: `0x7f.1`, `127.1`, `2130706433`
+ * Whether a host is an IPv4 address, or cannot be a name because the system parses it as an address, such as `0x7f.1`, `127.1`, or `2130706433`
  * (WHATWG URL, "ends in a number").
  */
 function endsInNumber(host: string): boolean {
@@ -283,7 +284,7 @@ export function isHost(text: string): boolean {
     .every((label) => /^[A-Za-z0-9_-]{1,63}$/.test(label));
 }
 
-/** The bits of byte `i` that belong to a prefix. */
+/** The bits of the byte at index `i` that belong to a prefix. */
 function maskOf(prefixBits: number, i: number): number {
   const bits = Math.min(8, Math.max(0, prefixBits - 8 * i));
   return (0xff << (8 - bits)) & 0xff;
@@ -294,8 +295,8 @@ export function isMapped(bytes: IpAddress): boolean {
   return bytes.length > 4 && bytes.every((byte, i) => i >= MAPPED_BYTES || byte === (i < 10 ? 0 : 0xff));
 }
 
-// The DNS names of addresses and address blocks are below in-addr.arpa (RFC 1035, 3.5) and ip6.arpa (RFC 3596, 2.5), in lower case, without the
-// final dot.
+// DNS names of addresses and address blocks are below in-addr.arpa (RFC 1035, 3.5) and ip6.arpa (RFC 3596, 2.5). They are in lower case and without
+// the final dot.
 const V4_SUFFIX = "in-addr.arpa";
 const V6_SUFFIX = "ip6.arpa";
 const V4_LABEL = /^(?:0|[1-9]\d{0,2})$/;
@@ -303,28 +304,28 @@ const V6_LABEL = /^[0-9a-f]$/;
 const V4_LABELS = 4;
 const V6_LABELS = 32;
 
-/** A block of addresses and the zone with its names. */
+/** A block of addresses, and the zone that contains its names. */
 export interface ReverseZone {
   readonly zone: string;
   readonly block: AddressBlock;
 }
 
 /**
- * The zone of a block such as `10.0.0.0/8`; undefined unless its prefix ends at a label: 8, 16 or 24 bits of IPv4, 4 to 124 bits of IPv6 in
- * steps of 4.
+ * The zone of a block such as `10.0.0.0/8`. Undefined unless its prefix ends at a label: 8, 16 or 24 bits for IPv4, or 4 to 124 bits in steps of 4
+ * for IPv6.
  */
 export function parseReverseZone(text: string): ReverseZone | undefined {
   const block = parsePlainBlock(text);
   if (block === undefined) return undefined;
   const { bytes, prefixBits } = block;
   const perLabel = bytes.length === V4_LABELS ? 8 : 4;
-  // The only name in a zone of one address would be the zone's own name.
+  // In a zone of one address, the only name would be the zone's own name.
   if (prefixBits === 0 || prefixBits === 8 * bytes.length || prefixBits % perLabel !== 0) return undefined;
   const labels = labelsOf(bytes).slice(0, prefixBits / perLabel);
   return { zone: [...labels.toReversed(), bytes.length === V4_LABELS ? V4_SUFFIX : V6_SUFFIX].join("."), block };
 }
 
-/** The blocks of a gateway's reverse zones; none if the gateway is disabled. */
+/** The blocks of a gateway's reverse zones. There are none if the gateway is disabled. */
 export function reverseBlocks(dns: { readonly enabled: boolean; readonly reverseZones: readonly string[] }): readonly AddressBlock[] {
   return dns.enabled ? dns.reverseZones.flatMap((text) => parseReverseZone(text)?.block ?? []) : [];
 }
@@ -339,7 +340,7 @@ export function reverseName(address: IpAddress): string {
   return [...labelsOf(address).toReversed(), address.length === V4_LABELS ? V4_SUFFIX : V6_SUFFIX].join(".");
 }
 
-/** The address for a name, or `above` if it is the name of a block of addresses; undefined for other names. */
+/** The address for a name, or `above` if it is the name of a block of addresses. Undefined for other names. */
 export function parseReverseName(name: string): IpAddress | "above" | undefined {
   const v4 = labelsBelow(name, V4_SUFFIX);
   if (v4 !== undefined) {
@@ -352,7 +353,7 @@ export function parseReverseName(name: string): IpAddress | "above" | undefined 
   return Uint8Array.from({ length: V6_LABELS / 2 }, (_, i) => Number.parseInt(`${v6[2 * i]}${v6[2 * i + 1]}`, 16));
 }
 
-/** The labels before the suffix in the order of the address; undefined if there are none. */
+/** The labels before the suffix, in the same order as in the address. Undefined if there are none. */
 function labelsBelow(name: string, suffix: string): readonly string[] | undefined {
   return name.endsWith(`.${suffix}`)
     ? name
@@ -368,7 +369,7 @@ function labelsOf(bytes: IpAddress): readonly string[] {
 }
 
 /**
- * The part of an address that a client cannot choose freely: all of an IPv4 address, and the first 64 bits of an IPv6 address, because one
+ * The part of an address that a client cannot choose freely. This is all of an IPv4 address, and the first 64 bits of an IPv6 address, because one
  * customer gets all addresses below them.
  */
 export function networkOf(address: string): string {

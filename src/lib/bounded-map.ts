@@ -1,6 +1,6 @@
 /**
- * A map with a maximum size. A key that is set becomes the newest key. Above the maximum, the oldest key is evicted. This makes it a FIFO cache,
- * or an LRU cache if each use sets its key. A loop that sets keys must iterate over a copy of the keys: a key that is set moves to the end, so
+ * A map with a maximum size. A key that is set becomes the newest key. When the maximum is exceeded, the oldest key is evicted. This makes it a FIFO
+ * cache, or an LRU cache if each use sets its key. A loop that sets keys must iterate over a copy of the keys. A key that is set moves to the end, so
  * the loop would otherwise never end.
  */
 import { assert } from "./errors.ts";
@@ -9,8 +9,8 @@ export class BoundedMap<K, V> extends Map<K, V> {
   readonly #max: number;
   readonly #onEvict: ((key: K, value: V) => void) | undefined;
   /**
-   * Returns the oldest key next. HOT: the iterator is kept, because a new one must first skip all deleted keys, which costs 15 µs for 20,000
-   * keys. An old iterator keeps the former tables of the map in memory, so it is replaced after as many steps as the map has keys.
+   * An iterator that returns the oldest key next. HOT: the iterator is kept, because a new one must first skip all deleted keys, which costs 15 µs
+   * for 20,000 keys. An old iterator keeps the map's former tables in memory, so it is replaced after as many steps as the map has keys.
    */
   #evicting: Iterator<K> = this.keys();
   #stepCount = 0;

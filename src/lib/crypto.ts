@@ -13,25 +13,25 @@ export function sha256Hex(data: string | Uint8Array): string {
   return hash("sha256", data, "hex");
 }
 
-/** First 8 bytes of SHA-256, big-endian, in two unsigned halves: adding such halves is cheaper than adding bigints. */
+/** First 8 bytes of SHA-256, big-endian, as two unsigned halves, because adding such halves is cheaper than adding bigints. */
 export function sha256Halves(text: string): Hash64 {
   const digest = hash("sha256", text, "buffer");
   return { high: digest.readUInt32BE(0), low: digest.readUInt32BE(4) };
 }
 
-/** Whether the bytes are equal. The time depends on where they differ, so this function must not be used for secrets. */
+/** Whether the bytes are equal. The time depends on the position of the first difference, so this function must not be used for secrets. */
 export function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
   return Buffer.compare(a, b) === 0;
 }
 
-/** Whether two secrets are equal, in time that does not depend on where they differ. */
+/** Whether two secrets are equal, in time that does not depend on the position of the first difference. */
 export function equalSecrets(a: string | Uint8Array, b: string | Uint8Array): boolean {
   return timingSafeEqual(sha256(a), sha256(b));
 }
 
 export type HmacAlgorithm = "hmac-sha256" | "hmac-sha384" | "hmac-sha512";
 
-/** The HMAC of the concatenated parts. */
+/** The HMAC of the parts, which are concatenated. */
 export function hmac(algorithm: HmacAlgorithm, secret: Uint8Array, parts: readonly Uint8Array[]): Uint8Array {
   const made = createHmac(algorithm.slice("hmac-".length), secret);
   for (const part of parts) made.update(part);
@@ -41,7 +41,7 @@ export function hmac(algorithm: HmacAlgorithm, secret: Uint8Array, parts: readon
 /** Sizes of Ed25519 (RFC 8032). */
 const ED25519_BYTES = { publicKey: 32, signature: 64 } as const;
 
-/** The DER header before the 32 bytes of a public key (RFC 8410). */
+/** The DER header that precedes the 32 bytes of a public key (RFC 8410). */
 const PUBLIC_KEY_PREFIX = Buffer.from("302a300506032b6570032100", "hex");
 
 /** A public key of Ed25519, parsed once. */
@@ -50,7 +50,7 @@ export class Ed25519PublicKey {
   readonly raw: Uint8Array;
   readonly #key: KeyObject;
 
-  /** Accepts any 32 bytes. If they are not a point of the curve, the key verifies nothing. */
+  /** Accepts any 32 bytes. If the bytes are not a point on the curve, the key does not verify anything. */
   constructor(raw: Uint8Array) {
     assert(raw.length === ED25519_BYTES.publicKey, "an Ed25519 public key does not have 32 bytes", { length: raw.length });
     // `slice` of a Buffer would not copy.
@@ -59,14 +59,14 @@ export class Ed25519PublicKey {
   }
 
   /**
-   * Whether the key signed the bytes. A signature has only one valid form (RFC 8032: S is below the order of the group). Costs about 70 µs.
+   * Whether the key signed the bytes. Each signature has only one valid form (RFC 8032: S is below the order of the group). Costs about 70 µs.
    */
   verify(bytes: Uint8Array, signature: Uint8Array): boolean {
     return signature.length === ED25519_BYTES.signature && verify(undefined, bytes, this.#key, signature);
   }
 }
 
-/** A private key of Ed25519. It cannot be printed. */
+/** A private key of Ed25519. It never appears in printed output. */
 export class Ed25519PrivateKey {
   readonly publicKey: Ed25519PublicKey;
   readonly #key: KeyObject;
@@ -76,13 +76,13 @@ export class Ed25519PrivateKey {
     this.#key = key;
   }
 
-  /** Returns the 64 bytes of the signature, which is always the same for the same bytes. Costs about 25 µs. */
+  /** Returns the 64 bytes of the signature, which are always the same for the same input. Costs about 25 µs. */
   sign(bytes: Uint8Array): Uint8Array {
     return new Uint8Array(sign(undefined, bytes, this.#key));
   }
 }
 
-/** The key in PEM text (PKCS#8, without a password); undefined if it contains no Ed25519 key. */
+/** The key from a PEM text (PKCS#8, without a password). Undefined if the text does not contain an Ed25519 key. */
 export function ed25519PrivateKey(pem: string): Ed25519PrivateKey | undefined {
   try {
     const key = createPrivateKey(pem);
@@ -90,14 +90,17 @@ export function ed25519PrivateKey(pem: string): Ed25519PrivateKey | undefined {
     const raw = decodeBase64url(key.export({ format: "jwk" }).x ?? "");
     return raw && new Ed25519PrivateKey(key, new Ed25519PublicKey(raw));
   } catch {
-    // OpenSSL's message does not help an operator; the caller names the file and its expected content.
+    // OpenSSL's message does not help an operator. The caller names the file and its expected content instead.
     return undefined;
   }
 }
 
 // Base64 with the URL alphabet and without padding (RFC 4648 §5).
 
-/** Returns the bytes; undefined if encoding them does not return the same text, because it has another alphabet, padding or spare bits. */
+/**
+ * Returns the decoded bytes. Returns undefined if encoding them does not produce the same text, because the text uses another alphabet, padding, or
+ * spare bits.
+ */
 export function decodeBase64url(text: string): Uint8Array | undefined {
   const bytes = Buffer.from(text, "base64url");
   return bytes.toString("base64url") === text ? bytes : undefined;

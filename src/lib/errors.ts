@@ -1,6 +1,6 @@
-/** The error of a refused request, the table of its reasons, and `assert` for bugs of this program. */
+/** The error for a refused request, the table of error reasons, and `assert` for bugs in this program. */
 
-/** gRPC status codes (https://grpc.github.io/grpc/core/md_doc_statuscodes.html), in the order of their numbers. */
+/** gRPC status codes (https://grpc.github.io/grpc/core/md_doc_statuscodes.html), in numerical order. */
 export const CODES = {
   OK: 0,
   CANCELLED: 1,
@@ -58,16 +58,16 @@ export const REASONS = {
   origin_away: CODES.UNAVAILABLE,
 } as const satisfies Record<string, (typeof CODES)[keyof typeof CODES]>;
 export type ErrorReason = keyof typeof REASONS;
-/** The code of a refused request. */
+/** The status code of a refused request. */
 export type ErrorCode = (typeof REASONS)[ErrorReason];
 
-/** Maximum number of violations in one error: enough to repair a request, and a small answer to a hostile one. */
+/** Maximum number of violations in one error, which is enough to fix a request and keeps the answer to a hostile request small. */
 export const MAX_VIOLATIONS = 32;
 
 export interface FieldViolation {
-  /** Path of the field as in the proto, for example `entries[3].targets[0].port`. */
+  /** Path of the field in the proto, for example `entries[3].targets[0].port`. */
   readonly field: string;
-  /** The violated rule, with the value. */
+  /** The violated rule, including the invalid value. */
   readonly description: string;
 }
 
@@ -80,7 +80,7 @@ export interface ErrorDetails {
   readonly cause?: unknown;
 }
 
-/** A refused request. The message starts in lower case and has no final period; the constructor puts the reason before it. */
+/** A refused request. The message starts in lower case and has no final period. The constructor adds the reason in front of it. */
 export class WaymarkError extends Error {
   readonly reason: ErrorReason;
   readonly details: ErrorDetails;
@@ -93,7 +93,9 @@ export class WaymarkError extends Error {
   }
 }
 
-/** A `WaymarkError` as plain values for another thread. It lacks the stack and the cause, which are never sent to clients. */
+/**
+ * A `WaymarkError` as plain values that can be sent to another thread. It does not contain the stack and the cause, which are never sent to clients.
+ */
 export interface SentError {
   readonly reason: ErrorReason;
   /** Without the reason. */
@@ -110,7 +112,7 @@ export function receivedError({ reason, text, details }: SentError): WaymarkErro
   return new WaymarkError(reason, text, details);
 }
 
-/** Returns an `invalid_argument` error that names the field and the violated rule. */
+/** Returns an `invalid_argument` error with the field and the violated rule. */
 export function invalid(field: string, description: string): WaymarkError {
   return new WaymarkError("invalid_argument", `${field}: ${description}`, { violations: [{ field, description }] });
 }
@@ -121,8 +123,8 @@ export function failedInside(): WaymarkError {
 }
 
 /**
- * A bug in this program, found by `assert`. If all changes of the call were reverted (`isUndone`), only that call fails. Otherwise, the process
- * exits, so that it restarts with a clean state. Code that catches errors and continues must call `rethrowInvariant` first.
+ * A bug in this program that was found by `assert`. If all of the call's changes were reverted (`isUndone`), only that call fails. Otherwise, the
+ * process exits so that it can restart with a clean state. Code that catches errors and continues must call `rethrowInvariant` first.
  */
 export class InvariantError extends Error {
   /** Set by code that reverted all changes since the call began. */
@@ -139,7 +141,7 @@ export function rethrowInvariant(error: unknown): void {
   if (error instanceof InvariantError && !error.isUndone) throw error;
 }
 
-/** Checks an invariant of the program. Must not be used for input from outside. */
+/** Checks an invariant of the program. It must not be used for external input. */
 export function assert(condition: boolean, message: string, facts: Readonly<Record<string, unknown>> = {}): asserts condition {
   if (!condition) throw new InvariantError(`assertion failed: ${message} ${JSON.stringify(facts)}`);
 }

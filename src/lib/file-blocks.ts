@@ -1,15 +1,15 @@
 /**
- * Files in blocks, each with its own checksum, so that a change of any byte is detected and a file need not be built in one step: `length
- * u32 | check 8 bytes | index u32 | kind u8 | payload`, big-endian. The checksum covers the fields after it. It does not prove who wrote a
- * block.
+ * Files that consist of blocks with one checksum per block, so that a change to any byte is detected and a file need not be written in one step. The
+ * format is `length u32 | check 8 bytes | index u32 | kind u8 | payload`, big-endian. The checksum covers the fields after it. It does not prove who
+ * wrote the block.
  */
 import { sha256 } from "./crypto.ts";
 import { WaymarkError } from "./errors.ts";
 
 const CHECK_BYTES = 8;
-/** Size of length, check, index and kind. */
+/** Total size of length, check, index, and kind. */
 const HEAD_BYTES = 4 + CHECK_BYTES + 4 + 1;
-/** Maximum length of a value in an error message. */
+/** Maximum length of a value that is quoted in an error message. */
 const MAX_SHOWN = 100;
 const ENCODER = new TextEncoder();
 const DECODER = new TextDecoder();
@@ -38,7 +38,7 @@ export function blockOf(index: number, kind: number, payload: Uint8Array): Uint8
   return block;
 }
 
-/** The block at that offset; undefined if it is not the block that was written there. The payload is a view. */
+/** The block at that offset. Undefined if it is not the block that was written there. The payload is a view of the file's bytes. */
 export function readBlock(bytes: Uint8Array, at: number, index: number): FileBlock | undefined {
   if (at + HEAD_BYTES > bytes.length) return undefined;
   const view = new DataView(bytes.buffer, bytes.byteOffset + at);
@@ -50,8 +50,8 @@ export function readBlock(bytes: Uint8Array, at: number, index: number): FileBlo
 }
 
 /**
- * Returns the reason why this node cannot use a file with this first block; empty if it can. Throws `invalid_argument` for content that no
- * version writes.
+ * Returns why this node cannot use a file with this first block, or an empty text if it can. Throws `invalid_argument` for content that no version
+ * writes.
  */
 export function ownerFault({ payload }: Pick<FileBlock, "payload">, self: FileOwner, knownFormat: number): string {
   const { format, nodeId, clusterId } = objectOf(payload);
@@ -83,7 +83,7 @@ export function isObject(value: unknown): value is Readonly<Record<string, unkno
   return typeof value === "object" && value !== null;
 }
 
-/** The error for a value in a file that no version writes. */
+/** The error for a value that no version writes in a file. */
 export function malformedFile(what: string, value: unknown): WaymarkError {
   return new WaymarkError(
     "invalid_argument",

@@ -6,8 +6,8 @@ const START_CAPACITY = 16;
 const ABSENT = -1;
 
 /**
- * Deadlines by id, earliest first. The order of equal deadlines is deterministic, but not guaranteed. Ids are small integers that the
- * caller reuses: memory is 16 B for each id up to the highest. Add, move and remove cost O(log n).
+ * Deadlines by id, earliest first. The order of equal deadlines is deterministic, but not guaranteed. Ids are small integers that the caller reuses:
+ * the heap uses 16 B of memory for each id up to the highest one. Add, move and remove cost O(log n).
  */
 export class DeadlineHeap {
   // Parallel arrays in heap order, and the position of each id in the heap.
@@ -24,17 +24,17 @@ export class DeadlineHeap {
     return this.#place(id) !== ABSENT;
   }
 
-  /** Earliest deadline; NEVER when empty. */
+  /** The earliest deadline, or NEVER when the heap is empty. */
   nextDeadlineMs(): number {
     return this.#size === 0 ? NEVER : this.#deadline(0);
   }
 
-  /** Id of the earliest deadline; undefined when empty. */
+  /** The id of the earliest deadline, or undefined when the heap is empty. */
   nextId(): number | undefined {
     return this.#size === 0 ? undefined : this.#ids[0];
   }
 
-  /** Adds the id, or moves it to this deadline. */
+  /** Adds the id, or moves it if it is already in the heap, with this deadline. */
   set(id: number, deadlineMs: number): void {
     assert(
       Number.isInteger(id) && id >= 0 && !Number.isNaN(deadlineMs),
@@ -56,7 +56,7 @@ export class DeadlineHeap {
     }
   }
 
-  /** Removes the id, if it is in the heap. */
+  /** Removes the id if it is in the heap. */
   remove(id: number): void {
     const place = this.#place(id);
     if (place === ABSENT) return;

@@ -10,7 +10,7 @@ export type LogScopes = ReadonlyMap<string, LogLevel>;
 const MAX_SCOPES = 64;
 const COMPONENT = /^[a-z][a-z0-9-]*(\.[a-z][a-z0-9-]*)*$/;
 
-/** Parses a log level. Throws `invalid_argument` that names `field` for an unknown level. */
+/** Parses a log level. Throws `invalid_argument` with the name `field` for an unknown level. */
 export function parseLogLevel(text: string, field = "log-level"): LogLevel {
   const level = LOG_LEVELS.find((known) => known === text);
   if (level === undefined) throw invalid(field, `"${text.slice(0, 40)}" is not a log level; allowed: ${LOG_LEVELS.join(", ")}`);
@@ -18,8 +18,8 @@ export function parseLogLevel(text: string, field = "log-level"): LogLevel {
 }
 
 /**
- * Parses at most 64 comma-separated `component=level` pairs. A component without a level has debug. Throws `invalid_argument` that names
- * the invalid pair.
+ * Parses at most 64 comma-separated `component=level` pairs. The level of a component defaults to debug. Throws `invalid_argument` with the invalid
+ * pair.
  */
 export function parseLogScopes(text: string): LogScopes {
   const scopes = new Map<string, LogLevel>();
@@ -36,7 +36,7 @@ export function parseLogScopes(text: string): LogScopes {
   return scopes;
 }
 
-/** The level of the longest scope that covers the component, otherwise `fallback`. */
+/** The level of the longest scope that covers the component, or `fallback` if no scope covers it. */
 export function levelOf(component: string, scopes: LogScopes, fallback: LogLevel): LogLevel {
   for (let name = component; name !== ""; name = name.slice(0, Math.max(name.lastIndexOf("."), 0))) {
     const level = scopes.get(name);

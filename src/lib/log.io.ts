@@ -1,12 +1,15 @@
 /**
- * Log lines on stderr: JSON by pino, or readable lines for a terminal. Lines are bounded. Nothing is masked here, so callers must not log
- * secrets.
+ * Writes log lines to stderr, as JSON by pino or as readable lines for a terminal. Lines are bounded. This file does not mask anything, so callers
+ * must not log secrets.
  */
 import { destination, type Logger, pino, stdSerializers, stdTimeFunctions } from "pino";
 import { type LogLevel, type LogScopes, levelOf } from "./log-scopes.ts";
 import { hasControlCharacters, visibleJson } from "./text/visible-text.ts";
 
-/** Facts of one event. Names end in units, and values are bounded when written. No field contains a token, a key or a password. */
+/**
+ * Facts about one event. Names end in their unit, and long values are truncated when they are written. No field may contain a token, a key, or a
+ * password.
+ */
 export type LogFields = Readonly<Record<string, unknown>>;
 
 /** The log of a component. The message is a constant lower-case phrase. All variable values are fields. */
@@ -16,28 +19,28 @@ export interface Log {
   info(fields: LogFields, message: string): void;
   warn(fields: LogFields, message: string): void;
   error(fields: LogFields, message: string): void;
-  /** Whether lines of this level are written. Check it before computing costly fields. */
+  /** Whether lines with this level are written. Check it before computing expensive fields. */
   isEnabled(level: Exclude<LogLevel, "silent">): boolean;
-  /** The log of a part of the component: `grpc` of `server` is `server.grpc`. */
+  /** The log of a part of the component: the part `grpc` of `server` becomes `server.grpc`. */
   child(part: string): Log;
 }
 
 /** The log of the whole process. */
 export interface RootLog extends Log {
-  /** Number of lines dropped because stderr was not read. */
+  /** Number of lines that were dropped because stderr was not read. */
   droppedCount(): number;
-  /** Closes the log at the end of the process: waits at most 1 s until buffered lines are written, and drops later lines. */
+  /** Closes the log when the process ends: waits up to 1 s until buffered lines are written, and drops later lines. */
   end(): Promise<void>;
 }
 
 export interface LogOptions {
   readonly level: LogLevel;
   readonly scopes: LogScopes;
-  /** `text` is for people. Default: text on a terminal, otherwise JSON. */
+  /** `text` is meant for people. Defaults to text on a terminal, and otherwise to JSON. */
   readonly format?: "json" | "text";
-  /** Fields of every line. */
+  /** Fields that are added to every line. */
   readonly fields?: LogFields;
-  /** Writes lines instead of stderr; each ends with a line feed. */
+  /** Writes lines in place of stderr. Each line ends with a line feed. */
   readonly write?: (line: string) => void;
 }
 
@@ -46,10 +49,10 @@ const MAX_TEXT_CHARS = 2048;
 const MAX_MESSAGE_CHARS = 512;
 const MAX_BUFFER_BYTES = 1024 * 1024;
 const STDERR_FD = 2;
-/** Time limit for writing buffered lines at the end. A reader that has ended or is blocked must not keep the process alive. */
+/** Time limit for writing buffered lines when the process ends. A reader that has exited or is blocked must not keep the process alive. */
 const END_MS = 1000;
 
-/** Opens the process's log. Above 1 MiB of buffered lines, further lines are dropped and counted, and nothing waits for them. */
+/** Opens the process's log. When more than 1 MiB of lines is buffered, further lines are dropped and counted, and nothing waits for them. */
 export function openLog(options: LogOptions): RootLog {
   const sink = options.write === undefined ? openStderr() : { write: options.write, end: () => Promise.resolve(), droppedCount: () => 0 };
   const isText = (options.format ?? (process.stderr.isTTY ? "text" : "json")) === "text";
@@ -86,20 +89,20 @@ function componentLog(root: Logger, logger: Logger, component: string, { scopes,
 }
 
 function openStderr(): { write: (line: string) => void; end: () => Promise<void>; droppedCount: () => number } {
-  // Writing is not synchronous, because a blocked reader of stderr would block every stream of this node. With a `minLength` of 0, the
-  // destination would not report when everything is written.
+  // Writing is not synchronous, because a blocked reader of stderr would block every stream of this node. With a `minLength` of 0, the destination
+  // would not report when everything has been written.
   const stderr = destination({ fd: STDERR_FD, sync: false, minLength: 1, maxLength: MAX_BUFFER_BYTES });
   let dropped = 0;
   let isEnded = false;
   stderr.on("drop", () => dropped++);
-  // A closed stderr must not end the process. Later lines are lost.
+  // The process must continue when stderr is closed. Lines that are logged after that are lost.
   stderr.on("error", () => dropped++);
   return {
     write: (line) => {
       if (isEnded) dropped++;
       else stderr.write(line);
     },
-    // `flushSync` is not used, because it never returns if the reader has ended or does not read.
+    // `flushSync` is not used, because it never returns if the reader has exited or does not read.
     end: () =>
       new Promise((resolve) => {
         const end = () => {
@@ -123,7 +126,7 @@ function bounded(fields: Record<string, unknown>): Record<string, unknown> {
   return result;
 }
 
-/** Returns the line, shortened if it is above the bound. A shortened line still has its level, time, component and message. */
+/** Returns the line, which is shortened if it exceeds the limit. A shortened line still has its level, time, component, and message. */
 function cut(line: string): string {
   if (line.length <= MAX_LINE_BYTES && Buffer.byteLength(line) <= MAX_LINE_BYTES) return line;
   const { level, time, component, msg } = parsed(line);
@@ -138,7 +141,9 @@ function parsed(line: string): Record<string, unknown> {
 
 const COLORS: Readonly<Record<string, number>> = { trace: 90, debug: 36, info: 32, warn: 33, error: 31, fatal: 31 };
 
-/** Formats one of our JSON lines for a person: time, level, component, message, then the fields. Control characters stay escaped. */
+/**
+ * Formats one of this log's JSON lines for a person: time, level, component, and message, followed by the fields. Control characters remain escaped.
+ */
 export function textLine(json: string, hasColor: boolean): string {
   const { level, time, component, msg, err, ...fields } = parsed(cut(json));
   const word = String(level).toUpperCase().padEnd(5);

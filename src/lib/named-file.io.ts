@@ -1,22 +1,22 @@
-/** Files that settings name: regular files of a bounded size, read completely and without waiting. */
+/** Reads files that are named in settings: regular files of limited size, read completely and without waiting. */
 import { X509Certificate } from "node:crypto";
 import { closeSync, constants, fstatSync, openSync, readSync, type Stats } from "node:fs";
 
-/** Maximum size of a file of certificates or keys. A bundle of all public CAs has a quarter of this size. */
+/** Maximum size of a file with certificates or keys. A bundle of all public CAs is a quarter of this size. */
 export const MAX_PEM_BYTES = 1 << 20;
 /** Maximum size of a file with one or two tokens. */
 export const MAX_TOKEN_FILE_BYTES = 1 << 16;
 export const MAX_JWKS_BYTES = 1 << 20;
 const CHUNK_BYTES = 1 << 16;
 
-/** A file and the setting that names it. */
+/** A file, and the setting that contains its name. */
 export interface NamedFile {
   readonly setting: string;
   readonly path: string;
   readonly maxBytes: number;
 }
 
-/** Reads the whole file. Throws an error that names the setting, the file and the rule, and never the contents. */
+/** Reads the whole file. Throws an error that contains the setting, the file, and the violated rule, but never the file's contents. */
 export function readNamedFile({ setting, path, maxBytes }: NamedFile): Buffer {
   const read = readBounded(path, maxBytes);
   if (read.bytes !== undefined) return read.bytes;
@@ -24,7 +24,7 @@ export function readNamedFile({ setting, path, maxBytes }: NamedFile): Buffer {
 }
 
 /**
- * Reads a file of PEM certificates. Without this check, TLS would treat a file without certificates, or with an unreadable one, as a shorter
+ * Reads a file of PEM certificates. Without this check, TLS would treat a file without certificates, or with an unreadable certificate, as a shorter
  * list, and would not trust the peers that the operator intended. Throws like `readNamedFile`.
  */
 export function readCertificates(setting: string, path: string): Buffer {
@@ -35,8 +35,8 @@ export function readCertificates(setting: string, path: string): Buffer {
 }
 
 /**
- * Returns the reason why the content of a file is not a list of PEM certificates, as text that follows the file's name. Other content between
- * certificates is ignored, as in TLS.
+ * Returns why a file's content is not a list of PEM certificates, as text that follows the file's name. Other content between certificates is
+ * ignored, as in TLS.
  */
 export function certificatesFault(bytes: Buffer): string | undefined {
   const blocks = bytes
@@ -56,7 +56,7 @@ function isCertificate(pem: string): boolean {
   }
 }
 
-/** Reads the single line of a file with a token. The error message names the file and never its content. */
+/** Reads the only line of a file that contains a token. The error message contains the file's name but never its content. */
 export function readToken(path: string, setting: string): string {
   const text = readNamedFile({ setting, path, maxBytes: MAX_TOKEN_FILE_BYTES }).toString("utf8");
   const token = text.replace(/\r?\n$/, "");
@@ -67,13 +67,13 @@ export function readToken(path: string, setting: string): string {
 export type BoundedRead = { readonly bytes: Buffer } | { readonly bytes: undefined; readonly fault: string };
 
 /**
- * Reads the whole file, or returns the reason for a failure as text that follows its name. A named pipe, a device or a file without an end
- * would block the process or fill its memory, so such files are refused unread.
+ * Reads the whole file, or returns why this failed, as text that follows the file's name. A named pipe, a device, or an endless file would block the
+ * process or fill its memory, so such files are refused without being read.
  */
 export function readBounded(path: string, maxBytes: number): BoundedRead {
   let descriptor: number;
   try {
-    // With O_NONBLOCK, opening a named pipe does not wait for its other end.
+    // With O_NONBLOCK, opening a named pipe does not wait for its other end to be opened.
     descriptor = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
   } catch (cause) {
     return { bytes: undefined, fault: isCode(cause, "ENXIO") ? notRegular("a socket or a device", maxBytes) : wordsOf(cause) };
@@ -90,7 +90,7 @@ export function readBounded(path: string, maxBytes: number): BoundedRead {
   }
 }
 
-/** Counts the bytes that are read: files under `/proc` have the size 0, and any file may grow meanwhile. */
+/** Counts the bytes that are read, because files under `/proc` have the size 0, and any file may grow in the meantime. */
 function readUpTo(descriptor: number, maxBytes: number): BoundedRead {
   const chunks: Buffer[] = [];
   let sizeBytes = 0;
@@ -118,7 +118,7 @@ function kindOf(stats: Stats): string {
   return "a device";
 }
 
-/** The system's message without the path, which the caller puts before it. */
+/** The system's message without the path, which the caller adds in front of it. */
 function wordsOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   return error.message.replace(/, \w+(?: '.*')?$/s, "");

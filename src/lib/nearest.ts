@@ -1,6 +1,6 @@
-/** The valid word closest to a mistyped one, for messages that end in "did you mean". */
+/** Finds the valid word closest to a mistyped one, for messages that end in "did you mean". */
 
-/** Edit distance with insertion, deletion, replacement and swap of neighbours, each with a cost of 1. */
+/** Edit distance with insertion, deletion, replacement, and transposition of adjacent letters, each at a cost of 1. */
 function distance(a: string, b: string): number {
   let before: number[] = [];
   let above = Array.from({ length: b.length + 1 }, (_, j) => j);
@@ -19,8 +19,8 @@ function distance(a: string, b: string): number {
 }
 
 /**
- * The candidate nearest to `word`; undefined if more than one in `alike` of the letters differs in every candidate. On a tie, the first one is
- * returned.
+ * The candidate nearest to `word`. Undefined if more than one in `alike` of the letters differs in every candidate. If there is a tie, the first
+ * candidate is returned.
  */
 export function findNearest(word: string, candidates: readonly string[], alike = 2): string | undefined {
   let nearest: string | undefined;
@@ -37,7 +37,9 @@ export function findNearest(word: string, candidates: readonly string[], alike =
   return nearest;
 }
 
-/** The end of a message about an unknown word: `; did you mean listen?`, or an empty text. `before` precedes the candidate. */
+/**
+ * The end of a message about an unknown word: `; did you mean listen?`, or an empty text if no candidate is similar. `before` precedes the candidate.
+ */
 export function didYouMean(word: string, candidates: readonly string[], before = ""): string {
   const nearest = findNearest(word, candidates);
   return nearest === undefined ? "" : `; did you mean ${before}${nearest}?`;

@@ -1,11 +1,11 @@
-/** Directories that only this user may read. */
+/** Creates directories that only this user may read. */
 import { existsSync, mkdirSync, statSync } from "node:fs";
 import { dirname } from "node:path";
 
 /**
  * Creates the directory (mode 700), and its parents, if it is missing. Throws the system's error if it cannot be created. It does not use
- * `recursive`, because Node's own implementation never returns in places where the system creates no directories, such as /proc, which can be
- * configured as the home of a user that has none.
+ * `recursive`, because Node's implementation never returns in places where the system cannot create directories. An example is /proc, which can be
+ * configured as the home directory of a user that has none.
  */
 export function makePrivateDirectory(directory: string): void {
   const isThere = () => statSync(directory, { throwIfNoEntry: false })?.isDirectory() === true;
@@ -15,7 +15,7 @@ export function makePrivateDirectory(directory: string): void {
   try {
     mkdirSync(directory, { mode: 0o700 });
   } catch (error) {
-    // Another thread or process may have created it meanwhile.
+    // Another thread or process may have created it in the meantime.
     if (!isThere()) throw error;
   }
 }

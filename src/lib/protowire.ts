@@ -1,10 +1,10 @@
 /**
- * Protobuf's wire format for hot paths: writing at an offset, and reading with every bound checked
- * (https://protobuf.dev/programming-guides/encoding/). Reading never fails in any other way than by throwing a WaymarkError.
+ * Protobuf's wire format for hot paths: writes at an offset, and reads with every bound checked (https://protobuf.dev/programming-guides/encoding/).
+ * Reading can fail only by throwing a WaymarkError.
  */
 import { invalid, WaymarkError } from "./errors.ts";
 
-/** Wire types. Groups (3, 4) are refused, because no version of Waymark ever wrote one. */
+/** Wire types. Groups (3, 4) are rejected, because no version of Waymark has ever written one. */
 export const WIRE = { VARINT: 0, FIXED64: 1, BYTES: 2, FIXED32: 5 } as const;
 export type WireType = (typeof WIRE)[keyof typeof WIRE];
 
@@ -20,17 +20,17 @@ const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 const eightBytes = new Uint8Array(8);
 const eightView = new DataView(eightBytes.buffer);
 
-/** Size of the buffer that small arrays share, as with `Buffer.allocUnsafe`. It is zeroed, so that runs are repeatable. */
+/** Size of the buffer that is shared by small arrays, as with `Buffer.allocUnsafe`. The buffer is zeroed, so that runs are repeatable. */
 const POOL_BYTES = 65_536;
-/** An array above this size has its own buffer. */
+/** An array larger than this has its own buffer. */
 const MAX_POOLED_BYTES = 8192;
 
 let pool = new ArrayBuffer(POOL_BYTES);
 let pooled = 0;
 
 /**
- * Zeroed bytes for short use: an array that is kept also keeps its shared buffer of 64 KiB. Costs 30 ns, where `new Uint8Array` of 150
- * bytes costs 500 ns (Node 24).
+ * Zeroed bytes for short-term use, because an array that is kept also keeps its shared buffer of 64 KiB in memory. A call costs 30 ns, whereas `new
+ * Uint8Array` of 150 bytes costs 500 ns (Node 24).
  */
 export function takeBytes(sizeBytes: number): Uint8Array {
   if (sizeBytes > MAX_POOLED_BYTES) return new Uint8Array(sizeBytes);
@@ -43,14 +43,14 @@ export function takeBytes(sizeBytes: number): Uint8Array {
   return bytes;
 }
 
-/** Encoded size of a varint; `value` is a safe integer ≥ 0. */
+/** Encoded size of a varint, where `value` is a safe integer ≥ 0. */
 export function varintSize(value: number): number {
   let size = 1;
   for (let rest = value; rest >= 128; rest = Math.floor(rest / 128)) size++;
   return size;
 }
 
-/** Writes a safe integer ≥ 0. Returns the offset after it. */
+/** Writes a safe integer ≥ 0. Returns the offset after the varint. */
 export function writeVarint(out: Uint8Array, at: number, value: number): number {
   let rest = value;
   while (rest >= TWO_32) {
@@ -76,7 +76,7 @@ export function writeVarint64(out: Uint8Array, at: number, value: bigint): numbe
   return at;
 }
 
-/** Writes only the bytes, without tag or length. Returns the offset after them. */
+/** Writes only the bytes, without a tag or length. Returns the offset after them. */
 export function writeBytes(out: Uint8Array, at: number, bytes: Uint8Array): number {
   // HOT: the bytes are mostly empty, and the call of `set` alone costs as much as a field (bench `versions`, with keys that are added and
   // removed).
@@ -91,7 +91,7 @@ export function writeDouble(out: Uint8Array, at: number, value: number): number 
   return at + 8;
 }
 
-/** Size of a text in UTF-8; a lone surrogate is counted as the three bytes of U+FFFD. */
+/** Size of a text in UTF-8. A lone surrogate is counted as the three bytes of U+FFFD. */
 export function utf8Size(text: string): number {
   let size = text.length;
   for (let i = 0; i < text.length; i++) {
@@ -111,11 +111,11 @@ function isLowSurrogate(text: string, at: number): boolean {
   return unit >= 0xdc00 && unit < 0xe000;
 }
 
-/** Writes length and text as UTF-8, without a tag. Returns the offset after it. Needs room for `5 + 3 * text.length` bytes. */
+/** Writes the length and the text as UTF-8, without a tag. Returns the offset after it. It needs space for `5 + 3 * text.length` bytes. */
 export function writeText(out: Uint8Array, at: number, text: string): number {
   const length = text.length;
   let to = writeVarint(out, at, length);
-  // HOT: names are ASCII and short; encodeInto costs about 100 ns per call, and this loop 1 ns per character (bench/codec.ts).
+  // HOT: names are ASCII and short. encodeInto costs about 100 ns per call, whereas this loop costs 1 ns per character (bench/codec.ts).
   for (let i = 0; i < length; i++) {
     const unit = text.charCodeAt(i);
     if (unit >= 0x80) return writeUtf8(out, at, text);
@@ -129,14 +129,13 @@ function writeUtf8(out: Uint8Array, at: number, text: string): number {
   return to + encoder.encodeInto(text, out.subarray(to)).written;
 }
 
-/** Opens a length-delimited field of unknown size, after its tag. Returns the start of its content. */
+/** Opens a length-delimited field of unknown size after its tag has been written. Returns the start of its content. */
 export function openLength(at: number): number {
   return at + 1;
 }
 
 /**
- * Closes a field that `openLength` opened: writes the length before the content, and moves the content if the length needs more than one
- * byte.
+ * Closes a field that `openLength` opened. Writes the length in front of the content, and moves the content if the length needs more than one byte.
  */
 export function closeLength(out: Uint8Array, start: number, end: number): number {
   const size = end - start;
@@ -150,7 +149,7 @@ export function closeLength(out: Uint8Array, start: number, end: number): number
   return end + extra;
 }
 
-// Complete fields of messages, as generated code writes and reads them. As in proto3, empty, zero and false values are not written.
+// Complete message fields, as written and read by generated code. As in proto3, empty, zero, and false values are not written.
 
 export function writeTextField(out: Uint8Array, at: number, tag: number, text: string): number {
   return text === "" ? at : writeText(out, writeVarint(out, at, tag), text);
@@ -183,7 +182,7 @@ function writeFixed32(out: Uint8Array, at: number, value: number): number {
 }
 
 export function writeDoubleField(out: Uint8Array, at: number, tag: number, value: number): number {
-  // In protobuf, minus zero differs from the default zero.
+  // In protobuf, minus zero is different from the default zero.
   return Object.is(value, 0) ? at : writeDouble(out, writeVarint(out, at, tag), value);
 }
 
@@ -218,7 +217,7 @@ export function writePackedFixed64Field(out: Uint8Array, start: number, tag: num
 const KEY_TAG = tagOf(1, WIRE.BYTES);
 const VALUE_TAG = tagOf(2, WIRE.BYTES);
 
-/** Writes pairs by key in code-unit order, so that equal maps have equal bytes. */
+/** Writes pairs ordered by key in code-unit order, so that equal maps have equal bytes. */
 export function writePairs(out: Uint8Array, start: number, tag: number, pairs: Readonly<Record<string, string>>): number {
   const keys = Object.keys(pairs);
   if (keys.length > 1) keys.sort();
@@ -238,7 +237,7 @@ export interface TimeFields {
   readonly nanos: number;
 }
 
-/** The time of a message that has none. */
+/** The time for a message that has none. */
 export const NO_TIME: TimeFields = { seconds: 0, nanos: 0 };
 
 export function isNoTime({ seconds, nanos }: TimeFields): boolean {
@@ -291,17 +290,18 @@ function malformed(what: string, at: number): WaymarkError {
 }
 
 /**
- * Reads one message, and nested messages with `enter` and `leave`. Throws `invalid_argument` for truncated, oversized or malformed bytes.
- * Never reads outside its bytes.
+ * Reads one message, and reads nested messages with `enter` and `leave`. Throws `invalid_argument` for truncated, oversized or malformed bytes. It
+ * never reads outside its bytes.
  */
 export class WireReader {
   readonly bytes: Uint8Array;
-  /** Offset of the next byte. */
+  /** Offset of the next byte to read. */
   at: number;
   /** End of the current message. */
   end: number;
   /**
-   * Whether `varint` returned a number from 2^31 on. It is returned unchanged, even for fields for which protobuf uses only the low 32 bits.
+   * Whether `varint` returned a number of 2^31 or more. Such a number is returned unchanged, even for fields of which protobuf uses only the low 32
+   * bits.
    */
   hasWide = false;
 
@@ -315,7 +315,7 @@ export class WireReader {
     return this.at >= this.end;
   }
 
-  /** The next tag, field × 8 + wire type. */
+  /** The next tag, which is field × 8 + wire type. */
   tag(): number {
     const start = this.at;
     const tag = this.varint();
@@ -333,7 +333,7 @@ export class WireReader {
       value += (byte & 127) * scale;
       if (byte < 128) {
         if (value >= TWO_31) {
-          // Eight bytes of seven bits can exceed 2^53. The sum is then inexact, but never becomes small again.
+          // Eight bytes with seven bits each can exceed 2^53. The sum is then inexact, but never becomes small again.
           if (value > Number.MAX_SAFE_INTEGER) throw malformed("varint above 2^53", this.at);
           this.hasWide = true;
         }
@@ -347,12 +347,12 @@ export class WireReader {
     throw malformed("truncated varint", this.at);
   }
 
-  /** A varint of any 64-bit value as a number: exact up to 2^53, and never small for larger values, so that rules refuse them. */
+  /** A varint of any 64-bit value as a number. It is exact up to 2^53, and never small for larger values, so that rules reject them. */
   number(): number {
     const { bytes, end } = this;
     let value = 0;
     let scale = 1;
-    // HOT: handles eight bytes of seven bits; a vector has thousands of these, and a bigint costs ten times as much.
+    // HOT: handles eight bytes of seven bits each, because a vector has thousands of these, and a bigint costs ten times as much.
     for (let at = this.at; at < end && scale < 2 ** 56; at++) {
       const byte = bytes[at] ?? 0;
       value += (byte & 127) * scale;
@@ -412,7 +412,7 @@ export class WireReader {
     return this.bytes.subarray(start, start + size);
   }
 
-  /** A length-delimited field as text. Refuses bytes that are not UTF-8. */
+  /** A length-delimited field as text. Rejects bytes that are not UTF-8. */
   text(): string {
     const size = this.varint();
     const start = this.#take(size);
@@ -426,7 +426,7 @@ export class WireReader {
     }
   }
 
-  /** Enters a nested message. Returns the outer end for `leave`. */
+  /** Enters a nested message. Returns the outer end, which `leave` needs. */
   enter(): number {
     const size = this.varint();
     const start = this.#take(size);
@@ -464,8 +464,8 @@ export class WireReader {
   }
 
   /**
-   * Skips a field of a message whose fields 1 to `lastKnown` this version knows. A known field with another wire type is refused, because
-   * readers disagree on its meaning, and stored bytes must have only one meaning.
+   * Skips a field of a message whose fields 1 to `lastKnown` this version knows. A known field with another wire type is rejected, because readers
+   * disagree on its meaning, and stored bytes must have only one meaning.
    */
   skipUnknown(tag: number, lastKnown: number): void {
     if (tag < (lastKnown + 1) * 8) throw malformed(`field ${tag >>> 3} has the unexpected wire type ${tag % 8}`, this.at);
@@ -480,7 +480,7 @@ export class WireReader {
   }
 }
 
-/** Reads a Timestamp or a Duration. With `isAny`, a number out of range is read as a very large one, which rules then refuse. */
+/** Reads a Timestamp or a Duration. If `isAny` is set, a number that is out of range is read as a very large one, which rules then reject. */
 export function readTime(reader: WireReader, isAny = false): TimeFields {
   let seconds = 0;
   let nanos = 0;
@@ -495,7 +495,7 @@ export function readTime(reader: WireReader, isAny = false): TimeFields {
   return { seconds, nanos };
 }
 
-/** Reads a pair of a map into `into`. */
+/** Reads a key-value pair of a map into `into`. */
 export function readPair(reader: WireReader, into: Record<string, string>): void {
   let key = "";
   let value = "";
@@ -507,7 +507,7 @@ export function readPair(reader: WireReader, into: Record<string, string>): void
     else reader.skipUnknown(tag, 2);
   }
   reader.leave(outer);
-  // `__proto__` is a valid key, but a plain assignment to it would be lost.
+  // `__proto__` is a valid key, but it would be lost in a plain assignment.
   if (key === "__proto__") Object.defineProperty(into, key, { value, enumerable: true, configurable: true, writable: true });
   else into[key] = value;
 }
@@ -516,7 +516,7 @@ export function readPair(reader: WireReader, into: Record<string, string>): void
 export const NO_ITEMS: never[] = [];
 
 /** Returns a list with one more item. The given list must not be used afterwards. */
-// HOT: with the first `push`, V8 allocates room for 17 items, but most lists of an entry have one or two items (bench/register.ts).
+// HOT: on the first `push`, V8 allocates space for 17 items, but most lists of an entry have one or two items (bench/register.ts).
 export function grown<T>(items: T[], item: T): T[] {
   const [first] = items;
   if (items.length === 0) return [item];
@@ -525,7 +525,7 @@ export function grown<T>(items: T[], item: T): T[] {
   return items;
 }
 
-/** Refuses another item if there are already `max` items. */
+/** Rejects another item if there are already `max` items. */
 export function mayGrow(count: number, max: number, field: string): void {
   if (count >= max) throw invalid(field, `has more than ${max} items`);
 }
@@ -536,7 +536,7 @@ export function readPacked(reader: WireReader, into: number[]): void {
   reader.leave(outer);
 }
 
-/** Refuses a second singular message: protobuf would merge the two, and stored bytes must have only one meaning. */
+/** Rejects a second singular message, because protobuf would merge the two, and stored bytes must have only one meaning. */
 export function once(have: unknown, field: string): void {
   if (have !== undefined) throw misplaced(`${field} appears twice`);
 }
@@ -545,7 +545,7 @@ export function misplaced(what: string): WaymarkError {
   return new WaymarkError("invalid_argument", `malformed message: ${what}`);
 }
 
-/** Whether a message has the field at its top level. It only scans, and creates no message. Throws like WireReader. */
+/** Whether a message contains the field at its top level. The function only scans the message, without decoding it. Throws like WireReader. */
 export function hasField(bytes: Uint8Array, field: number): boolean {
   const reader = new WireReader(bytes);
   while (!reader.isDone()) {
@@ -559,12 +559,12 @@ export function hasField(bytes: Uint8Array, field: number): boolean {
 /** Longest text that `shortText` creates. From 13 characters on, V8 creates a rope instead of a flat string. */
 const MAX_SHORT_BYTES = 12;
 const SHORT_TEXTS = 1024;
-/** The last short texts, each at the index that is computed from its bytes. */
+/** The most recent short texts, each at the index that is computed from its bytes. */
 const lastTexts: string[] = Array.from({ length: SHORT_TEXTS }, () => "");
 
-/** A text of ASCII; undefined if it has other characters. */
-// HOT: a call of TextDecoder costs 105 ns, a step here 2 ns. Most short texts are soon read again, and a new string for each was a third of the
-// garbage of reading an entry.
+/** An ASCII text, or undefined if it has other characters. */
+// HOT: a call to TextDecoder costs 105 ns, whereas a step of this loop costs 2 ns. Most short texts are soon read again. Without reuse, a new string
+// for each text was a third of the garbage from reading an entry.
 function shortText(bytes: Uint8Array, start: number, end: number): string | undefined {
   let hash = 0;
   for (let i = start; i < end; i++) {

@@ -1,10 +1,10 @@
-/** Random numbers: seeded ones for machines, which repeat with the seed, and unpredictable ones from the system. */
+/** Random numbers: seeded numbers for machines, which are the same for the same seed, and unpredictable numbers from the system. */
 import { assert } from "./errors.ts";
 import { mix32 } from "./hash64.ts";
 
 /**
- * Seeded random numbers, with a separate stream for each component. sfc32 (Chris Doty-Humphrey, PractRand): 128 bits of state, period about
- * 2^128, not for secrets.
+ * Seeded random numbers, with a separate stream for each component. The generator is sfc32 (Chris Doty-Humphrey, PractRand): 128 bits of state,
+ * period about 2^128, not for secrets.
  */
 export class Rng {
   readonly #seed: string;
@@ -23,7 +23,7 @@ export class Rng {
     for (let i = 0; i < 12; i++) this.uint32();
   }
 
-  /** A stream that depends only on this stream's seed and the name, never on numbers drawn before. */
+  /** A stream that depends only on this stream's seed and on the name, never on numbers that were drawn before. */
   fork(name: string): Rng {
     return new Rng(`${this.#seed}/${name}`);
   }
@@ -38,7 +38,7 @@ export class Rng {
     return sum >>> 0;
   }
 
-  /** A number, 0 ≤ x < 1, with 53 random bits. */
+  /** A number x with 53 random bits, 0 ≤ x < 1. */
   next(): number {
     const high = this.uint32() >>> 5;
     const low = this.uint32() >>> 6;
@@ -52,7 +52,7 @@ export class Rng {
   }
 }
 
-/** Three well mixed words of a seed text (MurmurHash3's 32-bit finaliser over FNV-1a with three offsets). */
+/** Three well-mixed words from a seed text (MurmurHash3's 32-bit finalizer over FNV-1a with three offsets). */
 function seedWords(seed: string): [number, number, number] {
   return [hashText(seed, 0x811c9dc5), hashText(seed, 0x9e3779b9), hashText(seed, 0x85ebca6b)];
 }
@@ -64,14 +64,13 @@ function hashText(text: string, offset: number): number {
 }
 
 /**
- * Number of random words requested from the system in one call: a request of four bytes costs more than a microsecond, and a request of four
- * thousand bytes only a little more.
+ * Number of random words that are requested from the system in one call, because a request for four bytes costs more than a microsecond, and a
+ * request for four thousand bytes costs only a little more.
  */
 const WORDS = 1024;
 
 /**
- * Draws unpredictable numbers, 0 ≤ x < 1, from the words that `fill` writes. A DNS answer with a thousand addresses draws a thousand
- * numbers.
+ * Draws unpredictable numbers x, 0 ≤ x < 1, from the words that `fill` writes. A DNS answer with a thousand addresses draws a thousand numbers.
  */
 export function draws(fill: (words: Uint32Array) => void): () => number {
   const words = new Uint32Array(WORDS);

@@ -1,20 +1,20 @@
 /**
- * The clock for deadlines of other nodes and clients, on which a pause of this process's own event loop is hardly counted (semantics.md,
- * Deadlines and standstills).
+ * The clock for deadlines of other nodes and clients. It largely ignores pauses of this process's own event loop (semantics.md, Deadlines and
+ * standstills).
  */
 
-/** The part of a pause that is counted at most. The event loop was paused if a reading of the clock is late by more than this. */
+/** Maximum part of a pause that is counted. If a reading of the clock is late by more than this, the event loop was paused. */
 const STANDSTILL_MS = 250;
 /** The shell must read the clock at this interval, because a longer time without a reading is treated as a pause. */
 export const STALL_CHECK_MS = 100;
 
-/** A clock of stall-aware milliseconds with two readings: deadlines are set by `nowMs`, and are due when `dueMs` reaches them. */
+/** A clock of stall-aware milliseconds with two readings: deadlines are set relative to `nowMs`, and are due when `dueMs` reaches them. */
 export interface StallAwareClock {
-  /** The stall-aware time now. A deadline that is renewed now gets its full time, counted from this reading. */
+  /** The current stall-aware time. A deadline that is renewed now gets its full time, starting from this reading. */
   nowMs(monoMs: number): number;
-  /** Deadlines up to this value are due. Just after a pause it is behind `nowMs`. */
+  /** Deadlines up to this value are due. Just after a pause, this value is behind `nowMs`. */
   dueMs(monoMs: number): number;
-  /** The monotonic time at which a deadline is due, as of the last reading. A later pause makes it later. */
+  /** The monotonic time at which a deadline is due, according to the last reading. Another pause makes it later. */
   dueMonoMs(deadlineMs: number): number;
 }
 
@@ -25,16 +25,16 @@ export interface ProcessPause {
 }
 
 /**
- * While the event loop is paused, messages that others sent in time wait in the sockets. When it continues, timers run first. So at most 250 ms
- * of a pause are counted. After it, deadlines are due 250 ms later, until this time has passed and the messages have been read, or until the
- * next pause. If a loop pauses repeatedly, deadlines are therefore reached later, but they are reached. With a single reading for both, a
- * deadline that is renewed just after a pause would be reached 250 ms early.
+ * While the event loop is paused, messages that other nodes and clients sent in time wait in the sockets. When the loop continues, timers run first.
+ * Therefore, at most 250 ms of a pause is counted. After the pause, deadlines are due 250 ms later, until this time has passed and the messages have
+ * been read, or until the next pause. Therefore, deadlines are reached later if a loop pauses repeatedly, but they are reached. If a single reading
+ * were used for both, a deadline that is renewed just after a pause would be reached 250 ms early.
  */
 export class StallTracker implements StallAwareClock {
   #seenMonoMs: number | undefined;
   #last: ProcessPause = { endMonoMs: Number.NEGATIVE_INFINITY, lengthMs: 0 };
   #graceMs = 0;
-  /** The time up to the last reading that is not counted. */
+  /** Total time that was not counted, as of the last reading. */
   #skippedMs = 0;
 
   nowMs(monoMs: number): number {
@@ -58,7 +58,7 @@ export class StallTracker implements StallAwareClock {
     return deadlineMs + this.#skippedMs + this.#graceMs;
   }
 
-  /** The last pause. Before the first one, a pause of length 0 that ended infinitely long ago. */
+  /** The last pause. Before the first pause, this is a pause of length 0 that ended infinitely long ago. */
   get lastPause(): ProcessPause {
     return this.#last;
   }

@@ -1,6 +1,6 @@
 /**
- * The clocks of this process: the two clocks that all code uses, and the stall-aware clock of its event loop with its timers. The
- * stall-aware clock is for deadlines of other nodes and clients, never for limits on this process itself.
+ * The clocks of this process: the two clocks that all code uses, and the stall-aware clock of the event loop with its timers. The stall-aware clock
+ * is for deadlines of other nodes and clients, never for limits on this process itself.
  */
 
 import { setTimeout as wait } from "node:timers/promises";
@@ -8,7 +8,7 @@ import { MAX_TIMER_MS } from "./duration.ts";
 import type { Time } from "./machine.ts";
 import { type ProcessPause, STALL_CHECK_MS, type StallAwareClock, StallTracker } from "./stall-aware-clock.ts";
 
-// One clock, because a process has one event loop.
+// There is one clock, because a process has one event loop.
 const clock = new StallTracker();
 let looking: NodeJS.Timeout | undefined;
 
@@ -16,18 +16,18 @@ export function now(): Time {
   return { monoMs: performance.now(), wallMs: Date.now() };
 }
 
-/** The stall-aware clock. The first call starts a timer that reads it. */
+/** The stall-aware clock. The first call starts a timer that reads the clock. */
 export function clockOfLoop(): StallAwareClock {
   looking ??= setInterval(() => clock.nowMs(performance.now()), STALL_CHECK_MS).unref();
   return clock;
 }
 
-/** Stall-aware milliseconds now, for setting deadlines that are compared with `stallAwareDueMs`. */
+/** The current time in stall-aware milliseconds, for setting deadlines that are compared with `stallAwareDueMs`. */
 export function stallAwareNowMs(): number {
   return clockOfLoop().nowMs(performance.now());
 }
 
-/** Deadlines in stall-aware milliseconds up to this value are due. Just after a pause it is behind `stallAwareNowMs`. */
+/** Deadlines up to this value, in stall-aware milliseconds, are due. Just after a pause, the value is behind `stallAwareNowMs`. */
 export function stallAwareDueMs(): number {
   return clockOfLoop().dueMs(performance.now());
 }
@@ -45,8 +45,8 @@ export function lastPause(): ProcessPause {
 }
 
 /**
- * Length of the last pause of the event loop in ms if it ended less than `agoMs` before this time; otherwise 0. HOT: runs for each DNS query
- * over UDP.
+ * Length of the last pause of the event loop in ms if it ended less than `agoMs` before this time, and otherwise 0. HOT: runs for each DNS query over
+ * UDP.
  */
 export function recentPauseMs(monoMs: number, agoMs: number): number {
   clockOfLoop().nowMs(monoMs);
@@ -55,12 +55,12 @@ export function recentPauseMs(monoMs: number, agoMs: number): number {
 }
 
 export interface StallAwareTimeout {
-  /** Restarts the whole delay, also from within the callback. After the callback has returned, it does nothing. */
+  /** Restarts the whole delay, even when it is called in the callback. It has no effect after the callback has returned. */
   refresh(): void;
   clear(): void;
 }
 
-/** Like `setTimeout`, but by the stall-aware clock: a timeout that would expire during a pause gets its remaining time afterwards. */
+/** Like `setTimeout`, but using the stall-aware clock: a timeout that would expire during a pause gets its remaining time afterwards. */
 export function stallAwareTimeout(callback: () => void, delayMs: number): StallAwareTimeout {
   let dueMs = stallAwareNowMs() + delayMs;
   let timer: NodeJS.Timeout;
@@ -79,19 +79,19 @@ export function stallAwareTimeout(callback: () => void, delayMs: number): StallA
   };
 }
 
-// The clock that all threads of a process share. `performance.now()` has a different zero in each thread.
+// The clock that is shared by all threads of a process. `performance.now()` has a different zero point in each thread.
 
-/** The offset from `performance.now()` of this thread to milliseconds of the shared clock. */
+/** The offset from this thread's `performance.now()` to the shared clock, in ms. */
 export function sharedOriginMs(): number {
-  // The system may stop the thread between the two readings. The smallest of a few differences is the right one.
+  // The system may stop the thread between the two readings. The smallest of several differences is the right one.
   return Math.min(...Array.from({ length: 8 }, () => -performance.now() + Number(process.hrtime.bigint()) / 1e6));
 }
 
-// Timers for any delay. Node's own timers accept delays from 0 to 24 days.
+// Timers that support any delay. Node's own timers support delays from 0 to 24 days.
 
 /**
- * Runs `act` after `delayMs`, or as soon as possible if the delay is negative. A delay longer than the maximum of Node's timers never ends. The
- * returned function cancels it.
+ * Runs `act` after `delayMs`, or as soon as possible if the delay is negative. With a delay longer than the maximum of Node's timers, `act` never
+ * runs. The returned function cancels it.
  */
 export function later(act: () => void, delayMs: number): () => void {
   if (delayMs > MAX_TIMER_MS) return () => {};
@@ -99,7 +99,7 @@ export function later(act: () => void, delayMs: number): () => void {
   return () => clearTimeout(timer);
 }
 
-/** Resolves after `waitMs`, or when the signal is aborted. */
+/** Resolves after `waitMs` or when the signal is aborted. */
 export async function pause(waitMs: number, signal?: AbortSignal): Promise<void> {
   try {
     await wait(waitMs, undefined, { ...(signal && { signal }) });

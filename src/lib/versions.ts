@@ -1,17 +1,17 @@
-/** Versions of FUNCTION entries, and npm-style ranges of versions such as `^1.2.0`. */
-// Only this class is imported, because the whole library has 47 files, which every start of a node or a query would load.
+/** Versions of FUNCTION entries, and npm-style version ranges such as `^1.2.0`. */
+// Only this class is imported, because the whole library has 47 files, and every start of a node or a query would load all of them.
 import Range from "semver/classes/range.js";
 import { invalid } from "./errors.ts";
 
 /**
- * Maximum number of remembered results. Results are remembered because a catalog has few versions, and parsing a version costs more than the
+ * Maximum number of remembered results. Results are remembered because a catalog contains few versions, and parsing a version costs more than the
  * rest of a filter.
  */
 const MAX_KNOWN = 256;
 const MAX_RANGE_LENGTH = 128;
 
 export class VersionRange {
-  /** The text of the request. */
+  /** The text from the request. */
   readonly text: string;
   readonly #range: Range;
   readonly #known = new Map<string, boolean>();
@@ -22,7 +22,7 @@ export class VersionRange {
     this.#range = parseRange(text);
   }
 
-  /** Whether the version is in the range. Text that is not a version is in no range. */
+  /** Whether the version is in the range. Text that is not a version is not in any range. */
   has(version: string): boolean {
     let isIn = this.#known.get(version);
     if (isIn === undefined) {
@@ -34,7 +34,7 @@ export class VersionRange {
   }
 }
 
-/** The reason why a version is not in a range, as text. */
+/** A text that explains why a version is not in a range. */
 export function lacksVersion(version: string, range: string): string {
   return `version ${version === "" ? "(none)" : version} is not in ${range}`;
 }

@@ -1,4 +1,4 @@
-/** Refuses calls from unknown callers and from foreign nodes before membership sees them. Counts all of them, and audits a few. */
+/** Refuses calls from unknown callers and from foreign nodes before membership sees them. Counts all refusals, and audits a few of them. */
 
 import { TokenBuckets } from "../../lib/buckets/token-bucket.ts";
 import type { Time } from "../../lib/machine.ts";
@@ -9,7 +9,7 @@ import { hostOfPeer, type PeerAuthFacts, refusalOfAnswer, refusalOfCall, refusal
 type AskedInput = Extract<FabricInput, { kind: "asked" }>;
 type AnsweredInput = Extract<FabricInput, { kind: "answered" }>;
 
-/** Maximum number of refusals that are logged per address and minute. */
+/** Maximum number of refusals that are logged per address and per minute. */
 const MAX_LOGGED = 6;
 /** Maximum number of remembered addresses. */
 const MAX_ADDRESSES = 256;
@@ -23,7 +23,7 @@ export class CallGuard {
     this.#peerAuth = peerAuth;
   }
 
-  /** Returns whether a connection lacks any proof that this node accepts, whatever the caller claims. */
+  /** Returns whether a connection has no proof that this node accepts, regardless of the caller's claims. */
   isStranger(identity: PeerIdentity): boolean {
     return refusalOfCaller(identity, this.#peerAuth) !== undefined;
   }
@@ -37,13 +37,13 @@ export class CallGuard {
       const detail = { ...refusal, nodeId: request.from.nodeId, address: identity.address, refusedCount: this.refusedCount };
       out.push(eventOutput("call_refused", "warn", detail, { isAudited: true }));
     }
-    // A caller without valid proof gets no reason.
+    // A caller without valid proof is not given a reason.
     const isProven = refusal.reason === "wrong_cluster" || refusal.reason === "other_region";
     out.push({ kind: "answer", call, response: undefined, ...(isProven && { why: refusal.detail }) });
     return false;
   }
 
-  /** Removes the response from an answer if a foreign node sent it, so that this node ignores that node. */
+  /** Removes the response from an answer that a foreign node sent, so this node ignores that node. */
   filterAnswer(answered: AnsweredInput, time: Time, out: FabricOutput[]): AnsweredInput {
     const { response } = answered;
     if (response === undefined || response.kind === "probeIndirect") return answered;

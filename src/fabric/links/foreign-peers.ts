@@ -1,7 +1,7 @@
 /**
  * Decides which nodes are foreign: nodes of other regions, and nodes of other clusters that this node's settings do not allow. Foreign
- * nodes never become members. This node accepts none of their records, even when another node relays them (semantics.md, Membership).
- * Each node decides by its own settings, so all nodes of a cluster should have the same settings.
+ * nodes never become members. This node rejects all of their records, even if another node relays them (semantics.md, Membership). Each node decides
+ * according to its own settings, so all nodes of a cluster should have the same settings.
  */
 
 import { BoundedMap } from "../../lib/bounded-map.ts";
@@ -9,20 +9,20 @@ import { eventOutput, type FabricOutput } from "../io-types.ts";
 import type { Goodbye } from "../wire/messages.ts";
 
 /**
- * Which clusters are allowed. `strict`: listed clusters whose nodes prove their cluster by certificate. `explicit`: listed clusters.
+ * Determines which clusters are allowed. `strict`: listed clusters whose nodes prove their cluster by certificate. `explicit`: listed clusters.
  * `permissive`: every cluster of the region.
  */
 export type TrustMode = "strict" | "explicit" | "permissive";
 
 export interface PeerAuthSettings {
   readonly mode: TrustMode;
-  /** The listed other clusters. */
+  /** The other clusters that are listed in the settings. */
   readonly clusters: readonly string[];
   /** Whether every connection has a certificate that names a node and its cluster. */
   readonly hasCertificates: boolean;
 }
 
-/** The settings of a node that configures none. */
+/** The settings of a node on which nothing is configured. */
 export const EVERY_CLUSTER: PeerAuthSettings = { mode: "permissive", clusters: [], hasCertificates: false };
 
 export interface ClusterLocation {
@@ -37,7 +37,7 @@ export interface ForeignRefusal {
 
 /** Maximum number of remembered foreign nodes. */
 const MAX_KNOWN = 10_000;
-/** Maximum number of clusters and regions for which the node remembers that it logged an event. */
+/** Maximum number of clusters and regions that the node remembers as logged. */
 const MAX_LOGGED = 256;
 
 export class ForeignPeers {
@@ -63,7 +63,9 @@ export class ForeignPeers {
     return this.#known.size;
   }
 
-  /** Returns why nodes of a cluster and region are refused, and which setting would allow them. Undefined when they are allowed. */
+  /**
+   * Returns why nodes of a cluster and region are refused, and which setting would allow them, or undefined when they are allowed.
+   */
   refusalOf(place: ClusterLocation): ForeignRefusal | undefined {
     const { clusterId, region } = this.#here;
     if (place.region !== region)
@@ -77,7 +79,7 @@ export class ForeignPeers {
     return { reason: "wrong_cluster", detail: this.#remedy(place.clusterId) };
   }
 
-  /** Returns whether nodes of a cluster are allowed, provided that they are in this region. */
+  /** Returns whether nodes of a cluster are allowed if they are in this region. */
   isLetIn(clusterId: string): boolean {
     const { mode, hasCertificates } = this.#settings;
     if (clusterId === this.#here.clusterId || mode === "permissive") return true;
@@ -85,25 +87,25 @@ export class ForeignPeers {
   }
 
   /**
-   * Records a foreign node. Returns whether its cluster and region are new and should be logged. Members are not recorded: a node that
-   * reports a member as foreign is wrong.
+   * Records a foreign node. Records a foreign node. Returns whether its cluster and region are new and should be logged. Members are not recorded: a
+   * node that reports a member as foreign is wrong.
    */
   note(nodeId: string, { clusterId, region }: ClusterLocation): boolean {
     if (!this.#isMember(nodeId)) this.#known.set(nodeId, true);
     return isNew(this.#logged, `${clusterId}\0${region}`);
   }
 
-  /** Returns whether the node is known to be foreign and is not a member. */
+  /** Returns whether the node is known to be foreign and is not currently a member. */
   has(nodeId: string): boolean {
     return this.#known.has(nodeId) && !this.#isMember(nodeId);
   }
 
-  /** Removes a node that became a member. Returns whether it was recorded as foreign. */
+  /** Removes a node that has become a member. Returns whether it was recorded as foreign. */
   forget(nodeId: string): boolean {
     return this.#known.delete(nodeId);
   }
 
-  /** Counts a link that came up, if its cluster was allowed only by the mode `permissive`, and logs an event once per cluster. */
+  /** Counts a link that came up if its cluster was allowed only because of the mode `permissive`, and logs one event per cluster. */
   admitted({ nodeId, clusterId }: { readonly nodeId: string; readonly clusterId: string }, out: FabricOutput[]): void {
     if (clusterId === this.#here.clusterId || this.#listed.has(clusterId)) return;
     this.admittedCount += 1;
@@ -128,7 +130,7 @@ export class ForeignPeers {
   }
 }
 
-/** Returns whether a text is new, and adds it. */
+/** Adds a text, and returns whether it is new. */
 function isNew(known: Map<string, true>, text: string): boolean {
   return known.size < known.set(text, true).size;
 }

@@ -1,4 +1,7 @@
-/** The links between members as a part of the fabric. It routes each stream to its link or to the links of other regions, and each frame to its channel. */
+/**
+ * The links between members as a part of the fabric. It routes each stream to its link or to the links with other regions, and each frame to its
+ * channel.
+ */
 import type { Time } from "../../lib/machine.ts";
 import type { Borders } from "../borders/borders.ts";
 import type { FabricInput, FabricOutput, LinkId } from "../io-types.ts";
@@ -47,7 +50,7 @@ export class LinksPart implements FabricPart {
     this.#give({ ...end, kind: "end" }, time, out);
   }
 
-  /** Passes streams of other regions to the borders. The links of members do not see them. */
+  /** Passes streams from other regions to the borders. The links between members do not receive these streams. */
   #stream(input: Extract<FabricInput, { kind: "opened" | "closed" }>, time: Time, out: FabricOutput[]): void {
     const { borders } = this.#parts;
     const isBorder = borders.has(input.link) || (input.kind === "opened" && input.isIncoming && input.identity.border !== undefined);

@@ -1,7 +1,6 @@
 /**
- * The node's links: which peers to connect to, the hello exchange, which of two links to a peer stays, when to retry, and how a link
- * ends. The node that opened a link sends its `hello` first (`#greet`). The other node replies with its own hello only if it trusts the
- * first one.
+ * The node's links: which peers to connect to, the hello exchange, which of two links to a peer stays up, when to retry, and how a link ends. The
+ * node that opened a link sends its `hello` first (`#greet`). The other node replies with its own hello only if it trusts the first one.
  */
 
 import { TokenBuckets } from "../../lib/buckets/token-bucket.ts";
@@ -39,11 +38,13 @@ export class Links implements Machine<LinksInput, LinksOutput> {
   #chooseMonoMs: number | undefined;
   #chosenMonoMs = Number.NEGATIVE_INFINITY;
   #nextId = 2;
-  /** Why this node stops. Undefined while it is not stopping. */
+  /** The reason why this node is stopping. Undefined while it is running normally. */
   #stopReason: "leave" | "restart" | undefined;
   /** Cached between inputs, because it is read for every frame. */
   #dueMonoMs: number | undefined;
-  /** Counts since the start: links that were refused or ended because of a fault of the peer, and links that were refused because there were too many. */
+  /**
+   * Counts since the start: links that were refused or ended because the peer was at fault, and links that were refused because there were too many.
+   */
   refusedCount = 0;
   tooManyCount = 0;
 
@@ -105,12 +106,12 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     }
   }
 
-  /** Returns the next hello or goodbye of a link. */
+  /** Returns the next hello or goodbye to send on a link. */
   next(link: LinkId): LinkFrame | undefined {
     return this.#rows.get(link)?.control.shift();
   }
 
-  /** Releases a link whose peer sent a border hello. Returns the peer's identity, or undefined when the link is not waiting for a hello. */
+  /** Releases a link whose peer sent a border hello. Returns the peer's identity, or undefined when no hello is expected on the link. */
   release(link: LinkId): PeerIdentity | undefined {
     const row = this.#rows.get(link);
     if (row === undefined || !row.isIncoming || row.state !== "greeting") return undefined;
@@ -128,7 +129,7 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     else row.framesReceived += 1;
   }
 
-  /** Opens and accepts no more links. */
+  /** Stops opening and accepting links. */
   stop(reason: "leave" | "restart"): void {
     this.#stopReason = reason;
     this.#dueMonoMs = undefined;
@@ -147,7 +148,7 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     this.#dueMonoMs = undefined;
   }
 
-  /** Gives peers more time to connect and to send their hello, by the length of a pause of this process. */
+  /** Extends the time that peers have to connect and to send their hello by the length of a pause of this process. */
   postpone(byMs: number): void {
     for (const row of this.#rows.values()) row.deadlineMonoMs += byMs;
     this.#unreachable.postpone(byMs);
@@ -189,7 +190,7 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     this.#chooseMonoMs ??= Math.max(time.monoMs, this.#chosenMonoMs + this.#options.chooseEveryMs);
   }
 
-  /** Handles a link that was not established. `isUnanswered`: no node could be reached at the address. */
+  /** Handles a link that could not be established. `isUnanswered`: no node could be reached at the address. */
   #failed(nodeId: string, isUnanswered: boolean, time: Time): void {
     this.#peers.retryLater(nodeId, time);
     if (isUnanswered && this.#unreachable.failed(nodeId, time)) this.#chooseSoon(time);
@@ -225,7 +226,7 @@ export class Links implements Machine<LinksInput, LinksOutput> {
 
   #release(peer: RetryPeer, time: Time, out: LinksOutput[]): void {
     this.#peers.forget(peer.nodeId);
-    // A link that the peer opened may still be wanted there. The peer ends it.
+    // A link that the peer opened may still be wanted by the peer. The peer ends the link when it no longer needs it.
     for (const row of this.#rows.values())
       if (row.nodeId === peer.nodeId && !row.isIncoming) this.#end(row, { reason: "not_needed", detail: "" }, time, out);
   }
@@ -261,7 +262,7 @@ export class Links implements Machine<LinksInput, LinksOutput> {
       }
       const row: LinkRecord = { ...newRow(link, time, helloTimeoutMs), identity };
       this.#rows.set(link, row);
-      // Checked before refusals: the link may be a border link, and after a refusal its opener would not retry for a long time.
+      // This is checked before refusals, because the link may be a border link, and after a refusal its opener would not retry for a long time.
       if (this.#stopReason !== undefined) return this.#end(row, { reason: this.#stopReason, detail: "this node is stopping" }, time, out);
       const refusal: PeerRefusal | undefined = isFull
         ? { reason: "too_many_links", detail: "too many links" }
@@ -279,13 +280,13 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     this.#greet(row, out);
   }
 
-  /** Returns whether there is no capacity for another incoming link. */
+  /** Returns whether the limit of incoming links is reached. */
   #isFull(): boolean {
     const incoming = [...this.#rows.values()].filter(({ isIncoming }) => isIncoming).length;
     return incoming >= this.#options.maxIncomingLinks || this.#rows.size >= this.#options.maxTotalLinks;
   }
 
-  /** Ends links to process instances that are no longer the accepted instance of their node id. */
+  /** Ends links to process instances that are no longer accepted under their node id. */
   #endOthers(time: Time, out: LinksOutput[]): void {
     for (const row of this.#up.values()) {
       if (row.hello === undefined || !this.#parts.isStranger(row.hello)) continue;
@@ -293,7 +294,7 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     }
   }
 
-  /** Sends this node's hello. The node that opened the link sends first; the other one replies only if it trusts that hello. */
+  /** Sends this node's hello. The node that opened the link sends its hello first, and the other node replies only if it trusts that hello. */
   #greet(row: LinkRecord, out: LinksOutput[]): void {
     const self = this.#parts.self();
     const { nodeId, generation, clusterId, region, zone, address, version } = self;
@@ -368,7 +369,7 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     this.#rows.delete(row.link);
   }
 
-  /** Sends a goodbye and waits until the shell has sent it. */
+  /** Sends a goodbye and waits until the shell has transmitted it. */
   #end(row: LinkRecord, goodbye: PeerRefusal, time: Time, out: LinksOutput[]): void {
     if (row.state === "ending") return;
     if (row.state === "opening") {
@@ -419,7 +420,7 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     time: Time,
     name = "link_failed",
   ): void {
-    // A peer that connects repeatedly must not fill the log.
+    // A peer that keeps reconnecting must not fill the log.
     if (this.#events.take(`${name} ${row.isIncoming ? hostOfPeer(row.identity) : row.nodeId}`, time.monoMs) !== 0) return;
     const facts = { detail, nodeId: row.nodeId, address: row.identity?.address ?? "", direction: row.isIncoming ? "in" : "out" };
     out.push(eventOutput(name, severity, facts));

@@ -1,4 +1,6 @@
-/** The links that are up. Their channels send in turns. A link is visited when one of its channels may have something to send. */
+/**
+ * The links that are up, whose channels take turns to send. A link is visited when one of its channels may have something to send.
+ */
 import { assert } from "../../lib/errors.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
 import { eventOutput, type FabricOutput, type LinkId } from "../io-types.ts";
@@ -13,18 +15,18 @@ interface LinkSession {
   readonly inTurn: readonly ChannelSession[];
   readonly last: readonly ChannelSession[];
   readonly byKind: ReadonlyMap<LinkFrame["kind"], ChannelSession>;
-  /** Whether a frame arrived for which the link has no channel, and an event was logged. */
+  /** Whether an event was logged because a frame arrived for which the link has no channel. */
   hasSkipped: boolean;
-  /** Whether the shell was notified that the link has something to send, and each pull since then returned a frame. */
+  /** Whether the shell was notified that the link has something to send, and each pull since then has returned a frame. */
   isAwake: boolean;
   dueMonoMs: number;
-  /** Index of the next channel to send, among those that take turns. */
+  /** Index of the channel that sends next, among the channels that take turns. */
   turn: number;
 }
 
-/** After this time, a link whose stream has not accepted the due frames is visited again. */
+/** The link is visited again after this time if its stream has not accepted the due frames. */
 const STALLED_MS = 100;
-/** The due work of one link may concern other links. After this many passes, the rest waits for the next input. */
+/** Work that is due on one link may affect other links. After this many passes, the rest waits for the next input. */
 const MAX_PASSES = 2;
 
 export class Multiplexer {
@@ -32,11 +34,11 @@ export class Multiplexer {
   readonly #all = new Map<LinkId, LinkSession>();
   #lastMonoMs = 0;
   #isAnyDue = true;
-  /** Links that received a frame, or that had nothing to send when pulled. */
+  /** Links that received a frame, or for which the last pull returned nothing. */
   readonly #touched = new Set<LinkSession>();
-  /** No link is due before this time. */
+  /** The earliest time at which a link may be due. */
   #dueMonoMs = 0;
-  /** Number of frames that arrived on links that are up and for which the link has no channel. */
+  /** Number of frames that were skipped on links that are up, because the link had no channel for them. */
   skippedCount = 0;
 
   constructor(channels: readonly LinkChannel[]) {
@@ -50,9 +52,9 @@ export class Multiplexer {
     return this.#all.get(link)?.hello;
   }
 
-  /** Returns the peers that this node has caught up with: it has everything that they had when their link came up. */
+  /** Returns the peers that this node has caught up with, that is, it has everything that they had when their links came up. */
   caughtUpWith(): readonly Hello[] {
-    // Ask every channel, even after a negative answer: asking lets a channel drop items that it no longer waits for.
+    // Query every channel, even after a negative answer, because the query lets a channel drop items that it no longer waits for.
     const isUp = ({ channels }: LinkSession) => channels.filter(({ isCaughtUp }) => !isCaughtUp).length === 0;
     return [...this.#all.values()].filter(isUp).map(({ hello }) => hello);
   }
@@ -100,7 +102,7 @@ export class Multiplexer {
     if (session === undefined) return undefined;
     const { turn, inTurn, last } = session;
     const { length } = inTurn;
-    // Channels take turns, so that a long response of one does not delay another.
+    // Channels take turns so that one channel's long response does not delay another channel.
     session.turn = (turn + 1) % length;
     for (let i = 0; i < length; i++) {
       const frame = inTurn[(turn + i) % length]?.next(time);
@@ -117,8 +119,8 @@ export class Multiplexer {
   }
 
   /**
-   * Passes a frame to its channel. Returns undefined when the link is not up. A frame without a channel is skipped and counted, and an
-   * event is logged once per link: a newer peer may send frames that this version does not know.
+   * Passes a frame to its channel. Returns undefined when the link is not up. A frame without a channel is skipped and counted, and one event is
+   * logged per link, because a newer peer may send frames that this version does not know.
    */
   receive(link: LinkId, frame: LinkFrame, time: Time, out: FabricOutput[]): readonly ChannelNews[] | undefined {
     const session = this.#all.get(link);
@@ -142,7 +144,7 @@ export class Multiplexer {
     this.#isAnyDue = true;
   }
 
-  /** Does the due work. `isStopping`: every link is pulled once more, so that its goodbye can follow. */
+  /** Does the work that is due. `isStopping`: every link is pulled once more, and then its goodbye can be sent. */
   // HOT: runs after every input. A link is visited when it received a frame, when its deadline has passed, or when a change affects all links.
   tick(time: Time, { isStopping }: { readonly isStopping: boolean }, out: FabricOutput[]): void {
     this.#lastMonoMs = time.monoMs;
@@ -200,7 +202,7 @@ export class Multiplexer {
     this.#plan(session);
   }
 
-  /** Sets the next visit of a link. While a peer does not read, due work cannot be done, and must not cause a visit at every input. */
+  /** Schedules the next visit of a link. While a peer is not reading, due work cannot be done and must not cause a visit on every input. */
   #plan(session: LinkSession): void {
     let next = NEVER;
     for (const channel of session.channels) next = Math.min(next, channel.nextDeadlineMs());

@@ -1,4 +1,4 @@
-/** Decides whether a node may connect to this one, by comparing the node's claims with the proof of its connection. */
+/** Decides whether a node may connect to this node, by comparing the node's claims with the proof that its connection provides. */
 
 import { nodeOfSpiffeId, readAlternativeNames, type SpiffeNode } from "../../lib/certificates/spiffe.ts";
 import { equalSecrets } from "../../lib/crypto.ts";
@@ -7,45 +7,50 @@ import type { InstanceStatus } from "../membership/process-instances.ts";
 import type { FabricCallRequest, FabricCallResponse, Goodbye, Hello, MemberUpdate, PeerIdentity } from "../wire/messages.ts";
 import type { ForeignPeers } from "./foreign-peers.ts";
 
-/** Fabric protocol versions that this program supports, ascending. Version 1 is everything before the first release (decision 31). */
+/** Fabric protocol versions that this program supports, ascending. Version 1 covers everything before the first release (decision 31). */
 export const PROTOCOL_VERSIONS: readonly number[] = [2];
 
 export interface PeerAuthFacts {
   readonly nodeId: string;
   readonly clusterId: string;
   readonly region: string;
-  /** The token that all nodes without certificates share. Empty means that no token is needed. */
+  /** The token that is shared by all nodes without certificates. Empty means that no token is needed. */
   readonly clusterToken: string;
   /** A second token that other nodes may present while the token is being changed. This node never presents it. */
   readonly otherToken?: string | undefined;
-  /** Whether plain connections from other machines are accepted. */
+  /** Whether plaintext connections from other machines are accepted. */
   readonly isInsecure: boolean;
-  /** While it is closed, this node connects to no other node: a policy protects its entries, and peers could prove nothing. */
+  /** While `isClosed` is true, this node does not connect to any other node, because a policy protects its entries and peers could not prove anything. */
   readonly seal?: { readonly isClosed: boolean };
-  /** The nodes that this node refuses regardless of their proof. */
+  /** The nodes that this node refuses regardless of the proof that they present. */
   readonly foreignPeers: ForeignPeers;
 }
 
 /** The tokens that nodes without certificates present to each other. */
 export interface ClusterTokens {
-  /** The token that this node presents. Empty means that it presents none and requires none. */
+  /** The token that this node presents. If it is empty, this node presents no token and requires none. */
   readonly clusterToken: string;
   readonly otherToken?: string | undefined;
 }
 
-/** Why a peer is refused: the reason of the goodbye, and a text for the peer and the operator. */
+/** Why a peer is refused: the reason in the goodbye, and a text for the peer and the operator. */
 export interface PeerRefusal {
   readonly reason: Goodbye;
   readonly detail: string;
 }
 
-/** Returns the node and cluster in the alternative names of a certificate. Undefined when they contain none, or more than one. */
+/**
+ * Returns the node and cluster from the alternative names of a certificate. Undefined when the names contain no node and cluster, or more than one.
+ */
 export function nodeOfCertificate(alternativeNames: string): SpiffeNode | undefined {
   const [uri, ...others] = readAlternativeNames(alternativeNames)?.uris ?? [];
   return uri === undefined || others.length > 0 ? undefined : nodeOfSpiffeId(uri);
 }
 
-/** Returns whether a plain connection is accepted: it comes from this machine, or the operator trusts the network (`--insecure`). */
+/**
+ * Returns whether a plaintext connection is accepted, either because it comes from this machine or because the operator trusts the network
+ * (`--insecure`).
+ */
 export function isPlaintextAllowed({ isLoopback }: Pick<PeerIdentity, "isLoopback">, isInsecure: boolean): boolean {
   return isLoopback || isInsecure;
 }
@@ -55,7 +60,10 @@ export function tokenToShow(hasCertificate: boolean, clusterToken: string): stri
   return hasCertificate ? "" : clusterToken;
 }
 
-/** Returns an error text if a node answered with the certificate of another node. Undefined if the certificate is its own, or there is none. */
+/**
+ * Returns an error text if a node answered with the certificate of another node. Undefined if the certificate is the node's own, or if there is no
+ * certificate.
+ */
 export function wrongAnswerer(response: FabricCallResponse, { certificate }: PeerIdentity): string | undefined {
   if (response.kind === "probeIndirect" || certificate === undefined) return undefined;
   const { nodeId, clusterId } = certificate;
@@ -64,7 +72,7 @@ export function wrongAnswerer(response: FabricCallResponse, { certificate }: Pee
   return `node ${from.nodeId} of cluster ${from.clusterId} answered with the certificate of node ${nodeId} of cluster ${clusterId}`;
 }
 
-/** Returns why a connection is refused before any frame is sent on it. This node presents its own token only on connections that pass. */
+/** Returns why a connection is refused before any frame is sent on it. This node presents its own token only on connections that pass this check. */
 export function refusalByIdentity(identity: PeerIdentity, facts: PeerAuthFacts): PeerRefusal | undefined {
   if (facts.seal?.isClosed === true)
     return { reason: "wrong_token", detail: "a policy is in force on this node, but its fabric has neither a token nor certificates" };
@@ -80,7 +88,7 @@ export function refusalByIdentity(identity: PeerIdentity, facts: PeerAuthFacts):
   };
 }
 
-/** Returns why a peer is refused because of its hello and its connection. Undefined when it is accepted. */
+/** Returns why a peer is refused because of its hello and its connection. Undefined when the peer is accepted. */
 export function refusalOfHello(hello: Hello, identity: PeerIdentity, facts: PeerAuthFacts): PeerRefusal | undefined {
   const refused = refusalByIdentity(identity, facts) ?? refusalOfIdentity(hello, identity) ?? refusalOfToken(hello, identity, facts);
   if (refused !== undefined) return refused;
@@ -97,8 +105,8 @@ export function refusalOfHello(hello: Hello, identity: PeerIdentity, facts: Peer
 }
 
 /**
- * Returns why a hello is refused because of the process instance that sent it: this node has accepted another instance of the node id, or must first check
- * whether the last one still runs.
+ * Returns why a hello is refused because of the process instance that sent it: either this node has accepted another instance under the node id, or
+ * it must first check whether the last instance is still running.
  */
 export function refusalOfStart({ nodeId, address }: Pick<Hello, "nodeId" | "address">, start: InstanceStatus): PeerRefusal | undefined {
   if (start.verdict === "stranger") {
@@ -111,25 +119,26 @@ export function refusalOfStart({ nodeId, address }: Pick<Hello, "nodeId" | "addr
 }
 
 /**
- * Returns why a link ends when another process instance of its node was accepted after the hello. The hello was valid when it was sent, so the peer is not at
- * fault.
+ * Returns why a link ends after another process instance of its node was accepted. The hello was valid when it was sent, so the peer is not at fault.
  */
 export function anotherStart({ nodeId }: Pick<Hello, "nodeId">): PeerRefusal {
   return { reason: "not_needed", detail: `another process instance of ${nodeId} was accepted after this link came up` };
 }
 
-/** Returns why a call is refused because of its connection and headers, before its message is read. Undefined when it may be read. */
+/** Returns why a call is refused because of its connection and headers, before its message is read. Undefined when the message may be read. */
 export function refusalOfCaller(identity: PeerIdentity, facts: PeerAuthFacts): PeerRefusal | undefined {
   return refusalByIdentity(identity, facts) ?? refusalOfToken({ clusterToken: "" }, identity, facts);
 }
 
-/** Returns why a call is refused because of its sender's claims and its connection's proof. Undefined when it may be answered. */
+/**
+ * Returns why a call is refused because of its sender's claims and the proof that its connection provides. Undefined when the call may be answered.
+ */
 export function refusalOfCall(request: FabricCallRequest, identity: PeerIdentity, facts: PeerAuthFacts): PeerRefusal | undefined {
   const refused = refusalOfCaller(identity, facts) ?? refusalOfIdentity(request.from, identity);
   return refused ?? refusalOfSender(request.from, facts);
 }
 
-/** Returns why an answer is ignored: the node that answered is foreign. Undefined when it is not. */
+/** Returns why an answer is ignored, which is the case if the node that answered is foreign. Undefined when the answer is accepted. */
 export function refusalOfAnswer(response: FabricCallResponse, facts: PeerAuthFacts): PeerRefusal | undefined {
   return response.kind === "probeIndirect" ? undefined : refusalOfSender(response.from, facts);
 }
@@ -142,9 +151,9 @@ function refusalOfSender({ nodeId, ...place }: FabricCallRequest["from"], { fore
 }
 
 /**
- * Returns whether other nodes know a later generation of this node itself: one that has ended, or that has this node's address. If so, this node's journal is a
- * restored old copy, and the node needs a generation above that one (semantics.md, Durability). A higher generation that is alive at another address is a
- * second node with this node's id.
+ * Returns whether other nodes know a later generation of this node itself: one that has ended, or one with this node's address. If so, this node's
+ * journal was restored from an old copy, and the node needs a generation above the known one (semantics.md, Durability). A higher generation that is
+ * alive at another address is a second node with this node's id.
  */
 export function isOwnLaterGeneration(
   { generation, address, status }: MemberUpdate,
@@ -153,7 +162,7 @@ export function isOwnLaterGeneration(
   return generation > self.generation && (address === self.address || !isListed(status));
 }
 
-/** Returns the host by which refusals are counted. It has no port, because a peer connects from a new port at each retry. */
+/** Returns the host under which refusals are counted. It does not include a port, because a peer connects from a new port at each retry. */
 export function hostOfPeer(identity: PeerIdentity | undefined): string {
   return identity === undefined ? "" : identity.address.replace(/:\d+$/, "");
 }
@@ -182,7 +191,7 @@ function refusalOfIdentity(
   };
 }
 
-/** Returns why a peer without a certificate is refused for its token. The token may be in the hello or in the headers of the call. */
+/** Returns why a peer without a certificate is refused because of its token. The token may be in the hello or in the headers of the call. */
 function refusalOfToken(
   hello: Pick<Hello, "clusterToken">,
   identity: PeerIdentity,

@@ -1,4 +1,4 @@
-/** The peers to which this node wants links, and when it retries each of them. */
+/** The peers that this node wants to link to, and when it retries each of them. */
 import { backoffMs } from "../../lib/backoff.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
 import type { Rng } from "../../lib/rng.ts";
@@ -11,9 +11,9 @@ interface KnownPeer {
   isWanted: boolean;
   /** No link is opened to the peer before this time. */
   openMonoMs: number;
-  /** When the link to a peer that is no longer wanted ends. */
+  /** Time at which the link to a peer that is no longer wanted ends. */
   releaseMonoMs: number;
-  /** Number of failed attempts since a link to the peer last stayed up for a while. */
+  /** Number of failed attempts since a link to the peer last stayed up for some time. */
   attempt: number;
 }
 
@@ -35,7 +35,7 @@ export class LinkRetry {
     return [...this.#peers.values()];
   }
 
-  /** Sets the peers to which links are wanted from now on. */
+  /** Sets the peers that this node wants to link to from now on. */
   want(wanted: readonly { readonly nodeId: string; readonly address: string }[], time: Time): void {
     const ids = new Set<string>();
     for (const { nodeId, address } of wanted) {
@@ -68,7 +68,7 @@ export class LinkRetry {
     this.#peers.clear();
   }
 
-  /** Resets the backoff, because a link to the peer stayed up for a while. */
+  /** Resets the backoff, because a link to the peer has stayed up for some time. */
   lasted(nodeId: string): void {
     const peer = this.#peers.get(nodeId);
     if (peer !== undefined) peer.attempt = 0;
@@ -95,7 +95,7 @@ export class LinkRetry {
     peer.openMonoMs = time.monoMs + Math.round((isRefused ? refusedRetryMs : reconnectMaxMs) * (0.5 + this.#rng.next()));
   }
 
-  /** Allows a retry of all peers immediately, whatever they answered before. */
+  /** Allows an immediate retry of all peers, regardless of their earlier answers. */
   retryNow(): void {
     for (const peer of this.#peers.values()) {
       peer.attempt = 0;
@@ -103,7 +103,7 @@ export class LinkRetry {
     }
   }
 
-  /** Either node of a pair may open their link. The node with the smaller id tries first, so that duplicate links are rare. */
+  /** Either of the two nodes may open the link between them. The node with the smaller id tries first, so that duplicate links are rare. */
   #yieldMs(nodeId: string): number {
     return this.#nodeId < nodeId ? 0 : Math.round(this.#options.yieldMs * (0.5 + this.#rng.next()));
   }

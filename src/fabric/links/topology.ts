@@ -1,18 +1,18 @@
-/** Chooses the members to which a node has links: all of them while they are few, otherwise its neighbours on hashed rings. */
+/** Chooses the members that a node links to: all members while there are few of them, and otherwise its neighbours on hashed rings. */
 import { fnv64, hashFraction } from "../../lib/hash64.ts";
 
-/** The facts of a member that affect the choice. */
+/** The facts about a member that affect the choice. */
 export interface LinkCandidate {
   readonly nodeId: string;
   readonly clusterId: string;
 }
 
 /**
- * Chooses neighbours so that two nodes choose each other when they know the same members. Above `maxLinks`, each of `maxLinks / 2` rings
- * orders the members by another hash and links each member with the next one. Each ring alone connects all members. Random rings form an
- * expander (diameter O(log n); Law and Siu, "Distributed construction of random expander networks", INFOCOM 2003). No node has more than
- * `maxLinks` links, and a member that joins or leaves changes one link per ring. Half of the rings contain only this node's own cluster,
- * because records that stay inside a cluster travel only on its own links.
+ * Chooses neighbours so that two nodes choose each other when they know the same members. With more than `maxLinks` members, each of `maxLinks / 2`
+ * rings orders the members by a different hash and links each member with the next one. Each ring connects all members on its own. Random rings form
+ * an expander (diameter O(log n); Law and Siu, "Distributed construction of random expander networks", INFOCOM 2003). No node has more than
+ * `maxLinks` links, and a member that joins or leaves changes one link per ring. Half of the rings contain only this node's own cluster, because
+ * records that stay inside a cluster are sent only on its own links.
  */
 export class Topology {
   readonly #maxLinks: number;

@@ -1,16 +1,16 @@
-/** Remembers members to which no link could be opened recently. The choice of neighbours skips them, for longer each time. */
+/** Remembers members to which no link could be opened recently. The choice of neighbours skips them, for a longer time after each failure. */
 import { NEVER, type OptionsOf, type Time } from "../../lib/machine.ts";
 
 /** Constants that are not settings. */
 const REACH_FIXED = {
   /** Number of consecutive failed attempts after which a member is skipped. */
   passOverAttempts: 2,
-  /** How long a member is skipped the first time. Each further time is twice as long, up to `maxPassOverMs`. */
+  /** How long a member is skipped for the first time. This time is doubled on each further skip, up to `maxPassOverMs`. */
   passOverMs: 30_000,
   maxPassOverMs: 300_000,
   /**
-   * For this time after the first failure, this node must still be in sync with the member. It is the longest duration of a suspicion,
-   * after which a dead member has been declared dead.
+   * For this long after the first failure, this node must still be in sync with the member. It is the maximum duration of a suspicion, so by then a
+   * dead member has been declared dead.
    */
   countMs: 30_000,
 } as const;
@@ -20,7 +20,7 @@ export type ReachOptions = OptionsOf<typeof REACH_FIXED>;
 interface UnreachableRow {
   sinceMonoMs: number;
   failures: number;
-  /** The member is skipped until this time. 0 for a member that was never skipped. */
+  /** The member is skipped until this time. The value is 0 for a member that was never skipped. */
   untilMonoMs: number;
   lengthMs: number;
 }
@@ -30,13 +30,13 @@ type ListedNodes = readonly { readonly nodeId: string }[];
 const NONE: ReadonlySet<string> = new Set();
 
 /**
- * Unreachable members. They matter when a firewall allows sites to connect only to a central site. If a node insisted on unreachable
- * neighbours, it would have no link at all, and if it waited to be in sync with them, it would never be. Their records arrive through
- * reachable nodes.
+ * Unreachable members. Unreachable neighbours matter when a firewall allows sites to connect only to a central site. If a node insisted on
+ * unreachable neighbours, it would not have any links, and if it waited to be in sync with them, it would wait forever. The records of unreachable
+ * neighbours arrive through reachable nodes.
  */
 export class UnreachableMembers {
   readonly #options: ReachOptions;
-  /** By node id. Rows of nodes that are no longer members are removed at the next choice. */
+  /** By node id. Rows for nodes that are no longer members are removed at the next choice. */
   readonly #rows = new Map<string, UnreachableRow>();
   #dueMonoMs = NEVER;
 
@@ -44,7 +44,7 @@ export class UnreachableMembers {
     this.#options = options;
   }
 
-  /** Counts a failed attempt to open a link. Returns whether the member is skipped from now on. */
+  /** Counts a failed attempt to open a link. Returns whether the member will be skipped from now on. */
   failed(nodeId: string, { monoMs }: Time): boolean {
     const { passOverAttempts, passOverMs, maxPassOverMs, countMs } = this.#options;
     const row = this.#rows.get(nodeId) ?? { sinceMonoMs: monoMs, failures: 0, untilMonoMs: 0, lengthMs: passOverMs / 2 };
@@ -73,7 +73,7 @@ export class UnreachableMembers {
     return (this.#rows.get(nodeId)?.untilMonoMs ?? 0) > time.monoMs;
   }
 
-  /** Excludes a pause of this process from the failure times, because no member could be reached during it. */
+  /** Excludes a pause of this process from the failure times, because this node could not reach any member during the pause. */
   postpone(byMs: number): void {
     for (const row of this.#rows.values()) row.sinceMonoMs += byMs;
   }
@@ -83,7 +83,7 @@ export class UnreachableMembers {
     return this.#dueMonoMs;
   }
 
-  /** Returns whether the choice is due. True only once per deadline. */
+  /** Returns whether the choice is due. Returns true only once per deadline. */
   takeDue(time: Time): boolean {
     if (time.monoMs < this.#dueMonoMs) return false;
     this.#dueMonoMs = NEVER;
@@ -92,7 +92,7 @@ export class UnreachableMembers {
 
   /**
    * Returns the members from which neighbours are chosen: all except those that are skipped. If none is left, this node itself is isolated,
-   * and all members are candidates. The same applies to the members of its own `cluster`, because their records arrive through no other
+   * and all members are candidates. The same applies to the members of its own `cluster`, because their records do not arrive through any other
    * cluster. Forgets nodes that are no longer members.
    */
   candidates<T extends { readonly nodeId: string }>(
@@ -115,9 +115,9 @@ export class UnreachableMembers {
   }
 
   /**
-   * Returns the members that this node must be in sync with: the wanted ones and those that are skipped. A member that has been unreachable
-   * for `countMs` is left out: it is still a member, so other nodes reach it. If none is left, this node itself is isolated, and all wanted
-   * members are returned. If no member of its own `cluster` is left, the wanted members of the cluster are included too.
+   * Returns the members that this node must be in sync with: the wanted members and the skipped members. A member that has been unreachable for
+   * `countMs` is left out, because it is still listed as a member and therefore other nodes can reach it. If none is left, this node itself is
+   * isolated, and all wanted members are returned. If no member of its own `cluster` is left, the wanted members of the cluster are included too.
    */
   counted(members: ListedNodes, wanted: ListedNodes, { monoMs, wallMs }: Time, cluster = NONE): ListedNodes {
     const ids = new Set(wanted.map(({ nodeId }) => nodeId));

@@ -1,4 +1,4 @@
-/** The queue of membership updates to send: newest first, each a limited number of times (SWIM §4.1). */
+/** The queue of outgoing membership updates: the newest is sent first, and each is sent a limited number of times (SWIM §4.1). */
 import type { MemberUpdate } from "../wire/messages.ts";
 
 /** Returns how often a node sends each update. */
@@ -9,7 +9,7 @@ export function retransmitLimit(mult: number, memberCount: number): number {
 /** Approximate size of the fixed part of an encoded update: tags, lengths, numbers, status. */
 const UPDATE_OVERHEAD_BYTES = 40;
 
-/** Returns the approximate encoded size of an update. Texts are mostly ASCII. */
+/** Returns the approximate encoded size of an update. Most texts are ASCII. */
 export function updateSizeBytes(update: MemberUpdate): number {
   let size = UPDATE_OVERHEAD_BYTES + update.nodeId.length + update.address.length + update.clusterId.length;
   size += (update.boot?.length ?? 0) + (update.bootBefore?.length ?? 0);
@@ -39,7 +39,7 @@ const NOTHING: readonly MemberUpdate[] = [];
 
 /** Holds at most one update per member, so its size is limited by the number of members. */
 export class BroadcastQueue {
-  // Oldest first, because maps keep the order of insertion. Read from the end through `#newest`.
+  // Ordered from oldest to newest, because maps keep the insertion order. Read from the end through `#newest`.
   readonly #items = new Map<string, QueuedUpdate>();
   #newest: QueuedUpdate[] = [];
   #isStale = false;
@@ -52,7 +52,7 @@ export class BroadcastQueue {
     return this.#items.has(nodeId);
   }
 
-  /** Adds an update, which replaces an older one of the same member. */
+  /** Adds an update and removes an older update of the same member. */
   add(update: MemberUpdate): void {
     this.#items.delete(update.nodeId);
     this.#items.set(update.nodeId, { update, sizeBytes: updateSizeBytes(update), sentCount: 0 });
@@ -64,9 +64,9 @@ export class BroadcastQueue {
   }
 
   /**
-   * Returns as many updates as fit, newest first, and counts each as sent once. `first` precedes all others, whether it is queued or not.
-   * An update that is larger than a message (of a node with many borders) is sent when its turn comes, at most one per message. Otherwise
-   * it would wait until no newer update is queued, which may never happen.
+   * Returns as many updates as fit, newest first, and counts each as sent once. `first` precedes all others, even if it is not queued. An update that
+   * is larger than a message (from a node with many borders) is sent when its turn comes, at most one per message. Otherwise, it would wait until the
+   * queue contains no newer update, which may never happen.
    */
   take(budget: { readonly maxBytes: number; readonly limit: number }, first?: MemberUpdate): readonly MemberUpdate[] {
     if (this.#items.size === 0) return first === undefined ? NOTHING : [first];
@@ -74,8 +74,8 @@ export class BroadcastQueue {
   }
 
   /**
-   * Selects updates for a response, without those that the caller sent itself. They are not counted as sent: half of the callers have just
-   * sent the same updates, and the limit would be used up on nodes that already have them.
+   * Selects updates for a response, except those that the caller itself sent. The selected updates are not counted as sent: half of the callers have
+   * just sent the same updates, and the limit would be used up on nodes that have them already.
    */
   peek(maxBytes: number, received: readonly MemberUpdate[], first?: MemberUpdate): readonly MemberUpdate[] {
     if (this.#items.size === 0) return first === undefined ? NOTHING : [first];

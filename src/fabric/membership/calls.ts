@@ -11,12 +11,12 @@ import type { MembershipState } from "./state.ts";
 import type { UpdateSource } from "./update-authority.ts";
 import type { UpdateRefusal } from "./update-rules.ts";
 
-/** Numbers of completed calls since the start. */
+/** Number of completed calls since the start. */
 export interface TrafficCounts {
-  /** Calls that this node made. */
+  /** Calls from this node. */
   answered: number;
   failed: number;
-  /** Calls that other nodes made. */
+  /** Calls from other nodes. */
   taken: number;
   refused: number;
 }
@@ -25,14 +25,14 @@ export interface TrafficCounts {
 export type CallPurpose =
   | { readonly kind: "direct" | "indirect"; readonly round: ProbeRound; readonly helper: Member }
   | { readonly kind: "gossip"; readonly nodeId: string }
-  /** Checks whether a newcomer that waits in a conflict answers at its address. */
+  /** Checks whether a newcomer that is waiting because of a conflict answers at its address. */
   | { readonly kind: "check"; readonly nodeId: string }
   | { readonly kind: "relay"; readonly asked: CallId; readonly nodeId: string }
   | { readonly kind: "pushPull"; readonly address: string; readonly isJoin: boolean; readonly step: TableStep };
 
 /**
- * `whole`: the full table goes to a seed or to a member that was lost. `digest`: a listed member is asked whether its table is the same.
- * `rest`: the tables differ, and the member gets the updates that it did not send itself.
+ * `whole`: the full table is sent to a seed or to a member that was lost. `digest`: a listed member is asked whether its table is the same. `rest`:
+ * the tables differ, and the member receives the updates that it did not send itself.
  */
 export type TableStep = "whole" | "digest" | "rest";
 
@@ -60,7 +60,7 @@ export class MemberCalls {
   readonly state: MembershipState;
   readonly traffic: TrafficCounts = { answered: 0, failed: 0, taken: 0, refused: 0 };
   readonly #options: MembershipOptions;
-  // The size is limited by the callers: probe rounds, fanout times timeout, relays, push-pulls.
+  // The size is limited by the callers, that is, by probe rounds, fanout times timeout, relays, and push-pulls.
   readonly #pending = new Map<CallId, PendingMemberCall>();
   #nextCall = 1;
 
@@ -75,7 +75,7 @@ export class MemberCalls {
     out.push({ kind: "call", call, to, request, timeoutMs });
   }
 
-  /** Returns the purpose of an answered call. Undefined when the call is unknown or was already answered. */
+  /** Returns the purpose of an answered call. Undefined when the call is unknown or has been answered before. */
   finish(call: CallId, response: FabricCallResponse | undefined): PendingMemberCall | undefined {
     const pending = this.#pending.get(call);
     if (pending === undefined) return undefined;
@@ -109,7 +109,7 @@ export class MemberCalls {
     return this.state.broadcasts.peek(this.#options.maxUpdatesBytes, received, first);
   }
 
-  /** Returns the response to a probe. */
+  /** Returns the response to a probe request. */
   answerTo({ from, updates }: FabricCallRequest & { readonly kind: "probe" }, { wallMs }: Time): FabricCallResponse {
     const { self, instances: boots } = this.state;
     const state = this.reply(updates, this.suspicionOf(from.nodeId));
@@ -122,7 +122,10 @@ export class MemberCalls {
     return this.state.broadcasts.take({ maxBytes: maxUpdatesBytes, limit: retransmitLimit(retransmitMult, this.state.count) }, first);
   }
 
-  /** Applies received updates. Returns why the sender's update about itself was refused. Undefined when it was accepted, or when there was none. */
+  /**
+   * Applies received updates. Returns why the sender's update about itself was refused. Undefined when the update was accepted or when the sender
+   * sent none.
+   */
   receive(updates: readonly MemberUpdate[], sender: UpdateSource, time: Time, out: MembershipOutput[]): UpdateRefusal | undefined {
     let refusal: UpdateRefusal | undefined;
     const count = Math.min(updates.length, sender.path === "gossip" ? this.#options.maxUpdatesRead : this.#options.maxMembers);

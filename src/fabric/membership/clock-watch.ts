@@ -1,29 +1,30 @@
 /**
- * Checks whether this node's wall clock agrees with the clocks of other nodes, measured by their probe responses (semantics.md, Several origins for one key).
+ * Checks whether this node's wall clock agrees with other nodes' clocks, which are measured by probe responses (semantics.md, Several origins for one
+ * key).
  */
 import type { Time } from "../../lib/machine.ts";
 
-/** This node's clock compared with the known clocks of members. */
+/** Comparison of this node's clock with the known clocks of members. */
 export interface ClockState {
   readonly knownCount: number;
-  /** Number of known clocks that differ by more than the limit. */
+  /** Number of known clocks that differ from this node's clock by more than the limit. */
   readonly offCount: number;
-  /** Whether this node's clock is the wrong one: it differs from more than half of at least two clocks. */
+  /** Whether this node's clock is the wrong one, because at least two clocks are known and it differs from more than half of them. */
   readonly isOff: boolean;
-  /** How far this clock is ahead of the median of the differing clocks. Negative when it is behind. */
+  /** How far this node's clock is ahead of the median of the differing clocks. Negative when this node's clock is behind. */
   readonly aheadMs: number;
-  /** Whether there are enough members to judge this clock, but too few of their clocks are known. */
+  /** Whether too few clocks are known, although there are enough members to judge this node's clock. */
   readonly isUnheard: boolean;
 }
 
 interface ClockEstimate {
-  /** The member's wall time at this node's monotonic time 0. It stays valid when either wall clock is corrected. */
+  /** The member's wall time at this node's monotonic time 0. It stays valid even when either wall clock is corrected. */
   readonly baseMs: number;
   /** The uncertainty of `baseMs`: half of the round-trip time. */
   readonly uncertaintyMs: number;
 }
 
-/** With two nodes, either clock may be wrong. With three, the wrong clock is the one that differs from both others. */
+/** With two nodes, either of the clocks may be wrong. With three, the wrong clock is the one that differs from both others. */
 export const LEAST_OTHERS = 2;
 
 export class ClockWatch {
@@ -34,7 +35,7 @@ export class ClockWatch {
     this.#maxSkewMs = maxSkewMs;
   }
 
-  /** Notes the wall time that a member reported. It was read between the request and now. */
+  /** Notes the wall time that a member reported. The time was read between the request and now. */
   note(nodeId: string, { wallMs, sentMonoMs }: { readonly wallMs: number; readonly sentMonoMs: number }, { monoMs }: Time): void {
     const uncertaintyMs = (monoMs - sentMonoMs) / 2;
     this.#clocks.set(nodeId, { baseMs: wallMs - sentMonoMs - uncertaintyMs, uncertaintyMs });
@@ -44,7 +45,7 @@ export class ClockWatch {
     return this.#clocks.has(nodeId);
   }
 
-  /** Compares this clock with the clocks of `listed` and forgets all others. O(clocks). */
+  /** Compares this node's clock with the clocks of `listed` and forgets all others. O(clocks). */
   read(listed: ReadonlySet<string>, { monoMs, wallMs }: Time): ClockState {
     let knownCount = 0;
     const off: number[] = [];

@@ -1,4 +1,7 @@
-/** Detects failures: probes one member in each period, and reported suspects immediately, first directly and then through helpers (SWIM §3, Lifeguard §IV). */
+/**
+ * Detects failures: probes one member in each period and probes reported suspects immediately. Probes are sent directly at first and then through
+ * helpers (SWIM §3, Lifeguard §IV).
+ */
 import { NEVER, type Time } from "../../lib/machine.ts";
 import type { Rng } from "../../lib/rng.ts";
 import type { CallId } from "../io-types.ts";
@@ -11,11 +14,11 @@ import { missedNacks, newRound, ProbeOrder, type ProbeRound } from "./probe-roun
 import type { MembershipOutput } from "./process-instances.ts";
 import type { MembershipState } from "./state.ts";
 
-/** Maximum number of concurrent rounds for suspects, in addition to the round of the period. */
+/** Maximum number of concurrent rounds for suspects, in addition to the period's own round. */
 const MAX_EXTRA_ROUNDS = 8;
 /** Share of the remaining time within which a helper must send a nack, so that it arrives before the round ends. */
 const NACK_SHARE = 0.7;
-/** Weight of a new round-trip time in the smoothed one, as in TCP. */
+/** Weight of a new round-trip time in the smoothed value, as in TCP. */
 const RTT_SHARE = 1 / 8;
 
 export class FailureDetector {
@@ -26,8 +29,8 @@ export class FailureDetector {
   readonly #ownTurns: ProbeOrder;
   readonly #otherTurns: ProbeOrder;
   /**
-   * Wall clock minus monotonic clock at the start. Periods are counted by this time, which all nodes share, and later changes of the wall
-   * clock do not affect them.
+   * Wall clock minus monotonic clock at the start. Periods are counted by this time, which all nodes share and which is unaffected by later changes
+   * of the wall clock.
    */
   #offsetMs = 0;
   #rounds: ProbeRound[] = [];
@@ -55,7 +58,7 @@ export class FailureDetector {
     this.#turnAtMs = NEVER;
   }
 
-  /** Drops all rounds without a result. */
+  /** Drops all rounds without evaluating them. */
   forgetRounds(): void {
     for (const round of this.#rounds) round.isOver = true;
     this.#rounds = [];
@@ -80,20 +83,21 @@ export class FailureDetector {
   }
 
   /**
-   * Returns the next member to probe. This node's own cluster has a fixed share of the rounds, so that another cluster with forged nodes cannot delay the
-   * detection of dead nodes here.
+   * Returns the next member to probe. Members of this node's own cluster get a fixed share of the rounds, so another cluster with forged nodes cannot
+   * delay the detection of dead nodes in this cluster.
    */
   #nextTarget({ monoMs }: Time, periodMs: number): Member | undefined {
     const { ownShare, ours, others } = this.#state.members;
     const period = Math.floor((this.#offsetMs + monoMs) / periodMs);
-    // The number of past periods in which the target was of this node's own cluster. It is in the current period too if the count rises with this period.
+    // The number of past periods in which the target was a member of this node's own cluster. The current period's target is one too if the count
+    // increases with this period.
     const ownCount = Math.floor(period * ownShare);
     return Math.floor((period + 1) * ownShare) > ownCount
       ? this.#ownTurns.at(ownCount, ours)
       : this.#otherTurns.at(period - ownCount, others);
   }
 
-  /** Probes the members that were reported as suspect, and the newcomers that wait in a conflict. */
+  /** Probes the members that were reported as suspect, and the newcomers that are waiting because of a conflict. */
   settle(time: Time, out: MembershipOutput[]): void {
     const { toProbe, self } = this.#state;
     if (toProbe.length > 0) {
@@ -142,9 +146,9 @@ export class FailureDetector {
     round.helpers = helpers.map((helper) => helper.update.nodeId);
     const leftMs = Math.max(1, round.endsMonoMs - time.monoMs);
     const wantedMs = Math.min(leftMs * NACK_SHARE, this.#state.health.scaleMs(this.#options.pingTimeoutMs));
-    // A helper rejects longer timeouts, whatever this node's settings are.
+    // A helper rejects longer timeouts, regardless of this node's settings.
     const timeoutMs = Math.min(Math.ceil(wantedMs), MESSAGE_BOUNDS.maxTimeoutMs);
-    // Probe once more directly (memberlist does so over another transport): a single lost message must not start a suspicion.
+    // Probe once more directly (memberlist uses another transport for this probe): a single lost message must not start a suspicion.
     this.#memberCalls.probe({ kind: "direct", round, helper: target }, target.update, timeoutMs, time, out);
     for (const helper of helpers) {
       const request = {
@@ -160,8 +164,8 @@ export class FailureDetector {
   }
 
   /**
-   * Returns the helpers of an indirect probe. Reachable members come first: if not all members can reach each other, this node cannot send requests to the
-   * others.
+   * Returns the helpers of an indirect probe. Reachable members come first, because this node cannot send requests to the others if not all members
+   * can reach each other.
    */
   #helpersFor(target: Member): readonly Member[] {
     const { indirectCount } = this.#options;
@@ -203,7 +207,7 @@ export class FailureDetector {
 
   relay(call: CallId, request: FabricCallRequest & { readonly kind: "probeIndirect" }, time: Time, out: MembershipOutput[]): void {
     const target = this.#state.members.find(request.targetNodeId);
-    // Only listed members are probed on behalf of others, so that no caller can make this node call an arbitrary address.
+    // Only listed members are probed on behalf of others, so a caller cannot make this node call an arbitrary address.
     if (target === undefined || target.update.address !== request.targetAddress || this.#relayCount >= this.#options.maxRelays) {
       out.push({
         kind: "answer",

@@ -5,7 +5,7 @@ import { NEVER } from "../../lib/machine.ts";
 import type { MemberUpdate } from "../wire/messages.ts";
 import type { MembershipOptions } from "./options.ts";
 
-/** Returns whether a pending update is about another process instance of the listed node, at another address. */
+/** Returns whether a pending update describes another process instance of the listed node at another address. */
 export function isStartElsewhere({ reason, update }: PendingUpdate, listed: MemberUpdate): boolean {
   return reason !== "address" && update.boot !== undefined && update.address !== listed.address;
 }
@@ -14,12 +14,12 @@ export interface PendingUpdate {
   readonly update: MemberUpdate;
   sinceMonoMs: number;
   /**
-   * Why the update is pending. `address`: another id is listed at that address. `life`: an older generation of the id is listed at another address. `start`:
-   * the process instance that this one follows is listed.
+   * Why the update is pending. `address`: another id is listed at that address. `life`: an older generation of the id is listed at another address.
+   * `start`: the previous process instance of this one is listed.
    */
   readonly reason: "address" | "life" | "start";
   nextCheckMonoMs: number;
-  /** The node that last sent the update. */
+  /** The node that sent the update most recently. */
   readonly senderId: string;
 }
 
@@ -44,7 +44,10 @@ export class IdConflicts {
     return this.#waiting.get(nodeId);
   }
 
-  /** Adds an update. Returns "full" when it is dropped for lack of capacity. A "known" update keeps the time of its first arrival. */
+  /**
+   * Adds a pending update. Returns "full" when the update is dropped for lack of capacity. A "known" update keeps the time of its
+   * first arrival.
+   */
   add(update: MemberUpdate, reason: PendingUpdate["reason"], nowMonoMs: number, senderId: string): "new" | "known" | "full" {
     const known = this.#waiting.get(update.nodeId);
     if (known === undefined && !this.#hasRoomFor(update.clusterId)) return "full";
@@ -59,7 +62,10 @@ export class IdConflicts {
     return known === undefined ? "new" : "known";
   }
 
-  /** Returns whether there is capacity. As in the member table, one other cluster gets a quarter of the capacity, and all other clusters together get half. */
+  /**
+   * Returns whether there is capacity. As in the member table, each other cluster gets at most a quarter of the capacity, and all other clusters
+   * together get half.
+   */
   #hasRoomFor(clusterId: string): boolean {
     const max = this.#options.maxConflicts;
     if (clusterId === this.#here || this.#waiting.size >= max) return this.#waiting.size < max;
@@ -75,7 +81,7 @@ export class IdConflicts {
     this.#waiting.delete(nodeId);
   }
 
-  /** Drops a pending update, because an update of the same or a later incarnation settled the member's state. */
+  /** Drops a pending update because an update with the same or a later incarnation has settled the member's state. */
   dropUpTo({ nodeId, generation, incarnation }: MemberUpdate): void {
     const known = this.#waiting.get(nodeId)?.update;
     if (known === undefined || known.generation > generation) return;
@@ -95,7 +101,7 @@ export class IdConflicts {
     return released;
   }
 
-  /** Returns the updates to check now, each at most once per interval. Forgets those that have waited too long. */
+  /** Returns the updates to check now, each at most once per interval. Forgets updates that have waited too long. */
   due(nowMonoMs: number): PendingUpdate[] {
     const due: PendingUpdate[] = [];
     for (const waiting of this.#waiting.values()) {

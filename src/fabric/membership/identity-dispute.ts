@@ -1,4 +1,4 @@
-/** Tracks whether other nodes accept this node's updates about itself, and whether this process instance is the accepted one for its id. */
+/** Tracks whether other nodes accept this node's updates about itself, and whether this process instance is the one accepted under its id. */
 import { NEVER, type Time } from "../../lib/machine.ts";
 import { eventOutput } from "../io-types.ts";
 import type { HeldInstance, MemberUpdate } from "../wire/messages.ts";
@@ -7,7 +7,7 @@ import { UPDATE_REFUSALS } from "./update-rules.ts";
 
 /** Another process instance is accepted under this node's id. */
 export interface IdentityConflict {
-  /** The nodes that reported the other instance. If the other instance itself answered, it is this node's own id. */
+  /** The nodes that reported the other instance. If the other instance itself answered, the list contains this node's own id. */
   readonly nodeIds: readonly string[];
   /** The address of the other instance. Empty when it is unknown. */
   readonly otherAddress: string;
@@ -15,20 +15,23 @@ export interface IdentityConflict {
 
 interface DisputeReport {
   readonly held: HeldInstance;
-  /** The address of the reporting node, for further requests. */
+  /** The address of the reporting node, which is used for further requests. */
   readonly address: string;
   readonly sinceMonoMs: number;
   askMonoMs: number;
 }
 
-/** For this time, an accepted node ignores reports that others still have an earlier instance of it, because its update may not have reached them yet. */
+/**
+ * For this time, an accepted node ignores reports that other nodes still have an earlier instance of it, because its update may not have reached
+ * those nodes yet.
+ */
 const PATIENCE_MS = 5000;
-/** A node that has accepted another instance is asked again after this time, because it may still be probing the earlier instance. */
+/** A node that has accepted another instance is queried again after this time, because it may still be probing the earlier instance. */
 const FIRST_ASK_MS = 100;
 const ASK_MS = 1000;
-/** Minimum time between two events about a conflict of this node's id. A second node that called is considered present for this time. */
+/** Minimum time between two events about a conflict of this node's id. A second node that has called is considered present for this time. */
 const CONFLICT_EVENT_MS = 60_000;
-/** Minimum and maximum number of confirmations that a node needs after a pause. With fewer members than the minimum, all must confirm. */
+/** Minimum and maximum number of confirmations that a node needs after a pause. If there are fewer members than the minimum, all must confirm. */
 const MIN_CONFIRMERS = 3;
 const MAX_CONFIRMERS = 20;
 
@@ -40,21 +43,21 @@ function mostOf(listedCount: number): number {
   return Math.min(MAX_CONFIRMERS, Math.floor(listedCount / 2) + 1);
 }
 
-/** A pending confirmation of this node's identity. During a pause, others may have accepted another process instance of its id. */
+/** A pending confirmation of this node's identity. During a pause, other nodes may have accepted another process instance under this node's id. */
 interface PendingConfirmation {
   readonly sinceMonoMs: number;
-  /** The nodes that were asked and know no other instance. */
+  /** The nodes that were queried and do not know another instance. */
   readonly confirmers: Set<string>;
   askMonoMs: number;
 }
 
 export class IdentityDispute {
   readonly #earlierBoots: ReadonlySet<string>;
-  /** Reports by reporting node. Their number is limited by the nodes that this node asks. */
+  /** Reports, keyed by reporting node. There are at most as many as nodes that this node queries. */
   readonly #reports = new Map<string, DisputeReport>();
-  /** Other nodes that refuse this node's updates about itself, with the reason. Their number is limited by the number of members. */
+  /** Other nodes that refuse this node's updates about itself, each with its reason. There are at most as many as members. */
   readonly #refusers = new Map<string, string>();
-  /** Whether a node accepted this process instance at a time when no node reported another one. */
+  /** Whether a node accepted this process instance while no node was reporting another one. */
   #isAccepted = false;
   #conflictLoggedMs = Number.NEGATIVE_INFINITY;
   #isConflictGone = false;
@@ -66,14 +69,14 @@ export class IdentityDispute {
     this.#earlierBoots = new Set(earlierBoots);
   }
 
-  /** Returns whether an earlier process instance with this data directory had that boot name. */
+  /** Returns whether an earlier process instance with this data directory used that boot name. */
   isEarlier(boot: string): boolean {
     return this.#earlierBoots.has(boot);
   }
 
   /**
-   * Handles a response of another node. `held` is the process instance that the node has accepted for this id, if it is not this one. Returns whether to ask
-   * that node immediately.
+   * Handles another node's response. `held` is the process instance that the node has accepted for this id, if it differs from this instance. Returns
+   * whether to query that node immediately.
    */
   receive(
     from: { readonly nodeId: string; readonly boot?: string; readonly address: string },
@@ -84,7 +87,7 @@ export class IdentityDispute {
     const before = this.#reports.get(nodeId);
     if (held === undefined) {
       this.#reports.delete(nodeId);
-      // A node that sends no boot name of its own does not track process instances.
+      // A node that does not send a boot name does not track process instances.
       if (from.boot !== undefined && this.#reports.size === 0) this.#isAccepted = true;
       return false;
     }
@@ -100,12 +103,12 @@ export class IdentityDispute {
     this.#refusers.delete(nodeId);
   }
 
-  /** Discards a report of the other instance itself, which did not answer at its address. */
+  /** Discards a report from the other instance itself, which did not answer at its address. */
   unanswered(nodeId: string, address: string): void {
     if (this.#reports.get(nodeId)?.address === address) this.#reports.delete(nodeId);
   }
 
-  /** Returns the nodes to ask now, because they have accepted another process instance, and that instance. */
+  /** Returns the nodes to query now because they have accepted another process instance, and that instance. */
   takeDue({ monoMs }: Time): readonly { readonly address: string; readonly held: HeldInstance }[] {
     const due: DisputeReport[] = [];
     for (const report of this.#reports.values()) {
@@ -122,7 +125,7 @@ export class IdentityDispute {
     return next;
   }
 
-  /** Returns why this node must not act under its id. `counts` selects the nodes whose reports are used. */
+  /** Returns why this node must not operate under its id. `counts` selects the nodes whose reports are used. */
   dispute(counts: (nodeId: string) => boolean, { monoMs }: Time): IdentityConflict | undefined {
     if (this.#reports.size === 0) return undefined;
     const counted = [...this.#reports].filter(([nodeId, { held, sinceMonoMs }]) => {
@@ -133,20 +136,23 @@ export class IdentityDispute {
     return counted.length === 0 ? undefined : { nodeIds: counted.map(([nodeId]) => nodeId), otherAddress };
   }
 
-  /** Starts a confirmation: the process was paused for so long that others may have declared it dead and accepted another process instance. */
+  /**
+   * Starts a confirmation, because the process was paused for so long that other nodes may have declared it dead and accepted another process
+   * instance.
+   */
   onWake({ monoMs }: Time): void {
     this.#waking = { sinceMonoMs: monoMs, confirmers: new Set(), askMonoMs: monoMs };
   }
 
-  /** Records that a node that was asked after the pause answered and has no other instance. */
+  /** Notes that a node that was queried after the pause answered and does not have another instance. */
   confirmed(nodeId: string, sentMonoMs: number): void {
     if (this.#waking !== undefined && sentMonoMs >= this.#waking.sinceMonoMs) this.#waking.confirmers.add(nodeId);
   }
 
   /**
-   * Returns whether writes must not be acknowledged yet. They may be acknowledged when more than half of the `listedCount` others have confirmed, and at least
-   * three of them (or all, if there are fewer). After `roundMs`, more than half suffice. After `PATIENCE_MS` no confirmation is needed, because a node that is
-   * isolated must not block.
+   * Returns whether this node must not acknowledge writes yet. Writes may be acknowledged when more than half of the `listedCount` other nodes have
+   * confirmed this instance, and at least three of them (or all, if there are fewer). After `roundMs`, it is enough if more than half have confirmed.
+   * After `PATIENCE_MS`, no confirmation is needed, because an isolated node must not block.
    */
   isUnconfirmed(listedCount: number, roundMs: number, { monoMs }: Time): boolean {
     if (this.#waking === undefined) return false;
@@ -156,12 +162,12 @@ export class IdentityDispute {
     return listedCount > 0 && waitedMs < PATIENCE_MS && confirmers.size < Math.max(least, mostOf(listedCount));
   }
 
-  /** Returns how many other nodes to ask in one round. Some of them may be down. */
+  /** Returns how many other nodes to query in one round. Some of these nodes may be down. */
   static askedOf(listedCount: number): number {
     return mostOf(listedCount) + MIN_CONFIRMERS;
   }
 
-  /** When to ask others whether this process instance is still accepted. `asked` sets the next time. */
+  /** Time at which to ask other nodes whether this process instance is still accepted. `asked` sets the next time. */
   get confirmMonoMs(): number {
     return this.#waking?.askMonoMs ?? NEVER;
   }
@@ -175,12 +181,12 @@ export class IdentityDispute {
     this.#waking = undefined;
   }
 
-  /** Notes that a second node called under this id. */
+  /** Notes that a second node with this id called. */
   second(address: string, { monoMs }: Time): void {
     this.#second = { address, atMonoMs: monoMs };
   }
 
-  /** Returns the address from which a second node recently called under this id. Undefined when there was none. */
+  /** Returns the address from which a second node with this id recently called. Undefined when there was no such call. */
   secondAddress({ monoMs }: Time): string | undefined {
     const second = this.#second;
     return second === undefined || monoMs - second.atMonoMs >= CONFLICT_EVENT_MS ? undefined : second.address;
@@ -192,7 +198,7 @@ export class IdentityDispute {
     own: { readonly address: string; readonly toldBy: string },
     { monoMs }: Time,
   ): ReturnType<typeof eventOutput> | undefined {
-    // Log again when the other node is gone: then this node's generation must follow the other one's.
+    // Log again when the other node has stopped, because this node's generation must then be above the other node's.
     const isGone = !isListed(status);
     if (monoMs - this.#conflictLoggedMs < CONFLICT_EVENT_MS && (!isGone || this.#isConflictGone)) return undefined;
     this.#conflictLoggedMs = monoMs;
@@ -202,8 +208,8 @@ export class IdentityDispute {
   }
 
   /**
-   * Notes the response of another node to this node's update about itself; an empty `why` means that it accepted the update. Returns an
-   * event when that changed.
+   * Notes another node's response to this node's update about itself. An empty `why` means that the other node accepted the update. Returns an event
+   * when the response differs from the last one.
    */
   refusedBy(nodeId: string, why: string): ReturnType<typeof eventOutput> | undefined {
     const before = this.#refusers.get(nodeId) ?? "";
@@ -214,8 +220,9 @@ export class IdentityDispute {
   }
 
   /**
-   * Returns why another node refused this node's update, if the refusal is likely to last. A refusal because this process instance does not follow `heldStart`
-   * is ignored if that one is an earlier instance of this node: this node then names it immediately, and a dispute is reported until the update is accepted.
+   * Returns why another node refused this node's update, if the refusal is likely to last. If the node refused because this process instance does not
+   * follow `heldStart`, the refusal is ignored when `heldStart` is an earlier instance of this node. This node then names that instance immediately,
+   * and a dispute is reported until the update is accepted.
    */
   lastingRefusal({ ownUpdateRefused = "", heldStart }: { readonly ownUpdateRefused?: string; readonly heldStart?: HeldInstance }): string {
     const isBehind = ownUpdateRefused === UPDATE_REFUSALS.start && heldStart !== undefined && this.isEarlier(heldStart.boot);

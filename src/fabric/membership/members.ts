@@ -1,21 +1,23 @@
-/** The member table: which update about a member overrides which (SWIM §4.2), and which members are listed at which address. */
+/** The member table: which of two updates about a member overrides the other (SWIM §4.2), and which members are listed at which address. */
 import { fnv64, type Hash64, mix32 } from "../../lib/hash64.ts";
 import type { Rng } from "../../lib/rng.ts";
 import type { MemberStatus, MemberUpdate } from "../wire/messages.ts";
 import type { Suspicion } from "./suspicion.ts";
 
-/** Within one incarnation a higher rank overrides a lower one. `left` is sent by the member itself and overrides the opinion of others. */
+/**
+ * Within one incarnation a higher rank overrides a lower one. `left` is sent by the member itself and overrides the status that other nodes report.
+ */
 const RANKS = { alive: 0, suspect: 1, dead: 2, left: 3 } as const satisfies Record<MemberStatus, number>;
 
 export type MemberClaim = Pick<MemberUpdate, "status" | "incarnation" | "generation" | "address">;
 
-/** `confirm`: the same suspicion again. `challenge`: another generation of the id, at another address, while the older one is listed. */
+/** `confirm`: the same suspicion again. `challenge`: another generation of the id at another address, while the older generation is listed. */
 export type UpdateVerdict = "apply" | "confirm" | "stale" | "challenge";
 
 /**
- * Compares an incoming update with the known one. The greater (generation, incarnation, rank) wins, so updates give the same table in any
- * order. There is one exception: a newer generation at another address waits until the older one is gone, because it may be a second node
- * with the same id.
+ * Compares an incoming update with the known one. The update with the greater (generation, incarnation, rank) wins, so updates produce the same table
+ * in any order. There is one exception: a newer generation at another address waits until the older one is gone, because it may be a second node with
+ * the same id.
  */
 export function mergeVerdict(held: MemberClaim, incoming: MemberClaim): UpdateVerdict {
   if (incoming.generation !== held.generation) {
@@ -27,7 +29,7 @@ export function mergeVerdict(held: MemberClaim, incoming: MemberClaim): UpdateVe
   return RANKS[incoming.status] > RANKS[held.status] ? "apply" : "stale";
 }
 
-/** Returns whether the status is alive or suspect. Such a member is probed, gossiped, and shown to others. */
+/** Returns whether the status is alive or suspect. Such a member is probed, included in gossip, and shown to other nodes. */
 export function isListed(status: MemberStatus): status is "alive" | "suspect" {
   return status === "alive" || status === "suspect";
 }
@@ -38,8 +40,8 @@ export function isListedElsewhere({ status, address }: MemberUpdate, other: { re
 }
 
 /**
- * Returns whether a member is in every table and its digest, no matter how long ago it died or left. A member that left entries behind is kept, because its
- * entries stay as long as the reason is known.
+ * Returns whether a member is in every table and its digest, no matter how long ago it died or left. A member that left entries behind is kept,
+ * because its entries stay for as long as the reason is known.
  */
 export function isInEveryTable({ status, keepsEntries }: MemberUpdate): boolean {
   return isListed(status) || keepsEntries === true;
@@ -51,9 +53,9 @@ export interface MemberEvidence {
   readonly status: MemberStatus;
   /** The member's incarnation that the update was about. */
   readonly incarnation: number;
-  /** The node that accused the member or sent the update first. It is this node's own id for its own finding. */
+  /** The node that was the first to accuse the member or to send the update. It is this node's own id if this node detected the fault itself. */
   readonly accuser: string;
-  /** Own probes, an update from another node (gossip or table), or a suspicion that timed out. */
+  /** The source: own probes, an update from another node (gossip or table), or a suspicion that timed out. */
   readonly path: "direct" | "indirect" | "gossip" | "table" | "timeout";
   /** The helpers of the indirect probe, or the node that sent the update. */
   readonly via: readonly string[];
@@ -65,19 +67,22 @@ const MAX_EVIDENCE = 16;
 export class Member {
   update: MemberUpdate;
   changedMonoMs = 0;
-  /** Whether this node saw the member listed before it died or left. Only then does this node spread the death. Otherwise deaths would circulate forever. */
+  /**
+   * Whether this node saw the member listed before it died or left. Only in that case does this node spread the report of the death. Otherwise, such
+   * reports would circulate forever.
+   */
   isWitnessed = false;
   suspicion: Suspicion | undefined;
-  /** Smoothed as in TCP (1/8). Undefined before the first response. */
+  /** Smoothed round-trip time, as in TCP (1/8). Undefined before the first response. */
   rttMs: number | undefined;
-  /** Whether the member answered this node's last call, or a link to it came up since. Undefined before either. */
+  /** Whether the member answered this node's last call or a link to it has come up since that call. Undefined before either. */
   isInReach: boolean | undefined;
   readonly evidence: MemberEvidence[] = [];
-  /** Index among the listed members, or -1. */
+  /** Index in the list of listed members, or -1. */
   place = -1;
   /** Hash of the member's identity and state. It is part of the table's digest while `isInEveryTable` holds. */
   hash: Hash64;
-  /** Hash of the id, the same on every node: see `idKey`. */
+  /** Hash of the id, which is the same on every node (see `idKey`). */
   readonly key: number;
 
   constructor(update: MemberUpdate) {
@@ -105,7 +110,7 @@ export class Members {
   /** The listed members of this node's cluster, and of other clusters. Undefined when they must be recomputed. */
   #ours: readonly Member[] | undefined;
   #others: readonly Member[] | undefined;
-  /** Sums of the two hash halves of the members with `isInEveryTable`, each modulo 2^32. */
+  /** Sums of the two halves of the hashes of the members with `isInEveryTable`, each modulo 2^32. */
   #high = 0;
   #low = 0;
   readonly #counts = { alive: 0, suspect: 0, left: 0, dead: 0 };
@@ -123,18 +128,18 @@ export class Members {
     return { ...this.#counts };
   }
 
-  /** Alive and suspect members. The order is unspecified but deterministic. */
+  /** Members that are alive or suspect. The order is unspecified but deterministic. */
   get listed(): readonly Member[] {
     return this.#listed;
   }
 
-  /** The members of `listed` in this node's cluster. Returns the same array until they change. O(n) after a change. */
+  /** The listed members in this node's cluster. Returns the same array until the members change. O(n) after a change. */
   get ours(): readonly Member[] {
     this.#ours ??= this.#listed.filter((member) => this.isOurs(member));
     return this.#ours;
   }
 
-  /** The members of `listed` in other clusters, in the same way. */
+  /** The listed members in other clusters, returned in the same way. */
   get others(): readonly Member[] {
     this.#others ??= this.#listed.filter((member) => !this.isOurs(member));
     return this.#others;
@@ -144,15 +149,17 @@ export class Members {
     return update.clusterId === this.#here;
   }
 
-  /** The share of this node's probes that goes to its own cluster. It is at least half, no matter how many nodes other clusters announce. */
+  /**
+   * The share of this node's probes that is reserved for its own cluster. It is at least half, regardless of how many nodes other clusters announce.
+   */
   get ownShare(): number {
     return this.ours.length === 0 ? 0 : Math.max(0.5, this.ours.length / this.#listed.length);
   }
 
   /**
-   * Returns whether this node is one of the `count` nodes that verify a suspicion themselves. For a member of this node's cluster, only nodes of the cluster
-   * are chosen. All nodes with the same members choose the same ones, so the verification never depends on chance (rendezvous hashing, Thaler and Ravishankar
-   * 1998). O(n), but few steps in most cases.
+   * Returns whether this node is one of the `count` nodes that verify a suspicion themselves. For a member of this node's cluster, only nodes of that
+   * cluster are chosen. All nodes with the same members choose the same ones, so the verification never depends on chance (rendezvous hashing, Thaler
+   * and Ravishankar 1998). O(n), but usually only a few steps.
    */
   isVerifier(selfId: string, suspect: Member, count: number): boolean {
     const { nodeId, incarnation, accuser } = suspect.update;
@@ -167,7 +174,8 @@ export class Members {
   }
 
   /**
-   * Returns whether there is capacity for another member, of `max`. One other cluster gets a quarter of the capacity, and all other clusters together get half.
+   * Returns whether there is capacity for another member, out of a total of `max`. Each other cluster gets at most a quarter of the capacity, and all
+   * other clusters together get half.
    */
   hasRoomFor(clusterId: string, max: number): boolean {
     const countOf = (cluster: string) => this.#clusters.get(cluster) ?? 0;
@@ -176,8 +184,8 @@ export class Members {
   }
 
   /**
-   * Returns a digest of the table, including `own`. It is equal for tables with the same incarnations of the same members. Suspicions are temporary and are not
-   * included. Never 0.
+   * Returns a digest of the table, including `own`. The digests are equal for tables with the same incarnations of the same members. Suspicions are
+   * temporary and are not included. Never 0.
    */
   digestWith(own: MemberUpdate): bigint {
     const { high, low } = updateHash(own);
@@ -220,7 +228,7 @@ export class Members {
     if (before !== update.status) member.changedMonoMs = nowMonoMs;
     this.#counts[update.status] += 1;
     if (isListed(update.status)) {
-      // A member whose address was given to another member, because that one answers there, does not get it back by being suspected.
+      // A member whose address was reassigned because another member answers at that address does not get it back by being suspected.
       const isMoved = !wasListed || formerAddress !== update.address || isHolder;
       if (isMoved) this.#byAddress.set(update.address, member);
       if (member.place < 0) member.place = this.#listed.push(member) - 1;
@@ -242,15 +250,15 @@ export class Members {
   }
 
   /**
-   * Draws up to `count` different listed members at random. Unreachable ones are drawn only when there are no others. When other clusters
-   * have more nodes, half of the drawn members are of this node's cluster.
+   * Draws up to `count` different listed members at random. Unreachable members are drawn only when there are no others. When other clusters have
+   * more nodes, half of the drawn members belong to this node's cluster.
    */
   pick(rng: Rng, count: number, except?: Member): Member[] {
     if (this.ownShare !== 0.5) return draw(this.#listed, rng, count, { except });
     return draw(this.#listed, rng, count, { except, picked: this.pickOurs(rng, Math.floor(count / 2 + rng.next()), except) });
   }
 
-  /** Does the same among the members of this node's cluster. */
+  /** Draws members in the same way, but only from this node's cluster. */
   pickOurs(rng: Rng, count: number, except?: Member): Member[] {
     return draw(this.ours, rng, count, { except });
   }
@@ -281,7 +289,7 @@ export class Members {
   }
 }
 
-/** Hashes a node id evenly to 32 bits. Two ids may have the same hash. */
+/** Hashes a node id to 32 evenly distributed bits. Two ids may have the same hash. */
 export function idKey(nodeId: string): number {
   return mix32(fnv64(nodeId).low);
 }
@@ -327,7 +335,7 @@ function isSameIncarnation(a: MemberUpdate, b: MemberUpdate): boolean {
   return isSameUpdate && goneStatus(a) === goneStatus(b);
 }
 
-/** Returns the status of a member that died or left. Empty for a listed member. */
+/** Returns the status of a member that died or left. Returns an empty text for a listed member. */
 function goneStatus({ status }: MemberUpdate): string {
   return isListed(status) ? "" : ` ${status}`;
 }

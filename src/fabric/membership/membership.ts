@@ -16,24 +16,24 @@ import { MembershipState } from "./state.ts";
 
 export type MembershipInput =
   | Extract<FabricInput, { readonly kind: "tick" | "asked" | "answered" | "lagged" }>
-  /** Seeds to join by. Each is retried while no listed member has its address. */
+  /** Seeds that are used to join. Each seed is retried while no listed member has its address. */
   | { readonly kind: "join"; readonly addresses: readonly string[] }
-  /** This node leaves gracefully: other nodes no longer list it. */
+  /** This node leaves gracefully, so other nodes no longer list it. */
   | { readonly kind: "leave" }
   | { readonly kind: "facts"; readonly facts: MemberFacts }
-  /** The hello of a link's peer shows that a node is at the address. */
+  /** The hello from a link's peer shows that a node is running at the address. */
   | { readonly kind: "linkUp"; readonly member: NodeRef & { readonly address: string } }
-  /** A link to the member broke. The member is probed immediately. */
+  /** A link to the member broke, so the member is probed immediately. */
   | { readonly kind: "linkBroken"; readonly nodeId: string };
 
-/** Why this node assigns a status to a member. */
+/** The reason why this node assigns a status to a member. */
 export interface StateExplanation {
   readonly update: MemberUpdate;
   /** Oldest first. */
   readonly evidence: readonly MemberEvidence[];
   /** The members that accused a suspect so far. */
   readonly accusers: readonly string[];
-  /** When the suspicion becomes a death unless it is refuted. Undefined without a suspicion. */
+  /** Time at which the suspicion becomes a death unless it is refuted. Undefined without a suspicion. */
   readonly deadlineMonoMs: number | undefined;
   readonly rttMs: number | undefined;
 }
@@ -140,7 +140,10 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
     return this.#clocks.read(new Set(this.#state.members.ours.map(({ update }) => update.nodeId)), time);
   }
 
-  /** Probes members of this node's cluster whose clocks are unknown, at the next input. Probes as many as are needed to judge this node's clock. */
+  /**
+   * On the next input, probes members of this node's cluster whose clocks are unknown. It probes as many members as are needed to judge this node's
+   * clock.
+   */
   askClocks(): void {
     const unheard = this.#state.members.ours.filter(({ update }) => !this.#clocks.has(update.nodeId));
     this.#state.toProbe.push(...unheard.slice(0, LEAST_OTHERS));
@@ -155,7 +158,7 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
     return nodeId === this.#state.self.ref.nodeId;
   }
 
-  /** Returns the other members by status. */
+  /** Returns the other members, grouped by status. */
   counts(): MemberCounts & { readonly conflicts: number } {
     return { ...this.#state.members.counts, conflicts: this.#state.conflictCount };
   }
@@ -177,7 +180,7 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
     return this.#pushPull.areSeedsTried;
   }
 
-  /** Whether no update is left to be sent. After `leave` the node may then stop. */
+  /** Whether all updates have been sent. After `leave`, the node may stop when this is true. */
   get isQuiet(): boolean {
     return this.#state.broadcasts.size === 0;
   }
@@ -188,35 +191,38 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
     return { queueLength: broadcasts.size, fanout: Math.min(this.#o.fanout, members.listed.length) };
   }
 
-  /** Returns the listed members that refuse this node's updates about itself, each with the reason. */
+  /** Returns the listed members that refuse this node's updates about itself, each with its reason. */
   refusers(): readonly { readonly nodeId: string; readonly why: string }[] {
     return this.#state.identityDispute.refusers((nodeId) => this.#state.isListed(nodeId));
   }
 
-  /** Returns why this node must not act under its id. Undefined while it may. */
+  /** Returns why this node must not operate under its id. Undefined while it may do so. */
   dispute(time: Time): IdentityConflict | undefined {
     return this.#state.identityDispute.dispute((nodeId) => this.isSelf(nodeId) || this.#state.isListed(nodeId), time);
   }
 
   /**
-   * Returns whether this node was paused, and no majority has confirmed yet that it may still act under its id. Writes are not acknowledged meanwhile. This
-   * state ends after a timeout even if no node answers.
+   * Returns whether this node was paused and no majority has confirmed yet that it may still operate under its id. In this state, writes are not
+   * acknowledged. The state ends after a timeout even if no node answers.
    */
   isUnconfirmed(time: Time): boolean {
     return this.#state.identityDispute.isUnconfirmed(this.#state.members.ours.length, this.#o.pingTimeoutMs, time);
   }
 
-  /** Returns the most recently accepted process instance of each other node. The list survives a restart. */
+  /** Returns the most recently accepted process instance of each other node. The list is kept across restarts. */
   acceptedStarts(): readonly AcceptedInstance[] {
     return this.#state.instances.list();
   }
 
-  /** Returns the address from which a second node recently called under this id. */
+  /** Returns the address from which a second node with this id recently called. */
   secondAddress(time: Time): string | undefined {
     return this.#state.identityDispute.secondAddress(time);
   }
 
-  /** Returns how the process instance that sent a hello relates to the accepted one of its id, and whether the accepted one is listed at another address. */
+  /**
+   * Returns how the process instance that sent a hello relates to the accepted instance of its id, and whether the accepted instance is listed at
+   * another address.
+   */
   startOf(hello: Hello, time: Time): InstanceStatus {
     const verdict = this.#state.instances.verdict(hello, true);
     if (verdict === "stranger") return { verdict, standing: this.#state.meet(hello, time) };
@@ -224,14 +230,14 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
     return { verdict, isElsewhere: update !== undefined && isListedElsewhere(update, hello) };
   }
 
-  /** Returns whether the accepted process instance of the id is not the one that sent the hello. This check has no side effects. */
+  /** Returns whether the accepted process instance of the id is a different one from the sender of the hello. This check has no side effects. */
   isStranger(hello: Hello): boolean {
     return this.#state.instances.verdict(hello, true) === "stranger";
   }
 
   /**
-   * Counts since the start. `healthScore`: 0 is healthy, 8 is worst. `joinAttempts`: rounds of calls to the seeds. `traffic`: calls with other members.
-   * `refused`: member updates that were not accepted. `refutationCount`: how often this node refuted an update about itself.
+   * Counters since the start, and the health score. `healthScore`: 0 is healthy, 8 is worst. `joinAttempts`: rounds of calls to seeds. `traffic`:
+   * calls with other members. `refused`: member updates that were refused. `refutationCount`: how often this node refuted an update about itself.
    */
   stats() {
     const { health, refused, refutationCount } = this.#state;
@@ -253,7 +259,7 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
     if (this.#o.refreshMs > 0) this.#refreshAtMs = time.monoMs + this.#o.refreshMs;
   }
 
-  /** Detects a pause of the process by a deadline that passed long ago. Timeouts that expired during the pause prove nothing about other nodes. */
+  /** Detects a pause of the process from a deadline that passed long ago. Timeouts that expired during the pause prove nothing about other nodes. */
   #detectPause(time: Time, out: MembershipOutput[]): void {
     const lateMs = time.monoMs - this.nextDeadlineMs();
     if (lateMs < this.#o.lagMs) return;
@@ -263,7 +269,7 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
     out.push(eventOutput("woke_up_late", "warn", { lateMs: Math.round(lateMs) }));
     if (lateMs >= this.#o.intervalMs / 2) this.#state.identityDispute.onWake(time);
     if (lateMs < this.#o.intervalMs || this.#state.self.isLeft) return;
-    // Another node may have probed this one without an answer. Refute the suspicion before it arrives, because the next pause may come soon.
+    // Another node may have probed this one without an answer. Refute a possible suspicion before it arrives, because the next pause may come soon.
     this.#state.reannounce();
     this.#gossipRound(time, out);
   }
@@ -358,7 +364,9 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
     }
   }
 
-  /** Asks others whether this process instance is still accepted. A node that accepted another instance of this id reports it in its response. */
+  /**
+   * Asks other nodes whether this process instance is still accepted. A node that accepted another instance of this id reports it in its response.
+   */
   #confirm(time: Time, out: MembershipOutput[]): void {
     if (!this.isUnconfirmed(time)) {
       this.#state.identityDispute.settle();
@@ -369,7 +377,7 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
       this.#memberCalls.probe({ kind: "gossip", nodeId: update.nodeId }, update, this.#o.pingTimeoutMs, time, out);
   }
 
-  /** Sends the same facts again with a new incarnation, for nodes that missed the last update. */
+  /** Sends the same facts again with a new incarnation, for the benefit of nodes that missed the last update. */
   #refresh(time: Time): void {
     this.#refreshAtMs = time.monoMs + this.#o.refreshMs;
     if (!this.#state.self.isLeft) this.#state.reannounce();

@@ -1,11 +1,10 @@
-/** The order in which members are probed, and the state of a round of direct and indirect probes. */
+/** The order in which members are probed, and the state of one round of direct and indirect probes. */
 import { idKey, type Member } from "./members.ts";
 
 /**
- * All members are placed on a ring, ordered by the hash of their ids. In each period, every node probes the member one position further
- * than in the period before. When clocks agree and all nodes know the same members, each member is therefore probed by exactly one node
- * in each period. Otherwise the choice is as good as random (SWIM §3.1). In both cases, a node probes every member once per pass (SWIM
- * §4.3).
+ * All members are placed on a ring, ordered by the hash of their ids. In each period, every node probes the member that is one position further than
+ * in the previous period. Therefore, when the clocks agree and all nodes know the same members, each member is probed by exactly one node in each
+ * period. Otherwise the choice is as good as random (SWIM §3.1). In both cases, a node probes every member once in each pass (SWIM §4.3).
  */
 export class ProbeOrder {
   readonly #key: number;
@@ -19,8 +18,8 @@ export class ProbeOrder {
   }
 
   /**
-   * Returns the member to probe in the period with this number. `members` does not include this node. Undefined when `members` is empty.
-   * O(1) while the array is the same.
+   * Returns the member to probe in the period with the given number. `members` does not include this node. Undefined when `members` is empty. O(1) as
+   * long as the same array is passed.
    */
   at(period: number, members: readonly Member[]): Member | undefined {
     if (members !== this.#members) {
@@ -36,11 +35,11 @@ export class ProbeOrder {
 export interface ProbeRound {
   readonly target: Member;
   readonly endsMonoMs: number;
-  /** The helpers that were asked to probe the target. Undefined before the direct probe failed. */
+  /** The helpers that were asked to probe the target. Undefined until the direct probe has failed. */
   helpers: readonly string[] | undefined;
   /** Number of failed direct probes, of two. The second one is sent together with the indirect probes. */
   failCount: number;
-  /** Number of helpers that sent a nack: the target did not answer them. */
+  /** Number of helpers that sent a nack because the target did not answer them. */
   nackCount: number;
   isOver: boolean;
 }
@@ -50,7 +49,7 @@ export function newRound(target: Member, endsMonoMs: number): ProbeRound {
 }
 
 /**
- * Returns how much a failed round worsens this node's own health score (Lifeguard §IV-A): the number of helpers that did not even send a
+ * Returns how much a failed round worsens this node's own health score (Lifeguard §IV-A), which is the number of helpers that did not even send a
  * nack.
  */
 export function missedNacks(round: ProbeRound): number {

@@ -1,4 +1,6 @@
-/** Decides which process instance of a node is accepted under its id, by the rules that members apply (semantics.md, Two nodes with one id). */
+/**
+ * Decides which process instance of a node is accepted under its id, according to the rules that members apply (semantics.md, Two nodes with one id).
+ */
 import { BoundedMap } from "../../lib/bounded-map.ts";
 import type { Time } from "../../lib/machine.ts";
 import { eventOutput, type FabricOutput } from "../io-types.ts";
@@ -7,8 +9,8 @@ import type { FabricNews } from "../part.ts";
 import type { HeldInstance, MemberUpdate, NodeRef, ProcessInstance } from "../wire/messages.ts";
 
 /**
- * How a process instance relates to the one that was accepted last. `new`: there is none to compare with; `unnamed`: the node has no disk; `stranger`: it does
- * not follow the remembered instance, so it began from a copy of the data directory.
+ * How a process instance relates to the most recently accepted one. `new`: there is no instance to compare with; `unnamed`: the node has no disk;
+ * `stranger`: the instance does not follow the remembered one, so it was started from a copy of the data directory.
  */
 export type InstanceVerdict = "new" | "unnamed" | "same" | "follows" | "stranger";
 
@@ -16,9 +18,9 @@ export type InstanceVerdict = "new" | "unnamed" | "same" | "follows" | "stranger
 export interface AcceptedInstance extends HeldInstance, NodeRef {}
 
 interface AcceptedRow extends AcceptedInstance {
-  /** When that instance last called this node. */
+  /** Time at which that instance last called this node. */
   calledMonoMs: number;
-  /** Whether the node itself announced the instance. Otherwise other nodes announced it, and the node's own update overrides theirs. */
+  /** Whether the node itself announced the instance. Otherwise, other nodes announced it, and the node's own update overrides their announcement. */
   isProven: boolean;
 }
 
@@ -26,22 +28,25 @@ interface AcceptedRow extends AcceptedInstance {
 interface UnknownInstance {
   readonly boot: string;
   sinceMonoMs: number;
-  /** When it last announced itself. */
+  /** Time of its last announcement. */
   lastMonoMs: number;
-  /** Since when unknown instances of this id have announced themselves without a gap of `LASTING_MS`, and the number of different boot names among them. */
+  /**
+   * The time since which unknown instances of this id have announced themselves without a gap of `LASTING_MS`, and the number of different boot names
+   * among them.
+   */
   firstMonoMs: number;
   readonly nameCount: number;
-  /** When the accepted instance last proved that it is running too. */
+  /** Time at which the accepted instance last proved that it is running too. */
   contradictedMonoMs: number;
 }
 
 /**
- * The evidence about an unknown process instance. `first`: nothing yet; `unsure`: it may still name the accepted instance as one of its earlier ones;
- * `lasting`: it had enough time to do so and did not; `two`: the accepted instance is running as well.
+ * The evidence about an unknown process instance. `first`: none yet; `unsure`: the instance may still name the accepted one as one of its
+ * predecessors; `lasting`: it had enough time to do so and did not; `two`: the accepted instance is running as well.
  */
 export type UnknownInstanceState = "first" | "unsure" | "lasting" | "two";
 
-/** How the process instance that sent a hello relates to the accepted one of its id. */
+/** How the process instance that sent a hello relates to the accepted instance of its id. */
 export type InstanceStatus =
   | {
       readonly verdict: Exclude<InstanceVerdict, "stranger"> /** Whether the accepted instance is listed at another address. */;
@@ -49,23 +54,24 @@ export type InstanceStatus =
     }
   | { readonly verdict: "stranger"; readonly standing: UnknownInstanceState };
 
-/** Minimum time between two events about a second node with one id. Evidence that there are two nodes is valid for this time. */
+/** Minimum time between two events about a second node with one id. Evidence that two nodes exist is valid for this time. */
 const EVENT_MS = 60_000;
 /**
- * Time that a node gets to name the instance that others remember for it. Once it learns which one that is, its next update names it, if it was one of its own.
+ * Time that a node has to name the instance that other nodes remember for it. Once the node learns which instance that is, its next update
+ * names the instance if it was one of its own.
  */
 const LASTING_MS = 5000;
-/** Largest number of boot names that can be explained by two nodes, one of which was restarted. */
+/** Largest number of boot names that can be explained by two nodes when one of them was restarted. */
 const MANY_NAMES = 3;
 
 export class ProcessInstances {
   /** This node's cluster. */
   readonly #here: string;
-  /** By node id. The instance that was accepted longest ago comes first and is forgotten first. */
+  /** By node id. The instance that was accepted longest ago is first, and it is the first to be forgotten. */
   readonly #accepted: BoundedMap<string, AcceptedRow>;
-  /** By node id, while another instance is accepted. The one that was first seen longest ago comes first. */
+  /** Keyed by node id, while another instance is accepted. The instance that was first seen longest ago is first. */
   readonly #strangers: BoundedMap<string, UnknownInstance>;
-  /** By node id, when an event about a second node was logged. The oldest comes first. */
+  /** Keyed by node id: the time when an event about a second node was logged. The oldest time is first. */
   readonly #loggedMonoMs: BoundedMap<string, number>;
 
   /** `accepted`: the instances that were remembered before this node was restarted. */
@@ -82,7 +88,7 @@ export class ProcessInstances {
       });
   }
 
-  /** Returns the instances to remember across a restart. The one that was accepted longest ago comes first. */
+  /** Returns the instances to remember across a restart. The instance that was accepted longest ago is first. */
   list(): readonly AcceptedInstance[] {
     const proven = [...this.#accepted.values()].filter(({ isProven }) => isProven);
     return proven.map(({ nodeId, generation, boot, address }) => ({ nodeId, generation, boot, address }));
@@ -93,16 +99,16 @@ export class ProcessInstances {
   }
 
   /**
-   * Compares a process instance with the accepted one. `isOwnUpdate`: the node itself announced it, which overrides announcements by others. For nodes of
-   * another cluster, that cluster decides: their own announcement is accepted as the next instance, because this node may have missed several instances in
-   * between.
+   * Compares a process instance with the accepted one. `isOwnUpdate`: the node itself announced it, which overrides announcements by others. For
+   * nodes of another cluster, that cluster decides. Their own announcement is accepted as the next instance, because this node may have missed
+   * several instances in between.
    */
   verdict(
     { nodeId, generation, boot, bootBefore, clusterId }: NodeRef & ProcessInstance & { readonly clusterId: string },
     isOwnUpdate: boolean,
   ): InstanceVerdict {
     const last = this.#accepted.get(nodeId);
-    // A new generation is not compared with the previous one, because membership has its own rules for it.
+    // A new generation is not compared with the previous one, because membership handles it by its own rules.
     if (last === undefined || generation !== last.generation) return "new";
     if (boot === undefined) return "unnamed";
     if (boot === last.boot) return "same";
@@ -118,14 +124,14 @@ export class ProcessInstances {
     const name = boot ?? (last?.generation === generation ? last.boot : undefined);
     this.#accepted.delete(nodeId);
     if (name === undefined) return;
-    // Another update about the same instance, such as the first one after a pause, keeps the known facts of it.
+    // Another update about the same instance, such as the first one after a pause, preserves the known facts about it.
     const isSame = last?.generation === generation && last.boot === name;
     if (!isSame) this.#strangers.delete(nodeId);
     const { isProven, calledMonoMs } = isSame ? last : { isProven: false, calledMonoMs: Number.NEGATIVE_INFINITY };
     this.#accepted.set(nodeId, { nodeId, generation, boot: name, address, calledMonoMs, isProven });
   }
 
-  /** Records that this instance announced itself or answered a call. If an unknown instance was seen too, there are two nodes. */
+  /** Notes that this instance announced itself or answered a call. If an unknown instance was also seen, there are two nodes. */
   prove({ nodeId, generation, boot }: NodeRef & ProcessInstance, { monoMs }: Time): void {
     const last = this.#accepted.get(nodeId);
     if (last?.generation !== generation || last.boot !== boot) return;
@@ -134,7 +140,7 @@ export class ProcessInstances {
     if (stranger !== undefined) stranger.contradictedMonoMs = monoMs;
   }
 
-  /** Records a call from a node. If the caller is the accepted instance, that instance is alive, even if an earlier probe of it failed. */
+  /** Notes a call from a node. If the caller is the accepted instance, that instance is alive, even if an earlier probe of it failed. */
   called(from: NodeRef & ProcessInstance, time: Time): void {
     const last = this.#accepted.get(from.nodeId);
     if (last?.generation !== from.generation || last.boot !== from.boot) return;
@@ -142,7 +148,7 @@ export class ProcessInstances {
     this.prove(from, time);
   }
 
-  /** Records an unknown instance that announces itself. It is not accepted. Returns the evidence of a second node. */
+  /** Records an unknown instance that announces itself. The instance is not accepted. Returns the evidence of a second node. */
   meet({ nodeId, boot = "" }: NodeRef & ProcessInstance, { monoMs }: Time): UnknownInstanceState {
     const known = this.#strangers.get(nodeId);
     if (known?.boot === boot) {
@@ -155,12 +161,13 @@ export class ProcessInstances {
     const { firstMonoMs, nameCount } = isOngoing ? known : { firstMonoMs: monoMs, nameCount: 0 };
     const one = { boot, sinceMonoMs: monoMs, lastMonoMs: monoMs, firstMonoMs, nameCount: nameCount + 1, contradictedMonoMs };
     this.#strangers.set(nodeId, one);
-    // A node that changes its boot name repeatedly is treated as `lasting`, like one that keeps its name. The accepted instance is probed only once for it.
+    // A node that changes its boot name repeatedly is treated as `lasting`, like one that keeps its name. The accepted instance is probed only once
+    // because of it.
     if (one.nameCount > MANY_NAMES && monoMs - firstMonoMs >= LASTING_MS) return "lasting";
     return known === undefined || monoMs - known.sinceMonoMs >= LASTING_MS ? "first" : "unsure";
   }
 
-  /** Gives unknown instances more time to name an earlier instance, by the length of a pause of this process. */
+  /** Extends the time that unknown instances have to name an earlier instance by the length of a pause of this process. */
   postpone(byMs: number): void {
     for (const stranger of this.#strangers.values()) {
       stranger.sinceMonoMs += byMs;
@@ -174,14 +181,17 @@ export class ProcessInstances {
     return monoMs - (this.#accepted.get(nodeId)?.calledMonoMs ?? Number.NEGATIVE_INFINITY) < withinMs;
   }
 
-  /** Returns, for a response, the accepted instance of the caller's id if it is not the caller. */
+  /** For use in a response, returns the accepted instance of the caller's id if the caller is a different one. */
   insteadOf({ nodeId, boot }: NodeRef & ProcessInstance): { readonly heldStart?: HeldInstance } {
     const last = this.#accepted.get(nodeId);
     if (last === undefined || boot === undefined || boot === last.boot) return {};
     return { heldStart: { boot: last.boot, address: last.address } };
   }
 
-  /** Creates events about a second node in addition to the accepted instance, or to `listed`. At most one per `EVENT_MS` and node id. */
+  /**
+   * Creates events about a second node that runs in addition to the accepted instance or to `listed`. Creates at most one event per `EVENT_MS` and
+   * node id.
+   */
   second(
     { nodeId, generation, address }: MemberUpdate,
     { monoMs }: Time,
@@ -201,7 +211,7 @@ export function startOf({ boot, bootBefore }: ProcessInstance): ProcessInstance 
   return { ...(boot !== undefined && { boot }), ...(bootBefore !== undefined && { bootBefore }) };
 }
 
-// The initial data of membership, and the outputs of its parts.
+// The initial data of membership, and the outputs of its components.
 
 export type MembershipOutput =
   | Extract<FabricOutput, { readonly kind: "call" | "answer" | "event" }>

@@ -15,10 +15,10 @@ import { UPDATE_REFUSALS, updateFault } from "./update-rules.ts";
 const MAX_PUSH_PULLS = 4;
 /** Maximum number of seeds that are called concurrently. It leaves one push-pull for other members. */
 const SEEDS_AT_ONCE = MAX_PUSH_PULLS - 1;
-/** With more members than this, push-pulls become rarer. */
+/** If there are more members than this, push-pulls become less frequent. */
 const SCALE_FROM_MEMBERS = 32;
 
-/** Returns the push-pull period. It grows by one base period for each doubling above 32 members (as in memberlist). */
+/** Returns the push-pull period. It increases by one base period for each doubling above 32 members (as in memberlist). */
 function pushPullPeriodMs(baseMs: number, memberCount: number): number {
   if (memberCount <= SCALE_FROM_MEMBERS) return baseMs;
   return baseMs * (Math.ceil(Math.log2(memberCount) - Math.log2(SCALE_FROM_MEMBERS)) + 1);
@@ -38,9 +38,12 @@ export class PushPull {
   #hasJoined = false;
   /** Seeds that have neither answered nor failed since `join`. */
   readonly #pendingSeeds = new Set<string>();
-  /** The address that last refused this node. It is called again in each round while it refuses. */
+  /** The address that last refused a call from this node. The address is called again in each round while it refuses. */
   #refuser: string | undefined;
-  /** Grows to the usual period. It starts short because a node that has just joined, or that found lost members again, may have missed some. */
+  /**
+   * Increases to the usual period. It starts short because a node that has just joined, or that found lost members again, may have missed some
+   * members.
+   */
   #periodMs: number;
   #pushPullAtMs = NEVER;
   #reconnectAtMs = NEVER;
@@ -63,7 +66,7 @@ export class PushPull {
     return this.#joinAttempt;
   }
 
-  /** Whether every seed has answered, refused, or failed. Before that it is unknown whether this node is alone. */
+  /** Whether every seed has answered, refused, or failed. Until then, it is unknown whether this node is the only member. */
   get areSeedsTried(): boolean {
     return this.#pendingSeeds.size === 0;
   }
@@ -100,19 +103,20 @@ export class PushPull {
     out: MembershipOutput[],
   ): void {
     const { members, identityDispute, self } = this.#state;
-    // An id's own cluster decides which process instance is accepted for it.
+    // The cluster to which an id belongs decides which process instance is accepted under the id.
     if (from.clusterId !== self.update.clusterId) return;
-    // A response from this node itself carries no information.
+    // A response from this node itself does not contain any information.
     if (from.nodeId === self.ref.nodeId && heldStart === undefined) return;
     const address = purpose.kind === "pushPull" ? purpose.address : members.find(from.nodeId)?.update.address;
     if (address === undefined || !identityDispute.receive({ ...from, address }, heldStart, time) || heldStart === undefined) return;
-    // Send an update that is newer than the last instance's: a node that restarts within a second counts from the same number.
+    // Send an update that is newer than the last instance's update, because a node that restarts within a second starts counting from the same
+    // number.
     this.#state.reannounce();
     this.#state.follow(heldStart);
     this.#compare(address, time, out);
   }
 
-  /** Sends this node's own update again to the nodes that have accepted another process instance of its id, and to that instance. */
+  /** Sends this node's own update again to the nodes that have accepted another process instance under its id, and to that instance. */
   #askForStart(time: Time, out: MembershipOutput[]): void {
     for (const { address, held } of this.#state.identityDispute.takeDue(time)) {
       this.#state.follow(held);
@@ -121,11 +125,11 @@ export class PushPull {
     }
   }
 
-  /** Answers a node that calls under this node's id: the response shows that this node is running. */
+  /** Answers a node that calls under this node's own id, to show that this node is running. */
   askedByTwin(request: FabricCallRequest, time: Time, out: MembershipOutput[]): FabricCallResponse | undefined {
     const { self } = this.#state;
     const { boot, address } = self.update;
-    // This node called itself, because a seed is another name of its own address. That is not a refusal.
+    // This node called itself, because a seed is another name for its own address. That is not treated as a refusal.
     if (request.kind === "pushPull" && request.from.generation === self.ref.generation && request.from.boot === boot)
       return { kind: "pushPull", from: self.ref, members: [] };
     if (request.kind !== "pushPull" || boot === undefined || request.from.boot === undefined || request.from.boot === boot)
@@ -145,7 +149,10 @@ export class PushPull {
     this.#joinAtMs = time.monoMs;
   }
 
-  /** Handles a node that is known to be at an address. Starts a push-pull if the node is unknown here or differs from the known member. */
+  /**
+   * Handles a node that is known to be running at an address. Starts a push-pull if this node does not know the other node, or if it differs from the
+   * known member.
+   */
   contact(member: NodeRef & { readonly address: string }, time: Time, out: MembershipOutput[]): void {
     const update = this.#state.members.find(member.nodeId)?.update;
     const isKnown = update !== undefined && isListed(update.status) && update.generation >= member.generation;
@@ -208,8 +215,8 @@ export class PushPull {
   }
 
   /**
-   * Lowers the incarnation if it was derived from a clock that was years ahead and has since been corrected. Peers that refuse the high number accept the lower
-   * one.
+   * Lowers the incarnation if it was derived from a clock that was years ahead and was corrected later. Peers that refuse the high number accept the
+   * lower one.
    */
   #recount(time: Time): void {
     const { self, broadcasts } = this.#state;
@@ -257,7 +264,7 @@ export class PushPull {
     return this.#state.members.digestWith(this.#state.self.update);
   }
 
-  /** Sends the full table, to a node whose table may differ. */
+  /** Sends the full table to a node whose table may differ. */
   #pushPull(to: string, time: Time, out: MembershipOutput[]): void {
     const isJoin = this.#state.members.listed.length === 0;
     this.#call({ kind: "pushPull", address: to, isJoin, step: "whole" }, { isJoin, members: this.#table(time) }, time, out);
@@ -287,13 +294,13 @@ export class PushPull {
   }
 
   /**
-   * Calls each seed once, even if others have already answered, because the first one may have no members to report. Then repeats with all seeds until one
-   * answers.
+   * Calls each seed once, even if others have already answered, because the first one may have no members to report. Then repeats this with all seeds
+   * until one of them answers.
    */
   #join(time: Time, out: MembershipOutput[]): void {
     this.#joinAtMs = NEVER;
     if (this.#passSeeds.length === 0 && !this.#beginPass()) return;
-    // The refusing seed comes first, so that its refusal stays known while it lasts, with any number of seeds.
+    // The refusing seed is called first, so that its refusal stays known for as long as it lasts, with any number of seeds.
     if (this.#refuser !== undefined) this.#pushPull(this.#refuser, time, out);
     while (this.#count < SEEDS_AT_ONCE) {
       const seed = this.#passSeeds.shift();
@@ -310,7 +317,7 @@ export class PushPull {
 
   /** Starts another pass over all seeds. Returns false when none is needed. */
   #beginPass(): boolean {
-    // Members known only by gossip may be few: without a table this node has not joined.
+    // The members that are known only from gossip may be few, so this node has not joined until it receives a table.
     if (this.#seeds.length === 0 || (this.#hasJoined && this.#state.members.listed.length > 0)) return false;
     const start = this.#rng.int(this.#seeds.length);
     this.#passSeeds = [...this.#seeds.slice(start), ...this.#seeds.slice(0, start)];
@@ -318,7 +325,7 @@ export class PushPull {
     return true;
   }
 
-  /** Occasionally contacts a dead member or an unlisted seed, so that halves of a cluster that declared each other dead find each other again. */
+  /** Occasionally contacts a dead member or an unlisted seed, so that two halves of a cluster that declared each other dead reconnect. */
   #reconnect(time: Time, out: MembershipOutput[]): void {
     this.#reconnectAtMs = time.monoMs + this.#jittered(this.#options.reconnectMs);
     const { members } = this.#state;
@@ -331,7 +338,7 @@ export class PushPull {
     this.#retry(others, this.#state.count - members.ours.length, time, out);
   }
 
-  /** Contacts a random dead member, with a probability such that `count` members together make about one attempt for each dead member, as in serf. */
+  /** Contacts a random dead member. The probability is such that `count` members together make about one attempt for each dead member, as in serf. */
   #retry(dead: readonly Member[], count: number, time: Time, out: MembershipOutput[]): void {
     if (dead.length === 0 || this.#rng.next() * count >= dead.length) return;
     const member = dead[this.#rng.int(dead.length)];

@@ -1,4 +1,6 @@
-/** Applies updates and probe results to the member table: accepts, suspects, refutes, and queues updates for others. */
+/**
+ * Applies updates and probe results to the member table: accepts updates, suspects members, refutes suspicions, and queues updates for other nodes.
+ */
 import { NEVER, type Time } from "../../lib/machine.ts";
 import { eventOutput } from "../io-types.ts";
 import type { ForeignPeers } from "../links/foreign-peers.ts";
@@ -26,13 +28,13 @@ import { isOwnUpdate, isUnauthorizedReport, needsProbe, shouldContact, type Upda
 import { noRefusals, type UpdateRefusal, updateFault } from "./update-rules.ts";
 
 const FORGET_SWEEP_MS = 60_000;
-/** Minimum time between two refutations of updates with this node's id and another node's address. */
+/** Minimum time between two refutations of updates that have this node's id and another node's address. */
 const TWIN_REFUTED_MS = 10_000;
 /** Maximum number of pending nodes to contact directly. */
 const MAX_TO_CONTACT = 8;
 /**
- * When an old update contradicts a death that is at least this old, the death is sent again, because the sender was probably unreachable
- * when it was first sent.
+ * When an old update contradicts a death that is at least this old, the death is sent again, because the sender of the update was probably
+ * unreachable the first time.
  */
 const RESEND_DEATH_AFTER_MS = 60_000;
 
@@ -44,7 +46,7 @@ export class MembershipState {
   readonly refused = noRefusals();
   /** Members to probe outside the normal order. The owner empties this list. */
   readonly toProbe: Member[] = [];
-  /** Nodes of this cluster that only another cluster reported. They must be contacted directly. The owner empties this list. */
+  /** Nodes of this cluster that have been reported only by another cluster. These nodes must be contacted directly. The owner empties this list. */
   readonly toContact: MemberUpdate[] = [];
   refutationCount = 0;
   readonly instances: ProcessInstances;
@@ -69,7 +71,7 @@ export class MembershipState {
     this.#suspicions = new SuspicionTable(options);
   }
 
-  /** Listed members and self. */
+  /** Listed members and this node itself. */
   get count(): number {
     return this.members.listed.length + 1;
   }
@@ -78,12 +80,12 @@ export class MembershipState {
     return this.#conflicts.size;
   }
 
-  /** Applies an update from another node. Returns why it was refused. Undefined when it was accepted. */
+  /** Applies an update from another node. Returns why it was refused, or undefined when it was accepted. */
   learn(received: MemberUpdate, sender: UpdateSource, time: Time, out: MembershipOutput[]): UpdateRefusal | undefined {
     const refusal = this.#refusalOf(received, sender, time);
     if (refusal !== undefined) this.refused[refusal] += 1;
     if (refusal === "foreign") this.#foreign(received, sender, out);
-    // An update about an earlier process instance is old. There may be a second node only if the node itself sends the update.
+    // An update about an earlier process instance is outdated. It can indicate a second node only if the node itself sends the update.
     if (refusal === "start" && isOwnUpdate(received, sender) && this.meet(received, time) === "two") this.#twoNodes(received, time, out);
     if (refusal !== undefined) return refusal;
     if (received.nodeId === this.self.ref.nodeId) this.#aboutSelf(received, sender, time, out);
@@ -108,7 +110,10 @@ export class MembershipState {
     return isListed(received.status) && received.address === this.self.update.address ? "ownAddress" : undefined;
   }
 
-  /** Logs a refused cluster and region once, with the setting that would admit it, or with the error that this node's own cluster is in two regions. */
+  /**
+   * Logs a refused cluster and region once. The text names the setting that would allow the cluster, or reports the error that this node's own
+   * cluster is in two regions.
+   */
   #foreign(received: MemberUpdate, sender: UpdateSource, out: MembershipOutput[]): void {
     const { nodeId, address, clusterId, region, status } = received;
     const refusal = this.#foreignPeers?.refusalOf(received);
@@ -125,7 +130,8 @@ export class MembershipState {
       this.#apply(received, sender, time, out);
       return;
     }
-    // A table may be old. A member that it declares dead gets time to refute (as in memberlist), unless this node does not list it.
+    // A table may be outdated. A member that the table declares dead gets time to refute (as in memberlist), unless this node does not list the
+    // member.
     const isUnconfirmedDeath = sender.path !== "gossip" && received.status === "dead" && isListed(member.update.status);
     const claim: MemberUpdate = isUnconfirmedDeath ? { ...received, status: "suspect", accuser: sender.nodeId } : received;
     const start = this.instances.verdict(received, isOwnUpdate(received, sender));
@@ -149,14 +155,14 @@ export class MembershipState {
     }
   }
 
-  /** Handles failed probes of a member by this node. */
+  /** Handles failed probes of a member that this node sent. */
   accuse(member: Member, path: "direct" | "indirect", via: readonly string[], time: Time, out: MembershipOutput[]): void {
     const { update } = member;
     const accuser = this.self.ref.nodeId;
     const next = this.#conflicts.find(update.nodeId);
     const isSilent = !this.instances.hasCalled(update.nodeId, this.#options.intervalMs, time);
     if (isSilent && next !== undefined && isStartElsewhere(next, update)) {
-      // The node moved with its disk, or was restored. Its earlier process instance does not answer, so the pending one is accepted.
+      // The node was moved with its disk, or was restored. Its earlier process instance does not answer, so the pending one is accepted.
       this.#apply(next.update, { nodeId: next.senderId, path: "gossip", clusterId: update.clusterId }, time, out);
       return;
     }
@@ -173,7 +179,8 @@ export class MembershipState {
   }
 
   /**
-   * Handles an unknown process instance that announces itself. The accepted instance is probed at its own address: there are two nodes only if it answers too.
+   * Handles an unknown process instance that announces itself. The accepted instance is probed at its own address, because there are two nodes only
+   * if it answers too.
    */
   meet(stranger: NodeRef & ProcessInstance & { readonly address: string }, time: Time): UnknownInstanceState {
     const standing = this.instances.meet(stranger, time);
@@ -186,20 +193,23 @@ export class MembershipState {
     return isListed(this.members.find(nodeId)?.update.status ?? "dead");
   }
 
-  /** Announces the process instance that another node has accepted as the previous instance of this node, if it was one. */
+  /** Announces the process instance that another node has accepted as this node's predecessor, if it was one of this node's earlier instances. */
   follow({ boot }: HeldInstance): void {
     if (!this.self.isLeft && this.identityDispute.isEarlier(boot) && this.self.update.bootBefore !== boot)
       this.broadcasts.add(this.self.change({ ...this.self.update, bootBefore: boot }));
   }
 
-  /** Handles a call from a node. The node is running, even if this node cannot reach it. */
+  /** Handles a call from a node. The caller is running, even if this node cannot reach it. */
   asked(from: NodeRef & ProcessInstance, time: Time, out: MembershipOutput[]): void {
     this.instances.called(from, time);
     const next = this.#conflicts.find(from.nodeId);
     if (next?.reason === "life" && next.update.generation > from.generation) this.#twoNodes(next.update, time, out);
   }
 
-  /** Handles a probe response from the process instance in `from`. Another pending update of the id then comes from a second node, or is forged. */
+  /**
+   * Handles a probe response from the process instance in `from`. If there is another pending update for the id, it comes from a second node or is
+   * forged.
+   */
   stillThere({ update }: Member, from: NodeRef & ProcessInstance, time: Time, out: MembershipOutput[]): void {
     this.instances.prove(from, time);
     const next = this.#conflicts.find(update.nodeId);
@@ -219,7 +229,7 @@ export class MembershipState {
     if (!this.self.isLeft) this.broadcasts.add(this.self.change(facts));
   }
 
-  /** Sends a new update that this node is alive, although no suspicion of it was received. */
+  /** Sends a new update that this node is alive, although it was not suspected. */
   reannounce(): void {
     this.broadcasts.add(this.self.refute(0));
   }
@@ -228,7 +238,7 @@ export class MembershipState {
     if (!this.self.isLeft) this.broadcasts.add(this.self.leave());
   }
 
-  /** Handles a probe response of a newcomer: it runs at the address, so the member that was listed there does not. */
+  /** Handles a newcomer's probe response: the newcomer is running at the address, so the member that was listed there is not. */
   answeredAs(nodeId: string, time: Time, out: MembershipOutput[]): void {
     const waiting = this.#conflicts.find(nodeId);
     if (waiting === undefined || waiting.reason !== "address") return;
@@ -252,7 +262,7 @@ export class MembershipState {
     return Math.min(this.#suspicions.nextDeadlineMs(), this.#sweepAtMs, this.#conflicts.nextDeadlineMs());
   }
 
-  /** Extends all deadlines by the length of a pause of this process. Missing responses during the pause prove nothing. */
+  /** Extends all deadlines by the length of a pause of this process. Responses that are missing because of the pause prove nothing. */
   postpone(byMs: number, nowMonoMs: number): void {
     this.#conflicts.postpone(byMs);
     this.instances.postpone(byMs);
@@ -298,7 +308,7 @@ export class MembershipState {
     const held = this.#conflicts.add(update, reason, time.monoMs, sender.nodeId);
     if (held === "full") this.refused.conflictsFull += 1;
     if (held !== "new" || reason === "start") return;
-    // All members must know the update when the older node is gone. An event about two nodes is logged only after the older one has proved
+    // All members must know the update by the time the older node is gone. An event about two nodes is logged only after the older one has proved
     // that it is running.
     this.broadcasts.add(update);
     if (reason === "life") return;
@@ -333,11 +343,11 @@ export class MembershipState {
       this.#sweepAtMs = Math.min(this.#sweepAtMs, time.monoMs + FORGET_SWEEP_MS);
       for (const waiting of this.#conflicts.release(update.nodeId, update.address)) {
         this.learn(waiting.update, { ...this.self.ref, path: "gossip" }, time, out);
-        // The pending update was the node's own.
+        // The pending update was sent by the node itself.
         if (waiting.senderId === waiting.update.nodeId) this.instances.prove(waiting.update, time);
       }
     }
-    // A member that has already died or left when it is first seen is not gossiped. Only nodes that saw it listed spread the death.
+    // The death or departure of a member that this node has never listed is not gossiped. Only nodes that had listed it spread this status.
     if (isNews && (before !== undefined || isListed(update.status) || source.path === "gossip")) this.broadcasts.add(update);
     out.push({ kind: "memberChanged", update, before });
   }
@@ -346,7 +356,7 @@ export class MembershipState {
   #updateSuspicion(member: Member, path: MemberEvidence["path"], time: Time): void {
     if (member.update.status === "suspect") {
       this.#suspicions.start(member, this.count, time.monoMs);
-      // A few nodes verify immediately, so that real deaths are confirmed early and live members refute early.
+      // A few nodes verify the suspicion immediately, so that real deaths are confirmed early and live members refute early.
       const isReceived = path === "gossip" || path === "table";
       if (isReceived && this.members.isVerifier(this.self.ref.nodeId, member, this.#options.verifyCount)) this.toProbe.push(member);
     } else if (member.suspicion !== undefined) {
@@ -365,7 +375,7 @@ export class MembershipState {
   #sweep(time: Time, out: MembershipOutput[]): void {
     let isAnyGone = false;
     for (const member of this.members.all()) {
-      // A member that left entries behind is remembered, because its entries stay as long as the reason is known.
+      // A member that left entries behind is remembered, because its entries stay for as long as the reason is known.
       if (isInEveryTable(member.update)) continue;
       if (time.monoMs - member.changedMonoMs < this.#options.deadForgetMs) {
         isAnyGone = true;
@@ -389,26 +399,26 @@ export class MembershipState {
     if (received.status === "alive" && received.incarnation === own.incarnation && received.address === own.address) return;
     if (received.status === "alive" && received.address !== own.address) {
       this.#conflict(received, sender, time, out);
-      // Two nodes that run from copies of one journal would otherwise refute each other as fast as gossip spreads.
+      // Otherwise, two nodes that run from copies of one journal would refute each other as fast as gossip spreads.
       if (time.monoMs - this.#twinMs < TWIN_REFUTED_MS) return;
       this.#twinMs = time.monoMs;
     }
     this.broadcasts.add(this.self.refute(received.incarnation));
     this.refutationCount += 1;
     if (received.status === "alive") return;
-    // Others had a reason to suspect this node (Lifeguard §IV-A).
+    // Other nodes had a reason to suspect this node (Lifeguard §IV-A).
     this.health.worsen(1);
     const detail = { said: received.status, accuser: received.accuser, toldBy: sender.nodeId, incarnation: received.incarnation };
     out.push(eventOutput("contradicted_own_death", "info", detail));
   }
 
-  /** Handles a call from another node under this node's own id. */
+  /** Handles a call from another node that uses this node's own id. */
   askedBySecond(received: MemberUpdate, time: Time, out: MembershipOutput[]): void {
     this.identityDispute.second(received.address, time);
     this.#conflict(received, { nodeId: received.nodeId, path: "table", clusterId: received.clusterId }, time, out);
   }
 
-  /** Reports that another node uses this node's id, or used it later than this node. */
+  /** Reports that another node uses this node's id, or started to use it later than this node. */
   #conflict(received: MemberUpdate, sender: UpdateSource, time: Time, out: MembershipOutput[]): void {
     const event = this.identityDispute.conflict(received, { address: this.self.update.address, toldBy: sender.nodeId }, time);
     if (event !== undefined) out.push(event, { kind: "ownIdUsed", told: received, toldBy: sender.nodeId });

@@ -1,4 +1,4 @@
-/** Validates member updates. The limits here apply to updates from any source, and limit the data that a node stores and accepts. */
+/** Validates member updates. The limits apply to updates from any source and bound the data that a node stores and accepts. */
 import { NODE_BOUNDS } from "../../lib/bounds.ts";
 import { areRulesShort } from "../borders/rules/lengths.ts";
 import { MEMBER_STATUSES, type MemberUpdate } from "../wire/messages.ts";
@@ -7,21 +7,21 @@ import { GENERATIONS_PER_S, MAX_INCARNATION } from "./local-member.ts";
 const STATUSES: ReadonlySet<string> = new Set(MEMBER_STATUSES);
 
 /**
- * Incarnations start from the wall clock's seconds, so a correct one is ahead of the newest clock by at most the number of changes of its
- * node. If another node forged a far higher one, the real node would have no higher number left. Clocks may be years off. A clock that does
- * not know the date is assumed to be in this project's first year.
+ * Incarnations start from the wall clock's seconds, so a correct incarnation is ahead of the newest clock by at most the number of changes of its
+ * node. If another node forged a much higher incarnation, the real node would have no higher number left. Clocks may be wrong by years. A clock that
+ * is not set is assumed to be in this project's first year.
  */
 const MAX_AHEAD_S = 10 * 365 * 86_400;
 const FIRST_CLOCK_S = Date.UTC(2026, 0) / 1000;
 /**
- * Margin above the limit for refutations, which must be accepted even by nodes whose clocks are behind. Only a node's updates about itself,
- * and updates that it receives about itself, may use the upper half. So a node can refute every update of others.
+ * Margin above the limit for refutations, which must be accepted even by nodes whose clocks are behind. The upper half is reserved for a node's
+ * updates about itself and for updates about itself that it receives. This way, a node can refute every update that others send.
  */
 const CONTRADICTION_ROOM_S = 3600;
 
 /**
- * Why an update is refused. The key is the reason label of the metric. The text is sent to a node whose update about itself was refused.
- * That node compares the texts of `ahead` and `start`, so those two are part of the protocol.
+ * Why an update is refused. The key is used as the reason label of the metric. The text is sent to a node whose update about itself was refused. That
+ * node compares the texts of `ahead` and `start`, so these two texts are part of the protocol.
  */
 export const UPDATE_REFUSALS = {
   status: "the rejecting node runs a version that does not support its status",
@@ -39,7 +39,7 @@ export const UPDATE_REFUSALS = {
 
 export type UpdateRefusal = keyof typeof UPDATE_REFUSALS;
 
-/** Numbers of refused updates, by reason. */
+/** Number of refused updates, by reason. */
 export type RefusedCounts = Record<UpdateRefusal | "conflictsFull" | "tooMany", number>;
 
 export function noRefusals(): RefusedCounts {
@@ -48,8 +48,8 @@ export function noRefusals(): RefusedCounts {
 }
 
 /**
- * Returns why the update itself is invalid. Undefined when it is valid. `isOwn`: the node itself sent the update, or receives it about
- * itself.
+ * Returns why the update itself is invalid, or undefined when it is valid. `isOwn`: the node itself sent the update, or the update that it receives
+ * is about itself.
  */
 export function updateFault(
   update: MemberUpdate,
@@ -59,7 +59,7 @@ export function updateFault(
   if (!STATUSES.has(update.status)) return "status";
   if (!isCount(update.incarnation) || !isCount(update.generation) || !isCount(update.healthScore)) return "number";
   if (isFarAhead(update, wallMs, isOwn)) return "ahead";
-  // All clusters of a region form one membership. Certificates and tokens decide which nodes may take part.
+  // All clusters of a region form one membership. Certificates and tokens decide which nodes may participate.
   if (update.nodeId === "" || update.address === "" || update.clusterId === "") return "text";
   const { nodeId, address, clusterId, region, zone, version, accuser } = update;
   const { maxIdLength, maxAddressLength, maxVersionLength } = NODE_BOUNDS;
@@ -72,7 +72,7 @@ function isListFault({ protocolVersions, transports, roles, labels, heardRules =
   const { maxProtocolVersions, maxTransports, maxRoles, maxLabels, maxIdLength, maxLabelKeyLength, maxLabelValueLength } = NODE_BOUNDS;
   if (protocolVersions.length > maxProtocolVersions || transports.length > maxTransports || roles.length > maxRoles) return true;
   if (!areShort(transports, maxIdLength) || !areShort(roles, maxIdLength)) return true;
-  // A full member table is sent in one message, so rules must be short.
+  // A full member table is sent in one message, so its texts must be short.
   if (!areRulesShort(heardRules)) return true;
   const keys = Object.keys(labels);
   return keys.length > maxLabels || !areShort(keys, maxLabelKeyLength) || !areShort(Object.values(labels), maxLabelValueLength);

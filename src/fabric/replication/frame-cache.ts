@@ -20,7 +20,10 @@ export class FrameCache {
   /** Oldest first. */
   readonly #frames = new Map<string, CachedFrame>();
   #bytes = 0;
-  /** Numbers of frames built and of frames served from the cache. Only for tests, which cannot observe the sharing otherwise. */
+  /**
+   * Number of frames that were built, and number of frames that were served from the cache. They are only for tests, which cannot observe the sharing
+   * in any other way.
+   */
   builtCount = 0;
   sharedCount = 0;
 
@@ -28,14 +31,14 @@ export class FrameCache {
     this.#options = options;
   }
 
-  /** Cached bytes of records; at most `maxCachedBytes` plus one frame. */
+  /** Total size of the cached records, which is at most `maxCachedBytes` plus one frame. */
   get bytes(): number {
     return this.#bytes;
   }
 
   /**
    * Returns a frame of the origin's records after `after` and up to `upTo` that the link may carry. While the floor is unchanged, the same arguments
-   * return the same object, because later changes have a seq above `upTo` and are sent in another frame.
+   * return the same object, because later changes have a seq above `upTo` and are therefore sent in another frame.
    */
   frame(
     replica: Replica,

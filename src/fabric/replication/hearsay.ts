@@ -1,6 +1,7 @@
 /**
- * Decides which nodes' reports about origins of another cluster are accepted. Reports by nodes of that cluster and of our own have priority. Reports by
- * nodes of a third cluster are accepted only while no node of these two clusters reports about them (semantics.md, Membership: Whose word counts).
+ * Decides which nodes' reports about origins of another cluster are accepted. Reports from nodes of that cluster and of this node's cluster have
+ * priority. Reports from nodes of a third cluster are accepted only while no node of those two clusters reports on the origins (semantics.md,
+ * Membership: Whose word counts).
  */
 
 import type { OriginRelation } from "../../catalog/entry/scope.ts";
@@ -11,14 +12,16 @@ import { ENTRIES } from "../../catalog/replica/touch-sweeps.ts";
 import { BoundedMap } from "../../lib/bounded-map.ts";
 import type { Time } from "../../lib/machine.ts";
 
-/** A cluster is considered unreachable after this long without a first-hand report about it. Twice the maximum delay of a forwarded heartbeat. */
+/**
+ * A cluster is considered unreachable after this long without a first-hand report about it. This is twice the maximum delay of a forwarded heartbeat.
+ */
 const SILENT_MS = 30_000;
 /** Maximum number of clusters to track. */
 const MAX_CLUSTERS = 1000;
 
 /**
- * Local records are compared only with reports that are at least this much newer, by this node's clock, because the records may have arrived over a
- * faster path than the report.
+ * Local records are compared only with reports that are at least this much newer, according to this node's clock, because the records may have
+ * arrived over a faster path than the report.
  */
 const DOUBT_MS = 5000;
 
@@ -32,14 +35,14 @@ interface MemberTable {
   find(nodeId: string): (OriginLocation & { readonly generation: number }) | undefined;
 }
 
-/** The generation of a node of another cluster at a given time, according to a first-hand report. */
+/** The generation in which a node of another cluster was running at a given time, according to a first-hand report. */
 export interface Living {
   readonly generation: number;
   readonly clusterId: string;
   readonly monoMs: number;
 }
 
-/** Lower than the seq of any record. */
+/** A number that is lower than any record's seq. */
 const NOTHING_SEQ = -1;
 
 export class Hearsay {
@@ -48,7 +51,7 @@ export class Hearsay {
   /** Cluster id → time of the last first-hand report about the cluster, oldest first. */
   readonly #reportedMonoMs = new BoundedMap<string, number>(MAX_CLUSTERS);
 
-  /** For origins of other clusters: the origin's seq on this node at an earlier time. */
+  /** For origins of other clusters, the seq that this node had at an earlier time. */
   readonly #past = new Map<string, { readonly through: number; readonly monoMs: number }>();
 
   /** `here` is this node's cluster. */
@@ -57,7 +60,7 @@ export class Hearsay {
     this.#members = members;
   }
 
-  /** Whether a node is or was a member of our own cluster. */
+  /** Whether a node is or was a member of this node's cluster. */
   isOurs(nodeId: string): boolean {
     return this.#members.find(nodeId)?.clusterId === this.#here;
   }
@@ -68,28 +71,28 @@ export class Hearsay {
     return listed !== undefined && listed.clusterId !== clusterId;
   }
 
-  /** Whether a node is a first-hand source for origins of a cluster: it belongs to that cluster or to ours. */
+  /** Whether a node is a first-hand source for a cluster's origins, that is, it belongs to that cluster or to this node's cluster. */
   isFirstHand({ relation, clusterId }: Speaker, of: string): boolean {
     return relation === "cluster" || clusterId === of;
   }
 
-  /** Registers that a first-hand report about the cluster has just arrived. */
+  /** Notes that a first-hand report about the cluster has just arrived. */
   noteReport(of: string, { monoMs }: Time): void {
     this.#reportedMonoMs.set(of, monoMs);
   }
 
-  /** Whether a node's report about origins of a cluster is ignored because better sources report about them. */
+  /** Whether a node's report about a cluster's origins is ignored because better sources report on them. */
   isHearsay(speaker: Speaker, of: string, { monoMs }: Time): boolean {
     if (of === this.#here || of === "" || this.isFirstHand(speaker, of)) return false;
     return monoMs < (this.#reportedMonoMs.get(of) ?? Number.NEGATIVE_INFINITY) + SILENT_MS;
   }
 
   /**
-   * Handles a first-hand report that an origin of another cluster had not written any record above `seq` before `monoMs`. Returns whether this node had
-   * records above `seq` even earlier, which proves that the origin never wrote them.
+   * Handles a first-hand report that an origin of another cluster had not written any records above `seq` before `monoMs`. Returns whether this node
+   * had records above `seq` even earlier, which proves that the origin never wrote them.
    */
   isDisproved({ id, through, clusterId }: Origin, { seq, monoMs }: { readonly seq: number; readonly monoMs: number }, now: Time): boolean {
-    // A node of our own cluster starts a new generation if it has fewer of its own records than other nodes.
+    // A node of this node's cluster starts a new generation if it has fewer of its own records than other nodes have.
     if (clusterId === this.#here || clusterId === "") return false;
     const past = this.#past.get(id);
     if (past !== undefined && monoMs < past.monoMs + DOUBT_MS) return false;
@@ -98,8 +101,9 @@ export class Hearsay {
   }
 
   /**
-   * Whether an origin was invented: this node had all of its records while the origin's node was still in an earlier generation. The member table is also
-   * checked, because it may contain a new generation that was not reported on every link. No heartbeat is needed: an invented origin may never have had one.
+   * Whether an origin was invented, because this node had all of its records while the origin's node was still in an earlier generation. The member
+   * table is also checked, because it may contain a new generation that was not reported on every link. A heartbeat is not required, because an
+   * invented origin may never have had one.
    */
   isInvented(origin: Origin, living: Living, now: Time): boolean {
     const { nodeId, generation, clusterId } = origin;
@@ -114,9 +118,10 @@ export class Hearsay {
   }
 }
 
-// Disproved origins: this node has records of them that they never wrote (semantics.md, Membership: Whose word counts). All records of such an origin are
-// hidden and then dropped, both in slices. Only then is the origin fetched again: an invented record may end a genuine one, so the two must never coexist.
-/** The parts of `Replicator` that are needed here. */
+// Disproved origins, whose nodes never wrote some of the records that this node has (semantics.md, Membership: Whose word counts). All records of
+// such an origin are hidden and then dropped, both in slices. Only then is the origin fetched again, because an invented record may supersede a
+// genuine one, so the two must never coexist.
+/** The methods of `Replicator` that are used here. */
 export interface Origins {
   readonly replica: Replica;
   forgetOrigin(origin: Origin, time: Time, isOver: boolean, maxCount: number): void;
@@ -125,7 +130,7 @@ export interface Origins {
 }
 
 interface Row {
-  /** The last seq that the origin has written, according to its own report. */
+  /** The last seq that the origin has written, according to the origin itself. */
   readonly seq: number;
   stage: "hide" | "drop";
 }
@@ -138,7 +143,7 @@ export class Disproved {
     this.#origins = origins;
   }
 
-  /** Adds a disproved origin. Returns false if it was already added. */
+  /** Adds a disproved origin. Returns false if it had been added before. */
   add(origin: Origin, seq: number, time: Time): boolean {
     if (this.#rows.has(origin)) return false;
     this.#rows.set(origin, { seq, stage: "hide" });
@@ -159,7 +164,8 @@ export class Disproved {
       const isHeld = replica.origins.get(origin.id) === origin;
       if (row.stage === "hide" && isHeld && this.#isHidden(origin) && !replica.isForgetting) {
         row.stage = "drop";
-        // This call removes only the origin's name; `Replica.sweep` drops its records. No other node lost records of the origin, so no mark is kept.
+        // This call removes only the origin's name, because `Replica.sweep` drops its records. No other node lost records of the origin, so no
+        // watermark is kept.
         this.#origins.forgetOrigin(origin, time, true, 0);
       }
       if (row.stage === "hide" ? isHeld : replica.isForgetting) continue;
@@ -171,7 +177,7 @@ export class Disproved {
     }
   }
 
-  /** Whether all records of the origin are hidden. Hides them again if its node has returned in the meantime. */
+  /** Whether all of the origin's records are hidden. Hides them again if the origin's node has returned in the meantime. */
   #isHidden(origin: Origin): boolean {
     const { sweeps } = this.#origins.replica;
     if (origin.life !== "hidden") {

@@ -15,22 +15,22 @@ type VectorFrame = Extract<ReplicationFrame, { kind: "vector" }>;
 
 /** Initial state of a link. */
 interface LinkStart {
-  /** When this node sent its hello. The peer sends nothing before it has received the hello. */
+  /** Time at which this node sent its hello. The peer does not send anything until it has received the hello. */
   readonly greetedMonoMs: number;
   /** Whether records are withheld until the peer has the policy. All other frames are still sent. */
   readonly isHeld: () => boolean;
 }
 
 /**
- * Each link has one instance, from the exchange of hellos until `close`. It keeps no frames: `next` reads the replica when the stream accepts more. A peer
- * that stops reading therefore costs one small object per origin, and no queue grows.
+ * Each link has one instance, which exists from the exchange of hellos until `close`. It does not queue frames: `next` reads the replica when the
+ * stream accepts more. Therefore, a peer that stops reading costs one small object per origin, and no queue grows.
  *
- * - First both sides send their whole vector and the ids of the nodes that they are linked to. A node sends its own records immediately, starting
+ * - First, both sides send their whole vector and the ids of the nodes that they are linked to. A node sends its own records immediately, starting
  *   where the peer's vector ends. For changes of an origin that the peer has no link to, a node offers the seq and sends the records on request. All
- *   other records are fetched: a node detects from the periodic vectors that it is behind, waits for records already in transit, and then requests the
- *   rest, over one link at a time.
- * - A sender repeats records only on request. The receiver detects a lost frame (a stream loses none) as a gap or as a seq that is behind, and requests
- *   the records. Repeated requests for the same records are answered at growing intervals.
+ *   other records are fetched: a node detects from the periodic vectors that it is behind, waits for records that are already in transit, and then
+ *   requests the rest, over only one link at a time.
+ * - A sender repeats records only on request. The receiver detects a lost frame (streams do not lose any) as a gap or as a seq that is behind, and
+ *   requests the records. Repeated requests for the same records are answered at growing intervals.
  * - After `receive`, `tick`, `Replicator.changed` and any output `changed` of another link, call `hasWork` on every link, because the other links
  *   forward the records that one of them received.
  * - The same inputs produce the same outputs, byte for byte.
@@ -43,13 +43,13 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
   readonly #puller: LinkPullScheduler;
   readonly #receiver: LinkReceiver;
   readonly #antiEntropy: AntiEntropy;
-  /** Id of this node's own origin when this link last checked it. */
+  /** Id of this node's own origin at the time of this link's last check. */
   #selfId: string;
-  /** When to request the peer's whole vector again, and how many times it has been requested. */
+  /** Time at which to request the peer's whole vector again, and the number of times that it has been requested. */
   #wantMonoMs: number;
   #wantCount = 0;
   readonly linkClock: LinkClock;
-  /** Lower bound of the time, by our clock, at which the peer's newest vector was true. */
+  /** Lower bound of the time, according to this node's clock, at which the peer's newest vector was valid. */
   #vectorMonoMs = Number.NEGATIVE_INFINITY;
 
   constructor(replicator: Replicator, peer: ReplicationPeer, time: Time, { greetedMonoMs, isHeld }: LinkStart) {
@@ -64,11 +64,11 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
     this.#puller = new LinkPullScheduler(replicator, this.#view, (id, seq) => this.#sender.request(id, seq), time);
     this.#receiver = new LinkReceiver(replicator, this.#view, this.#puller);
     this.#antiEntropy = new AntiEntropy(replicator, this.#view, rng, (digest) => this.#sender.queueDigest(digest), time);
-    // A stream loses nothing, but other transports may lose the first vector.
+    // A stream does not lose frames, but other transports may lose the first vector.
     this.#wantMonoMs = time.monoMs + FIRST_WAIT_INTERVALS * replicator.options.vectorIntervalMs;
   }
 
-  /** Whether the peer's first whole vector has arrived, and every origin in it is either up to date here or unavailable. */
+  /** Whether the peer's first whole vector has arrived and every origin in it is either up to date on this node or unavailable. */
   get isCaughtUp(): boolean {
     return this.#puller.isCaughtUp;
   }
@@ -77,7 +77,10 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
     return this.#sender.hasWork(time);
   }
 
-  /** Returns the next frame. Called while the stream accepts more. A frame has at most `maxFrameBytes` of records, unless one record is larger. */
+  /**
+   * Returns the next frame. It is called while the stream accepts more. A frame contains at most `maxFrameBytes` of records, unless one record is
+   * larger.
+   */
   next(time: Time): ReplicationFrame | undefined {
     return this.#sender.next(time);
   }
@@ -93,7 +96,7 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
     return hasVector && !this.#puller.isBehind ? this.#vectorMonoMs : undefined;
   }
 
-  /** The highest seq that the peer has reported of an origin, even if the peer refused records of it. 0 when it reported none. */
+  /** The highest seq that the peer has reported for an origin, even if the peer refused some of its records. Returns 0 when the peer reported none. */
   knownSeqOf(id: string): number {
     return Math.max(this.#view.reportedSeqOf(id), this.#view.lackingThroughOf(id));
   }
@@ -118,7 +121,7 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
     }
   }
 
-  /** Whether the peer has the complete origin and no better peer is linked: the origin's own node has priority over all others. */
+  /** Whether the peer has the complete origin and no better peer is linked. The origin's own node has priority over all others. */
   #canGive(origin: Origin, time: Time): boolean {
     if (origin.closing !== undefined || this.#replicator.hearsay.isHearsay(this.peer, origin.clusterId, time)) return false;
     if (this.#view.reportedSeqOf(origin.id) < Math.max(1, origin.through)) return false;
@@ -149,7 +152,7 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
     return news;
   }
 
-  /** Describes how the frame breaks the protocol. Empty when the frame is valid. */
+  /** Describes how the frame violates the protocol. Empty when the frame is valid. */
   #faultOf(frame: ReplicationFrame): string {
     const { maxOrigins } = this.#replicator.options;
     if (frame.kind === "linked" && frame.nodeIds.length > MAX_LINKED)
@@ -159,7 +162,7 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
     return originCount > maxOrigins ? `vector of ${originCount} origins exceeds the maximum of ${maxOrigins}` : "";
   }
 
-  /** Called when the link is closed. Other links then fetch its pending origins. */
+  /** Called when the link has been closed. Other links then fetch the origins that were pending on it. */
   close(): void {
     this.#puller.close();
     this.#sender.clear();
@@ -180,7 +183,7 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
     for (const entry of entries) this.#onEntry(`${entry.nodeId}/${entry.generation}`, entry, { isShort: false, time }, out);
     for (const { hash, seq } of short) {
       const named = this.#view.named(hash);
-      // If the short hash is unknown, the digest of the next vector does not match, and the whole vector is requested.
+      // If the short hash is unknown, the digest does not match the next vector, and the whole vector is requested.
       if (named === undefined) continue;
       const { id, nodeId, generation } = named;
       this.#onEntry(id, { nodeId, generation, seq, floor: 0 }, { isShort: true, time }, out);
@@ -202,7 +205,7 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
     this.#puller.check(time);
   }
 
-  /** Handles false information that a node sent about an origin of another cluster before that cluster's own report arrived. */
+  /** Handles false information about an origin of another cluster that a node sent before that cluster's own report arrived. */
   #disprove({ origin, seq }: Disproved, time: Time, out: FabricOutput[]): void {
     const { through } = origin;
     if (!this.#replicator.disproved.add(origin, seq, time)) return;
@@ -210,7 +213,7 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
     out.push({ kind: "changed" });
   }
 
-  /** Whether this node already has everything that a vector reports. */
+  /** Whether this node now has everything that a vector reports. */
   #isEqual({ entries, short = [] }: VectorFrame): boolean {
     return entries.length + short.length === 0 || !this.#puller.isBehind;
   }
@@ -224,7 +227,7 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
     if (id === replica.self.id && this.peer.relation !== "cluster") {
       if (this.#replicator.isLostAbroad(reportedSeq, time))
         out.push({ kind: "generationLost", peerNodeId: this.peer.nodeId, seq: reportedSeq });
-      // The peer already has our records up to this seq.
+      // The peer already has this node's records up to this seq.
       else if (entry.seq <= replica.self.through) this.#view.take(id)?.reached(entry.seq);
     } else if (this.#learn(id, entry, isShort) === undefined) {
       stats.refusedOrigins += 1;
@@ -242,13 +245,16 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
     const before = this.#view.reportedSeqOf(id);
     if (entry.seq < before) {
       this.#sender.repeatSeq(id);
-      // A newer frame may have overtaken this one. In that case, its content was no longer true at the time of the newer frame.
+      // A newer frame may have overtaken this one, whose content was then no longer valid at the time of the newer frame.
       this.#vectorMonoMs = Number.NEGATIVE_INFINITY;
     }
     return this.#view.learn(id, entry, isShort);
   }
 
-  /** Handles a new generation of this node: the peer's records of the old one now belong to another origin, and are fetched like any other origin. */
+  /**
+   * Handles a new generation of this node. The peer's records of the old generation now belong to another origin, and are fetched like any other
+   * origin's records.
+   */
   #noteRenewal(time: Time): void {
     const { id } = this.#replicator.replica.self;
     if (id === this.#selfId) return;
@@ -266,11 +272,13 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
   }
 }
 
-/** A whole vector that has not arrived after this many vector intervals is requested. */
+/** A whole vector is requested again if it has not arrived after this many vector intervals. */
 const FIRST_WAIT_INTERVALS = 2;
 
-// Replication as a channel of the links: opens a `LinkReplication` on each link, and detects when there are changes that all links must announce.
-/** Minimum interval between two checks of all links for changes of other nodes: checking twenty links costs more than processing a record. */
+// Replication as a channel of the links. It opens a `LinkReplication` on each link, and detects when there are changes that all links must announce.
+/**
+ * Minimum interval between two checks of all links for changes from other nodes, because a check of twenty links costs more than processing a record.
+ */
 const LOOK_MS = 20;
 
 export class ReplicationChannel implements LinkChannel<ReplicationFrame> {
@@ -297,7 +305,7 @@ export class ReplicationChannel implements LinkChannel<ReplicationFrame> {
     return this.#all.get(link);
   }
 
-  /** The highest seq of an origin that any linked peer has, or knows of but refused. 0 when there is none. */
+  /** The highest seq of an origin that any linked peer has, or that the peer knows but refused. Returns 0 when there is none. */
   knownSeqOf(id: string): number {
     let knownSeq = 0;
     for (const replication of this.#all.values()) knownSeq = Math.max(knownSeq, replication.knownSeqOf(id));
@@ -326,7 +334,7 @@ export class ReplicationChannel implements LinkChannel<ReplicationFrame> {
   }
 }
 
-/** Detects that the vector advanced: through own changes, which are sent immediately, or through changes of other nodes. */
+/** Detects that the vector advanced, either through own changes, which are sent immediately, or through changes from other nodes. */
 class VectorNews implements SharedNews {
   readonly #replicator: Replicator;
   #seenOrder = -1;

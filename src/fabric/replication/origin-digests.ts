@@ -41,14 +41,14 @@ export class OriginDigests {
     this.#sliceRecords = sliceRecords;
   }
 
-  /** Whether `work` has something to do. */
+  /** Whether there is work for `work` to do. */
   get isBusy(): boolean {
     return this.#scans.size > 0;
   }
 
   /**
-   * Returns the digest of the records that a link with this relation may carry, at the origin's current seq. Undefined while it is being computed, and
-   * while the records here do not match any seq (`isFirm`), for example during a whole transfer.
+   * Returns the digest, at the origin's current seq, of the records that a link with this relation may carry. Undefined while it is being computed,
+   * and while this node's records do not match any seq (`isFirm`), for example during a whole transfer.
    */
   find(origin: Origin, relation: OriginRelation, time: Time): OriginSum | undefined {
     if (!isFirm(origin)) return undefined;
@@ -62,7 +62,7 @@ export class OriginDigests {
     return undefined;
   }
 
-  /** Drops the digests of an origin whose records changed although its seq did not. */
+  /** Drops the digests of an origin whose records have changed although its seq has not. */
   drop(origin: Origin): void {
     for (const relation of ["cluster", "region"] as const) {
       this.#sums.delete(keyOf(origin, relation));

@@ -1,5 +1,5 @@
 /**
- * Tracks partial origins, of which this node refused records. A partial origin is out of step, and is neither compared nor forwarded, until it has been
+ * Tracks partial origins, whose records this node partly refused. A partial origin is out of sync and is not compared or forwarded until it has been
  * received completely. It is fetched again when a peer's hello changes, and otherwise periodically (semantics.md, Replication).
  */
 
@@ -7,7 +7,7 @@ import type { Origin } from "../../catalog/record/stored-record.ts";
 import { BoundedMap } from "../../lib/bounded-map.ts";
 import type { Time } from "../../lib/machine.ts";
 
-/** A partial origin as reported to operators. */
+/** A partial origin, as reported to operators. */
 export interface PartialOrigin {
   readonly id: string;
   /** Number of refused records. */
@@ -21,7 +21,7 @@ const MAX_HELLOS = 1000;
 export class PartialOrigins {
   readonly #retryMs: number;
   readonly #dueMonoMs = new Map<Origin, number>();
-  /** Node id → the fields of its hello that decide which records it can send. */
+  /** Maps each node id to the fields of its hello that determine which records it can send. */
   readonly #hellos = new BoundedMap<string, string>(MAX_HELLOS);
 
   constructor(retryMs: number) {
@@ -41,7 +41,7 @@ export class PartialOrigins {
     return [...this.#dueMonoMs.keys()].map(({ id, lacks }) => ({ id, count: lacks?.count ?? 0, why: lacks?.why ?? "" }));
   }
 
-  /** Updates an origin that may have become partial or complete. Returns the new state if it changed. */
+  /** Handles an origin that may have become partial or complete. Returns the new state if it changed. */
   note(origin: Origin, { monoMs }: Time): "partial" | "whole" | undefined {
     const isKnown = this.#dueMonoMs.has(origin);
     if ((origin.lacks !== undefined) === isKnown) return undefined;
@@ -50,7 +50,7 @@ export class PartialOrigins {
     return isKnown ? "whole" : "partial";
   }
 
-  /** Adds an origin that was partial before this node restarted, possibly with other settings. It is fetched as soon as a peer has it. */
+  /** Adds an origin that was partial before this node was restarted, possibly with other settings. The origin is fetched as soon as a peer has it. */
   resume(origin: Origin): void {
     this.#dueMonoMs.set(origin, Number.NEGATIVE_INFINITY);
   }
@@ -66,7 +66,7 @@ export class PartialOrigins {
     for (const origin of this.#dueMonoMs.keys()) this.#dueMonoMs.set(origin, monoMs);
   }
 
-  /** Returns the due origins that pass `canGive`, to be fetched whole now. Each is due again after the retry interval. */
+  /** Returns the due origins that pass `canGive`, which must be fetched whole now. Each is due again after the retry interval. */
   take(time: Time, canGive: (origin: Origin) => boolean): readonly Origin[] {
     if (this.#dueMonoMs.size === 0) return [];
     const due = [...this.#dueMonoMs].filter(([origin, dueMonoMs]) => time.monoMs >= dueMonoMs && canGive(origin)).map(([origin]) => origin);

@@ -12,19 +12,19 @@ import type { ReplicationOptions } from "./options.ts";
 import type { Replicator } from "./replicator.ts";
 import { entryHash, shortHash, type VectorSlot } from "./version-vector.ts";
 
-/** Maximum number of heartbeats in one frame. The rest follows in the next frame. */
+/** Maximum number of heartbeats in one frame. The remaining heartbeats follow in the next frame. */
 const MAX_HEARTBEATS = 1000;
 /** Ages are sent in tenths of a second, rounded up to compensate for the transit time. */
 const TENTH_MS = 100;
 
-/** An origin that never wrote the records above `seq` that this node has. */
+/** An origin that has never written the records above `seq` that this node has. */
 export interface Disproved {
   readonly origin: Origin;
   readonly seq: number;
 }
 
 export interface ReplicationPeer extends NodeRef, OriginLocation {
-  /** Relation of the two nodes. It decides which records the link may carry. */
+  /** Relation between the two nodes. It decides which records the link may carry. */
   readonly relation: OriginRelation;
 }
 
@@ -33,26 +33,26 @@ interface NamedOrigin extends NodeRef {
   readonly id: string;
 }
 
-/** Interval of the search for invented origins. */
+/** Interval between searches for invented origins. */
 const LOOK_MS = 1000;
 
 export class PeerProgress {
   readonly peer: ReplicationPeer;
   readonly #replicator: Replicator;
   readonly #origins = new Map<string, OriginProgress>();
-  /** Sum over the entries of the peer's vectors. It must equal the digest that the peer sends. */
+  /** Sum over all entries of the peer's vectors. The sum must equal the digest that the peer sends. */
   readonly #receivedSum = new Sum64();
-  /** Sum over the entries of the vectors sent to the peer. */
+  /** Sum over all entries of the vectors sent to the peer. */
   readonly #sentSum = new Sum64();
-  /** Origins that the peer named with their full id, by their short hash. */
+  /** Origins that the peer named with their full id, keyed by their short hash. */
   readonly #named = new Map<number, NamedOrigin>();
   #linked: ReadonlySet<string> | undefined;
-  /** The peer's current generation. If the peer starts a new one, the link stays up, and the peer's vector contains the new generation. */
+  /** The peer's current generation. If the peer starts a new generation, the link stays up, and the peer's vector contains the new generation. */
   #generation: number;
-  /** Generations of nodes of other clusters, as reported since `#lookedMonoMs`. */
+  /** Generations of other clusters' nodes, as reported since `#lookedMonoMs`. */
   readonly #living = new Map<string, Living>();
   #lookedMonoMs = Number.NEGATIVE_INFINITY;
-  /** The peer's whole vector has arrived, so the peer does not know any origin that it has not named. */
+  /** The peer's whole vector has arrived, so the peer does not have any origin that it has not named. */
   hasWholeVector = false;
 
   constructor(replicator: Replicator, peer: ReplicationPeer) {
@@ -65,17 +65,20 @@ export class PeerProgress {
     return this.#origins.get(id);
   }
 
-  /** The seq of an origin as reported by the peer. 0 when it reported none. */
+  /** The seq that the peer reported for an origin, or 0 when it reported none. */
   reportedSeqOf(id: string): number {
     return this.#origins.get(id)?.reportedSeq ?? 0;
   }
 
-  /** The highest seq that the peer knows of an origin of which it refused records. 0 when it refused none. */
+  /** The highest seq that the peer knows for an origin whose records it partly refused, or 0 when it refused none. */
   lackingThroughOf(id: string): number {
     return this.#origins.get(id)?.lackingThrough ?? 0;
   }
 
-  /** The progress of an origin, created if needed. Undefined when there are too many origins; the origins of the two linked nodes always fit. */
+  /**
+   * The progress of an origin, which is created if needed. Undefined when there are too many origins. There is always room for the origins of the two
+   * linked nodes.
+   */
   take(id: string): OriginProgress | undefined {
     let known = this.#origins.get(id);
     const { options, replica } = this.#replicator;
@@ -119,7 +122,7 @@ export class PeerProgress {
     return this.#sentSum.value;
   }
 
-  /** Registers that our vector reports this seq. */
+  /** Notes that this node's vector reports this seq. */
   noteSent(id: string, known: OriginProgress, seq: number): void {
     this.#sentSum.subtract(entryHash(id, known.sentSeq));
     known.sentSeq = seq;
@@ -127,18 +130,18 @@ export class PeerProgress {
   }
 
   /**
-   * Returns the heartbeats of origins that the peer has no link to, unless the peer recently had one that is about as new. A peer of another cluster also
-   * receives our own heartbeat. HOT: visits all origins for every vector.
+   * Returns the heartbeats of origins that the peer has no link to, unless the peer recently received one that is about as new. A peer of another
+   * cluster also receives this node's own heartbeat. HOT: visits all origins for every vector.
    */
   heartbeats({ monoMs }: Time): readonly Heartbeat[] {
     const due: Heartbeat[] = [];
     const { heartbeats, vector, options, replica, isNewAtStart } = this.#replicator;
-    // The age of an origin that is new at each start is never used.
+    // The age of an origin that changes at each start is never used.
     if (isNewAtStart) return due;
     const { heartbeatIntervalMs } = options;
     const addIfDue = (provenMonoMs: number, id: string) => {
       const known = this.#origins.get(id);
-      // Most heartbeats are not due. Return before any further lookup.
+      // Most heartbeats are not due. Return before any further lookups.
       if (known === undefined || provenMonoMs < known.provenMonoMs + heartbeatIntervalMs || due.length === MAX_HEARTBEATS) return;
       const slot = vector.find(id);
       if (slot === undefined || this.#hasOtherSource(slot)) return;
@@ -162,9 +165,9 @@ export class PeerProgress {
   }
 
   /**
-   * Applies a complete report: the peer sent its whole vector, or all changes to it, at most `lateMs` ago. The peer's seq for its own origin covers all
-   * that it wrote until then. The same is true of forwarded heartbeats of origins for which the peer is a first-hand source. Returns the origins that
-   * the report disproves.
+   * Applies a complete report: the peer sent its whole vector, or all changes to it, at most `lateMs` ago. The peer's seq for its own origin covers
+   * everything that it wrote until then. The same is true of forwarded heartbeats of origins for which the peer is a first-hand source. Returns the
+   * origins that the report disproves.
    */
   applyReport(heartbeats: readonly Heartbeat[], lateMs: number, time: Time): readonly Disproved[] {
     const { vector, replica, hearsay, place } = this.#replicator;
@@ -174,10 +177,10 @@ export class PeerProgress {
     hearsay.noteReport(clusterId, time);
     const id = `${nodeId}/${this.#generation}`;
     const own = replica.origins.get(id);
-    // A node of another cluster may have the same name.
+    // A node of another cluster may have the same id.
     if (own === undefined || ["", clusterId].includes(own.clusterId)) this.#noteHeartbeat(id, time.monoMs - lateMs);
     if (own !== undefined) this.noteHome(own);
-    // A node of our cluster may report a later generation than its hello, which other nodes know from before its disk was restored.
+    // A node of this node's cluster may report a later generation than its hello, which other nodes know from before its disk was restored.
     if (clusterId === place.clusterId && generation !== this.#generation)
       this.#noteHeartbeat(`${nodeId}/${generation}`, time.monoMs - lateMs);
     for (const { hash, ageMs, seq } of heartbeats) {
@@ -196,13 +199,16 @@ export class PeerProgress {
     return disproved;
   }
 
-  /** Registers that the peer confirmed the location of its own origin on its own link, unless another node has the same name. */
+  /** Notes that the peer confirmed the location of its own origin on its own link, unless another node has the same id. */
   noteHome(own: Origin): void {
     const { nodeId, clusterId } = this.peer;
     if (own.clusterId === clusterId && !this.#replicator.hearsay.isElsewhere(nodeId, clusterId)) own.isAtHome = true;
   }
 
-  /** Returns the origins that were invented, according to the reports since the last search. It visits all origins, so it runs at most once per second. */
+  /**
+   * Returns the origins that must have been invented, according to the reports since the last search. The search visits all origins, so it runs at
+   * most once per second.
+   */
   #invented(time: Time): readonly Origin[] {
     if (this.#living.size === 0 || time.monoMs < this.#lookedMonoMs + LOOK_MS) return [];
     this.#lookedMonoMs = time.monoMs;
@@ -236,12 +242,12 @@ export class PeerProgress {
     return id === `${this.peer.nodeId}/${this.peer.generation}`;
   }
 
-  /** Whether the origin belongs to the peer, in any generation: a link stays up when its node starts a new one. */
+  /** Whether the origin belongs to the peer, in any generation, because a link stays up when its node starts a new generation. */
   isOfPeer({ nodeId, clusterId }: Origin): boolean {
     return nodeId === this.peer.nodeId && clusterId === this.peer.clusterId;
   }
 
-  /** Whether the link may carry records of that origin. */
+  /** Whether the link may carry the origin's records. */
   mayCarry(origin: Origin): boolean {
     return origin.lacks === undefined && this.#replicator.vector.mayName(origin, this.peer);
   }
@@ -256,33 +262,33 @@ const PATIENCE = 3;
 export class OriginProgress {
   /** The seq in the peer's last vector. */
   reportedSeq = 0;
-  /** The highest seq that the peer knows, if it refused records of this origin and so does not forward the origin. 0 when it refused none. */
+  /** The highest seq that the peer knows, if the peer refused some of the origin's records and therefore does not forward the origin. */
   lackingThrough = 0;
-  /** Only for an origin with refused records: the peer reported that the origin belongs to a cluster other than the peer's own. */
+  /** Only for an origin with refused records: whether the peer reported that the origin belongs to a cluster other than its own. */
   isOfOtherCluster = false;
-  /** The seq in our last vector, and whether one of our vectors contained the full id. */
+  /** The seq in this node's last vector, and whether one of its vectors contained the full id. */
   sentSeq = 0;
   isNamed = false;
-  /** Whether the peer's last entry used the short hash, so that a request may use it too. */
+  /** Whether the peer's last entry used the short hash, in which case a request may use it too. */
   isShort = false;
   /** The latest time, by this node's clock, until which the peer is known to have everything that this origin wrote. */
   provenMonoMs = Number.NEGATIVE_INFINITY;
-  /** The seq up to which the peer has all records, or they were sent on this link in order. The next frame starts here. */
+  /** The seq up to which the peer has all records or they were sent on this link in order. The next frame starts after this seq. */
   at = 0;
-  /** The peer requested the origin and has not received all of it yet. */
+  /** The peer has requested the origin but has not received all of it yet. */
   isRequested = false;
-  /** A frame of this origin was refused here. The origin is not requested on this link before this time. */
+  /** This node refused a frame of this origin. The origin is not requested on this link again before this time. */
   refusedUntilMonoMs = Number.NEGATIVE_INFINITY;
-  /** The peer reported seqs that the origin never wrote. No records of the origin are accepted over this link before this time. */
+  /** The peer reported seqs that the origin has never written. No records of the origin are accepted over this link before this time. */
   disbelievedUntilMonoMs = Number.NEGATIVE_INFINITY;
-  /** State of a whole transfer: its current position, and the origin's seq when it began. */
+  /** State of a whole transfer: its current position, and the origin's seq at its beginning. */
   #transfer: { after: number; readonly startThrough: number } | undefined;
   #isWholeWanted = false;
   #requestSeq = -1;
   #requestMonoMs = 0;
   #repeatCount = 0;
 
-  /** Handles a report of a seq that cannot exist: for a while, no records of the origin are accepted or requested. */
+  /** Handles a report of a seq that cannot exist. For a while, the origin's records are neither accepted nor requested. */
   disbelieve(untilMonoMs: number): void {
     this.disbelievedUntilMonoMs = untilMonoMs;
     this.refusedUntilMonoMs = untilMonoMs;
@@ -293,12 +299,12 @@ export class OriginProgress {
     if (this.isDisbelieved) this.disbelieve(Number.NEGATIVE_INFINITY);
   }
 
-  /** Whether the peer still reports a seq that the origin never wrote. */
+  /** Whether the peer still reports a seq that the origin has never written. */
   get isDisbelieved(): boolean {
     return this.disbelievedUntilMonoMs !== Number.NEGATIVE_INFINITY;
   }
 
-  /** Whether a whole transfer is in progress or was requested repeatedly without success. It then no longer waits for `isFirm`. */
+  /** Whether a whole transfer is in progress or was requested repeatedly without success. In that case, the transfer no longer waits for `isFirm`. */
   get isPressing(): boolean {
     return this.#transfer !== undefined || this.#repeatCount >= PATIENCE;
   }
@@ -307,14 +313,14 @@ export class OriginProgress {
     return this.#transfer !== undefined;
   }
 
-  /** Registers that the peer has everything up to this seq. */
+  /** Notes that the peer has everything up to this seq. */
   reached(seq: number): void {
     this.at = Math.max(this.at, seq);
   }
 
   /**
-   * Handles the peer's request for records after `entry.seq`. A peer that repeats the same request is answered at growing intervals, because it
-   * may be malicious.
+   * Handles the peer's request for records after `entry.seq`. A peer that repeats a request is answered at growing intervals, because it may be
+   * malicious.
    */
   onRequest(entry: VectorEntry, origin: Origin, { monoMs, fetchTimeoutMs, fetchMaxWaitMs }: RequestBounds): "accepted" | "too_often" {
     const isProgress = entry.seq > this.#requestSeq;
@@ -330,16 +336,16 @@ export class OriginProgress {
     return "accepted";
   }
 
-  /** Where the next frame starts. */
+  /** Position at which the next frame starts. */
   from(origin: Origin): { readonly after: number; readonly isComplete: boolean } {
-    // A record that was already listed may have been removed since, and its tombstone collected. The transfer starts again.
+    // A record that was listed before may have been removed since, and its tombstone may have been collected. The transfer starts again.
     if (this.#transfer !== undefined && origin.floor > this.#transfer.startThrough) this.#transfer = undefined;
     else if (this.#transfer !== undefined) return { after: this.#transfer.after, isComplete: true };
     else return this.#isWholeWanted ? { after: 0, isComplete: true } : { after: this.at, isComplete: false };
     return { after: 0, isComplete: true };
   }
 
-  /** Registers that a frame was sent. `upTo` is the seq up to which there are records to send now. */
+  /** Notes that a frame was sent. `upTo` is the seq up to which there are records to send now. */
   sent(frame: OriginFrame, origin: Origin, upTo: number): void {
     this.#isWholeWanted = false;
     if (frame.isComplete && !frame.isLast) {

@@ -1,4 +1,4 @@
-/** Tracks the records that the peer of one link has and this node lacks, and decides when to request them. */
+/** Tracks the records that the peer of a link has but this node lacks, and decides when to request them. */
 import { heldThrough, type Origin } from "../../catalog/record/stored-record.ts";
 import { isOfOtherCluster } from "../../catalog/replica/origins.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
@@ -7,18 +7,18 @@ import type { PullingLink } from "./pulls-in-flight.ts";
 import type { Replicator } from "./replicator.ts";
 import { refOf } from "./version-vector.ts";
 
-/** Minimum time between two checks of the origins that are behind, in ms. */
+/** Minimum time in ms between two checks of the origins that are behind. */
 const CHECK_MS = 100;
-/** Maximum number of origins in one check. */
+/** Maximum number of origins in a single check. */
 const MAX_LOOKED = 1000;
 
 /** How far this node is behind the peer of a link. */
 export interface ReplicationLag {
-  /** How long the peer has reported more records than this node has, in ms. 0 when this node is not behind. */
+  /** For how long the peer has reported more records than this node has, in ms. The value is 0 when this node is not behind. */
   readonly behindMs: number;
-  /** The difference in seqs. Not every seq has a record, because several changes of one key are sent once. */
+  /** The difference between the seqs. Some seqs have no record, because several changes of one key are sent as one. */
   readonly behindSeqs: number;
-  /** Whether an origin that the peer has is partial here. All seqs of that origin are then included. */
+  /** Whether an origin that the peer has is partial on this node. All seqs of that origin are then included. */
   readonly isPartial: boolean;
 }
 
@@ -27,15 +27,15 @@ export class LinkPullScheduler implements PullingLink {
   readonly #replicator: Replicator;
   readonly #view: PeerProgress;
   readonly #request: (id: string, seq: number) => void;
-  /** Origins of which the peer has a higher seq than this node, and since when. */
+  /** Origins for which the peer has a higher seq than this node, and the time since which this is so. */
   readonly #behind = new Map<string, number>();
   /** Origins of the peer's first whole vector that have not arrived yet, with their seqs. */
   readonly #missing = new Map<string, number>();
-  /** Origins of which the peer refused records and knows a higher seq than this node, and whether that makes this node's data stale. */
+  /** Origins for which the peer refused records and knows a higher seq than this node has, and whether that makes this node's data stale. */
   readonly #lacking = new Map<string, boolean>();
-  /** Until this time, this node waits for a peer that has the complete origins. */
+  /** Until this time, this node waits for a peer that has complete copies of the origins. */
   #lackingUntilMonoMs: number;
-  /** Origins that the peer named, but that this node refuses for a while. */
+  /** Origins that the peer named but that this node refuses for a while. */
   readonly #later = new Map<string, number>();
   #checkMonoMs: number;
   #behindMonoMs: number | undefined;
@@ -80,11 +80,12 @@ export class LinkPullScheduler implements PullingLink {
   }
 
   /**
-   * Whether this node is behind the peer: the peer has reported a higher seq of an origin, or it knows an origin that is incomplete because this node or
-   * the peer refused records of it, or because frames omitted something. For a peer of our own cluster, an incomplete origin counts only if it belongs to
-   * our cluster. Otherwise another cluster could make all of our nodes stale with one bad record.
+   * Whether this node is behind the peer, because the peer has reported a higher seq for an origin or knows an origin that is incomplete. An origin
+   * is incomplete if this node or the peer refused some of its records, or if frames omitted some data. For a peer of this node's cluster, an
+   * incomplete origin counts only if it belongs to the cluster. Otherwise, another cluster could make the data of all nodes stale with one bad
+   * record.
    */
-  // HOT: called after every frame. Stops at the first origin that is behind, and visits each origin once after it has arrived.
+  // HOT: called after every frame. Stops at the first origin that is behind, and does not visit an origin again after it has arrived.
   get isBehind(): boolean {
     const { partial, unsettled } = this.#replicator;
     for (const origin of partial.origins) {
@@ -106,7 +107,7 @@ export class LinkPullScheduler implements PullingLink {
     return false;
   }
 
-  /** O(n) in the origins that are behind. */
+  /** O(n) in the number of origins that are behind. */
   lag(time: Time): ReplicationLag {
     const { partial, replica } = this.#replicator;
     let behindSeqs = 0;
@@ -122,7 +123,7 @@ export class LinkPullScheduler implements PullingLink {
     return { behindMs, behindSeqs: behindSeqs + refusedSeqs, isPartial: refusedSeqs > 0 };
   }
 
-  /** Handles an entry of the peer's vector. */
+  /** Handles an entry from the peer's vector. */
   onVectorEntry(id: string, seq: number, time: Time): void {
     if (this.#isLacking(id) && this.#isWelcome(id, time)) {
       this.#noteLacking(id);
@@ -148,7 +149,7 @@ export class LinkPullScheduler implements PullingLink {
     if (known !== undefined && known.reportedSeq > seq) known.disbelieve(time.monoMs + this.#replicator.options.refusedMs);
   }
 
-  /** Requests the records after the seq known here, because a frame began above it. */
+  /** Requests the records after the seq that this node has, because a frame began above that seq. */
   gap(id: string, knows: number, time: Time): void {
     if (this.#replicator.takeFetch(id, this, time, this.#pullRequest(id))) this.#request(id, knows);
   }
@@ -162,7 +163,7 @@ export class LinkPullScheduler implements PullingLink {
     this.#checkMonoMs = time.monoMs;
     const hasSilentMember = this.#missing.size > 0 && this.#replicator.hasSilentMember();
     for (const [id, seq] of this.#missing) {
-      // The peer may have forgotten the origin in the meantime, and perhaps no other node has it.
+      // The peer may have forgotten the origin in the meantime, and possibly no other node has it.
       const mayCome = time.monoMs < this.#lackingUntilMonoMs && (hasSilentMember || !this.#replicator.hasLeft(id));
       const isAwaited = mayCome && this.#isLacking(id);
       const isWithdrawn = this.#view.reportedSeqOf(id) < seq && !isAwaited;
@@ -194,7 +195,10 @@ export class LinkPullScheduler implements PullingLink {
     this.#later.clear();
   }
 
-  /** Most new records of a peer are already in transit. Records named when the link came up are not, unless they are the peer's own. */
+  /**
+   * Most of a peer's new records are already in transit. Records that were named when the link came up are not in transit, unless they are the peer's
+   * own records.
+   */
   #isOverdue(id: string, sinceMonoMs: number, time: Time): boolean {
     if (!this.#view.hasWholeVector) return false;
     const { fetchGraceMs } = this.#replicator.options;
@@ -202,7 +206,7 @@ export class LinkPullScheduler implements PullingLink {
     return this.#missing.has(id) || this.#isOffered(id) || time.monoMs >= sinceMonoMs + fetchGraceMs;
   }
 
-  /** Whether no node sends the origin without a request: the peer only offers it, and this node has no link to the origin's own node. */
+  /** Whether no node sends the origin without a request, because the peer only offers it and this node has no link to the origin's own node. */
   #isOffered(id: string): boolean {
     return !this.#replicator.isLinked(refOf(id).nodeId);
   }
@@ -211,7 +215,7 @@ export class LinkPullScheduler implements PullingLink {
     return { wanted: this.#view.reportedSeqOf(id), isNews: !this.#missing.has(id) && this.#isOffered(id) };
   }
 
-  /** Whether the peer refused records of an origin and knows a higher seq than this node. The peer cannot send those records. */
+  /** Whether the peer refused some of an origin's records and knows a higher seq than this node has. The peer cannot send the refused records. */
   #isLacking(id: string): boolean {
     return this.#view.lackingThroughOf(id) > this.#throughOf(id);
   }
@@ -225,7 +229,7 @@ export class LinkPullScheduler implements PullingLink {
     this.#lacking.set(id, !(isAbroad && this.#isWithin));
   }
 
-  /** Whether the peer belongs to our own cluster. */
+  /** Whether the peer belongs to this node's cluster. */
   get #isWithin(): boolean {
     return this.#view.peer.relation === "cluster";
   }
@@ -234,7 +238,7 @@ export class LinkPullScheduler implements PullingLink {
     return this.#replicator.replica.origins.get(id)?.through ?? 0;
   }
 
-  /** Whether frames of that origin are accepted from this peer. */
+  /** Whether this node accepts frames of that origin from this peer. */
   #isWelcome(id: string, time: Time): boolean {
     const { replica, place } = this.#replicator;
     const { peer } = this.#view;
@@ -249,7 +253,9 @@ export class LinkPullScheduler implements PullingLink {
   }
 }
 
-/** Returns the origins to check now: at most `MAX_LOOKED`, and different ones the next time, because a peer may name origins that it never sends. */
+/**
+ * Returns the origins to check now: at most `MAX_LOOKED`, and different ones on the next call, because a peer may name origins that it never sends.
+ */
 function turn(ids: Map<string, number>): readonly (readonly [string, number])[] {
   if (ids.size <= MAX_LOOKED) return [...ids];
   const first = ids.entries().take(MAX_LOOKED).toArray();

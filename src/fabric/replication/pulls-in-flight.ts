@@ -1,10 +1,13 @@
-/** Tracks which link is fetching which origin. One link fetches an origin at a time, so that a new node with twenty peers receives everything once. */
+/**
+ * Tracks which link is fetching which origin. Only one link fetches an origin at a time, so that a new node with twenty peers receives everything
+ * only once.
+ */
 import type { Time } from "../../lib/machine.ts";
 import type { ReplicationOptions } from "./options.ts";
 
 /** A link as seen by the replicator, which distributes the fetches among links. */
 export interface PullingLink {
-  /** When records last arrived over the link. */
+  /** Time at which records last arrived over the link. */
   readonly receivedMonoMs: number;
   /** Accepts an origin that was previously refused. */
   reconsider(id: string): void;
@@ -12,11 +15,11 @@ export interface PullingLink {
   readonly peerNodeId: string;
   /** Whether that node has reported all origins that it has. */
   readonly hasWholeVector: boolean;
-  /** Origins of which the peer refused records, and knows a higher seq than this node. */
+  /** Origins for which the peer refused records and knows a higher seq than this node has. */
   readonly lacking: Iterable<string>;
   /** Extends deadlines by the time for which this process was paused. */
   postpone(byMs: number): void;
-  /** Registers that the origin wrote nothing above `seq`. If the peer reports more, the origin is not requested from it for a while. */
+  /** Notes that the origin wrote nothing above `seq`. If the peer reports more, the origin is not requested from the peer for a while. */
   disbelieve(id: string, seq: number, time: Time): void;
 }
 
@@ -24,9 +27,9 @@ type FetchOptions = Pick<ReplicationOptions, "fetchTimeoutMs" | "fetchMaxWaitMs"
 
 /** The request of a link to its peer. */
 export interface PullRequest {
-  /** The seq up to which records are requested, as the peer reported it. */
+  /** The seq up to which records are requested, according to the peer's report. */
   readonly wanted: number;
-  /** Whether the peer has just offered these changes: the answer is small and arrives soon. */
+  /** Whether the peer has just offered these changes, in which case the answer is small and arrives soon. */
   readonly isNews: boolean;
 }
 
@@ -34,9 +37,9 @@ interface PullInFlight extends PullRequest {
   readonly puller: PullingLink;
   sinceMonoMs: number;
   through: number;
-  /** Time of the first request since records of the origin last arrived. */
+  /** Time of the first request since the last records of the origin arrived. */
   firstMonoMs: number;
-  /** Number of repeated requests without an answer. */
+  /** Number of repeated requests that were not answered. */
   attempts: number;
 }
 
@@ -45,7 +48,7 @@ const ALL: PullRequest = { wanted: Number.POSITIVE_INFINITY, isNews: false };
 /** Number of requests for an origin before the backoff grows. A network that loses 20 % of all frames needs several. */
 const QUICK_ATTEMPTS = 5;
 
-/** Longest wait for requested changes on a slow network: a peer that does not answer must not delay them for longer. */
+/** Longest wait for requested changes on a slow network, so that a peer that does not answer cannot delay them for longer. */
 const MAX_NEWS_WAIT_MS = 3000;
 
 export class PullsInFlight {
@@ -59,7 +62,10 @@ export class PullsInFlight {
     this.#options = options;
   }
 
-  /** Whether this link should now request an origin that this node has up to `through`. If no records arrive, another link may request it. */
+  /**
+   * Whether this link should now request an origin, of which this node has the records up to `through`. If no records arrive, another link may
+   * request it.
+   */
   take(
     { id, through }: { readonly id: string; readonly through: number },
     puller: PullingLink,
@@ -97,7 +103,7 @@ export class PullsInFlight {
     return Math.max(newsTimeoutMs, Math.min(MAX_NEWS_WAIT_MS, (this.#answerMs ?? 0) + 4 * this.#varianceMs));
   }
 
-  /** Registers that more of an origin has arrived. */
+  /** Notes that more records of an origin have arrived. */
   // HOT: once per frame.
   arrived({ id, through }: { readonly id: string; readonly through: number }, { monoMs }: Time): void {
     const fetch = this.#all.get(id);
@@ -106,7 +112,10 @@ export class PullsInFlight {
     if (fetch.isNews) this.#noteAnswer(Math.min(MAX_NEWS_WAIT_MS, monoMs - fetch.firstMonoMs));
   }
 
-  /** Smooths answer times as in RFC 6298. The time of a repeated request counts from the first one, so the wait grows when answers are late. */
+  /**
+   * Smooths response times as in RFC 6298. The time of a repeated request is measured from the first request, so the wait grows when answers are
+   * late.
+   */
   #noteAnswer(tookMs: number): void {
     const before = this.#answerMs;
     if (before === undefined) this.#varianceMs = tookMs / 2;
@@ -130,7 +139,7 @@ export class PullsInFlight {
     if (this.#all.get(id)?.puller === puller) this.#all.delete(id);
   }
 
-  /** Called when the link is closed. Other links may then request the origins that it was fetching. */
+  /** Called when the link has been closed. Other links may then request the origins that it was fetching. */
   drop(puller: PullingLink): void {
     for (const [id, fetch] of this.#all) if (fetch.puller === puller) this.#all.delete(id);
   }

@@ -1,4 +1,7 @@
-/** Handles the records that arrive on one link: checks that the peer may send them, applies and counts them, logs faults, and advances the clock. */
+/**
+ * Handles the records that arrive on one link: checks that the peer may send them, applies and counts them, logs faults, and advances this node's
+ * clock.
+ */
 import { relationOf } from "../../catalog/entry/scope.ts";
 import type { Origin } from "../../catalog/record/stored-record.ts";
 import { FrameReceiver, type FrameResult } from "../../catalog/replica/frames.ts";
@@ -50,7 +53,7 @@ export class LinkReceiver {
     if (origin === undefined) return;
     if (this.#view.isOwn(id)) this.#view.noteHome(origin);
     if (!frame.isComplete || frame.isLast) this.#view.take(id)?.reached(frame.through);
-    // A whole transfer can change records whose seqs were already announced to others.
+    // A whole transfer can change records whose seqs have already been announced to other nodes.
     if (frame.isComplete && frame.isLast) this.#replicator.heldChanged(origin);
     this.#notePartial(origin, time, out);
     const hasMoved = this.#replicator.noteOrigin(origin);
@@ -68,7 +71,10 @@ export class LinkReceiver {
     out.push(news === "partial" ? eventOutput("origin_partial", "warn", detail) : eventOutput("origin_whole", "info", detail));
   }
 
-  /** An older or permissive peer may forward records of foreign nodes. Such a node is registered, so its records are not requested or logged again. */
+  /**
+   * An older or permissive peer may forward records of foreign nodes. Such a node is recorded as foreign, so that its records are not requested or
+   * logged again.
+   */
   #isForeign(nodeId: string, place: OriginLocation, time: Time, out: FabricOutput[]): boolean {
     const { foreignPeers, stats } = this.#replicator;
     const refusal = place.clusterId === "" ? undefined : foreignPeers?.refusalOf(place);
@@ -80,7 +86,7 @@ export class LinkReceiver {
     return true;
   }
 
-  /** Returns why a frame of that origin is refused, regardless of its records. */
+  /** Returns why a frame of an origin is refused, regardless of its records. */
   #refusalOf(nodeId: string, id: string, place: OriginLocation): string | undefined {
     const { replica, place: here } = this.#replicator;
     const { relation } = this.#view.peer;
@@ -106,9 +112,9 @@ export class LinkReceiver {
   }
 
   /**
-   * Whether the peer's own origin may move to the cluster that the peer names. Another node may have reported a wrong cluster before. It must not move if
-   * the origin itself named another cluster, if our cluster counts it as its own, or if the member table lists it in another cluster. In these cases, the peer
-   * is a different node with the same name. A peer that is a member of our own cluster is always trusted.
+   * Whether the peer's own origin may move to the cluster that the peer names. Another node may have reported a wrong cluster earlier. The origin
+   * must not be moved if it named another cluster itself, if it is counted as an origin of this node's cluster, or if the member table lists it in
+   * another cluster. In these cases, the peer is a different node with the same id. A peer that is a member of this node's cluster is always trusted.
    */
   #mayMove({ nodeId, isAtHome, clusterId }: Origin): boolean {
     const { peer } = this.#view;
@@ -118,7 +124,9 @@ export class LinkReceiver {
     );
   }
 
-  /** Whether other nodes are a better source for the origin and must be asked instead. The peer is not at fault, because it only forwards its copy. */
+  /**
+   * Whether other nodes are a better source for the origin and must be queried instead. The peer is not at fault, because it only forwards its copy.
+   */
   #isDoubtful(id: string, { clusterId }: OriginLocation, time: Time): boolean {
     if (this.#replicator.hearsay.isHearsay(this.#view.peer, clusterId, time)) return true;
     return (this.#view.find(id)?.disbelievedUntilMonoMs ?? 0) > time.monoMs;
@@ -129,12 +137,12 @@ export class LinkReceiver {
     this.event("frame_refused", { origin: id, why }, time, out);
   }
 
-  /** Stops requests for the origin over this link for a while. */
+  /** Stops requesting the origin over this link for a while. */
   #leave(id: string, { monoMs }: Time): void {
     const { stats, replica, options } = this.#replicator;
     stats.refusedOrigins += 1;
     const known = this.#view.find(id);
-    // A forgotten origin may be restored.
+    // A forgotten origin can be restored.
     if (known !== undefined && !replica.forgotten.has(id)) known.refusedUntilMonoMs = monoMs + options.refusedMs;
   }
 
@@ -153,7 +161,7 @@ export class LinkReceiver {
     this.event("record_refused", { origin: id, count: applied.refused.length, why: first.message.slice(0, 200) }, time, out);
   }
 
-  /** Logs an event that names the peer. Each event name is logged at most once per interval on a link. */
+  /** Logs an event that names the peer. On each link, an event name is logged at most once per interval. */
   event(name: string, detail: Readonly<Record<string, string | number>>, time: Time, out: FabricOutput[]): void {
     const dueMonoMs = this.#eventMonoMs.get(name) ?? Number.NEGATIVE_INFINITY;
     if (time.monoMs < dueMonoMs) return;
@@ -162,7 +170,7 @@ export class LinkReceiver {
   }
 }
 
-// Anti-entropy of one link: exchanges digests of origins periodically, and requests a repair when they differ (semantics.md, Tombstones).
+// Anti-entropy on one link: exchanges digests of origins periodically, and requests a repair when they differ (semantics.md, Tombstones).
 
 /** Time between two slices of digest work, in ms. */
 const SLICE_MS = 10;
@@ -177,7 +185,7 @@ export class AntiEntropy {
   readonly #view: PeerProgress;
   readonly #rng: Rng;
   readonly #queueDigest: (digest: OriginDigest) => void;
-  /** Digests to be sent, or to be compared with the peer's digest, as soon as our own is computed. */
+  /** Digests that must be sent, or compared with the peer's digest, as soon as this node's digest is computed. */
   readonly #waiting = new Map<string, OriginDigest | undefined>();
   readonly #strikes = new BoundedMap<string, RefusalStrikes>(MAX_DIGESTS);
   readonly #repairedMonoMs = new BoundedMap<string, number>(MAX_DIGESTS);
@@ -207,7 +215,7 @@ export class AntiEntropy {
     }
   }
 
-  /** Does a bounded amount of work and returns the origins that need a repair by a whole transfer from this peer. */
+  /** Does a bounded amount of work and returns the origins that must be repaired by a whole transfer from this peer. */
   tick(time: Time): readonly Origin[] {
     if (time.monoMs >= this.#dueMonoMs) this.#choose(time);
     if (this.#waiting.size === 0 || time.monoMs < this.#workMonoMs + SLICE_MS) return [];
@@ -222,7 +230,7 @@ export class AntiEntropy {
       }
       const ours = this.#replicator.digests.find(origin, this.#view.peer.relation, time);
       if (ours === undefined) {
-        // This digest cannot be computed now. A later round tries again.
+        // This digest cannot be computed at the moment. It is tried again in a later round.
         if (!this.#replicator.digests.isBusy) this.#waiting.delete(id);
         continue;
       }
@@ -234,7 +242,7 @@ export class AntiEntropy {
     return repairs;
   }
 
-  /** Whether the digests differed twice in a row at the same seq. Sending our own digest lets the peer detect the difference too. */
+  /** Whether the digests differed twice in a row at the same seq. Sending this node's digest lets the peer detect the difference too. */
   #isDivergent(origin: Origin, theirs: OriginDigest, ours: OriginDigest): boolean {
     const { stats } = this.#replicator;
     const { id } = origin;
@@ -247,19 +255,22 @@ export class AntiEntropy {
     const before = this.#strikes.get(id);
     const count = before?.through === ours.through ? before.count + 1 : 1;
     this.#strikes.set(id, { through: ours.through, count });
-    // Do not send the digest to the origin's own cluster, whose nodes compare digests among themselves.
+    // Do not send the digest to nodes of the origin's own cluster, because they compare digests among themselves.
     if (count <= 2 && this.#view.mayCarry(origin)) this.#queueDigest(ours);
     return count >= 2;
   }
 
-  /** Whether the peer is the better source: the origin's own node, or nearer to it. At equal distance, the node with the lower id is better. */
+  /**
+   * Whether the peer is the better source, because it is the origin's own node or nearer to it. At equal distance, the node with the lower id is the
+   * better source.
+   */
   #mayRepair(origin: Origin, time: Time): boolean {
     const { replica, linked, options, stats } = this.#replicator;
     if (origin === replica.self) return false;
     const isNearer = this.#view.isLinkedTo(origin.nodeId) || this.#view.peer.nodeId < replica.self.nodeId;
     if (!this.#view.isOfPeer(origin) && (linked.includes(origin.nodeId) || !isNearer)) return false;
     const lastMonoMs = this.#repairedMonoMs.get(origin.id) ?? Number.NEGATIVE_INFINITY;
-    // Without this limit, a record that is permanently refused here would be repaired forever.
+    // Without this limit, a record that this node permanently refuses would be repaired forever.
     if (time.monoMs < lastMonoMs + options.repairIntervalMs) return false;
     this.#repairedMonoMs.set(origin.id, time.monoMs);
     this.#strikes.delete(origin.id);
@@ -267,7 +278,7 @@ export class AntiEntropy {
     return true;
   }
 
-  /** Chooses the next few origins of the round for which both sides have the same seq. */
+  /** Chooses the next few origins in this round for which both sides have the same seq. */
   #choose(time: Time): void {
     this.#dueMonoMs = this.#nextMonoMs(time);
     const ids = [...this.#replicator.replica.origins.keys()];

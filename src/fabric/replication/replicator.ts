@@ -1,4 +1,4 @@
-/** The replication state that all links of a node share: the version vector, the frame cache, and which link fetches which origin. */
+/** The replication state that all links of a node share: the version vector, the frame cache, and the assignment of fetches to links. */
 
 import type { EntryBounds } from "../../catalog/entry/names.ts";
 import type { OriginRelation } from "../../catalog/entry/scope.ts";
@@ -21,17 +21,23 @@ import { type PartialOrigin, PartialOrigins } from "./partial-origins.ts";
 import { type PullingLink, type PullRequest, PullsInFlight } from "./pulls-in-flight.ts";
 import { refOf, type VectorSlot, VersionVector } from "./version-vector.ts";
 
-/** Counters since the node started. Each one is exported as a metric (`node/fabric/metrics.ts`). */
+/** Counters since the node started. Each counter is exported as a metric (`node/fabric/metrics.ts`). */
 const NO_STATS = {
   sentRecords: 0,
   receivedRecords: 0,
-  /** Records that changed the replica. */
+  /** Number of records that changed the replica. */
   appliedRecords: 0,
-  /** Records that were refused while the rest of their frame was accepted. */
+  /** Number of records that were refused while the rest of their frame was accepted. */
   refusedRecords: 0,
-  /** Refused frames and vector entries. Their origin is forgotten, is our own, belongs to a wrong cluster or region, or exceeds the limit. */
+  /**
+   * Number of refused frames and vector entries. Their origin is forgotten, is this node's own, belongs to a wrong cluster or region, or exceeds the
+   * limit.
+   */
   refusedOrigins: 0,
-  /** Origins that this node requested from peers, origins sent to peers on request, and requests ignored because they came too often. */
+  /**
+   * Number of origins that this node requested from peers, of origins that it sent to peers on request, and of requests that it ignored because they
+   * came too often.
+   */
   originsAsked: 0,
   originsGiven: 0,
   originsHeldBack: 0,
@@ -41,9 +47,9 @@ const NO_STATS = {
   vectorsDifferent: 0,
   digestsEqual: 0,
   digestsDifferent: 0,
-  /** Whole transfers requested because digests differed. */
+  /** Number of whole transfers that were requested because digests differed. */
   repairs: 0,
-  /** Frames with stamps that are too far ahead of this node's wall clock. */
+  /** Number of frames whose stamps are too far ahead of this node's wall clock. */
   beyondSkew: 0,
 };
 
@@ -57,7 +63,7 @@ export interface ReplicatorParts {
   readonly replica: Replica;
   readonly stamper: EntryReader;
   readonly bounds: EntryBounds;
-  /** Advances with the stamps of received records. Undefined when stamps are not times. */
+  /** The clock, which advances with the stamps of received records. Undefined when stamps are not times. */
   readonly hlc: Pick<Hlc, "merge"> | undefined;
   readonly rng: Rng;
   /** This node's own cluster and region. */
@@ -66,15 +72,16 @@ export interface ReplicatorParts {
   readonly foreignPeers?: ForeignPeers;
   readonly members: MemberTable;
   /**
-   * Whether this node has no journal, so that its origin is new at each start. A peer with a higher seq of the origin then does not indicate lost
-   * records.
+   * Whether this node has no journal, so that its origin is new at each start. In that case, a peer with a higher seq of the origin does not indicate
+   * lost records.
    */
   readonly isNewAtStart?: boolean;
 }
 
 /**
- * Each node has one instance. `Fabric` calls `changed` after own records were committed, and `setLinked` when links open and close. It calls `forgetOrigin` and
- * `readmit` instead of the corresponding methods of the replica. The constructor registers all origins that the replica already has.
+ * Each node has one instance. `Fabric` calls `changed` after own records have been committed, and `setLinked` when links open and close. It calls
+ * `forgetOrigin` and `readmit` instead of the corresponding methods of the replica. The constructor registers all origins that the replica already
+ * has.
  */
 export class Replicator {
   readonly replica: Replica;
@@ -95,26 +102,26 @@ export class Replicator {
   readonly isNewAtStart: boolean;
   readonly disproved: Disproved;
   readonly stats = { ...NO_STATS };
-  /** Origins that were unknown here when a peer reported them as hidden. At most `maxOrigins`. */
+  /** Origins that this node did not know when a peer reported them as hidden. At most `maxOrigins`. */
   readonly hiddenElsewhere = new Set<string>();
   /** Origins whose frames omitted keys that had changed again in the meantime (`Unsettled`). */
   readonly unsettled = new Set<Origin>();
-  /** When own changes were last announced. */
+  /** Time at which own changes were last announced. */
   edgeMonoMs = Number.NEGATIVE_INFINITY;
   readonly #fetches: PullsInFlight;
   readonly #pullers = new Set<PullingLink>();
   /**
-   * Whether a node of our own cluster was linked, or a report by a node of another cluster was accepted once. After that, nodes of other clusters can no
-   * longer report that our journal lost records.
+   * Whether a node of this node's cluster was ever linked, or a report by a node of another cluster was accepted before. Once this is true, nodes of
+   * other clusters can no longer report that this node's journal lost records.
    */
   #hasWitness = false;
   #selfId: string;
-  /** The vector slot of our own origin, once it has one. */
+  /** The vector slot of this node's own origin, once the origin has one. */
   #selfSlot: VectorSlot | undefined;
   #workMonoMs = Number.NEGATIVE_INFINITY;
   #lostId = "";
   #lostMonoMs = Number.NEGATIVE_INFINITY;
-  /** Number of origins by cluster, valid while there are `#countedSize` origins. */
+  /** Number of origins per cluster, which is valid while there are `#countedSize` origins. */
   readonly #counts = new Map<string, number>();
   #countedSize = -1;
   #linked: readonly string[] = [];
@@ -159,14 +166,14 @@ export class Replicator {
     return this.#selfSlot?.seq ?? 0;
   }
 
-  /** Monotonic ms from which batched own changes may be announced. `NEVER` when there are none. */
+  /** Monotonic time (ms) from which batched own changes may be announced. `NEVER` when there are none. */
   get edgeDueMonoMs(): number {
     const { self } = this.replica;
     if (self.id === this.#selfId && self.through === this.horizon) return NEVER;
     return this.edgeMonoMs + Math.min(this.options.maxGatherMs, this.options.gatherMsALink * this.#linkedIds.size);
   }
 
-  /** Returns the time as of which the announced vector is complete. Records written during batching are announced later. */
+  /** Returns the time for which the announced vector is complete. Records written during batching are announced later. */
   announcedMonoMs({ monoMs }: Time): number {
     return this.edgeDueMonoMs === NEVER ? monoMs : Math.min(monoMs, this.edgeMonoMs);
   }
@@ -181,15 +188,15 @@ export class Replicator {
     this.noteOrigin(self);
   }
 
-  /** Handles a new generation of this node: peers' records of the old generation now belong to another origin. */
+  /** Handles a new generation of this node. The peers' records of the old generation now belong to another origin. */
   #renewed(oldId: string): void {
     this.vector.drop(oldId);
     for (const puller of this.#pullers) puller.reconsider(oldId);
   }
 
   /**
-   * Like `isLost`, but for a report by a peer of another cluster. It is accepted once per start of this node, and only if no node of our own cluster has been
-   * linked: a node that is alone in its cluster may have no other witness.
+   * Like `isLost`, but for a report from a peer of another cluster. Such a report is accepted once per start of this node, and only if no node of its
+   * cluster has been linked, because a node that is alone in its cluster may have no other witness.
    */
   isLostAbroad(seq: number, time: Time): boolean {
     if (this.#hasWitness || !this.isLost(seq, time)) return false;
@@ -198,8 +205,9 @@ export class Replicator {
   }
 
   /**
-   * Whether a peer's vector proves that our journal lost records: it has a higher seq for our own origin than the journal. Accepted once per generation
-   * and at most every `lostIntervalMs`. A seq that is only staged was never announced, so a peer that reports it has a different record with that seq.
+   * Whether a peer's vector proves that this node's journal lost records, because the vector has a higher seq for this node's own origin than the
+   * journal. Such a report is accepted once per generation and at most every `lostIntervalMs`. A seq that is only staged was never announced, so a
+   * peer that reports it has a different record under that seq.
    */
   isLost(seq: number, time: Time): boolean {
     const { self } = this.replica;
@@ -212,7 +220,7 @@ export class Replicator {
 
   // ---- origins ----
 
-  /** Updates the vector when an origin's seq may have advanced; links then announce it. Returns whether it advanced. */
+  /** Updates the vector when an origin's seq may have advanced. Links then announce the new seq. Returns whether the seq advanced. */
   noteOrigin(origin: Origin): boolean {
     if (origin.unsettled === undefined) this.unsettled.delete(origin);
     else this.unsettled.add(origin);
@@ -225,13 +233,15 @@ export class Replicator {
     return this.vector.note(origin, origin.through);
   }
 
-  /** Drops cached frames and digests: the records of an origin may have changed although its seq did not. */
+  /** Drops cached frames and digests, because an origin's records may have changed although its seq has not. */
   heldChanged(origin: Origin): void {
     this.frameCache.clear();
     this.digests.drop(origin);
   }
 
-  /** Called when a whole transfer has ended and all keys that it did not list are removed. The seq has advanced, and the origin may be complete. */
+  /**
+   * Called when a whole transfer has ended and all keys that it did not list have been removed. The seq has advanced, and the origin may be complete.
+   */
   closed(origin: Origin, time: Time, out: FabricOutput[]): void {
     // The origin was forgotten in the meantime.
     if (this.replica.origins.get(origin.id) !== origin) return;
@@ -242,7 +252,7 @@ export class Replicator {
     this.arrived(origin, time);
   }
 
-  /** Computes one slice of the digests, on behalf of all links. */
+  /** Computes one slice of the digests, for all links. */
   workDigests(time: Time): void {
     if (time.monoMs <= this.#workMonoMs) return;
     this.#workMonoMs = time.monoMs;
@@ -272,7 +282,7 @@ export class Replicator {
     for (const puller of this.#pullers) puller.disbelieve(id, seq, time);
   }
 
-  /** The partial origins: this node refused records of them, or a peer did and no other peer has sent them. */
+  /** The partial origins: either this node refused some of their records, or a peer did and no other peer has sent these records. */
   notWhole(): readonly PartialOrigin[] {
     const found = new Map(this.partial.list().map((row) => [row.id, row]));
     for (const { lacking, peerNodeId } of this.#pullers)
@@ -288,17 +298,20 @@ export class Replicator {
     return this.#members.listed().some(({ nodeId }) => !reported.has(nodeId));
   }
 
-  /** Whether an origin's own node has left permanently, and so sends nothing more. */
+  /** Whether an origin's own node has left permanently and therefore sends nothing more. */
   hasLeft(id: string): boolean {
     return this.#members.find(refOf(id).nodeId)?.status === "left";
   }
 
-  /** Applies the peers' reports about an origin that was refused until now. */
+  /** Applies the peers' reports about an origin that was refused before. */
   reconsider(nodeId: string, generation: number): void {
     for (const puller of this.#pullers) puller.reconsider(`${nodeId}/${generation}`);
   }
 
-  /** Whether an origin belongs to a foreign node. Vector entries contain no cluster, so before the first record only registered foreign nodes are detected. */
+  /**
+   * Whether an origin belongs to a foreign node. Vector entries do not contain a cluster, so before the first record, only nodes that are recorded as
+   * foreign are detected.
+   */
   isForeign(id: string): boolean {
     const { foreignPeers } = this;
     return foreignPeers !== undefined && foreignPeers.size > 0 && foreignPeers.has(refOf(id).nodeId);
@@ -310,13 +323,13 @@ export class Replicator {
     origin.clusterId = clusterId;
     origin.region = region;
     this.#countedSize = -1;
-    // The location of an origin determines which other records its tombstones end.
+    // The location of an origin determines which other records are superseded by its tombstones.
     this.replica.sweeps.scheduleTouch(origin, { after: 0, until: Number.POSITIVE_INFINITY, withEnds: true });
     this.noteOrigin(origin);
     this.heldChanged(origin);
   }
 
-  /** Registers whether a peer hides an origin. An origin that is unknown here is then created hidden or visible accordingly. */
+  /** Notes whether a peer hides an origin. An origin that this node does not know is then created hidden or visible accordingly. */
   noteLife(id: string, isHidden: boolean): void {
     if (!isHidden) this.hiddenElsewhere.delete(id);
     else if (!this.replica.origins.has(id) && this.hiddenElsewhere.size < this.options.maxOrigins) this.hiddenElsewhere.add(id);
@@ -324,9 +337,9 @@ export class Replicator {
 
   /**
    * Whether there is room for an origin that is not yet known. Origins that peers name are accepted up to `maxOrigins`. A peer's own origin
-   * (`isOwn`) is accepted up to twice that limit, so that a node that invents origins cannot keep newcomers out. Any one other
-   * cluster may use a quarter of the limit, and all other clusters together half; the rest is for our own nodes. `clusterId` is the cluster of the origin,
-   * or of the peer that named it.
+   * (`isOwn`) is accepted up to twice that limit, so that a node that invents origins cannot keep newcomers out. Each other cluster may use at most a
+   * quarter of the limit, and all other clusters together half. The rest is reserved for nodes of this node's cluster. `clusterId` is the cluster of
+   * the origin or of the peer that named it.
    */
   hasRoomFor(id: string, isOwn: boolean, clusterId: string): boolean {
     const { origins } = this.replica;
@@ -338,7 +351,7 @@ export class Replicator {
     return this.#countOf(clusterId) < room / 4 && origins.size - this.#countOf(here) - this.#countOf("") < room / 2;
   }
 
-  /** Number of known origins of a cluster. O(origins) when an origin was added or dropped since the last call. */
+  /** Number of known origins in a cluster. O(origins) if an origin was added or dropped since the last call. */
   #countOf(clusterId: string): number {
     const { origins } = this.replica;
     if (this.#countedSize !== origins.size) {
@@ -351,7 +364,7 @@ export class Replicator {
 
   // ---- links ----
 
-  /** Ids of the linked nodes as sent to peers: at most `MAX_LINKED`. */
+  /** Ids of the linked nodes, as sent to peers: at most `MAX_LINKED`. */
   get linked(): readonly string[] {
     return this.#linked;
   }
@@ -370,23 +383,25 @@ export class Replicator {
   /** Whether a link should request an origin from its peer now (`PullsInFlight`). */
   takeFetch(id: string, puller: PullingLink, time: Time, request?: PullRequest): boolean {
     const origin = this.replica.origins.get(id);
-    // All records have arrived. The seq advances after the unlisted keys have been removed here.
+    // All records have arrived. The seq advances after this node has removed the unlisted keys.
     if (origin?.closing !== undefined) return false;
     return this.#fetches.take({ id, through: origin?.through ?? 0 }, puller, time, request);
   }
 
-  /** Called when more records of an origin have arrived. The next request for it then need not wait for the timeout of the last one. */
+  /**
+   * Called when more records of an origin have arrived. Therefore, the next request for the origin need not wait for the timeout of the last request.
+   */
   arrived(origin: Origin, time: Time): void {
     this.#fetches.arrived(origin, time);
   }
 
-  /** Called after this process was paused: answers to its requests may have arrived but not been read yet. */
+  /** Called after a pause of this process, because answers to its requests may have arrived without having been read yet. */
   postpone(byMs: number): void {
     this.#fetches.postpone(byMs);
     for (const puller of this.#pullers) puller.postpone(byMs);
   }
 
-  /** Called when a link to a node of any cluster is up. */
+  /** Called when a link to a node of any cluster has come up. */
   linkedTo({ relation }: { readonly relation: OriginRelation }): void {
     this.#hasWitness ||= relation === "cluster";
   }
@@ -395,7 +410,7 @@ export class Replicator {
     this.#pullers.add(puller);
   }
 
-  /** Called when the link is closed. Other links may then request the origins that it was fetching. */
+  /** Called when the link has been closed. Other links may then request the origins that it was fetching. */
   dropFetcher(puller: PullingLink): void {
     this.#pullers.delete(puller);
     this.#fetches.drop(puller);

@@ -1,4 +1,7 @@
-/** Chooses the frames to send on one link: whole vector, linked nodes, requests, periodic vectors, digests, and then records, by origin in turn. */
+/**
+ * Chooses the frames to send on one link: whole vector, linked nodes, requests, periodic vectors, digests, and then records, with origins taking
+ * turns.
+ */
 import { isFirm, type Origin } from "../../catalog/record/stored-record.ts";
 import type { FrameReceiverSide } from "../../catalog/replica/frames.ts";
 import { isOfOtherCluster } from "../../catalog/replica/origins.ts";
@@ -16,7 +19,7 @@ interface FrameRequest {
   readonly isShort: boolean;
 }
 
-/** Parts that the sender shares with the rest of its link. */
+/** Objects that the sender shares with the rest of its link. */
 interface LinkParts {
   readonly rng: Rng;
   readonly linkClock: LinkClock;
@@ -24,7 +27,7 @@ interface LinkParts {
   readonly isHeld: () => boolean;
 }
 
-/** Keeps no frames except the parts of a whole vector. All other frames are built when the stream can accept them. */
+/** It does not store any frames except the parts of a whole vector. All other frames are built when the stream can accept them. */
 export class LinkSender {
   readonly #replicator: Replicator;
   readonly #view: PeerProgress;
@@ -44,15 +47,15 @@ export class LinkSender {
   #linkedSent: readonly string[] | undefined;
   /** Ids of origins with records to send, in round-robin order. */
   readonly #ready = new Set<string>();
-  /** Vector moves up to this order were sent to the peer. Moves up to `#seenOrder` were checked for changes worth offering. */
+  /** Vector changes up to this order were sent to the peer. Changes up to `#seenOrder` were checked for content that is worth offering. */
   #sentOrder = 0;
   #seenOrder = 0;
   #seenMonoMs = Number.NEGATIVE_INFINITY;
   #offerMonoMs: number | undefined;
   #vectorMonoMs: number;
-  /** After the last vector there was nothing to send, so the next one may be sent later. */
+  /** Whether there was nothing to send after the last vector, so that the next one may be sent later. */
   #isIdle = false;
-  /** Ids of origins whose seq the next vector may have to contain, and which need not be offered to the peer. */
+  /** Ids of origins whose seq the next vector may have to contain, but which need not be offered to the peer. */
   readonly #deferred = new Set<string>();
 
   constructor(replicator: Replicator, view: PeerProgress, { rng, linkClock, isHeld }: LinkParts, time: Time) {
@@ -96,16 +99,16 @@ export class LinkSender {
     return (this.#isHeld() ? undefined : this.#recordsFrame(time)) ?? (this.#isOfferDue(time) ? this.#newsFrame(time, true) : undefined);
   }
 
-  /** Requests an origin's records after a seq. A `floor` above it requests a whole transfer. */
+  /** Requests an origin's records after the given seq. A `floor` above that seq requests a whole transfer. */
   request(id: string, seq: number, floor = 0): void {
     const known = this.#view.find(id);
     const isShort = floor === 0 && known?.isShort === true;
     this.#requests.set(id, { seq, floor, isShort });
-    // A repeated request uses the full id: the peer may know another origin with the same hash.
+    // A repeated request uses the full id, because the peer may know another origin with the same hash.
     if (known !== undefined) known.isShort = false;
   }
 
-  /** Sends our seq of an origin again, because the peer reported a lower one than before. */
+  /** Sends this node's seq of an origin again, because the peer reported a lower seq than before. */
   repeatSeq(id: string): void {
     this.#deferred.add(id);
   }
@@ -115,7 +118,7 @@ export class LinkSender {
     if (this.#digests.length < MAX_DIGESTS) this.#digests.push(digest);
   }
 
-  /** Sends our whole vector because the peer's copy of it failed its digest. At most once per vector interval. */
+  /** Sends this node's whole vector, because the digest did not match the peer's copy. It is sent at most once per vector interval. */
   answerWhole(time: Time): void {
     if (time.monoMs < this.#wholeMonoMs + this.#replicator.options.vectorIntervalMs) return;
     this.#wholeMonoMs = time.monoMs;
@@ -150,7 +153,7 @@ export class LinkSender {
     return time.monoMs + intervalMs * (0.75 + 0.5 * this.#rng.next());
   }
 
-  /** If there are changes to report again, schedules the next vector as early as on a link that is not idle. */
+  /** If there are changes to report again, schedules the next vector as early as on a link that is in use. */
   #endIdle(time: Time): void {
     if (!this.#isIdle || (this.#sentOrder === this.#replicator.vector.order && this.#deferred.size === 0)) return;
     this.#isIdle = false;
@@ -177,8 +180,9 @@ export class LinkSender {
   }
 
   /**
-   * Returns this node's seq of the peer's own origin, for a peer of another cluster. Such a peer receives no other entry for its origin, but needs one if its
-   * journal lost records (semantics.md, Durability) while the other nodes of its cluster are down. The entry is not part of the digest.
+   * Returns this node's seq of the peer's own origin, for a peer of another cluster. Such a peer receives no other entry for its own origin, but
+   * needs one if its journal lost records (semantics.md, Durability) while the other nodes of its cluster are down. The entry is not part of the
+   * digest.
    */
   #ownOfPeer(): readonly VectorEntry[] {
     const { nodeId, generation, relation } = this.#view.peer;
@@ -193,7 +197,7 @@ export class LinkSender {
     return this.#newsFrame(time, false);
   }
 
-  /** Registers all entries of a whole vector as sent. */
+  /** Records all entries of a whole vector as sent. */
   #noteAllSent(entries: readonly VectorEntry[]): void {
     this.#deferred.clear();
     for (const { nodeId, generation, seq } of entries) {
@@ -206,8 +210,8 @@ export class LinkSender {
   }
 
   /**
-   * Builds a vector of the changes since the last vector or offer that the peer has not reported itself. An offer (`isOffer`) contains only changes
-   * that the peer lacks and that no node sends to it without a request.
+   * Builds a vector of the changes since the last vector or offer, without the changes that the peer has reported itself. An offer (`isOffer`)
+   * contains only changes that the peer lacks and would not receive from another node without a request.
    */
   #newsFrame(time: Time, isOffer: boolean): ReplicationFrame | undefined {
     const { vector, options } = this.#replicator;
@@ -251,7 +255,7 @@ export class LinkSender {
     const { id, nodeId, generation, seq, floor } = slot;
     if (!this.#replicator.vector.mayName(slot, this.#view.peer)) return;
     const known = this.#view.take(id);
-    // The peer does not need its own reports back, except for its own origin: it must learn up to which seq this node has it.
+    // The peer does not need its own reports back, except for its own origin, because it must learn up to which seq this node has that origin.
     if (known === undefined || known.sentSeq === seq || (seq > 0 && known.reportedSeq >= seq && !this.#view.isOwn(id))) return;
     this.#view.noteSent(id, known, seq);
     if (known.isNamed && this.#replicator.vector.findShort(slot.short) === slot) short.push({ hash: slot.short, seq });
@@ -259,7 +263,7 @@ export class LinkSender {
     known.isNamed = true;
   }
 
-  /** Whether the peer lacks the changes and no node sends them to it without a request. */
+  /** Whether the peer lacks the changes and would not receive them from another node without a request. */
   #isWorthOffering(slot: VectorSlot): boolean {
     if (slot.id === this.#replicator.replica.self.id || slot.nodeId === this.#view.peer.nodeId || this.#view.isLinkedTo(slot.nodeId))
       return false;
@@ -306,7 +310,7 @@ export class LinkSender {
     time: Time,
   ): ReplicationFrame {
     const { replica, frameCache, stats, options } = this.#replicator;
-    // A late request gets all records. Omitting newer ones would leave gaps in the peer's copy.
+    // A late request gets all records. If newer records were omitted, the peer's copy would have gaps.
     const isPrompt = time.monoMs <= this.#replicator.edgeMonoMs + PROMPT_MS;
     const upTo = isPrompt && !from.isWhole ? this.#upTo(origin) : origin.through;
     const frame = frameCache.frame(replica, origin, { ...from, upTo }, this.#link, options.maxFrameBytes);
@@ -321,14 +325,17 @@ export class LinkSender {
     return origin === this.#replicator.replica.self ? this.#replicator.horizon : origin.through;
   }
 
-  /** Whether to send the peer more records of an origin now: it requested the origin, or the origin is this node's own, which is sent without a request. */
+  /**
+   * Whether to send the peer more records of an origin now, either because the peer requested the origin or because it is this node's own origin,
+   * which is sent without a request.
+   */
   #hasNews(origin: Origin, known: OriginProgress): boolean {
     if (!this.#view.mayCarry(origin)) return false;
     if (known.isRequested || known.isInTransfer) return true;
     return origin === this.#replicator.replica.self && this.#view.hasWholeVector && known.at < this.#upTo(origin);
   }
 
-  /** Checks for changes. Own changes are batched for all links, so that links share frames; changes of other nodes are offered. */
+  /** Checks for changes. Own changes are batched for all links, so that links share frames. Changes from other nodes are offered. */
   #look(time: Time): void {
     this.#replicator.changed(time);
     this.#endIdle(time);
@@ -349,7 +356,7 @@ export class LinkSender {
         isWorth ||= this.#isWorthOffering(slot);
       });
     this.#seenOrder = vector.order;
-    // If many peers can make the same offer, random delays make most of the offers unnecessary: by then the receiver has the changes.
+    // If many peers can make the same offer, random delays make most of the offers unnecessary, because the receiver already has the changes by then.
     if (isWorth)
       this.#offerMonoMs ??= Math.max(this.#seenMonoMs + options.offerIntervalMs, time.monoMs + options.passDelayMs * this.#rng.next());
   }
@@ -358,35 +365,45 @@ export class LinkSender {
 /** Changes that are requested this soon after their announcement are sent in frames that links share. */
 const PROMPT_MS = 5;
 
-/** Maximum number of digests in the queue, and in a frame. */
+/** Maximum number of digests in the queue and in a frame. */
 export const MAX_DIGESTS = 256;
 
 // Dates a peer's reports by this node's own clock (semantics.md, Age).
 /**
- * Each side of a link puts a timestamp of its own clock on its vectors. It also returns, as one number, the newest timestamp received from the peer plus
- * the time since it arrived. A report with that number was true no earlier than that moment of our clock, however long it was delayed in transit. Two
- * clocks are never compared. The bound is from Cristian, "Probabilistic clock synchronization" (1989). It is too early by the transit time of our timestamp.
+ * Each side of a link adds a timestamp from its own clock to its vectors. It also returns, as one number, the newest timestamp received from the peer
+ * plus the time since it arrived. A report with that number was not valid before that moment on this node's clock, regardless of how long it was
+ * delayed in transit. Two clocks are never compared. The bound is from Cristian, "Probabilistic clock synchronization" (1989). It is too early by the
+ * transit time of this node's timestamp.
  */
 export class LinkClock {
   readonly #startMonoMs: number;
   readonly #greetedMonoMs: number;
-  /** The peer's newest timestamp, and when it arrived. */
+  /** The peer's newest timestamp, and the time at which it arrived. */
   #newest: { readonly atMs: number; readonly monoMs: number } | undefined;
 
-  /** Starts the clock of one link now. `greetedMonoMs`: when this node sent its hello. The peer sends nothing before it has received the hello. */
+  /**
+   * Starts the clock of one link. `greetedMonoMs`: the time at which this node sent its hello. The peer does not send anything until it has received
+   * the hello.
+   */
   constructor({ monoMs }: Time, greetedMonoMs: number) {
     this.#startMonoMs = monoMs;
     this.#greetedMonoMs = greetedMonoMs;
   }
 
-  /** Returns the times for a frame built now whose content was true at `asOfMonoMs`. Rounded so that the peer dates it earlier, never later. */
+  /**
+   * Returns the times for a frame that is built now and whose content was valid at `asOfMonoMs`. They are rounded so that the peer dates the frame
+   * earlier, never later.
+   */
   stamp(asOfMonoMs: number, { monoMs }: Time): VectorTimes {
     const atMs = Math.floor(monoMs - this.#startMonoMs) + 1;
     const asOfMs = this.#newest === undefined ? 0 : this.#newest.atMs + Math.floor(asOfMonoMs - this.#newest.monoMs);
     return asOfMs > 0 ? { atMs, asOfMs } : { atMs };
   }
 
-  /** Returns the earliest time, by our clock, at which a report with these times was true. Without times it may be as old as our hello. */
+  /**
+   * Returns the earliest time, according to this node's clock, at which a report with these times was valid. Without times, the report may be as old
+   * as this node's hello.
+   */
   dateReport(times: VectorTimes | undefined, { monoMs }: Time): number {
     const { atMs, asOfMs }: VectorTimes = times ?? { atMs: 0 };
     if (atMs > (this.#newest?.atMs ?? 0)) this.#newest = { atMs, monoMs };
@@ -395,11 +412,11 @@ export class LinkClock {
   }
 }
 
-/** Tracks which partial origins of this node were reported to the peer of one link, and which reports must be withdrawn. */
+/** Tracks which of this node's partial origins were reported to the peer of one link, and which reports must be withdrawn. */
 class LackingWords {
   readonly #replicator: Replicator;
   readonly #view: PeerProgress;
-  /** Reported origins, and whether each was reported as an origin of another cluster than ours. */
+  /** Reported origins, and whether each was reported as an origin of a cluster other than this node's cluster. */
   readonly #reported = new Map<string, boolean>();
 
   constructor(replicator: Replicator, view: PeerProgress) {
@@ -408,9 +425,9 @@ class LackingWords {
   }
 
   /**
-   * Returns entries for partial origins not yet reported to the peer. The peer that sent the refused records must learn this, and a newcomer must
-   * learn that it does not get all records from this node. Origins that are no longer partial are withdrawn. The entries are not part of the digest, because
-   * these origins are not in the vector.
+   * Returns entries for partial origins that have not been reported to the peer yet. The peer that sent the refused records must learn about the
+   * refusal, and a newcomer must learn that it does not get all records from this node. The reports about origins that are no longer partial are
+   * withdrawn. The entries are not part of the digest, because these origins are not in the vector.
    */
   take(): readonly VectorEntry[] {
     const { partial, vector, place } = this.#replicator;

@@ -1,4 +1,4 @@
-/** This node's version vector as links announce it: which seqs advanced since a link last checked (semantics.md, Replication). */
+/** This node's version vector, as links announce it, and the seqs that advanced since a link's last check (semantics.md, Replication). */
 
 import { relationOf } from "../../catalog/entry/scope.ts";
 import { ChangeLog } from "../../catalog/replica/change-log.ts";
@@ -10,10 +10,10 @@ import type { NodeRef, VectorEntry } from "../wire/messages.ts";
 const NOTHING: Hash64 = { high: 0, low: 0 };
 
 /**
- * Hash of a text and a number, for sums that nodes compare: two lanes of FNV-1a over the text's UTF-16 code units, then over the
- * number's low 32 and high 21 bits, each lane finished as in MurmurHash3. Part of the protocol: must never change.
+ * Hash of a text and a number, for sums that nodes compare. It has two lanes of FNV-1a over the text's UTF-16 code units, then over the number's low
+ * 32 and high 21 bits, and each lane is finalized as in MurmurHash3. The hash is part of the protocol and must never change.
  */
-// HOT: once per record of an origin that is compared.
+// HOT: runs once per record of an origin that is being compared.
 export function hashOf(text: string, n: number): Hash64 {
   let high = 0x811c9dc5;
   let low = 0x9e3779b9;
@@ -28,12 +28,12 @@ export function hashOf(text: string, n: number): Hash64 {
   return { high, low };
 }
 
-/** The hash that a vector entry adds to the digest. An entry with seq 0 counts as absent. */
+/** The hash that a vector entry adds to the digest. An entry with seq 0 is treated as absent. */
 export function entryHash(id: string, seq: number): Hash64 {
   return seq === 0 ? NOTHING : hashOf(id, seq);
 }
 
-/** Short name of an origin on a link where the full id was sent before. Part of the protocol: must never change. */
+/** Short name of an origin on a link where the full id was sent before. It is part of the protocol and must never change. */
 export function shortHash(id: string): number {
   return hashOf(id, 0).low;
 }
@@ -44,7 +44,7 @@ export function refOf(id: string): NodeRef {
   return { nodeId: id.slice(0, at), generation: Number(id.slice(at + 1)) };
 }
 
-/** The seq of one origin when it last changed in the vector. */
+/** The seq of one origin at its last change in the vector. */
 export interface VectorSlot {
   readonly id: string;
   /** Its `shortHash`. */
@@ -56,11 +56,11 @@ export interface VectorSlot {
   /** 0 when the origin is no longer known. */
   seq: number;
   floor: number;
-  /** Position of its last move. Ascending. */
+  /** Position of the slot's last change. Ascending. */
   order: number;
 }
 
-/** The node that receives a vector. */
+/** The node to which a vector is sent. */
 export interface VectorReader extends OriginLocation {
   readonly nodeId: string;
 }
@@ -81,7 +81,7 @@ export class VersionVector {
     this.#place = place;
   }
 
-  /** Position of the last move. A link stores it to ask for later moves. */
+  /** Position of the last change. A link stores it to request later changes. */
   get order(): number {
     return this.#order;
   }
@@ -90,14 +90,14 @@ export class VersionVector {
     return this.#slots.get(id);
   }
 
-  /** The origin with that short hash. Undefined when there is none or more than one. */
+  /** The origin with that short hash. Undefined when there is no such origin or more than one. */
   findShort(hash: number): VectorSlot | undefined {
     return onlyOf(this.#byShort.get(hash) ?? []);
   }
 
   /**
-   * The origin with that short hash in the given cluster, or outside it. Undefined when there is none or more than one. So an origin that a
-   * node of another cluster invents cannot collide with an origin of our cluster.
+   * The origin with that short hash in the given cluster, or outside it. Undefined when there is no such origin or more than one. Therefore, an
+   * origin that a node of another cluster invents cannot collide with an origin of this node's cluster.
    */
   findShortOf(hash: number, clusterId: string, isOfIt: boolean): VectorSlot | undefined {
     const all = this.#byShort.get(hash);
@@ -124,7 +124,7 @@ export class VersionVector {
     return true;
   }
 
-  /** Removes an origin that was forgotten or has another id now. */
+  /** Removes an origin that was forgotten or now has another id. */
   drop(id: string): void {
     const slot = this.#slots.get(id);
     if (slot === undefined || slot.seq === 0) return;
@@ -159,7 +159,7 @@ export class VersionVector {
     this.#moves.append(this.#order, slot);
   }
 
-  /** Visits slots that moved after `order`, oldest move first. */
+  /** Visits slots that changed after `order`, starting with the oldest change. */
   forEachSince(order: number, visit: (slot: VectorSlot) => void): void {
     this.#moves.forEachSince(order, (slot) => {
       visit(slot);
@@ -167,7 +167,7 @@ export class VersionVector {
     });
   }
 
-  /** Returns the entries that moved after `order` and that a link to this node may carry. */
+  /** Returns the entries that changed after `order` and that a link to this node may carry. */
   entriesSince(order: number, reader: VectorReader): VectorEntry[] {
     const entries: VectorEntry[] = [];
     this.forEachSince(order, (slot) => {
@@ -179,8 +179,9 @@ export class VersionVector {
   }
 
   /**
-   * Whether a node may be sent anything about an origin. Nodes of another cluster never report about the reader's own cluster, because the reader would
-   * assume that it has everything. Nothing is sent to other regions. An origin with unknown location is reported only within the cluster.
+   * Whether any information about an origin may be sent to a node. Nodes of another cluster never report about the reader's own cluster, because the
+   * reader would assume that it has everything. Nothing is sent to other regions. An origin with unknown location is reported only within the
+   * cluster.
    */
   mayName(origin: OriginLocation, reader: VectorReader): boolean {
     switch (relationOf(this.#place, reader)) {

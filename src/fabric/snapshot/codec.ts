@@ -1,4 +1,7 @@
-/** Blocks of a replica snapshot. The first is the header, and the last marks the snapshot as complete. The roster is one block in its own file. */
+/**
+ * Blocks of a replica snapshot. The first block is the header, and the last block marks the snapshot as complete. The roster is one block in its own
+ * file.
+ */
 
 import { isName } from "../../catalog/entry/names.ts";
 import { isSeq } from "../../catalog/record/codec.ts";
@@ -24,7 +27,7 @@ import type { NodeRef } from "../wire/messages.ts";
 
 /** Version of the file format. */
 const FORMAT = 1;
-/** Readers skip kinds that they do not know. */
+/** Readers skip block kinds that they do not know. */
 export const KIND = { HEADER: 1, ORIGIN: 2, FRAME: 3, END: 4, LOST_KEYS: 5, ROSTER: 6 } as const;
 const MAX_WALL_MS = hlcWallMs(MAX_STAMP);
 const COUNT_BYTES = 4;
@@ -34,28 +37,28 @@ export interface SnapshotHeader extends FileOwner {
   readonly savedWallMs: number;
   /** Ids of origins that must not be accepted again. */
   readonly forgotten: readonly string[];
-  /** Forgotten origins that may come back, and their marks. */
+  /** Forgotten origins that may return, and their watermarks. */
   readonly lost: readonly LostOrigin[];
-  /** The last accepted instances of other nodes. */
+  /** The most recently accepted process instances of other nodes. */
   readonly starts: readonly AcceptedInstance[];
-  /** For summaries: time since the last heartbeat of each source, when the snapshot was saved. */
+  /** For summaries, the time from the last heartbeat of each source until the snapshot was saved. */
   readonly sourceAges: readonly SourceAge[];
 }
 
 /**
  * State of an origin. `absentWallMs` is the time at which its node became unreachable. Undefined while the node is reachable. If the stored time is
- * invalid, it is the latest possible time, and the reader limits it to its own clock, so that an invalid time never makes a node forget an origin.
+ * invalid, it is the latest possible time, which the reader limits to its own clock. Therefore, an invalid time never makes a node forget an origin.
  */
 export interface SnapshotOrigin {
   readonly life: OriginStatus;
   readonly absentWallMs: number | undefined;
-  /** Whether its node has left or has a later generation, so that no node writes the origin any more. */
+  /** Whether the origin's node has left or has a later generation, so that no node writes to the origin any more. */
   readonly isOver?: boolean;
 }
 
-/** The block before an origin's frames. */
+/** The block that precedes an origin's frames. */
 export interface OriginBlock extends SnapshotOrigin {
-  /** Whether some of its records were refused, so that it is partial. */
+  /** Whether some of the origin's records were refused, so that it is partial. */
   readonly isPartial?: boolean;
   /** Whether the origin's own node reported the cluster. */
   readonly isAtHome?: boolean;
@@ -109,12 +112,15 @@ export function readLostKeys({ payload }: FileBlock): { readonly id: string; rea
   return { id: `${nodeId}/${generation}`, keys };
 }
 
-/** Returns why this node cannot use a snapshot with this first block. Empty if it can. Throws `invalid_argument` for content that no version writes. */
+/**
+ * Returns why this node cannot use a snapshot with this first block, or an empty text if it can. Throws `invalid_argument` for content that no
+ * version writes.
+ */
 export function headerFault(block: FileBlock, self: FileOwner): string {
   return block.kind === KIND.HEADER ? ownerFault(block, self, FORMAT) : "it does not begin with a header";
 }
 
-/** Reads a header for which `headerFault` is empty. Throws `invalid_argument` for content that no version writes. */
+/** Reads a header for which `headerFault` returns an empty text. Throws `invalid_argument` for content that no version writes. */
 export function readHeader({ payload }: FileBlock): SnapshotHeader {
   const { nodeId, clusterId, savedWallMs, forgotten, lost, starts, sourceAges } = objectOf(payload);
   if (typeof nodeId !== "string" || typeof clusterId !== "string") throw malformedFile("owner", { nodeId, clusterId });
@@ -135,8 +141,8 @@ export function readHeader({ payload }: FileBlock): SnapshotHeader {
 }
 
 /**
- * Reads an origin's block. Undefined if its generation is out of range, which a peer may have reported. Throws `invalid_argument` for content that no
- * version writes.
+ * Reads an origin's block. Returns undefined if the generation is out of range, which a peer may have reported. Throws `invalid_argument` for content
+ * that no version writes.
  */
 export function readOrigin({ payload }: FileBlock): OriginBlock | undefined {
   const {
@@ -172,7 +178,7 @@ function isId(value: unknown): value is string {
   return typeof value === "string" && isName(value, NODE_BOUNDS.maxIdLength);
 }
 
-/** Whether the value is a cluster or region. It is empty while it is unknown. */
+/** Whether the value is a cluster or region id. The value is empty while the cluster or region is unknown. */
 function isPlace(value: unknown): value is string {
   return value === "" || isId(value);
 }
@@ -181,7 +187,7 @@ function isLife(value: unknown): value is OriginStatus {
   return value === "live" || value === "orphaned" || value === "hidden";
 }
 
-/** Whether the value may be a node id with a generation. */
+/** Whether the value could be a node id with a generation. */
 function isOriginId(value: unknown): value is string {
   return typeof value === "string" && value.length <= NODE_BOUNDS.maxIdLength + MAX_GENERATION_LENGTH;
 }

@@ -1,6 +1,6 @@
 /**
  * A snapshot of the data received from other nodes, so that a restarted node can serve immediately. It works like a link to the restarted node: it
- * contains each origin's records as the frames that a peer would get, and the same faults can occur between two frames. `codec.ts` defines the
+ * contains each origin's records in the same frames that a peer would get, and the same faults can occur between two frames. `codec.ts` defines the
  * blocks. A snapshot without its last block is invalid.
  */
 
@@ -29,11 +29,14 @@ import {
   type SnapshotOrigin,
 } from "./codec.ts";
 
-/** Bytes of records in one block. A block of this size is built in one to two milliseconds. */
+/** Size in bytes of the records in one block. A block of this size is built in one to two milliseconds. */
 const BLOCK_BYTES = 64 * 1024;
-/** Maximum number of attempts to write an origin whose tombstones are collected meanwhile. After that, the rest of the origin is omitted. */
+/**
+ * Maximum number of attempts to write an origin whose tombstones are being collected at the same time. After the last attempt, the rest of the origin
+ * is omitted.
+ */
 const MAX_TRIES = 3;
-/** Maximum numbers of records touched and of records visited in one slice of a restore. */
+/** Maximum number of records that are changed, and maximum number of records that are visited, in one slice of a restore. */
 const SWEPT_A_SLICE = 128;
 const LOOKED_A_SLICE = 10_000;
 const UNKNOWN = "unknown";
@@ -51,24 +54,24 @@ interface OriginFrames {
   readonly frames: OriginFrame[];
 }
 
-/** The result of a restore. */
+/** The result of restoring a snapshot. */
 export interface RestoredSnapshot {
   readonly recordCount: number;
   readonly refusedCount: number;
-  /** Origins whose nodes were unreachable when the snapshot was made, and since when. */
+  /** Origins whose nodes were unreachable when the snapshot was made, and the times since which they were. */
   readonly absentWallMs: ReadonlyMap<string, number>;
-  /** Origins that no node writes any more. */
+  /** Origins to which no node writes any more. */
   readonly over: ReadonlySet<string>;
-  /** Own live records that an `unregistered` tombstone of another origin hides. */
+  /** Own live records that are hidden by an `unregistered` tombstone of another origin. */
   readonly superseded: readonly StoredRecord[];
-  /** The newest stamp within the limit on clock skew. The clock advances to it. */
+  /** The newest stamp within the clock skew limit. The clock advances to this stamp. */
   readonly maxHlc: number;
 }
 
 /**
- * Yields the blocks of a snapshot, each with some records. The replica may change between two blocks. Throws if an origin is being forgotten or was
- * forgotten in the meantime: the snapshot would contain records that the origin hid, but perhaps not the records that hid them. `isSelfIn` includes
- * this node's own records, for a node without a journal.
+ * Yields the blocks of a snapshot, each of which contains some records. The replica may change between two blocks. Throws if an origin is being
+ * forgotten or was forgotten in the meantime, because the snapshot would contain records that the origin hid, but perhaps not the records that hid
+ * them. `isSelfIn` includes this node's own records, which a node without a journal needs.
  */
 export function* snapshotBlocks(
   replica: Replica,
@@ -110,12 +113,12 @@ export function* snapshotBlocks(
 
 function* framesOf(replica: Replica, origin: Origin, blockBytes: number): Generator<Uint8Array> {
   const link = { relation: "self", clusterId: replica.self.clusterId } as const;
-  // A frame must have a location. The reader uses the location in the origin's own block.
+  // A frame must have a location. The reader uses the location from the origin's own block.
   const place = { clusterId: origin.clusterId || UNKNOWN, region: origin.region || UNKNOWN };
   let from = { after: 0, isComplete: false };
   let begunAt = origin.through;
   for (let tries = 1; replica.origins.get(origin.id) === origin && origin.through > 0; ) {
-    // A record that was already listed may have been removed since, and its tombstone collected.
+    // A record that was listed before may have been removed since, and its tombstone may have been collected.
     if (from.after > 0 && origin.floor > begunAt) {
       if (++tries > MAX_TRIES) return;
       from = { after: 0, isComplete: false };
@@ -128,7 +131,7 @@ function* framesOf(replica: Replica, origin: Origin, blockBytes: number): Genera
   }
 }
 
-/** Reads a whole snapshot of this node, or returns why it cannot be used. Changes nothing. */
+/** Reads a whole snapshot that this node made, or returns why it cannot be used. Changes nothing. */
 export function* readSnapshot(
   bytes: Uint8Array,
   self: { readonly nodeId: string; readonly clusterId: string },
@@ -169,7 +172,7 @@ function addFrame(to: OriginFrames | undefined, payload: Uint8Array): void {
   if (nodeId === to.origin.nodeId && generation === to.origin.generation) to.frames.push(decoded.frame);
 }
 
-/** Ids of the nodes with origins in a snapshot. Undefined if the snapshot cannot be read to its end. */
+/** Ids of the nodes whose origins are in a snapshot. Undefined if the snapshot cannot be read to its end. */
 export function nodesInSnapshot(bytes: Uint8Array): readonly string[] | undefined {
   const found: string[] = [];
   let index = 0;
@@ -192,11 +195,11 @@ export interface SnapshotRestoreParts {
   readonly replica: Replica;
   readonly stamper: EntryReader;
   readonly bounds: EntryBounds;
-  /** Whether a location belongs to a cluster that is no longer trusted. Origins of such clusters are not restored. */
+  /** Whether a location belongs to a cluster that this node no longer trusts. Origins of such clusters are not restored. */
   readonly isForeign?: ((place: { readonly clusterId: string; readonly region: string }) => boolean) | undefined;
 }
 
-/** Restores a snapshot into a replica that has only its own records. Yields after each block. */
+/** Restores a snapshot into a replica that contains only this node's own records. Yields after each block. */
 export function* restoreSnapshot(
   { header, lostKeys, origins }: ReplicaSnapshot,
   { replica, stamper, bounds, isForeign = () => false }: SnapshotRestoreParts,
@@ -222,7 +225,7 @@ export function* restoreSnapshot(
     if (block.isAtHome === true) origin.isAtHome = true;
     if (isOver === true) over.add(origin.id);
     if (block.isPartial === true) partial.push(origin);
-    // The limit is not the time when the snapshot was saved: if that were 1970, all unreachable origins would be forgotten immediately.
+    // The limit is not the time when the snapshot was saved, because if that were 1970, all unreachable origins would be forgotten immediately.
     if (since !== undefined) absentWallMs.set(origin.id, Math.min(since, time.wallMs));
     for (const frame of frames) {
       const applied = receiver.apply(frame, time);
@@ -235,13 +238,13 @@ export function* restoreSnapshot(
       yield;
     }
   }
-  // A whole transfer among the frames does not prove that no record was refused before.
+  // A whole transfer among the frames does not prove that no records were refused before it.
   for (const origin of partial) origin.lacks ??= { count: 1, why: "records were refused before this node restarted", isFromBefore: true };
   yield* resumeLost(replica, time);
   return { recordCount, refusedCount, absentWallMs, over, superseded, maxHlc };
 }
 
-/** Checks all tombstones against lost origins: a snapshot does not record which tombstones ended their records. */
+/** Checks all tombstones against lost origins, because a snapshot does not record which tombstones ended their records. */
 function* resumeLost(replica: Replica, time: Time): Generator<void> {
   applyMarks(replica);
   while (replica.sweep(SWEPT_A_SLICE, time)) yield;

@@ -1,21 +1,21 @@
 /**
- * The gates of the fabric listener. A node that opens a border link names its own cluster in the TLS handshake (as the server name), and its
- * certificate is then verified only with the CA of the border with that cluster. Without that name it is verified only with the fabric's own
- * CA.
+ * The fabric listener's gates for border links. A node that opens a border link sends the name of its own cluster in the TLS handshake (as the server
+ * name). Its certificate is then verified only with the CA of the border with that cluster. Without that name, the certificate is verified only with
+ * the fabric's own CA.
  */
 import type { PeerIdentity } from "../wire/messages.ts";
 
-/** Verifies the nodes of a border. */
+/** Verifies the certificates of a border's nodes. */
 export interface BorderAuthority {
   readonly clusterId: string;
   /** PEM. */
   readonly ca: Uint8Array;
-  /** The trust domain in their certificates. */
+  /** The trust domain in the nodes' certificates. */
   readonly trustDomain: string;
 }
 
 const SUFFIX = ".border.waymark";
-/** Length of a label. DNS allows at most 63 characters. */
+/** Length of a label. DNS limits a label to 63 characters. */
 const LABEL_CHARS = 60;
 const GATE = /^([0-9a-f]{1,60}(?:\.[0-9a-f]{1,60}){0,3})\.border\.waymark$/;
 const CLUSTER = /^[A-Za-z0-9._:/@+-]{1,64}$/;
@@ -27,7 +27,7 @@ export function gateOf(clusterId: string): string {
   return `${labels.join(".")}${SUFFIX}`;
 }
 
-/** Returns the cluster that a node names with this server name. Undefined for other names. */
+/** Returns the cluster that is encoded in this server name. Undefined for other names. */
 export function clusterAtGate(serverName: string): string | undefined {
   const [, labels] = GATE.exec(serverName) ?? [];
   if (labels === undefined) return undefined;
@@ -36,8 +36,8 @@ export function clusterAtGate(serverName: string): string | undefined {
 }
 
 /**
- * The cluster whose quota a connection or link through a border's gate uses. Empty for nodes that come through the gate of another cluster, which is
- * possible if several borders share a CA. Undefined for connections that did not come through a gate.
+ * The cluster whose quota a connection or link through a border's gate uses. Empty for nodes that use the gate of another cluster, which is possible
+ * if several borders share a CA. Undefined for connections that did not use a gate.
  */
 export function placesOf({ certificate, border }: Pick<PeerIdentity, "border" | "certificate">): string | undefined {
   return border === undefined || certificate === undefined || certificate.clusterId === border ? border : "";

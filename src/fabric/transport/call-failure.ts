@@ -1,4 +1,4 @@
-/** Outcome of a call to another node: the response, or a text for operators that explains why there is none. */
+/** Outcome of a call to another node: either the response, or a text that explains to operators why there is none. */
 import type { UnaryAnswer } from "../../grpc/client/unary.ts";
 import { CODES, WaymarkError } from "../../lib/errors.ts";
 import { wrongAnswerer } from "../links/peer-auth.ts";
@@ -8,7 +8,7 @@ import { detailField } from "../wire/messages.ts";
 
 export interface PeerCallFailure {
   readonly why: string;
-  /** Whether the other side refused the call. Otherwise it could not be reached. */
+  /** Whether the other side refused the call. Otherwise, the other side could not be reached. */
   readonly isRefused: boolean;
 }
 
@@ -22,22 +22,22 @@ export class DialError extends Error {
   }
 }
 
-/** Whether a socket error shows that a server was reached but is unusable: a certificate was not accepted, or the protocols differ. */
+/** Whether a socket error shows that a server was reached but is unusable, because a certificate was not accepted or the protocols differ. */
 export function isRefusal(code: string, isUnauthorised: boolean): boolean {
   return isUnauthorised || code.startsWith("ERR_SSL_") || code === "EPROTO" || code === "ERR_HTTP2_ERROR";
 }
 
 export interface PeerCallOutcome {
   readonly response?: FabricCallResponse;
-  /** Why the node that was reached rejected this node, or why this node rejects that one. */
+  /** The reason why the node that was reached rejected this node, or why this node rejects that node. */
   readonly refusal?: string;
-  /** Whether this node rejects the other one, which is then reported like an unknown peer. */
+  /** Whether this node rejects the other node, which is then reported like an unknown peer. */
   readonly isStranger?: boolean;
-  /** Failure to report to operators. Failed probes are not reported, but operators must see why a node cannot join. */
+  /** A failure that is reported to operators. Failed probes are not reported, but operators must see why a node cannot join. */
   readonly failure?: PeerCallFailure;
 }
 
-/** Returns the outcome of a call. `identity` is the identity that the answer's connection proved. */
+/** Returns the outcome of a call. `identity` is the identity that was proved by the connection on which the answer arrived. */
 export function outcomeOf(kind: FabricCallRequest["kind"], answer: FailedAnswer, identity: PeerIdentity | undefined): PeerCallOutcome {
   if (answer.message === undefined || identity === undefined) {
     const failure = callFailure(answer);
@@ -66,10 +66,10 @@ const NO_FABRIC: PeerCallFailure = {
   why: "the server is not a fabric listener: seeds must be fabric addresses (port 17421 by default)",
   isRefused: true,
 };
-/** The message that nodes send to callers that they do not know. */
+/** The message that nodes send to unknown callers. */
 const NO_REASON = "refused";
 
-/** Explains a failed call. Undefined if the cause is unknown: the other side may only be busy or stopping, and the next call may succeed. */
+/** Explains a failed call. Undefined if the cause is unknown, because the other side may only be busy or stopping, and the next call may succeed. */
 function callFailure(answer: FailedAnswer): PeerCallFailure | undefined {
   const { dialError, isMalformed, isFromServer, status } = answer;
   if (dialError instanceof Error) return { why: dialError.message, isRefused: dialError instanceof DialError && dialError.isRefused };

@@ -1,4 +1,4 @@
-/** Connects to another node's fabric listener: TCP, TLS, HTTP/2, and the peer's identity, all within one deadline. */
+/** Connects to another node's fabric listener. TCP, TLS, HTTP/2, and the check of the peer's identity share one deadline. */
 
 import { connect as connectTcp, type Socket } from "node:net";
 import { connect as connectTls, type SecureContext, TLSSocket } from "node:tls";
@@ -14,16 +14,16 @@ import { peerIdentityOf } from "./peer-identity.io.ts";
 export interface DialTls {
   readonly context: SecureContext;
   readonly trustDomain: string;
-  /** Set when the other end is a node of this border. This node then requests its own gate there. */
+  /** Set when the peer is a node of this border. In that case, this node requests its own gate on the peer. */
   readonly border?: { readonly authority: BorderAuthority; readonly gate: string };
 }
 
 export interface FabricDialOptions {
   /** `host:port`, with an IPv6 host in brackets. */
   readonly address: string;
-  /** Undefined for a plain connection. */
+  /** Undefined for a plaintext connection. */
   readonly tls: DialTls | undefined;
-  /** Whether plain connections to other machines are also allowed. */
+  /** Whether plaintext connections to other machines are also allowed. */
   readonly isInsecure: boolean;
   readonly timeoutMs: number;
   readonly connection: Pick<ConnectionOptions, "limits" | "bounds" | "onLeaving">;
@@ -41,7 +41,7 @@ export interface PendingDial {
   cancel(): void;
 }
 
-/** Starts a dial. It rejects with a `DialError` for operators if no fabric listener is reached within the timeout. */
+/** Starts a dial. The promise rejects with a `DialError` for operators if no fabric listener is reached within the timeout. */
 export function dial(options: FabricDialOptions): PendingDial {
   const { host, port } = splitHostPort(options.address);
   if (!(port > 0 && port < 65_536))
@@ -67,7 +67,7 @@ export function dial(options: FabricDialOptions): PendingDial {
       if (isOver) return;
       if (options.tls !== undefined || !isConnected) return fail("connection closed", isConnected);
       if (socket.bytesRead > 0) return fail("the server does not speak the fabric protocol", true);
-      // A TLS server closes the connection of a plain client in this way, and so does a port forwarder without a backend.
+      // A TLS server closes the connection of a plaintext client in this way, and so does a port forwarder without a backend.
       second = asksForTls(host, port, (isTls) =>
         fail(isTls ? "the server requires TLS, but this node has no fabric certificates" : "connection closed", isTls),
       );
@@ -87,13 +87,13 @@ export function dial(options: FabricDialOptions): PendingDial {
         timer.clear();
         resolve({ connection, identity });
       };
-      connection.ready().then(ready, () => {}); // On failure the socket's "close" event follows.
+      connection.ready().then(ready, () => {}); // After a failure, the socket emits "close".
     });
   });
   return { done, cancel: () => cancel() };
 }
 
-/** Checks for a TLS server and calls `done` once, unless the socket is destroyed first. Sends only the TLS handshake. */
+/** Checks for a TLS server and calls `done` once, unless the socket is destroyed first. It sends only the TLS handshake. */
 function asksForTls(host: string, port: number, done: (isTls: boolean) => void): Socket {
   const socket = connectTls({ host, port, ALPNProtocols: ["h2"], rejectUnauthorized: false });
   socket.once("secureConnect", () => done(true));
@@ -102,7 +102,7 @@ function asksForTls(host: string, port: number, done: (isTls: boolean) => void):
   return socket;
 }
 
-/** Host names are not compared: a node is identified by its id, regardless of the address. */
+/** Host names are not compared, because a node is identified by its id, regardless of its address. */
 function secured(host: string, port: number, { context: secureContext, border }: DialTls): TLSSocket {
   const named = border === undefined ? {} : { servername: border.gate };
   return connectTls({ host, port, secureContext, ALPNProtocols: ["h2"], checkServerIdentity: () => undefined, ...named });

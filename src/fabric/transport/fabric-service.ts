@@ -1,4 +1,4 @@
-/** `waymark.fabric.v1.FabricService` as a gRPC service: the methods that other nodes call on this one. */
+/** `waymark.fabric.v1.FabricService` as a gRPC service: the methods that other nodes call on this node. */
 import type { GrpcMethod, MethodCall } from "../../grpc/server/method.ts";
 import { StatusError } from "../../grpc/wire/status.ts";
 import { CODES } from "../../lib/errors.ts";
@@ -24,25 +24,25 @@ export class FabricService {
     this.methods = [...kinds.map((kind) => this.#calls.method(kind)), this.#links.method];
   }
 
-  /** Number of open links and calls, and of buffered bytes. */
+  /** Number of open links, calls, and buffered bytes. */
   counts(): { readonly links: number; readonly calls: number; readonly bufferedBytes: number } {
     const { size: links, bufferedBytes: linkBytes } = this.#links;
     const { size: calls, bufferedBytes: callBytes } = this.#calls;
     return { links, calls, bufferedBytes: linkBytes + callBytes };
   }
 
-  /** Answers a call, or refuses it if `response` is undefined. Ignores a call that has ended or was answered before. */
+  /** Answers a call, or refuses it if `response` is undefined. Ignores a call that has ended or has been answered before. */
   answer(call: CallId, response: FabricCallResponse | undefined, why?: string): void {
     this.#calls.answer(call, response, why);
   }
 
-  /** Checks timeouts against the stall-aware clock. Called about four times per second. */
+  /** Checks timeouts, using the stall-aware clock. Called about four times per second. */
   check(dueMs: number): void {
     this.#calls.check(dueMs);
     this.#links.check(dueMs);
   }
 
-  /** Refuses new calls and links from now on. */
+  /** Starts refusing new calls and links. */
   stop(): void {
     this.#isStopping = true;
     this.#links.stop();

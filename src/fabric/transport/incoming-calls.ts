@@ -1,4 +1,7 @@
-/** Decodes calls from other nodes, and keeps them until they are answered. From an unknown peer, reads only as much as is needed to identify it. */
+/**
+ * Decodes calls from other nodes and stores them until they are answered. If the peer is unknown, it reads only as much as is needed to identify the
+ * peer.
+ */
 import type { MethodCall, SingleRequestMethod } from "../../grpc/server/method.ts";
 import type { AssemblyBounds } from "../../grpc/wire/message-reader.ts";
 import { StatusError } from "../../grpc/wire/status.ts";
@@ -14,7 +17,7 @@ export interface IncomingCallEvents {
   isStranger(identity: PeerIdentity): boolean;
 }
 
-/** A call that is still arriving or waits for its answer. */
+/** A call that is still being received or is waiting for its answer. */
 interface PendingIncomingCall {
   readonly id: CallId;
   readonly call: MethodCall;
@@ -23,14 +26,14 @@ interface PendingIncomingCall {
   readonly deadlineMs: number;
 }
 
-/** Bytes that an unknown peer's call may buffer per byte of its message limit, because the last chunk is buffered as a whole. */
+/** Number of bytes that an unknown peer's call may buffer per byte of its message limit, because the last chunk is buffered as a whole. */
 const STRANGER_CHUNKS = 8;
 const REFUSED = "refused";
 
 export class IncomingCalls {
   readonly #parts: ServiceParts<IncomingCallEvents>;
   readonly #bounds: AssemblyBounds;
-  /** Separate bounds, so that unknown peers cannot use up the memory for known ones. */
+  /** There are separate limits, so that unknown peers cannot use up the memory for known peers. */
   readonly #strangerBounds: AssemblyBounds;
   readonly #byId = new Map<CallId, PendingIncomingCall>();
   readonly #byCall = new WeakMap<MethodCall, PendingIncomingCall>();
@@ -49,7 +52,7 @@ export class IncomingCalls {
     return this.#byId.size;
   }
 
-  /** Bytes of messages that have not fully arrived. */
+  /** Buffered bytes of messages that have not fully arrived. */
   get bufferedBytes(): number {
     return this.#bounds.bufferedBytes + this.#strangerBounds.bufferedBytes;
   }
@@ -64,7 +67,7 @@ export class IncomingCalls {
     };
   }
 
-  /** Answers a call, or refuses it if `response` is undefined. Ignores a call that has ended or was answered before. */
+  /** Answers a call, or refuses it if `response` is undefined. Ignores a call that has ended or has been answered before. */
   answer(id: CallId, response: FabricCallResponse | undefined, why = REFUSED): void {
     const pending = this.#byId.get(id);
     if (pending === undefined) return;
@@ -75,7 +78,7 @@ export class IncomingCalls {
     pending.call.respond(bytes);
   }
 
-  /** Checks timeouts against the stall-aware clock. Called about four times per second. */
+  /** Checks timeouts, using the stall-aware clock. Called about four times per second. */
   check(dueMs: number): void {
     for (const pending of this.#byId.values()) {
       if (dueMs <= pending.deadlineMs) continue;

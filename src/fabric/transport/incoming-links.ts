@@ -1,4 +1,4 @@
-/** Links that other nodes open. A stream becomes a link with its first frame. Until then it may buffer only little data. */
+/** Links that other nodes open. A stream becomes a link with its first frame. Until then, it may buffer only a small amount of data. */
 import type { MethodCall, RequestReceiver, RequestStreamMethod } from "../../grpc/server/method.ts";
 import type { AssemblyBounds } from "../../grpc/wire/message-reader.ts";
 import { StatusError } from "../../grpc/wire/status.ts";
@@ -10,7 +10,7 @@ import type { CallingPeer, ServiceParts } from "./link-stream.ts";
 import { type LinkEvents, LinkStream } from "./link-stream.ts";
 
 export interface LinkedEvents extends LinkEvents {
-  /** Called once, before any other event. */
+  /** Called once, before all other events. */
   opened(): void;
 }
 
@@ -19,10 +19,10 @@ export interface IncomingLinkEvents {
   linked(stream: LinkStream, identity: PeerIdentity): LinkedEvents;
 }
 
-/** The first frame is a hello, which is small. */
+/** The first frame is a hello, so it is small. */
 const MAX_FIRST_BYTES = 16_384;
 
-/** Memory bounds of one link. They are small until its hello has arrived, because the peer is unknown until then. */
+/** Memory limits of one link. They are small until its hello has arrived, because the peer is unknown until then. */
 class LinkBounds implements AssemblyBounds {
   hasHello = false;
   readonly #shared: AssemblyBounds;
@@ -53,7 +53,7 @@ export class IncomingLinks {
   readonly #parts: ServiceParts<IncomingLinkEvents>;
   readonly #shared: AssemblyBounds;
   readonly #bounds = new WeakMap<MethodCall, LinkBounds>();
-  /** Links without a first frame, and their deadlines for it. */
+  /** Links that have not received their first frame, and their deadlines for it. */
   readonly #silent = new Map<LinkStream, number>();
   /** All links, each with the border quota that it uses. */
   readonly #all = new Map<LinkStream, string | undefined>();
@@ -75,18 +75,18 @@ export class IncomingLinks {
     return this.#all.size;
   }
 
-  /** Bytes of frames that have not fully arrived. */
+  /** Buffered bytes of frames that have not fully arrived. */
   get bufferedBytes(): number {
     return this.#shared.bufferedBytes;
   }
 
-  /** Checks timeouts against the stall-aware clock. Called about four times per second. */
+  /** Checks timeouts, using the stall-aware clock. Called about four times per second. */
   check(dueMs: number): void {
     for (const [link, untilMs] of this.#silent) if (dueMs > untilMs) link.destroy("no hello arrived in time");
     for (const link of this.#all.keys()) link.check(dueMs);
   }
 
-  /** Called when this node stops. After that, links that fail are not reported as refused. */
+  /** Called when this node is stopping. From then on, links that fail are not reported as refused. */
   stop(): void {
     this.#isStopping = true;
   }
@@ -108,7 +108,7 @@ export class IncomingLinks {
         void call.writeFrame(frame, (error) => (error ?? undefined) === undefined && accepted()),
       end: () => {
         call.end();
-        // Ending a call ends both directions, and the peer's direction is no longer needed.
+        // This ends both directions of the call, because the peer's direction is no longer needed.
         clock.defer(() => link.halfClosed());
       },
       cut,
@@ -127,7 +127,10 @@ export class IncomingLinks {
     };
   }
 
-  /** At the maximum number of links, closes the one that has been silent longest: unknown peers can open links faster than silent links time out. */
+  /**
+   * If the maximum number of links is reached, closes the link that has been silent longest, because unknown peers can open links faster than silent
+   * links time out.
+   */
   #makeRoom(identity: PeerIdentity): void {
     const { limits, events } = this.#parts;
     const { address, border = "" } = identity;
@@ -169,7 +172,7 @@ export class IncomingLinks {
       closed: (detail) => {
         this.#all.delete(link());
         this.#silent.delete(link());
-        // A peer that closed the link itself, or connected while this node was stopping, was not refused.
+        // A peer that closed the link itself, or that connected while this node was stopping, was not refused.
         if (known !== undefined) known.closed(detail);
         else if (!link().isEndedByPeer && !this.#isStopping) events.refused(`link: ${detail}`, identity.address);
       },

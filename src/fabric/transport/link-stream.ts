@@ -1,6 +1,7 @@
 /**
- * The stream of one link, opened by either side: forwards received frames, sends frames one at a time, and closes in order. It does no I/O itself: its
- * owner delivers received messages and provides the stream as a port. `links/links.ts` decides which frames are exchanged, starting with the hello.
+ * The stream of one link, opened by either side. It forwards received frames, sends frames one at a time, and closes in an orderly way. It does not
+ * do any I/O itself: its owner delivers received messages and provides the stream as a port. `links/links.ts` determines which frames are exchanged,
+ * starting with the hello.
  */
 import type { CallResult } from "../../grpc/client/client-call.ts";
 import type { MethodCall } from "../../grpc/server/method.ts";
@@ -13,17 +14,17 @@ import type { TransportLimits } from "./limits.ts";
 /** Receiver of a stream's events. */
 export interface LinkEvents {
   received(frame: LinkFrame): void;
-  /** Returns the next frame to send. Undefined when there is none now. */
+  /** Returns the next frame to send, or undefined when there is none now. */
   pull(): LinkFrame | undefined;
   /** Called once, as the last event. */
   closed(detail: string): void;
 }
 
-/** A stream, and the connection that only this stream uses. */
+/** A stream, and the connection that is used only by this stream. */
 export interface LinkPort {
-  /** Sends a frame that has its prefix. Calls `accepted` when the peer's window and the socket have accepted all of it. */
+  /** Sends a frame that includes its prefix. Calls `accepted` when the peer's window and the socket have accepted the whole frame. */
   send(frame: Uint8Array, accepted: () => void): void;
-  /** Ends our direction after all sent frames. */
+  /** Ends this node's direction after all sent frames. */
   end(): void;
   /** Closes the connection after this many ms, even if data is still in transit. */
   cut(afterMs: number): void;
@@ -33,7 +34,7 @@ export interface LinkPort {
 }
 
 export interface StreamClock {
-  /** Stall-aware time, used for all timeouts that concern the peer. */
+  /** Stall-aware time, which is used for all timeouts that concern the peer. */
   readonly stallAwareMs: () => number;
   readonly monoMs: () => number;
   /** Runs `act` at the end of the current turn of the event loop. */
@@ -48,17 +49,17 @@ export interface LinkStreamParts {
   readonly clock: StreamClock;
 }
 
-/** A link is read for at most this long in one turn of the event loop, plus the time for the rest of its current frame. */
+/** In one turn of the event loop, a link is read for at most this long, plus the time for the rest of its current frame. */
 const TURN_MS = 5;
 
 export class LinkStream {
   readonly #parts: LinkStreamParts;
   #state: "open" | "draining" | "ended" | "closed" = "open";
-  /** When the frame in flight was sent. Undefined when there is none. */
+  /** Time at which the frame in flight was sent. Undefined when no frame is in flight. */
   #sendingSinceMs: number | undefined;
-  /** When draining began or, once our direction has ended, when it ended. */
+  /** Time at which draining began or, once this node's direction has ended, time at which it ended. */
   #closingMs = 0;
-  /** When the link was first read in this turn of the event loop. */
+  /** Time at which the link was first read in this turn of the event loop. */
   #turnMonoMs: number | undefined;
   #isPaused = false;
   /** The link is not read before this time. */
@@ -79,7 +80,7 @@ export class LinkStream {
     if (this.#sendingSinceMs === undefined && (this.#state === "open" || this.#state === "draining")) this.#pump();
   }
 
-  /** Sends the remaining frames, then half-closes and waits at most `goodbyeMs` for the peer. */
+  /** Sends the remaining frames, then half-closes and waits for the peer for at most `goodbyeMs`. */
   close(): void {
     if (this.#state !== "open") return;
     this.#state = "draining";
@@ -87,7 +88,7 @@ export class LinkStream {
     this.wake();
   }
 
-  /** Stops reading for this long. Frames then wait in the peer's queue once its window is full. */
+  /** Stops reading for this time. Once the peer's window is full, frames wait in its queue. */
   rest(forMs: number): void {
     this.#restUntilMs = Math.max(this.#restUntilMs ?? 0, this.#parts.clock.stallAwareMs() + forMs);
     this.#pause();
@@ -99,7 +100,7 @@ export class LinkStream {
     this.#parts.port.cut(0);
   }
 
-  /** Checks timeouts against the stall-aware clock. Called about four times per second. */
+  /** Checks timeouts, using the stall-aware clock. Called about four times per second. */
   check(dueMs: number): void {
     const { stuckMs, drainMs, goodbyeMs } = this.#parts.limits;
     if (this.#restUntilMs !== undefined && dueMs >= this.#restUntilMs) {
@@ -113,7 +114,7 @@ export class LinkStream {
   }
 
   /** Handles a received message. */
-  // HOT: once per frame.
+  // HOT: runs once per frame.
   message(bytes: Uint8Array): void {
     if (this.#state === "closed") return;
     try {
@@ -127,7 +128,7 @@ export class LinkStream {
     this.#lookAtTurn();
   }
 
-  /** Called when the peer has ended its direction and all of its messages were delivered. */
+  /** Called when the peer has ended its direction and all of its messages have been delivered. */
   halfClosed(): void {
     if (this.#state === "closed") return;
     this.#isEndedByPeer = this.#state === "open";
@@ -135,7 +136,7 @@ export class LinkStream {
     this.#reportClosed(this.#isEndedByPeer ? "the peer ended the link" : "closed");
   }
 
-  /** Called for bytes that are not a frame. Sends a goodbye to the peer if possible. */
+  /** Called when received bytes are not a valid frame. Sends a goodbye to the peer if possible. */
   failed({ message: detail }: { readonly message: string }): void {
     if (this.#state === "closed") return;
     if (this.#sendingSinceMs === undefined && this.#state !== "ended") {
@@ -145,20 +146,20 @@ export class LinkStream {
     this.#reportClosed(`invalid frame: ${detail}`);
   }
 
-  /** Called when the call of an outgoing link has ended. */
+  /** Called when an outgoing link's call has ended. */
   ended({ status, isFromServer, isMalformed }: Pick<CallResult, "status" | "isFromServer" | "isMalformed">): void {
     if (isFromServer && status.code === CODES.OK) this.halfClosed();
     else this.lost(isMalformed ? `invalid frame: ${status.message}` : status.message);
   }
 
-  /** Called when the stream is lost. */
+  /** Called when the stream has been lost. */
   lost(detail: string): void {
     if (this.#state === "closed") return;
     this.#isEndedByPeer = this.#state === "open";
     this.destroy(detail);
   }
 
-  /** A peer that sends thousands of small frames in a burst is read for a few milliseconds per turn, so that other links get their turns. */
+  /** A peer that sends thousands of small frames in a burst is read for only a few milliseconds per turn, so that other links get their turns. */
   #lookAtTurn(): void {
     const { clock } = this.#parts;
     const nowMs = clock.monoMs();
@@ -192,11 +193,11 @@ export class LinkStream {
       if (this.#state === "draining") this.#end();
       return;
     }
-    // Frames of records go to many links, so their prefix is cached with their encoding.
+    // Frames of records are sent on many links, so their prefix is cached with their encoding.
     const bytes = frame.kind === "records" ? encodeRecords(frame).framed : framed(encodeLinkFrame(frame));
     traffic.count("sent", frame.kind, bytes.length - PREFIX_BYTES);
     this.#sendingSinceMs = clock.stallAwareMs();
-    // At most one message is in flight, regardless of the peer.
+    // At most one message is in flight, regardless of the peer's speed.
     port.send(bytes, () => {
       this.#sendingSinceMs = undefined;
       this.wake();
@@ -209,7 +210,7 @@ export class LinkStream {
     this.#parts.port.end();
   }
 
-  /** Reports that the link is closed, and closes the connection, which neither side needs any longer. */
+  /** Reports that the link is closed, and closes the connection, because neither side needs it any longer. */
   #reportClosed(detail: string): void {
     if (this.#state === "closed") return;
     this.#state = "closed";
@@ -228,11 +229,11 @@ export interface TrafficRow {
   readonly direction: TrafficDirection;
   readonly kind: TrafficKind;
   readonly frameCount: number;
-  /** Bytes of encoded messages, without the framing of gRPC and HTTP/2. */
+  /** Number of bytes in encoded messages, without the framing of gRPC and HTTP/2. */
   readonly sizeBytes: number;
 }
 
-/** Counts traffic. It has one row per direction and kind that has occurred. */
+/** Counts traffic. It has one row for each direction and kind that has occurred. */
 export class WireTraffic {
   readonly #rows = new Map<string, { direction: TrafficDirection; kind: TrafficKind; frameCount: number; sizeBytes: number }>();
 
@@ -252,9 +253,9 @@ export class WireTraffic {
   }
 }
 
-// Types shared by the methods of `FabricService`: the calling peer, and the dependencies of the handlers.
+// Types that the methods of `FabricService` share: the calling peer, and the dependencies of the handlers.
 
-/** Header with the cluster token of a call on a connection without a certificate. */
+/** Header with the cluster token, for a call on a connection without a certificate. */
 export const TOKEN_HEADER = "waymark-cluster-token";
 
 /** The calling peer, and the connection of its call. */
@@ -262,20 +263,20 @@ export interface CallingPeer {
   readonly identity: PeerIdentity;
   /** Called when a hello with this cluster token arrived on a link. */
   readonly onHello: (clusterToken: string) => void;
-  /** Closes the connection after this many ms. */
+  /** Closes the connection after this time in ms. */
   readonly cut: (afterMs: number) => void;
-  /** Why this node cut the connection. Undefined if it did not. */
+  /** The reason why this node closed the connection. Undefined if it did not close the connection. */
   readonly whyCut: () => string | undefined;
 }
 
 export interface ServiceParts<Events> {
   readonly limits: TransportLimits;
   readonly events: Events & {
-    /** Called when a peer was refused. */
+    /** Called when a peer has been refused. */
     refused(why: string, address: string): void;
   };
   readonly traffic: WireTraffic;
   readonly clock: StreamClock;
-  /** Throws if no more calls are accepted. */
+  /** Throws if no more calls can be accepted. */
   readonly peerOf: (call: MethodCall) => CallingPeer;
 }

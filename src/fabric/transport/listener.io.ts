@@ -17,13 +17,13 @@ import { borderAtGate, borderOf, type FabricTls, peerIdentityOf, trustDomainOf }
 
 export interface ListenerOptions {
   readonly host: string;
-  /** 0 binds any free port. */
+  /** 0 binds to any free port. */
   readonly port: number;
   readonly tls: FabricTls | undefined;
   readonly limits: TransportLimits;
   readonly traffic: WireTraffic;
   readonly clock: StreamClock;
-  /** Called when a connection was closed because it abused HTTP/2. */
+  /** Called when a connection has been closed because it abused HTTP/2. */
   readonly onCut: (reason: CutReason, address: string) => void;
 }
 
@@ -33,9 +33,12 @@ export class FabricListener {
   readonly #events: FabricServiceParts["events"];
   readonly #server: GrpcServer;
   readonly #peers = new WeakMap<object, { readonly connection: GuardedConnection; readonly identity: PeerIdentity }>();
-  /** Connections not proved to be a peer's, oldest first, with the last identity that they presented. Undefined before the first call. */
+  /**
+   * Connections that are not proved to belong to a peer, oldest first, each with the last identity that it presented. The identity is undefined
+   * before the first call.
+   */
   readonly #unproven = new Map<GuardedConnection, PeerIdentity | undefined>();
-  /** Connections through the gates of borders, each with the border quota that it uses. */
+  /** Connections through border gates, each with the border quota that it uses. */
   readonly #byGate = new Map<GuardedConnection, string>();
   #trustDomain: string | undefined;
   #borders: readonly BorderAuthority[];
@@ -87,7 +90,7 @@ export class FabricListener {
     this.#borders = tls.borders ?? [];
   }
 
-  /** Stops accepting connections, gives open ones `deadlineMs` to end, and then closes the rest. */
+  /** Stops accepting connections, waits up to `deadlineMs` until open connections end, and then closes the rest. */
   async stop(deadlineMs: number): Promise<void> {
     this.service.stop();
     this.#acceptor?.close();
@@ -103,7 +106,7 @@ export class FabricListener {
     return { ...tls, clientCaOf: (serverName) => borderAtGate(serverName, borders, (clusterId) => this.#unknownGate(clusterId))?.ca };
   }
 
-  /** The connection is then verified like a member's. This usually fails, so the operator must see which setting is missing. */
+  /** The connection is then verified like a member's connection. This usually fails, so the operator must see which setting is missing. */
   #unknownGate(clusterId: string): void {
     this.#events.refused(`a node of cluster ${clusterId} requested a border link, but fabric.borders does not name that cluster`, "");
   }
@@ -140,7 +143,7 @@ export class FabricListener {
     return count < maxConnectionsOfBorder;
   }
 
-  /** Identities are checked as late as possible, because the fabric, which decides about them, opens after its listener. */
+  /** Identities are checked as late as possible, because the fabric, which accepts or rejects them, opens after its listener. */
   #makeRoom(): void {
     for (const [connection, identity] of this.#unproven) {
       if (this.#unproven.size < this.#options.limits.maxUnprovenConnections) return;
@@ -171,7 +174,7 @@ export class FabricListener {
   }
 }
 
-/** Closes a connection after this many ms. */
+/** Closes a connection after this time in ms. */
 export function cutAfter(afterMs: number, connection: { destroy(): void }): void {
   if (afterMs === 0) connection.destroy();
   else setTimeout(() => connection.destroy(), afterMs).unref();

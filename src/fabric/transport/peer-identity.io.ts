@@ -1,4 +1,4 @@
-/** The identity of a peer, as proved by its socket. */
+/** The identity of a peer, as proved by its connection. */
 import { X509Certificate } from "node:crypto";
 import type { Socket } from "node:net";
 import { TLSSocket } from "node:tls";
@@ -11,13 +11,13 @@ import { type BorderAuthority, clusterAtGate } from "./border-gate.ts";
 export interface FabricTls {
   readonly cert: Uint8Array;
   readonly key: Uint8Array;
-  /** CA of all nodes of the fabric. Both ends must present a certificate signed by it. */
+  /** The CA of all nodes in the fabric. Both sides must present a certificate signed by this CA. */
   readonly clientCa: Uint8Array;
-  /** CAs of the nodes of other regions. They are valid for border links only. */
+  /** The CAs of nodes in other regions. They are valid only for border links. */
   readonly borders?: readonly BorderAuthority[];
 }
 
-/** Returns the trust domain of the node in a certificate (SPIFFE-ID, section 2.1). Throws if it does not name a node. */
+/** Returns the trust domain of the node that a certificate names (SPIFFE-ID, section 2.1). Throws if the certificate does not name a node. */
 export function trustDomainOf(cert: Uint8Array): string {
   const names = new X509Certificate(cert).subjectAltName ?? "";
   const node = nodeOfCertificate(names);
@@ -29,8 +29,8 @@ export function trustDomainOf(cert: Uint8Array): string {
 }
 
 /**
- * Returns the identity, or why the connection must not be used. With a `trustDomain`, the other end must have presented a certificate of a
- * node in it. TLS has already verified the certificate: with the border's CA if `border` is given.
+ * Returns the identity, or the reason why the connection must not be used. If `trustDomain` is given, the other side must have presented a
+ * certificate of a node in that domain. TLS has already verified the certificate. If `border` is given, it was verified with the border's CA.
  */
 export function peerIdentityOf(
   socket: Socket,
@@ -41,7 +41,7 @@ export function peerIdentityOf(
   const plain = { address: hostPort(host, socket.remotePort ?? 0), isLoopback: isLoopbackHost(host), clusterToken: "" };
   if (trustDomain === undefined) return { ...plain, certificate: undefined };
   if (!(socket instanceof TLSSocket) || !socket.authorized) return { refused: "presented no certificate signed by the expected CA" };
-  // With TLS 1.2 a resumed session need not name the gate of the first connection. Nodes never resume sessions.
+  // With TLS 1.2, a resumed session need not name the gate of the first connection. Nodes never resume sessions.
   if (socket.isSessionReused()) return { refused: "resumed a TLS session, which nodes never do" };
   const node = nodeOfCertificate(socket.getPeerX509Certificate()?.subjectAltName ?? "");
   if (node === undefined) return { refused: "its certificate does not name a node" };
@@ -51,13 +51,13 @@ export function peerIdentityOf(
   return { ...plain, certificate, ...(border !== undefined && { border: border.clusterId }) };
 }
 
-/** The border whose gate a connection came through. Undefined if it came through none and was verified as a member's. */
+/** The border whose gate a connection used. Undefined if the connection did not use a gate and was verified like a member's connection. */
 export function borderOf(socket: Socket, borders: readonly BorderAuthority[]): BorderAuthority | undefined {
   const serverName: unknown = socket instanceof TLSSocket ? Reflect.get(socket, "servername") : undefined;
   return typeof serverName === "string" ? borderAtGate(serverName, borders) : undefined;
 }
 
-/** Finds the border of a gate. `unknown` is called with the cluster of a gate that belongs to none of these borders. */
+/** Finds the border to which a gate belongs. `unknown` is called with the gate's cluster if the gate does not belong to any of these borders. */
 export function borderAtGate(
   serverName: string,
   borders: readonly BorderAuthority[],

@@ -1,4 +1,4 @@
-/** The fabric's sockets: the listener for other nodes, and links and calls to them. Makes no decisions about the fabric. */
+/** The fabric's sockets: the listener for other nodes, and links and calls to them. It does not make any decisions about the fabric. */
 
 import { X509Certificate } from "node:crypto";
 import { createSecureContext } from "node:tls";
@@ -23,16 +23,19 @@ import { type LinkEvents, LinkStream, type StreamClock, TOKEN_HEADER, WireTraffi
 import { cutAfter, FabricListener, type ListenerOptions } from "./listener.io.ts";
 import { type FabricTls, trustDomainOf } from "./peer-identity.io.ts";
 
-/** Events for the state machine, with ids as in `fabric/io-types.ts`. `stop` is the only method of the transport that may emit events before it returns. */
+/**
+ * Events for the state machine, with ids as defined in `fabric/io-types.ts`. `stop` is the only method of the transport that may emit events before
+ * it returns.
+ */
 export interface TransportEvents {
   requested(call: CallId, request: FabricCallRequest, identity: PeerIdentity): void;
   /** Whether a peer with this identity is refused, regardless of the request. */
   isStranger(identity: PeerIdentity): boolean;
-  /** `refusal`: why a node that was reached rejected this one. */
+  /** `refusal`: why the node that was reached rejected this node. */
   answered(call: CallId, response: FabricCallResponse | undefined, refusal?: string): void;
   opened(link: LinkId, isIncoming: boolean, identity: PeerIdentity): void;
   received(link: LinkId, frame: LinkFrame): void;
-  /** Returns the next frame for a link. Undefined when there is none now. */
+  /** Returns the next frame for a link, or undefined when there is none now. */
   pull(link: LinkId): LinkFrame | undefined;
   closed(link: LinkId, detail: string): void;
   /** Called when a peer was refused before the state machine received anything from it. */
@@ -41,15 +44,15 @@ export interface TransportEvents {
   unanswered(address: string, failure: PeerCallFailure): void;
 }
 
-/** With `tls`, connections use mutual TLS. Without it the listener accepts loopback only, unless `isInsecure`. */
+/** If `tls` is given, connections use mutual TLS. Otherwise, the listener accepts only loopback connections, unless `isInsecure` is set. */
 export interface TransportOptions extends Pick<ListenerOptions, "host" | "port" | "tls" | "onCut"> {
   readonly isInsecure: boolean;
-  /** Sent with each call on plain connections, unless empty. Links send it in their hello. */
+  /** Sent with each call on plaintext connections, unless empty. Links send it in their hello. */
   readonly clusterToken: string;
   readonly limits?: TransportLimits | undefined;
 }
 
-/** Opens the listener and serves. Rejects with a message for operators if it cannot bind, or if the settings do not allow it. */
+/** Opens the listener and starts serving. Rejects with a message for operators if it cannot bind, or if the settings do not allow it. */
 export async function openFabricTransport(options: TransportOptions, events: TransportEvents): Promise<FabricTransport> {
   if (options.tls === undefined && !isPlaintextAllowed({ isLoopback: isLoopbackHost(options.host) }, options.isInsecure))
     throw new Error(
@@ -82,7 +85,7 @@ export class FabricTransport {
   readonly #limits: TransportLimits;
   readonly #listener: FabricListener;
   readonly #pool: ConnectionPool;
-  /** For connections that carry calls: the identity of the other side, and the bounds for answers that have not fully arrived. */
+  /** For connections that carry calls: the identity of the other side, and the limits for answers that have not fully arrived. */
   readonly #identities = new WeakMap<ClientConnection, PeerIdentity>();
   readonly #answerBounds: AssemblyBounds;
   readonly #links = new Map<LinkId, LinkStream>();
@@ -92,7 +95,7 @@ export class FabricTransport {
   readonly #outgoing = new Set<LinkStream>();
   readonly #timer: NodeJS.Timeout;
   #tls: DialTls | undefined;
-  /** TLS options for links to the nodes of borders, by cluster. */
+  /** TLS options for links to the nodes of each border, keyed by cluster. */
   #borderTls: ReadonlyMap<string, DialTls>;
   #clusterToken: string;
   #nextLink = 1;
@@ -131,14 +134,19 @@ export class FabricTransport {
     return this.#listener.acceptor?.port ?? 0;
   }
 
-  /** Open resources, and the number of calls refused locally by a limit. Links, calls, channels and bytes are used only by tests. */
+  /**
+   * Open resources, and the number of calls that were refused locally because of a limit. The counts of links, calls, channels, and bytes are used
+   * only by tests.
+   */
   counts() {
     const connections = this.#listener.acceptor?.sockets.size ?? 0;
     const { connections: channels, refused: refusedCalls } = this.#pool.counts();
     return { ...this.#listener.service.counts(), connections, outgoingLinks: this.#outgoing.size, channels, refusedCalls };
   }
 
-  /** Replaces the certificates for new connections; open ones keep theirs. Throws, and keeps the old certificates, if the new ones are invalid. */
+  /**
+   * Replaces the certificates for new connections. Open connections keep theirs. Throws, and keeps the old certificates, if the new ones are invalid.
+   */
   setTls(tls: FabricTls): void {
     const [next, borders] = [dialTls(tls), borderTls(tls)];
     this.#listener.setTls(tls);
@@ -175,11 +183,11 @@ export class FabricTransport {
     this.#listener.service.answer(call, response, why);
   }
 
-  /** Opens a link, to a node of `border` if it is given. Afterwards calls `opened`, or `closed` if that fails. */
+  /** Opens a link. If `border` is given, the link goes to a node of that border. The method then calls `opened`, or `closed` if the link could not be opened. */
   openLink(link: LinkId, to: string, border?: string): void {
     const started = stallAwareNowMs();
     const tls = border === undefined ? this.#tls : this.#borderTls.get(border);
-    // A border without a CA is identified by its token, and only on plain connections within this machine.
+    // A border without a CA is identified by its token, which is allowed only on plaintext connections within this machine.
     if (tls === undefined && this.#tls !== undefined)
       return void setImmediate(() => this.#events.closed(link, `no CA is configured for border ${border ?? ""}`));
     const connection = { limits: clientLimits(this.#limits) };
@@ -195,18 +203,18 @@ export class FabricTransport {
     this.#links.get(link)?.wake();
   }
 
-  /** Sends the remaining frames of `pull`, then ends the link. `closed` is called. */
+  /** Sends the remaining frames from `pull`, then ends the link. `closed` is called. */
   closeLink(link: LinkId): void {
     this.#links.get(link)?.close();
     this.#dials.get(link)?.cancel();
   }
 
-  /** Stops reading from the link for this long, ±0.25 s. */
+  /** Stops reading from the link for this time, ±0.25 s. */
   restLink(link: LinkId, forMs: number): void {
     this.#links.get(link)?.rest(forMs);
   }
 
-  /** Ends open links, closes the listener, waits at most `deadlineMs`, and closes the remaining connections. */
+  /** Ends open links, closes the listener, waits for at most `deadlineMs`, and then closes the remaining connections. */
   async stop(deadlineMs: number): Promise<void> {
     for (const dialled of this.#dials.values()) dialled.cancel();
     for (const link of this.#links.values()) link.close();
@@ -232,7 +240,7 @@ export class FabricTransport {
     return { done: dialled.done.then(known), cancel: () => dialled.cancel() };
   }
 
-  /** Requests the stream. It is open when the other side's headers arrive. */
+  /** Requests the stream. The link is open when the other side's headers arrive. */
   #greet(link: LinkId, { connection, identity }: DialResult, leftMs: number): void {
     let opened: LinkStream | undefined;
     const fail = (why: string) => {

@@ -14,7 +14,7 @@ export function pathOf(kind: CallKind | "link"): string {
   return CALLS[kind].path;
 }
 
-/** Decodes a request. Throws `invalid_argument` naming the field. */
+/** Decodes a request. Throws `invalid_argument` with the name of the invalid field. */
 export function decodeCallRequest(kind: CallKind, bytes: Uint8Array): FabricCallRequest {
   switch (kind) {
     case "probe":
@@ -30,7 +30,7 @@ export function decodeCallRequest(kind: CallKind, bytes: Uint8Array): FabricCall
   }
 }
 
-/** Decodes the response to a request of that kind. Throws `invalid_argument` naming the field. */
+/** Decodes the response to a request of the given kind. Throws `invalid_argument` with the name of the invalid field. */
 export function decodeCallResponse(kind: CallKind, bytes: Uint8Array): FabricCallResponse {
   switch (kind) {
     case "probe":
@@ -82,11 +82,11 @@ function withMembers<Message extends { readonly members: readonly MemberUpdateFi
   return { ...message, members: knownOf(message.members) };
 }
 
-/** Drops updates whose status is unknown, because it is newer or invalid: without the status, no other field of an update can be used. */
+/** Drops updates with an unknown status, which is either newer or invalid, because no other field of an update can be used without the status. */
 function knownOf(updates: readonly MemberUpdateFields[]): readonly MemberUpdate[] {
   return updates.flatMap((update) => {
     const status = MEMBER_STATUSES.find((word) => word === update.status);
-    // A newer version may have higher scores. They are treated as our worst one.
+    // A newer version may have higher scores. They are treated as the worst score that this version knows.
     return status === undefined ? [] : [{ ...update, status, healthScore: Math.min(update.healthScore, WORST_SCORE) }];
   });
 }

@@ -35,7 +35,7 @@ import {
   type VectorEntry,
 } from "./messages.ts";
 
-/** Encodes a frame; the bytes are the same in both directions. A frame of records is encoded once, regardless of the number of links. */
+/** Encodes a frame, with the same bytes in both directions. A frame of records is encoded once, regardless of the number of links. */
 export function encodeLinkFrame(frame: LinkFrame): Uint8Array {
   if (frame.kind === "records") return encodeRecords(frame).message;
   return encodeLinkRequest({ frame: { frame: fieldsOf(frame) } });
@@ -77,7 +77,7 @@ export function decodeLinkFrame(bytes: Uint8Array): LinkFrame {
 
 function goodbyeOf({ reason, detail }: GoodbyeFrameFields): LinkFrame {
   const known = GOODBYES.find((word) => word === reason);
-  // A newer peer's reason is mapped to our mildest one, and kept in the detail for operators.
+  // An unknown reason from a newer peer is mapped to the mildest reason that this version knows, and is kept in the detail for operators.
   if (known === undefined) return { kind: "goodbye", reason: "not_needed", detail: detailField(`${reason} ${detail}`) };
   return { kind: "goodbye", reason: known, detail: detailField(detail) };
 }
@@ -132,8 +132,8 @@ function fieldsOf(frame: Exclude<LinkFrame, { kind: "records" }>): LinkFrameFiel
   }
 }
 
-// The content of a `SummarySpaceFrame` and a `BorderFrame` of `waymark.fabric.v1`.
-/** Number of buckets in a digest that has buckets. */
+// The contents of a `SummarySpaceFrame` and a `BorderFrame` in `waymark.fabric.v1`.
+/** Number of buckets in a digest that is divided into buckets. */
 const BORDER_BUCKETS = 256;
 
 /** Converts a frame that has passed `checkLinkFrame`. */
@@ -165,7 +165,10 @@ function fieldsOfSpace(frame: ReplicationFrame): SpaceFields {
   }
 }
 
-/** Converts a frame that has passed `checkLinkFrame`. Throws for lists of different lengths, and for a batch that is larger than any version sends. */
+/**
+ * Converts a frame that has passed `checkLinkFrame`. Throws if lists have different lengths, or if a batch is larger than the largest batch that any
+ * version sends.
+ */
 function borderOf({ border }: BorderFrameFields): LinkFrame {
   switch (border.case) {
     case "rules":
@@ -213,11 +216,11 @@ function fieldsOfBorder(frame: BorderFrame): BorderFields {
   }
 }
 
-// Encoded frames of records: each is encoded once, regardless of the number of peers that receive it.
-/** Same field number in `LinkRequest.frame` and `LinkResponse.frame`. */
+// Encoded frames of records: each frame is encoded once, regardless of the number of peers that receive it.
+/** This field number is the same in `LinkRequest.frame` and `LinkResponse.frame`. */
 const FRAME_TAG = tagOf(1, WIRE.BYTES);
 const RECORDS_TAG = tagOf(3, WIRE.BYTES);
-/** Prefix, two tags and two lengths. */
+/** Size of the prefix, two tags, and two lengths. */
 const HEAD_BYTES = PREFIX_BYTES + 2 + 2 * 5;
 
 /** A message, and the same bytes with gRPC's prefix as sent on the wire. */
@@ -226,10 +229,10 @@ interface EncodedRecords {
   readonly framed: Uint8Array;
 }
 
-/** The key needs no cluster or region: a frame belongs to one origin, so they are always the same. */
+/** The key does not need a cluster or region, because a frame belongs to one origin, for which they are always the same. */
 const encoded = new WeakMap<OriginFrame, EncodedRecords>();
 
-/** Encodes the whole message of a frame of records for both directions. Returns the same arrays for the same `OriginFrame`. HOT. */
+/** Encodes the complete message with a frame of records for both directions. Returns the same arrays for the same `OriginFrame`. HOT. */
 export function encodeRecords(records: RecordsFrame): EncodedRecords {
   const known = encoded.get(records.frame);
   if (known !== undefined) return known;
@@ -239,7 +242,7 @@ export function encodeRecords(records: RecordsFrame): EncodedRecords {
   return both;
 }
 
-/** Writes the records first, and then the headers in front of them, so that no length must be known in advance. */
+/** Writes the records first and then the headers in front of them, so that no length needs to be known in advance. */
 function writeFramed({ frame, clusterId, region }: RecordsFrame): Uint8Array {
   const fields = { ...frame, clusterId, region };
   const out = new Uint8Array(HEAD_BYTES + roomRecordsFrame(fields));
@@ -253,7 +256,7 @@ function writeFramed({ frame, clusterId, region }: RecordsFrame): Uint8Array {
   return framed;
 }
 
-/** Converts a frame that has passed `checkLinkFrame`. Throws for more bytes of records than any version sends. */
+/** Converts a frame that has passed `checkLinkFrame`. Throws if there are more bytes of records than any version sends. */
 function recordsOf(fields: RecordsFrameFields): RecordsFrame {
   const { nodeId, generation, after, through, records, isComplete, isLast, floor, knownSeq, clusterId, region } = fields;
   let sizeBytes = 0;
@@ -261,7 +264,7 @@ function recordsOf(fields: RecordsFrameFields): RecordsFrame {
   if (records.length > 1 && sizeBytes > MESSAGE_BOUNDS.maxRecordsBytes)
     throw invalid("records.bytes", `must be at most ${MESSAGE_BOUNDS.maxRecordsBytes}, not ${sizeBytes}`);
   if (through < after) throw invalid("records.through", `must be greater than or equal to after (${after}), not ${through}`);
-  // HOT: for a frame with one record, listing the fields costs 283 ns, and rest syntax 471 ns.
+  // HOT: for a frame with one record, listing the fields costs 283 ns, whereas rest syntax costs 471 ns.
   const frame = { nodeId, generation, after, through, records, isComplete, isLast, floor };
   return { kind: "records", frame: knownSeq === undefined ? frame : { ...frame, knownSeq }, clusterId, region };
 }
@@ -272,7 +275,7 @@ const TENTH_MS = 100;
 /** About 6.8 years, in tenths of a second. */
 const MAX_TENTHS = 2 ** 31;
 
-/** Converts a frame that has passed `checkLinkFrame`. Throws for lists of different lengths. */
+/** Converts a frame that has passed `checkLinkFrame`. Throws if lists have different lengths. */
 function vectorOf(vector: VectorFrameFields): VectorFrame {
   const { entries, digest, isPartial, isWanted, isOffer, saidMs, asOfMs } = vector;
   const short = shortEntriesOf(vector);
@@ -303,7 +306,7 @@ function fieldsOfVector({ short = [], heartbeats = [], times, ...vector }: Vecto
   };
 }
 
-/** Whether the numbers of a vector entry are in range. An entry out of range is ignored, and the rest of its frame is used. */
+/** Whether the numbers of a vector entry are in range. An entry with a number that is out of range is ignored, and the rest of its frame is used. */
 function isCountable({ generation, seq, floor, lackingThrough = 0 }: VectorEntry): boolean {
   return isSeq(generation) && isSeq(seq) && isSeq(floor) && isSeq(lackingThrough);
 }

@@ -1,4 +1,4 @@
-/** Messages between nodes as plain values. `fabric.proto` defines each field; `codec.ts` and `call-codec.ts` encode and decode them. */
+/** Messages between nodes, as plain values. `fabric.proto` defines each field, and `codec.ts` and `call-codec.ts` encode and decode the messages. */
 import type {
   BorderBatchFields,
   BorderDigestFields,
@@ -48,10 +48,10 @@ export interface MemberUpdate extends MemberUpdateFields {
   readonly status: MemberStatus;
 }
 
-/** A neighbour's exports to the cluster of a member, as far as the member has received them. */
+/** A neighbour's exports to the cluster of a member, to the extent that the member has received them. */
 export type HeardRule = HeardRuleFields;
 
-/** The data that a region has of others. */
+/** A region's data about other regions. */
 export type Reach = ReachFields;
 
 /** A member's report about itself. */
@@ -60,12 +60,15 @@ export type MemberFacts = Omit<MemberUpdate, "status" | "incarnation" | "accuser
 /** Report about an origin that was forgotten although its node has not left (`catalog/replica/lost-origins.ts`). */
 export type LostWord = LostOriginFields;
 
-/** The message of a call. Members with a status that this version does not know are omitted. */
+/** The message of a membership call. Members with a status that this version does not know are omitted. */
 type CallMessage<Kind, Message> = { readonly kind: Kind } & {
   readonly [F in keyof Message]: Message[F] extends readonly MemberUpdateFields[] ? readonly MemberUpdate[] : Message[F];
 };
 
-/** Requests of unary calls. The transport sends a request and passes the response to the state machine, or reports that none arrived in time. */
+/**
+ * Requests of unary calls. The transport sends a request and then passes the response to the state machine, or reports that no response arrived in
+ * time.
+ */
 export type FabricCallRequest =
   | CallMessage<"probe", ProbeRequestFields>
   | CallMessage<"probeIndirect", Omit<ProbeIndirectRequestFields, "timeout"> & { readonly timeoutMs: number }>
@@ -81,16 +84,19 @@ export type FabricCallResponse =
 export type MaintainRequest = Extract<FabricCallRequest, { readonly kind: "maintain" }>;
 export type MaintainResponse = Extract<FabricCallResponse, { readonly kind: "maintain" }>;
 
-/** A request to another node to change maintenance overrides. */
+/** A request to change maintenance overrides on another node. */
 export type MaintenanceCall = Pick<MaintainRequest, "keys" | "isOn" | "reason" | "untilMs" | "principal" | "isForAll">;
 
-/** The result. Without a `response`, it is unknown whether the node applied the request. `refusal`: the node is reachable but rejects the request. */
+/**
+ * The result. If there is no `response`, it is unknown whether the node applied the request. `refusal`: the node is reachable but rejected the
+ * request.
+ */
 export interface MaintenanceResult {
   readonly response: MaintainResponse | undefined;
   readonly refusal?: string;
 }
 
-/** The first frame that each side sends. */
+/** The first frame from each side. */
 export type Hello = HelloFrameFields;
 
 export type VectorEntry = VectorEntryFields;
@@ -102,12 +108,12 @@ export interface ShortEntry {
   readonly seq: number;
 }
 
-/** How long ago the sender had everything that an origin had written. */
+/** How long ago the sender had everything that the origin had written. */
 export interface Heartbeat {
   /** `shortHash` of the origin's id. */
   readonly hash: number;
   readonly ageMs: number;
-  /** Upper bound of the origin's seq at that time. Only for origins of clusters other than the receiver's. */
+  /** Upper bound of the origin's seq at that time. Used only for origins of clusters other than the receiver's. */
   readonly seq?: number;
 }
 
@@ -133,7 +139,7 @@ export const GOODBYES = [
 /** The reason for an orderly end of a link. */
 export type Goodbye = (typeof GOODBYES)[number];
 
-/** Records of one origin, with the origin's cluster and region. */
+/** Records of one origin, together with the origin's cluster and region. */
 export interface RecordsFrame {
   readonly kind: "records";
   readonly frame: OriginFrame;
@@ -143,22 +149,22 @@ export interface RecordsFrame {
 
 /** Times of a vector in whole milliseconds. They are comparable only within one link (`LinkClock`). */
 export interface VectorTimes {
-  /** When the vector was made, by the sender's clock. Above 0. */
+  /** Time at which the vector was made, according to the sender's clock. Above 0. */
   readonly atMs: number;
   /**
-   * The vector's content was true no earlier than this, in times of the receiver: the receiver's newest `atMs` that the sender has, plus the time
-   * since the sender received it.
+   * The earliest time at which the vector's content was valid, on the receiver's clock: the newest `atMs` from the receiver that the sender has, plus
+   * the time since the sender received it.
    */
   readonly asOfMs?: number;
 }
 
-/** Frames of replication on a link. */
+/** Replication frames on a link. */
 export type ReplicationFrame =
   | ({
       readonly kind: "vector";
-      /** More entries, for origins that were named on this link before. */
+      /** Additional entries, for origins that were named on this link before. */
       readonly short?: readonly ShortEntry[];
-      /** Heartbeats of origins that the receiver has no link to. A receiver with a link gets them from the origin. */
+      /** Heartbeats of origins that the receiver has no link to. A receiver that has a link to an origin gets the origin's heartbeats directly. */
       readonly heartbeats?: readonly Heartbeat[];
       /** Present in vectors, absent in requests and offers. */
       readonly times?: VectorTimes;
@@ -170,7 +176,7 @@ export type ReplicationFrame =
 export type PolicyFrame =
   | { readonly kind: "policyHead"; readonly head: PolicyHead }
   | { readonly kind: "policyWanted"; readonly number: number }
-  /** The receiver's newest head, which the sender does not accept. */
+  /** The receiver's newest head, which the sender rejects. */
   | { readonly kind: "policySettled"; readonly head: PolicyHead }
   | {
       readonly kind: "policyPart";
@@ -181,18 +187,18 @@ export type PolicyFrame =
     };
 
 /**
- * A hand-over frame of a leaving node. Without numbers it announces that the node leaves. With numbers it names the records that the receiver should
- * take over. `isRefused` is the answer of a receiver that does not take over any.
+ * A hand-over frame from a leaving node. Without numbers, it announces that the node is leaving. With numbers it names the records that the receiver
+ * should take over. `isRefused` is the answer from a receiver that does not take over any records.
  */
 export type HandOverFrame = { readonly kind: "handOver" } & HandOverFrameFields;
 
-/** Replication of the summary replica, between nodes that have one. */
+/** Replication of the summary replica, between nodes that have such a replica. */
 export interface SummariesFrame {
   readonly kind: "summaries";
   readonly frame: ReplicationFrame;
 }
 
-/** Time since the sender's region last received the beacons of others. */
+/** Time since the sender's region last received the beacons of other regions. */
 export type SourceAgesFrame = { readonly kind: "sourceAges" } & SourceAgesFrameFields;
 
 /** Frames on a link between regions. */
@@ -206,7 +212,7 @@ export type BorderFrame =
 export type LinkFrame =
   | { readonly kind: "hello"; readonly hello: Hello }
   | { readonly kind: "goodbye"; readonly reason: Goodbye; readonly detail: string }
-  /** A frame of a newer peer. It is skipped and counted. */
+  /** A frame from a newer peer. The frame is skipped and counted. */
   | { readonly kind: "unknown" }
   | ReplicationFrame
   | PolicyFrame
@@ -215,35 +221,38 @@ export type LinkFrame =
   | SourceAgesFrame
   | BorderFrame;
 
-/** Facts about the peer that the connection proves. */
+/** Facts about the peer that are proved by the connection. */
 export interface PeerIdentity {
   /** `host:port` of the remote end of the socket. */
   readonly address: string;
   readonly isLoopback: boolean;
-  /** Identity in the verified certificate. Undefined on a plain connection. */
+  /** Identity from the verified certificate. Undefined on a plaintext connection. */
   readonly certificate: { readonly nodeId: string; readonly clusterId: string } | undefined;
-  /** Cluster of the border whose CA signed the certificate; the identity is valid only for links with it. Absent when the fabric's own CA signed it. */
+  /**
+   * Cluster of the border whose CA signed the certificate. The identity is valid only for links with that border. Absent when the certificate was
+   * signed by the fabric's own CA.
+   */
   readonly border?: string;
-  /** Token sent with the call, or empty. */
+  /** The token that was sent with the call, or an empty text. */
   readonly clusterToken: string;
 }
 
-// Checks of message contents: the rules of `fabric.proto`, and rules that it leaves to the receiver.
-/** Limits of `fabric.proto` that senders also apply. A correct node never exceeds them. */
+// Checks message contents against the rules of `fabric.proto` and against rules that it leaves to the receiver.
+/** Limits from `fabric.proto` that senders also apply. A correct node never exceeds them. */
 export const MESSAGE_BOUNDS = {
   /** Maximum length of a cluster token, in characters. */
   maxTokenLength: 1_024,
-  /** Longest wait that a node may request of another, in ms. */
+  /** Longest wait that a node may request from another node, in ms. */
   maxTimeoutMs: 60_000,
-  /** Maximum length of a peer's text for operators, in characters. Longer texts are cut. */
+  /** Maximum length of a text that a peer sends for operators, in characters. Longer texts are truncated. */
   maxDetailLength: 256,
-  /** Maximum bytes of records in a frame with more than one record. No version sends more. */
+  /** Maximum number of bytes of records in a frame with more than one record. No version sends more. */
   maxRecordsBytes: 65_536,
-  /** Maximum bytes of content in one frame between regions, unless it is a single summary, beacon or key. */
+  /** Maximum number of bytes of content in one frame between regions, unless the content is a single summary, beacon, or key. */
   maxBatchBytes: 262_144,
 } as const;
 
-/** Returns the message if it breaks no rule. Otherwise throws `invalid_argument` naming the invalid fields. */
+/** Returns the message if it does not break any rule. Otherwise, throws `invalid_argument` with the names of the invalid fields. */
 export function checked<Message>(message: Message, check: (message: Message, problems: FieldProblems) => void): Message {
   const problems = new FieldProblems(PROTOCOL_BOUNDS);
   check(message, problems);
@@ -251,7 +260,10 @@ export function checked<Message>(message: Message, check: (message: Message, pro
   return message;
 }
 
-/** Sanitizes a peer's text for operators: cuts it and replaces characters that a terminal might interpret. Such a text never makes a message invalid. */
+/**
+ * Sanitizes a text that a peer sends for operators: truncates it and replaces characters that a terminal might interpret. Such a text never makes a
+ * message invalid.
+ */
 export function detailField(text: string): string {
   return text.slice(0, MESSAGE_BOUNDS.maxDetailLength).replaceAll(/[^\x20-\x7e]/g, "?");
 }

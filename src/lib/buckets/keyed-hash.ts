@@ -1,20 +1,20 @@
 /**
- * HalfSipHash-2-4 (Aumasson and Bernstein), 64 bits, for tables whose keys are chosen by clients. Without the hash key, no client can find
- * two texts with the same hash. FNV (`hash64.ts`) does not guarantee this, even with a secret start value.
+ * HalfSipHash-2-4 (Aumasson and Bernstein), 64 bits, for tables whose keys are chosen by clients. A client that does not know the hash key cannot
+ * find two texts with the same hash. FNV (`hash64.ts`) does not guarantee this, even with a secret start value.
  */
 import type { Hash64 } from "../hash64.ts";
 
-/** 64 random bits, as two numbers of 32 bits. They must stay secret within the process. */
+/** 64 random bits, as two 32-bit numbers. They must stay secret within the process. */
 export type HashKey = readonly [low: number, high: number];
 
-/** Hash of the text's UTF-16 code units, low byte first. HOT: runs for each rate-limited call if threads share the limits. */
+/** Hash of the text's UTF-16 code units, starting with the low byte of each. HOT: runs for each rate-limited call if threads share the limits. */
 export function keyedHash(text: string, [keyLow, keyHigh]: HashKey): Hash64 {
   let a = keyLow | 0;
   let b = keyHigh ^ 0xee;
   let c = keyLow ^ 0x6c796765;
   let d = keyHigh ^ 0x74656462;
   let low = 0;
-  // The last word contains the length. Two steps without a word follow, each of which produces half of the hash.
+  // The last word contains the length. It is followed by two steps without a word, each of which produces half of the hash.
   const last = text.length >> 1;
   for (let i = 0; i <= last + 2; i += 1) {
     const word = i <= last ? wordOf(text, i) : 0;

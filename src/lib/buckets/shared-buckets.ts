@@ -1,47 +1,47 @@
 /**
- * Token buckets that threads share, as exact as the buckets of a single thread (`token-bucket.ts`). They are in shared memory: a table of slots
- * of 64 bits. Each slot has 24 bits of the key's hash, and in the other 40 bits the time at which the bucket is full. A slot is changed as a
- * whole, by compare-and-exchange. A thread tries again if another thread has changed the slot meanwhile. So no thread ever waits for another,
- * and a thread that ends leaves no incomplete change.
+ * Token buckets that threads share, as exact as the buckets of a single thread (`token-bucket.ts`). They are in shared memory, in a table of 64-bit
+ * slots. Each slot has 24 bits for the key's hash and 40 bits for the time at which the bucket is full. A slot is changed as a whole, by
+ * compare-and-exchange. A thread tries again if another thread has changed the slot in the meantime. Therefore, a thread never waits for another
+ * thread, and a thread that ends does not leave an incomplete change.
  *
- * A key can be in any of the eight slots of its group. A new key uses the slot that was full the earliest, which loses nothing if one of the
- * eight is full now. Otherwise, the bucket nearest to full is dropped, and is full when its key is used again. Two threads that add the same new
- * key at the same moment choose the same slot, because times only increase, so one of them tries again and finds the slot of the other. Times
- * decrease only when a token is returned or when a bucket that is not full is dropped. If a key gets two slots at such a moment, the emptier one
- * is used.
+ * A key can be in any of the eight slots of its group. A new key uses the slot that was full the earliest. This loses nothing if one of the eight is
+ * full now. Otherwise, the bucket that is nearest to full is dropped. It is treated as full when its key is used again. Two threads that add the same
+ * new key at the same moment choose the same slot, because times only increase. Therefore, one of them tries again and finds the other thread's slot.
+ * Times decrease only when a token is returned or when a bucket that is not full is dropped. If a key gets two slots at such a moment, the slot with
+ * fewer tokens is used.
  */
 import type { Hash64 } from "../hash64.ts";
 import { type HashKey, keyedHash } from "./keyed-hash.ts";
 import type { BucketOptions, KeyedBuckets } from "./token-bucket.ts";
 
 export interface SharedBucketsOptions extends BucketOptions {
-  /** The memory from `bucketTable`, with the same `maxKeys`. */
+  /** The memory that `bucketTable` returned for the same `maxKeys`. */
   readonly table: SharedArrayBuffer;
-  /** The same key in all threads. */
+  /** The hash key, which is the same in all threads. */
   readonly hashKey: HashKey;
-  /** The offset from this thread's monotonic ms to a clock that all threads share. */
+  /** The offset from this thread's monotonic ms to a clock that is shared by all threads. */
   readonly originMs: number;
 }
 
 const GROUP_SLOTS = 8;
 /**
- * Minimum number of slots per stored key. While there are no more keys than `maxKeys`, fewer than one key in a thousand finds its group
- * full. Two keys of a group share a bucket with a probability of one in 16 million.
+ * Minimum number of slots per stored key. While there are at most `maxKeys` keys, fewer than one key in a thousand finds its group full. Two keys in
+ * the same group share a bucket with a probability of one in 16 million.
  */
 const SLOTS_A_KEY = 4;
 /**
- * Times are stored modulo this number, in units of at most a sixteenth of a millisecond. The span is two years if refilling a token needs a
- * millisecond or more.
+ * Times are stored modulo this number, in units of at most a sixteenth of a millisecond. The span is two years if refilling a token needs a millisecond or
+ * more.
  */
 const SPAN = 2 ** 40;
 const UNITS_A_MS = 16;
 /**
- * A bucket is full at most one window after the latest time. A caller may pass times of up to two windows ago, and clocks of threads differ
- * a little.
+ * A bucket is full at most one window after the most recent time. A caller may pass times from up to two windows ago, and the clocks of threads
+ * differ slightly.
  */
 const MAX_AHEAD_WINDOWS = 4;
 
-/** Allocates memory for the buckets of this many keys, all of them full. */
+/** Allocates memory for the buckets of this many keys. Initially, all buckets are full. */
 export function bucketTable(maxKeys: number): SharedArrayBuffer {
   const slotCount = 2 ** Math.ceil(Math.log2(Math.max(GROUP_SLOTS, maxKeys * SLOTS_A_KEY)));
   return new SharedArrayBuffer(slotCount * BigInt64Array.BYTES_PER_ELEMENT);
@@ -52,19 +52,19 @@ export class SharedBuckets implements KeyedBuckets {
   readonly #originMs: number;
   readonly #slots: BigInt64Array;
   /**
-   * The same slots. The first half of each slot has the lower 32 bits of the time. The second half has 24 bits of the hash, followed by the
+   * The same slots. The first half of each slot contains the lower 32 bits of the time. The second half contains 24 bits of the hash, followed by the
    * upper 8 bits of the time.
    */
   readonly #halves: Int32Array;
   readonly #groupMask: number;
-  /** A whole number of units, so that no sum of intervals is rounded. */
+  /** The interval is a whole number of units, so that no sum of intervals is rounded. */
   readonly #intervalUnits: number;
   readonly #windowUnits: number;
   readonly #unitMs: number;
-  /** The slot as it was read and its new value. HOT: arithmetic with numbers of 64 bits is slow, so they are only copied. */
+  /** The slot as it was read and its new value. HOT: arithmetic with 64-bit numbers is slow, so they are only copied. */
   readonly #change = new BigInt64Array(2);
   readonly #changeHalves = new Int32Array(this.#change.buffer);
-  /** The result of `#look`: the slot of the key, or the slot that it may use, and how far after now that slot is full. */
+  /** The result of `#look`: the slot of the key, or the slot that the key may use, and the time until that slot is full. */
   #slot = 0;
   #isFound = false;
   #aheadUnits = 0;
@@ -94,7 +94,7 @@ export class SharedBuckets implements KeyedBuckets {
       this.#look(hash);
       this.#aheadUnits = this.#isFound ? Math.max(this.#aheadUnits, 0) : 0;
       const waitUnits = this.#aheadUnits + this.#intervalUnits - this.#windowUnits;
-      // Rounding may change the window by a fraction of a unit.
+      // Rounding can change the window by a fraction of a unit.
       if (waitUnits > 1e-6 * this.#windowUnits) return waitUnits * this.#unitMs;
     } while (!this.#write(hash, this.#aheadUnits + this.#intervalUnits));
     return 0;
@@ -109,7 +109,8 @@ export class SharedBuckets implements KeyedBuckets {
   }
 
   /**
-   * Finds the slot of a key, or the slot that was full the earliest. It reads each slot's time before its hash, on which two threads rely.
+   * Finds the slot of a key or, if there is none, the slot that was full the earliest. It reads each slot's time before its hash. The algorithm for
+   * two threads depends on this order.
    */
   #look(hash: Hash64): void {
     const tag = tagOf(hash);
@@ -132,7 +133,7 @@ export class SharedBuckets implements KeyedBuckets {
     }
   }
 
-  /** Time until a slot is full; below 0 if it is full now. A time far in the future is from the previous span. */
+  /** Time until a slot is full, which is below 0 if it is full now. A time far in the future belongs to the previous span. */
   #aheadOf(low: number, high: number): number {
     if (high === 0 && low === 0) return -SPAN;
     const aheadUnits = modulo((high & 0xff) * 2 ** 32 + (low >>> 0) - this.#nowUnits);
@@ -149,7 +150,7 @@ export class SharedBuckets implements KeyedBuckets {
   }
 }
 
-/** The part of a hash that is stored; never 0, because 0 marks slots that were never used. */
+/** The part of a hash that is stored. It is never 0, because 0 marks slots that have never been used. */
 function tagOf(hash: Hash64): number {
   return hash.high >>> 8 || 1;
 }

@@ -3,7 +3,7 @@
  * bucket would be full again.
  */
 
-/** A bucket that gets one token every `everyMs`, and has at most `burst` tokens. It starts full. */
+/** A bucket that gets one token every `everyMs` ms and has at most `burst` tokens. It starts full. */
 export class TokenBucket {
   readonly #everyMs: number;
   readonly #windowMs: number;
@@ -14,10 +14,10 @@ export class TokenBucket {
     this.#windowMs = burst * everyMs;
   }
 
-  /** Milliseconds until the bucket has `count` tokens; 0 if it has them. */
+  /** Milliseconds until the bucket has `count` tokens, or 0 if it has them now. */
   waitMs(monoMs: number, count = 1): number {
     const waitMs = Math.max(0, this.#fullMonoMs - monoMs) + count * this.#everyMs - this.#windowMs;
-    // The tolerance is needed because, in binary fractions, the sum of a window's intervals is not exactly the window.
+    // The tolerance is needed because the sum of a window's intervals is not exactly the window when it is computed with binary fractions.
     return waitMs <= 1e-6 * this.#windowMs ? 0 : waitMs;
   }
 
@@ -25,42 +25,45 @@ export class TokenBucket {
     return this.waitMs(monoMs, count) === 0;
   }
 
-  /** Consumes tokens, even more than there are. Returns the ms until the missing tokens are refilled; 0 if there were enough. */
+  /** Consumes tokens, even if there are not enough. Returns the time in ms until the missing tokens are refilled, or 0 if there were enough. */
   take(monoMs: number, count = 1): number {
     this.#fullMonoMs = Math.max(this.#fullMonoMs, monoMs) + count * this.#everyMs;
     return this.waitMs(monoMs, 0);
   }
 
-  /** Number of tokens, with fractions; below 0 if more were consumed than there were. */
+  /** Number of tokens, including fractions. It is below 0 if more tokens were consumed than there were. */
   left(monoMs: number): number {
     return (this.#windowMs - Math.max(0, this.#fullMonoMs - monoMs)) / this.#everyMs;
   }
 }
 
 export interface BucketOptions {
-  /** Tokens in a full bucket, and the number refilled in one window. At least 1. */
+  /** Number of tokens in a full bucket, and number of tokens that are refilled in one window. At least 1. */
   readonly limit: number;
   readonly windowMs: number;
-  /** Maximum number of stored buckets; at least 2. A bucket that was dropped to make room is full when its key is used again. */
+  /**
+   * Maximum number of stored buckets, which must be at least 2. A bucket that was dropped for lack of space is treated as full when its key is used
+   * again.
+   */
   readonly maxKeys: number;
 }
 
-/** One bucket per key, full at first. */
+/** One bucket per key, which is full at first. */
 export interface KeyedBuckets {
-  /** Number of buckets stored now. It is bounded. */
+  /** Number of buckets that are currently stored. It is bounded. */
   readonly size: number;
-  /** Consumes one token and returns 0. If there is none, consumes nothing and returns the ms until there is one. */
+  /** Consumes one token and returns 0. If there is none, it consumes nothing and returns the time in ms until a token is available. */
   take(key: string, monoMs: number): number;
-  /** Returns a consumed token, because the call was refused for another reason. */
+  /** Returns a consumed token, because the call was refused for a different reason. */
   giveBack(key: string): void;
 }
 
-/** Buckets of one thread. It stores at most `maxKeys` buckets, and drops the least recently used half. */
+/** Buckets that are used by a single thread. It stores at most `maxKeys` buckets, and drops the least recently used half. */
 export class TokenBuckets implements KeyedBuckets {
   readonly #options: BucketOptions;
   readonly #halfCount: number;
-  // A key that is used moves to the young generation. When this generation has half of the keys, the old generation is dropped. In a
-  // `BoundedMap`, each use would cost 80 ns more.
+  // A key that is used moves to the young generation. When this generation has half of the keys, the old generation is dropped. With a `BoundedMap`,
+  // each use would cost 80 ns more.
   #young = new Map<string, TokenBucket>();
   #old = new Map<string, TokenBucket>();
 

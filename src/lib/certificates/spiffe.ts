@@ -1,8 +1,8 @@
-/** Parses the alternative names of a certificate in Node's text format, and the SPIFFE ids in them. */
+/** Parses the alternative names of a certificate in Node's text format, including the SPIFFE ids that they contain. */
 
 /** Prefix of every SPIFFE id. */
 export const SPIFFE = "spiffe://";
-/** Section 2 of the SPIFFE-ID specification. No segment of the path is `.` or `..` (section 2.2). */
+/** Section 2 of the SPIFFE-ID specification. No path segment is `.` or `..` (section 2.2). */
 const SEGMENT = "(?!\\.{1,2}(?:/|$))[A-Za-z0-9._-]";
 const TRUST_DOMAIN = "[a-z0-9._-]{1,255}";
 const SPIFFE_ID = new RegExp(`^${SPIFFE}${TRUST_DOMAIN}(?:/${SEGMENT}+)+$`);
@@ -20,7 +20,7 @@ export interface SpiffeNode {
   readonly nodeId: string;
 }
 
-/** The node that a URI names: `spiffe://<trust domain>/waymark/cluster/<cluster>/node/<node>`. Undefined for all other URIs. */
+/** The node that is named by a URI of the form `spiffe://<trust domain>/waymark/cluster/<cluster>/node/<node>`. Undefined for all other URIs. */
 export function nodeOfSpiffeId(uri: string): SpiffeNode | undefined {
   const [, trustDomain, clusterId, nodeId] = NODE_ID.exec(uri) ?? [];
   return trustDomain === undefined || clusterId === undefined || nodeId === undefined ? undefined : { trustDomain, clusterId, nodeId };
@@ -32,9 +32,8 @@ export interface AlternativeNames {
 }
 
 /**
- * Reads `X509Certificate.subjectAltName`. Node writes a name that contains a comma, a quote or a similar character as a JSON string
- * (CVE-2021-44532). The quotes are not removed, so such a name is never mistaken for a valid one. Undefined if the text cannot be parsed
- * completely.
+ * Reads `X509Certificate.subjectAltName`. If a name contains a comma, a quote, or a similar character, Node writes it as a JSON string
+ * (CVE-2021-44532). The quotes are not removed, so such a name cannot be mistaken for a valid one. Undefined if the text cannot be parsed completely.
  */
 export function readAlternativeNames(text: string): AlternativeNames | undefined {
   const uris: string[] = [];

@@ -1,12 +1,11 @@
 /**
- * YAML and JSON documents with the line of every value, for readers of files that users write. The limits in this file protect against malicious
- * files.
+ * Reads YAML and JSON documents that users write, and records the line of every value. The limits in this file protect against malicious files.
  */
 import { type Document, isAlias, isMap, isScalar, isSeq, LineCounter, type Node, parseAllDocuments } from "yaml";
 import { findDuplicateKey, JsonPositions } from "./json-lines.ts";
 
 export interface LineProblem {
-  /** 1-based line of the file. */
+  /** Line in the file, starting with 1. */
   readonly line: number;
   readonly message: string;
 }
@@ -14,7 +13,7 @@ export interface LineProblem {
 /** Returns the line of the value at a path, or of the nearest existing part above it. */
 type LineLocator = (path: readonly PropertyKey[]) => number;
 
-/** A part of a document: its value and its path. Lines are computed only on request, because few values are invalid. */
+/** A part of a document: its value and its path. Lines are computed only when they are requested, because few values are invalid. */
 export class DocumentNode {
   readonly value: unknown;
   readonly #path: readonly PropertyKey[];
@@ -31,7 +30,7 @@ export class DocumentNode {
     return this.#locator([...this.#path, ...path]);
   }
 
-  /** Returns an item of a list, or the member of a map with this name. */
+  /** Returns an item of a list, or the member with this name of a map. */
   at(step: PropertyKey): DocumentNode {
     const value: unknown = typeof this.value === "object" && this.value !== null ? Reflect.get(this.value, step) : undefined;
     return new DocumentNode(value, [...this.#path, step], this.#locator);
@@ -46,14 +45,14 @@ export interface ParsedDocuments {
 
 /** Maximum number of alias resolutions in one document. The limit prevents "billion laughs" attacks. */
 const MAX_ALIASES = 100;
-/** Longest YAML text. Parsing it with positions needs a hundred times its size in memory. */
+/** Longest YAML text. Parsing a document with positions needs a hundred times its size in memory. */
 const MAX_YAML_CHARS = 8 * 1024 * 1024;
-/** Maximum nesting depth. It is deeper than any real manifest, but not too deep for recursive readers. */
+/** Maximum nesting depth. This is deeper than any real manifest, but not too deep for recursive readers. */
 const MAX_DEPTH = 64;
 
 /**
- * Reads every document of a text. A document with a syntax error is reported as a problem, and the others are still read. Never throws. A
- * repeated key is a problem in YAML. In JSON it is a problem only with `refusesRepeatedKeys`, which reads the text a second time.
+ * Reads every document in a text. A document with a syntax error is reported as a problem, and the others are still read. Never throws. In YAML, a
+ * repeated key is a problem. In JSON, it is a problem only if `refusesRepeatedKeys` is set, which reads the text a second time.
  */
 export function readDocuments(text: string, { refusesRepeatedKeys = false } = {}): ParsedDocuments {
   const json = parseJson(text);
@@ -77,10 +76,10 @@ export function readDocuments(text: string, { refusesRepeatedKeys = false } = {}
 }
 
 const TOO_DEEP = "is nested too deeply";
-/** Maximum number of problems that are kept for a text. */
+/** Maximum number of problems that are recorded for a text. */
 const MAX_PROBLEMS = 1000;
 
-/** The JSON value of a text; undefined for other texts. For broken JSON, the YAML parser reports errors with lines. */
+/** The JSON value in a text, or undefined for other texts. For invalid JSON, the YAML parser reports errors with lines. */
 function parseJson(text: string): unknown {
   if (!/^\s*[[{]/.test(text)) return undefined;
   try {
@@ -124,7 +123,7 @@ function readYaml(text: string): ParsedDocuments {
   return { places, problems: problems.slice(0, MAX_PROBLEMS) };
 }
 
-/** The parser's messages without repetitions: for text that is nested too deeply, it has one message per level. */
+/** The parser's messages without duplicates, because for text that is nested too deeply, the parser reports one message per level. */
 function syntaxProblems({ errors }: Document, lines: LineCounter): readonly LineProblem[] {
   const deep = errors.find(({ message }) => message.includes("call stack"));
   if (deep !== undefined) return [{ line: lines.linePos(deep.pos[0]).line, message: TOO_DEEP }];
@@ -156,8 +155,8 @@ function yamlChild(node: Node | undefined, step: PropertyKey): { readonly node: 
 }
 
 /**
- * Whether a value is nested too deeply. It works level by level, so that no depth overflows the stack. An alias that contains itself exceeds the
- * limit.
+ * Whether a value is nested too deeply. It processes one level at a time, so that no depth overflows the stack. An alias that contains itself exceeds
+ * the limit.
  */
 function isTooDeep(value: unknown): boolean {
   let level = new Set<object>();

@@ -1,19 +1,19 @@
-/** Positions of values in a JSON text, for messages about files that are too large to parse with all positions. */
+/** Positions of values in a JSON text, for messages about files that are too large to be parsed with all positions. */
 import { firstIndex } from "../bisect.ts";
 
 interface ValueLines {
   readonly value: number;
-  /** The offset to which a message points: for a value in a map, the offset of its key. */
+  /** The offset that a message refers to. For a value in a map, this is the offset of its key. */
   readonly shown: number;
 }
 
 /** Shorter lists and maps are read again instead of being cached. */
 const LONG_CHARS = 4096;
 
-/** The positions of the values of one JSON text. A long list or map is read once, however many of its parts are requested. */
+/** The positions of the values in one JSON text. A long list or map is read only once, regardless of how many of its parts are requested. */
 export class JsonPositions {
   readonly #text: string;
-  /** Parts of the long lists and maps read so far, by offset. */
+  /** Parts of the long lists and maps that have been read so far, by offset. */
   readonly #parts = new Map<number, ReadonlyMap<string, ValueLines>>();
   #lineEnds: readonly number[] | undefined;
 
@@ -72,7 +72,7 @@ function items(text: string, list: number): ContainerParts {
   return { parts, end: at };
 }
 
-/** The last member of each name, as in JSON.parse; no members for text that is not a map. */
+/** The last member with each name, as in JSON.parse. Empty for text that is not a map. */
 function members(text: string, map: number): ContainerParts {
   const parts = new Map<string, ValueLines>();
   if (text[map] !== "{") return { parts, end: map };
@@ -118,12 +118,12 @@ function endOfString(text: string, from: number): number {
   return at;
 }
 
-/** A key that appears twice in a map of a JSON text. */
+/** A key that appears twice in a map in a JSON text. */
 export class DuplicateKey {
   readonly key: string;
-  /** Path of the map. */
+  /** Path to the map. */
   readonly path: readonly (string | number)[];
-  /** Offset of the second occurrence of the key. */
+  /** Offset of the key's second occurrence. */
   readonly offset: number;
 
   constructor(key: string, path: readonly (string | number)[], offset: number) {
@@ -133,15 +133,15 @@ export class DuplicateKey {
   }
 }
 
-/** The value of a JSON text, or its first repeated key, for which JSON.parse would silently use the last value. Throws like JSON.parse. */
+/** The value of a JSON text, or its first repeated key, because JSON.parse would silently use the key's last value. Throws like JSON.parse. */
 export function readJson(text: string): unknown {
   const value: unknown = JSON.parse(text);
   return findDuplicateKey(text) ?? value;
 }
 
-/** The first repeated key of a JSON text. The text must be valid JSON. */
+/** The first repeated key in a JSON text. The text must be valid JSON. */
 export function findDuplicateKey(text: string): DuplicateKey | undefined {
-  /** The maps and lists around this position: the keys of each map so far, and the part that is being read. */
+  /** The maps and lists that contain the current position: the keys of each map so far, and the part that is being read. */
   const open: { readonly keys?: Set<string>; part: string | number }[] = [];
   for (let at = 0; at < text.length; at++) {
     const char = text[at];

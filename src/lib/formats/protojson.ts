@@ -1,19 +1,19 @@
 /**
- * Converts encoded answers to JSON without creating their messages: protobuf's JSON mapping (https://protobuf.dev/programming-guides/json/) from
- * bytes to bytes. The library converts forms that our services do not write.
+ * Converts encoded answers to JSON without creating their messages, that is, from bytes to bytes, using protobuf's JSON mapping
+ * (https://protobuf.dev/programming-guides/json/). The library converts forms that this program's services do not write.
  */
 import { type DescEnum, type DescField, type DescMessage, ScalarType } from "@bufbuild/protobuf";
 import { FeatureSet_FieldPresence } from "@bufbuild/protobuf/wkt";
 import { tagOf, WIRE, type WireType } from "../protowire.ts";
 
 /**
- * Returns the JSON of an encoded message, or undefined if only the library can convert it. Each character of the text is one byte of UTF-8
+ * Returns the JSON of an encoded message, or undefined if only the library can convert it. Each character in the text is one byte of UTF-8
  * ("latin1"), because Node writes such a text together with the head of its answer.
  */
 export type JsonText = (encoded: Uint8Array) => string | undefined;
 
 /**
- * The outcome of writing a value: not written, so that the library must convert the message; written as the default of its type; or written as
+ * The outcome of writing a value: not written, in which case the library must convert the message; written as the default of its type; or written as
  * another value.
  */
 const LEFT = 0;
@@ -21,7 +21,7 @@ const DEFAULT = 1;
 const WRITTEN = 2;
 type WriteOutcome = typeof LEFT | typeof DEFAULT | typeof WRITTEN;
 
-/** Reads the value at the position of `input`, and writes it. */
+/** Reads the value at the current position of `input` and writes it. */
 type ValueWriter = (input: WireInput, out: JsonOutput) => WriteOutcome;
 
 interface ValuePlan {
@@ -31,38 +31,38 @@ interface ValuePlan {
 
 interface FieldPlan extends ValuePlan {
   readonly tag: number;
-  /** Index among the fields of its message, in the order of their numbers. */
+  /** Index among the fields of its message, ordered by field number. */
   readonly place: number;
   /** `,"name":` */
   readonly label: Uint8Array;
   readonly kind: "single" | "list" | "packed" | "map";
-  /** For a map: how a key is written. */
+  /** For a map, the function that writes a key. */
   readonly key: ValuePlan | undefined;
   /** Whether the field is left out when it has the default of its type. */
   readonly isImplicit: boolean;
-  /** Whether the library would merge a second value with the first. */
+  /** Whether the library would merge a second value with the first one. */
   readonly isMessage: boolean;
-  /** The other fields of its oneof, by index. */
+  /** The other fields in its oneof, by index. */
   readonly rivals: readonly number[];
 }
 
 interface MessagePlan {
-  /** Filled after the plan is created, because messages may contain themselves. In the order of the field numbers. */
+  /** It is filled after the plan has been created, because messages may contain themselves. The fields are in the order of their numbers. */
   fields: readonly FieldPlan[];
   byTag: readonly (FieldPlan | undefined)[];
-  /** The field numbers. If one occurs with another wire type, the library must convert the message. */
+  /** The field numbers. If a field occurs with another wire type, the library must convert the message. */
   numbers: ReadonlySet<number>;
 }
 
-/** Highest field number. A table for larger numbers would be too large. */
+/** Highest field number. A table for larger numbers would take too much space. */
 const MAX_FIELD_NUMBER = 1_000;
 
-/** Size of an answer's JSON above which the scratch buffer grows. */
+/** JSON size of an answer above which the scratch buffer grows. */
 const START_BYTES = 65_536;
 /** Largest scratch buffer that is kept for the next answer. */
 const MAX_KEPT_BYTES = 1_048_576;
 
-/** The converter for messages of this type; undefined if they may contain a field that only the library can convert. */
+/** The converter for messages of this type. Undefined if the messages may contain a field that only the library can convert. */
 export function jsonTextOf(desc: DescMessage): JsonText | undefined {
   const plan = planOf(desc, new Map());
   if (plan === undefined) return undefined;
@@ -76,7 +76,8 @@ export function jsonTextOf(desc: DescMessage): JsonText | undefined {
 }
 
 /**
- * Bytes and a position in them. Bytes beyond the end are read as zeros, so a reader must check afterwards whether the position is still inside.
+ * Bytes, and a position in them. Bytes beyond the end are read as zeros, so a reader must check afterwards whether the position is still within the
+ * bytes.
  */
 class WireInput {
   readonly bytes: Uint8Array;
@@ -86,7 +87,7 @@ class WireInput {
     this.bytes = bytes;
   }
 
-  /** A varint; a value above 2^53 loses its last digits. */
+  /** Reads a varint. A value above 2^53 loses its last digits. */
   varint(): number {
     const { bytes } = this;
     let byte = bytes[this.at++] ?? 0;
@@ -99,7 +100,7 @@ class WireInput {
     }
   }
 
-  /** A varint of 64 bits; with `isSigned`, in two's complement. */
+  /** Reads a varint of 64 bits, in two's complement if `isSigned` is set. */
   wide(isSigned: boolean): number | bigint {
     const start = this.at;
     const value = this.varint();
@@ -136,11 +137,11 @@ class WireInput {
 
 let scratch = Buffer.allocUnsafeSlow(START_BYTES);
 
-/** The JSON written so far. Only one instance is used at a time, because all write into the same scratch buffer. */
+/** The JSON written so far. Only one instance is used at a time, because all instances write to the same scratch buffer. */
 class JsonOutput {
   at = 0;
 
-  /** The text; undefined if it is incomplete. */
+  /** The text, or undefined if it is incomplete. */
   take(isWhole: boolean): string | undefined {
     const taken = isWhole ? scratch.toString("latin1", 0, this.at) : undefined;
     if (scratch.length > MAX_KEPT_BYTES) scratch = Buffer.allocUnsafeSlow(START_BYTES);
@@ -152,7 +153,7 @@ class JsonOutput {
     scratch[this.at++] = value;
   }
 
-  /** Writes a few constant bytes, from index `from` on. */
+  /** Writes a few constant bytes, starting at index `from`. */
   known(bytes: Uint8Array, from = 0): void {
     const { length } = bytes;
     this.#grow(length);
@@ -185,8 +186,8 @@ class JsonOutput {
     this.at += size;
   }
 
-  /** Writes a text of the input up to `end`, in quotes. */
-  // HOT: half of the cost of an answer.
+  /** Writes a text from the input, up to `end`, in quotes. */
+  // HOT: this is half of the cost of an answer.
   quoted(bytes: Uint8Array, start: number, end: number): void {
     this.#grow(end - start + 2);
     const to = scratch;
@@ -228,8 +229,8 @@ const [MINUS, POINT, CAPITAL_Z, SMALL_S] = [0x2d, 0x2e, 0x5a, 0x73];
 const [OPEN, CLOSE, OPEN_LIST, CLOSE_LIST] = [0x7b, 0x7d, 0x5b, 0x5d];
 
 /**
- * Writes a message: first finds the position of each field, then writes the fields in order. For a singular field, the last value is used,
- * because views append their values to stored entries. Returns whether the message was written.
+ * Writes a message: first finds the position of each field, then writes the fields in order. The last value of a singular field is used, because
+ * views append their values to stored entries. Returns whether the message was written.
  */
 // HOT: runs for each message inside an answer. bench/query.ts
 function writeMessage(input: WireInput, out: JsonOutput, plan: MessagePlan, end: number): boolean {
@@ -260,13 +261,13 @@ function writeFound(input: WireInput, out: JsonOutput, { fields }: MessagePlan, 
 }
 
 /**
- * For each field, by index: the offset after the tag of its value, or of the first value of a list; 0 if the field is absent. Nested messages
- * use the entries after these.
+ * For each field, by index, the offset after the tag of its value, or of the first value of a list. 0 if the field is absent. Nested messages use the
+ * entries after these.
  */
 let places = new Int32Array(256);
 let placesTop = 0;
 
-/** Fills the entries of a message, the last ones in `places`. Returns false if only the library can convert the message. */
+/** Fills the entries of a message, which are the last ones in `places`. Returns false if only the library can convert the message. */
 function find(input: WireInput, { fields, byTag, numbers }: MessagePlan, end: number): boolean {
   const base = placesTop;
   placesTop += fields.length;
@@ -325,8 +326,8 @@ function writePacked(input: WireInput, out: JsonOutput, field: FieldPlan): Write
 }
 
 /**
- * Writes one pair of a map, complete and with its key first, as every encoder writes it. For a repeated key the library would use the last
- * value.
+ * Writes one pair of a map, which must be complete and start with its key, as every encoder writes it. If a key is repeated, the library would use
+ * the last value.
  */
 function writePair(input: WireInput, out: JsonOutput, { key, write, wire }: FieldPlan, keys: string[]): boolean {
   const end = input.end();
@@ -361,7 +362,7 @@ function planOf(desc: DescMessage, known: Map<string, MessagePlan>): MessagePlan
 
 function fieldPlan(field: DescField, place: number, sorted: readonly DescField[], known: Map<string, MessagePlan>): FieldPlan | undefined {
   const value = valuePlan(field, known);
-  // Keys of other types have a different JSON form as names.
+  // Keys of other types are written in a different JSON form when they are names.
   const key = field.fieldKind === "map" && field.mapKey === ScalarType.STRING ? scalarPlan(field.mapKey) : undefined;
   if (value === undefined || (field.fieldKind === "map" && key === undefined)) return undefined;
   const kind = kindOf(field);
@@ -447,7 +448,7 @@ function scalarPlan(type: ScalarType): ValuePlan | undefined {
       return { write: (input, out) => writeWide(input.eight().getBigUint64(0, true), out), wire: WIRE.FIXED64 };
     case ScalarType.DOUBLE:
       return { write: (input, out) => writeDouble(input.eight().getFloat64(0, true), out), wire: WIRE.FIXED64 };
-    // Not used by any of our fields.
+    // None of this program's fields uses this type.
     case ScalarType.FLOAT:
     case ScalarType.FIXED32:
     case ScalarType.SFIXED32:
@@ -491,7 +492,7 @@ function writeSmall(value: number, out: JsonOutput): WriteOutcome {
   return value === 0 ? DEFAULT : WRITTEN;
 }
 
-/** Writes a number of 64 bits as text, because JSON numbers are not exact beyond 2^53. */
+/** Writes a 64-bit number as text, because JSON numbers are not exact beyond 2^53. */
 function writeWide(value: number | bigint, out: JsonOutput): WriteOutcome {
   out.byte(QUOTE);
   if (typeof value === "number" && value >= 0) out.digits(value);
@@ -506,7 +507,7 @@ function writeDouble(value: number, out: JsonOutput): WriteOutcome {
   return value === 0 ? DEFAULT : WRITTEN;
 }
 
-/** The result of `readTime`, which reads seconds and nanoseconds up to `end` and returns false if there are other fields. */
+/** The result of `readTime`, which reads seconds and nanoseconds up to `end`. It returns false if there are other fields. */
 const time = { seconds: 0, nanos: 0 };
 
 function readTime(input: WireInput, end: number): boolean {
@@ -524,11 +525,11 @@ function readTime(input: WireInput, end: number): boolean {
 const SECONDS_TAG = tagOf(1, WIRE.VARINT);
 const NANOS_TAG = tagOf(2, WIRE.VARINT);
 
-/** Years 1 to 9999: other years have no JSON form. */
+/** Years 1 to 9999, because other years have no JSON form. */
 const [MIN_SECONDS, MAX_SECONDS] = [-62_135_596_800, 253_402_300_799];
 const DAY_SECONDS = 86_400;
 
-// HOT: runs twice for each entry. Formatting both with Date would cost a tenth of an answer.
+// HOT: runs twice for each entry. Formatting both times with Date would cost a tenth of an answer.
 function writeTimestamp(input: WireInput, out: JsonOutput, end: number): boolean {
   if (!readTime(input, end)) return false;
   const { seconds, nanos } = time;
@@ -551,7 +552,7 @@ function writeTimestamp(input: WireInput, out: JsonOutput, end: number): boolean
 const MAX_DAYS = 1_000;
 const days = new Map<number, Uint8Array>();
 
-/** `"2026-01-31T`, cached for the next entry of that day. */
+/** `"2026-01-31T`, which is cached for the next entry with the same date. */
 function dayBytes(day: number): Uint8Array {
   let bytes = days.get(day);
   if (bytes === undefined) {
@@ -577,7 +578,7 @@ function writeDuration(input: WireInput, out: JsonOutput, end: number): boolean 
   return true;
 }
 
-/** Writes a fraction with 0, 3, 6 or 9 digits. */
+/** Writes a fraction with 0, 3, 6, or 9 digits. */
 function writeFraction(nanos: number, out: JsonOutput): void {
   if (nanos === 0) return;
   out.byte(POINT);

@@ -1,4 +1,4 @@
-/** Metrics of the mesh: rows of METRICS in `metrics.ts`. */
+/** Metrics of the mesh, as rows of METRICS in `metrics.ts`. */
 import { counter, gauge, histogram, OTHER } from "./row.ts";
 
 const RTT_MS = [0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 10_000] as const;
@@ -158,7 +158,7 @@ export const MESH_METRICS = {
   mesh_events_total: counter("events", { event: 100 }, "Mesh events, by their name in the log."),
 } as const;
 
-/** Metrics of summaries: rows of METRICS in `metrics.ts`. */
+/** Metrics of summaries, as rows of METRICS in `metrics.ts`. */
 export const SUMMARY_METRICS = {
   discovery_summary_exports_total: counter(
     "summaries",

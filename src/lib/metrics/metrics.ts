@@ -14,7 +14,7 @@ const LISTENERS = ["grpc", "http", "dns", "fabric"] as const;
 const QTYPES = ["A", "AAAA", "SRV", "TXT", "CNAME", "SOA", "NS", "PTR", "SVCB", "HTTPS", "ANY", OTHER] as const;
 const RCODES = ["NOERROR", "NXDOMAIN", "REFUSED", "FORMERR", "NOTIMP", "SERVFAIL", OTHER] as const;
 
-/** One row for each metric. Names without a `waymark_` prefix are an interface for dashboards. */
+/** One row for each metric. The names without the prefix `waymark_` are an interface for dashboards. */
 export const METRICS = {
   waymark_build_info: gauge(
     "1",
@@ -238,10 +238,10 @@ export type CounterName = NamesOf<"counter">;
 export type GaugeName = NamesOf<"gauge">;
 export type HistogramName = NamesOf<"histogram">;
 type LabelValueOf<B> = B extends readonly (infer V extends string)[] ? V : string;
-/** All labels of a metric, each with a value that the row allows. */
+/** All labels of a metric, each with a value that is allowed by its row. */
 export type LabelsOf<N extends MetricName> = { readonly [L in keyof Rows[N]["labels"]]: LabelValueOf<Rows[N]["labels"][L]> };
 
-/** The value for one set of labels. Frequent callers keep the object. */
+/** The value for one combination of labels. Callers that use it often keep the object. */
 export class MetricSeries {
   readonly labels: Readonly<Record<string, string>>;
   value = 0;
@@ -259,11 +259,11 @@ export class MetricSeries {
   }
 }
 
-/** Counts of observations by bucket. An observation allocates nothing. */
+/** The number of observations in each bucket. Recording an observation does not allocate memory. */
 export class Histogram {
   readonly labels: Readonly<Record<string, string>>;
   readonly buckets: readonly number[];
-  /** Observations per bucket, not cumulative. The last bucket is above every bound. */
+  /** Number of observations per bucket, not cumulative. The last bucket is for values above every bound. */
   readonly counts: Float64Array;
   sum = 0;
 
@@ -273,7 +273,7 @@ export class Histogram {
     this.counts = new Float64Array(buckets.length + 1);
   }
 
-  // HOT: runs for each call and each DNS answer. A scan of ≤ 15 bounds is cheaper than a search (20 ns).
+  // HOT: runs for each call and each DNS answer. A scan of at most 15 bounds is cheaper than a search (20 ns).
   observe(value: number): void {
     let at = 0;
     while (value > (this.buckets[at] ?? Number.POSITIVE_INFINITY)) at++;
@@ -286,17 +286,17 @@ export class Histogram {
   }
 }
 
-/** All values of one metric. */
+/** All values for one metric. */
 export type MetricFamily =
   | { readonly name: MetricName; readonly row: MetricRow; readonly series: ReadonlyMap<string, MetricSeries> }
   | { readonly name: MetricName; readonly row: MetricRow; readonly histograms: ReadonlyMap<string, Histogram> };
 
 const METRIC_NAMES: readonly MetricName[] = Object.keys(METRICS).filter(isMetricName);
 
-/** A row with at most this many label sets starts with all of them at zero, so that rates do not start with a jump. */
+/** If a row has at most this many label combinations, all of them start at zero, so that rates do not start with a jump. */
 const MAX_STARTING_SERIES = 64;
 
-/** The values of METRICS. A process has one instance. */
+/** The values of METRICS. Each process has one instance. */
 export class Metrics {
   readonly #series = new Map<MetricName, Map<string, MetricSeries>>();
   readonly #histograms = new Map<MetricName, Map<string, Histogram>>();
@@ -338,17 +338,17 @@ export class Metrics {
     this.histogram(name, labels).observe(value);
   }
 
-  /** Every series of a counter or gauge so far. */
+  /** All series of a counter or gauge so far. */
   seriesOf(name: CounterName | GaugeName): Iterable<MetricSeries> {
     return this.#series.get(name)?.values() ?? [];
   }
 
-  /** Every series of a histogram so far. */
+  /** All series of a histogram so far. */
   histogramsOf(name: HistogramName): Iterable<Histogram> {
     return this.#histograms.get(name)?.values() ?? [];
   }
 
-  /** The series or histogram of any metric. Label values that its row does not allow become `other`. */
+  /** The series or histogram of any metric. Label values that are not allowed by its row become `other`. */
   at(name: MetricName, given: Readonly<Record<string, string>>): MetricSeries | Histogram {
     const row: MetricRow = METRICS[name];
     const exact = keyOf(row, given);
@@ -366,7 +366,7 @@ export class Metrics {
     this.#collectors.push(fill);
   }
 
-  /** Every metric with its current values, in the order of the table. */
+  /** All metrics with their current values, in the order of the table. */
   collect(): readonly MetricFamily[] {
     for (const fill of this.#collectors) fill();
     return METRIC_NAMES.map((name): MetricFamily => {

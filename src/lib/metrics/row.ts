@@ -2,14 +2,14 @@
 
 export type MetricType = "counter" | "gauge" | "histogram";
 
-/** All values of a label, or the maximum number of values. Further values are counted as `other`. */
+/** All values of a label, or the maximum number of its values. Further values are counted as `other`. */
 export type LabelBound = readonly string[] | number;
 
 type LabelBounds = Readonly<Record<string, LabelBound>>;
 
 /**
- * How a scrape combines the values of several threads: their sum, their maximum, or the value of the scraped thread. The last is for values that
- * are the same in every thread, because they describe the node as a whole.
+ * How a scrape combines the values of several threads: by their sum, by their maximum, or by using the value of the scraped thread. The last option
+ * is for values that are the same in every thread because they describe the node as a whole.
  */
 export type ThreadAggregation = "sum" | "largest" | "own";
 
@@ -19,17 +19,17 @@ export interface MetricRow<T extends MetricType = MetricType, L extends LabelBou
   readonly unit: string;
   readonly help: string;
   readonly labels: L;
-  /** Upper bounds of a histogram's buckets, ascending. +Inf is added. */
+  /** Upper bounds of a histogram's buckets, in ascending order. +Inf is added. */
   readonly buckets?: readonly number[];
   readonly across: ThreadAggregation;
 }
 
-/** Returns the row of a metric that only increases. */
+/** Returns the row of a metric whose value only increases. */
 export function counter<const L extends LabelBounds>(unit: string, labels: L, help: string): MetricRow<"counter", L> {
   return { type: "counter", unit, help, labels, across: "sum" };
 }
 
-/** Returns the row of a metric that can increase and decrease. */
+/** Returns the row of a metric whose value can increase and decrease. */
 export function gauge<const L extends LabelBounds>(
   unit: string,
   labels: L,
@@ -49,5 +49,5 @@ export function histogram<const L extends LabelBounds>(
   return { type: "histogram", unit, help, labels, buckets, across: "sum" };
 }
 
-/** The value of a bounded label once its bound is reached. */
+/** The value of a bounded label after its bound has been reached. */
 export const OTHER = "other";

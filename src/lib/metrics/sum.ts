@@ -1,4 +1,4 @@
-/** Merges the metrics of several threads of a node. */
+/** Merges the metrics of a node's threads. */
 import { assert } from "../errors.ts";
 import {
   type CounterName,
@@ -14,11 +14,11 @@ import {
 } from "./metrics.ts";
 import type { MetricRow } from "./row.ts";
 
-/** The values of a thread, as sent to another thread. */
+/** The values from one thread, as sent to another thread. */
 export interface MetricsValues {
-  /** For each value: the name of its metric, and its labels in the order of the row. */
+  /** For each value, the name of its metric, and its labels in the order of the row. */
   readonly texts: readonly string[];
-  /** For each value: a number, or for a histogram the count of each bucket and then the sum. */
+  /** For each value, a number. For a histogram, the count of each bucket, followed by the sum. */
   readonly numbers: Float64Array<ArrayBuffer>;
 }
 
@@ -46,11 +46,11 @@ export function valuesOf(metrics: Pick<Metrics, "collect">): MetricsValues {
   return { texts, numbers: Float64Array.from(numbers) };
 }
 
-/** The contribution of another thread to the sum. */
+/** Another thread's contribution to the sum. */
 export interface OtherMetrics {
-  /** Replaces all values of the thread. */
+  /** Replaces all of the thread's values. */
   set(values: MetricsValues): void;
-  /** The thread has ended. Its counters stay in the sum, and its gauges do not. Later values are ignored. */
+  /** The thread has ended. Its counters remain in the sum, but its gauges do not. Values that arrive later are ignored. */
   end(): void;
 }
 
@@ -64,23 +64,23 @@ interface PlacedValue {
 }
 
 /**
- * The sum of the values of this thread and of the values received from others. Counters never decrease between scrapes, even if a thread's
- * latest values are missing or the thread has ended. The bounds of labels apply to the sum, and the label of a value never changes.
+ * The sum of this thread's values and of the values received from other threads. Counters never decrease between scrapes, even if a thread's latest
+ * values are missing or the thread has ended. The limits on label values apply to the sum, and the label of a value never changes.
  */
 export class MetricsSum {
   readonly #own: Metrics;
   readonly #ownPlaces = new Map<string, SummedMetric>();
-  /** Counts of ended threads, with every label of the sum. */
+  /** Counts from ended threads, with every label of the sum. */
   readonly #ended = new Metrics();
   readonly #others = new Map<OtherMetrics, readonly PlacedValue[]>();
-  /** Sums of histograms at the last scrape: adding in a different order rounds differently, so a sum could decrease. */
+  /** Sums of histograms at the last scrape. They are needed because adding in a different order rounds differently, so a sum could decrease. */
   readonly #shownSums = new Map<SummedMetric, number>();
 
   constructor(own: Metrics) {
     this.#own = own;
   }
 
-  /** Adds a new thread. Its values are zero. */
+  /** Adds a new thread. All of its values are zero. */
   begin(): OtherMetrics {
     const places = new Map<string, SummedMetric>();
     const other: OtherMetrics = {
@@ -93,7 +93,7 @@ export class MetricsSum {
     return other;
   }
 
-  /** Every metric with its current values, in the order of the table. */
+  /** All metrics with their current values, in the order of the table. */
   collect(): readonly MetricFamily[] {
     const own = this.#placed(valuesOf(this.#own), this.#ownPlaces);
     const sums = new Map<SummedMetric, SummedMetric>();
@@ -104,13 +104,13 @@ export class MetricsSum {
     return families;
   }
 
-  /** Every series of a counter or gauge so far, as copies. */
+  /** All series of a counter or gauge so far, as copies. */
   seriesOf(name: CounterName | GaugeName): Iterable<MetricSeries> {
     const family = this.collect().find((each) => each.name === name);
     return family !== undefined && "series" in family ? family.series.values() : [];
   }
 
-  /** Every series of a histogram so far, as copies. */
+  /** All series of a histogram so far, as copies. */
   histogramsOf(name: HistogramName): Iterable<Histogram> {
     const family = this.collect().find((each) => each.name === name);
     return family !== undefined && "histograms" in family ? family.histograms.values() : [];
@@ -126,7 +126,10 @@ export class MetricsSum {
     this.#shownSums.set(place, histogram.sum);
   }
 
-  /** `places`: the targets of the thread's earlier values, by metric and labels. A label above its bound is thus counted only once. */
+  /**
+   * `places`: the positions to which the thread's earlier values were added, by metric and labels. This way, a label above its limit is counted only
+   * once.
+   */
   #placed({ texts, numbers }: MetricsValues, places: Map<string, SummedMetric>): readonly PlacedValue[] {
     const values: PlacedValue[] = [];
     let textAt = 0;

@@ -1,4 +1,4 @@
-/** Writes a document as YAML. Strings with control characters are quoted, and these characters are escaped. */
+/** Writes a document as YAML. Strings that contain control characters are quoted, and these characters are escaped. */
 import { type CreateNodeOptions, Document, Scalar, type ToStringOptions, visit } from "yaml";
 import { hasControlCharacters, visibleJson } from "./visible-text.ts";
 
