@@ -1,7 +1,7 @@
 /**
- * Decides which addresses the checks of this node may connect to. A special-purpose address must be allowed by a block within its special
- * block. Otherwise a check would let a client reach private services through the node: on the node's own machine, the metadata service of
- * a cloud, or a whole network.
+ * Decides which addresses the checks of this node may connect to. A special-purpose address is allowed only by a configured block that lies within
+ * its special-purpose block. Without this rule, a client could use checks to reach private services through the node: on the node's own machine, in a
+ * cloud's metadata service, or in a whole network.
  */
 import {
   type AddressBlock,
@@ -37,7 +37,7 @@ const SPECIAL_IPV6 = [
   "2001::/32",
 ];
 
-/** Every special block. Every IPv4 block is also included in each of its IPv6 forms. */
+/** Every special block. Every IPv4 block is also listed in each of its IPv6 forms. */
 const SPECIAL: readonly AddressBlock[] = [
   ...blocksOf(SPECIAL_IPV4).flatMap(ipv4Forms),
   ...blocksOf(SPECIAL_IPV6),

@@ -28,7 +28,7 @@ export function isName(host: string): boolean {
   return parseAddress(host) === undefined;
 }
 
-/** Returns the probe of a check. Undefined for a check that makes no connection. */
+/** Returns the probe of a check. Returns undefined for a check that does not open a connection. */
 export function probeOf({ check: { probe }, target, times: { timeoutMs } }: WatchedCheck): HealthProbe | undefined {
   if (target === undefined) return undefined;
   const connecting = { host: target.host, port: target.port, timeoutMs };
