@@ -18,21 +18,21 @@ export class PolicySwitcher {
   #waiting: { readonly change: ChangeNumber; readonly resolve: () => void }[] = [];
   #isSlicing = false;
 
-  /** `onShown` is called when a change is complete, or complete except for copies, so that readers must see it. */
+  /** `onShown` is called when readers must see a change, because it is complete, possibly except for copies. */
   constructor(queue: PolicyChangeQueue, onShown: () => void) {
     this.#queue = queue;
     this.#onShown = onShown;
     queue.onFollowed = () => this.#go();
   }
 
-  /** Must be called when another policy may be in force. Resolves when every listener uses it. */
+  /** Must be called when another policy may be in force. Resolves when every listener uses this policy. */
   async run(): Promise<void> {
     const change = this.#queue.look();
     this.#go();
     if (change > this.#queue.shown) await this.#shownWith(change);
   }
 
-  /** Resolves when another policy may be put in force. */
+  /** Resolves when another policy can be put in force. */
   async heard(): Promise<void> {
     while (!this.#queue.isAcknowledged(clock())) {
       const lookMonoMs = this.#queue.nextDeadlineMs();
