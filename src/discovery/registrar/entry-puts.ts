@@ -198,9 +198,9 @@ interface PutDetails {
 
 /** Options for putting an entry again. */
 interface RewriteOptions {
-  /** Returns the new health inputs. Undefined if they do not change. */
+  /** Returns the new health inputs. Undefined if the inputs do not change. */
   readonly change: (own: StoredRecord) => Omit<HealthInputs, "maintenance"> | undefined;
-  /** The overrides to apply. If undefined, the newest known overrides apply. */
+  /** The overrides to apply. Defaults to the newest known overrides. */
   readonly orders?: MaintenanceOverrides | undefined;
   /** Default: true. */
   readonly keepsStamp?: boolean;
@@ -217,8 +217,7 @@ function shownOf(orders: MaintenanceOverrides | undefined, principal: string, { 
   return { reason: order.reason, until: order.untilMs === 0 ? undefined : timeOf(order.untilMs) };
 }
 
-// Indexes the names that have each function_id, among visible and staged entries: within a namespace of a cluster, an id has only one
-// name.
+// Indexes names by function_id, for visible and staged entries. Within a namespace of a cluster, an id has only one name.
 
 /** The fields that identify a record or stamped entry. */
 type NamedRecord = Pick<CatalogRecord, "key" | "namespace" | "name" | "traits">;
@@ -228,9 +227,9 @@ interface FunctionId {
   readonly name: string;
 }
 
-/** Maximum number of ids kept in excess of twice the number of staged records, so that searching for durable ids is cheap. */
+/** Maximum number of ids kept beyond twice the number of staged records, so that the search for durable ids is cheap. */
 const MAX_SPARE = 64;
-/** Maximum number of instances that are searched for the function_id of a name, because some instances have none. */
+/** Maximum number of instances that are searched for the function_id of a name. Some instances have no function_id. */
 const MAX_LOOKED = 100;
 
 export class FunctionIds {
@@ -240,14 +239,14 @@ export class FunctionIds {
   /** By cluster, namespace and id: the number of instances for each name. */
   readonly #names = new KeyShards<string, Map<string, number>>();
   readonly #ofKey = new KeyShards<KeyText, FunctionId>();
-  /** The last entry registered with an id, possibly not on disk yet. Its record is read again to see whether it still has the id. */
+  /** The last entry registered with each id, possibly not on disk yet. Its record is read again to see whether it still has the id. */
   readonly #staged = new Map<string, { readonly key: KeyText; readonly name: string }>();
 
   constructor(replica: Replica) {
     this.#replica = replica;
   }
 
-  /** Applies the changes since the last call. HOT: once per change; except for functions, it only reads the kind. */
+  /** Applies the changes since the last call. HOT: once per change, but only the kind is read unless the record is a function. */
   refresh(): void {
     const replica = this.#replica;
     if (this.#staged.size > MAX_SPARE + 2 * replica.staged.length) this.#forgetWritten();
@@ -256,16 +255,16 @@ export class FunctionIds {
       if (stored.kind === KIND.FUNCTION) this.#set(stored.key, replica.winner(stored));
       return true;
     });
-    // Records that were dropped since the last call, for example with a forgotten origin, are not among the changes.
+    // Records that were dropped since the last call, for example because their origin was forgotten, are not included in the changes.
     if (this.#revision < replica.collectedRevision)
       for (const key of this.#ofKey.keys()) if (replica.view(key) === undefined) this.#set(key, undefined);
     this.#revision = replica.revision;
   }
 
   /**
-   * Checks that a name has one function_id, and that an id has one name in a namespace (semantics.md, Names and bounds). Throws
-   * `invalid_argument` if the entries of a registration violate this rule, among themselves or with registered entries. Only instances of
-   * this cluster are compared, so that another cluster cannot block a name here. Records the ids of accepted entries.
+   * Checks that a name has one function_id, and that an id has one name in a namespace (semantics.md, Names and bounds). Throws `invalid_argument` if
+   * the entries of a registration conflict with each other or with registered entries. Only instances in this cluster are compared, so that another
+   * cluster cannot block a name in this one. Records the ids of accepted entries.
    */
   check(stampedEntries: readonly StampedEntry[]): void {
     const accepted = new Map<StampedEntry, string>();
@@ -315,8 +314,8 @@ export class FunctionIds {
   }
 
   /**
-   * Returns another name with this id in the same cluster and namespace. If there are several names, returns the first in order, so that
-   * every node returns the same name.
+   * Returns another name with this id in the same cluster and namespace. If there are several, returns the first in sort order, so that every node
+   * returns the same name.
    */
   otherName(of: NamedRecord, id: string): string | undefined {
     this.refresh();
