@@ -1,6 +1,6 @@
 /**
- * Puts entries of this node: stamped entries become staged records, and their keys are attached to leases. The undo log contains the
- * steps that undo this if the batch fails.
+ * Puts this node's entries: stamped entries become staged records, and their keys are attached to leases. The undo log contains the steps that undo
+ * this if the batch fails.
  */
 
 import { type CheckState, carriedStates, checksOf, reportedOf } from "../../catalog/entry/checks.ts";
@@ -26,11 +26,11 @@ export interface PutParts extends Pick<EntryRemovalParts, "gate" | "hlc" | "leas
   readonly stamper: EntryStamper;
   /** Called when a lease has lost its last key to another lease. */
   readonly onEmptied: (leaseId: string) => void;
-  /** Called with the overrides that apply to an entry of this node from this time on. */
+  /** Called with the overrides that apply to one of this node's entries from now on. */
   readonly onOrders: (key: KeyText, orders: MaintenanceOverrides, time: Time) => void;
 }
 
-/** The lease of a put. */
+/** The lease to which a put attaches a key. */
 export interface PutLease {
   readonly id: string;
   /** Whether the same call granted the lease, so that undoing the grant also removes its keys. */
@@ -64,21 +64,21 @@ export class EntryPuts {
   }
 
   /**
-   * Whether readers see a record of this node, or will see it when it is on disk. A staged record that keeps its stamp may be superseded
-   * by a record of another node.
+   * Whether readers see this node's record, or will see it once it is on disk. A staged record that keeps its stamp may be superseded by a record of
+   * another node.
    */
   #isSeen(own: StoredRecord): boolean {
     if (own.revision !== 0) return this.#replica.view(own.key) === own;
     return this.#replica.records(own.key).every((record) => record.origin === own.origin || compareForView(own, record) < 0);
   }
 
-  /** Puts the unchanged entry again with a new stamp, because its client renewed it although it was hidden. */
+  /** Puts the unchanged entry again with a new stamp, because its client renewed it while it was hidden. */
   rewrite(key: KeyText, time: Time): void {
     this.#rewrite(key, time, { change: unchanged, keepsStamp: false });
   }
 
-  // The methods below do not register the entry, so the record keeps its stamp. The key may have been registered on another node since
-  // then, unknown to this node, and a later stamp would supersede that registration.
+  // The methods below do not register an entry again, so its record keeps its stamp. The key may have been registered on another node since then,
+  // unknown to this node, and a later stamp would supersede that registration.
 
   /** Puts the entry again with the load that its client reported, and with the reported health if given. */
   reported(key: KeyText, health: Health | undefined, time: Time): void {
@@ -86,12 +86,12 @@ export class EntryPuts {
     this.#rewrite(key, time, { change });
   }
 
-  /** Puts the entry again with these overrides, or with the newest overrides known for its key, as they apply at this time. */
+  /** Puts the entry again with the given overrides or, by default, the newest known overrides for its key, as they apply now. */
   rewriteWithOverrides(key: KeyText, time: Time, orders?: MaintenanceOverrides): void {
     this.#rewrite(key, time, { change: unchanged, orders });
   }
 
-  /** Puts an entry with checks again with the results of the checks, one state per check. */
+  /** Puts an entry with checks again, with the new result of each check. */
   found(key: KeyText, states: readonly CheckState[], time: Time): void {
     const change = (own: StoredRecord) => {
       const inputs = this.#inputsOf(own);
@@ -121,7 +121,7 @@ export class EntryPuts {
 
   /**
    * Returns a client's entry as readers see it: with the states of checks that did not change, and with the maintenance that is in force
-   * for its key. A new registration must hide neither.
+   * for its key. A new registration must not hide either of them.
    */
   #asShown(stamped: StampedEntry, own: StoredRecord | undefined, maintenance: HealthInputs["maintenance"]): StampedEntry {
     const before = stamped.hasChecks && own?.mayHaveChecks === true ? checksOf(this.#bytesOf(own)) : undefined;
@@ -131,7 +131,7 @@ export class EntryPuts {
     return withHealthInputs(stamped, { reported: stamped.health, states, maintenance });
   }
 
-  /** Returns the health inputs of a record of this node, except its maintenance. HOT: usually reads only two bits. */
+  /** Returns the health inputs of a record of this node, except its maintenance. HOT: usually only two bits are read. */
   #inputsOf(own: StoredRecord): Omit<HealthInputs, "maintenance"> & { readonly checkCount: number } {
     if (!own.mayHaveChecks && own.orders === undefined && own.health !== HEALTH.MAINTENANCE)
       return { reported: own.health, states: [], checkCount: 0 };
@@ -143,7 +143,7 @@ export class EntryPuts {
     return this.#replica.slab.view(own.at, own.sizeBytes);
   }
 
-  /** Moves a key to a lease. `isLive`: the key has an entry, whose row contains the lease id. */
+  /** Moves a key to a lease. `isLive`: whether the key has an entry, whose row contains the lease id. */
   attach(key: KeyText, { id, isNew }: PutLease, isLive: boolean): void {
     if (this.#leases.leaseOf(key) === id) return;
     const { undo, onEmptied } = this.#parts;
@@ -154,7 +154,7 @@ export class EntryPuts {
     }
     undo.push(() => this.#leases.has(old) && this.#leases.attach(old, key));
     if (isLive) this.moved.add(key);
-    // A lease that lost its last key to a new lease ends, and its next renewal reports the end.
+    // A lease that loses its last key to a new lease ends, and its next renewal reports this.
     if (this.#leases.find(old)?.keyCount === 0) onEmptied(old);
   }
 
@@ -185,7 +185,7 @@ export class EntryPuts {
   }
 }
 
-/** The data of a put in addition to the stamped entry. */
+/** The data that a put needs in addition to the stamped entry. */
 interface PutDetails {
   /** This node's live record of the key. */
   readonly before: StoredRecord | undefined;
