@@ -37,21 +37,21 @@ const CHANNEL_OPTIONS = {
   // ends.
   "grpc.use_local_subchannel_pool": 1,
   "grpc.max_receive_message_length": MAX_RECEIVE_BYTES,
-  // An HTTP proxy from the environment is meant for web pages, and must not be used between a client and a server on the same machine.
+  // An HTTP proxy from the environment is meant for web traffic, and must not be used between a client and a server on the same machine.
   "grpc.enable_http_proxy": 0,
 };
 
 const NEEDED_NODE = 24;
 
-/** A server that sends nothing during a whole call is considered lost if the call lasted at least this long. */
+/** A server that sends nothing during a call is considered lost if the call lasted at least this long. */
 const SILENT_MS = 1000;
 
-/** The messages of grpc-js for a call that was not sent on any connection. */
+/** Error messages that grpc-js uses for calls that were not sent on any connection. */
 const UNSENT = /^(?:No connection established|Name resolution failed)/;
 
 /**
- * Opens a client. Connections are made at the first use. Throws a TypeError or RangeError that names the invalid option, and an Error if
- * Node.js is older than 24.
+ * Opens a client. Connections are opened on first use. Throws a TypeError or RangeError that names the invalid option, and an Error if Node.js is
+ * older than 24.
  */
 export function connect(options: ConnectOptions): Client {
   const { version, versions } = process;

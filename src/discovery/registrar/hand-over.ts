@@ -268,7 +268,7 @@ export class HandOver {
   #mayTake(offered: StoredRecord): boolean {
     const { replica } = this.#parts;
     if (offered.body !== BODY.ENTRY || offered.scope === SCOPE.LOCAL || isReservedNamespace(offered.namespace)) return false;
-    // If a stamp one step higher is invalid, every node would reject the record.
+    // With a stamp one step higher, which is invalid, every node would reject the record.
     if (offered.hlc >= MAX_STAMP) return false;
     const isLater = (stored: StoredRecord) => isEntryAbove(stored, offered) || endsBeforeHlc(stored) > offered.hlc;
     const own = replica.own(offered.key);

@@ -107,8 +107,8 @@ export class LeaseRights {
       const detail = `permission denied: only callers with the role ${writers} may renew entries in ${namespace}`;
       return () => onRefused({ caller, action: "renew", namespace, reason: "discovery_access_denied", detail });
     }
-    // If no version is in force, then no policy is configured, the policy has not arrived yet, or it cannot be read. Callers must not lose entries
-    // for any of these reasons.
+    // No version is in force if no policy is configured, or if the policy has not arrived yet or cannot be read. Callers must not lose
+    // entries for any of these reasons.
     if (policies.policy.number === 0) return undefined;
     const verdict = deniedPublishing(this.#publishing, caller, entry);
     return verdict && (() => onDenied(caller, { action: "register", namespace, verdict }));

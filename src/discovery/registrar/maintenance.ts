@@ -153,7 +153,7 @@ export class MaintenanceWriter {
     const { orders } = own;
     if (own.health === HEALTH.MAINTENANCE && endsOf(orders).includes(untilMs)) {
       puts.rewriteWithOverrides(key, time);
-      // If the batch fails, the entry is still in maintenance.
+      // If the batch that ends the maintenance fails, the entry is still in maintenance.
       undo.push(() => this.note(key, orders, 0));
     }
     this.note(key, orders, time.wallMs);
@@ -177,7 +177,7 @@ const NOT_HERE: OverrideOutcome = { kind: "refused", reason: "not_found", detail
 function refusalOf(own: StoredRecord | undefined, replica: Replica, key: KeyText, ordered: RequestedOverride): OverrideOutcome | undefined {
   const seen = replica.view(key);
   if (own !== undefined && own.revision === 0 && own.body === BODY.ENTRY) return refusalOfOwner(own, ordered);
-  // The client registered the entry on another node after the caller's node looked it up.
+  // The client has registered the entry on another node since the caller's node looked it up.
   if (seen !== undefined && seen.origin !== replica.self)
     return {
       kind: "refused",
@@ -192,13 +192,13 @@ function refusalOfOwner(own: StoredRecord, { giver, isOperator }: RequestedOverr
   return { kind: "refused", reason: "discovery_access_denied", detail: "the entry is registered by another principal" };
 }
 
-/** Which overrides the request replaces. */
+/** The overrides that the request replaces. */
 interface ReplacedOverrides {
   readonly isOperators: boolean;
   readonly isOwners: boolean;
 }
 
-/** Returns the overrides that a request to begin maintenance replaces. Undefined if the request changes nothing. */
+/** Returns the overrides that a request to begin maintenance replaces. Returns undefined if the request does not change anything. */
 function begun(
   known: MaintenanceOverrides | undefined,
   own: StoredRecord,
@@ -212,8 +212,8 @@ function begun(
 }
 
 /**
- * Returns the overrides that a request to end maintenance replaces: an operator ends all overrides in force, an owner only the owners'
- * overrides. Undefined if the request changes nothing.
+ * Returns the overrides that a request to end maintenance replaces: an operator ends all overrides in force, but an owner ends only owners'
+ * overrides. Returns undefined if the request does not change anything.
  */
 function ended(
   known: MaintenanceOverrides | undefined,
@@ -225,7 +225,7 @@ function ended(
   const isOperators = isInForce(known?.operators, wallMs);
   if (isOperator ? isOperators || isOwners : isOwners) return { isOperators: isOperator && isOperators, isOwners };
   if (isOperators) return OF_OPERATOR;
-  // An older version of Waymark, which does not know overrides, may have written the entry in the state that an override had set.
+  // An older version of Waymark that does not support overrides may have written the entry in a state that an override had set.
   const isLeft = known === undefined && own.body === BODY.ENTRY && own.health === HEALTH.MAINTENANCE;
   return isLeft ? { isOperators: isOperator, isOwners: !isOperator } : undefined;
 }
@@ -236,7 +236,7 @@ const OF_OPERATOR: OverrideOutcome = {
   detail: "an operator put the entry into maintenance: only callers with the role mesh.operate can end it",
 };
 
-/** Returns the times at which the overrides end by themselves, in ms of wall clock time. */
+/** Returns the times at which the overrides expire, in wall-clock ms. */
 function endsOf({ operators, owners }: MaintenanceOverrides): readonly number[] {
   return [operators, owners].flatMap((order) => (order?.isOn === true && order.untilMs > 0 ? [order.untilMs] : []));
 }
