@@ -78,10 +78,10 @@ export function connect(options: ConnectOptions): Client {
   });
 }
 
-/** A grpc-js channel and its calls. It is retired when its connection is lost, and closed when its last call has ended. */
+/** A grpc-js channel and its calls. A channel is retired when its connection is lost, and closed when its last call has ended. */
 class ChannelConnection {
   readonly client: GrpcClient;
-  /** Time at which the server last sent anything, in monotonic ms. */
+  /** Time at which the server last sent any data, in monotonic ms. */
   lastReceivedMonoMs = Number.NEGATIVE_INFINITY;
   #callCount = 0;
   #isGivenUp = false;
@@ -115,8 +115,8 @@ class ChannelConnection {
   }
 
   #closeIdle(): void {
-    // The channel is closed in the next turn of the event loop, because grpc-js starts looking up the address one turn late. A channel that is
-    // closed before that would still connect, and stay connected.
+    // The channel is closed in the next turn of the event loop, because grpc-js starts its address lookup one turn late. A channel that is closed
+    // earlier would still connect and stay connected.
     if (this.#isGivenUp && this.#callCount === 0) setImmediate(() => this.client.close());
   }
 }
@@ -195,7 +195,7 @@ class GrpcChannel implements DirectedChannel {
     const cancel = (): void => call.cancel();
     if (signal?.aborted === true) cancel();
     signal?.addEventListener("abort", cancel, { once: true });
-    // A stream has no deadline, but its connection must be established in time. After that, silence means that nothing has changed.
+    // A stream has no deadline, but its connection must be established within a time limit. After that, silence means that nothing has changed.
     let isMute = false;
     const opening = setTimeout(() => {
       isMute = !connection.isUp;
@@ -211,7 +211,7 @@ class GrpcChannel implements DirectedChannel {
     } finally {
       clearTimeout(opening);
       signal?.removeEventListener("abort", cancel);
-      // When the reader has left, the error event of the cancellation still needs a listener.
+      // After the reader has left, the error event of the cancellation still needs a listener.
       call.on("error", () => {});
       call.cancel();
       connection.callEnded();
@@ -231,7 +231,7 @@ class GrpcChannel implements DirectedChannel {
     this.#connection = undefined;
   }
 
-  /** Returns the connection for a new call. */
+  /** Returns the channel to use for a new call. */
   #begin(): ChannelConnection {
     this.#connection ??= new ChannelConnection(this.#target, this.#credentials);
     this.#connection.callBegins();
@@ -250,7 +250,7 @@ class GrpcChannel implements DirectedChannel {
     return decodeFailure({ code: status.DEADLINE_EXCEEDED, message, details: undefined, isReachable: false, isSent: false, server });
   }
 
-  /** Throws the failure. If a plain-text call was sent to a TLS server, throws this cause instead, because neither side reports it. */
+  /** Throws the failure. If a plaintext call was sent to a TLS server, throws an error with this cause instead, because neither side reports it. */
   async #fail(failure: unknown): Promise<never> {
     if (failure instanceof RequestError && !this.#isTls && !failure.facts.isReachable && maySpeakTls(failure.message)) {
       this.#speaksTls ??= speaksTls(this.server);
@@ -268,7 +268,8 @@ class GrpcChannel implements DirectedChannel {
     const details = error.metadata.get("grpc-status-details-bin")[0];
     const isTransport = error.code === status.UNAVAILABLE || error.code === status.DEADLINE_EXCEEDED;
     if (!isTransport) connection.received();
-    // The connection to a blocked server stays open until grpc-js has waited 40 s for the answer to a ping. Until then, every call would fail.
+    // A connection to a blocked server stays open until grpc-js has waited 40 s for a ping response. Until then, every call on the connection would
+    // fail.
     const isSilent = unary !== undefined && error.code === status.DEADLINE_EXCEEDED && isSilentSince(unary.beganMonoMs, connection);
     const isReachable = connection.isUp || !isTransport;
     if (!isReachable || isSilent) this.#giveUp(connection);
@@ -288,15 +289,15 @@ function isSilentSince(beganMonoMs: number, { lastReceivedMonoMs }: ChannelConne
   return lastReceivedMonoMs < beganMonoMs && performance.now() - beganMonoMs >= SILENT_MS;
 }
 
-/** Returns the message of a failure. For a deadline, grpc-js reports its internal state, so that message is replaced. */
+/** Returns the message for a failure. The message of grpc-js for an exceeded deadline describes its internal state, so it is replaced. */
 function messageOf({ code, details, message }: ServiceError, timeoutMs: number | undefined): string {
   const isOwn = code === status.DEADLINE_EXCEEDED && details.startsWith("Deadline exceeded");
-  // The time is rounded up to the requested timeout, because earlier attempts used a little of it.
+  // Earlier attempts used part of the requested timeout, so the remaining time is rounded up.
   if (isOwn && timeoutMs !== undefined) return `no answer within ${durationText(roundedUp(timeoutMs))}`;
   return transportWords(details === "" ? message : details);
 }
 
-/** Rounds up to a tenth of a second, or up to 100 ms to a millisecond. */
+/** Rounds up to a tenth of a second, or to a millisecond for values up to 100 ms. */
 function roundedUp(ms: number): number {
   const step = ms > 100 ? 100 : 1;
   return Math.ceil(ms / step) * step;
@@ -315,7 +316,7 @@ function isServiceError(error: unknown): error is ServiceError {
 }
 
 /**
- * Returns the calls to clusters other than the client's own. Their clients have the same options as this client, but discover no servers.
+ * Returns the calls to clusters other than the client's own. Their clients have the same options as this client, but do not discover servers.
  */
 function elsewhereOf(
   home: Client,

@@ -1,4 +1,4 @@
-/** `follow`: a watch that survives broken streams, restarts and the loss of a server. */
+/** Implements `follow`: a watch that survives broken streams, restarts and the loss of a server. */
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { DurationSchema, durationMs } from "@bufbuild/protobuf/wkt";
 import type { ServiceSummary } from "../../gen/waymark/catalog/v1/summary_pb.js";
@@ -21,20 +21,20 @@ import { RequestError } from "./request-error.ts";
 export interface FollowOptions {
   /** Ends the iteration. */
   readonly signal: AbortSignal;
-  /** Called, for logs, when a stream has broken or was rejected because the server is full. Another attempt follows after `waitMs`. */
+  /** Called for logging when a stream has broken or was rejected because the server is full. The next attempt is made after `waitMs`. */
   readonly onBreak?: (error: Error, waitMs: number) => void;
   /** Uniform in [0, 1), for jitter. */
   readonly chance?: () => number;
   /**
-   * Whether to wait if the client's only known server cannot be reached at the first attempt. By default, `follow` throws in this case. With
+   * Whether to keep trying if the client's only known server cannot be reached at the first attempt. By default, `follow` throws in this case. With
    * several known servers, it always tries the next one.
    */
   readonly waitsForServer?: boolean;
   /** Whether to report removals of keys that were never reported, or were already removed. Default: false. */
   readonly tellsUnknown?: boolean;
   /**
-   * Time without a message, in ms, after which a stream that has been up to date is replaced. Default: five bookmark intervals, at least 10 s.
-   * For a stream that is not up to date yet it is 90 s, because a server that lacks changes of the cursor waits up to 60 s for them.
+   * Time without a message after which a stream that has been up to date is replaced, in ms. Defaults to five bookmark intervals, but at least 10 s.
+   * For a stream that is not up to date yet, the time is 90 s, because a server that lacks changes included in the cursor waits up to 60 s for them.
    */
   readonly silentMs?: number;
 }
@@ -48,7 +48,7 @@ const RULES: OptionRules<FollowOptions> = {
   silentMs: TIMEOUT,
 };
 
-/** Bookmark intervals of silence after which a stream is replaced. A server sends at least one message per interval. */
+/** Number of bookmark intervals without a message after which a stream is replaced. A server sends at least one message per interval. */
 const SILENT_INTERVALS = 5;
 const LEAST_SILENT_MS = 10_000;
 /** The server's default bookmark interval. */
@@ -57,9 +57,9 @@ const DEFAULT_BOOKMARK_MS = 10_000;
 const CATCHING_UP_MS = 90_000;
 
 /**
- * Yields every change of the matching entries, starting with the current entries. Each change is reported once. After a broken stream, it
- * resumes from its cursor, and on the next server if the current one is unavailable. If a server is full, only the watch moves to another
- * server. Throws a `RequestError` when the watch is rejected, and a TypeError or RangeError that names an invalid option.
+ * Yields every change of the matching entries, starting with the current entries. Each change is reported once. After a stream breaks, the watch
+ * resumes from its cursor, on the next server if the current one is unavailable. If a server is full, only this watch moves to another server. Throws
+ * a `RequestError` if the watch is rejected, or a TypeError or RangeError that names an invalid option.
  */
 export function follow(
   client: ClientCalls,
@@ -90,7 +90,7 @@ interface StreamStart {
 }
 
 interface FollowedStream<Item> {
-  /** Name of the called function, for errors about its options. */
+  /** Name of the called function, used in errors about its options. */
   readonly name: string;
   readonly request: { readonly cursor?: string; readonly bookmarkInterval?: MessageInitShape<typeof DurationSchema> | undefined };
   readonly open: (opening: StreamStart) => AsyncIterable<WatchMessage>;
@@ -151,7 +151,7 @@ async function* following<Item>(
   }
 }
 
-/** Returns the client's server, or another one if it is full for the watch. If all are full, starts again with the client's server. */
+/** Returns the client's server, or another one if it is full for the watch. If all servers are full, starts again with the client's server. */
 function serverFor(client: ClientCalls, full: Set<string>): string {
   const { server } = client;
   if (!full.has(server)) return server;
@@ -160,7 +160,7 @@ function serverFor(client: ClientCalls, full: Set<string>): string {
   return other ?? server;
 }
 
-/** Whether the server is available, but has no room for another watch, or for another watch of this caller. */
+/** Whether the server is available but has no room for another watch, or for another watch by this caller. */
 export function isFull(error: unknown): error is RequestError {
   return error instanceof RequestError && error.facts.code === "RESOURCE_EXHAUSTED";
 }
@@ -180,7 +180,7 @@ class SilenceTimeout {
     if (given.aborted) this.#abort.abort();
   }
 
-  /** Aborted when the silence is too long, or when the given signal is aborted. */
+  /** Aborted when the server has been silent for too long, or when the given signal is aborted. */
   get signal(): AbortSignal {
     return this.#abort.signal;
   }

@@ -1,4 +1,4 @@
-/** Selects the addresses that a gRPC channel receives for a name: the addresses of the entries that are fit for traffic, the nearest first. */
+/** Selects the addresses that a gRPC channel receives for a name: the addresses of entries that are fit for traffic, nearest first. */
 import type { Entry, Target } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import type { Candidate } from "../../consumer/endpoint.ts";
 import { isReachable } from "../../consumer/health-tiers.ts";
@@ -16,7 +16,7 @@ export interface AddressedEntry extends Candidate {
   readonly addresses: readonly HostPort[];
 }
 
-/** A namespace, and a name in it. */
+/** A namespace and a name in it. */
 export interface ServiceName {
   readonly namespace: string;
   readonly name: string;
@@ -33,8 +33,8 @@ export function parseServiceName(path: string): ServiceName | undefined {
 }
 
 /**
- * Returns the entries of the best health tier, the nearest first. Equally near entries are ordered by `draw`, a number for each instance ID,
- * so that channels that use the first address do not all choose the same one. Entries that are in MAINTENANCE or have no port are left out.
+ * Returns the entries in the best health tier, nearest first. Equally near entries are ordered by `draw`, a number for each instance ID, so that
+ * channels that use the first address do not all use the same one. Entries that are in MAINTENANCE or have no port are excluded.
  */
 export function addressesOf(entries: Iterable<Entry>, place: ZoneLocality, draw: (key: string) => number): readonly AddressedEntry[] {
   const options = { policy: SELECT_POLICY.LOAD_AWARE, ...place };
@@ -50,7 +50,7 @@ export function addressesOf(entries: Iterable<Entry>, place: ZoneLocality, draw:
   return ranked.filter(({ rank }) => tierIn(rank) === best).map(({ entry, targets }) => addressed(entry, targets));
 }
 
-/** Omits the load, so that a load report does not update the channel. */
+/** The load is omitted, so that a load report does not update the channel. */
 function addressed({ key, health, region, zone }: Entry, targets: readonly Target[]): AddressedEntry {
   return {
     key: `${key?.instanceId}\0${key?.clusterId}`,

@@ -69,7 +69,7 @@ export function restoreLeases(leases: Leases, granted: readonly BatchLease[], re
 }
 
 /**
- * Restores one row. Restores a row, and returns its stamp, for the clock. Throws `invalid_argument` for a row that this version cannot have written.
+ * Restores one row. Returns the row's stamp, for the clock. Throws `invalid_argument` for a row that this version cannot have written.
  * Returns undefined for a row that must be put again (`JournalRestore`) because its region is not the node's current region, so peers would reject
  * it.
  */

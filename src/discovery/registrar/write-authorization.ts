@@ -21,7 +21,7 @@ export interface WriteAuthorizer {
   readonly source: RecordSource;
   readonly policies: PolicySource;
   readonly onDenied: OnDenied;
-  /** Reports to the audit log a refused write that the policy itself allows. */
+  /** Records in the audit log a rejected write that the policy itself allows. */
   readonly onRefused: (refusal: RefusedAct) => void;
 }
 
@@ -32,8 +32,8 @@ export interface RequestedWrite {
 }
 
 /**
- * Throws `discovery_access_denied` if this node's cluster cannot publish the stamped entry, or if the caller cannot see its namespace:
- * otherwise the answer would reveal whether the key is in use there.
+ * Throws `discovery_access_denied` if this node's cluster cannot publish the stamped entry, or if the caller cannot see its namespace, because the
+ * answer would reveal whether the namespace contains the key.
  */
 export function checkPublishing(
   publishing: WriteAuthorizer,
@@ -47,7 +47,7 @@ export function checkPublishing(
   if (denied === undefined) return;
   onDenied(caller, { action: "register", namespace, verdict: denied });
   const field = `entries[${index}].key.namespace`;
-  // Only callers that may see a namespace may learn its owners and its rule.
+  // The owners and the rule of a namespace are revealed only to callers that may see the namespace.
   if (hiddenBy(publishing, caller, namespace) !== undefined) throw hiddenError(field, namespace);
   const { reason, rule } = policies.policy.source(namespace, source);
   const metadata = { namespace, reason, ...(rule !== "" && { rule }) };
@@ -59,8 +59,8 @@ export function checkPublishing(
 }
 
 /**
- * Returns the verdict that forbids the entry: this node's cluster cannot publish it, or the caller cannot see its namespace. Undefined if
- * the entry may be published.
+ * Returns the verdict that forbids the entry: this node's cluster cannot publish it, or the caller cannot see its namespace. Returns undefined if the
+ * entry may be published.
  */
 export function deniedPublishing(
   { source, policies }: Pick<WriteAuthorizer, "policies" | "source">,
@@ -78,8 +78,8 @@ function hiddenBy({ policies }: Pick<WriteAuthorizer, "policies">, caller: Calle
 }
 
 /**
- * Returns the record. Undefined if the record does not exist for the caller because it is registered by another principal in a hidden
- * namespace. Such a refusal is reported.
+ * Returns the record. Returns undefined if the caller cannot see the record because it is registered by another principal in a hidden namespace. Such
+ * a denial is recorded in the audit log.
  */
 export function presentFor<R extends CatalogRecord>(
   { policies, onDenied }: WriteAuthorizer,
@@ -96,7 +96,7 @@ export function presentFor<R extends CatalogRecord>(
 
 /**
  * Throws `discovery_access_denied` if the record is registered by another principal and the caller is neither an admin nor an owner of
- * its namespace. Only the node itself can change a node's own entry: on loopback every caller is an admin.
+ * its namespace. A node's own entry can be changed only by the node itself, because on loopback every caller is an admin.
  */
 export function checkOwner(
   publishing: Pick<WriteAuthorizer, "onRefused">,
@@ -147,8 +147,8 @@ export function checkEnding(publishing: WriteAuthorizer, caller: Caller, record:
 }
 
 /**
- * Whether the caller may mark an expired key as unregistered. Its principal may do so on the node where it expired, because no other node
- * knows the principal; owners of the namespace may do so on all nodes of its cluster.
+ * Whether the caller may mark an expired key as unregistered. The key's principal may do so on the node where the key expired, because no other node
+ * knows the principal. Owners of the namespace may do so on all nodes of the key's cluster.
  */
 export function mayEndExpired({ source }: Pick<WriteAuthorizer, "source">, caller: Caller, record: CatalogRecord, isOwn: boolean): boolean {
   if (!isKeyOf(source.clusterId, record.key) || isOfNodes(record.namespace)) return false;
