@@ -218,7 +218,7 @@ class GrpcChannel implements DirectedChannel {
     }
   }
 
-  /** Sets the addresses for the next calls. Calls in progress keep their connection. */
+  /** Sets the addresses for subsequent calls. Calls in progress keep their connection. */
   aim(addresses: readonly string[]): void {
     const target = targetAt(this.server, addresses);
     if (target === this.#target) return;

@@ -86,8 +86,7 @@ const ACCESS_RULES: OptionRules<ClusterAccess> = { tls: ANYTHING, token: ANYTHIN
 export const SERVER_RULE = `expected host:port, such as 127.0.0.1:${GRPC_PORT} or [::1]:${GRPC_PORT}`;
 
 /**
- * Returns `host:port` for a name, an IPv4 address, or an IPv6 address in brackets, with the default port 17420. Undefined for any other
- * text.
+ * Returns `host:port` for a name, an IPv4 address, or an IPv6 address in brackets, with the default port 17420. Returns undefined for any other text.
  */
 export function parseServer(text: string): string | undefined {
   const match = /^(?<host>\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._-]+)(?::(?<port>\d{1,5}))?$/.exec(text);

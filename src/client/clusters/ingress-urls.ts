@@ -12,7 +12,7 @@ const MAX_URL_LENGTH = 512;
 const MAX_URLS = 16;
 
 export interface IngressOptions {
-  /** The server that named the URLs, as `host:port`. */
+  /** The server that provided the URLs, as `host:port`. */
   readonly from: string;
   /** Whether the cluster is called over TLS. */
   readonly isTls: boolean;

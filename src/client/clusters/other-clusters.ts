@@ -29,7 +29,7 @@ export interface ClusterAccessRules {
 export interface ClusterAddress {
   readonly clusterId: string;
   readonly urls: readonly string[];
-  /** The server that named the URLs, as `host:port`. */
+  /** The server that provided the URLs, as `host:port`. */
   readonly from: string;
 }
 

@@ -15,7 +15,7 @@ export type ServerProbeResult = { readonly fault: string } | { readonly addresse
  * A connection to fixed addresses. The server's name is not looked up again, because its owner could return other addresses after the check.
  */
 export interface DirectedChannel extends ServerChannel {
-  /** Sets the addresses for the next calls. */
+  /** Sets the addresses for subsequent calls. */
   aim(addresses: readonly string[]): void;
 }
 

@@ -26,7 +26,7 @@ export interface ServiceName {
 export const SERVICE_NAME_RULE =
   'expected namespace/name, as in waymark:///svc.market/web; a namespace has 1 to 200 characters of a-z, 0-9, "." and "-", and a name has 1 to 128 characters of A-Z, a-z, 0-9 and "._:@+-"';
 
-/** Parses the path of `waymark:///namespace/name`. Undefined for any other text. */
+/** Parses the path of `waymark:///namespace/name`. Returns undefined for any other text. */
 export function parseServiceName(path: string): ServiceName | undefined {
   const match = /^([a-z0-9.-]{1,200})\/([A-Za-z0-9._:@+-]{1,128})$/.exec(path);
   return match === null ? undefined : { namespace: match[1] ?? "", name: match[2] ?? "" };
