@@ -122,7 +122,7 @@ export class Client implements WatchingCalls {
     this.#options = options;
   }
 
-  /** All servers: the seeds in their order, then the discovered servers. */
+  /** All servers: first the seeds in their given order, then the discovered servers. */
   get servers(): readonly string[] {
     return this.#servers.list();
   }
@@ -258,12 +258,12 @@ export class Client implements WatchingCalls {
     return this.#options.timeoutMs;
   }
 
-  /** The server for the next read or watch. */
+  /** The server to use for the next read or watch. */
   get server(): string {
     return this.#servers.current("read");
   }
 
-  /** The server for the next write. */
+  /** The server to use for the next write. */
   get writeServer(): string {
     return this.#servers.current("write");
   }
