@@ -4,7 +4,7 @@ import { type Entry, type EntryKey, EntrySchema, HealthStatus, type LoadReport }
 import type { EntryReport } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { entryKeyText } from "../consumer/watch-follower.ts";
 
-/** A report about an entry. Absent values are unchanged. */
+/** A report about an entry. Absent values are left unchanged. */
 interface ReportedState {
   readonly health?: HealthStatus;
   readonly load?: LoadReport;
