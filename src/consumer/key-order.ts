@@ -10,7 +10,7 @@ export interface Keyed {
 const BLOCK_SIZE = 256;
 const HALF = BLOCK_SIZE >>> 1;
 
-/** Members in key order. Put and remove cost O(log n) plus moving one block, and a step of the cursor costs O(1). Keys are unique. */
+/** Members in key order. Put and remove cost O(log n) plus moving one block, and moving the cursor by one member costs O(1). Keys are unique. */
 export class KeyOrder<M extends Keyed> {
   // Sorted blocks in order. Only an empty order has an empty block.
   readonly #blocks: M[][] = [[]];
@@ -64,7 +64,7 @@ export class KeyOrder<M extends Keyed> {
   }
 
   /**
-   * Moves the cursor to the next member, or from the last one to the first. Undefined if there are none. HOT: runs once per round-robin choice
+   * Moves the cursor to the next member, or from the last member to the first. Undefined if there are none. HOT: runs once per round-robin choice
    * (bench/resolve.ts).
    */
   next(): M | undefined {

@@ -1,9 +1,9 @@
 /**
- * Keys received from a lost server after the last portable cursor. The next server sends existing ones again. If it does not send a key, the
- * change was lost with the server and no removal follows, so the reader needs a snapshot (semantics.md, Watch 3).
+ * Tracks the keys received from a lost server after the last portable cursor. The next server sends the keys that still exist again. If it does not
+ * send a key, the change was lost with the server and no removal follows, so the reader needs a snapshot (semantics.md, Watch 3).
  */
 
-/** Maximum number of keys since the last portable cursor. Above it, a snapshot is requested from the next server. */
+/** Maximum number of keys since the last portable cursor. Above this number, a snapshot is requested from the next server. */
 const MAX_KEYS = 100_000;
 
 export class UnconfirmedKeys {
