@@ -1,4 +1,4 @@
-/** `summary keys`: lists the signing keys that a node trusts, and announces a new key. */
+/** Implements `summary keys`: lists the signing keys that a node trusts, and announces a new key. */
 import { type ClusterKey, ClusterKeySchema, PeerService } from "../../../gen/waymark/control/v1/peer_pb.js";
 import { ID } from "../../config/field.ts";
 import { DAY_MS } from "../../lib/duration.ts";

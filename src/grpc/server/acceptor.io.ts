@@ -1,4 +1,4 @@
-/** The accepting side of a TCP listener: binds the port, limits connections, and terminates TLS. */
+/** Implements the accepting side of a TCP listener: binds the port, limits connections, and terminates TLS. */
 
 import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
 import {
@@ -14,34 +14,34 @@ import { assert } from "../../lib/errors.ts";
 import { type ListeningPort, listenOn } from "../../lib/shared-port.io.ts";
 import { isJustResumed } from "../../lib/stall-aware-time.io.ts";
 
-/** Certificates of a listener, as PEM. */
+/** A listener's certificates, as PEM. */
 export interface TlsMaterial {
   readonly cert: Uint8Array;
   readonly key: Uint8Array;
-  /** Clients must present a certificate that this CA signed (mutual TLS). */
+  /** Clients must present a certificate signed by this CA (mutual TLS). */
   readonly clientCa?: Uint8Array | undefined;
   /**
-   * Only with `clientCa`: also accepts connections without a certificate of this CA; `authorized` of their sockets is false. Without this
-   * option the handshake rejects them.
+   * Only with `clientCa`: also accepts connections without a certificate from this CA. For these connections, `authorized` is false on the socket.
+   * Without this option, the handshake rejects them.
    */
   readonly isClientOptional?: boolean | undefined;
   /**
-   * Returns the CA for clients that request this server name (SNI). It replaces `clientCa`: a certificate that only `clientCa` signed is
-   * rejected. Returns undefined for a name without its own CA. A resumed TLS session may carry no server name, so callers must not trust a
+   * Returns the CA for clients that request this server name (SNI). This CA replaces `clientCa`: a certificate that is signed only by `clientCa` is
+   * rejected. Returns undefined for a name without its own CA. A resumed TLS session may not contain a server name, so callers must not trust a
    * resumed session.
    */
   readonly clientCaOf?: ((serverName: string) => Uint8Array | undefined) | undefined;
 }
 
 export interface AcceptOptions extends ListeningPort {
-  /** The flag that sets the port, for the error message when the port is in use. */
+  /** The flag that sets the port, used in the error message if the port is in use. */
   readonly portFlag: string;
   readonly tls?: TlsMaterial | undefined;
-  /** Protocols offered by ALPN, best first. */
+  /** Protocols offered with ALPN, in order of preference. */
   readonly protocols: readonly string[];
   readonly maxConnections: number;
   readonly onConnection: (socket: Socket) => void;
-  /** A connection over `maxConnections` was closed on arrival. */
+  /** Called when a connection above `maxConnections` was closed on arrival. */
   readonly onDrop?: () => void;
   /** A TLS handshake failed or timed out. Not called for connections that closed without sending a byte, such as port checks. */
   readonly onHandshakeFailed?: (why: string, address: string) => void;
