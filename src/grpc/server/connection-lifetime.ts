@@ -35,7 +35,7 @@ export interface LifetimeSample {
   readonly dueMs: number;
   readonly bytesRead: number;
   readonly openStreams: number;
-  /** Streams opened since the connection began. */
+  /** Number of streams opened since the connection began. */
   readonly streamCount: number;
 }
 

@@ -125,7 +125,7 @@ export class ConnectionMeter {
   openStreams = 0;
   /** Bytes of requests that have carried messages since the connection began. */
   usefulBytes = 0;
-  /** Streams opened since the connection began. */
+  /** Number of streams opened since the connection began. */
   streamCount = 0;
   /** Streams that were rejected before a method ran. */
   refusalCount = 0;
@@ -282,17 +282,17 @@ export class ConnectionMeter {
 // socket at a time), its calls wait for one another. Several such connections take turns, so together they delay the others no longer than one of
 // them would. Time is measured in turns.
 
-/** The share of one connection. `FairScheduler.join` creates it. */
+/** One connection's share. `FairScheduler.join` creates it. */
 export interface SchedulerShare {
-  /** Number of callbacks that ran in this turn. */
+  /** Number of callbacks that have run in this turn. */
   count: number;
   readonly waiting: (() => void)[];
 }
 
 export interface TurnBounds {
-  /** Maximum number of callbacks of one share per turn. */
+  /** Maximum number of callbacks per turn for one share. */
   readonly each: number;
-  /** Maximum number of callbacks of all shares together per turn. The first callback of each share never waits. */
+  /** Maximum number of callbacks per turn for all shares together. The first callback of each share never waits. */
   readonly all: number;
 }
 
@@ -300,7 +300,7 @@ export class FairScheduler {
   readonly #bounds: TurnBounds;
   readonly #schedule: (endOfTurn: () => void) => void;
   #count = 0;
-  /** Shares with callbacks that ran in this turn or wait. The share that has waited longest is first. */
+  /** Shares with callbacks that have run in this turn or are waiting. The share that has waited longest is first. */
   #active: SchedulerShare[] = [];
   #isScheduled = false;
 
@@ -310,13 +310,13 @@ export class FairScheduler {
     this.#schedule = schedule;
   }
 
-  /** Returns a new share. It need not be returned. */
+  /** Returns a new share. The share need not be returned. */
   join(): SchedulerShare {
     return { count: 0, waiting: [] };
   }
 
-  /** Returns whether a callback of the share may run now. If not, pass it to `wait`. */
-  // HOT: once per call; callbacks that need not wait need no closure.
+  /** Returns whether a callback of the share may run now. If not, pass the callback to `wait`. */
+  // HOT: once per call. Callbacks that need not wait do not need a closure.
   mayAct(share: SchedulerShare): boolean {
     if (share.waiting.length > 0) return false;
     if (share.count === 0) this.#activate(share);
@@ -327,7 +327,8 @@ export class FairScheduler {
   }
 
   /**
-   * Runs the callback in one of the next turns, in order. The caller limits the number of waiting callbacks by its limit on open streams.
+   * Runs the callback in one of the next turns; callbacks keep their order. The caller's limit on open streams also limits the number of waiting
+   * callbacks.
    */
   wait(share: SchedulerShare, act: () => void): void {
     share.waiting.push(act);
