@@ -53,7 +53,7 @@ export interface ChainReading {
   readonly lastNumber: number;
   /** In hex. Empty if there are no records. */
   readonly lastHash: string;
-  /** `altered`, `missing`, `reordered`, … ; empty when intact. */
+  /** The kind of fault, such as `altered`, `missing` or `reordered`. Empty if the chain is intact. */
   readonly fault: string;
   readonly faultNumber: number;
   readonly detail: string;
