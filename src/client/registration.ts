@@ -19,7 +19,7 @@ export interface RegistrationFailure {
    * reverted.
    */
   readonly isDenied: boolean;
-  /** Suggested time before a retry, in ms, from the server. */
+  /** Time before a retry that the server suggests, in ms. */
   readonly retryMs: number | undefined;
 }
 

@@ -24,7 +24,7 @@ export interface RequestErrorFacts {
   readonly reason: string | undefined;
   /** The invalid fields of the request. Empty for other failures. */
   readonly violations: readonly Violation[];
-  /** Suggested time before a retry, in ms, from the server. */
+  /** Time before a retry that the server suggests, in ms. */
   readonly retryMs: number | undefined;
   /** Metadata of the server's `ErrorInfo`. */
   readonly metadata: Readonly<Record<string, string>>;

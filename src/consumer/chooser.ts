@@ -58,7 +58,7 @@ export class Chooser<C extends Candidate> {
    * most choosers.
    */
   #unjudged: Set<Endpoint<C>> | undefined;
-  /** The pool of the only level that receives traffic. Undefined if there are several, or none. */
+  /** The pool of the only level that receives traffic. Undefined if there are several or none. */
   #only: EndpointPool<C> | undefined;
   #nowMonoMs = 0;
   #nextReturnMs = NEVER;

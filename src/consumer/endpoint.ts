@@ -50,7 +50,7 @@ export class Endpoint<C extends Candidate> {
   // HOT: with 100,000 endpoints, a chosen endpoint is not in the processor cache. The fields that a choice reads are first, in one cache line
   // (bench/resolve.ts).
   candidate: C;
-  /** The target with the lowest priority value. Undefined if there are several, or none. */
+  /** The target with the lowest priority value. Undefined if there are several or none. */
   #only: TargetOf<C> | undefined;
   #preferred: readonly TargetOf<C>[] = [];
   readonly key: string;

@@ -9,7 +9,7 @@ import { type RotationState, WeightedRotation } from "./rotation.ts";
 /** How a pool chooses. */
 export interface PoolOptions {
   readonly policy: SelectPolicy;
-  /** The position in key order of the first turn, in [0, 1). */
+  /** The position of the first turn in key order, in [0, 1). */
   readonly start: number;
 }
 

@@ -8,7 +8,7 @@ export class NameRotation {
   readonly levels = new LevelScheduler();
   /** Rotation state of each pool, by rank. */
   readonly pools = new Array<RotationState | undefined>(TIERS * LEVELS).fill(undefined);
-  /** The position in key order of the first turn, in [0, 1). */
+  /** The position of the first turn in key order, in [0, 1). */
   readonly start: number;
 
   constructor(start: number) {

@@ -69,7 +69,7 @@ const REFUSALS_A_CHECK = 8;
 
 /** A request to inflate a message. */
 export interface InflationClaim {
-  /** The connection of the message. The message's gain is charged to this connection. */
+  /** The connection on which the message arrived. The message's gain is charged to this connection. */
   readonly owner: object;
   /** Compressed size. */
   readonly wireBytes: number;

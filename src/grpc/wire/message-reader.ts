@@ -8,7 +8,7 @@ import type { MessageEncoding } from "./request-head.ts";
 export interface CompressedMessage {
   readonly encoding: MessageEncoding;
   readonly bytes: Uint8Array;
-  /** The connection of the message. The cost of inflating is charged to this connection. */
+  /** The connection on which the message arrived. The cost of inflating is charged to this connection. */
   readonly owner: object;
   /** Maximum inflated size of the message, in bytes. */
   readonly maxMessageBytes: number;
