@@ -97,7 +97,7 @@ const WRITTEN_SHARE = 2;
  */
 const FORGET_TRICKLE_MS = 5_000;
 
-/** Silence that begins now starts at `nowMs`, and earlier silence has lasted until `dueMs`. The two differ right after a pause of this process. */
+/** Silence that begins now is measured from `nowMs`, and earlier silence until `dueMs`. The two differ right after a pause of this process. */
 interface StallAwareNow {
   readonly nowMs: number;
   readonly dueMs: number;

@@ -110,7 +110,7 @@ const MAX_TIMEOUT_MS = 10 * 365 * 86_400_000;
 const TIMEOUT = /^(\d{1,8})([HMSmun])$/;
 const UNIT_MS: Readonly<Record<string, number>> = { H: 3_600_000, M: 60_000, S: 1_000, m: 1, u: 1e-3, n: 1e-6 };
 
-/** Maximum number in the header, which has eight digits. */
+/** The largest number that the header can contain (eight digits). */
 const MAX_VALUE = 99_999_999;
 
 /**
