@@ -63,7 +63,7 @@ function valuesOf(path: string): readonly { readonly names: readonly string[]; r
   });
 }
 
-/** Flags that are followed by a value. Such a value is not a word of the command path. */
+/** Flags that are followed by a value. Such a value is not part of the command path. */
 function valueFlags(): readonly string[] {
   const all = [...VERBS.flatMap((verb) => verb.flags ?? []), ...GLOBAL_FLAGS].filter(({ flags }) => flags.includes("<"));
   return [...new Set(all.flatMap(({ flags }) => flags.match(/--[a-z-]+|^-\w(?=,)/g) ?? []))];

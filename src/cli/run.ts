@@ -19,7 +19,7 @@ const SLOW_MS = 1000;
 /** Runs one command line (without `node` and the script name) and returns its exit code. Never throws. */
 export async function runCli(argv: readonly string[], environment: Environment): Promise<ExitCode> {
   let exit: ExitCode = EXIT.done;
-  // The flags of `serve` are settings, and loading the settings takes longer than most commands.
+  // The flags of `serve` are settings, and loading the settings is slower than most commands.
   const verbs = argv.includes("serve") ? (await import("./table/full.ts")).ALL_VERBS : VERBS;
   const program = buildProgram(verbs, environment, async (spec, command, args) => {
     if (spec.path !== "serve") environment.runsNoNode();

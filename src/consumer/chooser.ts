@@ -129,7 +129,7 @@ export class Chooser<C extends Candidate> {
    * the time and the random numbers in [0, 1).
    */
   choose(time: Time, random: () => number, wishes: ChoiceRequest<C> = NO_WISHES): Endpoint<C> | undefined {
-    // HOT: runs once per client call (bench/resolve.ts), takes at most 1 µs, and does not create any objects.
+    // HOT: runs once per client call (bench/resolve.ts), needs at most 1 µs, and does not create any objects.
     const quick = this.#quick;
     if (quick === undefined || wishes.avoid !== undefined) return this.#chooseAnew(time, random, wishes);
     this.#choiceCount += 1;

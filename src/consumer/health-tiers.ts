@@ -52,7 +52,7 @@ export function isReachable(tier: number): boolean {
   return tier < HEALTH_TIERS;
 }
 
-/** Whether an operator has taken the entry out of service. Callers are never directed to such an entry. */
+/** Whether an operator has put the entry into maintenance. Callers are never directed to such an entry. */
 export function isDrained({ health }: { readonly health: HealthNumber }): boolean {
   return HEALTHS[health].tier === TIERS;
 }

@@ -31,7 +31,7 @@ interface LostEntry<E> {
 }
 
 interface GuardedName<E> {
-  /** Losses within the window that may not be real, by key. Held entries are counted together with later losses. */
+  /** Losses within the window that may be false, by key. Held entries are counted together with later losses. */
   readonly lost: Map<string, LostEntry<E>>;
   /** The entries of `lost` that are not held yet, but will be if too many losses follow. */
   readonly waiting: Map<string, LostEntry<E>>;

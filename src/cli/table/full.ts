@@ -1,5 +1,5 @@
 /**
- * The VERBS table including the flags of `serve` for settings. This file is separate, because loading the settings takes longer than most commands.
+ * The VERBS table including the flags of `serve` for settings. This file is separate, because loading the settings is slower than most commands.
  */
 import { SETTING_ROWS } from "../../config/settings.ts";
 import type { FlagSpec, VerbSpec } from "./verb.ts";

@@ -35,7 +35,7 @@ export class CheckAdmission {
 
   /**
    * Throws `checks_disabled` for an entry with checks if this node does not run checks. Must be called before any other validation, so that this
-   * error takes precedence.
+   * error has precedence.
    */
   checkEnabled({ checks }: WithChecks, index: number): void {
     if (checks.length === 0 || this.#parts.isEnabled) return;

@@ -258,7 +258,7 @@ export class EntryRemovals {
 
 /**
  * Minimum distance between the stamp of a write and the newest stamp of its key. Each hand-over between leaving nodes adds one step to the stamp. A
- * node that writes the key in the meantime may not know of these hand-overs, so its stamp must be higher by this many steps.
+ * node that writes the key in the meantime may be unaware of these hand-overs, so its stamp must be higher by this many steps.
  */
 const HAND_OVER_STEPS = 1024;
 

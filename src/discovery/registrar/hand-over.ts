@@ -45,7 +45,7 @@ export interface HandOverParts {
   readonly grant: (principal: string, time: Time) => string;
   /** Attaches a key to a lease. `isLive`: whether this node already has a live record of the key. */
   readonly attach: (key: KeyText, leaseId: string, isLive: boolean) => void;
-  /** Called when an entry with these overrides has been taken over. */
+  /** Called when this node takes over an entry with these overrides. */
   readonly onOrders: (key: KeyText, orders: MaintenanceOverrides) => void;
 }
 

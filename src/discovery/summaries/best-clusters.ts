@@ -33,7 +33,7 @@ export interface BestCluster extends RedirectCandidate {
 }
 
 export interface FoundClusters {
-  /** Undefined if the caller may not see or follow any cluster. */
+  /** Undefined if there is no cluster that the caller may see and follow. */
   readonly best: BestCluster | undefined;
   /** All considered sources. The choice may change when a source sends another heartbeat or becomes lost. */
   readonly sources: readonly string[];

@@ -27,7 +27,7 @@ export interface TlsMaterial {
   readonly isClientOptional?: boolean | undefined;
   /**
    * Returns the CA for clients that request this server name (SNI). This CA replaces `clientCa`: a certificate that is signed only by `clientCa` is
-   * rejected. Returns undefined for a name without its own CA. A resumed TLS session may not contain a server name, so callers must not trust a
+   * rejected. Returns undefined for a name without its own CA. A resumed TLS session may lack a server name, so callers must not trust a
    * resumed session.
    */
   readonly clientCaOf?: ((serverName: string) => Uint8Array | undefined) | undefined;

@@ -1,6 +1,6 @@
 /**
  * Limits the answers that clients have not read yet, across all connections of a listener. A budget limits their bytes, and each holder must make
- * progress in time. A client that does not read therefore uses at most an open connection and part of this budget, regardless of what it requests.
+ * progress in time. A client that does not read therefore uses at most an open connection and part of this budget, regardless of its requests.
  * When the budget is exceeded, the holder with the largest product is cut. The product is the number of unread bytes of all holders in its network,
  * multiplied by the time since its client last read any data (at least 1 s). If two products are equal, the holder with more unread bytes is cut. A
  * client that reads slowly is therefore kept while another client has more unread bytes, in few large or many small answers, or does not read at all.

@@ -21,7 +21,7 @@ export interface InflationLimits {
   readonly gainPerSecond: number;
   readonly burstBytes: number;
   /**
-   * Number of compressed bytes that may be read per second, and the maximum that can accumulate. Reading a byte takes up to 0.1 µs, regardless of the
+   * Number of compressed bytes that may be read per second, and the maximum that can accumulate. Reading a byte needs up to 0.1 µs, regardless of the
    * inflated size.
    */
   readonly workPerSecond: number;
@@ -57,7 +57,7 @@ export const INFLATION_LIMITS: InflationLimits = {
 const FREE_RATIO = 16;
 const FREE_BYTES = 4_096;
 /**
- * A compressed message of up to this size is read in at most 0.1 ms. Reading the same number of bytes in small uncompressed calls takes more time.
+ * A compressed message of up to this size is read in at most 0.1 ms. Reading the same number of bytes in small uncompressed calls costs more time.
  */
 export const FREE_WORK_BYTES = 1_024;
 

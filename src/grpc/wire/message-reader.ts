@@ -239,7 +239,7 @@ export const DEFAULT_WINDOW_BYTES = 65_535;
 /** The flag of a compressed message. For an uncompressed message, the flag is 0. All other bits are reserved. */
 const COMPRESSED = 1;
 
-/** Returns a message with its prefix. Copying 1.4 kB takes 0.1 µs, but a second write for the prefix would take 2 µs. */
+/** Returns a message with its prefix. Copying 1.4 kB costs 0.1 µs, but a second write for the prefix would cost 2 µs. */
 export function framed(message: Uint8Array, isCompressed = false): Uint8Array {
   const size = message.length;
   const frame = Buffer.allocUnsafe(PREFIX_BYTES + size);
