@@ -44,7 +44,7 @@ export interface PolicyReading {
   readonly lineOf: (path: string) => number;
 }
 
-/** The result of checking the hash chain of a copy of an audit log. */
+/** The result of checking the hash chain in a copy of an audit log. */
 export interface ChainReading {
   readonly isIntact: boolean;
   readonly checked: number;
@@ -101,7 +101,7 @@ export interface Environment {
   fileWarnings(settings: Settings): Promise<readonly string[]>;
   /** Returns the reasons why a node could not start with the files in the settings, one line each. */
   fileFaults(settings: Settings): Promise<readonly string[]>;
-  /** Announces the next signing key of a cluster. Throws with a message that names the file and never its content. */
+  /** Announces the next signing key of a cluster. Throws an error that contains the name of the file but never its content. */
   announceKey(asked: KeyToAnnounce): Promise<AnnouncedKey>;
   /** Verifies the hash chain of an audit log in JSON Lines. */
   verifyAudit(text: string): Promise<ChainReading>;

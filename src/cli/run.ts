@@ -203,7 +203,7 @@ function saysTls(text: string): boolean {
   throw new UsageError(`invalid WAYMARK_TLS ${JSON.stringify(text)}: expected 1 or true for TLS, 0 or false for plain text`);
 }
 
-/** Parses `host:port`; the port is optional. `source` is the flag or variable that contains the text, for errors. */
+/** Parses `host:port`, in which the port is optional. `source` is the flag or variable that contains the text, for errors. */
 function serverOf(text: string, source: string): string {
   const server = parseServer(text);
   if (server === undefined) throw new UsageError(`${source} ${text || '""'}: ${SERVER_RULE}`);

@@ -12,7 +12,7 @@ interface TlsFlagFile {
   readonly text: string | undefined;
 }
 
-/** Throws a UsageError that names the flag or variable and the file, and never its contents. */
+/** Throws a UsageError that contains the names of the flag or variable and the file, but never the file's contents. */
 export async function readTlsFlags(
   environment: Environment,
   flags: Readonly<Record<"ca" | "cert" | "key", TlsFlagFile>>,

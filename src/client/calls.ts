@@ -22,7 +22,7 @@ export interface ServerChannel {
 
 /** Options of a call. */
 export interface CallOptions {
-  /** Deadline of the whole call, including retries on other servers. Default: the client's `timeoutMs`. A stream has no deadline. */
+  /** Deadline of the whole call, including retries on other servers. Defaults to the client's `timeoutMs`. A stream has no deadline. */
   readonly timeoutMs?: number;
   /** Cancels the call. */
   readonly signal?: AbortSignal;

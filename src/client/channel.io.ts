@@ -132,7 +132,7 @@ class GrpcChannel implements DirectedChannel {
   /** The grpc-js target: the server, or the addresses passed to `aim`. */
   #target: string;
   #connection: ChannelConnection | undefined;
-  /** Whether the server speaks TLS. Undefined until this is checked. */
+  /** Whether the server uses TLS. Undefined until this is checked. */
   #speaksTls: Promise<boolean> | undefined;
 
   constructor(server: string, channelCredentials: ChannelCredentials, { token, tls, timeoutMs = DEFAULT_TIMEOUT_MS }: GrpcChannelOptions) {

@@ -159,7 +159,7 @@ export class Client implements WatchingCalls {
 
   /**
    * Registers entries under a new lease, and keeps them registered until the handle is closed. Resolves when a server has accepted the
-   * registration. Throws a `RequestError` when the registration is rejected, or when no server accepts it within the client's `timeoutMs`.
+   * registration. Throws a `RequestError` if the registration is rejected or no server accepts it within the client's `timeoutMs`.
    */
   register(entries: readonly MessageInitShape<typeof EntrySchema>[], options: RegisterOptions = {}): Promise<RegistrationHandle> {
     return register(this, entries, options);
@@ -174,8 +174,8 @@ export class Client implements WatchingCalls {
   }
 
   /**
-   * Opens a live map of the entries that match a filter. Resolves when the first snapshot is complete. Throws a `RequestError` when the watch is
-   * rejected, or when no server answers within the client's `timeoutMs`.
+   * Opens a live map of the entries that match a filter. Resolves when the first snapshot is complete. Throws a `RequestError` if the watch is
+   * rejected or no server answers within the client's `timeoutMs`.
    */
   watch(request: WatchRequest, options: WatchOptions = {}): Promise<LiveMap> {
     return watch(this, request, options);

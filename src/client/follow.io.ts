@@ -26,8 +26,8 @@ export interface FollowOptions {
   /** Uniform in [0, 1), for jitter. */
   readonly chance?: () => number;
   /**
-   * Whether to keep trying if the client's only known server cannot be reached at the first attempt. By default, `follow` throws in this case. With
-   * several known servers, it always tries the next one.
+   * Whether to keep trying if the client's only known server cannot be reached at the first attempt. By default, `follow` throws in this case. If
+   * several servers are known, it always tries the next one.
    */
   readonly waitsForServer?: boolean;
   /** Whether to report removals of keys that were never reported, or were already removed. Default: false. */

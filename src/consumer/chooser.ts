@@ -11,7 +11,7 @@ import { LEVELS, LevelScheduler, type RankOptions, SELECT_POLICY, shareLevels } 
 import { EndpointPool, type PoolOptions } from "./pool.ts";
 
 /**
- * `region` and `zone` are the preferred location; empty means no preference. `start` differs between programs, so that not all of them start
+ * `region` and `zone` are the preferred location. An empty value means no preference. `start` differs between programs, so that not all of them start
  * with the same endpoint.
  */
 export interface ChooserOptions extends RankOptions, PoolOptions {}

@@ -1,4 +1,4 @@
-/** Computes when a client must renew its lease, and when it considers the lease lost (docs/guides/clients.md, Keeping alive). */
+/** Computes when a client must renew its lease, and when the lease is considered lost (docs/guides/clients.md, Keeping alive). */
 
 /**
  * A renewal is due after a third of the TTL, minus up to a quarter of that time, so that leases that started at the same time are not renewed at the

@@ -70,7 +70,10 @@ export function isHosted(kind: number): boolean {
   return kind === KIND.FUNCTION || kind === KIND.QUEUE;
 }
 
-/** The rank of an entry in a complete list, such as a DNS answer. 0 can receive traffic; the last rank is not shown. */
+/**
+ * The rank of an entry in a complete list, such as a DNS answer. An entry with rank 0 can receive traffic, and an entry with the last rank is not
+ * shown.
+ */
 export function healthOrder(health: HealthNumber): number {
   return HEALTHS[health].listed;
 }

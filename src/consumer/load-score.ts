@@ -197,7 +197,10 @@ export function headroomOf(numbers: readonly number[], at: number, { time, typic
   return ((1 - reported) * (1 - seen)) / (1 + (numbers[at + IN_FLIGHT] ?? 0) * meanWeight);
 }
 
-/** An entry keeps all its calls while its headroom is at least this share of the other entry's headroom. Below that, the share falls quickly: with a quarter of the headroom, it keeps 6 % of its calls. */
+/**
+ * An entry keeps all its calls while its headroom is at least this fraction of the other entry's headroom. Below that, the share falls quickly: with
+ * a quarter of the headroom, it keeps 6 % of its calls.
+ */
 const EQUAL_ROOM = 0.5;
 const STEEPNESS = 4;
 

@@ -12,7 +12,7 @@ import type { CatalogWatchResponse } from "../../gen/waymark/discovery/v1/discov
 import { returnMs } from "../lib/backoff.ts";
 import { UnconfirmedKeys } from "./unconfirmed-keys.ts";
 
-/** An event of a watch of entries or of summaries. */
+/** An event in a watch of entries or summaries. */
 export type FollowEvent<Item = Entry> =
   /**
    * The entry is new or has changed. `isStaged`: whether it is part of an incomplete snapshot. A `synced` event follows when the snapshot is
@@ -148,7 +148,7 @@ export class WatchFollower<Item = Entry> {
   readonly #seen: PayloadReader<Item>;
 
   /**
-   * `cursor` comes from an earlier run, or is empty. `tellsUnknown` means that removals of unknown keys are also emitted. A reader that holds lost
+   * `cursor` is from an earlier run, or is empty. `tellsUnknown` means that removals of unknown keys are also emitted. A reader that holds lost
    * entries needs these events to detect that one of them was unregistered. `seen` is `readEntryPayload` or `readSummaryPayload`.
    */
   constructor(cursor: string, { tellsUnknown = false, seen }: { readonly tellsUnknown?: boolean; readonly seen: PayloadReader<Item> }) {
@@ -210,7 +210,7 @@ export class WatchFollower<Item = Entry> {
 
   /**
    * Records that the stream has ended or failed. An unfinished snapshot is discarded. `isAway` means that the server may return as another process,
-   * which does not know its short cursors. Returns the delay before the next attempt, in ms.
+   * for which its short cursors are invalid. Returns the delay before the next attempt, in ms.
    */
   broken(chance: number, { retryMs, isAway }: { readonly retryMs?: number | undefined; readonly isAway: boolean }): number {
     this.#staged = undefined;

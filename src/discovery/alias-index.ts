@@ -165,7 +165,7 @@ export class AliasIndex {
   /** Replaces the runs of an entry. Returns the added aliases that this claimant did not claim before. */
   #replace(key: KeyText, before: readonly AliasRun[], aliases: readonly string[], claimant: string): readonly string[] {
     const stays = (n: number) => before[n]?.alias === aliases[n] && before[n]?.claimant === claimant;
-    // All removals come before the additions, because an alias may move to another list.
+    // All removals are done before the additions, because an alias may move to another list.
     for (const [n, run] of before.entries()) if (!stays(n)) this.#swap(this.#list(n), run, without(run, key));
     return aliases.filter((alias, n) => !stays(n) && this.#add(this.#list(n), runOf(alias, claimant, [key]), key) === "first");
   }

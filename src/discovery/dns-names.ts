@@ -210,7 +210,7 @@ export class DnsNames {
     return this.#isAbove(suffix, 0, view) || this.#isAbove(`${suffix}.${zone}`, zone.length + 1, view);
   }
 
-  /** `zoneChars`: number of characters of the zone at the end of each alias. */
+  /** `zoneChars`: length of the zone at the end of each alias. */
   #isAbove(suffix: string, zoneChars: number, view: NameView, seen = this.#seen.find(view.viewerClass)): boolean {
     // HOT: once per question for a name that does not exist.
     if (!this.#aliases.hasBelow(suffix, seen?.runs) && (zoneChars > 0 || !this.#hasNamespaceBelow(suffix, seen?.namespaces))) return false;

@@ -6,7 +6,7 @@ import type { ChangeNumber, SwitchQueue } from "./policy-switch-queue.ts";
 /** Number of records, or of units of equal cost, between two reads of the clock. */
 const STEP_COUNT = 128;
 
-/** A queue of changes, of a node or of a copy of its replica. */
+/** A queue of changes for a node or a copy of its replica. */
 type PolicyChangeQueue = Pick<
   SwitchQueue,
   "isAcknowledged" | "isRunning" | "isWaiting" | "look" | "nextDeadlineMs" | "onFollowed" | "shown" | "sliceMs" | "step"

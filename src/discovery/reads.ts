@@ -116,7 +116,7 @@ interface EffectiveRule {
   readonly version: string;
   /** Undefined if there is no rule or the caller cannot see the namespace. */
   readonly rule: NamespaceRule | undefined;
-  /** Number of the version in force; 0 if there is none. */
+  /** Number of the version in force, or 0 if there is none. */
   readonly number: number;
 }
 
@@ -354,7 +354,7 @@ export class CatalogReads {
    * another only if both texts are equal. HOT: once per query.
    */
   readerText(caller: Caller, { filter, isNamesOnly }: Omit<ReaderRequest, "withDigest">): string {
-    // A resolver reports which namespaces it holds up to its cursor, and no viewer's rule hides entries from it.
+    // A resolver reports which namespaces it has cached up to its cursor, and viewer rules do not hide any entries from it.
     if (filter.resolved !== undefined) return "watch\0resolver";
     // LOCAL differs between nodes, so a cursor of such a watch is valid only on its own node.
     const place = filter.scope === SCOPE.LOCAL ? this.node.nodeId : "";
@@ -526,8 +526,8 @@ export class CatalogReads {
   }
 
   /**
-   * Whether the reader has any pending change. Cost: O(namespaces that the reader may hold), once per version of the policy. Namespaces that appear
-   * in the meantime interrupt the reader's scans.
+   * Whether the reader has any pending change. Cost: O(namespaces of which the reader may have entries), once per policy version. Namespaces that
+   * appear in the meantime interrupt the reader's scans.
    */
   #hasAnyPending(name: string): boolean {
     const shared = this.#readers.get(name);

@@ -213,7 +213,7 @@ function targetsAt(host: string, ports: readonly ManifestPort[] | null | undefin
   return targets.length > 0 ? targets : [create(TargetSchema, { host })];
 }
 
-/** Returns the address of an endpoint. All addresses are equivalent; the Kubernetes API tells clients to use the first. */
+/** Returns the address of an endpoint. All addresses are equivalent, and the Kubernetes API requires clients to use the first. */
 function hostOf({ addresses: [host = ""] }: SliceEndpoint): string {
   return host;
 }

@@ -11,7 +11,7 @@ export interface HostPort {
   readonly port: number;
 }
 
-/** An entry that is fit for traffic, and its ports that speak gRPC. */
+/** An entry that is fit for traffic, and its gRPC ports. */
 export interface AddressedEntry extends Candidate {
   readonly addresses: readonly HostPort[];
 }

@@ -25,7 +25,7 @@ export interface WatchOptions {
   readonly signal?: AbortSignal;
   /** Time without a message, in ms, after which a stream is replaced; see `follow`. Defaults to five bookmark intervals, but at least 10 s. */
   readonly silentMs?: number;
-  /** Called with each group of changes that became visible together. It must not throw. */
+  /** Called with each group of changes that became visible at the same time. It must not throw. */
   readonly onChange?: (changes: readonly LiveChange[]) => void;
   /** Called when a stream breaks. Another stream is opened after `waitMs`. It must not throw. */
   readonly onBreak?: (error: Error, waitMs: number) => void;

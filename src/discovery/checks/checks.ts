@@ -37,7 +37,9 @@ const NOT_RUN_INTERVALS = 3;
 const STEP_COUNT = 1000;
 /** A new check runs for the first time within this time, or within its interval if that is shorter. */
 const FIRST_MS = 1000;
-/** Random deviation of the time between two probes from the interval, as a fraction, so that checks that began together spread out. */
+/**
+ * Maximum random deviation of the time between two probes, as a fraction of the interval, so that checks that began at the same time are spread out.
+ */
 const JITTER = 0.1;
 /** Delay before writing an entry is retried if the entry could not be stamped. */
 const RETRY_MS = 1000;
@@ -327,8 +329,8 @@ export class HealthChecks implements EntryObserver {
   }
 
   /**
-   * Queues a check. A check of a named host is queued until both a lookup slot and a probe slot are free, so that no check holds one slot
-   * while it waits for the other.
+   * Queues a check. A check of a named host is queued until both a lookup slot and a probe slot are free, so that it does not hold one slot while it
+   * waits for the other.
    */
   #enqueue(watch: WatchedCheck): void {
     watch.isWaiting = true;

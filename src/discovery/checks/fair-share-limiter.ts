@@ -68,7 +68,7 @@ export class FairShareLimiter<Item> {
     this.#waitingCount += 1;
   }
 
-  /** Removes the item from the queue if it is there. */
+  /** Removes the item from the queue if it is in the queue. */
   cancel(owner: string, item: Item): void {
     const share = this.#shares.get(owner);
     if (share?.waiting.delete(item) !== true) return;
@@ -78,8 +78,8 @@ export class FairShareLimiter<Item> {
   }
 
   /**
-   * Assigns a slot to the next item and returns the item; its owner frees the slot with `release`. Returns undefined if no item can have a slot now.
-   * `isReady` returns false for owners whose items cannot use a slot now.
+   * Assigns a slot to the next item and returns the item. The item's owner frees the slot with `release`. Returns undefined if no item can have a
+   * slot now. `isReady` returns false for owners whose items cannot use a slot now.
    */
   acquireNext(isReady: (owner: string) => boolean = () => true): Item | undefined {
     let next: OwnerShare<Item> | undefined;

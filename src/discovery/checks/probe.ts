@@ -7,7 +7,7 @@ interface ConnectTarget {
   /** A name, or an IPv4 or IPv6 literal. */
   readonly host: string;
   readonly port: number;
-  /** Time limit for name resolution, connecting and the answer together. */
+  /** Time limit for the whole probe: name resolution, connecting and the answer. */
   readonly timeoutMs: number;
 }
 

@@ -1,7 +1,7 @@
 /**
  * Detects check results that are caused by the node itself and not by the checked programs. When most checks of one owner, or of most owners, change
- * their state at the same time, the node's own network or clock is probably at fault. These checks then keep their states for a while. Results after
- * that time are accepted.
+ * their state at the same time, the node's own network or clock is probably at fault. These checks then keep their states for some time. Results
+ * after that time are accepted.
  */
 import { NEVER } from "../../lib/machine.ts";
 

@@ -41,7 +41,7 @@ class OwnerStateChanges {
 
   get nextDeadlineMs(): number {
     if (this.doubt.isSelfPreserving) return this.doubt.untilMonoMs;
-    // A set keeps insertion order, so the first item is due first.
+    // A set keeps the insertion order, so the first item is due first.
     const [first] = this.due;
     return first?.dueMonoMs === undefined ? NEVER : first.dueMonoMs + GATHER_MS;
   }

@@ -12,7 +12,7 @@ export class CheckThreshold {
   #inARow = 0;
   #isNotRun: boolean;
 
-  /** `state`: the previously known state, or `UNKNOWN_STATE`. */
+  /** `state`: the last known state, or `UNKNOWN_STATE`. */
   constructor(times: Pick<CheckTimes, "failing" | "passing">, state: CheckState = UNKNOWN_STATE) {
     this.#times = times;
     this.#isNotRun = state.failure === FAILURE.NOT_RUN;

@@ -53,8 +53,8 @@ import {
 } from "./write-authorization.ts";
 
 /**
- * Decides which tombstones may be collected: old ones and those in excess of the allowed number (`age`), only those in excess of the
- * allowed number (`count`), or none.
+ * Decides which tombstones may be collected: old tombstones and tombstones in excess of the allowed number (`age`), only the excess (`count`), or
+ * none.
  */
 export type CollectsBy = "age" | "count" | "nothing";
 

@@ -177,7 +177,7 @@ function isPast(filter: EntryFilter, namespace: string): boolean {
   return filter.namespace === "" ? !namespace.startsWith(filter.prefix) : namespace !== filter.namespace;
 }
 
-/** Returns the first record at or after a key. If the filter names a service, only its records are considered. */
+/** Returns the first record at or after a key. If the filter specifies a service, only its records are considered. */
 function firstFrom(lookup: EntryIndex, { names: [name] }: EntryFilter, from: string): CatalogRecord | undefined {
   const cursor = name === undefined ? lookup.cursor() : lookup.names.cursor(name);
   cursor.seek(from);

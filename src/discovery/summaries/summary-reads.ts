@@ -177,7 +177,7 @@ export class SummaryReads implements SwitchObserver {
     return this.#running === undefined && this.#watchAck.isOver(this.#parts.now());
   }
 
-  /** Returns the namespaces of the sources' summaries. Cost: reads every summary when a source is lost or found. */
+  /** Returns the namespaces of the sources' summaries. Cost: every summary is read when a source is lost or found. */
   #namespacesOf(sources: ReadonlySet<string>): readonly string[] {
     const found = new Set<string>();
     const cursor = this.#parts.replica.lookup.cursor();

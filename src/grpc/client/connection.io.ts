@@ -127,7 +127,7 @@ export class ClientConnection {
     return performance.now() - this.#answeredMs;
   }
 
-  /** Whether the server has sent its HTTP/2 SETTINGS. Until then it may speak another protocol. */
+  /** Whether the server has sent its HTTP/2 SETTINGS. Until then, the server may turn out to use another protocol. */
   get isReady(): boolean {
     return this.#isReady;
   }

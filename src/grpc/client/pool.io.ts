@@ -54,7 +54,7 @@ export class ConnectionPool {
     this.#open = open;
   }
 
-  /** Returns counts for metrics. */
+  /** Returns the counts for metrics. */
   counts(): { readonly connections: number; readonly calls: number; readonly refused: number } {
     return { connections: this.#state.connectionCount, calls: this.#state.callCount, refused: this.#state.refusedCount };
   }

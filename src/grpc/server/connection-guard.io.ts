@@ -7,8 +7,8 @@
  *
  * This guard adds limits for rapid reset, streams that the client makes the server reset, streams over the limit of concurrent streams, PING and
  * SETTINGS floods whose acknowledgements are read, floods of frames that Node.js does not report, floods of calls to unknown methods, prefaces that
- * never arrive, slowly arriving headers, unread answers, requests that never arrive, unused connections, and the total number of open streams. It
- * also gives each connection a fair share of each event loop turn.
+ * never arrive, slowly arriving headers, unread answers, requests that never arrive, unused connections, and the total number of open streams. The
+ * guard also gives each connection a fair share of each event loop turn.
  */
 import type { Http2Server, Http2Session, IncomingHttpHeaders, ServerHttp2Session, ServerHttp2Stream } from "node:http2";
 import type { Socket } from "node:net";

@@ -279,8 +279,8 @@ export class ConnectionMeter {
 }
 
 // Gives every connection a share of each turn of the event loop. If a connection sends a burst of thousands of calls (libuv reads up to 2 MiB from a
-// socket at a time), its calls wait for one another. Several such connections take turns, so together they delay the others no longer than one of
-// them would. Time is measured in turns.
+// socket at a time), its calls wait for one another. Several such connections take turns, so together they do not delay other connections any longer
+// than one of them would. Time is measured in turns.
 
 /** One connection's share. `FairScheduler.join` creates it. */
 export interface SchedulerShare {

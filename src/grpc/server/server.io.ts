@@ -130,9 +130,9 @@ export class GrpcServer {
   }
 
   /**
-   * Sends GOAWAY to every client. Open calls are served; clients retry calls that cross the GOAWAY on another connection. A connection closes when
-   * its last call has ended, and is destroyed after `graceMs`. Sockets that are accepted after this call are still served, so stop accepting before
-   * draining.
+   * Sends GOAWAY to every client. Open calls are still served. Clients retry calls that cross the GOAWAY on another connection. A connection closes
+   * when its last call has ended, and is destroyed after `graceMs`. Sockets that are accepted after this call are still served, so stop accepting
+   * before draining.
    */
   drain(graceMs: number): void {
     this.#guard.leaveAll(graceMs);
