@@ -59,7 +59,7 @@ export class AddressNames {
     const after = entry === undefined ? new Set<string>() : this.#addressesIn(entry);
     for (const placed of before) {
       onAddress(placed.address);
-      // After the loop, `after` contains only new addresses.
+      // After this loop, `after` contains only the new addresses.
       if (after.delete(placed.address)) continue;
       this.#byAddress.remove(placed);
       this.#byKey.remove(placed);
@@ -104,7 +104,7 @@ export class AddressNames {
   }
 }
 
-/** Returns an address as short text: one character per byte. */
+/** Converts an address to a short text with one character per byte. */
 export function addressText(address: IpAddress): string {
   return String.fromCharCode(...address);
 }

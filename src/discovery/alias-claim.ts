@@ -19,7 +19,7 @@ interface AliasClaimant {
 }
 
 export interface ParsedAliasClaim extends AliasClaimant {
-  /** Namespace of the entry with the alias. */
+  /** Namespace of the entry that has the alias. */
   readonly namespace: string;
   /** The claimed name, without the zone. */
   readonly name: string;
@@ -59,8 +59,8 @@ export function readClaimant(text: string): AliasClaimant {
 
 /**
  * Whether the claim is valid on a node of cluster `here`: the record's cluster may write in the namespace of the name, its tenant may see the
- * namespace, and no rule assigns the name to other owners. A single-label name is above all namespaces, so the registrant must be an admin. Names of
- * the control plane cannot be claimed.
+ * namespace, and no rule assigns the name to other owners. A single-label name is above all namespaces, so the registrant must be an admin. The
+ * control plane's names cannot be claimed.
  */
 export function isRightful(policy: Policy, { name, scope, clusterId, region, tenant, isAdmins }: ParsedAliasClaim, here: string): boolean {
   if (!isAdmins && !name.includes(".")) return false;

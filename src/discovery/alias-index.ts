@@ -24,7 +24,7 @@ export interface AliasRun {
   readonly alias: string;
   /** The registrant of all claims in this run (`claimantOf`). */
   readonly claimant: string;
-  /** At least one key, in order. */
+  /** The keys in order. There is at least one. */
   readonly keys: readonly KeyText[];
 }
 
@@ -66,7 +66,7 @@ export class AliasIndex {
     const had = new Set(before.map(({ alias }) => alias));
     const isKept = (run: AliasRun) => run.claimant === claimant && aliases.has(run.alias);
     const kept = new Set(before.filter(isKept).map(({ alias }) => alias));
-    // Sorted, so that entries with the same aliases share their runs.
+    // The aliases are sorted, so that entries with the same aliases share their runs.
     const added = this.#replace(key, before, [...aliases].toSorted(), this.#shared(claimant));
     const came = added.filter((alias) => !kept.has(alias));
     const isLast = (run: AliasRun) => run.keys.length === 1 && !this.#isClaimed(run);
@@ -149,7 +149,7 @@ export class AliasIndex {
     return runs;
   }
 
-  /** Whether another entry of the namespace claims the alias for the same claimant. Gives up after `MAX_SEARCHED_RUNS` runs. */
+  /** Whether another entry of the namespace claims the alias for the same claimant. The search stops after `MAX_SEARCHED_RUNS` runs. */
   #isClaimed(own: AliasRun): boolean {
     const { alias, claimant } = own;
     const start = `${namespaceOf(firstKey(own))}\0`;
@@ -244,7 +244,7 @@ function isAlike(a: AliasRun, b: AliasRun): boolean {
 
 /** Returns the run with the key added, split in half if it is full. */
 function withKey({ alias, claimant, keys }: AliasRun, key: KeyText): readonly AliasRun[] {
-  // `toSpliced` and `slice` make arrays without unused capacity.
+  // `toSpliced` and `slice` create arrays without unused capacity.
   const more = keys.toSpliced(indexIn(keys, key), 0, key);
   if (more.length <= RUN_SIZE) return [runOf(alias, claimant, more)];
   const half = more.length >>> 1;

@@ -1,6 +1,6 @@
 /**
- * The instances of a name from which Resolve chooses: a sample of a name with many instances, the requested versions, and the endpoints
- * of hosted instances.
+ * Provides the instances from which Resolve chooses: a sample if a name has many instances, the requested versions, and the endpoints of hosted
+ * instances.
  */
 
 import { topicPatterns } from "../catalog/entry/codec.ts";
@@ -51,7 +51,7 @@ function fitnessOf(record: CatalogRecord): Fitness {
   return { health: viewHealth(record), hasTarget: record.traits.ports !== NO_PORTS || isHosted(record.kind) };
 }
 
-/** Ranks records by health alone, for answers that have all tiers and no preferred location. */
+/** Ranks records only by health, for answers that include all tiers and have no preferred location. */
 export function healthRank(record: CatalogRecord): number {
   return healthOrder(viewHealth(record));
 }
@@ -73,8 +73,8 @@ export function explainVersion({ key, view }: { readonly key: KeyText; readonly 
 }
 
 /**
- * Sets the targets of hosted entries to the advertised endpoints of their nodes. `find` returns the NODE entries of a node id. Cost: one call of
- * `find` per node.
+ * Sets the targets of hosted entries to the advertised endpoints of their nodes. `find` returns the NODE entries with a given node ID. Cost: one call
+ * of `find` per node.
  */
 export function withHosts(entries: readonly EntryView[], find: (nodeId: string) => readonly EntryView[]): readonly EntryView[] {
   const byNode = new Map<string, readonly EntryView[]>();
@@ -87,7 +87,7 @@ export function withHosts(entries: readonly EntryView[], find: (nodeId: string) 
     if (!isCalledAtNode(entry)) return entry;
     const node = hostOf(entry, nodesOf(entry.nodeId));
     const targets = node === undefined ? [] : hostTargets(node.read("detail"));
-    // The answer depends on both entries, so it may be cached only as long as both ttls allow.
+    // The answer depends on both entries, so it may be cached only for as long as both TTLs allow.
     return targets.length === 0 ? entry : { ...entry, targets, ttlMs: leastOf(entry.ttlMs, node?.ttlMs) };
   });
 }

@@ -1,6 +1,6 @@
 /**
- * Lists the records that have given names in DNS, in key order, from the index of names, for a query by alias or host. The list is exact, so no other
- * records are examined.
+ * Lists the records with given DNS names in key order, using the index of names, for queries by alias or host. The list is exact, so no other records
+ * are examined.
  */
 
 import type { EntryIndex } from "../catalog/query/entry-index.ts";
@@ -37,7 +37,7 @@ export function namedIn(names: AliasNames, lookup: EntryIndex): AliasNames {
   };
 }
 
-/** Opens the list at the start of a page. Cost: O(records with such an alias + namespaces at or below a host). */
+/** Opens the list at the beginning of a page. Cost: O(records with such an alias + namespaces at or below a host). */
 export function openAliasOwners(
   requested: RequestedNames,
   names: AliasNames,

@@ -38,8 +38,8 @@ export interface NameView {
   /** Whether an alias with this name is visible, regardless of which entry has it. Undefined if every alias is visible. */
   readonly seesName?: (name: string) => boolean;
   /**
-   * The class of the viewer, so that the time of a search does not depend on entries that are hidden from the viewer. Undefined if
-   * nothing is hidden, or if the time does not matter.
+   * The class of the viewer, so that the time of a search does not depend on entries that are hidden from the viewer. Undefined if no entries are
+   * hidden or the time does not matter.
    */
   readonly viewerClass?: ViewerClass | undefined;
 }
@@ -69,15 +69,15 @@ export interface NameObserver {
   /** An entry that has or had this alias was added, removed or changed. `alias`: in plain form. */
   aliasChanged(alias: string): void;
   /**
-   * An entry that has or had a target at this address was added, removed or changed. `address`: in the form of `addressText`. Called only
-   * for addresses in reverse zones.
+   * An entry that has or had a target at this address was added, removed or changed. `address`: in `addressText` form. Called only for addresses in
+   * reverse zones.
    */
   addressChanged(address: string): void;
   /** A namespace or an alias claim was added or removed at or below this name. `suffix`: in plain form. */
   belowChanged(suffix: string): void;
   /** An origin's node became reachable or unreachable, so the answers for its entries change even though no record has changed. */
   originChanged(id: string): void;
-  /** Called when it is unknown which names changed. */
+  /** Called if it is unknown which names have changed. */
   everythingChanged(): void;
 }
 
@@ -125,7 +125,7 @@ export class DnsNames {
     this.#addresses = blocks.length === 0 ? undefined : new AddressNames(blocks);
   }
 
-  /** Whether an alias is a single-label name, as written or without one of the zones. Only admins may register such an alias. */
+  /** Whether an alias is a single label, either as written or without one of the zones. Only admins may register such an alias. */
   isSingleLabel(alias: string): boolean {
     return isSingleLabel(plainName(alias), this.#zones);
   }
@@ -146,7 +146,7 @@ export class DnsNames {
       for (const name of namesOf(alias, this.#zones)) yield { ...readClaimant(claimant), namespace, name };
   }
 
-  /** Returns all addresses in reverse zones, in the form of `addressText`. */
+  /** Returns all addresses in reverse zones, in `addressText` form. */
   addresses(): Iterable<string> {
     return this.#addresses?.addresses() ?? [];
   }

@@ -53,7 +53,7 @@ export class Fanout {
     this.#nameBounds = nameBounds;
   }
 
-  /** Number of names in the index of watchers by name: see `NameIndex`. */
+  /** Number of names in the index of watchers by name. See `NameIndex`. */
   get nameCount(): number {
     return this.#names?.nameCount ?? 0;
   }
@@ -113,14 +113,14 @@ export class Fanout {
     this.#everything.delete(watcher);
     leave(this.#exact, namespace, watcher);
     leave(this.#prefix, prefix, watcher);
-    // Changes to its names may already have been matched for other watchers of the same reader. They will not be matched again, so this watcher is
-    // woken for them now.
+    // Changes to its names may already have been matched for other watchers of the same reader. These changes will not be matched again, so this
+    // watcher is woken for them now.
     if (this.#names.isBehind) this.#readyOne(watcher);
   }
 
   /**
-   * Queues the watchers affected by changes in these namespaces. Cost: O(affected watchers), not O(watchers). If many changes arrive
-   * together, watchers by name are matched in slices: see `offerMore`.
+   * Queues the watchers affected by changes in these namespaces. Cost: O(affected watchers), not O(watchers). If many changes arrive at the same
+   * time, watchers by name are matched in slices. See `offerMore`.
    */
   changed(namespaces: Iterable<string>): void {
     for (const namespace of namespaces) {
@@ -135,7 +135,7 @@ export class Fanout {
   }
 
   /**
-   * Continues to match changes with watchers by name. Must be called once per turn, because `take` returns no watcher until all changes
+   * Continues to match changes with watchers by name. Must be called once per turn, because `take` does not return any watchers until all changes
    * have been matched.
    */
   offerMore(): void {
@@ -155,8 +155,8 @@ export class Fanout {
   }
 
   /**
-   * Ends all watchers, each with a position for resuming on another node. Watchers that are added after this call also end, because their streams
-   * were admitted before the call.
+   * Ends all watchers, each with a position from which it can resume on another node. Watchers that are added after this call also end, because their
+   * streams were admitted before the call.
    */
   end(): void {
     this.#isEnding = true;
@@ -168,7 +168,7 @@ export class Fanout {
     this.#onAgain();
   }
 
-  /** Queues the watcher again, because it has not processed all changes yet, or has a message to send. */
+  /** Queues the watcher again, because it has not processed all changes yet or has a message to send. */
   again(watcher: WatchStream): void {
     if (!this.#watchers.has(watcher)) return;
     this.#readyOne(watcher);

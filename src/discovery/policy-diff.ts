@@ -40,7 +40,7 @@ export class PolicyDiff {
    * copied when it grows.
    */
   readonly #groups: Map<NamespaceRule | undefined, Map<NamespaceRule | undefined, number>>[] = [];
-  /** One namespace of each group. Its verdict applies to the whole group. */
+  /** One namespace of each group. The verdict on this namespace applies to the whole group. */
   readonly #examples: string[] = [];
   readonly #namespaces: { readonly name: string; readonly group: number; readonly isHeld: boolean }[] = [];
   readonly #byViewer = new Map<string, VisibilityDiff>();
@@ -73,7 +73,7 @@ export class PolicyDiff {
     return this.#byViewer.has(idOf(viewer));
   }
 
-  /** Evaluates at most `maxCount` groups and namespaces for a viewer. Returns whether all have been evaluated. */
+  /** Evaluates at most `maxCount` groups and namespaces for a viewer. Returns whether all of them have been evaluated. */
   judge(viewer: Viewer, maxCount: number): boolean {
     const id = idOf(viewer);
     if (this.#byViewer.has(id)) return true;

@@ -30,7 +30,7 @@ export function catalogFactsForPlan(
   };
 }
 
-/** Yields between slices, so that other work can run. Entries that change in the meantime are read in their new state. */
+/** Yields between slices, so that other work can run. If entries change in the meantime, their new state is read. */
 function* catalogEntries(origins: Replica["origins"]): Generator<PlanEntry> {
   for (const { log } of origins.values()) {
     let afterSeq = 0;
@@ -49,7 +49,7 @@ function* catalogEntries(origins: Replica["origins"]): Generator<PlanEntry> {
   }
 }
 
-/** Returns every cluster with a node in the catalog, with its region. */
+/** Returns every cluster that has a node in the catalog, together with its region. */
 export function regionsOf({ lookup }: Replica): ReadonlyMap<string, string> {
   const found = new Map<string, string>();
   const nodes = new ListCursor(lookup.ofKind(KIND.NODE));

@@ -101,7 +101,7 @@ export class PolicyNotifier {
 
   /**
    * Notifies a watch, even of namespaces that became empty before the notification. A namespace that became visible is sent again completely, so that
-   * no earlier removal reaches the watch. A namespace that became hidden is sent only if the watch may have its entries.
+   * earlier removals do not reach the watch. A namespace that became hidden is sent only if the watch may have its entries.
    */
   #notify(watcher: WatchStream, viewer: Viewer): void {
     const { replica, fanout } = this.#parts;

@@ -1,6 +1,5 @@
 /**
- * Runs policy changes one after another, on a replica or on a copy of a replica. Between two changes it gives watches time to reach their
- * END.
+ * Runs policy changes one after another, on a replica or on a copy of a replica. Between two changes, it gives watches time to reach their END.
  */
 
 import { BODY, keyParts } from "../catalog/record/record.ts";
@@ -29,8 +28,7 @@ export interface SwitchQueueParts extends SwitchParts {
 /** A copy of the replica that has its own readers. A change is complete only when each copy has notified its readers. */
 export interface SwitchObserver {
   /**
-   * Called when a change begins. Change numbers increase. A follower that is added during a change is not notified of the rest of the
-   * change.
+   * Called when a change begins. Change numbers increase. Followers that are added during a change are not notified of the rest of that change.
    */
   begins(change: ChangeNumber): void;
   /** Called when all records follow the new policy. */
@@ -52,7 +50,7 @@ interface RunningChange {
 
 /**
  * A policy that is in force is shown immediately: the change waits for the previous change, but not for watches to be notified. The next policy is
- * not put in force until the watches have been notified. The driver calls `step` in slices of the event loop, and updates names and listeners when a
+ * not put in force until the watches have been notified. The driver calls `step` in slices on the event loop, and updates names and listeners when a
  * change has ended. A replica calls `look` when another policy may be in force. A copy calls `begin` and `show` when its feed requires it.
  */
 export class SwitchQueue {
@@ -84,7 +82,9 @@ export class SwitchQueue {
     reads.settle(this.#target);
   }
 
-  /** Must be called when another policy may be in force. Returns the number of the change that shows it, which may already be complete. */
+  /**
+   * Must be called when another policy may be in force. Returns the number of the change that shows this policy. The change may already be complete.
+   */
   look(): ChangeNumber {
     this.#parts.reads.notePolicy();
     if (this.#running === undefined) return this.#beginNext() ? this.#shown + 1 : this.#shown;
@@ -212,13 +212,13 @@ export function isAdmitted(policy: Policy, stored: StoredRecord, clusterId: stri
   return mayBeSeen(policy, stored, sourceOf(stored), clusterId);
 }
 
-/** Returns the source of a record. A received tombstone has only its key and its origin. */
+/** Returns the source of a record. A received tombstone contains only its key and its origin. */
 function sourceOf({ body, traits, key, origin }: StoredRecord): RecordSource {
   if (body === BODY.ENTRY) return traits;
   return origin.clusterId === "" ? { clusterId: keyParts(key).clusterId, region: origin.region } : origin;
 }
 
-/** One policy change, done in slices: call `step` until it returns true. */
+/** One policy change, which is performed in slices: call `step` until it returns true. */
 export class PolicySwitch {
   readonly #parts: SwitchParts;
   readonly #change: PolicyChange;

@@ -3,7 +3,7 @@ import { performance } from "node:perf_hooks";
 import { NEVER } from "../lib/machine.ts";
 import type { ChangeNumber, SwitchQueue } from "./policy-switch-queue.ts";
 
-/** Number of records, or of units of equal cost, between two reads of the clock. */
+/** Number of records, or units of equal cost, processed between two reads of the clock. */
 const STEP_COUNT = 128;
 
 /** A queue of changes for a node or a copy of its replica. */
@@ -50,7 +50,7 @@ export class PolicySwitcher {
   }
 
   /**
-   * Runs a slice of work, and schedules the next slice for the following turn of the event loop. No slices run while the change waits for
+   * Runs a slice of work, and schedules the next slice for the following turn of the event loop. No slices run while the change is waiting for
    * copies.
    */
   #slice(): void {

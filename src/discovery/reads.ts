@@ -78,9 +78,9 @@ export interface QueryPageRequest {
   readonly isExplained: boolean;
   /** Distinguishes the lists of different methods in page tokens. */
   readonly salt: string;
-  /** A further test that excludes entries. Its parameters are part of the salt. */
+  /** An additional test that excludes entries. The parameters are part of the salt. */
   readonly test?: EntryTest | undefined;
-  /** As in `QueryOptions`. Its parameters are part of the salt. */
+  /** As in `QueryOptions`. The parameters are part of the salt. */
   readonly open?: QueryOptions["open"];
 }
 
@@ -96,7 +96,7 @@ interface SharedReader {
   readonly reader: WatchReader;
   /** The viewer of the reader. Readers of one class see the same entries. Undefined for a resolver, which sees all entries. */
   readonly viewer: Viewer | undefined;
-  /** Whether the reader has pending changes in this version of the policy. */
+  /** Whether the reader has pending changes in this policy version. */
   pending: { readonly version: number; readonly isAny: boolean } | undefined;
 }
 
@@ -105,7 +105,7 @@ export interface ReadsPolicy {
   readonly onDenied: OnDenied;
   /** Set on a resolver only. */
   readonly lists?: ResolverAnswerLists | undefined;
-  /** For summaries: namespaces that only the watches of resolvers can see. Hiding them from other readers is not recorded as a denial. */
+  /** For summaries: namespaces that only resolvers' watches can see. Hiding them from other readers is not recorded as a denial. */
   readonly hides?: (namespace: string) => boolean;
 }
 
@@ -208,7 +208,7 @@ export class CatalogReads {
       );
   }
 
-  /** Whether a caller may see a namespace, with the reason. */
+  /** Returns whether a caller may see a namespace, and the reason. */
   verdict(caller: Caller, namespace: string): PolicyVerdict {
     return this.policy.viewer(namespace, { clusterId: caller.cluster, tenant: caller.tenant });
   }
@@ -217,7 +217,7 @@ export class CatalogReads {
   rule(caller: Caller, namespace: string): EffectiveRule {
     const verdict = this.verdict(caller, namespace);
     const { policy } = this.#policies;
-    // No rule covers the control plane's namespaces.
+    // The control plane's namespaces are not covered by any rule.
     const rule = verdict.allowed && !isControlNamespace(namespace) ? policy.ruleOf(namespace) : undefined;
     const label = rule?.policyVersion ?? "";
     return { verdict, version: label === "" ? (policy.set?.version ?? "") : label, rule, number: policy.number };
@@ -254,7 +254,7 @@ export class CatalogReads {
     return this.#policyRevision;
   }
 
-  /** Must be called when another policy may be in force, before any record arrives under it. */
+  /** Must be called when another policy may be in force, before any records arrive under that policy. */
   notePolicy(): void {
     this.#note(this.#policies.policy);
   }
@@ -285,7 +285,7 @@ export class CatalogReads {
     return this.#policies.policy === this.#settledPolicy;
   }
 
-  /** Whether records follow no policy yet, and are hidden from all callers. */
+  /** Whether records do not follow any policy yet, and are hidden from all callers. */
   get isPending(): boolean {
     return this.#shownPolicy.isPending;
   }
@@ -350,13 +350,13 @@ export class CatalogReads {
   }
 
   /**
-   * Returns a text that identifies the entries that a watch with this request shows this caller. A cursor of one watch is valid for
-   * another only if both texts are equal. HOT: once per query.
+   * Returns a text that identifies the set of entries that a watch with this request shows to this caller. A cursor of one watch is valid for another
+   * only if both texts are equal. HOT: once per query.
    */
   readerText(caller: Caller, { filter, isNamesOnly }: Omit<ReaderRequest, "withDigest">): string {
     // A resolver reports which namespaces it has cached up to its cursor, and viewer rules do not hide any entries from it.
     if (filter.resolved !== undefined) return "watch\0resolver";
-    // LOCAL differs between nodes, so a cursor of such a watch is valid only on its own node.
+    // The meaning of LOCAL differs between nodes, so a cursor from such a watch is valid only on the node that issued it.
     const place = filter.scope === SCOPE.LOCAL ? this.node.nodeId : "";
     return filterText(filter, `watch\0${caller.tenant}\0${caller.cluster}\0${place}${isNamesOnly ? "\0names" : ""}`);
   }
@@ -435,8 +435,8 @@ export class CatalogReads {
   }
 
   /**
-   * Returns all visible records in key order, in slices. A slice costs a bounded part of a turn, has at most `SLICE_BYTES` of entries,
-   * and is valid only in the turn in which it was read. A filter for a hidden namespace is recorded in the audit log.
+   * Returns all visible records in key order, in slices. A slice uses a limited part of a turn, contains at most `SLICE_BYTES` of entries, and is
+   * valid only in the turn in which it was read. A filter for a hidden namespace is recorded in the audit log.
    */
   scan(caller: Caller, filter: EntryFilter): Iterable<readonly CatalogRecord[]> {
     const { namespace } = filter;

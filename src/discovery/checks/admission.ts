@@ -22,7 +22,7 @@ export interface AdmissionParts {
   readonly clusterId: string;
   readonly policies: PolicySource;
   readonly onDenied: OnDenied;
-  /** Whether this node knows that the entry with this key has alias checks. False if the entry does not exist. */
+  /** Whether this node knows that the entry with this key has alias checks. Returns false if the entry does not exist. */
   readonly hasAlias: (key: KeyText) => boolean;
 }
 

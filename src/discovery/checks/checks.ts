@@ -51,7 +51,7 @@ export interface ChecksParts {
   readonly isEnabled: boolean;
   /** The clock that limits the time in which a program must renew a `ttl` check. */
   readonly stallClock: StallAwareClock;
-  /** A random number from 0 to below 1. */
+  /** Returns a random number in [0, 1). */
   readonly random: () => number;
   /** Returns the checks in this node's live record of a key, whether the record is staged or visible. Undefined without a record. */
   readonly checkedOf: (key: KeyText) => CheckResults | undefined;
@@ -67,7 +67,7 @@ export interface ChecksParts {
 }
 
 /**
- * A request to start a probe. `probed` must be called with the same id. If the host is a name, `resolved` must be called when its lookup has
+ * A request to start a probe. `probed` must be called with the same ID. If the host is a name, `resolved` must be called when its lookup has
  * finished, even if the outcome has already been reported.
  */
 export interface StartProbe {
@@ -114,7 +114,7 @@ export class HealthChecks implements EntryObserver {
   #probeId = 0;
   #mustReadAgain = false;
   #isEnded = false;
-  /** Number of outcomes and of state changes since the start. */
+  /** Number of outcomes and state changes since the start. */
   readonly totals = { passed: 0, failed: 0, turned: 0 };
 
   constructor(parts: ChecksParts) {
@@ -290,12 +290,12 @@ export class HealthChecks implements EntryObserver {
     for (const flight of this.#flights.values()) flight.isVoid = true;
   }
 
-  /** Stops all checks, because the node drains. */
+  /** Stops all checks, because the node is draining. */
   end(): void {
     this.#isEnded = true;
   }
 
-  /** Monotonic ms at which `step` has work to do. */
+  /** The time at which `step` next has work, in monotonic ms. */
   nextDeadlineMs(): number {
     if (this.#isEnded) return NEVER;
     const writeMs = this.#unwritten.size === 0 ? NEVER : this.#retryMonoMs;
@@ -383,7 +383,7 @@ export class HealthChecks implements EntryObserver {
     orders.push({ kind: "probe", id: this.#probeId, probe });
   }
 
-  /** Stops the owner's newest probe, because stopping it loses the least work. Its check is queued again. O(running probes). */
+  /** Stops the owner's newest probe, because stopping it loses the least work. The check of that probe is queued again. O(running probes). */
   #preempt(owner: string, orders: ProbeOutput[]): void {
     const id = [...this.#flights].findLast(([, { watch }]) => watch.entry.owner === owner)?.[0] ?? -1;
     const flight = this.#flights.get(id);

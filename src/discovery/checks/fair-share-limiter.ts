@@ -4,7 +4,7 @@
  */
 import { assert } from "../../lib/errors.ts";
 
-/** Share of the slots that one owner may have while another owner waits. */
+/** Fraction of the slots that one owner may have while another owner waits. */
 const SHARE = 0.25;
 
 export interface FairShareOptions {

@@ -24,7 +24,7 @@ const SPECIAL_IPV4 = [
   "100.100.100.200/32",
   "168.63.129.16/32",
 ];
-/** The IPv6 counterparts, and two IPv6 blocks whose addresses contain an IPv4 address at no fixed position: local NAT64 and Teredo. */
+/** The IPv6 counterparts, and two IPv6 blocks whose addresses contain an IPv4 address, but not at a fixed position: local NAT64 and Teredo. */
 const SPECIAL_IPV6 = [
   "::/128",
   "::1/128",
@@ -54,8 +54,8 @@ export class ProbeAllowList {
 
   /**
    * Whether a check may connect to this address: an allowed block must contain the address, and must lie within each special block that
-   * contains the address. False for text that is not an address, such as a name or an address with a zone, and for addresses that no client
-   * can call.
+   * contains the address. False for text that is not an address, such as a name or an address with a zone, and for addresses to which clients cannot
+   * connect.
    */
   allows(address: string): boolean {
     const bytes = parseAddress(address);

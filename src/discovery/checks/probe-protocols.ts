@@ -1,5 +1,5 @@
 /**
- * The requests of probes, and the interpretation of the answers: an HTTP status or a gRPC health status. The rest of an answer is ignored.
+ * Builds the requests for probes, and interprets the answers: an HTTP status or a gRPC health status. The rest of an answer is ignored.
  */
 import { FAILURE } from "../../catalog/entry/checks.ts";
 import { hostPort } from "../../lib/addresses.ts";
@@ -59,7 +59,7 @@ export class StatusReader {
 
 export const HEALTH_CHECK_PATH = "/grpc.health.v1.Health/Check";
 
-/** `HealthCheckRequest` and `HealthCheckResponse` have one field each. */
+/** `HealthCheckRequest` and `HealthCheckResponse` each have only one field. */
 const SERVICE_TAG = 10;
 const STATUS_TAG = 8;
 const SERVING = 1;

@@ -1,4 +1,4 @@
-/** The targets and protocols of probes. */
+/** Determines the targets and protocols of probes. */
 import { statusesOf } from "../../catalog/entry/checks.ts";
 import { parseAddress } from "../../lib/addresses.ts";
 import type { WatchedCheck } from "./watched-checks.ts";

@@ -1,17 +1,17 @@
 /**
- * Detects check results that are caused by the node itself and not by the checked programs. When most checks of one owner, or of most owners, change
- * their state at the same time, the node's own network or clock is probably at fault. These checks then keep their states for some time. Results
- * after that time are accepted.
+ * Detects check results that are caused by the node itself and not by the checked programs. If most checks of one owner, or of most owners, change
+ * state at the same time, the node's own network or clock is probably at fault. These checks then keep their states for some time. Results after that
+ * time are accepted.
  */
 import { NEVER } from "../../lib/machine.ts";
 
 /** Minimum number of checks. With fewer checks, a coincidence could look like a fault of the node. */
 const MIN_CHECKS = 10;
-/** Self-preservation begins if more than this share of the checks changes state. */
+/** Self-preservation begins if more than this fraction of the checks changes state. */
 const SHARE = 0.5;
 /** State changes within this time are considered simultaneous, in ms. Equals the default interval of a check. */
 const WINDOW_MS = 10_000;
-/** Duration of self-preservation, in ms. No state changes during this time. */
+/** Duration of self-preservation, in ms. States do not change during this time. */
 export const DOUBT_MS = 30_000;
 
 /**
@@ -50,7 +50,7 @@ export class SelfPreservation {
     return this.#isSelfPreserving;
   }
 
-  /** When self-preservation ends; `NEVER` if it is not active. */
+  /** Time at which self-preservation ends, or `NEVER` if it is not active. */
   get untilMonoMs(): number {
     return this.#isSelfPreserving ? this.#untilMonoMs : NEVER;
   }
@@ -95,7 +95,7 @@ export class SelfPreservation {
     return evidence.checkCount >= this.#minCount && this.isMost(evidence);
   }
 
-  /** Records that a check with a known state changed its state. */
+  /** Records that a check with a known state has changed state. */
   turned(monoMs: number): void {
     this.#changedMonoMs.push(monoMs);
   }

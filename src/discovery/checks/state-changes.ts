@@ -29,7 +29,7 @@ const NO_CHANGES: readonly SelfPreservationChange[] = [];
 class OwnerStateChanges {
   readonly owner: string;
   readonly doubt = new SelfPreservation();
-  /** Checks with a due state change, in the order in which they became due. */
+  /** Checks whose state change is due, in the order in which they became due. */
   readonly due = new Set<WatchedCheck>();
   watchCount = 0;
   checkCount = 0;
@@ -118,7 +118,7 @@ export class StateChanges {
   /** Applies due state changes, and returns their checks. */
   turn(monoMs: number): readonly WatchedCheck[] {
     if (this.nextDeadlineMs() > monoMs) return NONE;
-    // Past state changes are no longer counted after a while, so the share of changing checks can fall without a new outcome.
+    // Past state changes are no longer counted after some time, so the fraction of changing checks can fall without a new outcome.
     for (const changes of new Set([...this.#pending, ...this.#changing])) this.#look(changes, monoMs);
     this.#lookAtCommon(monoMs);
     const turned = [...this.#pending].flatMap((changes) => this.#applyDue(changes, monoMs));
@@ -171,7 +171,7 @@ export class StateChanges {
     this.#changes.push({ owner, isSelfPreserving, checkCount, changingCount });
   }
 
-  /** Evidence about owners, each counted once. */
+  /** Evidence about owners, with each owner counted once. */
   get #evidence(): CheckEvidence {
     return { checkCount: this.#knownCount, changingCount: this.#changing.size };
   }

@@ -32,7 +32,7 @@ export interface WatchedCheck {
   outcomeMs: number;
   /** Whether the check is due and waits for a lookup or probe slot. */
   isWaiting: boolean;
-  /** When its state change became due, in monotonic ms. Undefined if no state change is due. */
+  /** Time at which the state change became due, in monotonic ms. Undefined if no state change is due. */
   dueMonoMs: number | undefined;
   /** Whether the entry has ended, or no longer has this check. */
   isGone: boolean;

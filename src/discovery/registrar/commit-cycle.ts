@@ -1,4 +1,4 @@
-/** Group commit: while one batch is being written to the journal, the next one collects calls (semantics.md, Durability). */
+/** Implements group commit: while one batch is being written to the journal, the next one collects calls (semantics.md, Durability). */
 
 import type { WriteBatch } from "../../catalog/batch.ts";
 import type { Time } from "../../lib/machine.ts";
@@ -51,7 +51,10 @@ export class CommitCycle {
     return this.#flight;
   }
 
-  /** Called when the batch in flight is on disk, so that its records become visible. Returns its number, for the callers that wait for it. */
+  /**
+   * Called when the batch in flight is on disk, so that its records become visible. Returns the batch number, for the callers that wait for the
+   * batch.
+   */
   landed(time: Time): BatchNumber {
     if (this.#flight !== undefined) this.#registrar.commit(this.#flight, time);
     this.#flight = undefined;
@@ -79,7 +82,7 @@ export class CommitCycle {
     this.#dueMonoMs = undefined;
   }
 
-  /** Monotonic ms of the next tick. */
+  /** Time of the next tick, in monotonic ms. */
   nextDeadlineMs(): number {
     this.#dueMonoMs ??= Math.min(
       this.#tickedMonoMs + MAX_TICK_INTERVAL_MS,

@@ -1,6 +1,6 @@
 /**
- * Puts this node's entries: stamped entries become staged records, and their keys are attached to leases. The undo log contains the steps that undo
- * this if the batch fails.
+ * Puts this node's entries: stamped entries become staged records, and their keys are attached to leases. Steps to undo these changes if the batch
+ * fails are added to the undo log.
  */
 
 import { type CheckState, carriedStates, checksOf, reportedOf } from "../../catalog/entry/checks.ts";
@@ -41,7 +41,7 @@ export class EntryPuts {
   readonly #parts: PutParts;
   readonly #replica: Replica;
   readonly #leases: Leases;
-  /** Keys whose row must be written again although their record is unchanged, because they moved to another lease. */
+  /** Keys whose row must be written again even though their record is unchanged, because they moved to another lease. */
   readonly moved = new Set<KeyText>();
 
   constructor(parts: PutParts) {
@@ -50,7 +50,7 @@ export class EntryPuts {
     this.#leases = parts.leases;
   }
 
-  /** Puts a client's entry under a lease. Creates no new record if readers already see the same content. */
+  /** Puts a client's entry under a lease. Does not create a new record if readers already see the same content. */
   put(caller: Caller, stamped: StampedEntry, lease: PutLease, time: Time): void {
     const own = this.#replica.own(stamped.key);
     const isLive = own !== undefined && own.body === BODY.ENTRY;
@@ -64,8 +64,8 @@ export class EntryPuts {
   }
 
   /**
-   * Whether readers see this node's record, or will see it once it is on disk. A staged record that keeps its stamp may be superseded by a record of
-   * another node.
+   * Whether readers see this node's record, or will see it once it is on disk. A staged record that keeps its stamp may be superseded by another
+   * node's record.
    */
   #isSeen(own: StoredRecord): boolean {
     if (own.revision !== 0) return this.#replica.view(own.key) === own;
@@ -77,8 +77,8 @@ export class EntryPuts {
     this.#rewrite(key, time, { change: unchanged, keepsStamp: false });
   }
 
-  // The methods below do not register an entry again, so its record keeps its stamp. The key may have been registered on another node since then,
-  // unknown to this node, and a later stamp would supersede that registration.
+  // The methods below do not register an entry again, so its record keeps its stamp. Without this node's knowledge, the key may have been registered
+  // on another node since then, and a later stamp would supersede that registration.
 
   /** Puts the entry again with the load that its client reported, and with the reported health if given. */
   reported(key: KeyText, health: Health | undefined, time: Time): void {
@@ -100,7 +100,7 @@ export class EntryPuts {
     this.#rewrite(key, time, { change });
   }
 
-  /** Returns the health that the client of a record of this node last reported, without the effect of checks and overrides. */
+  /** Returns the health that the client last reported for one of this node's records, without the effect of checks and overrides. */
   healthOf(own: StoredRecord): Health {
     return this.#inputsOf(own).reported;
   }
@@ -131,7 +131,7 @@ export class EntryPuts {
     return withHealthInputs(stamped, { reported: stamped.health, states, maintenance });
   }
 
-  /** Returns the health inputs of a record of this node, except its maintenance. HOT: usually only two bits are read. */
+  /** Returns the health inputs of one of this node's records, except its maintenance. HOT: usually only two bits are read. */
   #inputsOf(own: StoredRecord): Omit<HealthInputs, "maintenance"> & { readonly checkCount: number } {
     if (!own.mayHaveChecks && own.orders === undefined && own.health !== HEALTH.MAINTENANCE)
       return { reported: own.health, states: [], checkCount: 0 };
@@ -236,10 +236,10 @@ export class FunctionIds {
   readonly #replica: Replica;
   /** Everything up to this revision is indexed. */
   #revision = 0;
-  /** By cluster, namespace and id: the number of instances for each name. */
+  /** The number of instances for each name, indexed by cluster, namespace and ID. */
   readonly #names = new KeyShards<string, Map<string, number>>();
   readonly #ofKey = new KeyShards<KeyText, FunctionId>();
-  /** The last entry registered with each id, possibly not on disk yet. Its record is read again to see whether it still has the id. */
+  /** The last entry registered with each id, possibly not on disk yet. The entry's record is read again to check whether it still has the ID. */
   readonly #staged = new Map<string, { readonly key: KeyText; readonly name: string }>();
 
   constructor(replica: Replica) {

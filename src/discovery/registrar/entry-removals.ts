@@ -26,7 +26,7 @@ export interface EntryRemovalParts {
 
 type RemovalBody = typeof BODY.EXPIRED | typeof BODY.UNREGISTERED;
 
-/** Stages tombstones and updates leases accordingly. The undo log contains the steps that undo this if the batch fails. */
+/** Stages tombstones and updates leases accordingly. Steps to undo these changes if the batch fails are added to the undo log. */
 export class EntryRemovals {
   readonly #parts: EntryRemovalParts;
   #endedLeases: string[] = [];
@@ -42,7 +42,7 @@ export class EntryRemovals {
     this.lostEntries = new LostEntries(parts);
   }
 
-  /** Number of leases that ended since the last call of `take`. */
+  /** Number of leases that have ended since the last call of `take`. */
   get count(): number {
     return this.#endedLeases.length;
   }
@@ -166,15 +166,15 @@ export class EntryRemovals {
   }
 
   /**
-   * Ends a record of this node that another node now owns. The tombstone's stamp is one step above the record's stamp, so it is below the stamp of
-   * every later write of the key, even by this node if the entry returns.
+   * Ends one of this node's records because another node now owns the entry. The tombstone's stamp is one step above the record's stamp, so it is
+   * below the stamp of every later write of the key, even by this node if the entry returns.
    */
   handedOver(stored: StoredRecord): void {
     this.#addTombstone(stored, BODY.EXPIRED, stored.hlc + 1);
     this.#release(stored.key);
   }
 
-  /** Ends a lease without keys. */
+  /** Ends a lease that has no keys. */
   emptied(id: string): void {
     const { leases, undo } = this.#parts;
     const { ttlMs, principal = "", deadlineMonoMs = 0 } = leases.find(id) ?? {};
@@ -203,7 +203,7 @@ export class EntryRemovals {
   }
 
   /**
-   * Returns and clears the keys of static entries that `superseded` ended. No client renews static entries, so the node itself reports
+   * Returns and clears the keys of static entries that `superseded` ended. Static entries are not renewed by clients, so the node itself reports
    * their end.
    */
   takeEndedStatic(): readonly KeyText[] {
@@ -233,7 +233,7 @@ export class EntryRemovals {
     return { id, isStatic: this.#parts.leases.find(id)?.ttlMs === undefined };
   }
 
-  /** Detaches a key. A static lease that loses its last key ends here, because it never expires. */
+  /** Detaches a key. A static lease that loses its last key is ended here, because it would never expire. */
   #release(key: KeyText): void {
     const { leases } = this.#parts;
     const lease = leases.find(leases.leaseOf(key) ?? "");
@@ -282,7 +282,7 @@ function countedHlc(record: StoredRecord | undefined): number {
 interface LostEntriesParts {
   readonly replica: Pick<Replica, "own">;
   readonly undo: UndoLog;
-  /** Puts a live record of this node again, unchanged except for its number and stamp. */
+  /** Puts one of this node's live records again, unchanged except for its number and stamp. */
   readonly putAgain: (key: KeyText, time: Time) => void;
 }
 
@@ -309,7 +309,7 @@ class LostEntries {
     return true;
   }
 
-  /** Whether a renewal of the lease has records to put again. */
+  /** Whether a renewal of the lease must put any records again. */
   // HOT: once per renewal.
   has(leaseId: string): boolean {
     return this.#leaseIds.size > 0 && this.#leaseIds.has(leaseId);
