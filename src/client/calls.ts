@@ -11,7 +11,7 @@ export interface ServerChannel {
     request: MessageShape<I>,
     options: { readonly timeoutMs: number; readonly signal?: AbortSignal },
   ): Promise<MessageShape<O>>;
-  /** The iteration ends when the server ends the stream, and throws when the stream fails. Leaving the loop early cancels the stream. */
+  /** The iteration ends when the server ends the stream, and throws if the stream fails. Leaving the loop early cancels the stream. */
   serverStream<I extends DescMessage, O extends DescMessage>(
     method: DescMethodServerStreaming<I, O>,
     request: MessageShape<I>,
@@ -77,7 +77,7 @@ export interface ClientCalls {
   readonly server: string;
   /** The server to use for the next write. */
   readonly writeServer: string;
-  /** Makes a call, with retries on other servers. */
+  /** Makes a call and retries it on other servers. */
   call<I extends DescMessage, O extends DescMessage>(
     method: DescMethodUnary<I, O>,
     request: MessageInitShape<I>,
@@ -96,7 +96,7 @@ export interface ClientCalls {
     request: MessageInitShape<I>,
     options?: StreamOptions,
   ): AsyncIterable<MessageShape<O>>;
-  /** Opens a server stream on this server. */
+  /** Opens a server stream on the given server. */
   streamAt<I extends DescMessage, O extends DescMessage>(
     server: string,
     method: DescMethodServerStreaming<I, O>,

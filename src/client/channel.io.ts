@@ -195,7 +195,8 @@ class GrpcChannel implements DirectedChannel {
     const cancel = (): void => call.cancel();
     if (signal?.aborted === true) cancel();
     signal?.addEventListener("abort", cancel, { once: true });
-    // A stream has no deadline, but its connection must be established within a time limit. After that, silence means that nothing has changed.
+    // A stream has no deadline, but its connection must be established within a time limit. After that, the absence of messages means that nothing
+    // has changed.
     let isMute = false;
     const opening = setTimeout(() => {
       isMute = !connection.isUp;
@@ -218,7 +219,7 @@ class GrpcChannel implements DirectedChannel {
     }
   }
 
-  /** Sets the addresses for subsequent calls. Calls in progress keep their connection. */
+  /** Sets the addresses for subsequent calls. Calls in progress stay on their connection. */
   aim(addresses: readonly string[]): void {
     const target = targetAt(this.server, addresses);
     if (target === this.#target) return;

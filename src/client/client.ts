@@ -104,7 +104,7 @@ export class Client implements WatchingCalls {
   readonly policy: ServiceClient<typeof PolicyService> = serviceClient(PolicyService, this);
   /** DNS names: registers, lists and describes them, and returns the DNS gateway's answer to a question. */
   readonly dns: ServiceClient<typeof DnsService> = serviceClient(DnsService, this);
-  /** The nodes of the mesh, as the server sees them. */
+  /** The nodes of the mesh, as seen by the server. */
   readonly peers: ServiceClient<typeof PeerService> = serviceClient(PeerService, this);
   readonly #servers: ServerList;
   readonly #open: (server: string) => ServerChannel;
@@ -232,7 +232,7 @@ export class Client implements WatchingCalls {
     yield* this.streamAt(this.#servers.current(useOf(method)), method, request, options);
   }
 
-  /** Opens a server stream on this server. */
+  /** Opens a server stream on the given server. */
   async *streamAt<I extends DescMessage, O extends DescMessage>(
     server: string,
     method: DescMethodServerStreaming<I, O>,
@@ -291,7 +291,9 @@ export class Client implements WatchingCalls {
     }
   }
 
-  /** Closes the client: later calls fail, and connections close when their calls in progress have ended. Close registrations and live maps first. */
+  /**
+   * Closes the client: later calls fail, and connections close when their calls in progress have ended. Close all registrations and live maps first.
+   */
   close(): void {
     this.#isClosed = true;
     this.#finding?.close();

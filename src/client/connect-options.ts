@@ -25,7 +25,7 @@ export interface ClusterAccess {
 
 /** Options of `connect`. Only `servers` is required. */
 export interface ConnectOptions {
-  /** Seed servers as `host:port`, tried in order. Default port: 17420. */
+  /** Seed servers as `host:port`, which are tried in order. Default port: 17420. */
   readonly servers: readonly string[];
   /** Bearer token. */
   readonly token?: string;
@@ -45,8 +45,8 @@ export interface ConnectOptions {
    */
   readonly lookupTtlMs?: number;
   /**
-   * Region of the program. The client prefers servers in the same zone, then in the same region. Defaults to the location of the first server that
-   * answers.
+   * Region of the program. The client prefers servers in the same zone, then servers in the same region. Defaults to the location of the first server
+   * that answers.
    */
   readonly region?: string;
   /** Zone of the program, within `region`. */
@@ -102,8 +102,7 @@ export function isToken(text: string): boolean {
 }
 
 /**
- * Returns the servers as `host:port`. Throws a TypeError or RangeError that names the option and the expected value, and never contains the
- * token.
+ * Returns the servers as `host:port`. Throws a TypeError or RangeError that states the option and the expected value, but never contains the token.
  */
 export function checkedServers(options: ConnectOptions): readonly string[] {
   checkOptions("connect", { ...options }, RULES);

@@ -5,7 +5,7 @@ import { findMessage, unpackDetail } from "../consumer/error-details.ts";
 import { codeName } from "../lib/errors.ts";
 import { RequestError, SPEAKS_NO_TLS, type Violation } from "./request-error.ts";
 
-/** A failed call, as the transport reports it. */
+/** A failed call, as reported by the transport. */
 export interface FailedCall {
   readonly code: number;
   readonly message: string;

@@ -53,11 +53,14 @@ const SILENT_INTERVALS = 5;
 const LEAST_SILENT_MS = 10_000;
 /** The server's default bookmark interval. */
 const DEFAULT_BOOKMARK_MS = 10_000;
-/** A server that lacks changes included in the cursor waits up to 60 s for them, and sends nothing meanwhile (semantics.md, Watch 3). */
+/**
+ * A server that lacks changes included in the cursor waits up to 60 s for them, and does not send any messages in the meantime (semantics.md, Watch
+ * 3).
+ */
 const CATCHING_UP_MS = 90_000;
 
 /**
- * Yields every change of the matching entries, starting with the current entries. Each change is reported once. After a stream breaks, the watch
+ * Yields every change to the matching entries, starting with the current entries. Each change is reported once. After a stream breaks, the watch
  * resumes from its cursor, on the next server if the current one is unavailable. If a server is full, only this watch moves to another server. Throws
  * a `RequestError` if the watch is rejected, or a TypeError or RangeError that names an invalid option.
  */
@@ -71,7 +74,7 @@ export function follow(
   return following(client, { name: "follow", request, open, seen: readEntryPayload }, options);
 }
 
-/** Yields the current service summaries, and then every change, including the loss and return of a summary's source. */
+/** Yields the current service summaries, followed by every change, including the loss and return of a summary's source. */
 export function followSummaries(
   client: ClientCalls,
   request: MessageInitShape<typeof SummaryWatchRequestSchema>,
@@ -108,7 +111,7 @@ async function* following<Item>(
   const { silentMs = silentMsOf(request) } = options;
   const follower = new WatchFollower(request.cursor ?? "", { tellsUnknown, seen });
   let hasOpened = false;
-  /** Servers that are full for this watch. They still serve other calls, so only the watch moves to another server. */
+  /** Servers that are full for this watch. These servers still serve other calls, so only the watch moves to another server. */
   const full = new Set<string>();
   while (!signal.aborted) {
     const server = serverFor(client, full);
@@ -151,7 +154,10 @@ async function* following<Item>(
   }
 }
 
-/** Returns the client's server, or another one if it is full for the watch. If all servers are full, starts again with the client's server. */
+/**
+ * Returns the client's current server, or another server if the current one is full for the watch. If all servers are full, starts again with the
+ * client's server.
+ */
 function serverFor(client: ClientCalls, full: Set<string>): string {
   const { server } = client;
   if (!full.has(server)) return server;
@@ -165,7 +171,7 @@ export function isFull(error: unknown): error is RequestError {
   return error instanceof RequestError && error.facts.code === "RESOURCE_EXHAUSTED";
 }
 
-/** Ends a stream when its server is silent for too long. The time that the reader needs is not counted. */
+/** Ends a stream when its server is silent for too long. The time that the reader needs to process messages is not counted. */
 class SilenceTimeout {
   readonly #given: AbortSignal;
   readonly #abort = new AbortController();

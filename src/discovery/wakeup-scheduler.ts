@@ -52,7 +52,7 @@ export class WakeupScheduler {
     this.#fanout.due(monoMs);
   }
 
-  /** Monotonic ms of the next `tick`. */
+  /** Time of the next `tick`, in monotonic ms. */
   nextDeadlineMs(): number {
     return this.#bookmarkMonoMs;
   }

@@ -4,7 +4,9 @@
 import { NEVER, type Time } from "../lib/machine.ts";
 import type { Fanout } from "./fanout.ts";
 
-/** Maximum time for which the next change waits for watches to receive the previous one. It waits only while some of them make progress. */
+/**
+ * Maximum time for which the next change waits for watches to receive the previous one. The next change waits only while some of them make progress.
+ */
 const ACK_TIMEOUT_MS = 10_000;
 const NO_PROGRESS_MS = 1000;
 /** Time between two checks for progress. */
@@ -57,7 +59,7 @@ export class WatchAck {
     return true;
   }
 
-  /** Monotonic ms at which to call `isOver` again. NEVER if no caller is waiting. */
+  /** Time at which to call `isOver` again, in monotonic ms. NEVER if no caller is waiting. */
   nextDeadlineMs(): number {
     const wait = this.#change?.wait;
     return wait === undefined ? NEVER : wait.checkedMonoMs + CHECK_INTERVAL_MS;

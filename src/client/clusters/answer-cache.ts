@@ -65,7 +65,7 @@ export class OwnCluster {
   }
 }
 
-/** Maximum number of answers of each kind. The least recently used answer is dropped first. */
+/** Maximum number of cached answers of each kind. The least recently used answer is dropped first. */
 const MAX_KEPT = 1000;
 
 interface CacheRow<T> {

@@ -2,7 +2,8 @@
 
 import dns from "node:dns";
 import { isIP } from "node:net";
-// A default import, because a named import of a function that an older Node lacks would fail before `connect` can report the version.
+// This is a default import, because a named import of a function that is missing in older Node.js versions would fail before `connect` can report the
+// version.
 import nodeTls from "node:tls";
 import type { ChannelCredentials } from "@grpc/grpc-js";
 import { splitHostPort } from "../../lib/addresses.ts";

@@ -6,7 +6,7 @@ import { isHost, splitHostPort, unsafeHostReason } from "../../lib/addresses.ts"
 import { nodeOfSpiffeId, readAlternativeNames, SPIFFE } from "../../lib/certificates/spiffe.ts";
 import { protocolOf, serverPort } from "../../lib/protocols.ts";
 
-/** Maximum length of a URL that is read. */
+/** Maximum length of a URL. Longer URLs are ignored. */
 const MAX_URL_LENGTH = 512;
 /** Maximum number of URLs that are read for a cluster. */
 const MAX_URLS = 16;
@@ -21,7 +21,7 @@ export interface IngressOptions {
 export interface IngressUrls {
   /** The servers that may be called, each as `host:port`: gRPC servers first, in the order in which they were listed. */
   readonly servers: readonly string[];
-  /** The faults of the rejected URLs, as text for an error. */
+  /** The faults of the rejected URLs, as text for an error message. */
   readonly faults: readonly string[];
 }
 
@@ -64,7 +64,7 @@ export function nearFault(host: string, from: string): string | undefined {
 // domain>/waymark/cluster/<cluster>/node/<node>`.
 
 /**
- * Returns the fault of a certificate. Returns undefined if the certificate has exactly one SPIFFE ID and it is the ID of a node of the cluster.
+ * Returns the fault in a certificate. Returns undefined if the certificate has exactly one SPIFFE ID and it is the ID of a node of the cluster.
  * `alternativeNames` is in the Node.js format.
  */
 export function clusterNameFault(alternativeNames: string, clusterId: string): string | undefined {

@@ -35,7 +35,7 @@ export interface ClusterAddress {
 
 export interface ClusterClient {
   readonly client: Client;
-  /** Adds the cluster and the faults of its URLs to the failure of a call, and throws it. Throws other errors unchanged. */
+  /** Adds the cluster and the faults of its URLs to a call's error, and throws it. Throws other errors unchanged. */
   readonly thrown: (error: unknown) => never;
 }
 
@@ -55,7 +55,10 @@ export class OtherClusters {
     this.#options = options;
   }
 
-  /** Returns the client for a cluster. Its calls try the URLs one after the other. Throws a `RequestError` if none of the URLs can be used. */
+  /**
+   * Returns the client for a cluster. Calls through this client try the URLs one after the other. Throws a `RequestError` if none of the URLs can be
+   * used.
+   */
   at(located: ClusterAddress): ClusterClient {
     const { clusterId, from } = located;
     const ingress = ingressIn(located.urls, { from, isTls: this.#ways.isTls(clusterId) });

@@ -22,7 +22,7 @@ export interface ServiceName {
   readonly name: string;
 }
 
-/** The rule for namespaces and names, for errors. A name that contains a slash cannot be used as a target. */
+/** The rule for namespaces and names, used in errors. A name that contains a slash cannot be used as a target. */
 export const SERVICE_NAME_RULE =
   'expected namespace/name, as in waymark:///svc.market/web; a namespace has 1 to 200 characters of a-z, 0-9, "." and "-", and a name has 1 to 128 characters of A-Z, a-z, 0-9 and "._:@+-"';
 

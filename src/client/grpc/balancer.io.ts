@@ -1,7 +1,7 @@
 /**
- * The load-balancing policy `waymark` for grpc-js channels. It selects endpoints in the same way as a live map: by locality level, by weight within a
- * level, and without endpoints that fail repeatedly (semantics.md, Selection). An endpoint without a connection is treated as an unhealthy entry.
- * Importing this module registers the policy.
+ * Implements the load-balancing policy `waymark` for grpc-js channels. It selects endpoints in the same way as a live map: by locality level, by
+ * weight within a level, and without endpoints that fail repeatedly (semantics.md, Selection). An endpoint without a connection is treated as an
+ * unhealthy entry. Importing this module registers the policy.
  */
 import { type ChannelOptions, connectivityState, experimental, status } from "@grpc/grpc-js";
 import { Chooser } from "../../consumer/chooser.ts";
@@ -85,7 +85,7 @@ class WaymarkBalancer implements experimental.LoadBalancer {
   #chooser = new Chooser<BalancedEndpoint>({ ...this.#options, start: this.#start });
   #state: connectivityState = IDLE;
   #lastError = "";
-  /** True while members are being added and removed, because their states are incomplete then. */
+  /** True while members are being added and removed, because their states are incomplete during that time. */
   #isChanging = false;
 
   constructor(channel: experimental.ChannelControlHelper) {
@@ -128,7 +128,7 @@ class WaymarkBalancer implements experimental.LoadBalancer {
     return POLICY;
   }
 
-  /** Replaces the endpoints. Endpoints that remain keep their connections and their position in the rotation. */
+  /** Replaces the endpoints. Endpoints that are not removed keep their connections and their position in the rotation. */
   #change(endpoints: readonly experimental.Endpoint[], { entries, place }: NamedEndpoints, options: ChannelOptions, note: string): void {
     this.#isChanging = true;
     if (place.region !== this.#options.region || place.zone !== this.#options.zone) {

@@ -29,7 +29,7 @@ let ownClient: Client | undefined;
 
 /**
  * Sets the client that resolves `waymark:///namespace/name` for channels opened from now on. Use this function if the client needs a token, TLS, or
- * servers that only the program knows. The program must close its channels first, and then the client. Pass undefined to remove the client. Throws a
+ * servers that only the program knows. The program must close its channels before it closes the client. Pass undefined to remove the client. Throws a
  * TypeError for any other value.
  */
 export function resolveNamesBy(client: Client | undefined): void {
@@ -44,7 +44,7 @@ function isClient(client: unknown): boolean {
   return typeof client === "object" && client !== null && "serverBeside" in client;
 }
 
-/** A client that several channels share. The last channel closes it. */
+/** A client that several channels share. The client is closed with its last channel. */
 interface SharedClient {
   readonly client: Client;
   userCount: number;

@@ -17,7 +17,7 @@ export interface ResolveOptions {
   readonly kind?: EntryKind;
   /** How to choose. Default: LOAD_AWARE. */
   readonly policy?: ResolvePolicy;
-  /** Key for the policy HASH: the same key selects the same entry while that entry exists and is fit for traffic. */
+  /** Key for the HASH policy: the same key selects the same entry for as long as that entry exists and is fit for traffic. */
   readonly hashKey?: string;
   /** Choices that have already been tried and must not be repeated. `resolve` chooses another endpoint, or none. */
   readonly avoid?: readonly Choice[];
@@ -57,7 +57,7 @@ export class Choice {
   readonly #now: () => Time;
   #beganMonoMs: number | undefined;
 
-  /** `group` and `chooser` selected the endpoint. `now` is the clock of the calls. */
+  /** `group` and `chooser` selected the endpoint. `now` is the clock that measures calls. */
   // HOT: runs once per `resolve`, which does not create any other object.
   constructor(
     endpoint: Endpoint<LiveEntry>,
@@ -74,7 +74,7 @@ export class Choice {
     this.#now = now;
   }
 
-  /** The chosen entry, as it was when it was chosen. */
+  /** The chosen entry, in its state at the time of the choice. */
   // The entry is read only on demand, because reading it costs a cache miss.
   get entry(): Entry {
     return this.#candidate.entry;
@@ -123,7 +123,7 @@ export class Choice {
 /** The namespace in which nodes register themselves. */
 export const NODES_NAMESPACE = "discovery.nodes";
 
-/** Returns the node entries with an ID, one per cluster. */
+/** Returns the node entries with a given ID, one per cluster. */
 export type NodesOf = (nodeId: string) => Iterable<Entry>;
 
 /** The program's location and clock, and the nodes that it knows. */

@@ -13,13 +13,13 @@ import { NamedEntries, type NameStats } from "./named-entries.ts";
 export type LiveChange =
   /** The entry is new or has changed. A held entry has the health ORPHANED, or MAINTENANCE if it was in maintenance before. */
   | { readonly kind: "put"; readonly isNew: boolean; readonly entry: Entry }
-  /** The entry was removed. `entry` is its last state. */
+  /** The entry was removed. `entry` is the entry's last state. */
   | { readonly kind: "remove"; readonly cause: RemovalCause; readonly entry: Entry };
 
-/** How current a live map is. */
+/** Describes how current a live map is. */
 export interface Freshness {
   /**
-   * Upper bound of the age of the map's entries, in ms. Infinite before the first snapshot is complete, or if the server does not report an age.
+   * Upper bound on the age of the map's entries, in ms. Infinite before the first snapshot is complete, or if the server does not report an age.
    */
   readonly ageMs: number;
   /**
@@ -64,7 +64,7 @@ export interface CountsOfName extends NameStats {
 }
 
 export class LiveEntries {
-  /** The entry groups of each name, one per kind, indexed by namespace and name. Most names have one kind. */
+  /** The entry groups of each name, one per kind, indexed by namespace and name. Most names have only one kind. */
   readonly #names = new Map<string, Map<string, NamedEntries>>();
   readonly #guard: MassLossGuard<Entry>;
   readonly #staleAfterMs: number;
@@ -114,7 +114,7 @@ export class LiveEntries {
     return this.#takeChanges();
   }
 
-  /** Removes held entries whose hold has ended. */
+  /** Removes entries whose hold has ended. */
   tick({ monoMs }: Time): readonly LiveChange[] {
     for (const { key, entry } of this.#guard.tick(monoMs)) this.#forget(key, entry.key, "expired");
     return this.#takeChanges();

@@ -1,7 +1,7 @@
 /**
- * The cache of one-off lookups. An answer is fresh for the TTL. For twice that time afterwards, the cached answer is still used, and refreshed in the
- * background. Later lookups wait for a new answer. While no server answers, no entries are dropped. This module does not perform I/O; `lookups.io.ts`
- * sends the queries.
+ * The cache of one-off lookups. An answer is fresh until its TTL has passed. For twice that time afterwards, the cached answer is still used, and
+ * refreshed in the background. Later lookups wait for a new answer. While no server answers, no entries are dropped. This module does not perform
+ * I/O; `lookups.io.ts` sends the queries.
  */
 import { create } from "@bufbuild/protobuf";
 import { type Entry, EntryKeySchema, type EntryKind } from "../../../gen/waymark/catalog/v1/entry_pb.js";

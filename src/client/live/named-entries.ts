@@ -6,7 +6,7 @@ import type { Candidate } from "../../consumer/endpoint.ts";
 import { isHosted } from "../../consumer/health-tiers.ts";
 import { SELECT_POLICY, type SelectPolicy, type ZoneLocality } from "../../consumer/locality-levels.ts";
 
-/** An entry as the chooser sees it. */
+/** An entry as seen by the chooser. */
 export interface LiveEntry extends Candidate {
   readonly view: Candidate["view"] & { readonly targets: readonly Target[] };
   readonly entry: Entry;

@@ -23,7 +23,7 @@ export interface WatchOptions {
   readonly waitsForServer?: boolean;
   /** Closes the map. */
   readonly signal?: AbortSignal;
-  /** Time without a message, in ms, after which a stream is replaced; see `follow`. Defaults to five bookmark intervals, but at least 10 s. */
+  /** Time without a message after which a stream is replaced, in ms (see `follow`). Defaults to five bookmark intervals, but at least 10 s. */
   readonly silentMs?: number;
   /** Called with each group of changes that became visible at the same time. It must not throw. */
   readonly onChange?: (changes: readonly LiveChange[]) => void;
@@ -169,8 +169,8 @@ export class LiveMap implements AsyncDisposable, AsyncIterable<readonly LiveChan
   }
 
   /**
-   * Yields each group of changes from now on. For a slow reader, several changes of a key are merged into one. The iteration ends when the
-   * map is closed, and throws when the map is no longer updated.
+   * Yields each group of changes from now on. For a slow reader, several changes of a key are merged into one. The iteration ends when the map is
+   * closed, and throws if the map is no longer updated.
    */
   async *[Symbol.asyncIterator](): AsyncIterator<readonly LiveChange[]> {
     const queue = new ChangeQueue();

@@ -41,7 +41,7 @@ export interface HandOverParts {
   readonly stamper: EntryStamper;
   readonly gate: QuotaGate;
   readonly entryRemovals: EntryRemovals;
-  /** Grants a new static lease of a principal. Returns its id. */
+  /** Grants a new static lease to a principal. Returns its id. */
   readonly grant: (principal: string, time: Time) => string;
   /** Attaches a key to a lease. `isLive`: whether this node already has a live record of the key. */
   readonly attach: (key: KeyText, leaseId: string, isLive: boolean) => void;
@@ -70,7 +70,7 @@ type AtNode = ReturnType<EntryStamper["storedAtNode"]>;
 
 /** Maximum number of records in one offer. */
 const OFFER_COUNT = 1000;
-/** Time after which an offered record that was not taken over is offered to another node. */
+/** Time after which a record is offered to another node if it has not been taken over. */
 const OFFER_MS = 2000;
 /** Time during which a node gets no offers after it rejected an offer or was too slow. */
 const OFFER_PAUSE_MS = 500;

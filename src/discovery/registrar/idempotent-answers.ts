@@ -10,7 +10,7 @@ import type { Caller } from "../../policy/identity/caller.ts";
 export interface RetryIdentity {
   /** The `idempotency_key`. Empty if the request is never a retry. */
   readonly key: string;
-  /** Digest of all fields of the request. Empty if there is no key. */
+  /** Digest of all fields of the request. Empty if the request has no idempotency key. */
   readonly digest: string;
 }
 
@@ -21,14 +21,15 @@ export interface RegisterFields {
   readonly stampedEntries: readonly Pick<StampedEntry, "content">[];
   /** Undefined if the default or the ttl of the joined lease applies. */
   readonly ttlMs: number | undefined;
-  /** Empty if the request needs a new lease. */
+  /** Empty if the request requires a new lease. */
   readonly leaseId: string;
   readonly isStatic: boolean;
   readonly idempotencyKey: string;
 }
 
 /**
- * Returns the identity of a request for detecting retries. The load in entries is not part of the identity. Computes no digest if there is no key.
+ * Returns the identity of a request for detecting retries. The load in entries is not part of the identity. If there is no idempotency key, no digest
+ * is computed.
  */
 export function attemptOf({ stampedEntries, ttlMs, leaseId, isStatic, idempotencyKey }: RegisterFields): RetryIdentity {
   if (idempotencyKey === "") return NO_ATTEMPT;

@@ -20,7 +20,7 @@ export interface LeaseRightsParts {
 /** The caller's properties on which a verdict depends, in addition to the policy and the lease. */
 type LeaseCaller = Pick<Caller, "cluster" | "roles" | "tenant">;
 
-/** Maximum number of callers whose marks are kept under one policy. If there are more callers, leases are checked again. */
+/** Maximum number of callers whose numbers are kept under one policy. If there are more callers, leases are checked again. */
 const MAX_CALLERS = 10_000;
 
 export class LeaseRights {
@@ -39,7 +39,7 @@ export class LeaseRights {
 
   /**
    * Whether the caller could now register all entries of the lease. A denial is recorded in the audit log. The first check of a lease under a policy
-   * is O(keys of the lease).
+   * costs O(keys of the lease).
    */
   // HOT: once per renewal. The lease has nearly always been checked before, under the same policy and for the same caller.
   mayHold(caller: Caller, leaseId: string): boolean {

@@ -1,6 +1,6 @@
 /**
- * Load reports of this node's entries. This node keeps each report, but sends it to other nodes only if it differs enough from the previous one
- * (semantics.md, Load).
+ * Keeps the load reports on this node's entries. This node keeps each report, but sends it to other nodes only if it differs enough from the previous
+ * one (semantics.md, Load).
  */
 import type { LoadView } from "../../catalog/entry/view.ts";
 import type { Health, KeyText } from "../../catalog/record/record.ts";
@@ -39,7 +39,7 @@ interface StoredReport {
   sentMonoMs: number;
 }
 
-/** Receives each report that is kept or forgotten, in order, which is enough to maintain a copy. */
+/** Receives each report that is kept or forgotten, in order. This is enough to maintain a copy of the reports. */
 export interface LoadObserver {
   notes(key: KeyText, load: LoadView): void;
   forgets(key: KeyText): void;

@@ -1,6 +1,6 @@
 /**
  * Maintenance of this node's entries (semantics.md, Maintenance): executes override requests, adopts overrides from other nodes' records, and ends
- * expired overrides. Overrides are part of the key's newest record on this node, whether an entry or a tombstone.
+ * expired overrides. Overrides are part of the key's newest record on this node, whether that is an entry or a tombstone.
  */
 import { hasNewerOverride, isInForce, type MaintenanceOverrides, overridesOf } from "../../catalog/record/maintenance.ts";
 import { BODY, HEALTH, type KeyText } from "../../catalog/record/record.ts";
@@ -48,7 +48,8 @@ const TICK_COUNT = 1000;
 export class MaintenanceWriter {
   readonly #parts: MaintenanceParts;
   /**
-   * For each of this node's entries, the time at which its next override ends, in wall-clock ms. May contain keys whose override has been replaced.
+   * For each of this node's entries, the time at which its next override ends, in wall-clock ms. The index may contain keys whose override has been
+   * replaced.
    */
   readonly #ends = new Map<KeyText, number>();
   #nextEndMs = Number.POSITIVE_INFINITY;
@@ -110,8 +111,8 @@ export class MaintenanceWriter {
   }
 
   /**
-   * Returns the stamp of a new override: above all known overrides of the key, and above the record, because a registration may have
-   * ended an older override.
+   * Returns the stamp for a new override. It is above all known overrides of the key and above the record, because a registration may have ended an
+   * older override.
    */
   #stampOf(own: StoredRecord, known: MaintenanceOverrides | undefined, time: Time): number {
     const knownHlc = Math.max(known?.operators?.hlc ?? 0, known?.owners?.hlc ?? 0);

@@ -1,6 +1,6 @@
 /**
- * Writes this node's own records: register, renew, unregister and expire. A call stages all its changes in one turn of the event loop. The
- * records become visible when their journal batch has succeeded, and are undone when it has failed (semantics.md, Leases and life).
+ * Writes this node's own records: register, renew, unregister and expire. A call stages all its changes in one turn of the event loop. The records
+ * become visible when their journal batch has succeeded, or are undone if it has failed (semantics.md, Leases and life).
  */
 
 import { type BatchLease, putOf, type WriteBatch } from "../../catalog/batch.ts";
@@ -70,7 +70,7 @@ export interface RegistrarOptions extends WriteAuthorizer {
    * Returns `nothing` while the lost origins are unknown.
    */
   readonly collectsBy: () => CollectsBy;
-  /** Returns the random part of a new lease id, about 16 characters. */
+  /** Returns the random part of a new lease ID, which has about 16 characters. */
   readonly newToken: () => string;
   /** The clock that measures leases. The clock hardly advances while this process is paused. */
   readonly stallClock: StallAwareClock;
@@ -80,7 +80,7 @@ export interface RegistrarOptions extends WriteAuthorizer {
 export interface EntryObserver {
   /** Whether this key had checks at the last notification about it. */
   follows(key: KeyText): boolean;
-  /** Called when this node's records of these keys are durable, or their entries have ended. */
+  /** Called when this node's records of these keys are durable or their entries have ended. */
   committed(keys: readonly KeyText[], time: Time): void;
   /** Called when all staged changes have been undone. */
   aborted(): void;
@@ -133,7 +133,7 @@ export class Registrar {
   #batchedSeq: number;
   /** Observers of this node's entries with checks. They are notified from the moment they are added. */
   readonly followers = new Set<EntryObserver>();
-  /** The keys of the batch in flight that may have checks, or may have had checks. */
+  /** The keys of the batch in flight that may have or may have had checks. */
   #mayBeChecked: readonly KeyText[] = [];
   /** Number of leases that have expired since the start. */
   expiredCount = 0;
@@ -201,8 +201,8 @@ export class Registrar {
   }
 
   /**
-   * Returns the ttl of a request's lease in ms, rounded up. It also applies to entries without a ttl. Throws `invalid_argument` for a ttl
-   * out of bounds.
+   * Returns the ttl of a request's lease in ms, rounded up. This ttl also applies to entries without a ttl of their own. Throws `invalid_argument` if
+   * the ttl is out of range.
    */
   ttlOf(leaseId: string, ttlMs: number | undefined, isStatic: boolean): number | undefined {
     if (ttlMs !== undefined) this.#checkTtl(ttlMs, isStatic);
@@ -211,8 +211,8 @@ export class Registrar {
   }
 
   /**
-   * Extends this node's leases. A lease is reported as expired if it does not exist on this node, belongs to another principal, or has an entry that
-   * the caller may no longer register.
+   * Extends this node's leases. A lease is reported as expired if it does not exist on this node, belongs to another principal, or contains an entry
+   * that the caller may no longer register.
    */
   renew(caller: Caller, leaseIds: readonly string[], reports: readonly EntryReport[], time: Time): RenewalResult {
     for (const report of reports) this.#checkReport(caller, report);
@@ -245,7 +245,7 @@ export class Registrar {
 
   /**
    * Removes keys, regardless of which node of this cluster registered them. Returns the keys that existed. Rejects the whole call if a key was
-   * registered by another principal. An expired key is marked as unregistered, because readers may still hold its entry. If a key does not exist on
+   * registered by another principal. An expired key is marked as unregistered, because readers may still have its entry. If a key does not exist on
    * this node, `onUnknown` is called before any removal. It may throw.
    */
   unregisterKeys(caller: Caller, keys: readonly KeyText[], time: Time, onUnknown: () => void = () => {}): readonly KeyText[] {
@@ -301,7 +301,7 @@ export class Registrar {
   /** The time at which `tick` next has work, in monotonic ms. A pause of this process postpones that time. */
   nextDeadlineMs(): number {
     const collectMonoMs = this.#replica.nextCollectMonoMs();
-    // Runs for every frame. `collectsBy` examines all peers, so it is called only if there are tombstones.
+    // This method runs for every frame. `collectsBy` examines all peers, so it is called only if there are tombstones.
     const mayCollect = collectMonoMs !== NEVER && this.#options.collectsBy() === "age";
     return Math.min(this.#options.stallClock.dueMonoMs(this.#leases.nextDeadlineMs()), mayCollect ? collectMonoMs : NEVER);
   }
@@ -316,8 +316,8 @@ export class Registrar {
 
   /**
    * Returns the node that executes an override for the key: the node on which it is registered, or the node that remembers its last removal.
-   * Undefined if there is none, or if the caller cannot see the entry. Throws `discovery_access_denied` if the caller is not allowed to request
-   * maintenance for the entry.
+   * Returns undefined if there is no such node or the caller cannot see the entry. Throws `discovery_access_denied` if the caller is not allowed to
+   * request maintenance for the entry.
    */
   orderTarget(caller: Caller, key: KeyText, field: string): OverrideTarget | undefined {
     const record = presentFor(this.#options, caller, endableRecord(this.#replica, key) ?? lastRemoval(this.#replica, key));
@@ -328,8 +328,8 @@ export class Registrar {
   }
 
   /**
-   * Returns the keys of all entries that a node of this cluster registered, without the control plane's entries. Returns undefined for an unknown
-   * node. Cost: O(records of the node).
+   * Returns the keys of all entries registered by a node of this cluster, except the control plane's entries. Returns undefined for an unknown node.
+   * Cost: O(records of the node).
    */
   entriesOfNode(nodeId: string): { readonly keys: readonly KeyText[]; readonly isAway: boolean } | undefined {
     const { clusterId } = this.#options.source;
@@ -398,7 +398,7 @@ export class Registrar {
     this.#mayBeChecked = [];
   }
 
-  /** Called when the batch failed. The batch is undone, together with everything that was staged after it. */
+  /** Called when the batch has failed. The batch is undone, together with everything that was staged after it. */
   abort(batch: WriteBatch): void {
     this.#replica.abort();
     this.#undo.undo();

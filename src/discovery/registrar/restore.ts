@@ -58,7 +58,7 @@ export class JournalRestore {
   }
 }
 
-/** Grants the leases of the journal. Must be called before rows are restored. */
+/** Grants the leases that are stored in the journal. Must be called before rows are restored. */
 export function restoreLeases(leases: Leases, granted: readonly BatchLease[], registrar: Registrar, time: Time): void {
   const leaseMs = registrar.leaseMs(time);
   for (const { leaseId, ttlMs, principal, idempotencyKey } of granted) {
@@ -108,7 +108,7 @@ function isInOtherRegion({ traits }: StoredEntry, region: string | undefined): r
   return region !== undefined && traits.region !== region;
 }
 
-/** Returns the entry with the region of this node. */
+/** Returns the entry with this node's region. */
 function inOwnRegion(entry: Uint8Array, { region, stamper }: JournalRestoreParts): ReturnType<EntryStamper["storedInRegion"]> {
   const stamped = stamper.entryOfStored(entry);
   if (isInOtherRegion(stamped, region)) {

@@ -2,7 +2,7 @@
 
 type UndoStep = () => void;
 
-/** Undo steps in the order of the changes. When a batch is on disk, its steps are dropped; when a batch fails, all steps are undone. */
+/** Undo steps in the order of the changes. When a batch is on disk, its steps are dropped. If a batch fails, all steps are undone. */
 export class UndoLog {
   #open: UndoStep[] = [];
   #sealed: { readonly through: number; readonly steps: UndoStep[] }[] = [];

@@ -1,4 +1,4 @@
-/** Decides which callers may write which entries, by the policy's owners and viewers, and by the principal of an entry. */
+/** Decides which callers may write which entries, based on the policy's owners and viewers and on the principal of an entry. */
 
 import { checksOf } from "../../catalog/entry/checks.ts";
 import type { StampedEntry } from "../../catalog/entry/codec.ts";
@@ -59,8 +59,8 @@ export function checkPublishing(
 }
 
 /**
- * Returns the verdict that forbids the entry: this node's cluster cannot publish it, or the caller cannot see its namespace. Returns undefined if the
- * entry may be published.
+ * Returns the verdict that forbids the entry, because this node's cluster cannot publish it or the caller cannot see its namespace. Returns undefined
+ * if the entry may be published.
  */
 export function deniedPublishing(
   { source, policies }: Pick<WriteAuthorizer, "policies" | "source">,

@@ -25,11 +25,11 @@ const HEALTH_OF: Readonly<Record<Band, Health>> = {
 
 export interface ClusterNamesParts {
   readonly summaries: SummaryReads;
-  /** The names of the catalog. */
+  /** The catalog's names. */
   readonly dnsNames: Pick<DnsNames, "catchUp" | "follow">;
   /**
-   * The hosts on which the DNS listeners listen. Answers to remote clients must not contain addresses that are only valid near this node, such as
-   * loopback, because the clients would connect to themselves.
+   * The hosts on which the DNS listeners listen. Answers to remote clients must not contain addresses that are valid only locally, such as loopback
+   * addresses, because the clients would connect to themselves.
    */
   readonly hosts: readonly string[];
   /** The zones that this node serves, as written in the settings. */
@@ -43,7 +43,7 @@ export interface FoundCluster {
    * name.
    */
   readonly entry: EntryView | undefined;
-  /** Names, as in `nameOfKey`, that the answer depends on in addition to the name itself. */
+  /** Names (as in `nameOfKey`) on which the answer depends, in addition to the name itself. */
   readonly rests: readonly string[];
   /**
    * The time after which the answer may change, because the source is lost (`monoMs`) or the summary has expired (`wallMs`). Infinite if there is no
@@ -74,7 +74,7 @@ export class ClusterNames {
     });
   }
 
-  /** Indexes changes of summaries and of the catalog, so that observers are notified of both. HOT: once per DNS question. */
+  /** Indexes changes to summaries and to the catalog, so that observers are notified of both. HOT: once per DNS question. */
   catchUp(): void {
     this.#dnsNames.catchUp();
     this.#names.catchUp();
@@ -99,7 +99,7 @@ export class ClusterNames {
   }
 
   /**
-   * Returns the best cluster for a name without a suitable local instance. `region`: the caller's region; undefined for the region of this node.
+   * Returns the best cluster for a name without a suitable local instance. `region`: the caller's region. Defaults to this node's region.
    */
   find(caller: Caller, name: Pick<EntryKey, "kind" | "name" | "namespace">, region: string | undefined): FoundCluster {
     const { reads, sources } = this.#summaries;

@@ -33,12 +33,12 @@ const SALT = "counted summaries";
 /** Separates the parts of a key or a page position. */
 const SEPARATOR = "\0";
 /**
- * Number of entries that are counted between two yields, about 2 to 3 ms of work. Each visited service or namespace costs as much as
+ * Number of entries that are counted between two yields, which is about 2 to 3 ms of work. Each visited service or namespace costs as much as
  * `LOOK_COST` entries.
  */
 const COUNTED_AT_A_TIME = 2048;
 const LOOK_COST = 32;
-/** A page ends early after this number of slices, so that one call costs little more than 0.1 s of CPU time. */
+/** A page ends early after this number of slices, so that one call does not cost much more than 0.1 s of CPU time. */
 const MAX_SLICES = 32;
 
 /** The remaining work of the current slice, and the number of slices used for the page. */
@@ -147,8 +147,8 @@ export class OnDemandSummaries {
   }
 
   /**
-   * Returns the channels on which services are exported now. A rule without export scopes exports a service only on the widest channel,
-   * so each of the two channels is treated as the widest in turn.
+   * Returns the channels on which services are currently exported. A rule without export scopes exports a service only on the widest channel, so each
+   * of the two channels is treated as the widest in turn.
    */
   #outletsNow() {
     const { policy } = this.#policies;

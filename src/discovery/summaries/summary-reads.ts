@@ -32,7 +32,7 @@ export interface KnownSources {
   freshMs(source: string): number;
   /** Returns the endpoints at which the cluster accepts calls, according to its last heartbeat. */
   ingressOf(source: string): readonly IngressNode[];
-  /** Returns when data was last received from the sources, for nodes that read here on behalf of other nodes. */
+  /** Returns when data was last received from the sources. Used for nodes that read from this node on behalf of other nodes. */
   ages(time: Time): readonly SourceAge[];
 }
 
@@ -58,7 +58,7 @@ const NAME_LENGTH = 12;
 /** Maximum number of summaries for one name: one per source and channel. */
 const MAX_SUMMARIES = 1000;
 
-/** Follows policy changes: the queue of the catalog begins them, and `step` performs them in slices. */
+/** Follows policy changes: the catalog's queue begins them, and `step` performs them in slices. */
 export class SummaryReads implements SwitchObserver {
   readonly reads: CatalogReads;
   readonly fanout: Fanout;
@@ -129,8 +129,8 @@ export class SummaryReads implements SwitchObserver {
   }
 
   /**
-   * Returns the summaries for one name, from all sources and channels. Returns none for a caller that cannot see its namespace. This is not recorded
-   * in the audit log, because the caller requested entries, not summaries.
+   * Returns the summaries for one name, from all sources and channels. Returns no summaries to a caller that cannot see the name's namespace. This is
+   * not recorded in the audit log, because the caller requested entries, not summaries.
    */
   named(caller: Caller, { kind, namespace, name }: Pick<EntryKey, "kind" | "name" | "namespace">): readonly CatalogRecord[] {
     const { replica, node } = this.#parts;
