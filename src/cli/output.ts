@@ -90,7 +90,7 @@ export class CommandOutput {
     else if (table.whenEmpty !== "") this.note(table.whenEmpty ?? "nothing found");
   }
 
-  /** Prints a document that has no table form, only as JSON or YAML. */
+  /** Prints a document that has no table form and is therefore always JSON or YAML. */
   json(json: unknown): void {
     if (this.isMachine) this.document(json, NO_TABLE);
   }

@@ -2,7 +2,7 @@
 import type { Flags } from "./flags.ts";
 import type { CommandOutput } from "./output.ts";
 
-/** The largest page of a server. A server silently reduces a larger limit to this. */
+/** The largest page of a server. A server silently reduces larger limits to this number. */
 export const MAX_PAGE = 1000;
 /** The largest limit that a request can contain. */
 const MAX_COUNT = 2_147_483_647;

@@ -72,7 +72,7 @@ function buildProgram(
   return program;
 }
 
-/** The exit codes in one line. */
+/** Lists the exit codes in one line. */
 function exitCodes(): string {
   return Object.entries(EXIT_MEANS)
     .map(([code, means]) => `${code} ${means}`)
@@ -210,7 +210,7 @@ function serverOf(text: string, source: string): string {
   return server;
 }
 
-/** Returns the completion script of a shell. Loaded on demand, because it also loads the settings for their flags. */
+/** Returns the completion script of a shell. The script generator is loaded on demand, because it also loads the settings for their flags. */
 async function completionOf(shell: CompletionShell): Promise<string> {
   const { completionScript } = await import("./completion.ts");
   return completionScript(shell);

@@ -79,7 +79,7 @@ export function missingError(command: Command): string | undefined {
   return missing.length === 0 ? undefined : `error: missing: ${missing.join(", ")}`;
 }
 
-/** Commands that are planned for a later version, without `waymark`. A group includes all of its commands. */
+/** Commands that are planned for a later version, without `waymark`. An entry that is a group includes all commands in the group. */
 const LATER_COMMANDS: ReadonlySet<string> = new Set([
   "bench",
   "cert",

@@ -45,7 +45,7 @@ export interface ClientOptions {
   readonly lookupTtlMs: number;
   /** Monotonic clock. */
   readonly nowMs: () => number;
-  /** Uniform in [0, 1), for jitter. */
+  /** Returns a uniform random number in [0, 1), for jitter. */
   readonly random: () => number;
   /** Resolves after this time, or when the signal is aborted. */
   readonly wait: (ms: number, signal: AbortSignal | undefined) => Promise<void>;

@@ -23,7 +23,7 @@ export interface FollowOptions {
   readonly signal: AbortSignal;
   /** Called for logging when a stream has broken or was rejected because the server is full. The next attempt is made after `waitMs`. */
   readonly onBreak?: (error: Error, waitMs: number) => void;
-  /** Uniform in [0, 1), for jitter. */
+  /** Returns a uniform random number in [0, 1), for jitter. */
   readonly chance?: () => number;
   /**
    * Whether to keep trying if the client's only known server cannot be reached at the first attempt. By default, `follow` throws in this case. If

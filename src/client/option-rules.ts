@@ -3,7 +3,7 @@ import { MAX_TIMER_MS } from "../lib/duration.ts";
 
 export interface OptionRule {
   readonly isRight: (value: unknown) => boolean;
-  /** The expected values, in words. */
+  /** The expected values as text. */
   readonly what: string;
   readonly Wrong: typeof RangeError | typeof TypeError;
 }
@@ -32,7 +32,7 @@ export const SIGNAL: OptionRule = {
   what: "an AbortSignal",
   Wrong: TypeError,
 };
-/** For an option that is checked elsewhere. */
+/** Used for an option that is checked elsewhere. */
 export const ANYTHING: OptionRule = { isRight: () => true, what: "anything", Wrong: TypeError };
 
 /** A value of a protobuf enum. */

@@ -36,7 +36,7 @@ export type RegistrationEvent =
   | { readonly kind: "retrying"; readonly waitMs: number; readonly error: Error }
   /** The registration has ended, because no retry can succeed, for example because a permission is missing. */
   | { readonly kind: "failed"; readonly error: Error }
-  /** The server rejected a report. The lease was renewed without it. */
+  /** The server rejected a report. The lease was renewed without the report. */
   | { readonly kind: "reportRefused"; readonly error: Error }
   /** The handle was closed. `isUnregistered` is false if no server answered. In that case, the entries expire with their lease. */
   | { readonly kind: "closed"; readonly isUnregistered: boolean };
@@ -105,7 +105,7 @@ export async function register(
 
 /** A registration that is kept alive until it is closed. */
 export class RegistrationHandle implements AsyncDisposable {
-  /** Resolves at the first registration, and rejects when the registration has failed permanently. */
+  /** Resolves after the first registration, and rejects if the registration has failed permanently. */
   readonly begun: Promise<void>;
   readonly #client: ClientCalls;
   readonly #options: RegisterOptions;
@@ -116,7 +116,7 @@ export class RegistrationHandle implements AsyncDisposable {
   readonly #first = Promise.withResolvers<void>();
   /** Time until which the first registration is attempted. */
   #giveUpMonoMs: number;
-  /** Updates in the order of the calls. The first one is in progress. */
+  /** Updates in the order of the calls. The first update is in progress. */
   readonly #updates: PendingUpdate[] = [];
   /** The request of the current attempt, because retries must send the same request. */
   #request: { readonly attempt: number; readonly message: MessageShape<typeof RegisterRequestSchema> } | undefined;
@@ -220,7 +220,7 @@ export class RegistrationHandle implements AsyncDisposable {
   }
 
   /**
-   * Returns the message of a report. If every server would reject the report or no entry matches, emits a `reportRefused` event and returns
+   * Returns the protobuf message for a report. If every server would reject the report or no entry matches, emits a `reportRefused` event and returns
    * undefined.
    */
   #checkedReport(report: InstanceReport, instanceId: string | undefined): EntryReport | undefined {

@@ -82,18 +82,18 @@ export class RegisteredEntries {
     });
   }
 
-  /** A server has accepted the sent reports, so later registrations include them. */
+  /** Called when a server has accepted the sent reports, so that later registrations include them. */
   taken(): void {
     for (const entry of this.#kept) Object.assign(entry, this.#sent.get(idOf(entry)));
     this.#sent.clear();
   }
 
-  /** A server has rejected the sent reports. */
+  /** Called when a server has rejected the sent reports. */
   refused(): void {
     this.#sent.clear();
   }
 
-  /** No server has accepted the sent reports. They are sent again, unless there is a newer value. */
+  /** Called when no server has accepted the sent reports. The reports are sent again, unless there are newer values. */
   returned(): void {
     for (const [text, report] of this.#sent) this.#reports.set(text, { ...report, ...this.#reports.get(text) });
     this.#sent.clear();
@@ -160,7 +160,7 @@ export class RegisteredEntries {
     return this.#unsure.size > 0 || this.#left.size > 0;
   }
 
-  /** A server has removed all of `left`. */
+  /** Called when a server has removed all keys in `left`. */
   removed(): void {
     this.#left.clear();
   }

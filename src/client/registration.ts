@@ -1,6 +1,6 @@
 /**
- * Keeps entries registered, as a state machine: registers them under a lease, renews the lease, reports health and load, and registers again
- * when the lease or its server is lost (docs/guides/clients.md, Keeping alive). `register.io.ts` makes the calls and waits.
+ * Keeps entries registered. This state machine registers them under a lease, renews the lease, reports health and load, and registers the entries
+ * again when the lease or its server is lost (docs/guides/clients.md, Keeping alive). `register.io.ts` makes the calls and waits.
  */
 
 import { HealthStatus, type LoadReport } from "../../gen/waymark/catalog/v1/entry_pb.js";
@@ -15,7 +15,7 @@ export interface RegistrationFailure {
   /** Whether a retry may succeed: the server is unavailable, is overloaded, or did not answer in time. */
   readonly isPassing: boolean;
   /**
-   * Whether the server denies access to the caller. If the server has accepted the caller before, it may do so again, because a wrong policy can be
+   * Whether the server denied access to the caller. If the server has accepted the caller before, it may do so again, because a wrong policy can be
    * reverted.
    */
   readonly isDenied: boolean;

@@ -30,7 +30,7 @@ export interface RequestErrorFacts {
   readonly metadata: Readonly<Record<string, string>>;
   /** Whether a connection to the server exists, or the server answered. */
   readonly isReachable: boolean;
-  /** Whether a connected server sent nothing during a call that waited for 1 s or more. The server may be blocked. */
+  /** Whether a connected server did not send any data during a call that waited for 1 s or more. The server may be blocked. */
   readonly isSilent?: boolean;
   /** Whether the request may have reached the server. False if no connection was established. */
   readonly isSent: boolean;

@@ -18,7 +18,7 @@ export interface ChooserOptions extends RankOptions, PoolOptions {}
 
 /** Inputs of one choice in addition to the policy. */
 export interface ChoiceRequest<C extends Candidate> {
-  /** HASH: the same key selects the same endpoint while that endpoint exists and is usable. */
+  /** For HASH: the same key selects the same endpoint for as long as that endpoint exists and is usable. */
   readonly hashKey: string;
   /** Endpoints that have already been tried. */
   readonly avoid: ReadonlySet<Endpoint<C>> | undefined;

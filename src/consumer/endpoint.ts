@@ -6,7 +6,7 @@ import { errorEjectionMs, type ObservedCalls, type ReportedLoad, SmoothedReports
 import { LEVELS, type RankOptions, rankOf, type ZoneLocality } from "./locality-levels.ts";
 import { drawTarget, entryWeight, preferredTargets, type WeightedTarget } from "./targets.ts";
 
-/** An entry that can be chosen, with the fields that the choice depends on. */
+/** An entry that can be chosen, with the fields on which the choice depends. */
 export interface Candidate {
   /** Identifies the entry. Candidates are ordered by this key, and HASH hashes it. */
   readonly key: string;

@@ -7,7 +7,7 @@ import { KIND } from "../../gen/waymark/catalog/v1/entry_kinds.ts";
 /** The health of an entry as its number in the proto. */
 export type HealthNumber = 0 | 1 | 2 | 3 | 4 | 5;
 
-/** The inputs for the tier of an entry. */
+/** The inputs that determine an entry's tier. */
 export interface Fitness {
   readonly health: HealthNumber;
   /** Whether callers can reach the entry, because it has a target or is called through the node that hosts it (`isHosted`). */
@@ -57,7 +57,7 @@ export function isDrained({ health }: { readonly health: HealthNumber }): boolea
   return HEALTHS[health].tier === TIERS;
 }
 
-/** The items of the best tier that has items. */
+/** Returns the items in the best tier that has any items. */
 export function bestTierOf<T>(items: readonly T[], fitnessOf: (item: T) => Fitness): readonly T[] {
   const tiers = items.map((item) => tierOf(fitnessOf(item)));
   // HOT: a name may have thousands of items, too many for the arguments of one call of Math.min.

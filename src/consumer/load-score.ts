@@ -47,7 +47,7 @@ export function errorEjectionMs(load: ReportedLoad | undefined, nowWallMs: numbe
 
 /**
  * Smooths the reports of one entry into one score. The first report has full weight. The weight of a later report depends on the time since the
- * previous one.
+ * previous report.
  */
 export class SmoothedReports {
   /** The smoothed score, before it is faded by the age of the last report. */
@@ -64,7 +64,7 @@ export class SmoothedReports {
     }
     const score = reportedScore(load);
     const ageMs = before === undefined ? Number.POSITIVE_INFINITY : load.observedWallMs - before.observedWallMs;
-    // A report that is not newer replaces the previous one.
+    // A report that is not newer replaces the previous report.
     if (ageMs <= 0 || before === undefined) this.score = before !== undefined && score === reportedScore(before) ? this.score : score;
     else this.score += (score - this.score) * (1 - 2 ** (-ageMs / REPORTS_HALF_LIFE_MS));
   }
@@ -184,7 +184,7 @@ interface LoadContext {
   readonly time: Time;
   /** The typical latency of the service, which is neither good nor bad. */
   readonly typicalMs: number;
-  /** The mean weight of the compared entries. An entry with twice the weight can have twice as many calls in flight. */
+  /** The average weight of the compared entries. An entry with twice the weight can have twice as many calls in flight. */
   readonly meanWeight: number;
 }
 

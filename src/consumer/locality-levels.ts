@@ -5,7 +5,7 @@ import { type Fitness, stableTier, tierOf } from "./health-tiers.ts";
 export const SELECT_POLICY = { LOAD_AWARE: 1, ROUND_ROBIN: 2, RANDOM: 3, HASH: 4 } as const;
 export type SelectPolicy = (typeof SELECT_POLICY)[keyof typeof SELECT_POLICY];
 
-/** A region, and a zone within it. As a preferred location, empty means no preference. */
+/** A region, and a zone within it. For a preferred location, empty means no preference. */
 export interface ZoneLocality {
   readonly region: string;
   readonly zone: string;
@@ -13,7 +13,7 @@ export interface ZoneLocality {
 
 /** Number of levels: the preferred zone, the preferred region, elsewhere. */
 export const LEVELS = 3;
-/** The level of every entry when no location is preferred. */
+/** The level of every entry if no location is preferred. */
 const ELSEWHERE = LEVELS - 1;
 
 /** The text for the level of an entry in explanations. Undefined without a preferred location. */

@@ -1,7 +1,7 @@
 /**
  * Holds a name's entries when most of them vanish at the same time (semantics.md, Resolver 16). If a name loses more than half of its entries within
- * a short time, because they expired or a snapshot does not list them, it is more likely that its registry has failed than that its instances have.
- * The caller shows held entries as ORPHANED. Resolvers and clients follow the same rule.
+ * a short time, because they expired or a snapshot does not list them, it is more likely that its registry has failed than that its instances have
+ * failed. The caller shows held entries as ORPHANED. Resolvers and clients follow the same rule.
  */
 import { NEVER } from "../lib/machine.ts";
 
@@ -87,7 +87,7 @@ export class MassLossGuard<E> {
   }
 
   /**
-   * Records that an entry expired, or that a full snapshot does not list it. `remainingCount` is the number of entries that the name still has,
+   * Records that an entry has expired or that a full snapshot does not list it. `remainingCount` is the number of entries that the name still has,
    * excluding held entries. Returns the name's entries that are held from now on: either none, or all losses within the window.
    */
   noteLoss({ name, key, entry }: GuardedEntry<E>, remainingCount: number, monoMs: number): readonly GuardedEntry<E>[] {
@@ -108,8 +108,7 @@ export class MassLossGuard<E> {
   }
 
   /**
-   * Continues the hold of an entry from an earlier run. The caller passes each key once, ordered by `untilMonoMs`, which is at most `holdMs`
-   * from now.
+   * Continues an entry's hold from an earlier run. The caller passes each key once, ordered by `untilMonoMs`, which is at most `holdMs` from now.
    */
   resumeHold({ name, key, entry }: GuardedEntry<E>, untilMonoMs: number): void {
     const atMonoMs = untilMonoMs - this.#options.holdMs;

@@ -38,7 +38,7 @@ export class EndpointPool<C extends Candidate> {
   readonly #ejected: Endpoint<C>[] = [];
   readonly #rotation: WeightedRotation<Endpoint<C>> | undefined;
 
-  /** `earlier` is the rotation state of another pool to continue from. */
+  /** `earlier` is another pool's rotation state, from which this pool continues. */
   constructor({ policy, start }: PoolOptions, earlier?: RotationState) {
     this.#policy = policy;
     if (policy === SELECT_POLICY.LOAD_AWARE || policy === SELECT_POLICY.ROUND_ROBIN) this.#rotation = new WeightedRotation(start, earlier);
@@ -49,7 +49,7 @@ export class EndpointPool<C extends Candidate> {
     return this.#members.length;
   }
 
-  /** The rotation state, for another pool to continue from. */
+  /** The rotation state, from which another pool can continue. */
   get turns(): RotationState | undefined {
     return this.#rotation?.turns;
   }
@@ -111,7 +111,7 @@ export class EndpointPool<C extends Candidate> {
     if (endpoint.index !== -1) endpoint.clearErrorEjection();
   }
 
-  /** Moves an ejected member to its new position after its ejection changed. */
+  /** Moves an ejected member to its new position after its ejection has changed. */
   #sort(endpoint: Endpoint<C>, change: () => void): void {
     if (endpoint.index !== -1) return change();
     this.#ejected.splice(this.#ejected.indexOf(endpoint), 1);
@@ -155,7 +155,7 @@ export class EndpointPool<C extends Candidate> {
   }
 
   /**
-   * Returns the member for a hash key, excluding the members in `avoid`. `hash` is the hash of the key. Costs one step per member.
+   * Returns the member for a hash key, excluding the members in `avoid`. `hash` is the hash of the key. Cost: one step per member.
    */
   byHash(hash: Hash64, avoid: ReadonlySet<Endpoint<C>> | undefined): Endpoint<C> | undefined {
     let best: Endpoint<C> | undefined;

@@ -1,6 +1,6 @@
 /**
- * Smooth weighted round robin: each member gets turns in proportion to its weight, evenly spread (nginx's algorithm, commit 52327e0627f4). Members of
- * equal weight share a *lane*, in which their turns follow key order, so a turn costs one step per weight and not one per member.
+ * Smooth weighted round robin: each member gets turns in proportion to its weight, evenly spread (nginx's algorithm, commit 52327e0627f4). Members
+ * with equal weight share a *lane*, in which turns follow key order. A turn therefore costs one step per weight and not one step per member.
  */
 import { type Keyed, KeyOrder } from "./key-order.ts";
 
@@ -36,7 +36,7 @@ export class WeightedRotation<M extends Keyed & { readonly weight: number }> {
   #totalWeight = 0;
   #hasNewLane = false;
 
-  /** `earlier` is the state of another rotation to continue from. */
+  /** `earlier` is the state of another rotation, from which this rotation continues. */
   constructor(start: number, earlier: RotationState | undefined) {
     this.#start = start;
     this.#earlier = earlier;
@@ -67,7 +67,7 @@ export class WeightedRotation<M extends Keyed & { readonly weight: number }> {
     this.#only = this.#lanes.length === 1 ? this.#lanes[0]?.members : undefined;
   }
 
-  /** Returns the member whose turn it is. Undefined if there are none. */
+  /** Returns the member whose turn it is. Returns undefined if there are none. */
   next(): M | undefined {
     // HOT: runs once per choice (bench/resolve.ts). Usually, all weights are equal.
     if (this.#hasNewLane) this.#place();
@@ -88,7 +88,7 @@ export class WeightedRotation<M extends Keyed & { readonly weight: number }> {
     return chosen;
   }
 
-  /** The rotation state, for another rotation to continue from. */
+  /** The rotation state, from which another rotation can continue. */
   get turns(): RotationState {
     const turns = new Map<number, LaneState>();
     for (const { weight, current, members, isNew } of this.#lanes) {

@@ -13,7 +13,7 @@ import type { NameRotation } from "./rotation-cache.ts";
 
 /** `region` and `zone` are the preferred location. Empty means no preference. */
 export interface SelectOptions extends RankOptions {
-  /** HASH: the same key selects the same entry while that entry exists and is usable. */
+  /** For HASH: the same key selects the same entry for as long as that entry exists and is usable. */
   readonly hashKey: string;
   /** The rotation state of these candidates, which the choice changes. */
   readonly turns: NameRotation;
@@ -146,7 +146,7 @@ function scoreOf<C extends Candidate>({ candidate, key, weight }: Endpoint<C>, o
   }
 }
 
-/** The number in [0, 1) that is used to draw a target. With HASH, one key selects one target. */
+/** The number in [0, 1) that is used to draw a target. With HASH, a key always selects the same target. */
 function drawOf<C extends Candidate>({ key }: Endpoint<C>, { policy, hashKey, random }: SelectOptions): number {
   return policy === SELECT_POLICY.HASH ? rendezvous(fnv64(`${hashKey}\0target`), ...halvesOf(key)) : random();
 }

@@ -1,7 +1,7 @@
 /**
- * Applies the priority and weight of targets. They have the meaning of DNS SRV records (RFC 2782), except that a weight of 0 means that no weight is
- * set. If no target with a given entry and priority has a weight, all have equal shares. If some have a weight, targets without a weight get no
- * traffic.
+ * Applies the priority and weight of targets. Their meaning is the same as in DNS SRV records (RFC 2782), except that a weight of 0 means that no
+ * weight is set. If no target with a given entry and priority has a weight, all have equal shares. If some have a weight, targets without a weight
+ * get no traffic.
  */
 
 export interface WeightedTarget {

@@ -73,7 +73,7 @@ async function readAuditPage(
   return log === "policy" ? client.call(policyAudit, ofBoth) : client.call(accessAudit, request);
 }
 
-/** Returns the records of both logs, newest first. Their numbers are positions in one chain. */
+/** Returns the records of both logs, newest first. Their numbers are positions in the same hash chain. */
 function newestFirst(records: readonly AuditRecord[]): readonly AuditRecord[] {
   return records.toSorted((a, b) => Number(b.number - a.number));
 }
@@ -185,7 +185,7 @@ interface FollowedLogs {
  */
 class AuditFollower {
   readonly #of: FollowedLogs;
-  /** The newest record of each log that a poll has found, with the most recent log first. The hash of a record covers all records before it. */
+  /** The newest record of each log that a poll has found, with the most recent log first. A record's hash covers all records before it. */
   readonly #marks = new Map<AuditLogKind, readonly AuditRecord[]>();
 
   constructor(of: FollowedLogs) {

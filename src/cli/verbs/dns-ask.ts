@@ -106,7 +106,7 @@ function numberOf(type: string): number | undefined {
   return type.startsWith("TYPE") ? Number(type.slice("TYPE".length)) : undefined;
 }
 
-/** Returns the data of the records with a given type. Names have no trailing dot. */
+/** Returns the data of the records with a given type. Names do not have a trailing dot. */
 export function dataOf(reply: DnsReply, type: string): readonly string[] {
   const number = numberOf(type);
   // dns-packet has no name for some types. Apart from the requested records, an answer contains only CNAME records.

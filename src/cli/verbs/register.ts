@@ -111,7 +111,7 @@ interface KeptRegistration {
   readonly ttlMs: number;
 }
 
-/** Default interval of a `ttl` check. */
+/** Default interval for a `ttl` check. */
 const CHECK_INTERVAL_MS = 10_000;
 
 /**

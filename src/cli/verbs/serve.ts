@@ -58,8 +58,8 @@ const isTlsOf = ({ tls }: Settings): boolean => tls.certFile !== undefined;
 
 /**
  * Returns the flags that a command needs to connect to this node with permission to `access` the catalog. Empty if the defaults are sufficient.
- * Values that are unknown to the node are placeholders in capital letters. With TLS, the host is the advertised host, because the certificate is for
- * that host.
+ * Values that are unknown to the node are placeholders in capital letters. With TLS, the host is the advertised host, because the certificate was
+ * issued for that host.
  */
 function connectionFlags({ grpc = "" }: ListenerAddresses, settings: Settings, access: "read" | "write"): string {
   const { tls, listen } = settings;

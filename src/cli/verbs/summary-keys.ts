@@ -9,7 +9,7 @@ import type { TableColumn } from "../output.ts";
 import { readPages } from "../pages.ts";
 import type { VerbFunction } from "../table/verb.ts";
 
-/** A key that must be valid for longer should be in the settings. */
+/** A key that must be valid for longer should be added to the settings. */
 const MAX_FOR_MS = 3650 * DAY_MS;
 
 const KEY_COLUMNS: readonly TableColumn<ClusterKey>[] = [

@@ -17,7 +17,7 @@ export type CallUse = "read" | "write";
 export interface FoundServer extends ZoneLocality {
   /** `host:port`. */
   readonly server: string;
-  /** From 0 for idle to 1 for overloaded. */
+  /** The load, from 0 for idle to 1 for overloaded. */
   readonly load: number;
   readonly kind: "node" | "resolver";
 }
@@ -284,9 +284,9 @@ function serversOf(entries: readonly Entry[], kind: FoundServer["kind"]): readon
   });
 }
 
-// The retry budget of a client (gRPC A6, "Throttling Retry Attempts and Hedged RPCs"; Finagle's `RetryBudget`). Each call earns a tenth of a
-// token, and each retry costs one token. The number of retries is therefore at most a tenth of the calls, plus the initial tokens. In an outage, the
-// tokens run out, so clients do not multiply the traffic to the remaining servers.
+// A client's retry budget (gRPC A6, "Throttling Retry Attempts and Hedged RPCs"; Finagle's `RetryBudget`). Each call earns a tenth of a token, and
+// each retry costs one token. The number of retries is therefore at most a tenth of the calls, plus the initial tokens. In an outage, the tokens run
+// out, so clients do not multiply the traffic to the remaining servers.
 
 /** Tokens earned per call, which is also the long-term number of retries per call. */
 const EARNED = 0.1;

@@ -131,7 +131,7 @@ export class Registrar {
   #newLeases: BatchLease[] = [];
   #forget: KeyText[] = [];
   #batchedSeq: number;
-  /** Observers of this node's entries with checks. They are notified from the moment they are added. */
+  /** Observers of this node's entries with checks. Observers are notified of all events after they are added. */
   readonly followers = new Set<EntryObserver>();
   /** The keys of the batch in flight that may have or may have had checks. */
   #mayBeChecked: readonly KeyText[] = [];
@@ -347,7 +347,7 @@ export class Registrar {
     this.#maintenance.adopt(keys, time);
   }
 
-  /** Must be called when the rows of the journal have been restored. */
+  /** Must be called after the journal's rows have been restored. */
   restored(): void {
     this.#maintenance.restored();
   }

@@ -22,9 +22,9 @@ export interface CallResult {
   readonly trailers: GrpcMetadata;
   /** True if the server sent the status. False if the client determined it (deadline, lost connection, invalid response). */
   readonly isFromServer: boolean;
-  /** The server did not process the call, so it can be retried even if the method is not idempotent (RFC 9113, section 8.7). */
+  /** Whether the server did not process the call, so that it can be retried even if the method is not idempotent (RFC 9113, section 8.7). */
   readonly isUnprocessed: boolean;
-  /** The response was not valid gRPC, or a message exceeded its limit. False if a proxy reported that the server is unreachable. */
+  /** Whether the response was not valid gRPC or a message exceeded its limit. False if a proxy reported that the server is unreachable. */
   readonly isMalformed: boolean;
 }
 
@@ -36,7 +36,7 @@ export interface CallListener {
    * Receives one message. If the method returns exactly one message, this is called immediately before `closed`, and only if the call ended with OK.
    */
   message(bytes: Uint8Array): void;
-  /** Called exactly once, as the last event, when the call is over. */
+  /** Called exactly once, as the last event, when the call has ended. */
   closed(result: CallResult): void;
 }
 
@@ -184,7 +184,7 @@ export class ClientCall implements MessageSink {
     if (this.isOver || this.#isEndedByServer) return; // The reader still delivers the remaining messages, followed by the status.
     const sentStatus = this.#trailers === undefined ? undefined : statusIn(this.#trailers);
     if (sentStatus !== undefined && sentStatus.code !== CODES.OK) {
-      // The stream was reset right after its trailers. OK is not accepted here, because messages may be lost.
+      // The stream was reset right after its trailers. In this case, OK is not accepted, because messages may have been lost.
       this.#finish(sentStatus, { isFromServer: true });
       return;
     }

@@ -172,7 +172,7 @@ export class ClientConnection {
     return call;
   }
 
-  /** Rejects new calls, and closes the connection when the open calls are over. */
+  /** Rejects new calls, and closes the connection when the open calls have ended. */
   close(): void {
     this.#leave();
     if (!this.#session.destroyed) this.#session.close();

@@ -29,7 +29,7 @@ export interface PooledRequest extends UnaryRequest {
   readonly timeoutMs: number;
 }
 
-/** The result of a pooled call, with its connection, or the reason why there was no connection. */
+/** The result of a pooled call and its connection, or the reason why there was no connection. */
 export interface PooledAnswer extends UnaryAnswer {
   readonly connection: ClientConnection | undefined;
   /** The error with which `OpenConnection` rejected. */

@@ -43,9 +43,9 @@ export interface AcceptOptions extends ListeningPort {
   readonly onConnection: (socket: Socket) => void;
   /** Called when a connection above `maxConnections` was closed on arrival. */
   readonly onDrop?: () => void;
-  /** A TLS handshake failed or timed out. Not called for connections that closed without sending a byte, such as port checks. */
+  /** Called when a TLS handshake fails or times out. Not called for connections that closed without sending a byte, such as port checks. */
   readonly onHandshakeFailed?: (why: string, address: string) => void;
-  /** A connection could not be accepted, for example because the process has no file descriptors left. The listener continues. */
+  /** Called when a connection cannot be accepted, for example because the process has no file descriptors left. The listener continues. */
   readonly onError?: (error: Error) => void;
 }
 
@@ -157,7 +157,7 @@ class Handshakes {
     if (this.#open.size >= maxInAll) for (const oldest of this.#open.values().take(1)) oldest.destroy();
     this.#counts.set(address, count + 1);
     this.#open.set(`${address} ${remotePort}`, socket);
-    // A closed socket no longer knows its peer's address, so the address is kept here.
+    // A closed socket no longer has its peer's address, so the address is stored here.
     socket.once("close", () => {
       const isFailed = this.#end(address, remotePort) && socket.bytesRead > 0;
       // The TLS socket knows why the handshake failed. It closes immediately before or after the raw socket.

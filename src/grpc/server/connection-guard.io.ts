@@ -49,8 +49,8 @@ export interface GuardedConnection {
   /** Why the guard closed the connection. Undefined if the guard did not close it. */
   whyCut: CutReason | undefined;
   /**
-   * Closes the connection with all its streams at the end of this event loop turn. If the peer reads, GOAWAY with NO_ERROR is sent first, and
-   * the streams get no RST_STREAM. Clients therefore report UNAVAILABLE for open calls.
+   * Closes the connection with all its streams at the end of this event loop turn. If the peer is reading, GOAWAY with NO_ERROR is sent first, and
+   * the streams do not get an RST_STREAM. Clients therefore report UNAVAILABLE for open calls.
    */
   destroy(): void;
 }
@@ -196,7 +196,7 @@ export class ConnectionGuard {
     const { onStream, look } = unseenStreams(session, socket, meter);
     const life = new ConnectionLifetime(this.#lifetime, { nowMs: stallAwareNowMs(), chance: Math.random() });
     const watched: WatchedSession = { session, connection, resets, sample, look, life };
-    // Adds the session to the slice that is checked next, so that a flood that begins immediately is stopped soon.
+    // Adds the session to the slice that is checked next, so that a flood that begins immediately is stopped quickly.
     const slice = this.#slices[(this.#turn + 1) % SLICES] ?? new Set<WatchedSession>();
     slice.add(watched);
     this.#connections.set(session, connection);

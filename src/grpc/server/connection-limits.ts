@@ -146,7 +146,7 @@ export class ConnectionMeter {
   #uselessBytes = 0;
   /** Number of bytes that may still arrive for broken uploads. */
   #lateBytes = 0;
-  /** Calls that wait until answers are read. Their number is limited by the limit on open calls. */
+  /** Number of calls that are waiting until answers are read. Their number is limited by the limit on open calls. */
   readonly #parked: (() => void)[] = [];
   #last: ConnectionSample & Pick<ConnectionMeter, "usefulBytes" | "streamCount" | "refusalCount" | "brokenUploads">;
   #trickleSinceMs: number | undefined;
@@ -205,7 +205,7 @@ export class ConnectionMeter {
     return this.#settingsCount > this.#limits.settingsPerSecond * IMMEDIATE_FACTOR ? "settings_flood" : undefined;
   }
 
-  /** Checks the counts since the last check. Called several times per second. Additional calls have no side effects. */
+  /** Compares the counts since the last check with the limits. Called several times per second. Additional calls have no side effects. */
   check(now: ConnectionSample): ExceededLimit | undefined {
     const last = this.#last;
     const since = { nowMs: now.patientMs ?? now.monoMs, dueMs: now.patientDueMs ?? now.patientMs ?? now.monoMs };

@@ -27,7 +27,7 @@ export interface SingleRequestMethod extends AnyMethod {
   readonly kind: "unary" | "server_streaming";
   /**
    * Returns the error if the headers alone are a reason to reject the call, or undefined if the request must be read first. Called once, when the
-   * first part of a request that is incomplete or may be compressed has arrived. While the promise is pending, nothing more is read.
+   * first part of a request that is incomplete or may be compressed has arrived. While the promise is pending, no more data is read.
    */
   judgeHeaders?(call: MethodCall): WaymarkError | undefined | Promise<WaymarkError | undefined>;
   handle(request: Uint8Array, call: MethodCall): void;
@@ -70,8 +70,8 @@ export interface MethodCall {
   /** Returns the value of a request header, given its lower-case name. Headers of the protocol are included. */
   header(name: string): string | undefined;
   /**
-   * Registers a function that is called once when the call ends without its handler. When the deadline has passed, that function may still
-   * end the call with its own status.
+   * Registers a function that is called once if the call ends before its handler ends it. If the deadline has passed, that function may still end the
+   * call with its own status.
    */
   onCancelled(listener: (why: Cancellation) => void): void;
   /** Stops delivering requests. Used only for a stream of requests. */

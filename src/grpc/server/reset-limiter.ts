@@ -74,7 +74,7 @@ export class ResetLimiter {
   #wasKeptWaiting(timeoutMs = UNKNOWN_TIMEOUT_MS, { endMonoMs, lengthMs }: ProcessPause): boolean {
     if (endMonoMs !== this.#pauseEndMonoMs) {
       this.#pauseEndMonoMs = endMonoMs;
-      // A short pause may follow a long pause whose backlog is still being read.
+      // A short pause may follow a long pause whose backlog is still being processed.
       this.#waitMs = Math.max(this.#waitMs, OPEN_CALLS * lengthMs);
     }
     const waitedMs = Math.min(timeoutMs, lengthMs);

@@ -20,11 +20,11 @@ export interface UnreadAnswer {
   grow(sizeBytes: number): void;
   /** Reports that the client has read this number of bytes, or 0 if it is not known yet which answer it has read. */
   progress(sizeBytes: number): void;
-  /** Reports that the client has read everything, or that the answer was aborted. */
+  /** Reports that the client has read all bytes or that the answer was aborted. */
   end(): void;
 }
 
-/** All holders of one network. */
+/** All holders in one network. */
 interface UnreadNetwork {
   bytes: number;
   holderCount: number;

@@ -1,5 +1,5 @@
 /**
- * Splits a stream's bytes into messages, and delivers them in order, as fast as the listener accepts them. Used by client and server.
+ * Splits a stream's bytes into messages, and delivers them in order, as fast as the listener accepts them. Used by both client and server.
  */
 import { WaymarkError } from "../../lib/errors.ts";
 import type { MessageEncoding } from "./request-head.ts";
