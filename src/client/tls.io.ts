@@ -1,7 +1,8 @@
 /** Provides the client's TLS functions: connection credentials, certificate checks, and detection of servers that require TLS. */
 
 import { isIP, type LookupFunction } from "node:net";
-// A default import, because a named import of a function that an older Node lacks would fail before `connect` can report the version.
+// This is a default import, because a named import of a function that is missing in older Node.js versions would fail before `connect` can report the
+// version.
 import nodeTls from "node:tls";
 import { type ChannelCredentials, credentials } from "@grpc/grpc-js";
 import { splitHostPort } from "../lib/addresses.ts";
