@@ -263,7 +263,7 @@ export class DnsNames {
     return { records: sampled.flat().toSorted(byKey), isSample };
   }
 
-  /** Returns the keys of entries in namespaces that the viewer sees. Also tests a few hidden namespaces, so that `sees` can report them. */
+  /** Returns the keys of entries in namespaces that the viewer sees. Also tests a few other namespaces, so that `sees` can report hidden ones. */
   #keysSeen(aliases: readonly string[], view: NameView, seen = this.#seen.find(view.viewerClass)): ReadonlySet<KeyText> {
     const keys = new Set<KeyText>();
     let skippedCount = 0;

@@ -83,8 +83,8 @@ export class IngressCalls {
 }
 
 /**
- * Time for which the ingress from these summaries may be used: the shortest TTL of the valid summaries. When one service's summary expires, the
- * ingress of the other services must remain usable.
+ * Time for which the ingress from these summaries may be used: the shortest TTL, as long as at least one summary is valid. When one service's summary
+ * expires, the ingress of the other services must remain usable.
  */
 function keptMsOf(summaries: readonly ServiceSummary[]): number {
   const ttlMs = Math.min(...summaries.map(({ ttl }) => (ttl === undefined ? 0 : durationMs(ttl))));

@@ -6,7 +6,7 @@ import { isHost, splitHostPort, unsafeHostReason } from "../../lib/addresses.ts"
 import { nodeOfSpiffeId, readAlternativeNames, SPIFFE } from "../../lib/certificates/spiffe.ts";
 import { protocolOf, serverPort } from "../../lib/protocols.ts";
 
-/** Maximum length of a URL. Longer URLs are ignored. */
+/** Maximum length of a URL. Longer URLs are rejected. */
 const MAX_URL_LENGTH = 512;
 /** Maximum number of URLs that are read for a cluster. */
 const MAX_URLS = 16;

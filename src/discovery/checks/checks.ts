@@ -41,7 +41,7 @@ const FIRST_MS = 1000;
  * Maximum random deviation of the time between two probes, as a fraction of the interval, so that checks that began at the same time are spread out.
  */
 const JITTER = 0.1;
-/** Delay before writing an entry is retried if the entry could not be stamped. */
+/** Delay before an entry that could not be stamped is written again. */
 const RETRY_MS = 1000;
 
 export type AliasKey = NonNullable<Extract<Check["probe"], { readonly case: "alias" }>["value"]["key"]>;

@@ -315,7 +315,7 @@ export class Registrar {
   }
 
   /**
-   * Returns the node that executes an override for the key: the node on which it is registered, or the node that remembers its last removal.
+   * Returns the node that executes an override for the key: the node on which the key is registered, or the node that remembers its last removal.
    * Returns undefined if there is no such node or the caller cannot see the entry. Throws `discovery_access_denied` if the caller is not allowed to
    * request maintenance for the entry.
    */
