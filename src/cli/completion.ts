@@ -1,4 +1,4 @@
-/** Completion scripts for shells, made from the VERBS table. */
+/** Generates shell completion scripts from the VERBS table. */
 
 import { ALL_VERBS as VERBS } from "./table/full.ts";
 import type { ArgSpec, CompletionShell, FlagSpec } from "./table/verb.ts";
@@ -9,7 +9,7 @@ interface CompletionWord {
   readonly doc: string;
 }
 
-/** The script to install for a shell. */
+/** Returns the script to install for a shell. */
 export function completionScript(shell: CompletionShell): string {
   switch (shell) {
     case "bash":
@@ -43,18 +43,18 @@ function flagsOf(path: string): readonly FlagSpec[] {
   return [...(VERBS.find((verb) => verb.path === path)?.flags ?? []), ...GLOBAL_FLAGS];
 }
 
-/** The root, each group, each verb. */
+/** The root, each group and each verb. */
 function paths(): readonly string[] {
   return ["", ...namedPaths()];
 }
 
-/** Each group, each verb. */
+/** Each group and each verb. */
 function namedPaths(): readonly string[] {
   const prefixes = (words: readonly string[]) => words.map((_, at) => words.slice(0, at + 1).join(" "));
   return [...new Set(VERBS.flatMap(({ path }) => prefixes(path.split(" "))))];
 }
 
-/** Values of the flags of a command, by the long and short names of each flag: its choices, or files. */
+/** Values of a command's flags, by the long and short names of each flag: either choices or files. */
 function valuesOf(path: string): readonly { readonly names: readonly string[]; readonly choices: readonly string[] | "files" }[] {
   return flagsOf(path).flatMap((flag) => {
     const choices = flag.choices ?? (flag.flags.includes("<file>") ? "files" : undefined);
@@ -63,13 +63,13 @@ function valuesOf(path: string): readonly { readonly names: readonly string[]; r
   });
 }
 
-/** Flags that are followed by a value, which is not a word of the command path. */
+/** Flags that are followed by a value. Such a value is not part of the command path. */
 function valueFlags(): readonly string[] {
   const all = [...VERBS.flatMap((verb) => verb.flags ?? []), ...GLOBAL_FLAGS].filter(({ flags }) => flags.includes("<"));
   return [...new Set(all.flatMap(({ flags }) => flags.match(/--[a-z-]+|^-\w(?=,)/g) ?? []))];
 }
 
-/** Whether an argument of this command is a file. */
+/** Whether any argument of this command is a file. */
 function takesFile(path: string): boolean {
   return VERBS.some((verb) => verb.path === path && (verb.args ?? []).some(({ name }) => /^.file/.test(name)));
 }

@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { connect } from "node:net";
 import { type Answer, decode, encode, type Packet, RECURSION_DESIRED, streamEncode } from "dns-packet";
 
-/** The UDP payload size that most clients accept (default of the DNS flag day 2020). */
+/** The UDP payload size that most clients accept (the default since DNS flag day 2020). */
 const UDP_BYTES = 1232;
 const TIMEOUT_MS = 2000;
 const TRIES = 2;
@@ -16,7 +16,7 @@ export interface DnsQuestion {
   readonly host: string;
   readonly port: number;
   readonly name: string;
-  /** The name of the type in dns-packet: `A`, or `UNKNOWN_65`. */
+  /** The name of the type in dns-packet, such as `A` or `UNKNOWN_65`. */
   readonly type: string;
 }
 
@@ -56,7 +56,7 @@ function queryOf({ name, type }: DnsQuestion): Packet & { readonly id: number } 
     options: [],
   };
   const questions = [{ type, name, class: "IN" }];
-  // Without RD, resolvers refuse the query or answer only from their cache. Gateways ignore the flag.
+  // Without RD, resolvers reject the query or answer only from their cache. Gateways ignore the flag.
   const flags = RECURSION_DESIRED;
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the library may have no name for the type
   return { type: "query", id: Math.floor(Math.random() * 0x1_0000), flags, questions, additionals: [opt] } as never;
@@ -96,7 +96,7 @@ async function askTcp({ host, port }: DnsQuestion, query: Packet & { readonly id
   }
 }
 
-/** Whether a message is a response to the query with this id. A query that is sent back is not a response. */
+/** Whether a message is a response to the query with this ID. An echoed query is not a response. */
 function isAnswer(bytes: Buffer, id: number): boolean {
   return bytes.length >= HEADER_BYTES && bytes.readUInt16BE(0) === id && bytes.readUInt16BE(2) >= RESPONSE_FLAG;
 }

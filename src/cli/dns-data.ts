@@ -1,6 +1,6 @@
-/** Formats the data of DNS records that dns-packet returns as bytes, as in zone files. */
+/** Formats DNS record data that dns-packet returns as bytes in the same way as zone files. */
 
-/** Returns the zone-file form of record data. Uses the generic form of RFC 3597 for types without a form of their own, and for malformed data. */
+/** Returns the zone-file form of record data. Uses the generic form of RFC 3597 for malformed data and for types without their own form. */
 export function bytesText(type: string, bytes: Uint8Array): string {
   const data = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   try {
@@ -42,7 +42,7 @@ function bindingText(data: Buffer): string {
   }
 }
 
-/** Keys of parameters by their number (RFC 9460, 14.3.2). */
+/** Parameter keys by number (RFC 9460, 14.3.2). */
 const KEYS = ["mandatory", "alpn", "no-default-alpn", "port", "ipv4hint", "ech", "ipv6hint"];
 
 function parameterText(key: number, value: Buffer): string {
@@ -72,12 +72,12 @@ function alpnText(value: Buffer): string {
   return ids.join(",");
 }
 
-/** An IPv6 address in the form of RFC 5952. */
+/** Formats an IPv6 address according to RFC 5952. */
 function ipv6Text(bytes: Buffer): string {
   return new URL(`http://[${bytes.toString("hex").replaceAll(/(.{4})(?=.)/g, "$1:")}]`).hostname.slice(1, -1);
 }
 
-/** Bytes that need no escape in a label, and in a quoted text. A comma would separate the items of a list. */
+/** Bytes that need not be escaped in a label or in quoted text. In a list, a comma would separate items. */
 const PLAIN = { label: /^[\w*/+:-]$/, text: /^[!#-+\--[\]-~]$/ };
 
 /** All other bytes are written as `\\DDD` (RFC 1035, 5.1). */

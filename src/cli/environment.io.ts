@@ -1,4 +1,4 @@
-/** The environment of a real command line: this process's terminals, files and signals. */
+/** Implements the environment for a real command line: this process's terminals, files and signals. */
 import { constants, createReadStream, openSync } from "node:fs";
 import { readFile, stat } from "node:fs/promises";
 import { Socket } from "node:net";
@@ -8,10 +8,10 @@ import { fileURLToPath } from "node:url";
 import { later } from "../lib/stall-aware-time.io.ts";
 import type { Environment, Terminal } from "./environment.ts";
 
-/** Folder with package.json and the files that are read at run time: the checkout, or `dist` of the package. */
+/** Folder that contains package.json and the files that are read at run time: the checkout, or `dist` in the package. */
 const FOLDER = fileURLToPath(new URL("../..", import.meta.url));
 
-/** Reads at most `maxBytes`, and stops on interrupt, because the file can be a pipe or an endless device. */
+/** Reads at most `maxBytes` and stops on interrupt, because the file may be a pipe or an endless device. */
 async function readStream(stream: Readable, maxBytes: number, interrupt: AbortSignal): Promise<string> {
   const chunks: Buffer[] = [];
   let sizeBytes = 0;
@@ -37,7 +37,7 @@ async function readText(path: string, maxBytes: number, interrupt: AbortSignal):
   return readStream(stats.isFIFO() ? openPipe(path) : createReadStream(path), maxBytes, interrupt);
 }
 
-/** Opens a pipe as a socket, so that the event loop waits for a writer. A waiting thread would prevent the process from ending. */
+/** Opens a pipe as a socket, so that waiting for a writer happens in the event loop. A thread that waits would prevent the process from exiting. */
 function openPipe(path: string): Readable {
   return new Socket({ fd: openSync(path, constants.O_RDONLY | constants.O_NONBLOCK), readable: true, writable: false });
 }

@@ -1,4 +1,4 @@
-/** The environment in which a command runs: terminals, files, environment variables and the node. */
+/** Defines the environment in which a command runs: terminals, files, environment variables and the node. */
 import type { PolicySet } from "../../gen/waymark/policy/v1/policy_pb.js";
 import type { EffectiveSettings } from "../config/load.ts";
 import type { Settings } from "../config/settings.ts";
@@ -10,26 +10,26 @@ export interface Terminal {
   readonly isTty: boolean;
 }
 
-/** Information about a node at the end of its start. */
+/** Information about a node that has started. */
 export interface ReadyFacts {
   readonly nodeId: string;
-  /** Listener name to `host:port`. */
+  /** Maps each listener name to `host:port`. */
   readonly listeners: Readonly<Record<string, string>>;
-  /** Why `/readyz` does not return 200 after the start, for example because of a wrong clock; empty if it does. */
+  /** Why `/readyz` does not return 200 after the start, for example because of a wrong clock. Empty if `/readyz` returns 200. */
   readonly fault: string;
 }
 
 export interface ServeRequest {
   readonly effective: EffectiveSettings;
-  /** Runs when the gRPC listener answers and before the node is ready; `grpc` is its `host:port`. */
+  /** Runs when the gRPC listener answers but before the node is ready. `grpc` is the listener's `host:port`. */
   readonly beforeReady?: (grpc: string) => Promise<void>;
   readonly onReady: (facts: ReadyFacts) => void;
 }
 
 export interface PolicyReadingProblem {
-  /** Path of the field, for example `rules[3].owners[0]`; empty for the file as a whole. */
+  /** Path of the field, for example `rules[3].owners[0]`, or empty for the file as a whole. */
   readonly path: string;
-  /** 1-based line of the file; 0 when unknown. */
+  /** 1-based line number in the file, or 0 if unknown. */
   readonly line: number;
   readonly severity: "error" | "warning";
   readonly message: string;
@@ -37,29 +37,29 @@ export interface PolicyReadingProblem {
 
 /** The result of reading a policy file. */
 export interface PolicyReading {
-  /** Undefined when the file has errors. */
+  /** Undefined if the file has errors. */
   readonly policy: PolicySet | undefined;
   readonly problems: readonly PolicyReadingProblem[];
-  /** Line of the field at a path, or of the nearest existing part above it. */
+  /** Returns the line of the field at a path or, if it does not exist, the line of its nearest existing parent. */
   readonly lineOf: (path: string) => number;
 }
 
-/** The result of checking the hash chain of a copy of an audit log. */
+/** The result of checking the hash chain in a copy of an audit log. */
 export interface ChainReading {
   readonly isIntact: boolean;
   readonly checked: number;
-  /** 0 when there are no records. */
+  /** 0 if there are no records. */
   readonly firstNumber: number;
   readonly lastNumber: number;
-  /** In hex; empty when there are no records. */
+  /** In hex. Empty if there are no records. */
   readonly lastHash: string;
-  /** `altered`, `missing`, `reordered`, … ; empty when intact. */
+  /** The kind of fault, such as `altered`, `missing` or `reordered`. Empty if the chain is intact. */
   readonly fault: string;
   readonly faultNumber: number;
   readonly detail: string;
 }
 
-/** Two key files of a cluster, and the validity period. One key announces the other. */
+/** Two key files of a cluster, and the validity period. One of the keys announces the other. */
 export interface KeyToAnnounce {
   readonly cluster: string;
   readonly keyFile: string;
@@ -70,7 +70,7 @@ export interface KeyToAnnounce {
 
 /** The announcement of a key. */
 export interface AnnouncedKey {
-  /** The block that goes into key files. */
+  /** The block that must be added to key files. */
   readonly pem: string;
   readonly keyId: string;
   /** In base64, as in the settings. */
@@ -87,25 +87,25 @@ export interface Environment {
   readonly interrupt: AbortSignal;
   /** Runs `act` after `delayMs`. The returned function cancels it. */
   later(act: () => void, delayMs: number): () => void;
-  /** Contents of a file as text; `-` is standard input. Throws when the file has more than `maxBytes`. */
+  /** Returns the contents of a file as text. `-` is standard input. Throws if the file has more than `maxBytes`. */
   readText(path: string, maxBytes: number): Promise<string>;
-  /** Contents of a file that belongs to Waymark itself, by its path in the package. */
+  /** Returns the contents of a file that is part of Waymark itself, by its path in the package. */
   readOwn(path: string): Promise<string>;
   /** Converts a name to a DNS label, and a label to a name. The result is undefined if there is no such label or name. */
   readonly labels: { encode(text: string): Promise<string | undefined>; decode(label: string): Promise<string | undefined> };
-  /** Reads a policy file by the same rules as a node. */
+  /** Reads a policy file according to the same rules as a node. */
   readPolicy(text: string): Promise<PolicyReading>;
-  /** A policy set as the text of a file that `readPolicy` accepts. */
+  /** Formats a policy set as the text of a file that `readPolicy` accepts. */
   writePolicy(policy: PolicySet, format: "yaml" | "json"): Promise<string>;
-  /** Warnings about the key and token files that the settings name, one line each. */
+  /** Returns warnings about the key and token files in the settings, one line each. */
   fileWarnings(settings: Settings): Promise<readonly string[]>;
-  /** The reasons why a node could not start with the files that the settings name, one line each. */
+  /** Returns the reasons why a node could not start with the files in the settings, one line each. */
   fileFaults(settings: Settings): Promise<readonly string[]>;
-  /** Announces the next signing key of a cluster. Throws with a message that names the file and never its content. */
+  /** Announces the next signing key of a cluster. Throws an error that contains the name of the file but never its content. */
   announceKey(asked: KeyToAnnounce): Promise<AnnouncedKey>;
   /** Verifies the hash chain of an audit log in JSON Lines. */
   verifyAudit(text: string): Promise<ChainReading>;
-  /** Lets SIGHUP end the process, because this command does not run a node. */
+  /** Allows SIGHUP to end the process, because this command does not run a node. */
   runsNoNode(): void;
   /** Runs a node until it is stopped. Throws if it cannot start. */
   serve(request: ServeRequest): Promise<void>;
@@ -131,7 +131,7 @@ export function sleep({ later, interrupt }: Pick<Environment, "later" | "interru
 }
 
 /**
- * Reads a file that the command line names (`-` is standard input). Throws a UsageError when it cannot be read. `source` is the flag or
+ * Reads a file that is named on the command line (`-` is standard input). Throws a UsageError if the file cannot be read. `source` is the flag or
  * variable that names the file.
  */
 export async function readInput(environment: Environment, file: string, maxBytes: number, source?: string): Promise<string> {

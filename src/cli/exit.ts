@@ -1,11 +1,11 @@
-/** Exit codes of commands, and the errors that select them. */
+/** Defines the exit codes of commands, and the errors that select them. */
 import { RequestError, SPEAKS_NO_TLS, SPEAKS_TLS } from "../client/request-error.ts";
 
 /** Exit codes. */
 export const EXIT = { done: 0, failed: 1, usage: 2, unreachable: 3, denied: 4, notFound: 5 } as const;
 export type ExitCode = (typeof EXIT)[keyof typeof EXIT];
 
-/** The meaning of each exit code, for the help and the reference page. */
+/** The meaning of each exit code, for the help text and the reference page. */
 export const EXIT_MEANS: Readonly<Record<ExitCode, string>> = {
   [EXIT.done]: "success",
   [EXIT.failed]: "the request failed, or a check found a fault",
@@ -28,7 +28,7 @@ export class CommandError extends Error {
   }
 }
 
-/** The exit code for an error that ended a command. */
+/** Returns the exit code for an error that ended a command. */
 export function exitOf(error: unknown): ExitCode {
   if (error instanceof UsageError) return EXIT.usage;
   if (error instanceof CommandError) return error.exit;
@@ -39,7 +39,7 @@ export function exitOf(error: unknown): ExitCode {
   return code === "NOT_FOUND" ? EXIT.notFound : EXIT.failed;
 }
 
-/** Advice for an untrusted certificate, chosen by the messages of OpenSSL and Node; undefined for other errors. */
+/** Returns advice for an untrusted certificate, based on the messages of OpenSSL and Node.js, or undefined for other errors. */
 function distrust(message: string): string | undefined {
   if (/certificate has expired/.test(message)) return "the certificate has expired: renew it on the server";
   if (/does not match certificate|Hostname\/IP/.test(message))
@@ -49,7 +49,7 @@ function distrust(message: string): string | undefined {
   return undefined;
 }
 
-/** The error as lines to print: the failure, each invalid field, and advice. */
+/** Returns the lines to print for an error: the failure, each invalid field, and advice. */
 export function errorLines(error: unknown): readonly string[] {
   if (!(error instanceof RequestError)) return (error instanceof Error ? error.message : String(error)).split("\n");
   const { violations, retryMs, isReachable, server, code } = error.facts;

@@ -1,4 +1,4 @@
-/** The flags of a command line, by name. A flag that the verb does not have is absent. */
+/** The flags of a command line, by name. Flags that the verb does not have are absent. */
 import { parseDurationMs } from "../lib/duration.ts";
 import { enumValue, type ProtoEnum } from "../lib/enum-words.ts";
 import { parseTime } from "../lib/formats/rfc3339.ts";
@@ -23,7 +23,7 @@ export class Flags {
     return Array.isArray(value) ? value.filter((item) => typeof item === "string") : [];
   }
 
-  /** The enum value of a flag; zero when absent. commander has checked the word against the choices of the flag. */
+  /** Returns the enum value of a flag, or zero if the flag is absent. commander has already checked the word against the flag's choices. */
   enum<E extends ProtoEnum>(name: string, values: E): E[keyof E] {
     return enumValue(values, this.text(name));
   }
@@ -36,7 +36,7 @@ export class Flags {
     return this.#values[name] === true;
   }
 
-  /** A whole number from 1 to `max`. Zero is refused, because in a request it means absent. */
+  /** Returns a whole number from 1 to `max`. Zero is rejected, because in a request it means that the value is absent. */
   count(name: string, max: number): number | undefined {
     const countOf = (text: string) => (/^\d{1,16}$/.test(text) && Number(text) >= 1 && Number(text) <= max ? Number(text) : undefined);
     return this.#parsed(name, countOf, `a whole number from 1 to ${max}`);
@@ -70,7 +70,7 @@ export class Flags {
     return this.#parsed(name, wallMsOf, `a time such as ${A_TIME}, or a duration from now such as 2h`);
   }
 
-  /** The value of a flag; undefined when absent. Throws a UsageError with the expected form if the text cannot be parsed. */
+  /** Returns the value of a flag, or undefined if the flag is absent. Throws a UsageError with the expected form if the text cannot be parsed. */
   #parsed(name: string, parse: (text: string) => number | undefined, expected: string): number | undefined {
     const text = this.text(name);
     if (text === undefined) return undefined;
@@ -79,7 +79,7 @@ export class Flags {
     return value;
   }
 
-  /** `key=value` flags as pairs. Throws a UsageError for a repeated key. */
+  /** Returns `key=value` flags as pairs. Throws a UsageError for a repeated key. */
   pairs(name: string): Readonly<Record<string, string>> {
     const pairs = new Map<string, string>();
     for (const item of this.list(name)) {
@@ -93,14 +93,14 @@ export class Flags {
   }
 }
 
-/** `--namespace` or `--prefix`, as the fields of a request; both empty for the whole catalog. */
+/** Returns `--namespace` and `--prefix` as the fields of a request. Both are empty for the whole catalog. */
 export function namespaceScope(flags: Flags): { readonly namespace: string; readonly namespacePrefix: string } {
   const [namespace, namespacePrefix] = [flags.text("namespace"), flags.text("prefix")];
   if (namespace !== undefined && namespacePrefix !== undefined) throw new UsageError("--namespace and --prefix cannot be combined");
   return { namespace: namespace ?? "", namespacePrefix: namespacePrefix ?? "" };
 }
 
-/** The flag as it is typed: `dryRun` is `--dry-run`. */
+/** Returns the flag as it is typed, for example `--dry-run` for `dryRun`. */
 function dashed(name: string): string {
   return `--${name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 }

@@ -1,4 +1,4 @@
-/** The output of a command: one document on stdout in the format of `-o`, and notes and errors on stderr. */
+/** Writes a command's output: one document on stdout in the format selected by `-o`, and notes and errors on stderr. */
 import { styleText } from "node:util";
 import { assert } from "../lib/errors.ts";
 import { visibleJson, visibleText } from "../lib/text/visible-text.ts";
@@ -17,7 +17,7 @@ export interface TableColumn<T> {
 export interface OutputTable<T> {
   readonly columns: readonly TableColumn<T>[];
   readonly rows: readonly T[];
-  /** The note for a table without rows; "nothing found" when absent, no note when empty. */
+  /** The note for a table without rows. Defaults to "nothing found". If empty, no note is printed. */
   readonly whenEmpty?: string;
 }
 
@@ -25,12 +25,12 @@ export interface OutputOptions {
   readonly format: OutputFormat;
   readonly stdout: Terminal;
   readonly stderr: Terminal;
-  /** Use colour if the terminal can show it. */
+  /** Whether to use colour if the terminal supports it. */
   readonly wantsColor: boolean;
   readonly isQuiet: boolean;
-  /** Used for `-o yaml`, and loaded only then. */
+  /** Used for `-o yaml`, and loaded only when needed. */
   readonly toYaml?: (json: unknown) => string;
-  /** Called when the command prints its first output, or its watch has started. */
+  /** Called when the command prints its first output or its watch has started. */
   readonly onBegun?: () => void;
 }
 
@@ -82,7 +82,7 @@ export class CommandOutput {
     return this.format === "json" || this.format === "yaml";
   }
 
-  /** Prints the document of a command; called once. */
+  /** Prints the command's document. Must be called only once. */
   document<T>(json: unknown, table: OutputTable<T>): void {
     if (this.format === "json") this.#print(`${visibleJson(JSON.stringify(json, undefined, 2))}\n`);
     else if (this.format === "yaml") this.#print(this.#yaml(json));
@@ -90,12 +90,12 @@ export class CommandOutput {
     else if (table.whenEmpty !== "") this.note(table.whenEmpty ?? "nothing found");
   }
 
-  /** Prints a document that has no table form, only as JSON or YAML. */
+  /** Prints a document that has no table form and is therefore always JSON or YAML. */
   json(json: unknown): void {
     if (this.isMachine) this.document(json, NO_TABLE);
   }
 
-  /** Prints one document of a stream. Without a table, only as JSON or YAML. */
+  /** Prints one document of a stream. If there is no table, prints only JSON or YAML. */
   line<T>(json: unknown, table?: OutputTable<T>): void {
     if (this.format === "json") this.#print(`${visibleJson(JSON.stringify(json))}\n`);
     else if (this.format === "yaml") this.#print(`---\n${this.#yaml(json)}`);
@@ -106,7 +106,7 @@ export class CommandOutput {
     }
   }
 
-  /** Prints text as it is, such as a completion script. */
+  /** Prints text unchanged, for example a completion script. */
   raw(text: string): void {
     this.#print(text);
   }
@@ -162,7 +162,7 @@ export class CommandOutput {
   }
 }
 
-/** A JSON object as a table: one row per field, and per item of a map. */
+/** Formats a JSON object as a table with one row per field and per map item. */
 export function factTable(json: Readonly<Record<string, unknown>>): OutputTable<readonly [string, string]> {
   const rows = Object.entries(json).flatMap(([name, value]): (readonly [string, string])[] => {
     const fact = snakeCase(name);

@@ -13,13 +13,13 @@ import type { CompletionShell, FlagSpec, VerbSpec } from "./table/verb.ts";
 import { GLOBAL_FLAGS, GROUPS, VERBS } from "./table/verbs.ts";
 import { findCommand, IS_EMPTY, IS_TWICE, missingError, pathOf, usageErrorOf } from "./usage-errors.ts";
 
-/** A command without output prints a progress note after this time. */
+/** A command that has not printed any output prints a progress note after this time. */
 const SLOW_MS = 1000;
 
-/** Runs one command line (without node and script) and returns its exit code. Never throws. */
+/** Runs one command line (without `node` and the script name) and returns its exit code. Never throws. */
 export async function runCli(argv: readonly string[], environment: Environment): Promise<ExitCode> {
   let exit: ExitCode = EXIT.done;
-  // The flags of `serve` are settings, and loading them is slower than most commands.
+  // The flags of `serve` are settings, and loading the settings is slower than most commands.
   const verbs = argv.includes("serve") ? (await import("./table/full.ts")).ALL_VERBS : VERBS;
   const program = buildProgram(verbs, environment, async (spec, command, args) => {
     if (spec.path !== "serve") environment.runsNoNode();
@@ -37,7 +37,7 @@ export async function runCli(argv: readonly string[], environment: Environment):
 
 type CommandAction = (spec: VerbSpec, command: Command, args: readonly string[]) => Promise<void>;
 
-/** Builds the commands for commander; `action` runs the chosen one. */
+/** Builds the commands for commander. `action` runs the selected command. */
 function buildProgram(
   verbs: readonly VerbSpec[],
   environment: Pick<Environment, "version" | "stdout" | "stderr">,
@@ -63,7 +63,7 @@ function buildProgram(
     const command = settle(parent.command(words.at(-1) ?? "", { isDefault: spec.isDefault === true }), environment);
     describe(command, spec);
     command.action(async () => {
-      // commander would report a missing flag before an unknown one, so missing flags are checked here.
+      // commander would report a missing flag before an unknown flag, so missing flags are checked here.
       const missing = missingError(command);
       if (missing !== undefined) command.error(missing);
       await action(spec, command, command.args);
@@ -72,7 +72,7 @@ function buildProgram(
   return program;
 }
 
-/** The exit codes in one line. */
+/** Lists the exit codes in one line. */
 function exitCodes(): string {
   return Object.entries(EXIT_MEANS)
     .map(([code, means]) => `${code} ${means}`)
@@ -109,13 +109,13 @@ function describe(command: Command, spec: VerbSpec): void {
 function optionOf({ flags, doc, choices, isRequired, isRepeatable, mayBeEmpty, isOverridable }: FlagSpec): Option {
   const option = new Option(flags, `${doc}${isRequired ? " (required)" : ""}${isRepeatable ? " (repeatable)" : ""}`);
   if (choices) option.choices(choices);
-  // A flag without a value means the same if it is repeated.
+  // Repeating a flag without a value has no further effect.
   if (option.isBoolean() || option.negate) return option;
-  // commander's own check against the choices runs for each value.
+  // commander itself checks each value against the choices.
   const parseOne = option.parseArg;
   option.argParser((value: string, before: unknown) => {
     parseOne?.(value, undefined);
-    // An empty value often comes from an unset shell variable. If it were accepted, the command would not do what it appears to do.
+    // An empty value often comes from an unset shell variable. If an empty value were accepted, the command would not do what it appears to do.
     if (value === "" && mayBeEmpty !== true) throw new InvalidArgumentError(IS_EMPTY);
     if (isRepeatable) return [...(Array.isArray(before) ? (before as readonly unknown[]) : []), value];
     if (before !== undefined && isOverridable !== true) throw new InvalidArgumentError(IS_TWICE);
@@ -132,7 +132,7 @@ interface CommandCall {
 
 async function runVerb(spec: VerbSpec, { environment, args, flags }: CommandCall): Promise<ExitCode> {
   const format = FORMATS.find((name) => name === flags.text("output")) ?? "table";
-  // commander turns --no-color into color: false.
+  // commander converts --no-color to color: false.
   const wantsColor = flags.isOn("color") && (environment.env["NO_COLOR"] ?? "") === "";
   const toYaml = format === "yaml" ? (await import("../lib/text/yaml-text.ts")).toYaml : undefined;
   let cancelSlow: (() => void) | undefined;
@@ -172,7 +172,7 @@ async function runVerb(spec: VerbSpec, { environment, args, flags }: CommandCall
 }
 
 async function connectOptions(flags: Flags, environment: Environment): Promise<ConnectOptions> {
-  /** The value of a flag, or of its environment variable. An empty variable is treated as unset. */
+  /** Returns the value of a flag or its environment variable. An empty variable is treated as unset. */
   const given = (flag: string) => {
     const text = flags.text(flag);
     const variable = `WAYMARK_${flag.toUpperCase()}`;
@@ -196,21 +196,21 @@ async function connectOptions(flags: Flags, environment: Environment): Promise<C
   return { servers, ...(timeoutMs !== undefined && { timeoutMs }), ...(token !== undefined && { token }), ...(tls && { tls }) };
 }
 
-/** Whether `WAYMARK_TLS` turns TLS on. Throws for an unknown value, so that a typo cannot cause a token to be sent in plain text. */
+/** Whether `WAYMARK_TLS` turns TLS on. Throws for an unknown value, so that a typo cannot cause a token to be sent over plaintext. */
 function saysTls(text: string): boolean {
   if (text === "1" || text === "true") return true;
   if (text === "" || text === "0" || text === "false") return false;
   throw new UsageError(`invalid WAYMARK_TLS ${JSON.stringify(text)}: expected 1 or true for TLS, or 0 or false for plaintext`);
 }
 
-/** Parses `host:port`; the port is optional. `source` is the flag or variable with the text, for the error. */
+/** Parses `host:port`, in which the port is optional. `source` is the flag or variable that contains the text, for errors. */
 function serverOf(text: string, source: string): string {
   const server = parseServer(text);
   if (server === undefined) throw new UsageError(`${source} ${text || '""'}: ${SERVER_RULE}`);
   return server;
 }
 
-/** Returns the completion script of a shell. Loaded on demand, because it also loads the settings for their flags. */
+/** Returns the completion script of a shell. The script generator is loaded on demand, because it also loads the settings for their flags. */
 async function completionOf(shell: CompletionShell): Promise<string> {
   const { completionScript } = await import("./completion.ts");
   return completionScript(shell);

@@ -14,13 +14,13 @@ export function keyWords(key: EntryKey | undefined): string {
   return key === undefined ? "" : `${key.namespace} ${key.name} ${key.instanceId}`;
 }
 
-/** The parts of `namespace/name/instance`. Undefined for other text, including names and instances with a slash. */
+/** Returns the parts of `namespace/name/instance`. Returns undefined for other text, including names and instances with a slash. */
 export function splitKey(text: string): { readonly namespace: string; readonly name: string; readonly instanceId: string } | undefined {
   const [namespace = "", name = "", instanceId = "", ...more] = text.split("/");
   return namespace === "" || name === "" || instanceId === "" || more.length > 0 ? undefined : { namespace, name, instanceId };
 }
 
-/** Columns of a list of entries. */
+/** The columns for a list of entries. */
 export const ENTRY_COLUMNS: readonly TableColumn<Entry>[] = [
   { title: "NAMESPACE", text: ({ key }) => key?.namespace ?? "" },
   { title: "NAME", text: ({ key }) => key?.name ?? "" },
@@ -35,13 +35,13 @@ export const ENTRY_COLUMNS: readonly TableColumn<Entry>[] = [
   { title: "TARGETS", text: ({ targets }) => targets.map(targetText).join(", ") },
 ];
 
-/** A duration in milliseconds below ten seconds, otherwise in seconds; empty when absent. */
+/** Formats a duration in milliseconds if it is below ten seconds, or else in seconds. Returns an empty string if the duration is absent. */
 export function shortDuration(duration: Duration | undefined): string {
   if (duration === undefined) return "";
   const ms = durationMs(duration);
   return ms < 10_000 ? `${Math.round(ms)}ms` : `${Math.round(ms / 1000)}s`;
 }
 
-/** The end of a message about a server without summaries, after its name. */
+/** The end of a message about a server without summaries. It follows the server's name. */
 export const HOLDS_NONE =
   "stores no summaries: set fabric.borders, summary.keys or summary.signing_key_file in the settings of a node to enable them";

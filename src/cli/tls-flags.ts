@@ -1,4 +1,4 @@
-/** Reads the certificates and keys that flags name, and checks them before a server is called, so that the message can name the flag. */
+/** Reads the certificate and key files given in flags, and checks them before a server is called, so that an error can name the flag. */
 import type { TlsFiles } from "../client/connect-options.ts";
 import { findTlsFault } from "../client/tls.io.ts";
 import { MAX_PEM_BYTES } from "../lib/named-file.io.ts";
@@ -8,11 +8,11 @@ import { UsageError } from "./exit.ts";
 interface TlsFlagFile {
   /** The flag or variable that names the file. */
   readonly source: string;
-  /** The name of the file; undefined if the flag is absent. */
+  /** The name of the file, or undefined if the flag is absent. */
   readonly text: string | undefined;
 }
 
-/** Throws a UsageError that names the flag or variable and the file, and never its contents. */
+/** Throws a UsageError that contains the names of the flag or variable and the file, but never the file's contents. */
 export async function readTlsFlags(
   environment: Environment,
   flags: Readonly<Record<"ca" | "cert" | "key", TlsFlagFile>>,

@@ -3,7 +3,7 @@ import type { Command } from "commander";
 import { findNearest } from "../lib/nearest.ts";
 import { GROUPS, VERBS } from "./table/verbs.ts";
 
-/** Errors about a flag that do not depend on its value. The messages do not contain the value, which may be a token. */
+/** Flag errors that do not depend on the flag's value. Their messages do not contain the value, which may be a token. */
 export const IS_EMPTY = "is empty";
 export const IS_TWICE = "is given twice";
 
@@ -22,7 +22,7 @@ export function usageErrorOf(text: string, command: Command): string {
   return laterComplaint(word === undefined ? text : unknownCommand(word, command), pathOf(command));
 }
 
-/** Returns the command with these words below `program`. Throws an error of commander if it does not exist. */
+/** Returns the command with these words below `program`. Throws a commander error if the command does not exist. */
 export function findCommand(program: Command, words: readonly string[]): Command {
   let found = program;
   for (const word of words) {
@@ -33,7 +33,7 @@ export function findCommand(program: Command, words: readonly string[]): Command
   return found;
 }
 
-/** The words that call the command, without `waymark`. */
+/** The words that invoke the command, without `waymark`. */
 export function pathOf(command: Command | null): string {
   if (command === null || command.parent === null) return "";
   const above = pathOf(command.parent);
@@ -69,7 +69,7 @@ function isDefault(command: Command): boolean {
   return VERBS.some(({ path, isDefault: isOfGroup }) => isOfGroup === true && path === pathOf(command));
 }
 
-/** Returns a message that lists all missing arguments and flags; undefined if none is missing. */
+/** Returns a message that lists all missing arguments and flags, or undefined if none are missing. */
 export function missingError(command: Command): string | undefined {
   const needed = VERBS.find(({ path }) => path === pathOf(command))?.flags?.filter(({ isRequired }) => isRequired);
   const words = command.registeredArguments.filter(({ required }, at) => required && command.args[at] === undefined);
@@ -79,7 +79,7 @@ export function missingError(command: Command): string | undefined {
   return missing.length === 0 ? undefined : `error: missing: ${missing.join(", ")}`;
 }
 
-/** Commands that are planned for a later version, without `waymark`. A group includes all of its commands. */
+/** Commands that are planned for a later version, without `waymark`. An entry that is a group includes all commands in the group. */
 const LATER_COMMANDS: ReadonlySet<string> = new Set([
   "bench",
   "cert",
@@ -99,7 +99,7 @@ export function isUnimplementedCommand(path: string): boolean {
   return words.some((_, at) => LATER_COMMANDS.has(words.slice(0, at + 1).join(" ")));
 }
 
-/** Returns commander's error about an unknown word below `path`, or the note that a later version will have the command. */
+/** Returns commander's error about an unknown word below `path`, or a note that the command is planned for a later version. */
 function laterComplaint(complaint: string, path: string): string {
   const [, name = ""] = /^error: unknown command '([^'=]+)/.exec(complaint) ?? [];
   const full = path === "" ? name : `${path} ${name}`;

@@ -1,4 +1,4 @@
-/** The interface between the client and its parts: calls, streams, the servers that they use, and the connection to one server. */
+/** Defines the interfaces between the client and its parts: calls, streams, the servers that they use, and the connection to one server. */
 import type { DescMessage, DescMethodServerStreaming, DescMethodUnary, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
 import { checkOptions, FUNCTION, type OptionRule, type OptionRules, SIGNAL, TEXT, TIMEOUT } from "./option-rules.ts";
 
@@ -11,7 +11,7 @@ export interface ServerChannel {
     request: MessageShape<I>,
     options: { readonly timeoutMs: number; readonly signal?: AbortSignal },
   ): Promise<MessageShape<O>>;
-  /** The iteration ends when the server ends the stream, and throws when the stream fails. Leaving the loop cancels the stream. */
+  /** The iteration ends when the server ends the stream, and throws if the stream fails. Leaving the loop early cancels the stream. */
   serverStream<I extends DescMessage, O extends DescMessage>(
     method: DescMethodServerStreaming<I, O>,
     request: MessageShape<I>,
@@ -22,7 +22,7 @@ export interface ServerChannel {
 
 /** Options of a call. */
 export interface CallOptions {
-  /** Deadline of the whole call, including retries on other servers. Default: the client's `timeoutMs`. A stream has no deadline. */
+  /** Deadline of the whole call, including retries on other servers. Defaults to the client's `timeoutMs`. A stream has no deadline. */
   readonly timeoutMs?: number;
   /** Cancels the call. */
   readonly signal?: AbortSignal;
@@ -46,7 +46,7 @@ export function checkStreamOptions(call: string, options: StreamOptions): void {
 
 /** Options of `callWithSummary`. */
 export interface SummaryCallOptions {
-  /** Namespace of a service that the cluster exports. With it, the ingress is found faster when clusters export many services. */
+  /** Namespace of a service that is exported by the cluster. If given, the ingress is found faster when clusters export many services. */
   readonly namespace?: string;
   /** Name of that service. */
   readonly service?: string;
@@ -71,13 +71,13 @@ export function checkSummaryCall(cluster: unknown, fn: unknown, options: Summary
 export interface ClientCalls {
   /** Default deadline of a call, in ms. */
   readonly timeoutMs: number;
-  /** All servers: the seeds in their order, then the discovered servers. */
+  /** All servers: first the seeds in their given order, then the discovered servers. */
   readonly servers: readonly string[];
-  /** The server for the next read or watch. */
+  /** The server to use for the next read or watch. */
   readonly server: string;
-  /** The server for the next write. */
+  /** The server to use for the next write. */
   readonly writeServer: string;
-  /** Makes a call, with retries on other servers. */
+  /** Makes a call and retries it on other servers. */
   call<I extends DescMessage, O extends DescMessage>(
     method: DescMethodUnary<I, O>,
     request: MessageInitShape<I>,
@@ -96,7 +96,7 @@ export interface ClientCalls {
     request: MessageInitShape<I>,
     options?: StreamOptions,
   ): AsyncIterable<MessageShape<O>>;
-  /** Opens a server stream on this server. */
+  /** Opens a server stream on the given server. */
   streamAt<I extends DescMessage, O extends DescMessage>(
     server: string,
     method: DescMethodServerStreaming<I, O>,
@@ -106,8 +106,8 @@ export interface ClientCalls {
   /** Switches to the next server, unless another call already switched away from `server`. */
   failOver(server: string): void;
   /**
-   * Returns a server for one read or watch that the given servers rejected. Other calls keep their server. Undefined when all servers
-   * rejected it.
+   * Returns another server for one read or watch that the given servers have rejected. Other calls continue to use their server. Returns undefined if
+   * all servers have rejected it.
    */
   serverBeside(refused: ReadonlySet<string>): string | undefined;
 }

@@ -37,21 +37,21 @@ const CHANNEL_OPTIONS = {
   // ends.
   "grpc.use_local_subchannel_pool": 1,
   "grpc.max_receive_message_length": MAX_RECEIVE_BYTES,
-  // An HTTP proxy from the environment is meant for web pages, and must not be used between a client and a server on the same machine.
+  // An HTTP proxy from the environment is meant for web traffic, and must not be used between a client and a server on the same machine.
   "grpc.enable_http_proxy": 0,
 };
 
 const NEEDED_NODE = 24;
 
-/** A server that sends nothing during a whole call is considered lost if the call lasted at least this long. */
+/** A server that sends nothing during a call is considered lost if the call lasted at least this long. */
 const SILENT_MS = 1000;
 
-/** The messages of grpc-js for a call that was not sent on any connection. */
+/** Error messages that grpc-js uses for calls that were not sent on any connection. */
 const UNSENT = /^(?:No connection established|Name resolution failed)/;
 
 /**
- * Opens a client. Connections are made at the first use. Throws a TypeError or RangeError that names the invalid option, and an Error if
- * Node.js is older than 24.
+ * Opens a client. Connections are opened on first use. Throws a TypeError or RangeError that names the invalid option, and an Error if Node.js is
+ * older than 24.
  */
 export function connect(options: ConnectOptions): Client {
   const { version, versions } = process;
@@ -78,10 +78,10 @@ export function connect(options: ConnectOptions): Client {
   });
 }
 
-/** A grpc-js channel and its calls. It is retired when its connection is lost, and closed when its last call has ended. */
+/** A grpc-js channel and its calls. A channel is retired when its connection is lost, and closed when its last call has ended. */
 class ChannelConnection {
   readonly client: GrpcClient;
-  /** Time at which the server last sent anything, in monotonic ms. */
+  /** Time at which the server last sent any data, in monotonic ms. */
   lastReceivedMonoMs = Number.NEGATIVE_INFINITY;
   #callCount = 0;
   #isGivenUp = false;
@@ -115,8 +115,8 @@ class ChannelConnection {
   }
 
   #closeIdle(): void {
-    // The channel is closed in the next turn of the event loop, because grpc-js starts looking up the address one turn late. A channel that is
-    // closed before that would still connect, and stay connected.
+    // The channel is closed in the next turn of the event loop, because grpc-js starts its address lookup one turn late. A channel that is closed
+    // earlier would still connect and stay connected.
     if (this.#isGivenUp && this.#callCount === 0) setImmediate(() => this.client.close());
   }
 }
@@ -132,7 +132,7 @@ class GrpcChannel implements DirectedChannel {
   /** The grpc-js target: the server, or the addresses passed to `aim`. */
   #target: string;
   #connection: ChannelConnection | undefined;
-  /** Whether the server speaks TLS. Undefined until this is checked. */
+  /** Whether the server uses TLS. Undefined until this is checked. */
   #speaksTls: Promise<boolean> | undefined;
 
   constructor(server: string, channelCredentials: ChannelCredentials, { token, tls, timeoutMs = DEFAULT_TIMEOUT_MS }: GrpcChannelOptions) {
@@ -195,7 +195,8 @@ class GrpcChannel implements DirectedChannel {
     const cancel = (): void => call.cancel();
     if (signal?.aborted === true) cancel();
     signal?.addEventListener("abort", cancel, { once: true });
-    // A stream has no deadline, but its connection must be established in time. After that, silence means that nothing has changed.
+    // A stream has no deadline, but its connection must be established within a time limit. After that, the absence of messages means that nothing
+    // has changed.
     let isMute = false;
     const opening = setTimeout(() => {
       isMute = !connection.isUp;
@@ -211,14 +212,14 @@ class GrpcChannel implements DirectedChannel {
     } finally {
       clearTimeout(opening);
       signal?.removeEventListener("abort", cancel);
-      // When the reader has left, the error event of the cancellation still needs a listener.
+      // After the reader has left, the error event of the cancellation still needs a listener.
       call.on("error", () => {});
       call.cancel();
       connection.callEnded();
     }
   }
 
-  /** Sets the addresses for the next calls. Calls in progress keep their connection. */
+  /** Sets the addresses for subsequent calls. Calls in progress stay on their connection. */
   aim(addresses: readonly string[]): void {
     const target = targetAt(this.server, addresses);
     if (target === this.#target) return;
@@ -231,7 +232,7 @@ class GrpcChannel implements DirectedChannel {
     this.#connection = undefined;
   }
 
-  /** Returns the connection for a new call. */
+  /** Returns the channel to use for a new call. */
   #begin(): ChannelConnection {
     this.#connection ??= new ChannelConnection(this.#target, this.#credentials);
     this.#connection.callBegins();
@@ -250,7 +251,7 @@ class GrpcChannel implements DirectedChannel {
     return decodeFailure({ code: status.DEADLINE_EXCEEDED, message, details: undefined, isReachable: false, isSent: false, server });
   }
 
-  /** Throws the failure. If a plain-text call was sent to a TLS server, throws this cause instead, because neither side reports it. */
+  /** Throws the failure. If a plaintext call was sent to a TLS server, throws an error with this cause instead, because neither side reports it. */
   async #fail(failure: unknown): Promise<never> {
     if (failure instanceof RequestError && !this.#isTls && !failure.facts.isReachable && maySpeakTls(failure.message)) {
       this.#speaksTls ??= speaksTls(this.server);
@@ -268,7 +269,8 @@ class GrpcChannel implements DirectedChannel {
     const details = error.metadata.get("grpc-status-details-bin")[0];
     const isTransport = error.code === status.UNAVAILABLE || error.code === status.DEADLINE_EXCEEDED;
     if (!isTransport) connection.received();
-    // The connection to a blocked server stays open until grpc-js has waited 40 s for the answer to a ping. Until then, every call would fail.
+    // A connection to a blocked server stays open until grpc-js has waited 40 s for a ping response. Until then, every call on the connection would
+    // fail.
     const isSilent = unary !== undefined && error.code === status.DEADLINE_EXCEEDED && isSilentSince(unary.beganMonoMs, connection);
     const isReachable = connection.isUp || !isTransport;
     if (!isReachable || isSilent) this.#giveUp(connection);
@@ -288,15 +290,15 @@ function isSilentSince(beganMonoMs: number, { lastReceivedMonoMs }: ChannelConne
   return lastReceivedMonoMs < beganMonoMs && performance.now() - beganMonoMs >= SILENT_MS;
 }
 
-/** Returns the message of a failure. For a deadline, grpc-js reports its internal state, so that message is replaced. */
+/** Returns the message for a failure. The message of grpc-js for an exceeded deadline describes its internal state, so it is replaced. */
 function messageOf({ code, details, message }: ServiceError, timeoutMs: number | undefined): string {
   const isOwn = code === status.DEADLINE_EXCEEDED && details.startsWith("Deadline exceeded");
-  // The time is rounded up to the requested timeout, because earlier attempts used a little of it.
+  // Earlier attempts used part of the requested timeout, so the remaining time is rounded up.
   if (isOwn && timeoutMs !== undefined) return `no answer within ${durationText(roundedUp(timeoutMs))}`;
   return transportWords(details === "" ? message : details);
 }
 
-/** Rounds up to a tenth of a second, or up to 100 ms to a millisecond. */
+/** Rounds up to a tenth of a second, or to a millisecond for values up to 100 ms. */
 function roundedUp(ms: number): number {
   const step = ms > 100 ? 100 : 1;
   return Math.ceil(ms / step) * step;
@@ -315,7 +317,7 @@ function isServiceError(error: unknown): error is ServiceError {
 }
 
 /**
- * Returns the calls to clusters other than the client's own. Their clients have the same options as this client, but discover no servers.
+ * Returns the calls to clusters other than the client's own. Their clients have the same options as this client, but do not discover servers.
  */
 function elsewhereOf(
   home: Client,

@@ -1,4 +1,4 @@
-/** A typed client of several servers. A call has one deadline, and is retried on the next server when a server is unavailable. */
+/** A typed client that uses several servers. A call has one deadline, and is retried on the next server when a server is unavailable. */
 import {
   type DescMessage,
   type DescMethod,
@@ -41,17 +41,17 @@ import { nodesNamedIn, RetryBudget } from "./servers/server-list.ts";
 export interface ClientOptions {
   /** Default deadline of a call. */
   readonly timeoutMs: number;
-  /** Time for which the answer of a one-off lookup is fresh. */
+  /** Time for which the answer to a one-off lookup is fresh. */
   readonly lookupTtlMs: number;
   /** Monotonic clock. */
   readonly nowMs: () => number;
-  /** Uniform in [0, 1), for jitter. */
+  /** Returns a uniform random number in [0, 1), for jitter. */
   readonly random: () => number;
   /** Resolves after this time, or when the signal is aborted. */
   readonly wait: (ms: number, signal: AbortSignal | undefined) => Promise<void>;
   /** Starts server discovery. Called once, after the first answer. */
   readonly startFinding?: (client: Client) => { close(): void };
-  /** Creates the access to other clusters. Called once, at the first use. When absent, other clusters cannot be called. */
+  /** Creates the access to other clusters. Called once, on first use. If absent, other clusters cannot be called. */
   readonly elsewhere?: (client: Client) => OtherClusterCalls;
   /** Whether `resolve` follows redirects to other clusters. */
   readonly followsRedirects?: boolean;
@@ -83,7 +83,7 @@ type MethodFunction<M> =
       ? StreamFunction<I, O>
       : never;
 
-/** One function for each method, by its TypeScript name. Client-streaming methods are left out. */
+/** One function for each method, by its TypeScript name. Client-streaming methods are excluded. */
 export type ServiceClient<S extends DescService> = {
   readonly [K in keyof S["method"] as MethodFunction<S["method"][K]> extends never ? never : K]: MethodFunction<S["method"][K]>;
 };
@@ -91,20 +91,20 @@ export type ServiceClient<S extends DescService> = {
 /** Minimum time before the deadline for a retry on another server. */
 const LEAST_TRY_MS = 100;
 /**
- * Waits before retries on other servers. They are short, because another server is probably available. They are random, because all clients of a
- * lost server switch at the same time.
+ * Delays before retries on other servers. They are short, because another server is probably available. They are random, because all clients of a
+ * failed server switch at the same time.
  */
 const RETRY = { baseMs: 50, maxMs: 1000 } as const;
 
-/** A client of a cluster, created by `connect`. It selects the server of each call, and retries on other servers where that is safe. */
+/** A client of a cluster, created by `connect`. It selects a server for each call, and retries calls on other servers if that is safe. */
 export class Client implements WatchingCalls {
   /** Registration, renewal, queries, watches and lookups. */
   readonly discovery: ServiceClient<typeof DiscoveryService> = serviceClient(DiscoveryService, this);
   /** Namespace policies, explanations of access decisions, and the audit log. */
   readonly policy: ServiceClient<typeof PolicyService> = serviceClient(PolicyService, this);
-  /** Names in DNS: registers, lists and describes them, and returns the answer of the DNS gateway for a question. */
+  /** DNS names: registers, lists and describes them, and returns the DNS gateway's answer to a question. */
   readonly dns: ServiceClient<typeof DnsService> = serviceClient(DnsService, this);
-  /** The nodes of the mesh, as the server sees them. */
+  /** The nodes of the mesh, as seen by the server. */
   readonly peers: ServiceClient<typeof PeerService> = serviceClient(PeerService, this);
   readonly #servers: ServerList;
   readonly #open: (server: string) => ServerChannel;
@@ -122,7 +122,7 @@ export class Client implements WatchingCalls {
     this.#options = options;
   }
 
-  /** All servers: the seeds in their order, then the discovered servers. */
+  /** All servers: first the seeds in their given order, then the discovered servers. */
   get servers(): readonly string[] {
     return this.#servers.list();
   }
@@ -159,7 +159,7 @@ export class Client implements WatchingCalls {
 
   /**
    * Registers entries under a new lease, and keeps them registered until the handle is closed. Resolves when a server has accepted the
-   * registration. Throws a `RequestError` when the registration is rejected, or when no server accepts it within the client's `timeoutMs`.
+   * registration. Throws a `RequestError` if the registration is rejected or no server accepts it within the client's `timeoutMs`.
    */
   register(entries: readonly MessageInitShape<typeof EntrySchema>[], options: RegisterOptions = {}): Promise<RegistrationHandle> {
     return register(this, entries, options);
@@ -174,17 +174,17 @@ export class Client implements WatchingCalls {
   }
 
   /**
-   * Opens a live map of the entries that match a filter. Resolves when its first snapshot is complete. Throws a `RequestError` when the
-   * watch is rejected, or when no server answers within the client's `timeoutMs`.
+   * Opens a live map of the entries that match a filter. Resolves when the first snapshot is complete. Throws a `RequestError` if the watch is
+   * rejected or no server answers within the client's `timeoutMs`.
    */
   watch(request: WatchRequest, options: WatchOptions = {}): Promise<LiveMap> {
     return watch(this, request, options);
   }
 
   /**
-   * Chooses an entry of a name and one of its ports, without a watch. The answer of a server is cached for `lookupTtlMs`, or longer while no
-   * server answers. Undefined when no entry can be chosen. With `autoSummaryRedirect`, the entry can be in another cluster to which the servers
-   * redirect the name. Throws a `RequestError`.
+   * Chooses an entry with a given name and one of its ports, without a watch. A server's answer is cached for `lookupTtlMs`, or longer while no
+   * server answers. Returns undefined if no entry can be chosen. With `autoSummaryRedirect`, the entry may be in another cluster to which the servers
+   * redirect requests for the name. Throws a `RequestError`.
    */
   async resolve(namespace: string, name: string, options: ResolveOptions = {}): Promise<Choice | undefined> {
     checkResolveOptions(options);
@@ -194,9 +194,9 @@ export class Client implements WatchingCalls {
   }
 
   /**
-   * Runs a call on an ingress of the named cluster: `callWithSummary("us1", (us1) => us1.discovery.serverInfo({}))`. Service summaries name
-   * the ingress. The function gets a client of that cluster, and runs once. Throws the errors of the function, and a `RequestError` when no
-   * ingress is known or can be called.
+   * Runs a call on an ingress of the named cluster: `callWithSummary("us1", (us1) => us1.discovery.serverInfo({}))`. The ingress is found in service
+   * summaries. The function receives a client for that cluster, and runs once. Throws the function's errors, or a `RequestError` if no ingress is
+   * known or none can be called.
    */
   async callWithSummary<T>(cluster: string, fn: (client: Client) => Promise<T>, options: SummaryCallOptions = {}): Promise<T> {
     checkSummaryCall(cluster, fn, options);
@@ -204,8 +204,8 @@ export class Client implements WatchingCalls {
   }
 
   /**
-   * Returns counts for each name that `resolve` has in its cache: choices, choices made by load, and reported calls with their latencies.
-   * For a live map, use `LiveMap.stats`.
+   * Returns statistics for each name that `resolve` has cached: choices, choices based on load, and reported calls with their latencies. For a live
+   * map, use `LiveMap.stats`.
    */
   stats(): readonly CountsOfName[] {
     return this.#lookups?.stats() ?? [];
@@ -232,7 +232,7 @@ export class Client implements WatchingCalls {
     yield* this.streamAt(this.#servers.current(useOf(method)), method, request, options);
   }
 
-  /** Opens a server stream on this server. */
+  /** Opens a server stream on the given server. */
   async *streamAt<I extends DescMessage, O extends DescMessage>(
     server: string,
     method: DescMethodServerStreaming<I, O>,
@@ -247,7 +247,7 @@ export class Client implements WatchingCalls {
   }
 
   /**
-   * The location of the program: as passed to `connect`, or else the location of the first server that reports one. Undefined before that.
+   * The location of the program: as passed to `connect` or, by default, the location of the first server that reports one. Undefined before that.
    */
   get place(): ZoneLocality | undefined {
     return this.#servers.place;
@@ -258,12 +258,12 @@ export class Client implements WatchingCalls {
     return this.#options.timeoutMs;
   }
 
-  /** The server for the next read or watch. */
+  /** The server to use for the next read or watch. */
   get server(): string {
     return this.#servers.current("read");
   }
 
-  /** The server for the next write. */
+  /** The server to use for the next write. */
   get writeServer(): string {
     return this.#servers.current("write");
   }
@@ -274,8 +274,8 @@ export class Client implements WatchingCalls {
   }
 
   /**
-   * Returns a server for one read or watch that the given servers rejected: a server that has answered before, otherwise a seed. Other calls
-   * keep their server. Undefined when all servers rejected it.
+   * Returns another server for one read or watch that the given servers have rejected: a server that has answered before or, if there is none, a
+   * seed. Other calls continue to use their server. Returns undefined if all servers have rejected it.
    */
   serverBeside(refused: ReadonlySet<string>): string | undefined {
     return this.#servers.beside(refused, this.#options.nowMs());
@@ -291,7 +291,9 @@ export class Client implements WatchingCalls {
     }
   }
 
-  /** Closes the client: later calls fail, and connections close after their calls in progress. Close registrations and live maps first. */
+  /**
+   * Closes the client: later calls fail, and connections close when their calls in progress have ended. Close all registrations and live maps first.
+   */
   close(): void {
     this.#isClosed = true;
     this.#finding?.close();
@@ -319,14 +321,14 @@ export class Client implements WatchingCalls {
     }
   }
 
-  /** Handles the rejection of a write by a resolver. The nodes that its error names are added as discovered servers, if discovery is enabled. */
+  /** Handles the rejection of a write by a resolver. If discovery is enabled, the nodes listed in the error are added as discovered servers. */
   #refusedWrites(server: string, { facts }: RequestError): void {
     const nowMs = this.#options.nowMs();
     if (this.#options.startFinding !== undefined) this.#servers.named(nodesNamedIn(facts.metadata["urls"] ?? ""), nowMs);
     this.#servers.refusedWrites(server, nowMs);
   }
 
-  /** Waits before a retry. Returns false when the deadline or the retry budget does not allow one. */
+  /** Waits before a retry. Returns false if the deadline or the retry budget does not allow a retry. */
   async #mayRetry(tryCount: number, deadlineMonoMs: number, signal: AbortSignal | undefined): Promise<boolean> {
     const waitMs = backoffMs(tryCount - 1, this.#options.random(), RETRY);
     if (deadlineMonoMs - this.#options.nowMs() - waitMs < LEAST_TRY_MS || !this.#budget.spend()) return false;
@@ -373,19 +375,19 @@ function isRead(method: DescMethod): boolean {
   return method.idempotency === MethodOptions_IdempotencyLevel.NO_SIDE_EFFECTS;
 }
 
-/** Whether a second execution has no further effect. */
+/** Whether executing the call a second time has no further effect. */
 function isSafeToRepeat(method: DescMethod, message: Message): boolean {
   const { renew, unregister } = DiscoveryService.method;
   if (isMessage(message, RegisterRequestSchema) || isMessage(message, RegisterNameRequestSchema)) return message.idempotencyKey !== "";
   return isRead(method) || method === renew || method === unregister || method === DnsService.method.unregisterName;
 }
 
-/** Whether the call certainly had no effect: it was not sent, or the server gave the reason for its rejection. */
+/** Whether the call certainly had no effect, because it was not sent or the server gave a reason for rejecting it. */
 function isUndone({ facts }: RequestError): boolean {
   return !facts.isSent || facts.reason !== undefined;
 }
 
-/** Returns the functions of `service`, each of which makes a call with `client`. Failures are `RequestError`s. */
+/** Returns the functions of `service`, each of which makes a call through `client`. Failures are `RequestError`s. */
 function serviceClient<S extends DescService>(service: S, client: Client): ServiceClient<S> {
   const functions: Record<string, unknown> = {};
   for (const method of service.methods) {

@@ -3,53 +3,55 @@ import { GRPC_PORT } from "../lib/addresses.ts";
 import { HOUR_MS, MAX_TIMER_MS } from "../lib/duration.ts";
 import { ANYTHING, checkOptions, FLAG, kindOf, lengthRule, type OptionRules, TEXT, TIMEOUT } from "./option-rules.ts";
 
-/** TLS files for connections, as bytes of PEM files. `{}` trusts the CAs of the system. */
+/** TLS files for connections, as the bytes of PEM files. `{}` means that the system's CAs are trusted. */
 export interface TlsFiles {
-  /** PEM of the CA certificates to trust. Default: the CAs of the system, and those in NODE_EXTRA_CA_CERTS. */
+  /** PEM of the CA certificates to trust. Defaults to the system's CAs and the CAs in NODE_EXTRA_CA_CERTS. */
   readonly ca?: Uint8Array;
   /** PEM of the client's certificate chain. Requires `key`. */
   readonly cert?: Uint8Array;
-  /** PEM of the private key of `cert`, not encrypted. */
+  /** PEM of the unencrypted private key for `cert`. */
   readonly key?: Uint8Array;
 }
 
 /** Credentials for one other cluster, and how to verify its servers. */
 export interface ClusterAccess {
-  /** TLS files for this cluster only: `ca` has the CAs to trust, and `cert` is the certificate that the client presents. */
+  /** TLS files for this cluster only: `ca` contains the CAs to trust, and `cert` is the certificate that the client presents. */
   readonly tls: TlsFiles;
   /** Bearer token for this cluster. */
   readonly token?: string;
-  /** DNS name that the server certificates must have. By default, they must have the SPIFFE ID of a node of the cluster. */
+  /** DNS name that the server certificates must contain. By default, they must contain the SPIFFE ID of a node in the cluster. */
   readonly serverName?: string;
 }
 
 /** Options of `connect`. Only `servers` is required. */
 export interface ConnectOptions {
-  /** Seed servers as `host:port`, tried in order. Default port: 17420. */
+  /** Seed servers as `host:port`, which are tried in order. Default port: 17420. */
   readonly servers: readonly string[];
   /** Bearer token. */
   readonly token?: string;
-  /** TLS files. Connections are plain text when absent. */
+  /** TLS files. If absent, connections use plaintext. */
   readonly tls?: TlsFiles;
   /** Default deadline of a call, and time limit for establishing a stream, in ms. Default: 10,000. */
   readonly timeoutMs?: number;
-  /** Whether to discover other nodes and resolvers from the servers and use them too. Default: true. If false, only `servers` are used. */
+  /**
+   * Whether to discover other nodes and resolvers from the servers and use them too. Default: true. If false, only the servers in `servers` are used.
+   */
   readonly findServers?: boolean;
-  /** Time between two discovery requests, in ms, at least 1000. Default: 30,000. Each wait is 0.5 to 1.5 times this value, at random. */
+  /** Time between two discovery requests, in ms, at least 1000. Default: 30,000. Each delay is a random value between 0.5 and 1.5 times this time. */
   readonly refreshMs?: number;
   /**
-   * Time for which `client.resolve` answers from a cached response, in ms, from 0 to 1 h. Default: 5000. For twice this time after that, it
-   * still answers from the cache and refreshes it in the background.
+   * Time for which `client.resolve` answers from a cached response, in ms; at most 1 h. Default: 5000. For twice this time after that, it still
+   * answers from the cache but refreshes the cache in the background.
    */
   readonly lookupTtlMs?: number;
   /**
-   * Region of the program. The client prefers servers in the same zone, then in the same region. Default: the location of the first server
+   * Region of the program. The client prefers servers in the same zone, then servers in the same region. Defaults to the location of the first server
    * that answers.
    */
   readonly region?: string;
   /** Zone of the program, within `region`. */
   readonly zone?: string;
-  /** Whether `client.resolve` follows redirects to other clusters when no entry here can be chosen. Default: false. */
+  /** Whether `client.resolve` follows redirects to other clusters if no entry in this cluster can be chosen. Default: false. */
   readonly autoSummaryRedirect?: boolean;
   /**
    * Credentials for other clusters, by cluster ID. `token` and `tls` above are for the client's own cluster and are not sent to other
@@ -63,7 +65,7 @@ export const DEFAULT_TIMEOUT_MS = 10_000;
 export const DEFAULT_REFRESH_MS = 30_000;
 export const DEFAULT_LOOKUP_TTL_MS = 5000;
 const LEAST_REFRESH_MS = 1000;
-/** A timer can wait this long even with the random factor of 1.5. */
+/** A timer can wait for this long even when multiplied by the random factor of up to 1.5. */
 const MAX_REFRESH_MS = Math.floor(MAX_TIMER_MS / 2);
 
 const RULES: OptionRules<ConnectOptions> = {
@@ -84,8 +86,7 @@ const ACCESS_RULES: OptionRules<ClusterAccess> = { tls: ANYTHING, token: ANYTHIN
 export const SERVER_RULE = `expected host:port, such as 127.0.0.1:${GRPC_PORT} or [::1]:${GRPC_PORT}`;
 
 /**
- * Returns `host:port` for a name, an IPv4 address, or an IPv6 address in brackets, with the default port 17420. Undefined for any other
- * text.
+ * Returns `host:port` for a name, an IPv4 address, or an IPv6 address in brackets, with the default port 17420. Returns undefined for any other text.
  */
 export function parseServer(text: string): string | undefined {
   const match = /^(?<host>\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._-]+)(?::(?<port>\d{1,5}))?$/.exec(text);
@@ -101,8 +102,7 @@ export function isToken(text: string): boolean {
 }
 
 /**
- * Returns the servers as `host:port`. Throws a TypeError or RangeError that names the option and the expected value, and never contains the
- * token.
+ * Returns the servers as `host:port`. Throws a TypeError or RangeError that states the option and the expected value, but never contains the token.
  */
 export function checkedServers(options: ConnectOptions): readonly string[] {
   checkOptions("connect", { ...options }, RULES);
@@ -121,13 +121,13 @@ export function checkedServers(options: ConnectOptions): readonly string[] {
   });
 }
 
-// Checked here because the error of grpc-js would contain the token.
+// The token is checked here because the error from grpc-js would contain it.
 function checkToken(name: string, token: unknown): void {
   if (token !== undefined && (typeof token !== "string" || !isToken(token)))
     throw new RangeError(`connect: invalid ${name}: ${TOKEN_RULE}`);
 }
 
-/** Requires TLS for each cluster, because credentials are never sent to another cluster over a plain-text connection. */
+/** Requires TLS for each cluster, because credentials are never sent to another cluster over plaintext. */
 function checkClusters(clusters: unknown): void {
   if (clusters === undefined) return;
   if (typeof clusters !== "object" || !clusters || Array.isArray(clusters))
@@ -147,7 +147,7 @@ function checkClusters(clusters: unknown): void {
 
 const TLS_FILES: readonly string[] = ["ca", "cert", "key"] satisfies readonly (keyof TlsFiles)[];
 
-/** Rejects unknown fields, because a misspelled `ca` would have the effect of `{}`, which trusts the CAs of the system. */
+/** Rejects unknown fields, because a misspelled `ca` would have the same effect as `{}`: the system's CAs would be trusted. */
 function checkTls(where: string, tls: unknown): void {
   if (tls === undefined) return;
   if (typeof tls !== "object" || !tls || Array.isArray(tls) || ArrayBuffer.isView(tls))

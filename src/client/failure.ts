@@ -1,19 +1,19 @@
-/** Decodes a failed call from the wire into the error that the caller gets. */
+/** Converts a failed call on the wire to the error that the caller gets. */
 import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from "../../gen/google/rpc/error_details_pb.js";
 import { StatusSchema } from "../../gen/google/rpc/status_pb.js";
 import { findMessage, unpackDetail } from "../consumer/error-details.ts";
 import { codeName } from "../lib/errors.ts";
 import { RequestError, SPEAKS_NO_TLS, type Violation } from "./request-error.ts";
 
-/** A failed call, as the transport reports it. */
+/** A failed call, as reported by the transport. */
 export interface FailedCall {
   readonly code: number;
   readonly message: string;
-  /** The header `grpc-status-details-bin`, if the server sent it. */
+  /** The `grpc-status-details-bin` header, if the server sent it. */
   readonly details: Uint8Array | undefined;
   readonly isReachable: boolean;
   readonly isSilent?: boolean;
-  /** False when the request was not sent on any connection. */
+  /** False if the request was not sent on any connection. */
   readonly isSent?: boolean;
   readonly server: string;
 }
@@ -21,7 +21,7 @@ export interface FailedCall {
 const NO_GRPC = "the server does not speak gRPC";
 const NO_CONNECTION = "no connection could be made";
 
-/** Whether a plain-text call to a TLS server can fail with this message. */
+/** Whether a plaintext call to a TLS server can fail with this message. */
 export function maySpeakTls(words: string): boolean {
   return words === NO_CONNECTION || words.startsWith(NO_GRPC) || words.includes("ECONNRESET");
 }
@@ -33,13 +33,13 @@ export function transportWords(text: string): string {
   const httpStatus = /^Received HTTP status code (\d+)$/.exec(text)?.[1];
   if (httpStatus !== undefined) return `${NO_GRPC}: it answered with HTTP ${httpStatus}`;
   if (!/^No connection established\b|Resolution note:/.test(text)) return text;
-  // OpenSSL's messages end in a line feed.
+  // OpenSSL's messages end with a line feed.
   const last = /Last error: (?:Error: )?(.*?)\.?\s*(?:Resolution note:|$)/s.exec(text)?.[1]?.trim() ?? "";
   // OpenSSL could not parse the server's answer as TLS.
   if (/wrong version number|packet length too long/.test(last)) return SPEAKS_NO_TLS;
-  // The server answered in another protocol, such as HTTP/1.1.
+  // The server answered with another protocol, such as HTTP/1.1.
   if (last.startsWith("Protocol error")) return NO_GRPC;
-  // The rest is a message of grpc-js, which includes the time of day.
+  // The rest is a message from grpc-js, which includes the time of day.
   return last === "" || last === "null" || last.startsWith("Failed to connect") ? NO_CONNECTION : last;
 }
 

@@ -1,4 +1,4 @@
-/** `follow`: a watch that survives broken streams, restarts and the loss of a server. */
+/** Implements `follow`: a watch that survives broken streams, restarts and the loss of a server. */
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { DurationSchema, durationMs } from "@bufbuild/protobuf/wkt";
 import type { ServiceSummary } from "../../gen/waymark/catalog/v1/summary_pb.js";
@@ -21,20 +21,20 @@ import { RequestError } from "./request-error.ts";
 export interface FollowOptions {
   /** Ends the iteration. */
   readonly signal: AbortSignal;
-  /** Called, for logs, when a stream has broken or was rejected because the server is full. Another attempt follows after `waitMs`. */
+  /** Called for logging when a stream has broken or was rejected because the server is full. The next attempt is made after `waitMs`. */
   readonly onBreak?: (error: Error, waitMs: number) => void;
-  /** Uniform in [0, 1), for jitter. */
+  /** Returns a uniform random number in [0, 1), for jitter. */
   readonly chance?: () => number;
   /**
-   * Whether to wait if the client's only known server cannot be reached at the first attempt. By default, `follow` throws in this case. With
-   * several known servers, it always tries the next one.
+   * Whether to keep trying if the client's only known server cannot be reached at the first attempt. By default, `follow` throws in this case. If
+   * several servers are known, it always tries the next one.
    */
   readonly waitsForServer?: boolean;
   /** Whether to report removals of keys that were never reported, or were already removed. Default: false. */
   readonly tellsUnknown?: boolean;
   /**
-   * Time without a message, in ms, after which a stream that has been up to date is replaced. Default: five bookmark intervals, at least 10 s.
-   * For a stream that is not up to date yet it is 90 s, because a server that lacks changes of the cursor waits up to 60 s for them.
+   * Time without a message after which a stream that has been up to date is replaced, in ms. Defaults to five bookmark intervals, but at least 10 s.
+   * For a stream that is not up to date yet, the time is 90 s, because a server that lacks changes included in the cursor waits up to 60 s for them.
    */
   readonly silentMs?: number;
 }
@@ -48,18 +48,21 @@ const RULES: OptionRules<FollowOptions> = {
   silentMs: TIMEOUT,
 };
 
-/** Bookmark intervals of silence after which a stream is replaced. A server sends at least one message per interval. */
+/** Number of bookmark intervals without a message after which a stream is replaced. A server sends at least one message per interval. */
 const SILENT_INTERVALS = 5;
 const LEAST_SILENT_MS = 10_000;
 /** The server's default bookmark interval. */
 const DEFAULT_BOOKMARK_MS = 10_000;
-/** A server that lacks changes included in the cursor waits up to 60 s for them, and sends nothing meanwhile (semantics.md, Watch 3). */
+/**
+ * A server that lacks changes included in the cursor waits up to 60 s for them, and does not send any messages in the meantime (semantics.md, Watch
+ * 3).
+ */
 const CATCHING_UP_MS = 90_000;
 
 /**
- * Yields every change of the matching entries, starting with the current entries. Each change is reported once. After a broken stream, it
- * resumes from its cursor, and on the next server if the current one is unavailable. If a server is full, only the watch moves to another
- * server. Throws a `RequestError` when the watch is rejected, and a TypeError or RangeError that names an invalid option.
+ * Yields every change to the matching entries, starting with the current entries. Each change is reported once. After a stream breaks, the watch
+ * resumes from its cursor, on the next server if the current one is unavailable. If a server is full, only this watch moves to another server. Throws
+ * a `RequestError` if the watch is rejected, or a TypeError or RangeError that names an invalid option.
  */
 export function follow(
   client: ClientCalls,
@@ -71,7 +74,7 @@ export function follow(
   return following(client, { name: "follow", request, open, seen: readEntryPayload }, options);
 }
 
-/** Yields the current service summaries, and then every change, including the loss and return of a summary's source. */
+/** Yields the current service summaries, followed by every change, including the loss and return of a summary's source. */
 export function followSummaries(
   client: ClientCalls,
   request: MessageInitShape<typeof SummaryWatchRequestSchema>,
@@ -90,7 +93,7 @@ interface StreamStart {
 }
 
 interface FollowedStream<Item> {
-  /** Name of the called function, for errors about its options. */
+  /** Name of the called function, used in errors about its options. */
   readonly name: string;
   readonly request: { readonly cursor?: string; readonly bookmarkInterval?: MessageInitShape<typeof DurationSchema> | undefined };
   readonly open: (opening: StreamStart) => AsyncIterable<WatchMessage>;
@@ -108,7 +111,7 @@ async function* following<Item>(
   const { silentMs = silentMsOf(request) } = options;
   const follower = new WatchFollower(request.cursor ?? "", { tellsUnknown, seen });
   let hasOpened = false;
-  /** Servers that are full for this watch. They still serve other calls, so only the watch moves to another server. */
+  /** Servers that are full for this watch. These servers still serve other calls, so only the watch moves to another server. */
   const full = new Set<string>();
   while (!signal.aborted) {
     const server = serverFor(client, full);
@@ -151,7 +154,10 @@ async function* following<Item>(
   }
 }
 
-/** Returns the client's server, or another one if it is full for the watch. If all are full, starts again with the client's server. */
+/**
+ * Returns the client's current server, or another server if the current one is full for the watch. If all servers are full, starts again with the
+ * client's server.
+ */
 function serverFor(client: ClientCalls, full: Set<string>): string {
   const { server } = client;
   if (!full.has(server)) return server;
@@ -160,12 +166,12 @@ function serverFor(client: ClientCalls, full: Set<string>): string {
   return other ?? server;
 }
 
-/** Whether the server is available, but has no room for another watch, or for another watch of this caller. */
+/** Whether the server is available but has no room for another watch, or for another watch by this caller. */
 export function isFull(error: unknown): error is RequestError {
   return error instanceof RequestError && error.facts.code === "RESOURCE_EXHAUSTED";
 }
 
-/** Ends a stream when its server is silent for too long. The time that the reader needs is not counted. */
+/** Ends a stream when its server is silent for too long. The time that the reader needs to process messages is not counted. */
 class SilenceTimeout {
   readonly #given: AbortSignal;
   readonly #abort = new AbortController();
@@ -180,7 +186,7 @@ class SilenceTimeout {
     if (given.aborted) this.#abort.abort();
   }
 
-  /** Aborted when the silence is too long, or when the given signal is aborted. */
+  /** Aborted when the server has been silent for too long, or when the given signal is aborted. */
   get signal(): AbortSignal {
     return this.#abort.signal;
   }

@@ -3,12 +3,12 @@ import { MAX_TIMER_MS } from "../lib/duration.ts";
 
 export interface OptionRule {
   readonly isRight: (value: unknown) => boolean;
-  /** The expected values, in words. */
+  /** The expected values as text. */
   readonly what: string;
   readonly Wrong: typeof RangeError | typeof TypeError;
 }
 
-/** One rule for each option of `T`. Code with an option that has no rule does not compile. */
+/** One rule for each option of `T`. The code does not compile if an option has no rule. */
 export type OptionRules<T> = { readonly [K in keyof Required<T>]: OptionRule };
 
 /** A number of milliseconds. */
@@ -17,7 +17,7 @@ export function lengthRule(leastMs: number, mostMs: number): OptionRule {
   return { isRight, what: `a number of milliseconds from ${leastMs} to ${mostMs}`, Wrong: RangeError };
 }
 
-/** A time for which a timer can wait. Fractions of a millisecond are allowed. */
+/** A duration for which a timer can wait. Fractions of a millisecond are allowed. */
 export const TIMEOUT: OptionRule = {
   isRight: (value) => typeof value === "number" && value > 0 && value <= MAX_TIMER_MS,
   what: `a number of milliseconds from 1 to ${MAX_TIMER_MS}`,
@@ -26,13 +26,13 @@ export const TIMEOUT: OptionRule = {
 export const FLAG: OptionRule = { isRight: (value) => typeof value === "boolean", what: "true or false", Wrong: TypeError };
 export const TEXT: OptionRule = { isRight: (value) => typeof value === "string", what: "a string", Wrong: TypeError };
 export const FUNCTION: OptionRule = { isRight: (value) => typeof value === "function", what: "a function", Wrong: TypeError };
-/** A signal can come from another realm or a library, so it is recognized by its members. */
+/** A signal may come from another realm or a library, so it is recognized by its members. */
 export const SIGNAL: OptionRule = {
   isRight: (value) => typeof value === "object" && value !== null && "aborted" in value && "addEventListener" in value,
   what: "an AbortSignal",
   Wrong: TypeError,
 };
-/** For an option that is checked elsewhere. */
+/** Used for an option that is checked elsewhere. */
 export const ANYTHING: OptionRule = { isRight: () => true, what: "anything", Wrong: TypeError };
 
 /** A value of a protobuf enum. */
@@ -57,7 +57,7 @@ export function checkOptions<T>(call: string, options: T, rules: OptionRules<T>)
   }
 }
 
-/** Returns a value in the form for error messages, shortened to 256 characters. */
+/** Formats a value for error messages, shortened to 256 characters. */
 export function kindOf(value: unknown): string {
   if (value === undefined || value === null || typeof value === "number") return String(value);
   return typeof value === "string" ? JSON.stringify(value.slice(0, 256)) : `of type ${Array.isArray(value) ? "array" : typeof value}`;

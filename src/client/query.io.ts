@@ -1,4 +1,4 @@
-/** `query`: all entries that match a filter, page by page. */
+/** Implements `query`: returns all entries that match a filter, page by page. */
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { Entry } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import {
@@ -14,8 +14,9 @@ export type QueryRequest = Omit<MessageInitShape<typeof CatalogQueryRequestSchem
 const PAGE_LIMIT = 1000;
 
 /**
- * Iterates over the entries ordered by key. Each iteration sends new requests, one page at a time as it is read. An entry that exists during
- * the whole iteration is returned once. An entry that is added or removed during the iteration may or may not be returned. Throws a `RequestError`.
+ * Iterates over the entries ordered by key. Each iteration sends new requests, and each page is requested when it is needed. An entry that exists
+ * during the whole iteration is returned exactly once. An entry that is added or removed during the iteration may or may not be returned. Throws a
+ * `RequestError`.
  */
 export class Query implements AsyncIterable<Entry> {
   readonly #client: ClientCalls;

@@ -1,4 +1,4 @@
-/** `register`: keeps entries registered until their handle is closed. `registration.ts` decides which call is due. */
+/** Implements `register`: keeps entries registered until their handle is closed. `registration.ts` decides which call is due. */
 import { randomUUID } from "node:crypto";
 import { create, type MessageInitShape, type MessageShape } from "@bufbuild/protobuf";
 import { durationFromMs, durationMs } from "@bufbuild/protobuf/wkt";
@@ -32,19 +32,19 @@ export type RegistrationEvent =
   | Exclude<RegistrationStep, { readonly kind: "retrying" | "failed" }>
   /** The entries of an update have replaced the previous entries, under this lease. */
   | { readonly kind: "updated"; readonly leaseId: string; readonly server: string }
-  /** An attempt failed. The next attempt follows after `waitMs`. */
+  /** An attempt failed. The next attempt is made after `waitMs`. */
   | { readonly kind: "retrying"; readonly waitMs: number; readonly error: Error }
   /** The registration has ended, because no retry can succeed, for example because a permission is missing. */
   | { readonly kind: "failed"; readonly error: Error }
-  /** The server rejected a report. The lease was renewed without it. */
+  /** The server rejected a report. The lease was renewed without the report. */
   | { readonly kind: "reportRefused"; readonly error: Error }
-  /** The handle was closed. `isUnregistered` is false if no server answered; the entries then expire with their lease. */
+  /** The handle was closed. `isUnregistered` is false if no server answered. In that case, the entries expire with their lease. */
   | { readonly kind: "closed"; readonly isUnregistered: boolean };
 
 /** Options of `register`. */
 export interface RegisterOptions {
   /**
-   * Time to live of the lease in ms, from 1 s to 24 h. Default: 30 s, set by the server. The entries of a program that crashes remain for
+   * Time to live of the lease in ms, from 1 s to 24 h. Defaults to 30 s, which is set by the server. If the program crashes, its entries remain for
    * this time.
    */
   readonly ttlMs?: number;
@@ -75,21 +75,21 @@ interface PendingUpdate {
   readonly entries: readonly Entry[];
   readonly done: PromiseWithResolvers<void>;
   readonly giveUpMonoMs: number;
-  /** Whether the handle itself created the update, to register its current entries again. */
+  /** Whether the handle itself created the update to register its current entries again. */
   readonly isRepair: boolean;
 }
 
-/** Maximum number of keys in one call, from the protos. Several updates together can remove more keys. */
+/** Maximum number of keys in one call, from the protos. Several merged updates can remove more keys. */
 const MOST_KEYS = 1000;
-/** Share of the TTL for which a renewal can wait for its answer. */
+/** Fraction of the TTL for which a renewal can wait for its answer. */
 const CALL_SHARE = 0.25;
 const LEAST_CALL_MS = 100;
 const DEFAULT_TTL_MS = 30_000;
 
 /**
- * Registers entries under a new lease, and keeps them registered. Resolves when a server has accepted the registration. Throws a
- * `RequestError` when the registration is rejected, or when no server accepts it within the client's `timeoutMs`, and a TypeError or
- * RangeError that names an invalid option.
+ * Registers entries under a new lease, and keeps them registered. Resolves when a server has accepted the registration. Throws a `RequestError` if
+ * the registration is rejected or no server accepts it within the client's `timeoutMs`. Throws a TypeError or RangeError that names an invalid
+ * option.
  */
 export async function register(
   client: ClientCalls,
@@ -105,7 +105,7 @@ export async function register(
 
 /** A registration that is kept alive until it is closed. */
 export class RegistrationHandle implements AsyncDisposable {
-  /** Resolves at the first registration, and rejects when the registration has failed permanently. */
+  /** Resolves after the first registration, and rejects if the registration has failed permanently. */
   readonly begun: Promise<void>;
   readonly #client: ClientCalls;
   readonly #options: RegisterOptions;
@@ -114,9 +114,9 @@ export class RegistrationHandle implements AsyncDisposable {
   readonly #id = randomUUID();
   readonly #abort = new AbortController();
   readonly #first = Promise.withResolvers<void>();
-  /** Time at which the attempts for the first registration end. */
+  /** Time until which the first registration is attempted. */
   #giveUpMonoMs: number;
-  /** Updates in the order of the calls. The first one is in progress. */
+  /** Updates in the order of the calls. The first update is in progress. */
   readonly #updates: PendingUpdate[] = [];
   /** The request of the current attempt, because retries must send the same request. */
   #request: { readonly attempt: number; readonly message: MessageShape<typeof RegisterRequestSchema> } | undefined;
@@ -134,7 +134,7 @@ export class RegistrationHandle implements AsyncDisposable {
     this.#machine = new Registration(Math.random, now());
     this.#giveUpMonoMs = this.#endOfTries();
     this.begun = this.#first.promise;
-    // The caller of `begun` gets the error. Without a caller, the rejection must not be reported as unhandled.
+    // The caller of `begun` gets the error. If there is no caller, the rejection must not be reported as unhandled.
     this.begun.catch(() => {});
     options.signal?.addEventListener("abort", this.#onAbort, { once: true });
     if (options.signal?.aborted === true) this.#onAbort();
@@ -142,8 +142,8 @@ export class RegistrationHandle implements AsyncDisposable {
   }
 
   /**
-   * The lease under which the entries are registered. Undefined before the first registration, while the entries are being registered again,
-   * and after the end.
+   * The lease under which the entries are registered. Undefined before the first registration, while the entries are being registered again, and
+   * after the registration has ended.
    */
   get lease(): { readonly leaseId: string; readonly server: string } | undefined {
     return this.#machine.lease;
@@ -155,9 +155,9 @@ export class RegistrationHandle implements AsyncDisposable {
   }
 
   /**
-   * Reports health and load of an instance. New health is sent immediately, and load with the next renewal; only the last value of each is sent.
-   * Without `instanceId`, the report applies to all entries of the handle. Later registrations keep the reported values. An invalid value, such
-   * as an error rate above 1, or an unknown instance ID changes nothing and emits a `reportRefused` event. Throws a TypeError for a field other
+   * Reports an instance's health and load. A new health is sent immediately, and the load is sent with the next renewal. Only the last value of each
+   * is sent. Without `instanceId`, the report applies to all entries of the handle. Later registrations keep the reported values. An invalid value,
+   * such as an error rate above 1, or an unknown instance ID has no effect except for a `reportRefused` event. Throws a TypeError for a field other
    * than `health` and `load`.
    */
   report(report: InstanceReport, instanceId?: string): void {
@@ -170,10 +170,10 @@ export class RegistrationHandle implements AsyncDisposable {
 
   /**
    * Replaces the entries of the handle, under the same lease: new entries are registered, changed entries are updated, and missing entries
-   * are removed. An entry that another process has registered in the meantime under its own lease is not removed. An entry without health or
-   * load keeps its last values. Resolves when a server has applied the update; from then on, the new entries are registered again when the
-   * lease or its server is lost. Updates are applied one after the other. Throws as `register` does; the handle then keeps its previous
-   * entries, or has the new entries if only the removal failed. Throws when the handle is closed or the registration has ended.
+   * are removed. An entry that another process has registered in the meantime under its own lease is not removed. An entry without health or load
+   * keeps its last reported values. Resolves when a server has applied the update. From then on, the new entries are registered again if the lease or
+   * its server is lost. Updates are applied one after the other. Throws the same errors as `register`. In that case, the handle keeps its previous
+   * entries, or has the new entries if only the removal failed. Also throws if the handle is closed or the registration has ended.
    */
   async update(entries: readonly MessageInitShape<typeof EntrySchema>[]): Promise<void> {
     checkList("update", entries);
@@ -205,7 +205,7 @@ export class RegistrationHandle implements AsyncDisposable {
     return entries.map((entry) => withKind(sendable(EntrySchema, entry, this.#client.writeServer)));
   }
 
-  /** Time at which an operation that starts now is given up. */
+  /** Time at which an operation that starts now will be abandoned. */
   #endOfTries(): number {
     return this.#options.waitsForServer === true ? Number.POSITIVE_INFINITY : now().monoMs + this.#client.timeoutMs;
   }
@@ -219,7 +219,10 @@ export class RegistrationHandle implements AsyncDisposable {
     return closedFailure("the registration is closed", this.#client.writeServer);
   }
 
-  /** Returns the message of a report. Undefined, after a `reportRefused` event, when every server would reject it or no entry matches. */
+  /**
+   * Returns the protobuf message for a report. If every server would reject the report or no entry matches, emits a `reportRefused` event and returns
+   * undefined.
+   */
   #checkedReport(report: InstanceReport, instanceId: string | undefined): EntryReport | undefined {
     const server = this.#machine.lease?.server ?? this.#client.writeServer;
     try {
@@ -245,7 +248,7 @@ export class RegistrationHandle implements AsyncDisposable {
     this.#cancelTimer();
     this.#failUpdates(this.#error ?? this.#closedFailure());
     const out: RegistrationOutput[] = [];
-    // A registration in progress may succeed, and its lease is known only after that.
+    // A registration in progress may still succeed, and its lease is not known until then.
     await this.#registering;
     this.#machine.handle({ kind: "close" }, now(), out);
     this.#abort.abort();
@@ -361,7 +364,7 @@ export class RegistrationHandle implements AsyncDisposable {
     }
   }
 
-  /** Calls under the lease time out long before the lease ends. */
+  /** Calls that use the lease time out long before the lease ends. */
   #callOptions(): Required<CallOptions> {
     const timeoutMs = Math.max(LEAST_CALL_MS, Math.min(this.#client.timeoutMs, (this.#options.ttlMs ?? DEFAULT_TTL_MS) * CALL_SHARE));
     return { timeoutMs, signal: this.#abort.signal };
@@ -382,7 +385,7 @@ export class RegistrationHandle implements AsyncDisposable {
       if (isLeaseUnknown(error)) return this.#input({ kind: "renewed", isExpired: true, ttlMs: undefined });
       if (failure.isPassing && this.#isWanted(update)) return this.#input({ kind: "updateFailed", failure });
       update?.done.reject(error);
-      // Another repair would fail in the same way. A newer update must still do the work of this one.
+      // Another repair would fail in the same way. A newer update must still include the changes of this one.
       if (update?.isRepair === true && this.#updates[0] === update) this.#entries.withoutDoubt();
     }
     if (update !== undefined && this.#updates[0] === update) this.#updates.shift();
@@ -400,13 +403,13 @@ export class RegistrationHandle implements AsyncDisposable {
     const { register: put, unregister } = DiscoveryService.method;
     const merged = this.#entries.merged(update.entries);
     const toPut = this.#entries.toPut(merged);
-    // A repeated put has no further effect, so it needs no idempotency key. An empty list is also sent, so that the server rejects it.
+    // Repeating a put has no further effect, so a put does not need an idempotency key. An empty list is also sent, so that the server rejects it.
     if (toPut.length > 0 || merged.length === 0)
       await this.#client.callAt(server, put, { leaseId, entries: [...toPut] }, this.#callOptions()).catch((error: unknown) => {
         if (!(error instanceof RequestError) || (error.facts.isSent && isPassing(error))) this.#entries.mayHavePut(toPut);
         throw error;
       });
-    // A retry only has to remove entries.
+    // A retry only needs to remove entries.
     this.#entries.replace(merged);
     const keys = [...this.#entries.left];
     for (let i = 0; i < keys.length; i += MOST_KEYS)
@@ -430,7 +433,7 @@ export class RegistrationHandle implements AsyncDisposable {
     for (const update of this.#updates.splice(0)) update.done.reject(error);
   }
 
-  /** Starts the next update. If there is none, but a server may have applied an update that was given up, starts a repair of the entries. */
+  /** Starts the next update. If there is none but a server may have applied an abandoned update, starts a repair of the entries. */
   #startNext(): void {
     if (this.#updates.length === 0 && this.#entries.isInDoubt) this.#updates.push(this.#repair());
     this.#entries.prune(this.#waiting());
@@ -439,14 +442,14 @@ export class RegistrationHandle implements AsyncDisposable {
 
   #repair(): PendingUpdate {
     const done = Promise.withResolvers<void>();
-    // No caller awaits a repair.
+    // No caller is waiting for a repair.
     done.promise.catch(() => {});
     return { entries: this.#entries.list, done, giveUpMonoMs: Number.POSITIVE_INFINITY, isRepair: true };
   }
 
   /**
-   * Calls the server of the lease, because only this server can end the lease. Any node could remove the entries by key, but it would also
-   * remove entries that a newer process has registered under the same keys.
+   * Calls the server that granted the lease, because only this server can end the lease. Any node could remove the entries by key, but that would
+   * also remove entries that a newer process has registered under the same keys.
    */
   async #unregister({ leaseId, server }: { readonly leaseId: string; readonly server: string }): Promise<boolean> {
     const { unregister } = DiscoveryService.method;
@@ -469,7 +472,7 @@ export class RegistrationHandle implements AsyncDisposable {
   }
 }
 
-/** Codes after which a retry of the same request may succeed. A resolver rejects writes with FAILED_PRECONDITION. */
+/** Status codes after which a retry of the same request may succeed. A resolver rejects writes with FAILED_PRECONDITION. */
 const PASSING: ReadonlySet<string> = new Set(["RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "ABORTED", "INTERNAL", "UNKNOWN", "CANCELLED"]);
 
 function isPassing(error: RequestError): boolean {
@@ -484,7 +487,7 @@ function checkList(call: string, entries: unknown): void {
   if (!Array.isArray(entries)) throw new TypeError(`${call}: invalid entries ${kindOf(entries)}: expected a list`);
 }
 
-/** Sets the kind that the server would set in the key, because reports must contain it. */
+/** Sets the kind in the key as the server would, because reports must contain it. */
 function withKind(entry: Entry): Entry {
   const { key, detail } = entry;
   if (key?.kind === EntryKind.UNSPECIFIED) key.kind = EntryKind[enumName(detail.case ?? "service")];

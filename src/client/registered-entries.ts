@@ -4,7 +4,7 @@ import { type Entry, type EntryKey, EntrySchema, HealthStatus, type LoadReport }
 import type { EntryReport } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { entryKeyText } from "../consumer/watch-follower.ts";
 
-/** A report about an entry. Absent values are unchanged. */
+/** A report about an entry. Absent values are left unchanged. */
 interface ReportedState {
   readonly health?: HealthStatus;
   readonly load?: LoadReport;
@@ -19,7 +19,7 @@ export class RegisteredEntries {
   readonly #sent = new Map<string, ReportedState>();
   /** Keys in a put that a server may have applied. */
   readonly #unsure = new Map<string, EntryKey>();
-  /** Keys of entries that are no longer wanted but may still be under the lease. */
+  /** Keys of entries that are no longer wanted but may still be attached to the lease. */
   readonly #left = new Map<string, EntryKey>();
 
   constructor(entries: readonly Entry[]) {
@@ -30,14 +30,14 @@ export class RegisteredEntries {
     return this.#kept;
   }
 
-  /** Whether an entry has this instance ID. Covers the kept entries and the pending updates. */
+  /** Whether an entry has this instance ID. Includes the kept entries and the pending updates. */
   hasInstance(instanceId: string, waiting: readonly Entry[]): boolean {
     return [...this.#kept, ...waiting].some(({ key }) => key?.instanceId === instanceId);
   }
 
   /**
-   * Records a report for each entry with this instance ID, or for all entries without one, in the kept entries and the pending updates.
-   * Returns whether a health has changed and must be sent immediately.
+   * Records a report in the kept entries and the pending updates, for each entry with this instance ID or, without an ID, for all entries. Returns
+   * whether any health has changed and must be sent immediately.
    */
   note(report: EntryReport, instanceId: string | undefined, waiting: readonly Entry[]): boolean {
     let isUrgent = false;
@@ -62,7 +62,7 @@ export class RegisteredEntries {
     return isUrgent;
   }
 
-  /** Whether a change of health must be sent. */
+  /** Whether a health change must be sent. */
   get hasNewHealth(): boolean {
     return this.#kept.some((entry) => this.#reports.get(idOf(entry))?.health !== undefined);
   }
@@ -82,24 +82,24 @@ export class RegisteredEntries {
     });
   }
 
-  /** A server has accepted the sent reports, so later registrations include them. */
+  /** Called when a server has accepted the sent reports, so that later registrations include them. */
   taken(): void {
     for (const entry of this.#kept) Object.assign(entry, this.#sent.get(idOf(entry)));
     this.#sent.clear();
   }
 
-  /** A server has rejected the sent reports. */
+  /** Called when a server has rejected the sent reports. */
   refused(): void {
     this.#sent.clear();
   }
 
-  /** No server has accepted the sent reports. They are sent again, unless there is a newer value. */
+  /** Called when no server has accepted the sent reports. The reports are sent again, unless there are newer values. */
   returned(): void {
     for (const [text, report] of this.#sent) this.#reports.set(text, { ...report, ...this.#reports.get(text) });
     this.#sent.clear();
   }
 
-  /** Discards reports that are not sent yet and that the entries of a new update override. */
+  /** Discards unsent reports that are overridden by the entries of a new update. */
   supersedes(entries: readonly Entry[]): void {
     for (const entry of entries) {
       const report = this.#reports.get(idOf(entry));
@@ -111,7 +111,7 @@ export class RegisteredEntries {
     }
   }
 
-  /** Returns the entries of an update. An entry that sets no health or load has its last one. */
+  /** Returns the entries of an update. An entry that does not set its health or load keeps the last value. */
   merged(wanted: readonly Entry[]): readonly Entry[] {
     const kept = byText(this.#kept);
     return wanted.map((entry) => {
@@ -124,7 +124,7 @@ export class RegisteredEntries {
   }
 
   /**
-   * Returns the entries that must be sent: new and changed ones, and those that may differ on the server. Returns all entries if the list
+   * Returns the entries that must be sent: new entries, changed entries, and entries that may differ on the server. Returns all entries if the list
    * has a duplicate key, so that the server rejects it.
    */
   toPut(merged: readonly Entry[]): readonly Entry[] {
@@ -141,7 +141,7 @@ export class RegisteredEntries {
     for (const entry of entries) if (entry.key !== undefined) this.#unsure.set(idOf(entry), entry.key);
   }
 
-  /** Replaces the kept entries. A server has all of the new ones. */
+  /** Replaces the kept entries. Called when a server has all of the new entries. */
   replace(merged: readonly Entry[]): void {
     for (const entry of this.#kept) if (entry.key !== undefined) this.#left.set(idOf(entry), entry.key);
     for (const [text, key] of this.#unsure) this.#left.set(text, key);
@@ -155,17 +155,17 @@ export class RegisteredEntries {
     return [...this.#left.values()];
   }
 
-  /** Whether the lease may have other entries than the kept ones. */
+  /** Whether the lease may have entries other than the kept ones. */
   get isInDoubt(): boolean {
     return this.#unsure.size > 0 || this.#left.size > 0;
   }
 
-  /** A server has removed all of `left`. */
+  /** Called when a server has removed all keys in `left`. */
   removed(): void {
     this.#left.clear();
   }
 
-  /** The lease has exactly the kept entries, or nothing can be done about the difference. */
+  /** Called when the lease has exactly the kept entries, or the difference cannot be repaired. */
   withoutDoubt(): void {
     this.#left.clear();
     this.#unsure.clear();
@@ -188,7 +188,7 @@ export class RegisteredEntries {
   }
 }
 
-/** Returns the key as a string. Empty for an entry without a key, which every server rejects. */
+/** Returns the key as a string. Returns an empty string for an entry without a key, which every server rejects. */
 function idOf({ key }: Entry): string {
   return key === undefined ? "" : entryKeyText(key);
 }

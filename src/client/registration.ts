@@ -1,6 +1,6 @@
 /**
- * Keeps entries registered, as a state machine: registers them under a lease, renews the lease, reports health and load, and registers again
- * when the lease or its server is lost (docs/guides/clients.md, Keeping alive). `register.io.ts` makes the calls and waits.
+ * Keeps entries registered. This state machine registers them under a lease, renews the lease, reports health and load, and registers the entries
+ * again when the lease or its server is lost (docs/guides/clients.md, Keeping alive). `register.io.ts` makes the calls and waits.
  */
 
 import { HealthStatus, type LoadReport } from "../../gen/waymark/catalog/v1/entry_pb.js";
@@ -15,11 +15,11 @@ export interface RegistrationFailure {
   /** Whether a retry may succeed: the server is unavailable, is overloaded, or did not answer in time. */
   readonly isPassing: boolean;
   /**
-   * Whether the server denies access to the caller. If it has accepted the caller before, it may do so again, because a wrong policy can be
+   * Whether the server denied access to the caller. If the server has accepted the caller before, it may do so again, because a wrong policy can be
    * reverted.
    */
   readonly isDenied: boolean;
-  /** Suggested time before a retry, in ms, from the server. */
+  /** Time before a retry that the server suggests, in ms. */
   readonly retryMs: number | undefined;
 }
 
@@ -33,7 +33,7 @@ export type RegistrationInput =
   | { readonly kind: "updated" }
   /** The call of an update has failed and must be retried. */
   | { readonly kind: "updateFailed"; readonly failure: RegistrationFailure }
-  /** A report is pending. A change of health is sent immediately, and other reports with the next renewal. */
+  /** A report is pending. A health change is sent immediately, and other reports are sent with the next renewal. */
   | { readonly kind: "report"; readonly isUrgent: boolean }
   | { readonly kind: "close" }
   | { readonly kind: "tick" };
@@ -45,19 +45,19 @@ export type RegistrationOutput =
    */
   | { readonly kind: "register"; readonly attempt: number }
   | { readonly kind: "renew"; readonly leaseId: string; readonly server: string }
-  /** Replace the entries under the lease by the entries of the pending update. */
+  /** Replace the entries under the lease with the entries of the pending update. */
   | { readonly kind: "update"; readonly leaseId: string; readonly server: string }
   | { readonly kind: "unregister"; readonly leaseId: string; readonly server: string }
-  /** The server that accepted the registration is lost, so the next registration must use another one. */
+  /** The server that accepted the registration is lost, so the next registration must use another server. */
   | { readonly kind: "leave"; readonly server: string }
   /** An event for the program. */
   | { readonly kind: "event"; readonly event: RegistrationStep };
 
 export type RegistrationStep =
-  /** `isAgain`: the entries were registered before, under another lease. */
+  /** `isAgain`: whether the entries were registered before, under another lease. */
   | { readonly kind: "registered"; readonly leaseId: string; readonly server: string; readonly isAgain: boolean }
   | { readonly kind: "renewed"; readonly leaseId: string; readonly server: string }
-  /** An attempt failed. The next attempt follows after `waitMs`. */
+  /** An attempt failed. The next attempt is made after `waitMs`. */
   | { readonly kind: "retrying"; readonly waitMs: number }
   /**
    * The entries are about to be registered again. `expired`: the server does not know the lease. `server`: the server did not answer in
@@ -68,7 +68,7 @@ export type RegistrationStep =
   | { readonly kind: "failed" };
 
 type RegistrationState =
-  /** `sentMonoMs` is set while a registration is in progress. Otherwise the next registration is due at `atMonoMs`. */
+  /** `sentMonoMs` is set while a registration is in progress. If not, the next registration is due at `atMonoMs`. */
   | { readonly kind: "registering"; readonly sentMonoMs: number | undefined; readonly atMonoMs: number }
   | {
       readonly kind: "held";
@@ -139,7 +139,7 @@ export class Registration implements Machine<RegistrationInput, RegistrationOutp
     }
   }
 
-  /** Makes the call that is due. */
+  /** Starts the call that is due. */
   #act({ monoMs }: Time, out: RegistrationOutput[]): void {
     const state = this.#state;
     if (state.kind === "over" || state.sentMonoMs !== undefined || monoMs < this.nextDeadlineMs()) return;
@@ -149,7 +149,7 @@ export class Registration implements Machine<RegistrationInput, RegistrationOutp
       return;
     }
     const { leaseId, server } = state.lease;
-    // The renewal comes first, because an update needs the lease.
+    // The renewal has priority, because an update needs the lease.
     if (monoMs < state.atMonoMs) {
       this.#state = { ...state, sentMonoMs: monoMs };
       out.push({ kind: "update", leaseId, server });
@@ -226,7 +226,7 @@ export class Registration implements Machine<RegistrationInput, RegistrationOutp
       this.#state = { kind: "registering", sentMonoMs: undefined, atMonoMs };
     } else {
       const { lease } = state;
-      // The wait must not end after the time at which the entries must be registered on another server.
+      // The wait must end before the entries must be registered on another server.
       const endMonoMs = leaseLostMonoMs(lease);
       if (time.monoMs >= endMonoMs) {
         out.push({ kind: "leave", server: lease.server });
@@ -247,7 +247,7 @@ export class Registration implements Machine<RegistrationInput, RegistrationOutp
   }
 }
 
-// The rules of `EntryReport` and `LoadReport` in the protos that a value can violate.
+// The rules for `EntryReport` and `LoadReport` in the protos that a value can violate.
 
 /** The maximum of each number. The minimum is 0. */
 const MOST = { errorRate: ["error_rate", 1], latencyMs: ["latency_ms", 1e9], utilization: ["utilization", 1] } as const satisfies Partial<
@@ -261,7 +261,7 @@ export function reportProblem({ health, load }: EntryReport): Violation | undefi
   if (load === undefined) return undefined;
   for (const name of ["errorRate", "latencyMs", "utilization"] as const) {
     const [field, most] = MOST[name];
-    // NaN is in no range.
+    // No range includes NaN.
     if (!(load[name] >= 0 && load[name] <= most))
       return { field: `load.${field}`, description: `must be from 0 to ${most}, got ${load[name]}` };
   }

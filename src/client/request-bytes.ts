@@ -15,7 +15,8 @@ import {
 import { RequestError, type Violation } from "./request-error.ts";
 
 /**
- * Encodes the request of a call to `server`. Throws a `RequestError` with INVALID_ARGUMENT when it cannot be encoded; a retry does not help.
+ * Encodes the request of a call to `server`. Throws a `RequestError` with INVALID_ARGUMENT if the request cannot be encoded. In this case, a retry
+ * does not help.
  */
 export function requestBytes<I extends DescMessage>(schema: I, message: MessageShape<I>, server: string): Buffer {
   try {
@@ -34,7 +35,7 @@ export function created<S extends DescMessage>(schema: S, given: MessageInitShap
 
 /**
  * Creates the message as the server will decode it: a copy whose fields have the declared types, even if the program passed a string for a
- * number. Throws as `created` and `requestBytes` do.
+ * number. Throws the same errors as `created` and `requestBytes`.
  */
 export function sendable<S extends DescMessage>(schema: S, given: MessageInitShape<S>, server: string): MessageShape<S> {
   const message = created(schema, given, server);
@@ -45,7 +46,7 @@ export function sendable<S extends DescMessage>(schema: S, given: MessageInitSha
   }
 }
 
-/** Returns the failure of an invalid request, in the form that a server would return. `message` is the message of protobuf-es. */
+/** Returns the error for an invalid request, in the form that a server would return. `message` is the error message from protobuf-es. */
 function refusal(message: string, server: string, cause: unknown): RequestError {
   const found = /^cannot encode field (?:\w+\.)*(\w+\.\w+) to binary: (.+)$/s.exec(message);
   if (found === null) return wrongRequest(`the request cannot be encoded: ${message}`, [], server, cause);
@@ -53,7 +54,7 @@ function refusal(message: string, server: string, cause: unknown): RequestError 
   return wrongRequest(`${violation.field}: ${violation.description}`, [violation], server, cause);
 }
 
-/** Returns the failure of a request that every server would reject. It was not sent. */
+/** Returns the error for a request that every server would reject. The request was not sent. */
 export function wrongRequest(message: string, violations: readonly Violation[], server: string, cause?: unknown): RequestError {
   const facts = { reason: undefined, retryMs: undefined, metadata: {}, isReachable: true, isSent: false };
   return new RequestError(message, { ...facts, code: "INVALID_ARGUMENT", violations, server }, cause);
@@ -67,7 +68,7 @@ const MEMBERS = new WeakMap<DescMessage, ReadonlyMap<string, DescField | DescOne
  * everything. Messages from `create` are not checked.
  */
 function unknownField(schema: DescMessage, given: unknown, path = ""): Violation | undefined {
-  // Messages of protobuf itself can have other forms.
+  // Protobuf's own message types can have other forms.
   if (!isRecord(given) || given["$typeName"] !== undefined || schema.typeName.startsWith("google.protobuf.")) return undefined;
   const members = membersOf(schema);
   for (const [name, value] of Object.entries(given)) {

@@ -1,7 +1,8 @@
-/** TLS of the client: connection credentials, certificate checks, and detection of servers that require TLS. */
+/** Provides the client's TLS functions: connection credentials, certificate checks, and detection of servers that require TLS. */
 
 import { isIP, type LookupFunction } from "node:net";
-// A default import, because a named import of a function that an older Node lacks would fail before `connect` can report the version.
+// This is a default import, because a named import of a function that is missing in older Node.js versions would fail before `connect` can report the
+// version.
 import nodeTls from "node:tls";
 import { type ChannelCredentials, credentials } from "@grpc/grpc-js";
 import { splitHostPort } from "../lib/addresses.ts";
@@ -12,8 +13,8 @@ import type { TlsFiles } from "./connect-options.ts";
 export type CheckIdentity = (host: string, certificate: nodeTls.PeerCertificate) => Error | undefined;
 
 /**
- * Returns the credentials for a client's connections. `option` names the TLS option in errors. Throws a RangeError that names an unusable
- * file.
+ * Returns the credentials for a client's connections. `option` names the TLS option in errors. Throws a RangeError that names the file if a file is
+ * unusable.
  */
 export function credentialsOf(tls: TlsFiles | undefined, option = "tls", checkServerIdentity?: CheckIdentity): ChannelCredentials {
   if (tls === undefined) return credentials.createInsecure();
@@ -24,8 +25,8 @@ export function credentialsOf(tls: TlsFiles | undefined, option = "tls", checkSe
 }
 
 /**
- * grpc-js sends the host of each server as the TLS server name, and has no option to turn this off. For an IP address, Node then prints the warning
- * DEP0123 in the user's program, because RFC 6066 allows only DNS names. Without a server name, the certificate is verified against the host.
+ * grpc-js sends the host of each server as the TLS server name, and there is no option to turn this off. For an IP address, Node.js then prints the
+ * warning DEP0123 in the user's program, because RFC 6066 allows only DNS names. Without a server name, the certificate is verified against the host.
  */
 function withoutAddressAsName(made: ChannelCredentials): ChannelCredentials {
   // oxlint-disable-next-line no-underscore-dangle -- the name that grpc-js gave it
@@ -45,7 +46,7 @@ function pem(bytes: Uint8Array | undefined): Buffer | undefined {
   return bytes === undefined ? undefined : Buffer.from(bytes);
 }
 
-/** PEM of the CAs that the system trusts. Undefined when there are none; Node then uses its own list. */
+/** PEM of the CAs that the system trusts. Undefined if there are none. In that case, Node.js uses its own list. */
 function systemRoots(): Buffer | undefined {
   const roots = [...nodeTls.getCACertificates("system"), ...nodeTls.getCACertificates("extra")];
   return roots.length === 0 ? undefined : Buffer.from(roots.join("\n"));
@@ -54,10 +55,10 @@ function systemRoots(): Buffer | undefined {
 /** A TLS server answers immediately, and a failed call is delayed by at most this time. */
 const ANSWER_MS = 1000;
 
-/** Whether a server speaks TLS. Used for a hint in an error, not for decisions. `server` is `host:port`, with brackets around IPv6. */
+/** Whether a server uses TLS. Used for a hint in an error, not for decisions. `server` is `host:port`, with brackets around IPv6. */
 export function speaksTls(server: string): Promise<boolean> {
   const { promise, resolve } = Promise.withResolvers<boolean>();
-  // The certificate is not checked, because nothing is sent, and received data is not trusted.
+  // The certificate is not checked, because no data is sent and received data is not trusted.
   const socket = nodeTls.connect({ ...placeOf(server), rejectUnauthorized: false });
   socket.setTimeout(ANSWER_MS, () => resolve(false));
   socket.on("secureConnect", () => resolve(true));
@@ -68,14 +69,14 @@ export function speaksTls(server: string): Promise<boolean> {
 interface CertificateLook {
   readonly tls: TlsFiles;
   readonly checkServerIdentity: CheckIdentity;
-  /** The addresses to connect to. The name of the server is not looked up. */
+  /** The addresses to which to connect. The server's name is not looked up. */
   readonly addresses: readonly string[];
   readonly timeoutMs: number;
 }
 
 /**
- * Returns the fault of a server's certificate. The check uses a connection without a client certificate, because TLS would send the client
- * certificate before the server certificate is verified.
+ * Returns the fault in a server's certificate. The check uses a connection without a client certificate, because TLS sends the client certificate
+ * before the server certificate has been verified.
  */
 export function certificateFault(
   server: string,
@@ -104,11 +105,11 @@ export function placeOf(server: string): { readonly host: string; readonly port:
   return { host, port, ...(isIP(host) === 0 && { servername: host }) };
 }
 
-// Checks the contents of PEM files before a connection uses them, because TLS ignores CA files that it cannot parse, and then trusts no CA.
+// Checks the contents of PEM files before a connection uses them, because TLS ignores CA files that it cannot parse and then does not trust any CA.
 
 interface TlsFault {
   readonly file: "ca" | "cert" | "key";
-  /** The fault, worded to follow the name of the file. Never contains the file's content. */
+  /** The fault, worded so that it can follow the file name. Never contains the file's content. */
   readonly fault: string;
 }
 
@@ -124,7 +125,7 @@ export function findTlsFault({ ca, cert, key }: TlsFiles, certName: string): Tls
   return isFit(pair) ? undefined : { file: "key", fault: `does not match ${certName}` };
 }
 
-/** OpenSSL's messages are not passed on, because they could contain parts of a key file. */
+/** OpenSSL's messages are not shown, because they could contain parts of a key file. */
 function isFit(pair: { readonly cert?: Buffer; readonly key: Buffer }): boolean {
   try {
     nodeTls.createSecureContext(pair);

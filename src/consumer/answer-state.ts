@@ -1,12 +1,12 @@
 /**
- * The freshness of a cached answer. Resolvers and clients follow the same rule (semantics.md, Resolver 12): within its TTL an answer is used
- * as it is; for some more TTLs it is used while it is refreshed; after that, callers wait for a new answer.
+ * Determines the freshness of a cached answer. Resolvers and clients follow the same rule (semantics.md, Resolver 12): within its TTL, an answer is
+ * used without a refresh. For some more TTLs, it is used while it is being refreshed. After that, callers wait for a new answer.
  */
 
 /** `fresh`: use the answer. `stale`: use the answer, and refresh it. `miss`: fetch an answer first. */
 export type AnswerState = "fresh" | "stale" | "miss";
 
-/** Number of TTLs after the first during which a stale answer is used. */
+/** Number of additional TTLs during which a stale answer is used. */
 const STALE_TTLS = 2;
 
 export function answerState(keptMs: number, ttlMs: number): AnswerState {

@@ -1,6 +1,6 @@
 /**
- * Makes repeated choices among the endpoints of one name, while endpoints are added and removed (semantics.md, Selection). It follows the rules
- * of `select`, and also uses the outcomes of this program's own calls to each endpoint.
+ * Makes repeated choices among the endpoints of one name, while endpoints are added and removed (semantics.md, Selection). It follows the same rules
+ * as `select`, and also uses the outcomes of this program's own calls to each endpoint.
  */
 import { fnv64 } from "../lib/hash64.ts";
 import { NEVER, type Time } from "../lib/machine.ts";
@@ -11,53 +11,54 @@ import { LEVELS, LevelScheduler, type RankOptions, SELECT_POLICY, shareLevels } 
 import { EndpointPool, type PoolOptions } from "./pool.ts";
 
 /**
- * `region` and `zone` are the preferred location; empty means no preference. `start` differs between programs, so that not all of them start
+ * `region` and `zone` are the preferred location. An empty value means no preference. `start` differs between programs, so that not all of them start
  * with the same endpoint.
  */
 export interface ChooserOptions extends RankOptions, PoolOptions {}
 
 /** Inputs of one choice in addition to the policy. */
 export interface ChoiceRequest<C extends Candidate> {
-  /** HASH: the same key selects the same endpoint while that endpoint exists and is usable. */
+  /** For HASH: the same key selects the same endpoint for as long as that endpoint exists and is usable. */
   readonly hashKey: string;
   /** Endpoints that have already been tried. */
   readonly avoid: ReadonlySet<Endpoint<C>> | undefined;
 }
 
 const NO_WISHES = { hashKey: "", avoid: undefined };
-/** Maximum number of draws. If all of them yield an endpoint to avoid, any other endpoint is used. */
+/** Maximum number of draws. If all draws yield endpoints to avoid, any other endpoint is used. */
 const MOST_TRIES = 8;
 
 /**
- * `choose` costs O(1) and creates no object by load, O(log n) at random, O(different weights) for round robin, and O(n) by hash. `put` and
- * `remove` cost O(log n).
+ * The cost of `choose` is O(1), without creating an object, by load; O(log n) at random; O(different weights) for round robin; and O(n) by hash.
+ * `put` and `remove` cost O(log n).
  */
 export class Chooser<C extends Candidate> {
-  // HOT: with many names, a chooser is not in the processor cache when it is used, so the fields that each choice reads are in one cache line.
+  // HOT: with many names, a chooser is not in the processor cache when it is used, so all fields that a choice reads are in one cache line.
   /**
-   * The pool of the only level that receives traffic, while no ejection can end and no level has changed. Undefined otherwise, and for HASH.
+   * The pool of the only level that receives traffic. It is set while no ejection can end and no level has changed. In all other cases, and for HASH,
+   * it is undefined.
    */
   #quick: EndpointPool<C> | undefined;
   #choiceCount = 0;
   #byLoadCount = 0;
   readonly #options: ChooserOptions;
   readonly #byKey = new Map<string, Endpoint<C>>();
-  /** Pools by rank. Undefined for tiers and levels that never had an endpoint. */
+  /** Pools by rank. Undefined for tiers and levels that have never had an endpoint. */
   readonly #pools: (EndpointPool<C> | undefined)[] = [];
   /** Number of endpoints per level, including endpoints that cannot be chosen. */
   readonly #all = new Float64Array(LEVELS);
   readonly #choosable = new Float64Array(LEVELS);
   readonly #shares = new Float64Array(LEVELS);
   readonly #levels = new LevelScheduler();
-  /** The best tier with an endpoint that can be chosen. TIERS if there is none. */
+  /** The best tier with an endpoint that can be chosen. TIERS if there is no such tier. */
   #tier: number = TIERS;
   #areSharesOld = false;
   /**
-   * With `LOAD_AWARE`: endpoints whose reported errors must be evaluated before the next choice. Undefined while there are none, as in most
-   * choosers.
+   * With `LOAD_AWARE`: endpoints whose reported errors must be evaluated before the next choice. Undefined while there are none, which is the case in
+   * most choosers.
    */
   #unjudged: Set<Endpoint<C>> | undefined;
-  /** The pool of the only level that receives traffic. Undefined if there are several, or none. */
+  /** The pool of the only level that receives traffic. Undefined if there are several or none. */
   #only: EndpointPool<C> | undefined;
   #nowMonoMs = 0;
   #nextReturnMs = NEVER;
@@ -76,7 +77,7 @@ export class Chooser<C extends Candidate> {
     return this.#byKey.size;
   }
 
-  /** Number of choices, and of the choices made by load. */
+  /** Number of choices, and number of choices based on load. */
   get counts(): { readonly choices: number; readonly byLoad: number } {
     return { choices: this.#choiceCount, byLoad: this.#byLoadCount };
   }
@@ -90,7 +91,7 @@ export class Chooser<C extends Candidate> {
     return this.#byKey.values();
   }
 
-  /** Adds an entry or updates its fields. The observations of its endpoint are kept. */
+  /** Adds an entry or updates its fields. Observations of its endpoint are kept. */
   put(candidate: C): Endpoint<C> {
     const endpoint = this.#put(candidate);
     if (this.#options.policy !== SELECT_POLICY.LOAD_AWARE || !(endpoint.isFaulty || hasHighErrorRate(candidate.view.load))) return endpoint;
@@ -108,7 +109,7 @@ export class Chooser<C extends Candidate> {
       known.describe(candidate, this.#options);
       return this.#enter(known);
     }
-    // The member keeps its turn in the rotation.
+    // The member keeps its position in the rotation.
     const wasKnown = known.isKnown;
     known.describe(candidate, this.#options);
     this.#pools[known.rank]?.noteLoad(known, wasKnown);
@@ -124,11 +125,11 @@ export class Chooser<C extends Candidate> {
   }
 
   /**
-   * Returns the endpoint for one call. Undefined if there is none, because there is no entry, all are in MAINTENANCE, or all must be avoided.
-   * The caller supplies the time and the random numbers in [0, 1).
+   * Returns the endpoint for one call. Returns undefined if there are no entries, all are in MAINTENANCE, or all must be avoided. The caller supplies
+   * the time and the random numbers in [0, 1).
    */
   choose(time: Time, random: () => number, wishes: ChoiceRequest<C> = NO_WISHES): Endpoint<C> | undefined {
-    // HOT: runs once per call of a client (bench/resolve.ts), needs at most 1 µs, and creates no object.
+    // HOT: runs once per client call (bench/resolve.ts), needs at most 1 µs, and does not create any objects.
     const quick = this.#quick;
     if (quick === undefined || wishes.avoid !== undefined) return this.#chooseAnew(time, random, wishes);
     this.#choiceCount += 1;
@@ -168,7 +169,7 @@ export class Chooser<C extends Candidate> {
     endpoint.noteSuccess();
   }
 
-  /** Records a call that failed for a reason that another endpoint might not have. */
+  /** Records a call that failed for a reason that might not affect another endpoint. */
   failed(endpoint: Endpoint<C>, time: Time): void {
     this.#ended(endpoint, undefined, time);
     if (!endpoint.noteFailure() || endpoint.index === -1) return;
@@ -217,7 +218,7 @@ export class Chooser<C extends Candidate> {
     this.#settle(pool);
   }
 
-  /** Readmits members of a pool whose members have changed, because too many may be ejected. */
+  /** Readmits members of a pool whose members have changed, because too many of them may be ejected. */
   #settle(pool: EndpointPool<C>): void {
     pool.readmit(this.#nowMonoMs);
     this.#noteReturn(pool);
@@ -228,7 +229,7 @@ export class Chooser<C extends Candidate> {
     this.#isAnyEjected = this.#nextReturnMs !== NEVER;
   }
 
-  /** Evaluates the endpoints that report errors or have reported errors. */
+  /** Evaluates endpoints that report errors or have reported errors. */
   #judge(unjudged: ReadonlySet<Endpoint<C>>, time: Time): void {
     this.#nowMonoMs = time.monoMs;
     this.#unjudged = undefined;
@@ -281,7 +282,7 @@ export class Chooser<C extends Candidate> {
     return undefined;
   }
 
-  /** Returns any endpoint that is not in `avoid`, best rank first. */
+  /** Returns an endpoint that is not in `avoid`, with the best possible rank. */
   #other(avoid: ReadonlySet<Endpoint<C>>): Endpoint<C> | undefined {
     for (const pool of this.#pools) {
       const other = pool?.other(avoid);

@@ -1,4 +1,4 @@
-/** An entry that can be chosen, with this program's observations of it and its ejections. */
+/** An entry that can be chosen, with this program's observations and the entry's ejections. */
 
 import type { Time } from "../lib/machine.ts";
 import { type Fitness, type HealthNumber, TIERS } from "./health-tiers.ts";
@@ -6,23 +6,23 @@ import { errorEjectionMs, type ObservedCalls, type ReportedLoad, SmoothedReports
 import { LEVELS, type RankOptions, rankOf, type ZoneLocality } from "./locality-levels.ts";
 import { drawTarget, entryWeight, preferredTargets, type WeightedTarget } from "./targets.ts";
 
-/** An entry that can be chosen, with the fields that the choice depends on. */
+/** An entry that can be chosen, with the fields on which the choice depends. */
 export interface Candidate {
-  /** Identifies the entry. Candidates are ordered by it, and HASH hashes it. */
+  /** Identifies the entry. Candidates are ordered by this key, and HASH hashes it. */
   readonly key: string;
   readonly view: ZoneLocality & {
     readonly health: HealthNumber;
     readonly targets: readonly WeightedTarget[];
-    /** Whether callers use its node to reach it if it has no target. Default: no. */
+    /** Whether callers reach the entry through its node if it has no target. Default: no. */
     readonly isHosted?: boolean;
     readonly load: ReportedLoad | undefined;
   };
 }
 
-/** The target type of the candidate. */
+/** The candidate's target type. */
 export type TargetOf<C extends Candidate> = C["view"]["targets"][number];
 
-/** The inputs for the tier of the candidate. */
+/** The inputs that determine the candidate's tier. */
 export function fitnessOf({ view }: Candidate): Fitness {
   return { health: view.health, hasTarget: view.targets.length > 0 || view.isHosted === true };
 }
@@ -34,10 +34,10 @@ const EJECTION_MS = 30_000;
 const MOST_EJECTIONS = 10;
 /** After this time without an ejection, the number of ejections is reset. */
 const FORGIVEN_AFTER_MS = 600_000;
-/** Largest share of a level that can be ejected at the same time. One endpoint can always be ejected. */
+/** Largest fraction of a level's endpoints that can be ejected at the same time. One endpoint can always be ejected. */
 const MOST_EJECTED = 0.1;
 
-/** Maximum number of endpoints of a level that can be ejected at the same time. The last one is never ejected. */
+/** Maximum number of a level's endpoints that can be ejected at the same time. The last endpoint is never ejected. */
 export function mostEjected(levelSize: number): number {
   return Math.min(levelSize - 1, Math.max(1, Math.floor(levelSize * MOST_EJECTED)));
 }
@@ -47,24 +47,24 @@ export function mostEjected(levelSize: number): number {
  * readers use `candidate`.
  */
 export class Endpoint<C extends Candidate> {
-  // HOT: with 100,000 endpoints, a chosen endpoint is not in the processor cache. The fields that a choice reads come first, in one cache line
+  // HOT: with 100,000 endpoints, a chosen endpoint is not in the processor cache. The fields that a choice reads are first, in one cache line
   // (bench/resolve.ts).
   candidate: C;
-  /** Its target of the lowest priority. Undefined if there are several, or none. */
+  /** The target with the lowest priority value. Undefined if there are several or none. */
   #only: TargetOf<C> | undefined;
   #preferred: readonly TargetOf<C>[] = [];
   readonly key: string;
   /** The result of `rankOf` for the candidate. */
   rank = 0;
   weight = 1;
-  /** Observations of its calls. Undefined before its first call. */
+  /** Observations of calls to this endpoint. Undefined before the first call. */
   seen: ObservedCalls | undefined;
-  /** Index among the members of its pool that can be chosen, or -1. */
+  /** Index among the selectable members of its pool, or -1. */
   index = -1;
   readonly reports = new SmoothedReports();
-  /** Whether its last evaluated report had too many errors. */
+  /** Whether the last evaluated report had too many errors. */
   isFaulty = false;
-  /** Monotonic times at which its ejections end, for failed calls and for reported errors. 0 if it is not ejected. */
+  /** Monotonic times at which the ejections for failed calls and for reported errors end. 0 if there is no ejection. */
   #failedUntilMs = 0;
   #faultyUntilMs = 0;
   #failures = 0;
@@ -88,7 +88,7 @@ export class Endpoint<C extends Candidate> {
     this.weight = entryWeight(preferred);
   }
 
-  /** Whether these fields change its tier, its level or its weight. */
+  /** Whether these fields change the tier, level or weight. */
   isMovedBy(candidate: C, options: RankOptions): boolean {
     const { view } = candidate;
     return rankOf(fitnessOf(candidate), view, options) !== this.rank || entryWeight(preferredTargets(view.targets)) !== this.weight;
@@ -106,12 +106,12 @@ export class Endpoint<C extends Candidate> {
     return this.tier < TIERS;
   }
 
-  /** Whether its load is known, from its own reports or from calls. */
+  /** Whether the endpoint's load is known, from its own reports or from calls. */
   get isKnown(): boolean {
     return this.candidate.view.load !== undefined || this.seen?.isKnown === true;
   }
 
-  /** Returns one of its preferred targets, by weight. Undefined if it has none. */
+  /** Returns one of the preferred targets, chosen by weight. Returns undefined if there are no targets. */
   target(drawn: number): TargetOf<C> | undefined {
     return this.#only ?? drawTarget(this.#preferred, drawn);
   }
@@ -134,7 +134,7 @@ export class Endpoint<C extends Candidate> {
     this.#failedUntilMs = nowMonoMs + this.#ejections * EJECTION_MS;
   }
 
-  /** Evaluates the errors in its last report. */
+  /** Evaluates the errors in the last report. */
   judge({ monoMs, wallMs }: Time): void {
     const forMs = errorEjectionMs(this.candidate.view.load, wallMs);
     this.isFaulty = forMs > 0;
@@ -156,7 +156,7 @@ export class Endpoint<C extends Candidate> {
     this.#faultyUntilMs = 0;
   }
 
-  /** Monotonic time at which its ejection ends. 0 if it is not ejected. */
+  /** Monotonic time at which the ejection ends. 0 if the endpoint is not ejected. */
   get ejectedUntilMs(): number {
     return Math.max(this.#failedUntilMs, this.#faultyUntilMs);
   }

@@ -2,7 +2,7 @@
 import { type DescMessage, fromBinary, type MessageShape } from "@bufbuild/protobuf";
 import { type Any, anyUnpack } from "@bufbuild/protobuf/wkt";
 
-/** Decodes a detail. Undefined for a detail of another type, and for bytes that cannot be decoded. */
+/** Decodes a detail. Returns undefined for a detail of another type or bytes that cannot be decoded. */
 export function unpackDetail<D extends DescMessage>(detail: Any, schema: D): MessageShape<D> | undefined {
   try {
     return anyUnpack(detail, schema);
@@ -11,7 +11,7 @@ export function unpackDetail<D extends DescMessage>(detail: Any, schema: D): Mes
   }
 }
 
-/** Finds a message among the details. Undefined for absent bytes, and for bytes that cannot be decoded. */
+/** Finds a message among the details. Returns undefined for bytes that are absent or cannot be decoded. */
 export function findMessage<D extends DescMessage>(bytes: Uint8Array | undefined, schema: D): MessageShape<D> | undefined {
   if (bytes === undefined) return undefined;
   try {

@@ -7,21 +7,24 @@ import { KIND } from "../../gen/waymark/catalog/v1/entry_kinds.ts";
 /** The health of an entry as its number in the proto. */
 export type HealthNumber = 0 | 1 | 2 | 3 | 4 | 5;
 
-/** The inputs for the tier of an entry. */
+/** The inputs that determine an entry's tier. */
 export interface Fitness {
   readonly health: HealthNumber;
-  /** Whether callers can reach it: it has a target, or is called through the node that hosts it (`isHosted`). */
+  /** Whether callers can reach the entry, because it has a target or is called through the node that hosts it (`isHosted`). */
   readonly hasTarget: boolean;
 }
 
 /** Number of health tiers: healthy and unknown, degraded, critical and orphaned. */
 const HEALTH_TIERS = 3;
-/** Number of tiers from which an entry can be chosen: the health tiers with a target, then the health tiers without a target. MAINTENANCE has the tier with this number, which is never chosen. */
+/**
+ * Number of tiers from which an entry can be chosen: the health tiers with a target, then the health tiers without a target. This number is also the
+ * tier of MAINTENANCE, which is never chosen.
+ */
 export const TIERS = 2 * HEALTH_TIERS;
 
 /**
- * Indexed by the number of the health. `tier` is for choices: the lowest tier that has an entry is used. `listed` is for complete lists, such as
- * DNS answers: lower numbers come first. Orphaned entries come after all others, because they may no longer exist, and MAINTENANCE is last,
+ * Indexed by the number of the health. `tier` is for choices: the lowest tier that has an entry is used. `listed` is for complete lists, such as DNS
+ * answers: entries with lower numbers come first. Orphaned entries come after all others, because they may no longer exist, and MAINTENANCE is last,
  * because DNS never shows it.
  */
 const HEALTHS = [
@@ -39,7 +42,7 @@ export function tierOf({ health, hasTarget }: Fitness): number {
   return hasTarget || tier === TIERS ? tier : HEALTH_TIERS + tier;
 }
 
-/** Maps DEGRADED to the tier of HEALTHY, for choices that must not change when an entry degrades. */
+/** Maps DEGRADED to the tier of HEALTHY, for choices that must not change when an entry becomes degraded. */
 export function stableTier(tier: number): number {
   return tier % HEALTH_TIERS === 1 ? tier - 1 : tier;
 }
@@ -49,12 +52,12 @@ export function isReachable(tier: number): boolean {
   return tier < HEALTH_TIERS;
 }
 
-/** Whether an operator took the entry out of service. No caller is directed to it. */
+/** Whether an operator has put the entry into maintenance. Callers are never directed to such an entry. */
 export function isDrained({ health }: { readonly health: HealthNumber }): boolean {
   return HEALTHS[health].tier === TIERS;
 }
 
-/** The items of the best tier that has items. */
+/** Returns the items in the best tier that has any items. */
 export function bestTierOf<T>(items: readonly T[], fitnessOf: (item: T) => Fitness): readonly T[] {
   const tiers = items.map((item) => tierOf(fitnessOf(item)));
   // HOT: a name may have thousands of items, too many for the arguments of one call of Math.min.
@@ -67,12 +70,15 @@ export function isHosted(kind: number): boolean {
   return kind === KIND.FUNCTION || kind === KIND.QUEUE;
 }
 
-/** The rank of an entry in a complete list, such as a DNS answer. 0 can receive traffic; the last rank is not shown. */
+/**
+ * The rank of an entry in a complete list, such as a DNS answer. An entry with rank 0 can receive traffic, and an entry with the last rank is not
+ * shown.
+ */
 export function healthOrder(health: HealthNumber): number {
   return HEALTHS[health].listed;
 }
 
-/** The text for a health in explanations. */
+/** The text for a health value in explanations. */
 export function healthText(health: HealthNumber): string {
   return HEALTHS[health].text;
 }

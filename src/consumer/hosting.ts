@@ -1,5 +1,6 @@
 /**
- * Determines the addresses of a node, and of the functions and queues without targets that it hosts. Resolve, clients and DNS all use this file.
+ * Determines the addresses of nodes, and of functions and queues that are hosted by a node and have no targets. Resolve, clients and DNS all use this
+ * file.
  */
 import { serverPort } from "../lib/protocols.ts";
 import { type HealthNumber, isDrained, isHosted } from "./health-tiers.ts";
@@ -17,7 +18,7 @@ interface HostNode {
   readonly health: HealthNumber;
 }
 
-/** The field `detail` of a NODE entry, either decoded or in the form of its message. */
+/** The `detail` field of a NODE entry, either decoded or as a message. */
 interface NodeDetail {
   readonly value?: object | undefined;
 }
@@ -40,25 +41,26 @@ export function isCalledAtNode({ key, health, targets, nodeId }: HostedEntry): b
 }
 
 /**
- * Returns the node through which an entry is called, among the entries of its node ID. Undefined if an operator put the node into maintenance.
+ * Returns the node through which an entry is called, among the entries of its node ID. Returns undefined if an operator has put the node into
+ * maintenance.
  */
 export function hostOf<N extends HostNode>({ key }: HostedEntry, nodes: Iterable<N>): N | undefined {
   for (const node of nodes) if (node.key?.clusterId === key?.clusterId && !isDrained(node)) return node;
   return undefined;
 }
 
-/** Returns the targets for calls of the entries that a node hosts. */
+/** Returns the targets for calls to the entries that a node hosts. */
 export function hostTargets(detail: NodeDetail): readonly AdvertisedTarget[] {
   return advertisedTargets(detail).filter(({ port, protocol }) => port > 0 && protocol !== FABRIC_SCHEME);
 }
 
-/** Returns the endpoints of a node's advertised URLs. The port is 0 if the URL has none. */
+/** Returns the endpoints of a node's advertised URLs. The port is 0 if the URL does not contain one. */
 export function advertisedTargets({ value }: NodeDetail): readonly AdvertisedTarget[] {
   const urls = value !== undefined && "advertisedUrls" in value && Array.isArray(value.advertisedUrls) ? value.advertisedUrls : [];
   return urls.flatMap((url) => advertisedTarget(String(url)) ?? []);
 }
 
-/** Returns the endpoint of an advertised URL. The port is 0 if the URL has none. Undefined for a URL without a host. */
+/** Returns the endpoint of an advertised URL. The port is 0 if the URL does not contain one. Returns undefined for a URL without a host. */
 export function advertisedTarget(url: string): AdvertisedTarget | undefined {
   const [, scheme = "", bracketed, plain, port] = URL_PARTS.exec(url) ?? [];
   const host = bracketed ?? plain;

@@ -10,9 +10,9 @@ export interface Keyed {
 const BLOCK_SIZE = 256;
 const HALF = BLOCK_SIZE >>> 1;
 
-/** Members in key order. Put and remove cost O(log n) plus moving one block, and a step of the cursor costs O(1). Keys are unique. */
+/** Members in key order. Put and remove cost O(log n) plus moving one block, and moving the cursor by one member costs O(1). Keys are unique. */
 export class KeyOrder<M extends Keyed> {
-  // Sorted blocks in order. Only an empty order has an empty block.
+  // Sorted blocks in order. There is an empty block only if there are no members.
   readonly #blocks: M[][] = [[]];
   #size = 0;
   // The cursor is on member `#index` of `#block`, which is block number `#number`. The index is -1 if the cursor is before all members.
@@ -64,8 +64,8 @@ export class KeyOrder<M extends Keyed> {
   }
 
   /**
-   * Moves the cursor to the next member, or from the last one to the first. Undefined if there are none. HOT: runs once per round-robin choice
-   * (bench/resolve.ts).
+   * Moves the cursor to the next member, or from the last member to the first. Returns undefined if there are none. HOT: runs once per round-robin
+   * choice (bench/resolve.ts).
    */
   next(): M | undefined {
     if (this.#index + 1 < this.#block.length) this.#index += 1;
@@ -73,17 +73,17 @@ export class KeyOrder<M extends Keyed> {
     return this.#block[this.#index];
   }
 
-  /** The member at the cursor. Undefined before the first one. */
+  /** The member at the cursor. Undefined if the cursor is before the first member. */
   current(): M | undefined {
     return this.#block[this.#index];
   }
 
-  /** The member that `next` would move to. */
+  /** The member to which `next` would move. */
   peek(): M | undefined {
     return this.#block[this.#index + 1] ?? this.#blocks[this.#number + 1]?.[0] ?? this.#blocks[0]?.[0];
   }
 
-  /** Moves the cursor so that the member with this index in key order is next. Costs one step per block. */
+  /** Moves the cursor so that the member with this index in key order is next. Cost: one step per block. */
   placeBefore(index: number): void {
     let left = index;
     let number = 0;

@@ -1,4 +1,4 @@
-/** The known load of an entry: its own reports, and this program's observations. */
+/** Computes the known load of an entry from its own reports and this program's observations. */
 import type { Time } from "../lib/machine.ts";
 
 /** The last report of an instance about itself. */
@@ -14,22 +14,22 @@ export interface ReportedLoad {
 const LOAD_HALF_LIFE_MS = 60_000;
 /** The load of an entry without data, between idle and full. */
 export const UNKNOWN_LOAD = 0.5;
-/** The latency and the number of clients at which their part of the score is half. */
+/** The latency and the number of clients at which the respective part of the score is one half. */
 const HALF_LATENCY_MS = 100;
 const HALF_CLIENTS = 100;
 /** Largest weight of the client count in a report. It has less weight than the other values, because a client may be idle. */
 const CLIENTS_WEIGHT = 0.25;
 /**
- * Half-life of earlier reports in the score of an entry. Reports are seconds old, so without smoothing, all callers would switch from one entry
- * to another with each report.
+ * Half-life of earlier reports in an entry's score. Reports are several seconds old, so without smoothing, all callers would switch to another entry
+ * with each report.
  */
 const REPORTS_HALF_LIFE_MS = 10_000;
 /** An entry that reports at least this share of errors is ejected, unless its report is older than a half-life. */
 const FAULTY_ERROR_RATE = 0.5;
 
 /**
- * Returns the load of an entry by its report: 0 for idle to 1 for overloaded. Unknown load is in between, and a report fades to that value
- * with its age.
+ * Returns the load of an entry according to its report, from 0 for idle to 1 for overloaded. The value for an unknown load is in between, and a
+ * report fades to that value as it ages.
  */
 export function loadScore(load: ReportedLoad | undefined, nowWallMs: number): number {
   return load === undefined ? UNKNOWN_LOAD : faded(reportedScore(load), nowWallMs - load.observedWallMs);
@@ -40,14 +40,14 @@ export function hasHighErrorRate(load: ReportedLoad | undefined): boolean {
   return load !== undefined && load.errorRate >= FAULTY_ERROR_RATE;
 }
 
-/** Returns the time for which a report still ejects its entry, in ms. 0 or less if it does not eject the entry. */
+/** Returns for how long a report will still eject its entry, in ms, or 0 or less if it does not eject the entry. */
 export function errorEjectionMs(load: ReportedLoad | undefined, nowWallMs: number): number {
   return load === undefined || !hasHighErrorRate(load) ? 0 : load.observedWallMs + LOAD_HALF_LIFE_MS - nowWallMs;
 }
 
 /**
- * Smooths the reports of one entry into one score. The first report has its full weight. The weight of a later report depends on the time since
- * the previous one.
+ * Smooths the reports of one entry into one score. The first report has full weight. The weight of a later report depends on the time since the
+ * previous report.
  */
 export class SmoothedReports {
   /** The smoothed score, before it is faded by the age of the last report. */
@@ -64,7 +64,7 @@ export class SmoothedReports {
     }
     const score = reportedScore(load);
     const ageMs = before === undefined ? Number.POSITIVE_INFINITY : load.observedWallMs - before.observedWallMs;
-    // A report that is not newer replaces the previous one.
+    // A report that is not newer replaces the previous report.
     if (ageMs <= 0 || before === undefined) this.score = before !== undefined && score === reportedScore(before) ? this.score : score;
     else this.score += (score - this.score) * (1 - 2 ** (-ageMs / REPORTS_HALF_LIFE_MS));
   }
@@ -75,7 +75,7 @@ export class SmoothedReports {
   }
 }
 
-/** The score of a new report. */
+/** The score of a new report, before smoothing. */
 function reportedScore(load: ReportedLoad): number {
   // The parts are combined like probabilities of rejection: if one part is full, the entry is full, even if the other parts are idle.
   const headroom =
@@ -86,7 +86,7 @@ function reportedScore(load: ReportedLoad): number {
   return 1 - headroom;
 }
 
-/** Fades a score by its age. A negative age comes from a clock that is ahead, and is treated as 0. */
+/** Fades a score by its age. A negative age results from a clock that is ahead, and is treated as 0. */
 function faded(score: number, ageMs: number): number {
   return score === UNKNOWN_LOAD ? score : UNKNOWN_LOAD + (score - UNKNOWN_LOAD) * 2 ** (-Math.max(0, ageMs) / LOAD_HALF_LIFE_MS);
 }
@@ -99,14 +99,14 @@ function saturating(value: number, half: number): number {
   return value <= 0 ? 0 : value / (value + half);
 }
 
-/** Half-life of a call's weight in the observations. It is 10 s, like Finagle's default decay time. */
+/** Half-life of a call's weight in the observations. It is 10 s, which is also Finagle's default decay time. */
 const CALL_HALF_LIFE_MS = 10_000;
 /** A single failed call is weak evidence, so the share of failed calls is computed as if one more call had succeeded. */
 const TRUSTED_CALLS = 1;
 
 /**
- * This program's observations of one endpoint: the latency of its calls, and the share of failed calls. The latency is a peak-sensitive
- * average: it rises immediately with a slow call and falls slowly (Finagle's Peak EWMA,
+ * This program's observations of one endpoint: the latency of calls and the share of failed calls. The latency is a peak-sensitive average: it rises
+ * immediately with a slow call and falls slowly (Finagle's Peak EWMA,
  * https://twitter.github.io/finagle/guide/Clients.html#power-of-two-choices-p2c-least-loaded).
  */
 export class ObservedCalls {
@@ -184,11 +184,11 @@ interface LoadContext {
   readonly time: Time;
   /** The typical latency of the service, which is neither good nor bad. */
   readonly typicalMs: number;
-  /** The mean weight of the compared entries. An entry of twice the weight can have twice as many calls in flight. */
+  /** The average weight of the compared entries. An entry with twice the weight can have twice as many calls in flight. */
   readonly meanWeight: number;
 }
 
-/** The headroom of an entry for one more call, from the numbers of `noteLoad`. Of two entries, the one with more headroom is better. */
+/** The entry's headroom for one more call, computed from the numbers that `noteLoad` wrote. Of two entries, the one with more headroom is better. */
 export function headroomOf(numbers: readonly number[], at: number, { time, typicalMs, meanWeight }: LoadContext): number {
   const reported = faded(numbers[at + REPORTED] ?? UNKNOWN_LOAD, time.wallMs - (numbers[at + REPORTED_WALL_MS] ?? 0));
   const latencyMs = numbers[at + LATENCY_MS] ?? -1;
@@ -197,13 +197,16 @@ export function headroomOf(numbers: readonly number[], at: number, { time, typic
   return ((1 - reported) * (1 - seen)) / (1 + (numbers[at + IN_FLIGHT] ?? 0) * meanWeight);
 }
 
-/** An entry keeps all its calls while its headroom is at least this share of the other entry's headroom. Below that, the share falls quickly: with a quarter of the headroom, it keeps 6 % of its calls. */
+/**
+ * An entry keeps all its calls while its headroom is at least this fraction of the other entry's headroom. Below that, the share falls quickly: with
+ * a quarter of the headroom, it keeps 6 % of its calls.
+ */
 const EQUAL_ROOM = 0.5;
 const STEEPNESS = 4;
 
 /**
- * The probability that an entry with headroom `room` keeps a call instead of the other entry. A plain comparison would send all calls to one of
- * two equal entries at a time, and noise would cancel the weights. A probability that is 1 within a range avoids both.
+ * The probability that an entry with headroom `room` keeps a call instead of losing it to the other entry. A plain comparison would send all calls to
+ * the same one of two equal entries for some time, and noise would outweigh the weights. A probability that is 1 within a range avoids both problems.
  */
 export function keepProbability(room: number, otherRoom: number): number {
   const enough = EQUAL_ROOM * otherRoom;

@@ -1,11 +1,11 @@
-/** The levels of nearness, and each level's share of the traffic (semantics.md, Selection). */
+/** Defines the locality levels, and computes each level's share of the traffic (semantics.md, Selection). */
 import { type Fitness, stableTier, tierOf } from "./health-tiers.ts";
 
 /** The selection policies, with their numbers on the wire. */
 export const SELECT_POLICY = { LOAD_AWARE: 1, ROUND_ROBIN: 2, RANDOM: 3, HASH: 4 } as const;
 export type SelectPolicy = (typeof SELECT_POLICY)[keyof typeof SELECT_POLICY];
 
-/** A region and a zone in it. As a preferred location, empty means no preference. */
+/** A region, and a zone within it. For a preferred location, empty means no preference. */
 export interface ZoneLocality {
   readonly region: string;
   readonly zone: string;
@@ -13,7 +13,7 @@ export interface ZoneLocality {
 
 /** Number of levels: the preferred zone, the preferred region, elsewhere. */
 export const LEVELS = 3;
-/** The level of every entry when no location is preferred. */
+/** The level of every entry if no location is preferred. */
 const ELSEWHERE = LEVELS - 1;
 
 /** The text for the level of an entry in explanations. Undefined without a preferred location. */
@@ -22,21 +22,25 @@ export function levelText(level: number, prefer: ZoneLocality): string | undefin
 }
 const LEVEL_TEXTS = ["same zone", "same region", "elsewhere"] as const;
 
-/** 0 for the same zone, 1 for the same region, 2 for elsewhere or without a preference. A zone is compared only in the preferred region. */
+/**
+ * Returns 0 for the same zone, 1 for the same region, or 2 for elsewhere or if there is no preference. Zones are compared only within the preferred
+ * region.
+ */
 export function levelOf(place: ZoneLocality, prefer: ZoneLocality): number {
   const isInRegion = prefer.region === "" || place.region === prefer.region;
   if (isInRegion && prefer.zone !== "" && place.zone === prefer.zone) return 0;
   return isInRegion && prefer.region !== "" ? 1 : ELSEWHERE;
 }
 
-/** The inputs for the rank of an entry. `region` and `zone` are the preferred location. */
+/** The inputs that determine an entry's rank. `region` and `zone` are the preferred location. */
 export interface RankOptions extends ZoneLocality {
   readonly policy: SelectPolicy;
 }
 
 /**
- * Tier and level of an entry as one number, `tier × LEVELS + level`; lower is better. From `TIERS × LEVELS` on, an entry is never chosen.
- * HASH ignores levels and DEGRADED, because they would send one key to different entries from different locations or at different times.
+ * The tier and level of an entry as one number, `tier × LEVELS + level`. Lower ranks are better. An entry whose rank is `TIERS × LEVELS` or higher is
+ * never chosen. HASH ignores levels and DEGRADED, because otherwise one key would select different entries from different locations or at different
+ * times.
  */
 export function rankOf(fitness: Fitness, place: ZoneLocality, options: RankOptions): number {
   const tier = tierOf(fitness);
@@ -59,18 +63,18 @@ export function idealRank(options: RankOptions): number {
 export const FIT_RANK = LEVELS - 1;
 
 /**
- * A level is assumed to have capacity for this multiple of its share of the traffic, so that the loss of a few entries does not move traffic
- * away.
+ * A level is assumed to have this multiple of the capacity that it needs, so that the loss of a few entries does not move traffic away.
  */
 const OVERPROVISIONING = 1.4;
 
 /**
  * Computes each level's share of the traffic, nearest first, and writes it to `shares`. The shares sum to 1, or are all 0 if no entry can be
- * chosen. `choosable` has the number of choosable entries of the best tier per level, and `all` the number of all entries per level.
+ * chosen. For each level, `choosable` contains the number of choosable entries in the best tier, and `all` contains the number of all entries.
  *
- * A level with a share h of choosable entries gets at most 1.4 × h of all traffic, and the rest spills over to the next level. If the levels
- * together have no capacity for all the traffic, their shares are scaled up so that they sum to 1. This is Envoy's algorithm for priority
- * levels, without its rounding to percent (https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/load_balancing/priority).
+ * If h is the fraction of a level's entries that are choosable, the level gets at most 1.4 × h of all traffic, and the rest spills over to the next
+ * level. If the levels together do not have enough capacity for all the traffic, their shares are scaled up so that they sum to 1. This is Envoy's
+ * algorithm for priority levels, without its rounding to percent
+ * (https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/load_balancing/priority).
  */
 export function shareLevels(choosable: ArrayLike<number>, all: ArrayLike<number>, shares: Float64Array): void {
   let total = 0;
@@ -88,7 +92,7 @@ export function shareLevels(choosable: ArrayLike<number>, all: ArrayLike<number>
   }
 }
 
-/** Selects levels in proportion to their shares, evenly spread and without randomness, so that even a few choices match the shares. */
+/** Selects levels in proportion to their shares. The choices are evenly spread and not random, so even a few choices match the shares. */
 export class LevelScheduler {
   // Current weights, as in nginx's smooth weighted round robin.
   readonly #current = new Float64Array(LEVELS);

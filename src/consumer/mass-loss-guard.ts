@@ -1,12 +1,12 @@
 /**
- * Holds entries of a name when most of them vanish together (semantics.md, Resolver 16). If a name loses more than half of its entries within a
- * short time, because they expired or a snapshot does not list them, it is more likely that its registry has failed than that its instances
- * have. The caller shows held entries as ORPHANED. Resolvers and clients follow the same rule.
+ * Holds a name's entries when most of them vanish at the same time (semantics.md, Resolver 16). If a name loses more than half of its entries within
+ * a short time, because they expired or a snapshot does not list them, it is more likely that its registry has failed than that its instances have
+ * failed. The caller shows held entries as ORPHANED. Resolvers and clients follow the same rule.
  */
 import { NEVER } from "../lib/machine.ts";
 
 export interface GuardOptions {
-  /** A name with fewer entries is not guarded, because it is not unusual that two of two entries end together. */
+  /** A name with fewer entries is not guarded, because it is not unusual for two of two entries to end at the same time. */
   readonly minEntries: number;
   /** Losses within a window of this length are counted together. */
   readonly windowMs: number;
@@ -16,16 +16,16 @@ export interface GuardOptions {
 
 export const GUARD_DEFAULTS: GuardOptions = { minEntries: 3, windowMs: 30_000, holdMs: 300_000 };
 
-/** An entry that a name has lost, or that is no longer held. */
+/** An entry that a name has lost, or an entry that is no longer held. */
 export interface GuardedEntry<E> {
-  /** Groups entries of one service: kind, namespace and name as one string. */
+  /** Identifies the entries of one service: kind, namespace and name as one string. */
   readonly name: string;
   readonly key: string;
   readonly entry: E;
 }
 
 interface LostEntry<E> {
-  /** Undefined if it was released for lack of room. The loss is still counted. */
+  /** Undefined if the entry was released for lack of room. The loss is still counted. */
   entry: E | undefined;
   readonly atMonoMs: number;
 }
@@ -44,13 +44,13 @@ interface GuardedName<E> {
 /** An item with an expiry time. All items of a queue have the same lifetime, so the queue is ordered by time. */
 interface DueExpiry {
   readonly name: string;
-  /** Undefined for an entry that certainly ended. */
+  /** Undefined for an entry that has certainly ended. */
   readonly key: string | undefined;
   readonly atMonoMs: number;
 }
 
 /**
- * The guard has no size limit of its own. Its entries existed before, so the room that they used is available. If the owner needs that room, it
+ * The guard has no size limit of its own. Held entries existed before, so the memory that they used is available. If the owner needs that memory, it
  * calls `releaseOldest`.
  */
 export class MassLossGuard<E> {
@@ -71,7 +71,7 @@ export class MassLossGuard<E> {
     this.#onForgotten = onForgotten;
   }
 
-  /** Number of entries that are held, or remembered because they may have to be held. */
+  /** Number of entries that are held or are remembered because they may have to be held. */
   get keptCount(): number {
     return this.#keptCount;
   }
@@ -87,8 +87,8 @@ export class MassLossGuard<E> {
   }
 
   /**
-   * Records that an entry expired, or that a full snapshot does not list it. `remainingCount` is the number of entries that the name still
-   * has, without held ones. Returns the entries of the name that are held from now on: none, or its losses within the window.
+   * Records that an entry has expired or that a full snapshot does not list it. `remainingCount` is the number of entries that the name still has,
+   * excluding held entries. Returns the name's entries that are held from now on: either none, or all losses within the window.
    */
   noteLoss({ name, key, entry }: GuardedEntry<E>, remainingCount: number, monoMs: number): readonly GuardedEntry<E>[] {
     this.#closeWindows(monoMs);
@@ -108,8 +108,7 @@ export class MassLossGuard<E> {
   }
 
   /**
-   * Continues the hold of an entry from an earlier run. The caller passes each key once, ordered by `untilMonoMs`, which is at most `holdMs`
-   * from now.
+   * Continues an entry's hold from an earlier run. The caller passes each key once, ordered by `untilMonoMs`, which is at most `holdMs` from now.
    */
   resumeHold({ name, key, entry }: GuardedEntry<E>, untilMonoMs: number): void {
     const atMonoMs = untilMonoMs - this.#options.holdMs;
@@ -164,8 +163,8 @@ export class MassLossGuard<E> {
   }
 
   /**
-   * Releases the entry that has been held or remembered for the longest time, because its room is needed, and returns it. Its loss is still
-   * counted for the other entries of its name. Undefined if nothing is kept.
+   * Releases and returns the entry that has been held or remembered for the longest time, because its memory is needed. Its loss is still counted for
+   * the other entries of its name. Returns undefined if no entries are kept.
    */
   releaseOldest(): GuardedEntry<E> | undefined {
     const waiting = this.#firstOf(this.#waiting, "waiting");
@@ -188,7 +187,7 @@ export class MassLossGuard<E> {
     return held;
   }
 
-  /** Returns the first item of a queue that is still in that state, and removes the items before it. */
+  /** Returns the first item in a queue that is still in the given state, and removes the items before it. */
   #firstOf(queue: Fifo<DueExpiry>, how: "waiting" | "held") {
     for (let due = queue.first; due !== undefined; due = queue.first) {
       const { name, key = "", atMonoMs } = due;
@@ -247,7 +246,7 @@ export class MassLossGuard<E> {
     return wasHeld;
   }
 
-  /** Removes all state of the key. Returns whether it was held. */
+  /** Removes all state for the key. Returns whether it was held. */
   #drop(group: GuardedName<E>, key: string): boolean {
     this.#forgetLost(group, key);
     const held = group.held.get(key);
@@ -276,7 +275,7 @@ export class MassLossGuard<E> {
   }
 }
 
-/** A FIFO queue that does not move items when one is removed. */
+/** A FIFO queue that does not move the remaining items when one is removed. */
 class Fifo<T> {
   #items: T[] = [];
   #start = 0;

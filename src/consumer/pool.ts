@@ -1,4 +1,4 @@
-/** The endpoints of one tier and level, and the choice among them (semantics.md, Selection). */
+/** Keeps the endpoints of one tier and level, and chooses among them (semantics.md, Selection). */
 import { fnv64, type Hash64, mixedFraction } from "../lib/hash64.ts";
 import type { Time } from "../lib/machine.ts";
 import { type Candidate, type Endpoint, mostEjected } from "./endpoint.ts";
@@ -9,21 +9,21 @@ import { type RotationState, WeightedRotation } from "./rotation.ts";
 /** How a pool chooses. */
 export interface PoolOptions {
   readonly policy: SelectPolicy;
-  /** The position in key order of the first turn, in [0, 1). */
+  /** The position of the first turn in key order, in [0, 1). */
   readonly start: number;
 }
 
-/** Weight of a new latency in the typical latency. */
+/** Weight of a new latency in the average that represents the typical latency. */
 const TYPICAL_GAIN = 1 / 16;
 
 /** The endpoints of one tier and level. Put, remove, eject and readmit cost O(log n). */
 export class EndpointPool<C extends Candidate> {
-  // HOT: the fields that a choice reads come first, in one cache line.
+  // HOT: the fields that a choice reads are first, in one cache line.
   readonly #policy: SelectPolicy;
   #knownCount = 0;
   /** The members that can be chosen, in no particular order. */
   readonly #members: Endpoint<C>[] = [];
-  /** The load of each member (`noteLoad`). It is a plain array, because V8 stores a short typed array far from its object. */
+  /** The load of each member (`noteLoad`). This is a plain array, because V8 stores a short typed array far from its object. */
   readonly #loads: number[] = [];
   /** Undefined while all weights are equal. */
   #weights: WeightTree | undefined;
@@ -38,7 +38,7 @@ export class EndpointPool<C extends Candidate> {
   readonly #ejected: Endpoint<C>[] = [];
   readonly #rotation: WeightedRotation<Endpoint<C>> | undefined;
 
-  /** `earlier` is the rotation state of another pool to continue from. */
+  /** `earlier` is another pool's rotation state, from which this pool continues. */
   constructor({ policy, start }: PoolOptions, earlier?: RotationState) {
     this.#policy = policy;
     if (policy === SELECT_POLICY.LOAD_AWARE || policy === SELECT_POLICY.ROUND_ROBIN) this.#rotation = new WeightedRotation(start, earlier);
@@ -49,12 +49,12 @@ export class EndpointPool<C extends Candidate> {
     return this.#members.length;
   }
 
-  /** The rotation state, for another pool to continue from. */
+  /** The rotation state, from which another pool can continue. */
   get turns(): RotationState | undefined {
     return this.#rotation?.turns;
   }
 
-  /** Whether it chooses by load, and not by rotation. */
+  /** Whether the pool chooses by load and not by rotation. */
   get isByLoad(): boolean {
     return this.#policy === SELECT_POLICY.LOAD_AWARE && this.#knownCount > 0;
   }
@@ -76,14 +76,14 @@ export class EndpointPool<C extends Candidate> {
     else this.#take(endpoint);
   }
 
-  /** Updates the load numbers of an endpoint after its load has changed. `wasKnown` is the previous value of `isKnown`. */
+  /** Updates the load numbers of an endpoint after its load has changed. `wasKnown` is the previous value of the endpoint's `isKnown`. */
   noteLoad(endpoint: Endpoint<C>, wasKnown: boolean): void {
     if (endpoint.index === -1) return;
     this.#knownCount += Number(endpoint.isKnown) - Number(wasKnown);
     this.#writeLoad(endpoint);
   }
 
-  /** Ejects a member, if enough members of the level remain. Returns whether it did. */
+  /** Ejects a member, if enough members of the level remain. Returns whether the member was ejected. */
   eject(endpoint: Endpoint<C>, nowMonoMs: number): boolean {
     if (this.#ejected.length >= mostEjected(this.size + this.#ejected.length)) return false;
     this.#take(endpoint);
@@ -111,7 +111,7 @@ export class EndpointPool<C extends Candidate> {
     if (endpoint.index !== -1) endpoint.clearErrorEjection();
   }
 
-  /** Moves an ejected member to its new position after its ejection changed. */
+  /** Moves an ejected member to its new position after its ejection has changed. */
   #sort(endpoint: Endpoint<C>, change: () => void): void {
     if (endpoint.index !== -1) return change();
     this.#ejected.splice(this.#ejected.indexOf(endpoint), 1);
@@ -141,7 +141,7 @@ export class EndpointPool<C extends Candidate> {
     this.#typicalMs = this.#typicalMs === 0 ? latencyMs : this.#typicalMs + (latencyMs - this.#typicalMs) * TYPICAL_GAIN;
   }
 
-  /** Chooses by the policy, except HASH. Undefined if the pool is empty. `random` returns numbers in [0, 1). */
+  /** Chooses a member according to the policy, which must not be HASH. Undefined if the pool is empty. `random` returns numbers in [0, 1). */
   choose(time: Time, random: () => number): Endpoint<C> | undefined {
     switch (this.#policy) {
       case SELECT_POLICY.LOAD_AWARE:
@@ -155,7 +155,7 @@ export class EndpointPool<C extends Candidate> {
   }
 
   /**
-   * Returns the member for a hash key, among the members that are not in `avoid`. `hash` is the hash of the key. Costs one step per member.
+   * Returns the member for a hash key, excluding the members in `avoid`. `hash` is the hash of the key. Cost: one step per member.
    */
   byHash(hash: Hash64, avoid: ReadonlySet<Endpoint<C>> | undefined): Endpoint<C> | undefined {
     let best: Endpoint<C> | undefined;
@@ -178,9 +178,9 @@ export class EndpointPool<C extends Candidate> {
   }
 
   /**
-   * Draws two different members by weight (Mitzenmacher, The Power of Two Choices in Randomized Load Balancing, 2001), and returns the first
-   * one, or with some probability the second one if it has more headroom. A member's share of the calls is its weight, minus the calls that
-   * it loses, plus the calls that others lose to it.
+   * Draws two different members by weight (Mitzenmacher, The Power of Two Choices in Randomized Load Balancing, 2001). Returns the first member or,
+   * if the second has more headroom, with some probability the second. A member's share of the calls corresponds to its weight, minus the calls that
+   * it loses to others, plus the calls that others lose to it.
    */
   #betterOfTwo(time: Time, random: () => number): Endpoint<C> | undefined {
     const first = this.#draw(random());
@@ -253,8 +253,8 @@ export class EndpointPool<C extends Candidate> {
 }
 
 /**
- * The score of an endpoint for a hash key, from the hash of that key and the two halves of the endpoint's hash. The endpoint with the lowest
- * score is chosen (rendezvous hashing, Thaler and Ravishankar, 1998), so a change moves only the keys of the endpoint that was added or removed.
+ * The score of an endpoint for a hash key, from the hash of that key and the two halves of the endpoint's hash. The endpoint with the lowest score is
+ * chosen (rendezvous hashing, Thaler and Ravishankar, 1998), so a change affects only the keys of the endpoint that was added or removed.
  */
 export function rendezvous(keyHash: Hash64, high: number, low: number): number {
   return mixedFraction(keyHash.high ^ high, keyHash.low ^ low);
@@ -280,8 +280,8 @@ function weightsOf(members: readonly { readonly weight: number }[]): WeightTree 
 const START_CAPACITY = 4;
 
 /**
- * Weights by index, from which an index is drawn in proportion to its weight. A binary indexed tree (Fenwick, 1994): a change and a draw
- * cost O(log n). Weights are whole numbers, so sums are exact.
+ * Weights by index. An index is drawn in proportion to its weight. Implemented as a binary indexed tree (Fenwick, 1994): changes and draws cost O(log
+ * n). Weights are whole numbers, so sums are exact.
  */
 export class WeightTree {
   /**
@@ -294,14 +294,14 @@ export class WeightTree {
     return this.#total;
   }
 
-  /** Adds to the weight of an index, which is initially 0. */
+  /** Adds to an index's weight, which is initially 0. */
   add(index: number, weight: number): void {
     while (index >= this.#sums.length - 1) this.#grow();
     this.#total += weight;
     for (let i = index + 1; i < this.#sums.length; i += i & -i) this.#sums[i] = (this.#sums[i] ?? 0) + weight;
   }
 
-  /** Returns the index for a number in [0, 1), where each index covers a part of that range in proportion to its weight. */
+  /** Returns the index for a number in [0, 1). Each index covers a part of that range in proportion to its weight. */
   draw(drawn: number): number {
     // HOT: runs twice per choice.
     let left = drawn * this.#total;

@@ -1,4 +1,4 @@
-/** Rotation state of many names, for a server that has the entries of a name only while it answers. */
+/** Keeps the rotation state of many names, for a server that has a name's entries only while it answers. */
 import { TIERS } from "./health-tiers.ts";
 import { LEVELS, LevelScheduler } from "./locality-levels.ts";
 import type { RotationState } from "./rotation.ts";
@@ -8,14 +8,14 @@ export class NameRotation {
   readonly levels = new LevelScheduler();
   /** Rotation state of each pool, by rank. */
   readonly pools = new Array<RotationState | undefined>(TIERS * LEVELS).fill(undefined);
-  /** The position in key order of the first turn, in [0, 1). */
+  /** The position of the first turn in key order, in [0, 1). */
   readonly start: number;
 
   constructor(start: number) {
     this.start = start;
   }
 
-  /** Number of weights with rotation state, plus one. */
+  /** Size of this state: the number of weights with rotation state, plus one. */
   get size(): number {
     let size = 1;
     for (const turns of this.pools) size += turns?.size ?? 0;
@@ -23,13 +23,13 @@ export class NameRotation {
   }
 }
 
-/** Difference between the start positions of consecutive names. Its multiples, modulo 1, are evenly spread over [0, 1). */
+/** Difference between the start positions of consecutive names. The multiples of this number, modulo 1, are evenly spread over [0, 1). */
 const GOLDEN_RATIO = (Math.sqrt(5) - 1) / 2;
 
 /** The rotation state of the most recently requested names. `most` is the maximum sum of their sizes. */
 export class RotationCache {
   readonly #most: number;
-  /** Rotation state by name, the least recently used first. */
+  /** Rotation state by name, with the least recently used first. */
   readonly #byName = new Map<string, NameRotation>();
   #size = 0;
   #forgotten = 0;

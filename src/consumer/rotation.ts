@@ -1,7 +1,6 @@
 /**
- * Smooth weighted round robin: the turns of each member are proportional to its weight and evenly spread (nginx's algorithm, commit
- * 52327e0627f4). Members of equal weight share a *lane*, in which their turns follow key order, so a turn costs one step per weight and not
- * one per member.
+ * Smooth weighted round robin: each member gets turns in proportion to its weight, evenly spread (nginx's algorithm, commit 52327e0627f4). Members
+ * with equal weight share a *lane*, in which turns follow key order. A turn therefore costs one step per weight and not one step per member.
  */
 import { type Keyed, KeyOrder } from "./key-order.ts";
 
@@ -11,11 +10,11 @@ export interface LaneState {
    * nginx's `current_weight` of the member that is next in the lane. The members before it in key order have had their turn in this round.
    */
   readonly current: number;
-  /** The key that had the last turn. Empty if the first key is next. */
+  /** The key of the member that had the last turn. Empty if the first key is next. */
   readonly lastKey: string;
 }
 
-/** The rotation state by weight. It can outlive the members, and continue with members that are added later. */
+/** The rotation state by weight. It can outlive the members, and can be continued with members that are added later. */
 export type RotationState = ReadonlyMap<number, LaneState>;
 
 interface WeightLane<M extends Keyed> {
@@ -28,16 +27,16 @@ interface WeightLane<M extends Keyed> {
 
 /** A weighted rotation. Put and remove cost O(log n), and a turn costs O(number of different weights). */
 export class WeightedRotation<M extends Keyed & { readonly weight: number }> {
-  /** The position in key order of the first turn of a lane, in [0, 1). */
+  /** The position of a lane's first turn in key order, in [0, 1). */
   readonly #start: number;
   #earlier: RotationState | undefined;
   readonly #lanes: WeightLane<M>[] = [];
-  /** The members of the only lane. Undefined if there are several, or none. */
+  /** The members of the only lane. Undefined if there are several or none. */
   #only: KeyOrder<M> | undefined;
   #totalWeight = 0;
   #hasNewLane = false;
 
-  /** `earlier` is the state of another rotation to continue from. */
+  /** `earlier` is the state of another rotation, from which this rotation continues. */
   constructor(start: number, earlier: RotationState | undefined) {
     this.#start = start;
     this.#earlier = earlier;
@@ -68,7 +67,7 @@ export class WeightedRotation<M extends Keyed & { readonly weight: number }> {
     this.#only = this.#lanes.length === 1 ? this.#lanes[0]?.members : undefined;
   }
 
-  /** Returns the member whose turn it is. Undefined if there are none. */
+  /** Returns the member whose turn it is. Returns undefined if there are none. */
   next(): M | undefined {
     // HOT: runs once per choice (bench/resolve.ts). Usually, all weights are equal.
     if (this.#hasNewLane) this.#place();
@@ -89,7 +88,7 @@ export class WeightedRotation<M extends Keyed & { readonly weight: number }> {
     return chosen;
   }
 
-  /** The rotation state, for another rotation to continue from. */
+  /** The rotation state, from which another rotation can continue. */
   get turns(): RotationState {
     const turns = new Map<number, LaneState>();
     for (const { weight, current, members, isNew } of this.#lanes) {
@@ -98,7 +97,7 @@ export class WeightedRotation<M extends Keyed & { readonly weight: number }> {
     return turns;
   }
 
-  /** Sets the position of the new lanes. */
+  /** Sets the positions of the new lanes. */
   #place(): void {
     this.#hasNewLane = false;
     for (const lane of this.#lanes) {

@@ -1,6 +1,6 @@
 /**
- * Chooses one of several entries for one answer of Resolve, and ranks the others after it (semantics.md, Selection). It needs only a few fields
- * of an entry. A client that chooses repeatedly uses a `Chooser`, which follows the same rules.
+ * Chooses one of several entries for one answer of Resolve, and ranks the others after it (semantics.md, Selection). The functions need only a few
+ * fields of an entry. A client that chooses repeatedly uses a `Chooser`, which follows the same rules.
  */
 import { fnv64, type Hash64 } from "../lib/hash64.ts";
 import type { Time } from "../lib/machine.ts";
@@ -13,7 +13,7 @@ import type { NameRotation } from "./rotation-cache.ts";
 
 /** `region` and `zone` are the preferred location. Empty means no preference. */
 export interface SelectOptions extends RankOptions {
-  /** HASH: the same key selects the same entry while that entry exists and is usable. */
+  /** For HASH: the same key selects the same entry for as long as that entry exists and is usable. */
   readonly hashKey: string;
   /** The rotation state of these candidates, which the choice changes. */
   readonly turns: NameRotation;
@@ -22,23 +22,23 @@ export interface SelectOptions extends RankOptions {
   readonly time: Time;
   /** Number of requested entries: the chosen one and the alternatives. */
   readonly limit: number;
-  /** The number of all entries by `rankOf`, or numbers in the same proportion, if the candidates are a sample. */
+  /** If the candidates are a sample, the total number of entries for each rank (`rankOf`), or numbers in the same proportion. */
   readonly counts: readonly number[] | undefined;
-  /** Whether to explain the rank of each candidate and its reason. */
+  /** Whether to explain each candidate's rank and the reason for it. */
   readonly explain: boolean;
 }
 
-/** The criterion that decides among the entries of a level. */
+/** The criterion for choosing among the entries of a level. */
 export type SelectionBasis = "load" | "turn" | "random" | "hash";
 
 export interface SelectResult<C extends Candidate> {
-  /** The criterion that decided. Undefined if no candidate can be chosen. */
+  /** The criterion that determined the choice. Undefined if no candidate can be chosen. */
   readonly by: SelectionBasis | undefined;
-  /** The chosen entry, then the others, best first, at most `limit`. Empty if no candidate can be chosen. */
+  /** The chosen entry, followed by the others, best first; at most `limit` entries. Empty if no candidate can be chosen. */
   readonly ranked: readonly C[];
   /** A target of the chosen entry. Undefined if it has none. */
   readonly target: TargetOf<C> | undefined;
-  /** With `explain`, at most MAX_EXPLAINED, best first. */
+  /** With `explain`: at most MAX_EXPLAINED explanations, best first. */
   readonly explained: readonly CandidateRank<C>[] | undefined;
 }
 
@@ -55,11 +55,11 @@ export const MAX_EXPLAINED = 1000;
 
 interface RatedCandidate<C extends Candidate> {
   readonly endpoint: Endpoint<C>;
-  /** Order among equal ranks; lower is better. */
+  /** The order among equal ranks. Lower numbers are better. */
   readonly score: number;
 }
 
-/** Values in explanations that are not fields of a candidate. */
+/** Values for explanations that are not fields of a candidate. */
 interface ChosenDetails<C extends Candidate> {
   readonly endpoint: Endpoint<C>;
   readonly isByLoad: boolean;
@@ -67,7 +67,7 @@ interface ChosenDetails<C extends Candidate> {
   readonly shares: Float64Array;
 }
 
-/** Chooses a candidate and one of its targets. The same candidates, options, rotation state and random numbers give the same choice. */
+/** Chooses a candidate and one of its targets. The same candidates, options, rotation state and random numbers always result in the same choice. */
 export function select<C extends Candidate>(candidates: readonly C[], options: SelectOptions): SelectResult<C> {
   const endpoints = candidates.map((candidate) => new Endpoint(candidate, options)).toSorted(byKey);
   const choosable = endpoints.filter((one) => one.isChoosable);
@@ -114,7 +114,7 @@ function countRanks(endpoints: readonly { readonly rank: number }[]): readonly n
   return counts;
 }
 
-/** Returns the chosen one, then the others, best first. */
+/** Returns the chosen candidate, followed by the others, best first. */
 function rankAll<C extends Candidate>(
   choosable: readonly Endpoint<C>[],
   chosen: ChosenDetails<C>,
@@ -122,7 +122,7 @@ function rankAll<C extends Candidate>(
 ): readonly RatedCandidate<C>[] {
   const { endpoint, isByLoad } = chosen;
   const keyHash = fnv64(options.hashKey);
-  // After an entry chosen by rotation, the entries whose turn is next come first.
+  // If the entry was chosen by rotation, it is followed by the entries whose turn is next.
   const isNext = (one: Endpoint<C>) => !isByLoad && one.rank === endpoint.rank && one.key > endpoint.key;
   const rated = choosable.map((one) => ({ endpoint: one, score: scoreOf(one, options, keyHash), turn: isNext(one) ? 0 : 1 }));
   const others = rated.filter((one) => one.endpoint !== endpoint);
@@ -146,7 +146,7 @@ function scoreOf<C extends Candidate>({ candidate, key, weight }: Endpoint<C>, o
   }
 }
 
-/** The number in [0, 1) with which a target is drawn. With HASH, one key selects one target. */
+/** The number in [0, 1) that is used to draw a target. With HASH, a key always selects the same target. */
 function drawOf<C extends Candidate>({ key }: Endpoint<C>, { policy, hashKey, random }: SelectOptions): number {
   return policy === SELECT_POLICY.HASH ? rendezvous(fnv64(`${hashKey}\0target`), ...halvesOf(key)) : random();
 }

@@ -1,9 +1,9 @@
 /**
- * Keys received from a lost server after the last portable cursor. The next server sends existing ones again. If it does not send a key, the
- * change was lost with the server and no removal follows, so the reader needs a snapshot (semantics.md, Watch 3).
+ * Tracks the keys received from a lost server after the last portable cursor. The next server sends the keys that still exist again. If it does not
+ * send a key, the change was lost with the server and no removal follows, so the reader needs a snapshot (semantics.md, Watch 3).
  */
 
-/** Maximum number of keys since the last portable cursor. Above it, a snapshot is requested from the next server. */
+/** Maximum number of keys since the last portable cursor. Above this number, a snapshot is requested from the next server. */
 const MAX_KEYS = 100_000;
 
 export class UnconfirmedKeys {
@@ -11,7 +11,7 @@ export class UnconfirmedKeys {
   readonly #sinceCheckpoint = new Set<string>();
   readonly #unconfirmed = new Set<string>();
 
-  /** Records a change of the key. */
+  /** Records a change to the key. */
   noteChange(key: string): void {
     if (this.#sinceCheckpoint.size <= MAX_KEYS) this.#sinceCheckpoint.add(key);
   }
@@ -27,8 +27,8 @@ export class UnconfirmedKeys {
   }
 
   /**
-   * Records that another server continues from the last portable cursor. Returns false if it must start with a snapshot, because too many
-   * keys were received since.
+   * Records that another server continues from the last portable cursor. Returns false if that server must start with a snapshot, because too many
+   * keys have been received since that cursor.
    */
   switchServer(): boolean {
     const isFew = this.#sinceCheckpoint.size <= MAX_KEYS;
@@ -56,7 +56,7 @@ export class UnconfirmedKeys {
     this.#unconfirmed.clear();
   }
 
-  /** Whether, at an END or a bookmark, the reader has keys that the server does not know. If so, it needs a snapshot. */
+  /** At an END or a bookmark, whether the reader has keys that are unknown to the server. If so, the reader needs a snapshot. */
   get hasUnconfirmed(): boolean {
     return this.#unconfirmed.size > 0;
   }

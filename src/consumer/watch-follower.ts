@@ -12,10 +12,10 @@ import type { CatalogWatchResponse } from "../../gen/waymark/discovery/v1/discov
 import { returnMs } from "../lib/backoff.ts";
 import { UnconfirmedKeys } from "./unconfirmed-keys.ts";
 
-/** An event of a watch of entries or of summaries. */
+/** An event in a watch of entries or summaries. */
 export type FollowEvent<Item = Entry> =
   /**
-   * The entry is new or has changed. `isStaged`: it is part of a snapshot that is not complete yet; `synced` follows when the snapshot is
+   * The entry is new or has changed. `isStaged`: whether it is part of an incomplete snapshot. A `synced` event follows when the snapshot is
    * complete.
    */
   | {
@@ -37,8 +37,8 @@ export type FollowEvent<Item = Entry> =
       readonly revision: bigint;
     }
   /**
-   * All changes up to this point have been sent. This event follows each snapshot and each bookmark. A watch can resume here with `cursor` on
-   * any server.
+   * All changes up to this point have been sent. This event follows each snapshot and each bookmark. From this point, a watch can resume with
+   * `cursor` on any server.
    */
   | {
       readonly kind: "synced";
@@ -47,25 +47,24 @@ export type FollowEvent<Item = Entry> =
       readonly revision: bigint;
       readonly heldCount: number;
       /**
-       * Upper bound of the age of the server's data at this message, in ms. Infinite if the server reports none; servers of the first version do
-       * not.
+       * Upper bound of the age of the server's data at this message, in ms. Infinite if the server does not report one, as in the first version.
        */
       readonly ageMs: number;
       /** Whether the server reports a problem with its data, for example because it is partitioned. */
       readonly isStale: boolean;
-      /** Nodes that the age does not cover, because the server cannot reach them. Absent if there are none. */
+      /** Nodes that are not included in the age, because the server cannot reach them. Absent if there are none. */
       readonly unreachable?: UnreachableSample | undefined;
       /** The node or resolver that sent the message. */
       readonly servedBy: string;
     };
 
-/** Nodes that a server cannot reach although they may accept writes: their total number, and the first of their IDs. */
+/** Nodes that a server cannot reach but that may still accept writes: their total number, and the first few IDs. */
 export type UnreachableSample = Pick<UnreachableNodes, "count" | "nodeIds">;
 
 /**
- * Why an entry was removed: it was unregistered; it expired; its source node is unreachable (`origin_away`); it exists but no longer
- * matches; a full snapshot does not list it (`absent`); or a snapshot of its namespace does not list it (`withdrawn`, for example after a
- * policy change). An older server sends no cause.
+ * Why an entry was removed: it was unregistered; it expired; its source node is unreachable (`origin_away`); it no longer matches the filter; a full
+ * snapshot does not list it (`absent`); or a snapshot of its namespace does not list it (`withdrawn`, for example after a policy change). Older
+ * servers do not send a cause.
  */
 export type RemovalCause = "unregistered" | "expired" | "origin_away" | "no_match" | "absent" | "withdrawn" | "unknown";
 
@@ -87,7 +86,7 @@ export interface ReadItem<Item> {
   readonly state: number;
 }
 
-/** Reads the payload of a delta that puts an item. Undefined for other deltas. */
+/** Reads the payload of a delta that puts an item. Returns undefined for other deltas. */
 export type PayloadReader<Item> = (payload: DiscoveryDelta["payload"]) => ReadItem<Item> | undefined;
 
 /** The fields of a watch message, of entries or of summaries. */
@@ -138,7 +137,7 @@ export class WatchFollower<Item = Entry> {
   #knowsAll: boolean;
   /** A cursor that every server accepts. Empty requests a snapshot. */
   #portable: string;
-  /** A cursor that only its own server accepts, until it restarts. */
+  /** A cursor that only the server that issued it accepts, until that server restarts. */
   #short: { readonly server: string; readonly cursor: string } | undefined;
   #server = "";
   readonly #unconfirmed = new UnconfirmedKeys();
@@ -149,8 +148,8 @@ export class WatchFollower<Item = Entry> {
   readonly #seen: PayloadReader<Item>;
 
   /**
-   * `cursor` comes from an earlier run, or is empty. `tellsUnknown` means that removals of unknown keys are also emitted. A reader that holds
-   * lost entries needs these events to learn that one was unregistered. `seen` is `readEntryPayload` or `readSummaryPayload`.
+   * `cursor` is from an earlier run, or is empty. `tellsUnknown` means that removals of unknown keys are also emitted. A reader that holds lost
+   * entries needs these events to detect that one of them was unregistered. `seen` is `readEntryPayload` or `readSummaryPayload`.
    */
   constructor(cursor: string, { tellsUnknown = false, seen }: { readonly tellsUnknown?: boolean; readonly seen: PayloadReader<Item> }) {
     this.#portable = cursor;
@@ -169,7 +168,7 @@ export class WatchFollower<Item = Entry> {
     return this.#portable;
   }
 
-  /** Whether the reader has entries that this server does not know. If so, the stream must be opened again with a snapshot. */
+  /** Whether the reader has entries that are unknown to this server. If so, the stream must be opened again with a snapshot. */
   get hasUnconfirmed(): boolean {
     return this.#isDoubtful;
   }
@@ -210,8 +209,8 @@ export class WatchFollower<Item = Entry> {
   }
 
   /**
-   * Records that the stream ended or failed. An unfinished snapshot is discarded. `isAway` means that the server may return as another process,
-   * which does not know its short cursors. Returns the wait before the next attempt, in ms.
+   * Records that the stream has ended or failed. An unfinished snapshot is discarded. `isAway` means that the server may return as another process,
+   * for which its short cursors are invalid. Returns the delay before the next attempt, in ms.
    */
   broken(chance: number, { retryMs, isAway }: { readonly retryMs?: number | undefined; readonly isAway: boolean }): number {
     this.#staged = undefined;
@@ -250,7 +249,7 @@ export class WatchFollower<Item = Entry> {
     out.push({ kind: "remove", key, ...why });
   }
 
-  /** At the end of a snapshot, removes the keys of its namespaces that it did not list. */
+  /** At the end of a snapshot, removes keys in the snapshot's namespaces that the snapshot did not list. */
   #swap(revision: bigint, out: FollowEvent<Item>[]): void {
     const staged = this.#staged;
     this.#staged = undefined;

@@ -1,6 +1,6 @@
 /**
- * Indexes the entries that have a target at an address, for the address blocks of DNS reverse zones. An entry without an address in these
- * blocks costs nothing.
+ * Indexes entries by the addresses of their targets, for the address blocks of DNS reverse zones. An entry without an address in these blocks uses no
+ * memory.
  */
 import type { EntryView } from "../catalog/entry/view.ts";
 import { SortedBlocks } from "../catalog/query/sorted-blocks.ts";
@@ -9,10 +9,10 @@ import { advertisedTargets } from "../consumer/hosting.ts";
 import { type AddressBlock, blockHolds, type IpAddress, parseAddress } from "../lib/addresses.ts";
 
 /**
- * An entry at an address. With its positions in both lists it needs about 80 bytes, which is the total cost of a name in a reverse zone.
+ * An entry at an address. Including its positions in both lists, it needs about 80 bytes, which is the total memory cost of a name in a reverse zone.
  */
 interface AddressedKey {
-  /** The address in the form of `addressText`. */
+  /** The address in `addressText` form. */
   readonly address: string;
   readonly key: KeyText;
 }
@@ -34,13 +34,12 @@ export class AddressNames {
     while (next !== undefined) {
       const name = nameOfKey(next.key);
       yield [name, this.#keysOf(text, name)];
-      // The caller may read only a few entries of a name, so the next name is found by a search, without a walk over the rest of the
-      // entries.
+      // The caller may read only a few entries of a name, so a search finds the next name without iterating over the remaining entries.
       [next] = this.#at(text, `${name}\u0001`);
     }
   }
 
-  /** Returns all indexed addresses without duplicates, in the form of `addressText`. */
+  /** Returns all indexed addresses without duplicates, in `addressText` form. */
   *addresses(): Generator<string> {
     let last: string | undefined;
     for (const { address } of this.#byAddress.from(() => true)) {
@@ -54,13 +53,13 @@ export class AddressNames {
     return this.#byKey.list().map(({ key }) => key);
   }
 
-  /** Sets an entry; undefined removes it. Calls `onAddress` with each address that the entry has or had. */
+  /** Sets an entry, or removes it if `entry` is undefined. Calls `onAddress` with each address that the entry has or had. */
   set(key: KeyText, entry: EntryView | undefined, onAddress: (address: string) => void): void {
     const before = [...this.#of(key)];
     const after = entry === undefined ? new Set<string>() : this.#addressesIn(entry);
     for (const placed of before) {
       onAddress(placed.address);
-      // After the loop, `after` contains only new addresses.
+      // After this loop, `after` contains only the new addresses.
       if (after.delete(placed.address)) continue;
       this.#byAddress.remove(placed);
       this.#byKey.remove(placed);
@@ -105,7 +104,7 @@ export class AddressNames {
   }
 }
 
-/** Returns an address as short text: one character per byte. */
+/** Converts an address to a short text with one character per byte. */
 export function addressText(address: IpAddress): string {
   return String.fromCharCode(...address);
 }

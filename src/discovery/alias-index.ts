@@ -1,7 +1,7 @@
 /**
- * Indexes which entries have which aliases, and by what right. The instances of a service usually have the same alias and adjacent keys,
- * so one run represents all of them: an alias of three instances needs about 180 bytes, including its text. With a set of keys per alias
- * and a list of aliases per key, it needed 1,300 bytes (bench/memory.ts).
+ * Indexes the aliases of entries, and the registrants that claim them. The instances of a service usually have the same alias and adjacent keys, so
+ * one run represents all of them: an alias of three instances needs about 180 bytes, including its text. A set of keys per alias and a list of
+ * aliases per key would need 1,300 bytes (bench/memory.ts).
  */
 
 import { isAtOrBelow, isEndBefore, SortedBlocks } from "../catalog/query/sorted-blocks.ts";
@@ -10,21 +10,21 @@ import { firstIndex } from "../lib/bisect.ts";
 
 /** Maximum number of keys in a run. */
 const RUN_SIZE = 32;
-/** Maximum number of claimant texts that are shared. Above this number, the same text is stored more than once. */
+/** Maximum number of claimant texts that are shared. Above this number, equal texts may be stored more than once. */
 const MAX_CLAIMANTS = 1024;
 /**
- * Maximum number of runs that are searched to determine whether a claim is new. After this many runs, a claim is treated as new, which
- * ends some DNS plans unnecessarily.
+ * Maximum number of runs that are searched to determine whether a claim is new. After this many runs, the claim is treated as new, which invalidates
+ * some DNS plans unnecessarily.
  */
 const MAX_SEARCHED_RUNS = 64;
 
-/** Entries of one name that have an alias by the same right. A run is immutable: a change replaces it. */
+/** Entries of one name that have the same alias from the same claimant. A run is immutable: a change replaces it. */
 export interface AliasRun {
   /** In plain form. */
   readonly alias: string;
-  /** The registrant in all these claims (`claimantOf`). */
+  /** The registrant of all claims in this run (`claimantOf`). */
   readonly claimant: string;
-  /** At least one key, in order. */
+  /** The keys in order. There is at least one. */
   readonly keys: readonly KeyText[];
 }
 
@@ -45,9 +45,9 @@ export interface AliasChange {
 const NO_CHANGE: AliasChange = { aliases: new Set(), claimed: [] };
 
 export class AliasIndex {
-  /** Runs in key order. The nth list has the nth alias of each entry, so that its runs do not overlap. */
+  /** Runs in key order. The nth list contains the nth alias of each entry, so the runs within a list do not overlap. */
   readonly #lists: SortedBlocks<AliasRun>[] = [];
-  /** The same runs, in the order of the ends of their aliases. */
+  /** The same runs, sorted by alias suffix. */
   readonly runs = new SortedBlocks<AliasRun>(isRunBefore);
   readonly #claimants = new Map<string, string>();
   readonly #onRun: (run: AliasRun, isThere: boolean) => void;
@@ -57,7 +57,7 @@ export class AliasIndex {
     this.#onRun = onRun;
   }
 
-  /** Sets the aliases of an entry, in plain form. Without aliases, removes the entry. Cost: O(its old and new aliases). */
+  /** Sets the aliases of an entry, in plain form. Removes the entry if there are no aliases. Cost: O(old and new aliases of the entry). */
   set(key: KeyText, aliases: ReadonlySet<string>, claimant: string): AliasChange {
     // HOT: once per change. Most entries have no aliases.
     if (aliases.size === 0 && this.#lists.length === 0) return NO_CHANGE;
@@ -66,7 +66,7 @@ export class AliasIndex {
     const had = new Set(before.map(({ alias }) => alias));
     const isKept = (run: AliasRun) => run.claimant === claimant && aliases.has(run.alias);
     const kept = new Set(before.filter(isKept).map(({ alias }) => alias));
-    // Sorted, so that entries with the same aliases share their runs.
+    // The aliases are sorted, so that entries with the same aliases share their runs.
     const added = this.#replace(key, before, [...aliases].toSorted(), this.#shared(claimant));
     const came = added.filter((alias) => !kept.has(alias));
     const isLast = (run: AliasRun) => run.keys.length === 1 && !this.#isClaimed(run);
@@ -79,7 +79,7 @@ export class AliasIndex {
     for (const { keys } of this.runsOf(alias)) yield* keys;
   }
 
-  /** Returns the entries with this alias, in runs, among all runs or some. */
+  /** Returns the runs of entries with this alias, from `among` (by default, all runs). */
   *runsOf(alias: string, among = this.runs): Generator<AliasRun> {
     for (const run of among.from((each) => !isEndBefore(each.alias, alias))) {
       if (run.alias !== alias) return;
@@ -92,7 +92,7 @@ export class AliasIndex {
     return this.runs.first((each) => !isEndBefore(each.alias, alias))?.alias === alias;
   }
 
-  /** Whether there is an alias that is `suffix` or ends in `.suffix`, among all runs or some. */
+  /** Whether an alias in `among` (by default, all runs) is `suffix` or ends in `.suffix`. */
   hasBelow(suffix: string, among = this.runs): boolean {
     const first = among.first(({ alias }) => !isEndBefore(alias, suffix));
     return first !== undefined && isAtOrBelow(first.alias, suffix);
@@ -112,7 +112,7 @@ export class AliasIndex {
     return this.#lists[0]?.list().flatMap(({ keys }) => keys) ?? [];
   }
 
-  /** Returns the claims, among all runs or some, of aliases that are `suffix` or end in `.suffix`. May contain duplicates. */
+  /** Returns the claims to aliases that are `suffix` or end in `.suffix`, from `among` (by default, all runs). May contain duplicates. */
   claimsBelow(suffix: string, among = this.runs): Generator<AliasClaim> {
     const runs = among.from(({ alias }) => !isEndBefore(alias, suffix));
     return this.#claimsOf(runs, ({ alias }) => isAtOrBelow(alias, suffix));
@@ -149,7 +149,7 @@ export class AliasIndex {
     return runs;
   }
 
-  /** Whether another entry of the namespace claims the alias by this right. Gives up after `MAX_SEARCHED_RUNS` runs. */
+  /** Whether another entry of the namespace claims the alias for the same claimant. The search stops after `MAX_SEARCHED_RUNS` runs. */
   #isClaimed(own: AliasRun): boolean {
     const { alias, claimant } = own;
     const start = `${namespaceOf(firstKey(own))}\0`;
@@ -162,10 +162,10 @@ export class AliasIndex {
     return false;
   }
 
-  /** Replaces the runs of an entry. Returns the added aliases that had no claim by this right. */
+  /** Replaces the runs of an entry. Returns the added aliases that this claimant did not claim before. */
   #replace(key: KeyText, before: readonly AliasRun[], aliases: readonly string[], claimant: string): readonly string[] {
     const stays = (n: number) => before[n]?.alias === aliases[n] && before[n]?.claimant === claimant;
-    // All removals come before the additions, because an alias may move to another list.
+    // All removals are done before the additions, because an alias may move to another list.
     for (const [n, run] of before.entries()) if (!stays(n)) this.#swap(this.#list(n), run, without(run, key));
     return aliases.filter((alias, n) => !stays(n) && this.#add(this.#list(n), runOf(alias, claimant, [key]), key) === "first");
   }
@@ -174,7 +174,7 @@ export class AliasIndex {
     return (this.#lists[n] ??= new SortedBlocks<AliasRun>((a, b) => firstKey(a) < firstKey(b)));
   }
 
-  /** Adds a claim. Returns whether it is the first claim of its alias and right, as far as `#isClaimed` can determine. */
+  /** Adds a claim. Returns whether `#isClaimed` finds no earlier claim to the alias by the same claimant. */
   #add(list: SortedBlocks<AliasRun>, own: AliasRun, key: KeyText): "first" | "further" {
     const isAfter = (run: AliasRun) => firstKey(run) > key;
     const before = list.before(isAfter);
@@ -212,12 +212,12 @@ export class AliasIndex {
   }
 }
 
-/** Compares by the ends of the aliases, then by key. */
+/** Compares by alias suffix, then by key. */
 export function isRunBefore(a: AliasRun, b: AliasRun): boolean {
   return isEndBefore(a.alias, b.alias) || (a.alias === b.alias && firstKey(a) < firstKey(b));
 }
 
-/** Returns the namespace of the entries of a run. */
+/** Returns the namespace of a run's entries. */
 export function namespaceOfRun(run: AliasRun): string {
   return namespaceOf(firstKey(run));
 }
@@ -234,7 +234,7 @@ function runOf(alias: string, claimant: string, keys: readonly KeyText[]): Alias
   return { alias, claimant, keys };
 }
 
-/** Whether the entries of both runs may be in one run. */
+/** Whether the entries of both runs can be combined in one run. */
 function isAlike(a: AliasRun, b: AliasRun): boolean {
   const [aKey, bKey] = [a.keys[0], b.keys[0]];
   return (
@@ -242,9 +242,9 @@ function isAlike(a: AliasRun, b: AliasRun): boolean {
   );
 }
 
-/** Returns the run with one more key, split in halves if it is full. */
+/** Returns the run with the key added, split in half if it is full. */
 function withKey({ alias, claimant, keys }: AliasRun, key: KeyText): readonly AliasRun[] {
-  // `toSpliced` and `slice` make arrays without unused capacity.
+  // `toSpliced` and `slice` create arrays without unused capacity.
   const more = keys.toSpliced(indexIn(keys, key), 0, key);
   if (more.length <= RUN_SIZE) return [runOf(alias, claimant, more)];
   const half = more.length >>> 1;
@@ -255,7 +255,7 @@ function without({ alias, claimant, keys }: AliasRun, key: KeyText): readonly Al
   return keys.length === 1 ? [] : [runOf(alias, claimant, keys.toSpliced(keys.indexOf(key), 1))];
 }
 
-/** Returns the parts of a run before and after the key, with the key's own run between them. */
+/** Splits a run at the key, and returns both parts with the key's own run between them. */
 function splitAt({ alias, claimant, keys }: AliasRun, key: KeyText, own: AliasRun): readonly AliasRun[] {
   const at = indexIn(keys, key);
   return [runOf(alias, claimant, keys.slice(0, at)), own, runOf(alias, claimant, keys.slice(at))];

@@ -1,6 +1,6 @@
 /**
- * The instances of a name from which Resolve chooses: a sample of a name with many instances, the requested versions, and the endpoints
- * of hosted instances.
+ * Provides the instances from which Resolve chooses: a sample if a name has many instances, the requested versions, and the endpoints of hosted
+ * instances.
  */
 
 import { topicPatterns } from "../catalog/entry/codec.ts";
@@ -18,10 +18,10 @@ import { invalid } from "../lib/errors.ts";
 import { fnv64, hashFraction } from "../lib/hash64.ts";
 import { lacksVersion, VersionRange } from "../lib/versions.ts";
 
-/** The inputs that determine which part of a name with many instances is sampled. */
+/** The inputs that determine which instances are sampled if a name has many. */
 export interface SampleOptions extends RankOptions {
   readonly hashKey: string;
-  /** For ROUND_ROBIN: number of earlier choices. */
+  /** For ROUND_ROBIN: number of choices made so far. */
   readonly turn: number;
   readonly random: () => number;
   /** Number of wanted entries. */
@@ -29,8 +29,8 @@ export interface SampleOptions extends RankOptions {
 }
 
 /**
- * Returns the part of a name with many instances from which these options choose. Each ROUND_ROBIN turn and each random number selects
- * another part. A hash key always selects the same part.
+ * Returns the sample from which these options choose if a name has many instances. Each ROUND_ROBIN turn and each random number selects a different
+ * part of the instances. A hash key always selects the same part.
  */
 export function samplingOf(options: SampleOptions): NameSampling {
   const rank = (record: CatalogRecord) => rankOf(fitnessOf(record), record.traits, options);
@@ -46,20 +46,19 @@ export function samplingOf(options: SampleOptions): NameSampling {
   }
 }
 
-/** Returns the inputs for the tier of a record, read without decoding it. */
+/** Returns the inputs that determine a record's tier, without decoding the record. */
 function fitnessOf(record: CatalogRecord): Fitness {
   return { health: viewHealth(record), hasTarget: record.traits.ports !== NO_PORTS || isHosted(record.kind) };
 }
 
-/** Ranks records by health alone, for answers that have all tiers and no preferred location. */
+/** Ranks records only by health, for answers that include all tiers and have no preferred location. */
 export function healthRank(record: CatalogRecord): number {
   return healthOrder(viewHealth(record));
 }
 
 /**
- * Returns a test of whether a FUNCTION's version is in an npm-style range such as `^1.2.0`. Undefined for an empty range, which contains
- * all versions. A text that is not a version is in no range. Throws `invalid_argument` for a text that is not a range, and for another
- * kind.
+ * Returns a test of whether the version of a FUNCTION is in an npm-style range such as `^1.2.0`. Returns undefined for an empty range, which includes
+ * all versions. No range includes a text that is not a version. Throws `invalid_argument` if the text is not a range or the kind is not FUNCTION.
  */
 export function versionTest(kind: Kind, range: string): ((version: string) => boolean) | undefined {
   if (range === "") return undefined;
@@ -68,13 +67,13 @@ export function versionTest(kind: Kind, range: string): ((version: string) => bo
   return (version) => wanted.has(version);
 }
 
-/** Returns the explanation of a candidate that was excluded because of its version. */
+/** Returns the explanation for a candidate that was excluded because of its version. */
 export function explainVersion({ key, view }: { readonly key: KeyText; readonly view: EntryView }, range: string) {
   return { key, kept: false, reason: "version_range", detail: lacksVersion(versionOf({ detail: view.read("detail") }), range) };
 }
 
 /**
- * Gives hosted entries the advertised endpoints of their nodes as targets. `find` returns the NODE entries of a node id. Cost: one call
+ * Sets the targets of hosted entries to the advertised endpoints of their nodes. `find` returns the NODE entries with a given node ID. Cost: one call
  * of `find` per node.
  */
 export function withHosts(entries: readonly EntryView[], find: (nodeId: string) => readonly EntryView[]): readonly EntryView[] {
@@ -88,7 +87,7 @@ export function withHosts(entries: readonly EntryView[], find: (nodeId: string) 
     if (!isCalledAtNode(entry)) return entry;
     const node = hostOf(entry, nodesOf(entry.nodeId));
     const targets = node === undefined ? [] : hostTargets(node.read("detail"));
-    // The answer depends on both entries, so it may be cached only as long as both ttls allow.
+    // The answer depends on both entries, so it may be cached only for as long as both TTLs allow.
     return targets.length === 0 ? entry : { ...entry, targets, ttlMs: leastOf(entry.ttlMs, node?.ttlMs) };
   });
 }
@@ -97,14 +96,14 @@ function leastOf(a: number | undefined, b: number | undefined): number | undefin
   return a === undefined || b === undefined ? (a ?? b) : Math.min(a, b);
 }
 
-// The part of a query's filter that requires the decoded entry: the subjects of a TOPIC.
+// The part of a query's filter for which the entry must be decoded: the subjects of a TOPIC.
 
-/** Number of compared words that cost as much as one more record. */
+/** Number of word comparisons that cost as much as reading one more record. */
 const STEPS_A_RECORD = 256;
 
 /**
- * Returns a test of whether a pattern of the topic matches the subject. Throws `invalid_argument` for a text that is not a subject, and
- * if the filter excludes topics.
+ * Returns a test of whether any of a topic's patterns matches the subject. Throws `invalid_argument` if the text is not a subject or the filter
+ * excludes topics.
  */
 export function subjectTest(subject: string, { kindMask, versions }: EntryFilter, replica: Replica): EntryTest {
   if (versions !== undefined)

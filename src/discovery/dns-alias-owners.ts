@@ -1,6 +1,6 @@
 /**
- * Lists the records that have given names in DNS, in key order, from the index of names, for a query by alias or host. The list is exact,
- * so no other record is examined.
+ * Lists the records with given DNS names in key order, using the index of names, for queries by alias or host. The list is exact, so no other records
+ * are examined.
  */
 
 import type { EntryIndex } from "../catalog/query/entry-index.ts";
@@ -14,18 +14,18 @@ import { type DnsNames, plainName } from "./dns-names.ts";
 
 /** Names as written by the caller. One of the lists is empty. */
 export interface RequestedNames {
-  /** Records that have one of these as an alias. */
+  /** Aliases: matches records that have any of them. */
   readonly aliases: readonly string[];
-  /** Records whose namespace or alias is one of these or below it. */
+  /** Hosts: matches records whose namespace or alias is equal to or below any of them. */
   readonly hosts: readonly string[];
 }
 
-/** More than a page examines. If there are more records, a page therefore ends before the list does. */
+/** More records than a page examines. If there are more, the page therefore ends before the list does. */
 const MOST = SCAN_BUDGET + 1;
 
 export type AliasNames = Pick<DnsNames, "keysOf" | "lookups" | "namesBelow" | "view">;
 
-/** Restricts the names to the entries of one list. */
+/** Restricts the names to entries in one list. */
 export function namedIn(names: AliasNames, lookup: EntryIndex): AliasNames {
   return {
     lookups: [lookup],
@@ -37,7 +37,7 @@ export function namedIn(names: AliasNames, lookup: EntryIndex): AliasNames {
   };
 }
 
-/** Opens the list at the start of a page. Cost: O(records with such an alias + namespaces at or below a host). */
+/** Opens the list at the beginning of a page. Cost: O(records with such an alias + namespaces at or below a host). */
 export function openAliasOwners(
   requested: RequestedNames,
   names: AliasNames,
@@ -69,8 +69,8 @@ function* keysOf(aliases: Iterable<string>, names: AliasNames): Generator<KeyTex
 }
 
 /**
- * Returns the smallest wanted texts above another text, sorted and without duplicates, at most as many as a page can need. Cost:
- * O(texts).
+ * Returns the smallest texts above a given text that are wanted, sorted and without duplicates. The number is limited to the most that a page can
+ * need. Cost: O(texts).
  */
 function least<T extends string>(texts: Iterable<T>, after: string, isWanted: (text: T) => boolean): readonly T[] {
   let kept: T[] = [];
@@ -88,7 +88,7 @@ function least<T extends string>(texts: Iterable<T>, after: string, isWanted: (t
   return kept;
 }
 
-/** Walks the records of some namespaces. */
+/** Iterates over the records of some namespaces. */
 class RunsCursor implements RecordCursor {
   /** Sorted. */
   readonly #namespaces: readonly string[];

@@ -1,6 +1,6 @@
 /**
- * The index that DNS needs in addition to entries: which names have names below them, and which entries have an alias. Whether an alias
- * is valid is decided for each question, by the current policy (`alias-claim.ts`).
+ * The index that DNS needs in addition to entries: which names have descendants, and which entries have an alias. The validity of an alias is
+ * determined for each question under the current policy (`alias-claim.ts`).
  */
 
 import { decodeEntry } from "../catalog/entry/codec.ts";
@@ -22,36 +22,36 @@ const ALIASES = 9;
 /** Maximum number of aliases below one name that are checked. If there are more, the name is assumed to exist. */
 const MAX_CLAIMS = 256;
 
-/** Number of hidden namespaces and claims that a search skips before a list of the visible ones is created. */
+/** Number of hidden namespaces and claims that a search skips before it creates a list of the visible ones. */
 const MAX_SKIPPED = 8;
 
 /**
- * Maximum number of services of one alias that an answer uses. The first in key order has precedence, unless DNS cannot express its
- * name.
+ * Maximum number of services that an answer includes for one alias. The first service in key order has precedence, unless its name cannot be
+ * expressed in DNS.
  */
 const MAX_ALIAS_SERVICES = 4;
 
-/** The part of the catalog that the viewer of a question may see. */
+/** The part of the catalog that is visible to the client that asked the question. */
 export interface NameView {
   readonly sees: (namespace: string) => boolean;
   readonly counts: (claim: ParsedAliasClaim) => boolean;
-  /** Whether an alias of this name is visible, regardless of which entry has it. Undefined if every alias is visible. */
+  /** Whether an alias with this name is visible, regardless of which entry has it. Undefined if every alias is visible. */
   readonly seesName?: (name: string) => boolean;
   /**
-   * The class of the viewer, so that the time of a search does not depend on entries that are hidden from the viewer. Undefined if
-   * nothing is hidden, or if the time does not matter.
+   * The class of the viewer, so that the time of a search does not depend on entries that are hidden from the viewer. Undefined if no entries are
+   * hidden or the time does not matter.
    */
   readonly viewerClass?: ViewerClass | undefined;
 }
 
 export interface FoundAlias {
   readonly records: readonly CatalogRecord[];
-  /** Whether there are more records: another `at` may find different ones. */
+  /** Whether there are more records, so another `at` may find different ones. */
   readonly isSample: boolean;
 }
 
 /**
- * Entries of a resolver that lookups find although they are not in the replica. Their bytes are in its slab, and none of their keys is
+ * Entries of a resolver that lookups find even though they are not in the replica. Their bytes are in the replica's slab, and none of their keys is
  * visible in the replica.
  */
 export interface SupplementaryEntries {
@@ -62,26 +62,26 @@ export interface SupplementaryEntries {
   takeTouched(): Iterable<KeyText>;
 }
 
-/** Receives each change that affects names in DNS, immediately after the change. */
+/** Receives each change that affects DNS names, immediately after the change. */
 export interface NameObserver {
   /** An entry of a name was added, removed or changed. `name`: as in `nameOfKey`. */
   entryChanged(name: string): void;
   /** An entry that has or had this alias was added, removed or changed. `alias`: in plain form. */
   aliasChanged(alias: string): void;
   /**
-   * An entry that has or had a target at this address was added, removed or changed. `address`: in the form of `addressText`. Called only
-   * for addresses in reverse zones.
+   * An entry that has or had a target at this address was added, removed or changed. `address`: in `addressText` form. Called only for addresses in
+   * reverse zones.
    */
   addressChanged(address: string): void;
-  /** A namespace, or the claim of an alias, was added or removed at this name or below it. `suffix`: in plain form. */
+  /** A namespace or an alias claim was added or removed at or below this name. `suffix`: in plain form. */
   belowChanged(suffix: string): void;
-  /** The node of an origin became reachable or unreachable, so the answers for its entries change although no record has changed. */
+  /** An origin's node became reachable or unreachable, so the answers for its entries change even though no record has changed. */
   originChanged(id: string): void;
-  /** Called when it is unknown which names changed. */
+  /** Called if it is unknown which names have changed. */
   everythingChanged(): void;
 }
 
-/** The parts of a replica that this index uses. */
+/** The parts of the replica that this index uses. */
 export type NamedReplica = Pick<
   Replica,
   "changesSince" | "collectedRevision" | "lookup" | "origins" | "revision" | "slab" | "view" | "winner"
@@ -91,14 +91,14 @@ const NO_KEYS: ReadonlySet<KeyText> = new Set();
 const NO_RECORDS: FoundAlias = { records: [], isSample: false };
 
 export class DnsNames {
-  /** The lists of entries. No two lists have a key in common. */
+  /** The lists of entries. No key is in more than one list. */
   readonly lookups: readonly EntryIndex[];
   readonly #replica: NamedReplica;
   readonly #supplementary: SupplementaryEntries | undefined;
   /** Everything up to this revision is indexed. */
   #revision = 0;
   readonly #zones: readonly string[];
-  /** Namespaces with entries, in the order of their ends. */
+  /** Namespaces with entries, sorted by suffix. */
   readonly #namespaces = new SortedBlocks<string>(isEndBefore);
   readonly #aliases = new AliasIndex((run, isThere) => this.#seen.setRun(run, isThere));
   readonly #seen = new VisibleNames<AliasRun>({
@@ -111,7 +111,7 @@ export class DnsNames {
   /** The states of origins, as last reported to observers. */
   readonly #originStates = new Map<string, OriginStatus>();
 
-  /** `zones`: in lower case and without a final dot, to recognise single labels. `blocks`: the addresses of reverse zones. */
+  /** `zones`: used to recognise single labels; in lower case and without a trailing dot. `blocks`: the address blocks of the reverse zones. */
   constructor(
     replica: NamedReplica,
     zones: readonly string[],
@@ -125,12 +125,12 @@ export class DnsNames {
     this.#addresses = blocks.length === 0 ? undefined : new AddressNames(blocks);
   }
 
-  /** Whether an alias is a single-label name, as written or without one of the zones. Only admins may register such an alias. */
+  /** Whether an alias is a single label, either as written or without one of the zones. Only admins may register such an alias. */
   isSingleLabel(alias: string): boolean {
     return isSingleLabel(plainName(alias), this.#zones);
   }
 
-  /** Notifies the observer of all changes from now on, for the lifetime of this object. */
+  /** Notifies the observer of all changes from now on, for as long as this object exists. */
   follow(follower: NameObserver): void {
     this.#followers.add(follower);
   }
@@ -140,13 +140,13 @@ export class DnsNames {
     return this.#aliases.aliases();
   }
 
-  /** Returns the claims of all aliases, whether valid or not, for each name that they match. May contain duplicates. */
+  /** Returns the claims of all aliases, whether valid or not, once for each name that they match. May contain duplicates. */
   *claims(): Generator<ParsedAliasClaim> {
     for (const { alias, namespace, claimant } of this.#aliases.claims())
       for (const name of namesOf(alias, this.#zones)) yield { ...readClaimant(claimant), namespace, name };
   }
 
-  /** Returns all addresses in reverse zones, in the form of `addressText`. */
+  /** Returns all addresses in reverse zones, in `addressText` form. */
   addresses(): Iterable<string> {
     return this.#addresses?.addresses() ?? [];
   }
@@ -172,9 +172,9 @@ export class DnsNames {
       this.#notify((follower) => follower.entryChanged(nameOfKey(key)));
       this.#set(key, this.#known(key));
     }
-    // A revision without a touched record is a change of an origin, unless a record was touched twice.
+    // A revision that touched no record indicates a change to an origin, unless a record was touched twice.
     if (this.#followers.size > 0 && touchCount < this.#replica.revision - this.#revision) this.#notifyOrigins();
-    // Records that were dropped since the last call, for example with a forgotten origin, are not among the changes.
+    // Records that were dropped since the last call, for example because their origin was forgotten, are not included in the changes.
     if (this.#revision < this.#replica.collectedRevision) this.#sweep(touched);
     this.#revision = this.#replica.revision;
     for (const namespace of touched)
@@ -185,7 +185,7 @@ export class DnsNames {
   }
 
   #notify(what: (follower: NameObserver) => void): void {
-    // HOT: once per changed record, and nearly always for one gateway.
+    // HOT: once per changed record, and nearly always with a single gateway.
     for (const follower of this.#followers) what(follower);
   }
 
@@ -205,12 +205,12 @@ export class DnsNames {
     for (const key of this.#addresses?.keys() ?? []) if (this.#known(key) === undefined) this.#setAddresses(key, undefined);
   }
 
-  /** Whether a visible namespace or alias in that zone is `suffix` or ends in `.suffix`. An alias may be written with the zone. */
+  /** Whether a visible namespace or alias in that zone is `suffix` or ends in `.suffix`. An alias may include the zone. */
   hasNameUnder(suffix: string, zone: string, view: NameView): boolean {
     return this.#isAbove(suffix, 0, view) || this.#isAbove(`${suffix}.${zone}`, zone.length + 1, view);
   }
 
-  /** `zoneChars`: number of characters of the zone at the end of each alias. */
+  /** `zoneChars`: length of the zone at the end of each alias. */
   #isAbove(suffix: string, zoneChars: number, view: NameView, seen = this.#seen.find(view.viewerClass)): boolean {
     // HOT: once per question for a name that does not exist.
     if (!this.#aliases.hasBelow(suffix, seen?.runs) && (zoneChars > 0 || !this.#hasNamespaceBelow(suffix, seen?.namespaces))) return false;
@@ -227,7 +227,7 @@ export class DnsNames {
     let claims = 0;
     for (const { alias, namespace, claimant } of this.#aliases.claimsBelow(suffix, seen?.runs)) {
       const name = alias.slice(0, alias.length - zoneChars);
-      // A large number of hidden names must not be treated as evidence that the name exists.
+      // The name must not be assumed to exist only because there are many hidden names.
       if (!isSeen(namespace) || seesName?.(name) === false) {
         const seenNow = made();
         if (seenNow !== undefined) return this.#isAbove(suffix, zoneChars, view, seenNow);
@@ -241,9 +241,9 @@ export class DnsNames {
   }
 
   /**
-   * Returns visible records that validly have the name of that zone as an alias, with or without the zone, in key order. If many services
-   * have the alias, only the first few are returned, and the services whose own name is the parent of the alias. If a service has many
-   * records, a sample is returned if `sampling` is given. Cost: O(records with the alias).
+   * Returns, in key order, the visible records with a valid alias that equals this name, with or without the zone. If many services have the alias,
+   * returns only the first few, plus the services whose own name is the parent of the alias. If a service has many records and `sampling` is given,
+   * returns a sample. Cost: O(records with the alias).
    */
   findAlias(name: string, zone: string, view: NameView, sampling?: NameSampling): FoundAlias {
     // HOT: once per question for a name that does not exist.
@@ -256,19 +256,19 @@ export class DnsNames {
       if (record !== undefined && view.counts(claimOf(record, name)) && view.sees(record.namespace)) aliasOwners.push(record);
     }
     const services = [...Map.groupBy(aliasOwners.toSorted(byKey), serviceOf).values()];
-    // Each service may have a thousand records in its sample, and clients may register any number of services.
+    // The sample of each service may contain a thousand records, and clients may register any number of services.
     const used = services.filter((records, at) => at < MAX_ALIAS_SERVICES || isAliasBelow(name, records));
     const sampled = sampling === undefined ? used : used.map((records) => sampleOf(records, sampling).records);
     const isSample = sampled.some((records, at) => records.length < (used[at]?.length ?? 0));
     return { records: sampled.flat().toSorted(byKey), isSample };
   }
 
-  /** Returns the keys of entries in namespaces that the viewer sees. Also tests a few other namespaces, so that `sees` can report them. */
+  /** Returns the keys of entries in namespaces that the viewer sees. Also tests a few other namespaces, so that `sees` can report hidden ones. */
   #keysSeen(aliases: readonly string[], view: NameView, seen = this.#seen.find(view.viewerClass)): ReadonlySet<KeyText> {
     const keys = new Set<KeyText>();
     let skippedCount = 0;
     for (const alias of aliases) {
-      // One hidden namespace is enough for the audit log.
+      // For the audit log, one hidden namespace is enough.
       const [first] = seen === undefined ? [] : this.#aliases.runsOf(alias);
       if (first !== undefined) view.sees(namespaceOfRun(first));
       for (const run of this.#aliases.runsOf(alias, seen?.runs)) {
@@ -305,8 +305,8 @@ export class DnsNames {
   }
 
   /**
-   * Returns namespaces with entries, and aliases with the namespaces of their entries, that are `suffix` or end in `.suffix`. They are in
-   * plain form, and may contain duplicates.
+   * Returns the namespaces with entries and the aliases that are `suffix` or end in `.suffix`. Each alias is returned with the namespaces of its
+   * entries. The results are in plain form, and may contain duplicates.
    */
   *namesBelow(suffix: string): Generator<{ readonly namespace: string; readonly alias: string | undefined }> {
     for (const namespace of this.#namespacesBelow(suffix)) yield { namespace, alias: undefined };
@@ -338,7 +338,7 @@ export class DnsNames {
     if (record instanceof StoredRecord && !record.mayHaveAliases) return NO_ALIASES;
     const { slab } = this.#replica;
     const bytes = slab.view(record.at, record.sizeBytes);
-    // HOT: once per change, and once per entry at a restart. Few entries have aliases; decoding all of them took a sixth of a restart.
+    // HOT: once per change, and once per entry at a restart. Few entries have aliases, and decoding all entries took a sixth of the restart time.
     if (!hasField(bytes, ALIASES)) return NO_ALIASES;
     return new Set(decodeEntry(bytes, record.origin.life).read("aliases").map(plainName));
   }
@@ -380,7 +380,7 @@ export class DnsNames {
 const NONE: readonly never[] = [];
 const NO_ALIASES: ReadonlySet<string> = new Set();
 
-/** Returns the form in which names are compared. */
+/** Returns a name in the form that is used for comparisons. */
 export function plainName(name: string): string {
   return name.toLowerCase().replace(/\.$/, "");
 }

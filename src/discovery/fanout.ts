@@ -1,22 +1,21 @@
 /**
- * Finds the watchers that a change affects, by the namespace or prefix that they follow or because they follow everything, and queues
- * them to be woken.
+ * Finds the watchers that a change affects, because they follow its namespace, a prefix, or everything, and queues them to be woken.
  */
 
 import type { WatchFeed } from "../catalog/watch/feed.ts";
 import { type NamedReader, NameIndex, type NameIndexBounds } from "../catalog/watch/name-index.ts";
 
-/** An open stream, from the point of view of the fan-out. */
+/** An open stream, as seen by the fan-out. */
 export interface WatchStream {
   /**
-   * The stream's queue of messages. The fan-out reads which changes affect it and when its bookmark is due; a policy change reads its
+   * The stream's queue of messages. The fan-out reads which changes affect the stream and when its bookmark is due. A policy change reads its
    * position.
    */
   readonly feed: Pick<WatchFeed, "bookmarkDueMonoMs" | "isTelling" | "reader" | "refresh" | "revision" | "settledRevision">;
   /** Whether the stream is in the queue to be woken. Only the fan-out writes this field. */
   isReady: boolean;
   wake(): void;
-  /** Ends the stream: when the stream is woken, it sends its last position for resuming, and then closes. */
+  /** Ends the stream: when woken, the stream sends its last position, from which the client can resume, and then closes. */
   stop(): void;
 }
 
@@ -32,15 +31,15 @@ export class Fanout {
   readonly #prefix = new Map<string, Set<WatchStream>>();
   readonly #everything = new Set<WatchStream>();
   readonly #watchers = new Set<WatchStream>();
-  /** The watchers that are woken only by changes of their names, by reader. */
+  /** The watchers that are woken only by changes to their names, by reader. */
   readonly #named = new Map<NamedReader, Set<WatchStream>>();
   #names: NameIndex | undefined;
   /**
-   * The watchers to wake, in order, each at most once. HOT: bench/watch.ts; a single Set cost a quarter of the fan-out, because removing
-   * its first element skips all elements that were removed before.
+   * The watchers to wake, in order, each at most once. HOT: bench/watch.ts; a single Set took a quarter of the fan-out's time, because removing its
+   * first element skips all previously removed elements.
    */
   #ready: WatchStream[] = [];
-  /** The watchers that are being woken, and the number already woken. */
+  /** The watchers that are being woken, and how many of them have been woken. */
   #waking: WatchStream[] = [];
   #wokenCount = 0;
   #isEnding = false;
@@ -54,7 +53,7 @@ export class Fanout {
     this.#nameBounds = nameBounds;
   }
 
-  /** Number of names in the index of watchers by name: see `NameIndex`. */
+  /** Number of names in the index of watchers by name. See `NameIndex`. */
   get nameCount(): number {
     return this.#names?.nameCount ?? 0;
   }
@@ -72,7 +71,7 @@ export class Fanout {
     return this.#ready.length + this.#waking.length - this.#wokenCount;
   }
 
-  /** Whether a watcher must be woken, or changes must still be matched with watchers. */
+  /** Whether any watcher must be woken, or any changes must still be matched with watchers. */
   get hasPendingWork(): boolean {
     return this.readyCount > 0 || this.#names?.isBehind === true;
   }
@@ -100,8 +99,8 @@ export class Fanout {
   }
 
   /**
-   * Called when the watcher is up to date, so that from now on only changes affect it. If its filter has names, changes of other names no
-   * longer wake it.
+   * Called when the watcher is up to date, so that from now on only new changes wake it. If its filter has names, changes to other names no longer
+   * wake it.
    */
   narrow(watcher: WatchStream): void {
     const { reader } = watcher.feed;
@@ -114,14 +113,14 @@ export class Fanout {
     this.#everything.delete(watcher);
     leave(this.#exact, namespace, watcher);
     leave(this.#prefix, prefix, watcher);
-    // Changes of its names may already have been matched for other watchers of its reader. They will not be matched again, so this
+    // Changes to its names may already have been matched for other watchers of the same reader. These changes will not be matched again, so this
     // watcher is woken for them now.
     if (this.#names.isBehind) this.#readyOne(watcher);
   }
 
   /**
-   * Queues the watchers affected by changes in these namespaces. Cost: O(affected watchers), not O(watchers). If many changes arrive
-   * together, watchers by name are matched in slices: see `offerMore`.
+   * Queues the watchers affected by changes in these namespaces. Cost: O(affected watchers), not O(watchers). If many changes arrive at the same
+   * time, watchers by name are matched in slices. See `offerMore`.
    */
   changed(namespaces: Iterable<string>): void {
     for (const namespace of namespaces) {
@@ -136,14 +135,14 @@ export class Fanout {
   }
 
   /**
-   * Continues to match changes with watchers by name. Must be called once per turn, because `take` returns no watcher until all changes
+   * Continues to match changes with watchers by name. Must be called once per turn, because `take` does not return any watchers until all changes
    * have been matched.
    */
   offerMore(): void {
     this.#names?.offer((reader) => this.#readyAll(this.#named.get(reader)));
   }
 
-  /** Queues the watchers whose bookmark is due. Cost: one comparison per watcher, so it should be called at most a few times per second. */
+  /** Queues the watchers whose bookmark is due. Each call costs one comparison per watcher, so call it at most a few times per second. */
   due(monoMs: number): void {
     this.#names?.tidy();
     for (const watcher of this.#watchers) if (watcher.feed.bookmarkDueMonoMs <= monoMs) this.#readyOne(watcher);
@@ -156,8 +155,8 @@ export class Fanout {
   }
 
   /**
-   * Ends all watchers, each with a position for resuming on another node. A watcher that is added after this call also ends, because its
-   * stream was admitted before the call.
+   * Ends all watchers, each with a position from which it can resume on another node. Watchers that are added after this call also end, because their
+   * streams were admitted before the call.
    */
   end(): void {
     this.#isEnding = true;
@@ -169,7 +168,7 @@ export class Fanout {
     this.#onAgain();
   }
 
-  /** Queues the watcher again, because it has not processed all changes yet, or has a message to send. */
+  /** Queues the watcher again, because it has not processed all changes yet or has a message to send. */
   again(watcher: WatchStream): void {
     if (!this.#watchers.has(watcher)) return;
     this.#readyOne(watcher);

@@ -1,6 +1,6 @@
 /**
- * The namespaces that a policy change shows or hides, by viewer. Namespaces under the same pair of rules share one verdict. The work is
- * done in slices, because there may be many namespaces and viewers.
+ * For each viewer, the namespaces that a policy change shows or hides. Namespaces under the same pair of rules share one verdict. The work is done in
+ * slices, because there may be many namespaces and viewers.
  */
 
 import { isControlNamespace } from "../catalog/entry/names.ts";
@@ -19,10 +19,10 @@ export interface VisibilityDiff {
 
 type NamespaceChange = "gained" | "lost" | "same";
 
-/** A viewer with namespaces that have not been evaluated yet. */
+/** A viewer for which some namespaces have not been evaluated yet. */
 interface PendingViewer {
   readonly viewer: string;
-  /** By group of namespaces. */
+  /** Indexed by group of namespaces. */
   readonly changes: NamespaceChange[];
   readonly gained: string[];
   readonly lost: string[];
@@ -36,10 +36,11 @@ export class PolicyDiff {
   readonly #before: Policy;
   readonly #after: Policy;
   /**
-   * Number of each group of namespaces, by the deciding rule of each policy. It is split over many maps, because a growing map is copied.
+   * The number of each group of namespaces, indexed by the deciding rules of both policies. The index is split into many maps, because a map is
+   * copied when it grows.
    */
   readonly #groups: Map<NamespaceRule | undefined, Map<NamespaceRule | undefined, number>>[] = [];
-  /** One namespace of each group. Its verdict applies to the whole group. */
+  /** One namespace of each group. The verdict on this namespace applies to the whole group. */
   readonly #examples: string[] = [];
   readonly #namespaces: { readonly name: string; readonly group: number; readonly isHeld: boolean }[] = [];
   readonly #byViewer = new Map<string, VisibilityDiff>();
@@ -50,7 +51,9 @@ export class PolicyDiff {
     this.#after = after;
   }
 
-  /** Adds a namespace. Must be called only before the first query, in sorted order. `isHeld`: a watch can have entries of the namespace. */
+  /**
+   * Adds a namespace. Must be called in sorted order, and only before the first query. `isHeld`: whether a watch may have entries of the namespace.
+   */
   add(name: string, isHeld: boolean): void {
     if (isControlNamespace(name)) return;
     const [before, after] = [this.#before.ruleOf(name), this.#after.ruleOf(name)];
@@ -70,7 +73,7 @@ export class PolicyDiff {
     return this.#byViewer.has(idOf(viewer));
   }
 
-  /** Evaluates at most `maxCount` groups and namespaces for a viewer. Returns whether all have been evaluated. */
+  /** Evaluates at most `maxCount` groups and namespaces for a viewer. Returns whether all of them have been evaluated. */
   judge(viewer: Viewer, maxCount: number): boolean {
     const id = idOf(viewer);
     if (this.#byViewer.has(id)) return true;
@@ -93,13 +96,13 @@ export class PolicyDiff {
     return true;
   }
 
-  /** Returns the added namespaces that the viewer sees only after the change, and those with `isHeld` that it saw only before. */
+  /** Returns the added namespaces that the viewer sees only after the change, and the namespaces with `isHeld` that it saw only before the change. */
   of(viewer: Viewer): VisibilityDiff {
     this.judge(viewer, Number.POSITIVE_INFINITY);
     return this.#byViewer.get(idOf(viewer)) ?? NONE;
   }
 
-  /** Returns the change of one namespace for the viewer, whether or not the namespace was added. */
+  /** Returns how the visibility of one namespace changes for the viewer, whether or not the namespace was added. */
   changeOf(namespace: string, viewer: Viewer): NamespaceChange {
     const [did, does] = [this.#before.viewer(namespace, viewer).allowed, this.#after.viewer(namespace, viewer).allowed];
     return did === does ? "same" : does ? "gained" : "lost";
@@ -111,8 +114,7 @@ function idOf({ clusterId, tenant }: Viewer): string {
 }
 
 /**
- * Returns the namespaces of a sorted list that the filter covers. If there are too many to list, returns only enough to show that there
- * are too many.
+ * Returns the namespaces of a sorted list that the filter covers. If there are too many to list, returns only enough to exceed the limit.
  */
 export function coveredIn(sorted: readonly string[], filter: EntryFilter): readonly string[] {
   const { namespace } = filter;

@@ -1,4 +1,4 @@
-/** The facts about the catalog that policy changes need: the entries for a dry run, and the known clusters and regions. */
+/** The catalog facts that policy changes need: the entries for a dry run, and the known clusters and regions. */
 import { ANY } from "../catalog/query/filter.ts";
 import { ListCursor } from "../catalog/query/ordered-records.ts";
 import { queryPage } from "../catalog/query/query.ts";
@@ -11,7 +11,7 @@ import type { CatalogReads } from "./reads.ts";
 
 const ENTRIES_A_SLICE = 1000;
 
-/** Returns the facts that a dry run needs. `viewers`: the known viewers. `channels`: as in the facts. */
+/** Returns the facts that a dry run needs. `viewers`: the known viewers. `channels`: copied to the facts. */
 export function catalogFactsForPlan(
   { lookup, origins }: Replica,
   { node }: Pick<CatalogReads, "node">,
@@ -30,7 +30,7 @@ export function catalogFactsForPlan(
   };
 }
 
-/** Yields in slices, so that other work can run in between. Entries that change in the meantime are read in their new state. */
+/** Yields between slices, so that other work can run. If entries change in the meantime, their new state is read. */
 function* catalogEntries(origins: Replica["origins"]): Generator<PlanEntry> {
   for (const { log } of origins.values()) {
     let afterSeq = 0;
@@ -49,7 +49,7 @@ function* catalogEntries(origins: Replica["origins"]): Generator<PlanEntry> {
   }
 }
 
-/** Returns every cluster with a node in the catalog, with its region. */
+/** Returns every cluster that has a node in the catalog, together with its region. */
 export function regionsOf({ lookup }: Replica): ReadonlyMap<string, string> {
   const found = new Map<string, string>();
   const nodes = new ListCursor(lookup.ofKind(KIND.NODE));

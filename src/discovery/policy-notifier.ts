@@ -1,6 +1,6 @@
 /**
- * Performs the second half of a policy change, after all records follow the new policy: notifies each watch of a node or read worker of
- * changes in the namespaces that the watch may see.
+ * Performs the second half of a policy change, after all records follow the new policy: on a node or read worker, notifies each watch of changes in
+ * the namespaces that the watch may see.
  */
 import type { Replica } from "../catalog/replica/replica.ts";
 import type { WatchReader } from "../catalog/watch/reader.ts";
@@ -20,16 +20,16 @@ export interface PolicyChange {
   readonly after: Policy;
 }
 
-/** Cost of one watch, in records, for the limit of a step. */
+/** Cost of one watch, expressed in records, for the limit of a step. */
 const RECORDS_A_WATCH = 16;
 
-/** Created when the change begins. Call `show` when all records follow the new policy, and then `step` until it returns true. */
+/** An instance is created when the change begins. Call `show` when all records follow the new policy, and then `step` until it returns true. */
 export class PolicyNotifier {
   readonly #parts: NotifierParts;
   readonly #after: Policy;
   readonly #diff: PolicyDiff;
   #stage: "held" | "group" | "notify" = "held";
-  /** Sorted copies of the namespaces with visible entries: from the start of the change, and after `show`. */
+  /** Sorted copies of the namespaces with visible entries: at the start of the change, and after `show`. */
   readonly #before: readonly string[];
   #shown: readonly string[] = [];
   /** Number of entries of `#before` and `#shown` that have been grouped. */
@@ -49,7 +49,7 @@ export class PolicyNotifier {
     return this.#stage !== "held";
   }
 
-  /** Shows everything that the new policy allows. New watches see it from now on. */
+  /** Shows everything that the new policy allows. New watches see these entries from now on. */
   show(): void {
     const { replica, reads, fanout } = this.#parts;
     reads.show(this.#after);
@@ -93,16 +93,15 @@ export class PolicyNotifier {
       if (!isJudged && !this.#diff.judge(viewer, maxCount)) return false;
       if (viewer !== undefined) this.#notify(watcher, viewer);
       this.#notifiedCount += 1;
-      // One viewer's verdicts may use a whole step, so the next viewer waits for the next step.
+      // The verdicts for one viewer may use a whole step, so the next viewer waits for the next step.
       if (!isJudged) break;
     }
     return this.#notifiedCount === this.#watchers.length;
   }
 
   /**
-   * Notifies a watch, including of namespaces that became empty before the watch was notified. A namespace that became visible is sent
-   * again completely, so that no earlier removal reaches the watch. A namespace that became hidden is sent only if the watch can have
-   * entries of it.
+   * Notifies a watch, even of namespaces that became empty before the notification. A namespace that became visible is sent again completely, so that
+   * earlier removals do not reach the watch. A namespace that became hidden is sent only if the watch may have its entries.
    */
   #notify(watcher: WatchStream, viewer: Viewer): void {
     const { replica, fanout } = this.#parts;
@@ -113,7 +112,7 @@ export class PolicyNotifier {
       known = [gained, lost].flatMap((namespaces) => coveredIn(namespaces, reader.options.filter));
       this.#changedByReader.set(reader, known);
     }
-    // It is no longer known which other namespaces the watch may have.
+    // It is no longer known from which other namespaces the watch may have entries.
     const isForgotten = settledRevision < replica.emptied.forgottenRevision;
     const emptied = isForgotten ? [] : replica.emptied.since(settledRevision);
     const isChanged = (namespace: string) => reader.mayHoldNamespace(namespace) && this.#diff.changeOf(namespace, viewer) !== "same";

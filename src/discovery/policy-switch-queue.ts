@@ -1,6 +1,5 @@
 /**
- * Runs policy changes one after another, on a replica or on a copy of a replica. Between two changes it gives watches time to reach their
- * END.
+ * Runs policy changes one after another, on a replica or on a copy of a replica. Between two changes, it gives watches time to reach their END.
  */
 
 import { BODY, keyParts } from "../catalog/record/record.ts";
@@ -15,7 +14,7 @@ import { WatchAck } from "./watch-ack.ts";
 /** Number of a change in this process, starting at 1. */
 export type ChangeNumber = number;
 
-/** Maximum time of one slice, in ms: normally, and after a change has run for LATE_AFTER_MS. */
+/** Maximum duration of a slice, in ms: normally, and after a change has run for LATE_AFTER_MS. */
 const SLICE_MS = 5;
 const LATE_SLICE_MS = 15;
 const LATE_AFTER_MS = 1500;
@@ -26,14 +25,13 @@ export interface SwitchQueueParts extends SwitchParts {
   readonly policies: PolicySource;
 }
 
-/** A copy of the replica with its own readers. A change is complete only when each copy has notified its readers. */
+/** A copy of the replica that has its own readers. A change is complete only when each copy has notified its readers. */
 export interface SwitchObserver {
   /**
-   * Called when a change begins. Change numbers increase. A follower that is added during a change is not notified of the rest of the
-   * change.
+   * Called when a change begins. Change numbers increase. Followers that are added during a change are not notified of the rest of that change.
    */
   begins(change: ChangeNumber): void;
-  /** Called when all records follow the policy of the change. */
+  /** Called when all records follow the new policy. */
   shows(change: ChangeNumber): void;
   /** Whether the copy has shown the last change, and has notified all its watches. */
   readonly isShown: boolean;
@@ -44,27 +42,26 @@ export interface SwitchObserver {
 interface RunningChange {
   readonly number: ChangeNumber;
   readonly work: PolicySwitch;
-  /** The start of the first slice of the change. */
+  /** The time at which the first slice of the change began. */
   sinceMonoMs: number | undefined;
-  /** Whether the change is complete here, while copies may still be working. */
+  /** Whether the change is complete on this replica, even if copies are still working. */
   isThrough: boolean;
 }
 
 /**
- * A policy in force is shown immediately: the change waits only for the previous change, not until watches have been notified. Putting
- * the next policy in force also waits for the watches. The driver calls `step` in slices of the event loop, and updates names and
- * listeners when a change has ended. A replica calls `look` when another policy may be in force. A copy calls `begin` and `show` as its
- * feed demands.
+ * A policy that is in force is shown immediately: the change waits for the previous change, but not for watches to be notified. The next policy is
+ * not put in force until the watches have been notified. The driver calls `step` in slices on the event loop, and updates names and listeners when a
+ * change has ended. A replica calls `look` when another policy may be in force. A copy calls `begin` and `show` when its feed requires it.
  */
 export class SwitchQueue {
-  /** The current copies. `onFollowed` must be called when one is removed. */
+  /** The current copies. `onFollowed` must be called when a follower is removed. */
   readonly followers = new Set<SwitchObserver>();
-  /** Called when a follower has made progress or was removed, and when a copy has received more of its feed: `step` may have work again. */
+  /** Called when a follower has made progress or was removed, or when a copy has received more of its feed, because `step` may have work again. */
   onFollowed: () => void = () => {};
   readonly #parts: SwitchQueueParts;
   readonly #watchAck: WatchAck;
   #running: RunningChange | undefined;
-  /** Whether another policy may have come into force since the running change began. */
+  /** Whether another policy may have been put in force since the running change began. */
   #isNextDue = false;
   /** The new policy of the last change. */
   #target: Policy;
@@ -76,7 +73,7 @@ export class SwitchQueue {
     this.#watchAck = new WatchAck(parts.fanout);
   }
 
-  /** Must be called if all records follow the policy in force and there are no watches, so that nothing has to change. */
+  /** Must be called if all records follow the policy in force and there are no watches, so there is nothing to change. */
   start(): void {
     const { reads, policies } = this.#parts;
     this.#target = policies.policy;
@@ -85,7 +82,9 @@ export class SwitchQueue {
     reads.settle(this.#target);
   }
 
-  /** Must be called when another policy may be in force. Returns the number of the change that shows it, which may already be complete. */
+  /**
+   * Must be called when another policy may be in force. Returns the number of the change that shows this policy. The change may already be complete.
+   */
   look(): ChangeNumber {
     this.#parts.reads.notePolicy();
     if (this.#running === undefined) return this.#beginNext() ? this.#shown + 1 : this.#shown;
@@ -94,7 +93,7 @@ export class SwitchQueue {
   }
 
   /**
-   * Called when the replica that this copy follows begins this change to the policy in force. The previous change must be complete here.
+   * Called when the replica that this copy follows begins this change to the policy in force. The previous change must be complete on this copy.
    */
   begin(number: ChangeNumber): void {
     assert(this.#running === undefined, "the previous policy change is not complete on this copy", { number });
@@ -107,8 +106,8 @@ export class SwitchQueue {
   }
 
   /**
-   * Does `maxCount` units of the running change. Returns whether the change is complete, or complete except for copies, so that readers
-   * must see it.
+   * Performs up to `maxCount` units of the running change. Returns whether readers must see the change, because it is complete, possibly except for
+   * copies.
    */
   step(maxCount: number, time: Clock): boolean {
     const running = this.#running;
@@ -116,7 +115,7 @@ export class SwitchQueue {
     if (!running.isThrough) {
       if (!this.#work(running, maxCount)) return false;
       running.isThrough = true;
-      // Some watches may have paused because they had not been notified of this change.
+      // Some watches may have paused until they were notified of this change.
       this.#parts.fanout.all();
       if (this.isWaiting) return true;
     }
@@ -128,14 +127,14 @@ export class SwitchQueue {
     return this.#running !== undefined;
   }
 
-  /** Whether the running change waits for copies or, on a copy, for the replica, so that `step` has no work before `onFollowed`. */
+  /** Whether the running change is waiting for copies or, on a copy, for the replica. `step` then has no work until `onFollowed`. */
   get isWaiting(): boolean {
     const running = this.#running;
     if (running === undefined) return false;
     return running.isThrough ? [...this.followers].some(({ isShown }) => !isShown) : running.work.isWaiting;
   }
 
-  /** Whether some records or watches here do not follow the policy in force yet. */
+  /** Whether some records or watches do not follow the policy in force yet. */
   get isBusy(): boolean {
     return this.#running?.isThrough === false || !this.#parts.reads.isSettled;
   }
@@ -145,7 +144,7 @@ export class SwitchQueue {
     return this.#shown;
   }
 
-  /** Returns the maximum time of a slice that begins now, in ms. */
+  /** Returns the maximum duration of a slice that begins now, in ms. */
   sliceMs({ monoMs }: Clock): number {
     const running = this.#running;
     if (running === undefined) return SLICE_MS;
@@ -154,8 +153,8 @@ export class SwitchQueue {
   }
 
   /**
-   * Whether another policy may be put in force: the previous change is complete, and all watches except slow ones have been notified. If
-   * false, call it again at `nextDeadlineMs`.
+   * Whether another policy may be put in force: the previous change is complete, and all watches except slow ones have been notified. If false, call
+   * this method again at `nextDeadlineMs`.
    */
   isAcknowledged(time: Clock): boolean {
     if (this.#running !== undefined) return false;
@@ -163,14 +162,14 @@ export class SwitchQueue {
   }
 
   /**
-   * Monotonic ms at which to call `isAcknowledged` again. NEVER if no caller waits, and while a change runs, because the change must end
+   * Monotonic ms at which to call `isAcknowledged` again. NEVER if no caller is waiting, or while a change is running, because the change must end
    * first.
    */
   nextDeadlineMs(): number {
     return this.#running === undefined ? this.#watchAck.nextDeadlineMs() : NEVER;
   }
 
-  /** Begins a change if there is another policy. Returns whether a change began. */
+  /** Begins a change if another policy is in force. Returns whether a change began. */
   #beginNext(): boolean {
     if (this.#target === this.#parts.policies.policy) return false;
     this.#begin(this.#shown + 1, false);
@@ -213,20 +212,20 @@ export function isAdmitted(policy: Policy, stored: StoredRecord, clusterId: stri
   return mayBeSeen(policy, stored, sourceOf(stored), clusterId);
 }
 
-/** Returns the source of a record. A received tombstone has only its key and its origin. */
+/** Returns the source of a record. A received tombstone contains only its key and its origin. */
 function sourceOf({ body, traits, key, origin }: StoredRecord): RecordSource {
   if (body === BODY.ENTRY) return traits;
   return origin.clusterId === "" ? { clusterId: keyParts(key).clusterId, region: origin.region } : origin;
 }
 
-/** One policy change, done in slices: call `step` until it returns true. */
+/** One policy change, which is performed in slices: call `step` until it returns true. */
 export class PolicySwitch {
   readonly #parts: SwitchParts;
   readonly #change: PolicyChange;
   readonly #notifier: PolicyNotifier;
   /**
-   * The origins to touch, each up to its last seq at the start of the change: later records already follow the new policy. Undefined for
-   * a copy, because the replica that it follows touches the records.
+   * The origins whose records must be touched, each up to its last seq at the start of the change. Later records already follow the new policy.
+   * Undefined for a copy, because the original replica touches the records.
    */
   readonly #origins: { readonly origin: Origin; readonly until: number; after: number }[] | undefined;
 
@@ -239,7 +238,7 @@ export class PolicySwitch {
     this.#origins = isCopy ? undefined : origins();
   }
 
-  /** Whether all records follow the new policy, and readers see everything that it allows. */
+  /** Whether all records follow the new policy and readers see everything that the new policy allows. */
   get isShown(): boolean {
     return this.#notifier.isShown;
   }

@@ -3,10 +3,10 @@ import { performance } from "node:perf_hooks";
 import { NEVER } from "../lib/machine.ts";
 import type { ChangeNumber, SwitchQueue } from "./policy-switch-queue.ts";
 
-/** Number of records, or of units of equal cost, between two reads of the clock. */
+/** Number of records, or units of equal cost, processed between two reads of the clock. */
 const STEP_COUNT = 128;
 
-/** A queue of changes, of a node or of a copy of its replica. */
+/** A queue of changes for a node or a copy of its replica. */
 type PolicyChangeQueue = Pick<
   SwitchQueue,
   "isAcknowledged" | "isRunning" | "isWaiting" | "look" | "nextDeadlineMs" | "onFollowed" | "shown" | "sliceMs" | "step"
@@ -18,21 +18,21 @@ export class PolicySwitcher {
   #waiting: { readonly change: ChangeNumber; readonly resolve: () => void }[] = [];
   #isSlicing = false;
 
-  /** `onShown` is called when a change is complete, or complete except for copies, so that readers must see it. */
+  /** `onShown` is called when readers must see a change, because it is complete, possibly except for copies. */
   constructor(queue: PolicyChangeQueue, onShown: () => void) {
     this.#queue = queue;
     this.#onShown = onShown;
     queue.onFollowed = () => this.#go();
   }
 
-  /** Must be called when another policy may be in force. Resolves when every listener uses it. */
+  /** Must be called when another policy may be in force. Resolves when every listener uses this policy. */
   async run(): Promise<void> {
     const change = this.#queue.look();
     this.#go();
     if (change > this.#queue.shown) await this.#shownWith(change);
   }
 
-  /** Resolves when another policy may be put in force. */
+  /** Resolves when another policy can be put in force. */
   async heard(): Promise<void> {
     while (!this.#queue.isAcknowledged(clock())) {
       const lookMonoMs = this.#queue.nextDeadlineMs();
@@ -50,7 +50,7 @@ export class PolicySwitcher {
   }
 
   /**
-   * Runs a slice of work, and schedules the next slice for the following turn of the event loop. No slices run while the change waits for
+   * Runs a slice of work, and schedules the next slice for the following turn of the event loop. No slices run while the change is waiting for
    * copies.
    */
   #slice(): void {

@@ -46,25 +46,25 @@ import {
 /** Maximum bytes of encoded entries in one page: well below the default limit of gRPC clients (4 MiB). */
 const MAX_PAGE_BYTES = 1024 * 1024;
 /**
- * Maximum total number of characters in the filters of open watches. One filter may have 150,000, and 50,000 watches may be open. Filters
- * up to SHORT_FILTER are not counted.
+ * Maximum total number of characters in the filters of open watches. One filter may have 150,000 characters, and 50,000 watches may be open. Filters
+ * with up to SHORT_FILTER characters are not counted.
  */
 const MAX_FILTER_CHARS = 128 * 1024 * 1024;
 const SHORT_FILTER = 1024;
 const ROOM_RETRY_MS = 1000;
-/** Retry hint for a new node without a policy, which usually arrives within a second. */
+/** Retry hint of a new node that has no policy yet. The policy usually arrives within a second. */
 const PENDING_RETRY_MS = 500;
-/** Digits of the hash of a policy's epoch in the holder of short cursors, which has at most 64 characters. */
+/** Number of digits in the hash of a policy's epoch. The hash is part of the holder of short cursors, which has at most 64 characters. */
 const EPOCH_HASH_LENGTH = 12;
 
-/** The lists of entries from which a resolver answers. On a node, all entries are in the lookup of its replica. */
+/** The lists of entries that a resolver uses for answers. On a node, all entries are in the replica's lookup. */
 export interface ResolverAnswerLists {
   /**
-   * Returns the lists of all entries of a namespace and of the namespaces below it, without common keys. An empty text means all
+   * Returns the lists of all entries in a namespace and the namespaces below it. No key is in more than one list. An empty string means all
    * namespaces.
    */
   of(namespace: string): readonly EntryIndex[];
-  /** Whether an entry of these lists may be shown. */
+  /** Whether an entry in these lists may be shown. */
   admits(record: CatalogRecord): boolean;
   readonly portableCursor: ReaderOptions["portableCursor"];
   readonly isAtPlace: ReaderOptions["isAtPlace"];
@@ -76,11 +76,11 @@ export interface QueryPageRequest {
   readonly limit: number;
   readonly token: string;
   readonly isExplained: boolean;
-  /** Distinguishes the lists of different methods in tokens. */
+  /** Distinguishes the lists of different methods in page tokens. */
   readonly salt: string;
-  /** A further test that excludes entries. Its parameters are part of the salt. */
+  /** An additional test that excludes entries. The parameters are part of the salt. */
   readonly test?: EntryTest | undefined;
-  /** As in `QueryOptions`. Its parameters are part of the salt. */
+  /** As in `QueryOptions`. The parameters are part of the salt. */
   readonly open?: QueryOptions["open"];
 }
 
@@ -96,7 +96,7 @@ interface SharedReader {
   readonly reader: WatchReader;
   /** The viewer of the reader. Readers of one class see the same entries. Undefined for a resolver, which sees all entries. */
   readonly viewer: Viewer | undefined;
-  /** Whether the reader has pending changes in this version of the policy. */
+  /** Whether the reader has pending changes in this policy version. */
   pending: { readonly version: number; readonly isAny: boolean } | undefined;
 }
 
@@ -105,18 +105,18 @@ export interface ReadsPolicy {
   readonly onDenied: OnDenied;
   /** Set on a resolver only. */
   readonly lists?: ResolverAnswerLists | undefined;
-  /** For summaries: namespaces that only the watches of resolvers can see. Hiding them from other readers does not count as a denial. */
+  /** For summaries: namespaces that only resolvers' watches can see. Hiding them from other readers is not recorded as a denial. */
   readonly hides?: (namespace: string) => boolean;
 }
 
 /** The policy that applies to a namespace. */
 interface EffectiveRule {
   readonly verdict: PolicyVerdict;
-  /** The label of the rule, or of the set. */
+  /** The label of the rule or the rule set. */
   readonly version: string;
-  /** Undefined without a rule, and for a caller that cannot see the namespace. */
+  /** Undefined if there is no rule or the caller cannot see the namespace. */
   readonly rule: NamespaceRule | undefined;
-  /** Number of the version in force; 0 if there is none. */
+  /** Number of the version in force, or 0 if there is none. */
   readonly number: number;
 }
 
@@ -127,28 +127,28 @@ export class CatalogReads {
   readonly #onDenied: OnDenied;
   readonly #lists: ResolverAnswerLists | undefined;
   readonly #hides: ReadsPolicy["hides"];
-  /** Identifies state other than records and policy that changes answers. Empty if there is none. */
+  /** Identifies the state, other than records and policy, that affects answers. Empty if there is no such state. */
   #answers = "";
   readonly #readers = new Map<string, SharedReader>();
   /** Total number of characters in the names of readers with long filters. */
   #filterChars = 0;
-  /** Number of policy changes and settlements in this thread. */
+  /** Number of policy changes and policy settlements in this thread. */
   #policyRevision = 0;
   #boot: { readonly version: number; readonly text: string };
   #versionPolicy: Policy;
   /** The policy that all records follow. */
   #shownPolicy: Policy;
-  /** The policy about which every watch has been notified. */
+  /** The last policy of which every watch has been notified. */
   #settledPolicy: Policy;
   #visible: { readonly of: Policy; readonly visible: VisiblePolicy };
   /**
-   * Policies that came into force since `#settledPolicy`: watches may have read under any of them. A node waits until the watches know
-   * the previous policy.
+   * Policies that have been in force since `#settledPolicy`: watches may have read entries under any of them. A node waits until its watches have
+   * been notified of the previous policy.
    */
   #unsettled: readonly Policy[] = [];
-  /** Policies that came into force since `#shownPolicy`: records that arrived since then may follow any of them. */
+  /** Policies that have been in force since `#shownPolicy`: records that have arrived since then may follow any of them. */
   #unshown: readonly Policy[] = [];
-  /** The prefixes below which records may follow owners other than the ones in the policy in force, for one version of the policy. */
+  /** For one policy version, the prefixes below which records may follow owner rules that differ from the policy in force. */
   #reowned = { version: -1, prefixes: new NamespacePrefixes([]) };
 
   constructor(replica: Replica, node: ReaderNode, policy: ReadsPolicy) {
@@ -156,7 +156,7 @@ export class CatalogReads {
     this.#lists = policy.lists;
     this.#hides = policy.hides;
     this.#policies = policy.policies;
-    // A new node without a policy hides everything, which does not count as a denial.
+    // A new node without a policy hides everything, which is not recorded as a denial.
     this.#onDenied = (caller, denial) => {
       if (!policy.policies.policy.isPending) policy.onDenied(caller, denial);
     };
@@ -181,7 +181,7 @@ export class CatalogReads {
     return this.#policies.policy.epoch;
   }
 
-  /** Refuses the reads of a resolver while this node does not know which entries the owner rules hide. */
+  /** Rejects a resolver's reads until this node knows which entries the owner rules hide. */
   checkResolved(): void {
     if (this.#policies.policy.isPending)
       throw new WaymarkError(
@@ -194,8 +194,8 @@ export class CatalogReads {
   }
 
   /**
-   * Refuses a watch that resumes from a portable cursor until the watches of this node have been notified of its first policy. Before
-   * that, a cursor could only be answered with a snapshot, and after a restart of all nodes every reader would resume at that moment.
+   * Rejects a watch that resumes from a portable cursor until this node's watches have been notified of its first policy. Before that, such a cursor
+   * can only be answered with a snapshot, and after a restart of all nodes, every reader would resume at about that time.
    */
   checkResume(): void {
     if (this.#settledPolicy.isPending)
@@ -208,7 +208,7 @@ export class CatalogReads {
       );
   }
 
-  /** Whether a caller may see a namespace, with the reason. */
+  /** Returns whether a caller may see a namespace, and the reason. */
   verdict(caller: Caller, namespace: string): PolicyVerdict {
     return this.policy.viewer(namespace, { clusterId: caller.cluster, tenant: caller.tenant });
   }
@@ -217,13 +217,15 @@ export class CatalogReads {
   rule(caller: Caller, namespace: string): EffectiveRule {
     const verdict = this.verdict(caller, namespace);
     const { policy } = this.#policies;
-    // No rule covers the control plane's namespaces.
+    // The control plane's namespaces are not covered by any rule.
     const rule = verdict.allowed && !isControlNamespace(namespace) ? policy.ruleOf(namespace) : undefined;
     const label = rule?.policyVersion ?? "";
     return { verdict, version: label === "" ? (policy.set?.version ?? "") : label, rule, number: policy.number };
   }
 
-  /** Refuses a watch of exactly this namespace if the caller cannot see it. Empty for a watch of more than one namespace. */
+  /**
+   * Rejects a watch of exactly this namespace if the caller cannot see the namespace. `namespace` is empty for a watch of more than one namespace.
+   */
   checkWatch(caller: Caller, namespace: string): void {
     if (namespace === "") return;
     if (this.#policies.policy.isPending)
@@ -238,7 +240,7 @@ export class CatalogReads {
     throw hiddenError("namespace", namespace);
   }
 
-  /** Reports to the audit log that an answer from another node omits the namespaces of this list that the policy hides from the caller. */
+  /** Records in the audit log which of these namespaces are omitted from another node's answer because the policy hides them from the caller. */
   noteHidden(caller: Caller, namespaces: readonly string[]): void {
     for (const namespace of namespaces) {
       const verdict = this.verdict(caller, namespace);
@@ -246,20 +248,20 @@ export class CatalogReads {
     }
   }
 
-  /** A number that changes immediately with every policy, and again when the policy has settled. */
+  /** A number that changes immediately when the policy changes, and again when the policy has settled. */
   get policyRevision(): number {
     this.#note(this.#policies.policy);
     return this.#policyRevision;
   }
 
-  /** Must be called when another policy may be in force, before any record arrives under it. */
+  /** Must be called when another policy may be in force, before any records arrive under that policy. */
   notePolicy(): void {
     this.#note(this.#policies.policy);
   }
 
   /**
-   * Records that the answers changed although neither the records nor the policy did; `name` identifies the new state. Earlier cursors
-   * are answered with a snapshot. The caller must refresh the affected watches in the same turn.
+   * Records that answers have changed even though neither the records nor the policy did. `name` identifies the new state. Earlier cursors are
+   * answered with a snapshot. The caller must refresh the affected watches in the same turn.
    */
   noteAnswers(name: string): void {
     if (name === this.#answers) return;
@@ -276,26 +278,26 @@ export class CatalogReads {
   }
 
   /**
-   * Whether every watch has been notified of the policy in force. Until then a watch may have skipped changes that it will still receive,
-   * so cursors are answered only with a snapshot.
+   * Whether every watch has been notified of the policy in force. Until then, a watch may have skipped changes that it will receive later, so cursors
+   * are answered only with a snapshot.
    */
   get isSettled(): boolean {
     return this.#policies.policy === this.#settledPolicy;
   }
 
-  /** Whether records follow no policy yet, and are hidden from all callers. */
+  /** Whether records do not follow any policy yet, and are hidden from all callers. */
   get isPending(): boolean {
     return this.#shownPolicy.isPending;
   }
 
-  /** The current visibility: by the policy in force, and also by the previous one until all records follow the new owner rules. */
+  /** The current visibility: under the policy in force and, until all records follow the new owner rules, also under the previous policy. */
   get policy(): VisiblePolicy {
     const { policy } = this.#policies;
     if (this.#visible.of !== policy) this.#visible = { of: policy, visible: visibilityBetween(this.#shownPolicy, policy) };
     return this.#visible.visible;
   }
 
-  /** Records that all records of the catalog follow the owner rules of this policy. */
+  /** Notes that all records of the catalog follow this policy's owner rules. */
   show(policy: Policy): void {
     this.#shownPolicy = policy;
     const { policy: inForce } = this.#policies;
@@ -304,26 +306,26 @@ export class CatalogReads {
     this.#policyRevision += 1;
   }
 
-  /** Returns the viewer of a reader. Undefined for a resolver, and after the reader is released. */
+  /** Returns the viewer of a reader. Returns undefined for a resolver, and after the reader has been released. */
   viewerOf(reader: WatchReader): Viewer | undefined {
     return this.#readers.get(reader.options.name)?.viewer;
   }
 
-  /** Records that every watch has been notified of this policy. */
+  /** Notes that every watch has been notified of this policy. */
   settle(policy: Policy): void {
     this.#settledPolicy = policy;
     this.#unsettled = policy === this.#policies.policy ? [] : this.#unsettled.slice(this.#unsettled.indexOf(policy) + 1);
     this.#policyRevision += 1;
   }
 
-  /** Returns a page in key order. Throws `invalid_argument` for a token of another filter. */
+  /** Returns a page in key order. Throws `invalid_argument` for a page token that was issued for another filter. */
   page(caller: Caller, request: QueryPageRequest): PageAnswer {
     const { filter, limit, token, isExplained, salt } = request;
-    // HOT: most queries have one page, so the hash is computed only if there is a next page.
+    // HOT: most queries have only one page, so the hash is computed only if there is a next page.
     const afterKey = token === "" ? "" : decodePageToken(token, filterHash(filter, salt));
     const { policy } = this;
     const visibility = policy.set === undefined || filter.resolved !== undefined ? undefined : new VisibilityFilter(policy, caller);
-    // Hidden and absent namespaces take the same path: no lookup happens before the verdict.
+    // Hidden and absent namespaces are handled the same way: no lookup happens before the verdict.
     const isHidden = visibility !== undefined && filter.namespace !== "" && !visibility.sees(filter.namespace);
     const page = isHidden
       ? { records: [], nextKey: undefined, considered: isExplained ? [] : undefined }
@@ -348,31 +350,31 @@ export class CatalogReads {
   }
 
   /**
-   * Returns a text that identifies the entries that a watch with this request shows this caller. A cursor of one watch is valid for
-   * another only if both texts are equal. HOT: once per query.
+   * Returns a text that identifies the set of entries that a watch with this request shows to this caller. A cursor of one watch is valid for another
+   * only if both texts are equal. HOT: once per query.
    */
   readerText(caller: Caller, { filter, isNamesOnly }: Omit<ReaderRequest, "withDigest">): string {
-    // A resolver reports which namespaces it holds up to its cursor, and no viewer's rule hides entries from it.
+    // A resolver reports which namespaces it has cached up to its cursor, and viewer rules do not hide any entries from it.
     if (filter.resolved !== undefined) return "watch\0resolver";
-    // LOCAL differs between nodes, so a cursor of such a watch is valid only on its own node.
+    // The meaning of LOCAL differs between nodes, so a cursor from such a watch is valid only on the node that issued it.
     const place = filter.scope === SCOPE.LOCAL ? this.node.nodeId : "";
     return filterText(filter, `watch\0${caller.tenant}\0${caller.cluster}\0${place}${isNamesOnly ? "\0names" : ""}`);
   }
 
   /**
-   * Returns the cursor. While a policy is being put in force, it is unknown which changes its reader has received, so the result can only
-   * be answered with a snapshot.
+   * Returns the cursor. While a policy is being put in force, it is unknown which changes the cursor's reader has received, so the resulting cursor
+   * can only be answered with a snapshot.
    */
   placed(cursor: WatchCursor): WatchCursor | undefined {
     if (this.isSettled) return cursor;
     return cursor.kind === "short" ? undefined : { ...cursor, policyEpoch: "" };
   }
 
-  /** Returns the shared reader of equal watches. Call `release` when the stream closes. */
+  /** Returns the reader that equal watches share. Call `release` when the stream closes. */
   reader(caller: Caller, request: ReaderRequest): WatchReader {
     const text = this.readerText(caller, request);
     const isResolved = request.filter.resolved !== undefined;
-    // The name contains the whole text, because a forged hash could give one tenant the reader of another.
+    // The name contains the whole text instead of a hash, because with a forged hash one tenant could get another tenant's reader.
     const name = `${isResolved ? filterText(request.filter, text) : text} ${request.withDigest}`;
     let shared = this.#readers.get(name);
     if (shared === undefined) {
@@ -433,8 +435,8 @@ export class CatalogReads {
   }
 
   /**
-   * Returns all visible records in key order, in slices. A slice costs a bounded part of a turn, has at most `SLICE_BYTES` of entries,
-   * and is valid only in the turn in which it was read. If the filter names a hidden namespace, this is recorded in the audit log.
+   * Returns all visible records in key order, in slices. A slice uses a limited part of a turn, contains at most `SLICE_BYTES` of entries, and is
+   * valid only in the turn in which it was read. A filter for a hidden namespace is recorded in the audit log.
    */
   scan(caller: Caller, filter: EntryFilter): Iterable<readonly CatalogRecord[]> {
     const { namespace } = filter;
@@ -443,7 +445,7 @@ export class CatalogReads {
     return this.#pages(caller, filter, { limit: SLICE_RECORDS, maxBytes: SLICE_BYTES });
   }
 
-  /** Returns visible records, one page at a time. The content of a page is determined when the page is requested. */
+  /** Returns visible records, one page at a time. Each page is read when it is requested. */
   *#pages(caller: Caller, filter: EntryFilter, { limit, maxBytes = Infinity }: PageBounds): Generator<readonly CatalogRecord[]> {
     for (let afterKey: string | undefined = ""; afterKey !== undefined; ) {
       const options = { limit, afterKey, self: this.node, allowed: this.allowed(caller), explain: false };
@@ -473,16 +475,16 @@ export class CatalogReads {
     const lists = this.#lists;
     if (lists === undefined) return queryPage(this.replica.lookup, filter, options);
     const lookups = lists.of(filter.namespace === "" ? filter.prefix : filter.namespace);
-    // With `open`, the opened list has the entries of all lists.
+    // With `open`, the opened list contains the entries of all lists.
     const page = options.open === undefined ? joinedPage(lookups, filter, options) : queryPage(this.replica.lookup, filter, options);
     const isAdmitted = (record: CatalogRecord | undefined) => record === undefined || lists.admits(record);
-    // HOT: once per query on a resolver. Explanations are rare, and nearly always all records are admitted.
+    // HOT: once per query on a resolver. Explanations are rarely requested, and nearly always all records are admitted.
     if (page.considered === undefined && page.records.every(isAdmitted)) return page;
     const considered = page.considered?.filter(({ key }) => lookups.every((lookup) => isAdmitted(lookup.find(key))));
     return { ...page, records: page.records.filter(isAdmitted), considered };
   }
 
-  /** Returns NODE entries. With `namespaceFilter`, returns only the nodes that have entries in that namespace or below it. */
+  /** Returns NODE entries. With `namespaceFilter`, returns only the nodes that have entries in or below that namespace. */
   nodes(caller: Caller, request: Omit<QueryPageRequest, "salt" | "isExplained">, namespaceFilter: string): PageAnswer {
     const answer = this.page(caller, { ...request, isExplained: false, salt: `nodes\0${namespaceFilter}` });
     if (namespaceFilter === "") return answer;
@@ -491,8 +493,8 @@ export class CatalogReads {
   }
 
   /**
-   * Whether a viewer must still be notified of a new verdict on a namespace, or of new owner rules for its records. A resolver is
-   * notified only of new owner rules.
+   * Whether a viewer must still be notified of a new verdict on a namespace or of new owner rules for the namespace's records. A resolver is notified
+   * only of new owner rules.
    */
   #isChanged(namespace: string, viewer: Viewer | undefined): boolean {
     const { policy } = this.#policies;
@@ -510,8 +512,7 @@ export class CatalogReads {
   }
 
   /**
-   * Whether a namespace that the filter covers may have new owners. The lists do not contain a namespace whose records were all hidden
-   * until now.
+   * Whether any namespace that the filter covers may have new owners. The lists do not contain a namespace whose records were all hidden until now.
    */
   #mayHaveOtherOwners({ namespace, prefix, resolved }: EntryFilter): boolean {
     if (namespace !== "") return false;
@@ -525,8 +526,8 @@ export class CatalogReads {
   }
 
   /**
-   * Whether the reader has any pending change. Cost: O(namespaces that the reader may hold), once per version of the policy. Namespaces
-   * that appear in the meantime stop the reader's scans.
+   * Whether the reader has any pending change. Cost: O(namespaces of which the reader may have entries), once per policy version. Namespaces that
+   * appear in the meantime interrupt the reader's scans.
    */
   #hasAnyPending(name: string): boolean {
     const shared = this.#readers.get(name);
@@ -546,11 +547,11 @@ export class CatalogReads {
   }
 
   /**
-   * Returns the holder of short cursors: the process and the state of its policy, so that all threads of a node use one text for one
-   * state. The text may recur when a policy is put in force again. Even then, a cursor of that holder skips no change: its reader
-   * received entries by the same rules, and records whose owner rules changed in between have been touched since. A reader may have
-   * skipped changes only while a policy is being put in force. During that time the holder contains both epochs, and cursors are answered
-   * with a snapshot (`placed`). After that time the holder contains one epoch, and therefore differs. HOT: once per message.
+   * Returns the holder of short cursors, which identifies the process and the state of its policy. All threads of a node use the same text for the
+   * same state. The text may recur if an earlier policy is put in force again. Even then, a cursor with that holder does not skip any changes: its
+   * reader received entries under the same rules, and records whose owner rules changed in between have been touched since. A reader may have skipped
+   * changes only while a policy is being put in force. During that time the holder contains both epochs, and cursors are answered with a snapshot
+   * (`placed`). After that, the holder contains only one epoch and therefore differs. HOT: once per message.
    */
   #bootOf(boot: string): string {
     const version = this.policyRevision;
@@ -567,7 +568,7 @@ export class CatalogReads {
     return this.#answers === "" ? epoch : `${epoch}+${this.#answers}`;
   }
 
-  /** Returns the wanted nodes that have an entry in the namespace or below it. Stops when all have been found. */
+  /** Returns the requested nodes that have an entry in or below the namespace. Stops when all requested nodes have been found. */
   #holders(caller: Caller, prefix: string, wanted: ReadonlySet<string>): ReadonlySet<string> {
     const found = new Set<string>();
     for (const records of this.#pages(caller, { ...ANY, prefix }, { limit: HOLDERS_PAGE })) {
@@ -584,11 +585,11 @@ interface PageBounds {
   readonly maxBytes?: number;
 }
 
-/** Limits of a slice of a scan: about half a millisecond of work. */
+/** Limits for one slice of a scan: about half a millisecond of work. */
 const SLICE_RECORDS = 200;
 const SLICE_BYTES = 32 * 1024;
 
-/** Number of entries read in one step to find the nodes of a namespace. */
+/** Number of entries read per step to find the nodes of a namespace. */
 const HOLDERS_PAGE = 1000;
 
 function keptChars(name: string): number {

@@ -1,6 +1,6 @@
 /**
- * The namespaces and alias claims that a class of viewers can see. A search in these lists skips no hidden items, so its time does not
- * reveal how many items are hidden (semantics.md, DNS). Lists are created only for classes that would have to skip more than a few items.
+ * The namespaces and alias claims that a class of viewers can see. A search in these lists does not have to skip hidden items, so its duration does
+ * not reveal how many items are hidden (semantics.md, DNS). Lists are created only for classes that would have to skip more than a few items.
  */
 
 import { isEndBefore, SortedBlocks } from "../catalog/query/sorted-blocks.ts";
@@ -11,24 +11,24 @@ export interface ViewerClass {
   /** Changes whenever the visible entries change. */
   readonly version: () => number;
   readonly sees: (namespace: string) => boolean;
-  /** Whether an alias of this name is visible, regardless of which entry has it. */
+  /** Whether an alias with this name is visible, regardless of which entry has it. */
   readonly seesName: (name: string) => boolean;
 }
 
-/** All items, in the order of their ends. */
+/** All items, sorted by suffix. */
 interface NameLists<R extends object> {
   readonly namespaces: SortedBlocks<string>;
   readonly runs: SortedBlocks<R>;
 }
 
-/** How claims are read and ordered. A claim's name may include the zone. */
+/** Defines how claims are read and ordered. A claim's name may include the zone. */
 interface ClaimForm<R extends object> {
   readonly isBefore: (a: R, b: R) => boolean;
   readonly namespaceOf: (run: R) => string;
   readonly namesOf: (run: R) => readonly string[];
 }
 
-/** Maximum number of classes for which lists are created. For other classes all items are searched. */
+/** Maximum number of classes for which lists are created. For other classes, searches cover all items. */
 const MAX_CLASSES = 32;
 
 interface CachedNames<R extends object> extends NameLists<R> {
@@ -44,13 +44,13 @@ export class VisibleNames<R extends object> {
     this.#form = form;
   }
 
-  /** Returns the items that a class sees, if a valid list exists. */
+  /** Returns the items that a class sees if there is a valid list. */
   find(viewerClass: ViewerClass | undefined): NameLists<R> | undefined {
     const seen = viewerClass && this.#classes.get(viewerClass.key);
     return seen !== undefined && isFresh(seen) ? seen : undefined;
   }
 
-  /** Creates the lists of a class. Returns undefined if too many classes have lists. Cost: a verdict for each item. */
+  /** Creates the lists for a class. Returns undefined if too many classes have lists. Cost: one verdict per item. */
   make(viewerClass: ViewerClass, { namespaces, runs }: NameLists<R>): NameLists<R> | undefined {
     for (const [key, seen] of this.#classes) if (!isFresh(seen)) this.#classes.delete(key);
     if (this.#classes.size === MAX_CLASSES) return undefined;
@@ -79,7 +79,7 @@ export class VisibleNames<R extends object> {
   }
 
   *#fresh(): Generator<CachedNames<R>> {
-    // HOT: once per change. Usually there are no lists.
+    // HOT: once per change. Usually, there are no lists.
     for (const [key, seen] of this.#classes) {
       if (isFresh(seen)) yield seen;
       else this.#classes.delete(key);

@@ -3,15 +3,15 @@ import type { Time } from "../lib/machine.ts";
 import type { Fanout } from "./fanout.ts";
 
 /**
- * Time after a flush for which further changes are collected. The first change is sent immediately, and the delay under load is bounded.
+ * Time after a flush during which further changes are collected. The first change is sent immediately, and the delay under load is limited.
  */
 const GATHER_MS = 2;
-/** Time between two searches for due bookmarks. A stream that promises a bookmark by a deadline requests it this much earlier. */
+/** Time between two searches for due bookmarks. A stream that must send a bookmark by a deadline requests it this much earlier. */
 const BOOKMARK_TICK_MS = 200;
 
 type Clock = Pick<Time, "monoMs">;
 
-/** The driver waits for the time that `look` or `woken` returns, wakes as many watchers as a turn may contain, and then calls `woken`. */
+/** The driver waits for as long as `look` or `woken` returns, wakes as many watchers as fit in one turn, and then calls `woken`. */
 export class WakeupScheduler {
   readonly #fanout: Pick<Fanout, "due" | "hasPendingWork">;
   #flushedMonoMs = Number.NEGATIVE_INFINITY;
@@ -35,8 +35,8 @@ export class WakeupScheduler {
   }
 
   /**
-   * Must be called after watchers were woken or changes were matched. Returns, as `look` does, when to wake the next watchers: 0 until
-   * none is left.
+   * Must be called after watchers have been woken or changes have been matched. Like `look`, returns when to wake the next watchers: 0 as long as any
+   * are left.
    */
   woken({ monoMs }: Clock): number | undefined {
     if (this.#fanout.hasPendingWork) return 0;
@@ -52,7 +52,7 @@ export class WakeupScheduler {
     this.#fanout.due(monoMs);
   }
 
-  /** Monotonic ms of the next `tick`. */
+  /** Time of the next `tick`, in monotonic ms. */
   nextDeadlineMs(): number {
     return this.#bookmarkMonoMs;
   }

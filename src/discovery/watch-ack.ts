@@ -1,10 +1,12 @@
 /**
- * Decides after a policy change whether the watches of a fan-out have been notified of it completely, so that the next change may begin.
+ * Decides, after a policy change, whether a fan-out's watches have been completely notified of it, so that the next change may begin.
  */
 import { NEVER, type Time } from "../lib/machine.ts";
 import type { Fanout } from "./fanout.ts";
 
-/** Maximum time for which the next change waits for watches after a change. It waits only while some of them make progress. */
+/**
+ * Maximum time for which the next change waits for watches to receive the previous one. The next change waits only while some of them make progress.
+ */
 const ACK_TIMEOUT_MS = 10_000;
 const NO_PROGRESS_MS = 1000;
 /** Time between two checks for progress. */
@@ -22,7 +24,7 @@ interface UnackedWatches {
 interface AwaitedChange {
   readonly revision: number;
   readonly untilMonoMs: number;
-  /** Set while a caller waits: the state at the last check, and the time at which a watch last made progress. */
+  /** Set while a caller is waiting: the state at the last check, and the time at which a watch last made progress. */
   wait: { readonly unacked: UnackedWatches; readonly checkedMonoMs: number; readonly movedMonoMs: number } | undefined;
 }
 
@@ -34,13 +36,13 @@ export class WatchAck {
     this.#fanout = fanout;
   }
 
-  /** Records that a change is complete, and that watches have to reach this revision. */
+  /** Records that a change is complete, and that watches must reach this revision. */
   begin(revision: number, { monoMs }: Clock): void {
     this.#change = { revision, untilMonoMs: monoMs + ACK_TIMEOUT_MS, wait: undefined };
   }
 
   /**
-   * Whether all watches except slow ones have received the change, here and in other threads. If false, call it again at
+   * Whether all watches except slow ones have received the change, in this thread and in others. If false, call this method again at
    * `nextDeadlineMs`.
    */
   isOver({ monoMs }: Clock, isAckedElsewhere = true): boolean {
@@ -57,7 +59,7 @@ export class WatchAck {
     return true;
   }
 
-  /** Monotonic ms at which to call `isOver` again. NEVER if no caller waits. */
+  /** Time at which to call `isOver` again, in monotonic ms. NEVER if no caller is waiting. */
   nextDeadlineMs(): number {
     const wait = this.#change?.wait;
     return wait === undefined ? NEVER : wait.checkedMonoMs + CHECK_INTERVAL_MS;

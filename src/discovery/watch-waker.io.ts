@@ -3,7 +3,7 @@ import type { Time } from "../lib/machine.ts";
 import type { Fanout } from "./fanout.ts";
 import { WakeupScheduler } from "./wakeup-scheduler.ts";
 
-/** Maximum time of one slice, and maximum number of watchers in it. Their messages are written together after the slice. */
+/** Maximum duration of one slice, and maximum number of watchers in it. Their messages are written together after the slice. */
 const SLICE_MS = 2;
 const SLICE_WATCHERS = 256;
 
@@ -51,7 +51,7 @@ export class WatchWaker {
     let n = 0;
     for (let watcher = this.#fanout.take(); watcher !== undefined; watcher = this.#fanout.take()) {
       watcher.wake();
-      // Reading the clock costs about as much as a wake, so it is read only at every eighth watcher, and after a watcher that used its
+      // Reading the clock costs about as much as waking a watcher, so it is read only for every eighth watcher, and after a watcher that used its
       // whole share of the turn.
       n += 1;
       if (n === SLICE_WATCHERS || ((watcher.isReady || n % 8 === 0) && this.#now().monoMs >= end)) break;

@@ -1,4 +1,4 @@
-/** Parses the flag `--check` of `register`, which describes one check of an entry. */
+/** Parses the `--check` flag of `register`, which describes one check of an entry. */
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { KIND_WORDS } from "../../../gen/waymark/catalog/v1/entry_kinds.ts";
@@ -13,16 +13,16 @@ type CheckInit = MessageInitShape<typeof CheckSchema>;
 
 type CheckCase = NonNullable<NonNullable<CheckInit["probe"]>["case"]>;
 
-/** This does not compile if a kind of the contract has no row. */
+/** The code does not compile if a kind in the contract has no row. */
 const KINDS: Readonly<Record<CheckCase, { readonly form: string; readonly options: readonly string[] }>> = CHECK_FLAG_KINDS;
 
 const MAX_LOOKS = 10;
 const STATUS = /^([1-5]\d\d)(?:-([1-5]\d\d))?$/;
 
 /**
- * Reads `KIND[:SUBJECT][,OPTION=VALUE…]`, such as `http:/healthz,interval=10s,timeout=2s`. The subject is the path of `http`, the service of
- * `grpc`, or `namespace/name/instance` of `alias`; it cannot contain a comma. Throws a UsageError that names the flag and the rule. The server
- * checks rules that depend on the entry, such as the names of its targets.
+ * Reads `KIND[:SUBJECT][,OPTION=VALUE…]`, such as `http:/healthz,interval=10s,timeout=2s`. The subject is the path of `http`, the service of `grpc`,
+ * or the `namespace/name/instance` of `alias`; it cannot contain a comma. Throws a UsageError that names the flag and the rule. The server checks
+ * rules that depend on the entry, such as the names of its targets.
  */
 export function parseCheck(text: string): CheckInit {
   const [head = "", ...rest] = text.split(",");
@@ -110,7 +110,7 @@ function durationOf(text: string, options: ReadonlyMap<string, string>, name: st
   return lengthMs;
 }
 
-/** Returns 0 when the option is absent, which selects the server's default. */
+/** Returns 0 if the option is absent, which selects the server's default. */
 function looksOf(text: string, options: ReadonlyMap<string, string>, name: string): number {
   const written = options.get(name);
   if (written === undefined) return 0;

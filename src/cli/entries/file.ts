@@ -1,4 +1,7 @@
-/** Reads entry files for `apply`. They have the JSON form of the protos, and are checked field by field so that every problem has its line. */
+/**
+ * Reads entry files for `apply`. The files have the JSON form of the protos, and are checked field by field so that every problem is reported with
+ * its line.
+ */
 import { type DescField, type DescMessage, fromJson, type JsonValue, toBinary } from "@bufbuild/protobuf";
 import { pathToString } from "@bufbuild/protobuf/reflect";
 import { createValidator } from "@bufbuild/protovalidate";
@@ -20,7 +23,7 @@ export interface EntryFile {
 }
 
 /**
- * Reads entries. Each document is an entry, a list of entries, or an object with such a list in `entries` or `items`. Fields have their names in
+ * Reads entries. Each document is an entry, a list of entries, or an object with such a list in `entries` or `items`. Field names are the names in
  * the protos, in snake_case or camelCase. Enums can be given by their last word (`scope: zone`).
  */
 export function readEntryFile(text: string): EntryFile {
@@ -42,13 +45,13 @@ function entryPlaces(place: DocumentNode): readonly DocumentNode[] {
   const { value } = place;
   if (Array.isArray(value)) return value.map((_, index) => place.at(index));
   if (typeof value !== "object" || value === null) return [place];
-  // The output of a query has its entries in `items`.
+  // In the output of a query, the entries are in `items`.
   for (const [name, list] of Object.entries(value))
     if ((name === "entries" || name === "items") && Array.isArray(list)) return list.map((_, index) => place.at(name).at(index));
   return [place];
 }
 
-/** Returns the entries that obey the rules of the protos and have unique keys. Reports a problem for each other entry. */
+/** Returns the entries that obey the rules of the protos and have unique keys. Reports a problem for each of the other entries. */
 export function checkEntries(found: readonly FileEntry[], problems: LineProblem[]): readonly FileEntry[] {
   const validator = createValidator();
   const firstOfKey = new Map<string, DocumentNode>();
@@ -71,10 +74,10 @@ export function checkEntries(found: readonly FileEntry[], problems: LineProblem[
   });
 }
 
-/** Rules about lengths and counts. Only the server checks them, because its settings may differ from the defaults in the protos. */
+/** Rules for lengths and counts. Only the server checks these rules, because its settings may differ from the defaults in the protos. */
 const SIZE_RULES: ReadonlySet<string> = new Set(["string.max_len", "string.max_bytes", "repeated.max_items", "map.max_pairs"]);
 
-/** The identity of an entry, without the cluster. */
+/** The key of an entry as text, without the cluster. */
 export function keyOf({ key, detail }: Entry): string {
   const kind = key?.kind === undefined || key.kind === EntryKind.UNSPECIFIED ? KIND_OF_DETAIL[detail.case ?? "service"] : key.kind;
   return [key?.namespace, key?.name, kind, key?.instanceId].join("\0");
@@ -129,7 +132,7 @@ function normaliseField({ place, line }: EntrySpot, field: DescField, problems: 
   }
 }
 
-/** Turns `zone` into `SCOPE_ZONE`. Returns other values unchanged, and `fromJson` rejects them. */
+/** Converts `zone` to `SCOPE_ZONE`. Returns other values unchanged, so that `fromJson` rejects them. */
 function enumWords(value: unknown, field: DescField): JsonValue {
   const { enum: desc } = field;
   const one = (item: unknown): JsonValue => {

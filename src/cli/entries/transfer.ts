@@ -18,18 +18,18 @@ import { keyWords } from "../texts.ts";
 import { type FileEntry, keyOf } from "./file.ts";
 
 export interface EntryTransfer {
-  /** Name of the input, for messages. */
+  /** Name of the input, used in messages. */
   readonly file: string;
   readonly entries: readonly FileEntry[];
   readonly problems: readonly LineProblem[];
-  /** Apply the valid entries even if others have problems. */
+  /** Whether to apply the valid entries even if others have problems. */
   readonly isPartial: boolean;
   readonly isDryRun: boolean;
-  /** Namespaces to compare with: exactly these, or those below a prefix. */
+  /** Namespaces to compare with: exactly the given namespaces, or all namespaces below a prefix. */
   readonly namespaces: readonly ({ readonly namespace: string } | { readonly namespacePrefix: string })[];
   /** Whether an entry of the catalog may be removed if it is missing from the file. */
   readonly isPrunable: (entry: Entry) => boolean;
-  /** Also register unchanged entries, so that they move under this lease. */
+  /** Whether to register unchanged entries too, so that they move to this lease. */
   readonly claimsUnchanged: boolean;
   /** Additional fields of the JSON document. */
   readonly facts?: Readonly<Record<string, unknown>>;
@@ -58,7 +58,7 @@ const MAX_REPORTED = 1000;
 
 type TransferResult = Pick<EntryTransfer, "file" | "entries" | "namespaces" | "isPrunable" | "isDryRun" | "claimsUnchanged">;
 
-/** Compares with the catalog, then registers and removes, except in a dry run. `leaseId` is empty when no lease was needed. */
+/** Compares with the catalog, then registers and removes, except in a dry run. `leaseId` is empty if no lease was needed. */
 export async function perform(
   transfer: TransferResult,
   client: Client,
@@ -70,7 +70,7 @@ export async function perform(
   return { changes, leaseId };
 }
 
-/** Reads the entries of this cluster, and the id of the serving node. The same keys may exist in other clusters. */
+/** Reads this cluster's entries and the ID of the serving node. The same keys may exist in other clusters. */
 async function readHeld(
   client: Client,
   namespaces: EntryTransfer["namespaces"],
@@ -85,7 +85,7 @@ async function readHeld(
 const MAX_BATCH_ITEMS = 1000;
 const MAX_BATCH_BYTES = 3 * 1024 * 1024;
 
-/** Registers new and changed entries, and removes others. Returns the id of the lease; empty when no lease was needed. */
+/** Registers new and changed entries, and removes others. Returns the id of the lease; empty if no lease was needed. */
 async function apply(
   { file, entries, claimsUnchanged }: TransferResult,
   changes: readonly TransferChange[],
@@ -116,10 +116,10 @@ async function apply(
 }
 
 interface BatchSending<T> {
-  /** The name, in error paths, of the request field with the items. */
+  /** The name of the request field that contains the items, as it appears in error paths. */
   readonly field: string;
   readonly sizeOf: (item: T) => number;
-  /** The name of an item in messages. */
+  /** The name of an item, used in messages. */
   readonly nameOf: (item: T) => string;
   readonly send: (batch: readonly T[]) => Promise<void>;
 }
@@ -141,7 +141,7 @@ async function sendAll<T>(items: readonly T[], sending: BatchSending<T>): Promis
   }
 }
 
-/** Returns the first items that fit into a request, at least one. */
+/** Returns the first items that fit into a request, but at least one. */
 function batchOf<T>(items: readonly T[], sizeOf: (item: T) => number): readonly T[] {
   let sizeBytes = 0;
   const end = items.findIndex((item, at) => {
@@ -195,7 +195,7 @@ function print(
       { title: "ENTRY", text: ({ entry }) => keyWords(entry.key) },
       { title: "FIELDS", text: ({ fields }) => fields.join(", ") },
     ],
-    // The table shows only changes. The note has the number of unchanged entries.
+    // The table shows only changes. The note contains the number of unchanged entries.
     whenEmpty: "",
     rows: out.format === "wide" ? changes : changes.filter(({ action }) => action !== "unchanged"),
   });
@@ -212,16 +212,16 @@ type TransferAction = "create" | "update" | "move" | "remove" | "unchanged";
 
 interface TransferChange {
   readonly action: TransferAction;
-  /** The entry of the file; for a removal, the entry of the catalog. */
+  /** The entry in the file or, for a removal, the entry in the catalog. */
   readonly entry: Entry;
-  /** Fields that differ, in an update. */
+  /** The fields that differ, for an update. */
   readonly fields: readonly string[];
 }
 
 interface DiffRules {
   /** Whether a held entry may be removed. */
   readonly isOwned: (entry: Entry) => boolean;
-  /** The node to which unchanged entries of other nodes move; undefined if they do not move. */
+  /** The node to which other nodes' unchanged entries move, or undefined if they do not move. */
   readonly movesTo: string | undefined;
 }
 
@@ -242,7 +242,7 @@ function diffEntries(wanted: readonly Entry[], held: readonly Entry[], { isOwned
   return changes.toSorted((a, b) => (keyOf(a.entry) < keyOf(b.entry) ? -1 : 1));
 }
 
-/** Fields that the server sets, or that are not content. */
+/** Fields that are set by the server or are not part of the content. */
 const STAMPED = [
   "key",
   "clusterId",
@@ -261,13 +261,13 @@ const STAMPED = [
 function differingFields(wanted: Entry, held: Entry): readonly string[] {
   // The health of an entry with checks is the worst of its reported health and its check results.
   const [a, b] = [content(wanted, wanted.health), content(held, held.reportedHealth || held.health)];
-  // The server sets these fields if they are absent.
+  // If these fields are absent, the server sets them.
   if (wanted.zone === "") b.delete("zone");
   if (wanted.ttl === undefined) b.delete("ttl");
   return [...new Set([...a.keys(), ...b.keys()])].filter((name) => a.get(name) !== b.get(name));
 }
 
-/** Field to canonical text, with the defaults that the server would store. */
+/** Maps each field to its canonical text, with the defaults that the server would store. */
 function content(entry: Entry, health: HealthStatus): Map<string, string> {
   const full = clone(EntrySchema, entry);
   full.health = health;
@@ -279,11 +279,11 @@ function content(entry: Entry, health: HealthStatus): Map<string, string> {
   const fields = Object.entries(typeof json === "object" && json !== null ? json : {}).map(
     ([name, value]) => [name, JSON.stringify(value)] as const,
   );
-  // An empty detail has no more information than the kind of the key.
+  // An empty detail contains no more information than the kind in the key.
   return new Map(fields.filter(([name, value]) => !STAMPED.includes(name) && value !== "{}"));
 }
 
-/** Reads every entry that a filter matches, in pages of the largest size. */
+/** Reads all entries that match a filter, in pages of the maximum size. */
 export async function readAll(client: Client, filter: MessageInitShape<typeof CatalogQueryRequestSchema>): Promise<readonly Entry[]> {
   const entries: Entry[] = [];
   const read = (pageToken: string) => client.call(DiscoveryService.method.catalogQuery, { ...filter, limit: MAX_PAGE, pageToken });

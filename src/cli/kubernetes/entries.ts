@@ -18,7 +18,7 @@ import type { EndpointGroup, KubernetesService, LocatedObject, SliceEndpoint } f
 export interface KubernetesOptions {
   /** The Kubernetes namespace `ns` becomes `<prefix>.ns`. */
   readonly namespacePrefix: string;
-  /** Name of the owner, kept in the metadata of each entry. */
+  /** Name of the owner, which is stored in the metadata of each entry. */
   readonly importer: string;
   /** Domain of cluster DNS names, `cluster.local`. */
   readonly clusterDomain: string;
@@ -27,7 +27,7 @@ export interface KubernetesOptions {
   readonly addresses: ReadonlySet<string>;
 }
 
-/** Instance id of the single entry that represents all endpoints of a Service. */
+/** Instance ID of the single entry that represents all endpoints of a Service. */
 const CLUSTER_INSTANCE = "cluster";
 const LOAD_BALANCER_INSTANCE = "load-balancer";
 const MAX_METADATA_KEY_CHARS = 63;
@@ -50,7 +50,7 @@ interface EndpointPart {
   readonly health: HealthStatus;
 }
 
-/** Makes the entries of one Service. */
+/** Creates the entries for one Service. */
 export class ServiceEntries {
   readonly #facts: ServiceFacts;
 
@@ -58,7 +58,7 @@ export class ServiceEntries {
     this.#facts = facts;
   }
 
-  /** Returns the entries for the requested kinds of addresses. `groups` has the endpoints, and is undefined if the input has none. */
+  /** Returns the entries for the requested kinds of addresses. `groups` contains the endpoints, or is undefined if the input does not contain any. */
   make(groups: readonly EndpointGroup[] | undefined): readonly FileEntry[] {
     const { service, options, name, notes } = this.#facts;
     if (service?.value.spec.type === "ExternalName") return [{ entry: this.#external(service.value), place: service.place }];
@@ -76,7 +76,7 @@ export class ServiceEntries {
     return entries;
   }
 
-  /** One entry whose host is the external name or address. */
+  /** Creates one entry whose host is the external name or address. */
   #external({ spec: { externalName, ports } }: KubernetesService): Entry {
     const host = externalName ?? "";
     const entry = this.#entry(CLUSTER_INSTANCE, { "kubernetes.external-name": host });
@@ -84,7 +84,7 @@ export class ServiceEntries {
     return entry;
   }
 
-  /** One entry for all endpoints, with the Service's own name as its host. */
+  /** Creates one entry for all endpoints, with the Service's own name as its host. */
   #ofName({ spec: { clusterIP, ports } }: KubernetesService): Entry {
     const { namespace, name, options } = this.#facts;
     const host = `${name}.${namespace}.svc.${options.clusterDomain}`;
@@ -96,7 +96,7 @@ export class ServiceEntries {
     return entry;
   }
 
-  /** Returns one entry for all endpoints, with the addresses of the load balancer or Service; no entry without such addresses. */
+  /** Creates one entry for all endpoints, with the addresses of the load balancer or Service. If there are no such addresses, no entry is created. */
   #fronted(instanceId: string, hosts: readonly string[], { value, place }: LocatedObject<KubernetesService>): readonly FileEntry[] {
     if (hosts.length === 0) return [];
     const entry = this.#entry(instanceId, {});
@@ -104,7 +104,7 @@ export class ServiceEntries {
     return [{ entry, place }];
   }
 
-  /** One entry for each endpoint. Groups with the same endpoint (IPv4 and IPv6, other ports) are merged. */
+  /** Creates one entry for each endpoint. If several groups contain the same endpoint (IPv4 and IPv6, or different ports), they are merged. */
   #ofEndpoints(groups: readonly EndpointGroup[]): readonly FileEntry[] {
     const areAllReady = this.#facts.service?.value.spec.publishNotReadyAddresses === true;
     const parts = groups.flatMap(({ endpoints, ports }) =>
@@ -114,8 +114,8 @@ export class ServiceEntries {
   }
 
   /**
-   * Builds the entry of an endpoint. Each address has its own conditions, but an entry has one health for all targets. So only the addresses in the
-   * best state become targets.
+   * Builds the entry of an endpoint. Each address has its own conditions, but an entry has only one health value for all targets. Therefore, only the
+   * addresses in the best state become targets.
    */
   #joined(instance: string, parts: readonly EndpointPart[]): FileEntry {
     // The numbers of the health states in the proto ascend from healthy to unhealthy.
@@ -140,7 +140,7 @@ export class ServiceEntries {
       ...(typeof nodeName === "string" && { "kubernetes.node": nodeName }),
       ...(region !== undefined && { "kubernetes.region": region }),
     });
-    // A name below the Service's name that resolves to this endpoint only (semantics.md, DNS).
+    // A name below the Service's name that resolves only to this endpoint (semantics.md, DNS).
     if (typeof endpoint.hostname === "string") entry.aliases = [this.#nameBelow(endpoint.hostname)];
     entry.zone = endpoint.zone ?? deprecatedTopology?.["topology.kubernetes.io/zone"] ?? "";
     entry.health = health;
@@ -166,7 +166,7 @@ export class ServiceEntries {
     });
   }
 
-  /** Labels, as tags `key:value` for filters and as metadata. */
+  /** Converts labels to metadata, and to tags of the form `key:value` for filters. */
   #labels(): { readonly tags: string[]; readonly metadata: Readonly<Record<string, string>> } {
     const { service, name, notes } = this.#facts;
     const tags: string[] = [];
@@ -186,7 +186,7 @@ export class ServiceEntries {
   }
 }
 
-/** The name of the pod if it is a valid instance id; otherwise, the first address. */
+/** Returns the pod's name if it is a valid instance ID, or the first address if it is not. */
 function instanceOf({ targetRef, addresses }: SliceEndpoint): string {
   const pod = targetRef?.name;
   return typeof pod === "string" && NAME.test(pod) ? pod : (addresses[0] ?? "");
@@ -203,7 +203,7 @@ function balancerAddresses({ status }: KubernetesService): readonly string[] {
   return ingress.map(({ ip, hostname }) => ip ?? hostname ?? "").filter((host) => host !== "");
 }
 
-/** One target for each port with a number, or one target without a port if no port has a number. */
+/** Returns one target for each port with a number, or one target without a port if no port has a number. */
 function targetsAt(host: string, ports: readonly ManifestPort[] | null | undefined): Target[] {
   const targets = (ports ?? []).flatMap((port) =>
     typeof port.port === "number"
@@ -213,12 +213,12 @@ function targetsAt(host: string, ports: readonly ManifestPort[] | null | undefin
   return targets.length > 0 ? targets : [create(TargetSchema, { host })];
 }
 
-/** The address of an endpoint. All addresses are equivalent; the Kubernetes API tells clients to use the first. */
+/** Returns the address of an endpoint. All addresses are equivalent, and the Kubernetes API requires clients to use the first. */
 function hostOf({ addresses: [host = ""] }: SliceEndpoint): string {
   return host;
 }
 
-/** Adds a target unless it exists already. Names of targets must be unique, so the same port at a second address loses its name. */
+/** Adds a target unless it already exists. Target names must be unique, so the same port on a second address loses its name. */
 function addTarget(targets: Target[], target: Target): void {
   const isThere = () =>
     targets.some(
@@ -231,8 +231,8 @@ function addTarget(targets: Target[], target: Target): void {
 }
 
 /**
- * Maps readiness to health. As in Kubernetes, unset conditions mean ready, and `serving` defaults to `ready`. A terminating endpoint is usable
- * as long as it serves, but not preferred. `isReadyAnyway` means that the Service publishes its endpoints regardless of their conditions.
+ * Maps readiness to health. As in Kubernetes, unset conditions mean ready, and `serving` defaults to `ready`. A terminating endpoint is usable as
+ * long as it is serving, but it is not preferred. `isReadyAnyway` means that the Service publishes its endpoints regardless of their conditions.
  */
 function healthOf({ conditions }: SliceEndpoint, isReadyAnyway: boolean): HealthStatus {
   if (isReadyAnyway) return HealthStatus.HEALTHY;
@@ -253,7 +253,9 @@ interface PortWords {
   readonly appProtocol?: string | null | undefined;
 }
 
-/** The protocol of a port: UDP or SCTP itself; for TCP, `appProtocol`, or the first part of the port's name. */
+/**
+ * Returns the protocol of a port. For UDP and SCTP, this is the protocol itself. For TCP, it is `appProtocol` or the first part of the port's name.
+ */
 function protocolOf({ name, protocol, appProtocol }: PortWords): string {
   if (protocol === "UDP" || protocol === "SCTP") return protocolWord(protocol);
   const app = appProtocol?.replace(/^kubernetes\.io\//, "");
@@ -264,7 +266,7 @@ function protocolOf({ name, protocol, appProtocol }: PortWords): string {
   return isTcpProtocol(first) ? first : "tcp";
 }
 
-/** Whether a port name, or its first part, names a protocol over TCP, as service meshes read it: `grpc`, `http-web`. */
+/** Whether a port name or its first part is a protocol over TCP, as interpreted by service meshes: `grpc`, `http-web`. */
 function isTcpProtocol(word: string): boolean {
   return isProtocolWord(word) && targetProtocol(word).transport === "tcp";
 }

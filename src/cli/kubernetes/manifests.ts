@@ -1,6 +1,6 @@
 /**
  * Converts Kubernetes manifests to entries: Services, EndpointSlices and Endpoints, as YAML documents or as lists from `kubectl get -o json`.
- * Other kinds are only counted.
+ * Objects of other kinds are only counted.
  */
 import type { z } from "zod";
 import { uncallableReason } from "../../lib/addresses.ts";
@@ -23,9 +23,9 @@ export interface Manifest {
   /** The valid entries, in key order. */
   readonly entries: readonly FileEntry[];
   readonly problems: readonly LineProblem[];
-  /** How often each other kind occurred. */
+  /** The number of objects of each other kind. */
   readonly ignored: ReadonlyMap<string, number>;
-  /** Notes about objects that were mapped or left out. */
+  /** Notes about objects that were mapped or skipped. */
   readonly notes: readonly string[];
 }
 
@@ -57,13 +57,16 @@ export function readKubernetes(manifest: string, options: KubernetesOptions): Ma
   return { entries, problems: found.problems.toSorted((a, b) => a.line - b.line), ignored: found.ignored, notes: [...found.notes] };
 }
 
-/** Kind and version of list items without a kind of their own, as in the output of `kubectl get --raw`. */
+/** Kind and version of list items that do not have their own kind, as in the output of `kubectl get --raw`. */
 interface ListedAs {
   readonly kind: string;
   readonly apiVersion: string;
 }
 
-/** Collects a document, or an item of a list, whose kind and version are `listedAs`. A list inside a list is not read as a list. */
+/**
+ * Collects a document or a list item. For items without their own kind, `listedAs` contains the kind and version. A list within a list is not read as
+ * a list.
+ */
 function collect(place: DocumentNode, found: ManifestObjects, listedAs?: ListedAs): void {
   const { value } = place;
   if (Array.isArray(value) && value.length > 0 && listedAs === undefined) {
@@ -142,7 +145,7 @@ function makeEntries(found: ManifestObjects, options: KubernetesOptions): readon
     const maker = new ServiceEntries({ namespace, name, service: found.services.get(key), options, notes: found.notes });
     const made = maker.make(groupsOf.get(key));
     for (const { entry } of made) entry.targets = entry.targets.filter(({ host }) => isCallable(host, `Service ${name}`, found.notes));
-    // An entry without a target would be served as healthy, although no client can connect to it.
+    // An entry without a target would be served as healthy, but clients could not connect to it.
     entries.push(...made.filter(({ entry }) => entry.targets.length > 0));
   }
   return entries;
@@ -154,7 +157,10 @@ function isCallable(host: string, subject: string, notes: Set<string>): boolean 
   return reason === undefined;
 }
 
-/** The endpoints of each Service: from its EndpointSlices, or else from its Endpoints. If a Service has both, they are equal. */
+/**
+ * Returns the endpoints of each Service, from its EndpointSlices or, if it has none, from its Endpoints. If a Service has both, they contain the same
+ * endpoints.
+ */
 function endpointGroups(found: ManifestObjects): ReadonlyMap<string, readonly EndpointGroup[]> {
   const slicesOf = new Map<string, LocatedObject<EndpointSlice>[]>();
   for (const slice of found.slices) {

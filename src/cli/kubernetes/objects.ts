@@ -1,14 +1,14 @@
-/** The Kubernetes objects of an import, with the fields that it reads: Services, EndpointSlices and Endpoints. */
+/** Defines the Kubernetes objects for an import, with the fields that are read: Services, EndpointSlices and Endpoints. */
 import { z } from "zod";
 import { isIpv4 } from "../../lib/addresses.ts";
 import type { DocumentNode } from "../../lib/formats/documents.ts";
 
 export const DNS_LABEL = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
 
-/** Whether a target may have this host: an IPv4 address, or a DNS name of labels of at most 63 characters, with or without a trailing dot. */
+/** Whether a target may have this host: an IPv4 address, or a DNS name whose labels have at most 63 characters, with or without a trailing dot. */
 function isHostName(name: string): boolean {
   const host = name.replace(/\.$/, "");
-  // No top-level domain is a number, so this is an address or a typo (RFC 3696, section 2).
+  // A top-level domain is never a number, so this is an address or a typo (RFC 3696, section 2).
   if (/(?:^|\.)\d+$/.test(host)) return isIpv4(name);
   return host.length <= 253 && host.split(".").every((label) => /^[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?$/.test(label));
 }
@@ -117,7 +117,7 @@ export type EndpointSlice = z.infer<typeof SLICE>;
 export type SliceEndpoint = NonNullable<EndpointSlice["endpoints"]>[number];
 export type KubernetesEndpoints = z.infer<typeof ENDPOINTS>;
 
-/** Endpoints of a Service with the same ports: an EndpointSlice, or one half of a subset of `KubernetesEndpoints`. */
+/** A Service's endpoints that have the same ports: an EndpointSlice, or one half of a subset in `KubernetesEndpoints`. */
 export interface EndpointGroup {
   readonly endpoints: readonly { readonly endpoint: SliceEndpoint; readonly place: DocumentNode }[];
   readonly ports: EndpointSlice["ports"];

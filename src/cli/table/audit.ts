@@ -1,4 +1,4 @@
-/** The rows of the VERBS table about the audit log and reports. */
+/** The rows of the VERBS table for the audit log and reports. */
 
 import { NEWEST_FLAGS } from "./policy.ts";
 import type { FlagSpec, VerbSpec } from "./verb.ts";

@@ -1,4 +1,4 @@
-/** The form and the options of each kind of check in the flag `--check`. */
+/** The form and options of each kind of check in the `--check` flag. */
 export const CHECK_FLAG_KINDS = {
   grpc: { form: "grpc[:SERVICE]", options: ["target", "interval", "timeout", "failing", "passing", "tls"] },
   http: { form: "http[:/PATH]", options: ["target", "interval", "timeout", "failing", "passing", "status", "tls"] },

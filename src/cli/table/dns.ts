@@ -1,4 +1,4 @@
-/** The rows of the VERBS table about DNS. */
+/** The rows of the VERBS table for DNS. */
 import type { FlagSpec, VerbSpec } from "./verb.ts";
 
 const names = () => import("../verbs/dns-names.ts");

@@ -1,4 +1,6 @@
-/** The VERBS table including the flags of `serve` for settings. It is separate, because loading the settings is slower than most commands. */
+/**
+ * The VERBS table including the flags of `serve` for settings. This file is separate, because loading the settings is slower than most commands.
+ */
 import { SETTING_ROWS } from "../../config/settings.ts";
 import type { FlagSpec, VerbSpec } from "./verb.ts";
 import { VERBS } from "./verbs.ts";
@@ -10,8 +12,8 @@ const SETTING_FLAGS = SETTING_ROWS.flatMap(({ setting, path }): FlagSpec[] =>
         {
           flags: setting.flag,
           doc: `${setting.doc} (setting ${path})`,
-          // A list is refused if it is given twice, because the first list would be lost silently. It is also refused if it is empty, because a
-          // node whose --join is an unset variable would start alone.
+          // A list is rejected if it is given twice, because the first list would be silently lost. An empty list is also rejected, because a node
+          // whose --join is an unset variable would start alone.
           ...(!setting.type.startsWith("list") && { mayBeEmpty: true, isOverridable: true }),
           ...(setting.choices && { choices: setting.choices }),
         },

@@ -1,4 +1,4 @@
-/** The rows of the VERBS table about the mesh: its members, and the state of replication. */
+/** The rows of the VERBS table for the mesh: its members and the replication state. */
 import type { FlagSpec, VerbSpec } from "./verb.ts";
 
 const WHERE: readonly FlagSpec[] = [

@@ -1,4 +1,4 @@
-/** The rows of the VERBS table about policy. */
+/** The rows of the VERBS table for policy. */
 import type { ArgSpec, FlagSpec, VerbSpec } from "./verb.ts";
 
 const FILE: ArgSpec = { name: "<file>", doc: "Policy set in YAML or JSON; - reads standard input." };
@@ -8,7 +8,7 @@ const DRY_RUN: FlagSpec = { flags: "--dry-run", doc: "Show what would change wit
 const EXPECT: FlagSpec = { flags: "--expect <number>", doc: "Fail unless the newest version has this number." };
 const ACTIONS = ["register", "ingest", "query", "watch", "export-summary", "admin"] as const;
 const SCOPES = ["zone", "region", "global"] as const;
-/** Flags of lists in order of time, newest first. They show one page. */
+/** Flags for lists in chronological order, newest first. These lists show one page. */
 export const NEWEST_FLAGS: readonly FlagSpec[] = [
   { flags: "--limit <count>", doc: "Maximum number of results, newest first (default 100)." },
   { flags: "--page-token <token>", doc: "Continue after the page that returned this token.", mayBeEmpty: true },

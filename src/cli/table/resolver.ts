@@ -1,11 +1,11 @@
-/** The rows of the VERBS table about the cache of a resolver. */
+/** The rows of the VERBS table for a resolver's cache. */
 import type { VerbSpec } from "./verb.ts";
 
 const cache = () => import("../verbs/resolver.ts");
 
 const BELOW = { name: "[namespaces...]", doc: "Namespaces, each including the namespaces below it (default all)." };
 
-/** `group` is the word before the verb. The verbs for statistics and resync are also in the group of verbs about entries. */
+/** `group` is the word before the verb. The verbs for statistics and resync are also in the group of verbs for entries. */
 function statsVerb(group: "resolver" | "discovery"): VerbSpec {
   return {
     path: `${group} cache-stats`,

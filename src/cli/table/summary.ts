@@ -1,4 +1,4 @@
-/** The rows of the VERBS table about the keys with which clusters sign summaries. */
+/** The rows of the VERBS table for the keys with which clusters sign summaries. */
 import type { VerbSpec } from "./verb.ts";
 
 const keys = () => import("../verbs/summary-keys.ts");

@@ -1,4 +1,4 @@
-/** The types of a verb: its row in the VERBS table, and its function. */
+/** Defines the types for verbs: the row in the VERBS table, and the function. */
 import type { Client } from "../../client/client.ts";
 import type { Environment } from "../environment.ts";
 import type { ExitCode } from "../exit.ts";
@@ -9,15 +9,15 @@ export type CompletionShell = "bash" | "zsh" | "fish";
 
 export interface VerbContext {
   readonly environment: Environment;
-  /** Positional arguments. Optional arguments that are absent at the end are left out. */
+  /** Positional arguments. Missing optional arguments at the end are omitted. */
   readonly args: readonly string[];
   readonly flags: Flags;
   readonly out: CommandOutput;
-  /** Opens the client on first use; the caller closes it. */
+  /** Opens the client on first use. The caller closes the client. */
   readonly client: () => Client;
-  /** `--tenant`, as the viewer of a read. */
+  /** Returns `--tenant` as the viewer of a read. */
   readonly viewer: { readonly viewer?: { readonly tenantId: string } };
-  /** The completion script of a shell. It is passed in, because it is made from the table of verbs, which verbs must not import. */
+  /** Returns the completion script for a shell. The function is passed in, because it uses the VERBS table, which verbs must not import. */
   readonly completionOf: (shell: CompletionShell) => Promise<string>;
 }
 
@@ -25,7 +25,7 @@ export interface VerbContext {
 export type VerbFunction = (context: VerbContext) => Promise<ExitCode | undefined>;
 
 export interface FlagSpec {
-  /** The flags in the form of commander: `-f, --file <file>`. */
+  /** The flags in the form that commander expects: `-f, --file <file>`. */
   readonly flags: string;
   readonly doc: string;
   readonly isRepeatable?: true;
@@ -33,12 +33,12 @@ export interface FlagSpec {
   readonly isRequired?: true;
   /** If the flag is repeated, the last value is used, so that a script can override a command line. Other flags must not be repeated. */
   readonly isOverridable?: true;
-  /** An empty value has a meaning. For other flags, an empty value is an error, because it usually comes from an unset shell variable. */
+  /** Whether an empty value is meaningful. For other flags, an empty value is an error, because it usually comes from an unset shell variable. */
   readonly mayBeEmpty?: true;
 }
 
 export interface ArgSpec {
-  /** `<name>` required, `[name]` optional, `[name...]` several. */
+  /** `<name>` is required, `[name]` is optional, and `[name...]` accepts several values. */
   readonly name: string;
   readonly doc: string;
   readonly choices?: readonly string[];
@@ -47,14 +47,14 @@ export interface ArgSpec {
 export interface VerbSpec {
   /** Words after `waymark`. */
   readonly path: string;
-  /** Whether the verb needs no server, so that the client is not loaded. */
+  /** Whether the verb does not need a server, so that the client is not loaded. */
   readonly isAlone?: true;
   readonly summary: string;
   /** Whether the group runs this verb if no other word follows. */
   readonly isDefault?: true;
   readonly args?: readonly ArgSpec[];
   readonly flags?: readonly FlagSpec[];
-  /** Command (without `waymark`) and its effect. */
+  /** A command (without `waymark`) and its effect. */
   readonly examples: readonly (readonly [command: string, does: string])[];
   readonly load: () => Promise<VerbFunction>;
 }

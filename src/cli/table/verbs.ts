@@ -1,6 +1,6 @@
 /**
- * The VERBS table: every command with its arguments, flags, help and examples. Help, completion and the reference page come from it. Every
- * command line loads it, so the flags that take longer to load are in `full.ts`.
+ * The VERBS table: every command with its arguments, flags, help and examples. Help, completion and the reference page are generated from it. Every
+ * command loads this table, so flags that take longer to load are in `full.ts`.
  */
 
 import { KIND_WORDS } from "../../../gen/waymark/catalog/v1/entry_kinds.ts";
@@ -76,7 +76,7 @@ const PAGE_FLAGS: readonly FlagSpec[] = [
 
 const discovery = () => import("../verbs/discovery.ts");
 
-/** Every verb. `full.ts` adds the flags of `serve` that are settings. */
+/** Every verb. `full.ts` adds the flags of `serve` that correspond to settings. */
 export const VERBS: readonly VerbSpec[] = [
   {
     path: "serve",
@@ -449,7 +449,7 @@ export const GLOBAL_FLAGS: readonly FlagSpec[] = [
   { flags: "--quiet", doc: "Print only errors on stderr, not notes." },
 ];
 
-/** The verbs of `config`, and of its synonym `mesh config`. */
+/** The verbs of `config` and its synonym `mesh config`. */
 function configVerbs(group: string): readonly VerbSpec[] {
   return [
     {
@@ -472,7 +472,7 @@ function configVerbs(group: string): readonly VerbSpec[] {
   ];
 }
 
-/** Description of each group of verbs, by its path. */
+/** Description of each group of verbs, indexed by path. */
 export const GROUPS: Readonly<Record<string, string>> = {
   import: "Import entries from other systems.",
   discovery: "Find and follow entries.",

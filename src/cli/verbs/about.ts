@@ -1,4 +1,4 @@
-/** The verbs about the program itself: version, help and completion. */
+/** The verbs for the program itself: version, help and completion. */
 import { EXIT, UsageError } from "../exit.ts";
 import type { VerbFunction } from "../table/verb.ts";
 

@@ -20,7 +20,7 @@ export const apply: VerbFunction = async ({ environment, flags, out, client }) =
       isPartial: flags.isOn("partial"),
       isDryRun: flags.isOn("dryRun"),
       isPrunable: () => false,
-      // An unchanged entry may be under a lease that expires. Moving it to the static lease makes it permanent.
+      // An unchanged entry may have a lease that expires. Moving it to the static lease makes it permanent.
       claimsUnchanged: true,
     },
     { client, out },

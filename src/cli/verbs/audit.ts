@@ -1,4 +1,4 @@
-/** Verbs that list, follow and verify the audit log. It consists of two logs, access and policy, in one hash chain. */
+/** Verbs that list, follow and verify the audit log. The audit log consists of two logs, access and policy, in one hash chain. */
 
 import { timestampFromMs, timestampMs } from "@bufbuild/protobuf/wkt";
 import {
@@ -24,18 +24,18 @@ import type { VerbContext, VerbFunction } from "../table/verb.ts";
 const DEFAULT_COUNT = 100;
 const DEFAULT_INTERVAL_MS = 1000;
 const MIN_INTERVAL_MS = 100;
-/** Page size of the first request of each poll. A poll rarely finds more new records. */
+/** Page size of the first request of each poll. A poll rarely finds more than this number of new records. */
 const FIRST_PAGE = 100;
-/** Number of logs whose newest record a watch remembers. */
+/** Number of logs for which a watch remembers the newest record. */
 const MAX_MARKS = 16;
-/** Clock difference between two nodes that a watch tolerates without losing records when it fails over. */
+/** Clock difference between two nodes up to which a watch does not lose records when it fails over. */
 const CLOCKS_APART_MS = 60_000;
 /** Slightly below the maximum string length of V8. */
 const MAX_LOG_BYTES = 384 * 1024 * 1024;
 
 type AuditLogKind = "access" | "policy";
 
-/** The logs to read: the log of `--kind`; only the access log if a filter applies only to it; otherwise both. */
+/** Returns the logs to read: the log selected by `--kind`, only the access log if a filter applies only to it, or both. */
 function logsOf(flags: Flags): readonly AuditLogKind[] {
   const kind = flags.text("kind");
   const isAccessOnly = flags.text("namespace") !== undefined || flags.text("reason") !== undefined;
@@ -47,7 +47,7 @@ function logsOf(flags: Flags): readonly AuditLogKind[] {
 
 type AuditQuery = ReturnType<typeof queryOf>;
 
-/** The filter of a request. Verbs without the flag `--until` have no end. */
+/** Returns the filter for a request. Verbs without the `--until` flag have no end time. */
 function queryOf(flags: Flags) {
   const now = Date.now();
   const [sinceMs, untilMs] = [flags.pastMs("since", now), flags.pastMs("until", now)];
@@ -62,7 +62,7 @@ function queryOf(flags: Flags) {
   };
 }
 
-/** Requests for the policy log have no namespace and no reason. */
+/** Requests for the policy log do not have a namespace or a reason. */
 async function readAuditPage(
   client: Client,
   log: AuditLogKind,
@@ -73,7 +73,7 @@ async function readAuditPage(
   return log === "policy" ? client.call(policyAudit, ofBoth) : client.call(accessAudit, request);
 }
 
-/** The records of both logs, newest first. Their numbers are positions in one chain. */
+/** Returns the records of both logs, newest first. Their numbers are positions in the same hash chain. */
 function newestFirst(records: readonly AuditRecord[]): readonly AuditRecord[] {
   return records.toSorted((a, b) => Number(b.number - a.number));
 }
@@ -152,7 +152,7 @@ export const watch: VerbFunction = async ({ environment, flags, out, client }) =
   }
 };
 
-/** Reads records, and tolerates an unreachable server. Throws any other error. */
+/** Reads records, but tolerates an unreachable server. Throws any other error. */
 async function patiently(read: () => Promise<readonly AuditRecord[]>, note: (text: string) => void): Promise<readonly AuditRecord[]> {
   try {
     return await read();
@@ -168,7 +168,7 @@ interface LogReading {
   /** Newest first. */
   readonly fresh: readonly AuditRecord[];
   readonly marks: readonly AuditRecord[];
-  /** If the log is not the one that was polled before: the start of the new records. Undefined if it is the same log. */
+  /** If this is not the log that was polled before, the start of the new records. Undefined if this is the same log. */
   readonly from: string | undefined;
 }
 
@@ -180,12 +180,12 @@ interface FollowedLogs {
 }
 
 /**
- * Polls each log for records that are newer than the last ones returned. The log may differ from the one polled before and reuse its record
- * numbers: a node that lost its data started a new log, or another node answers.
+ * Polls each log for records that are newer than the last returned records. The log may be a different one that reuses the record numbers, because a
+ * node that lost its data has started a new log or another node answers.
  */
 class AuditFollower {
   readonly #of: FollowedLogs;
-  /** The newest record of each log that a poll has found, most recent log first. The hash of a record covers all records before it. */
+  /** The newest record of each log that a poll has found, with the most recent log first. A record's hash covers all records before it. */
   readonly #marks = new Map<AuditLogKind, readonly AuditRecord[]>();
 
   constructor(of: FollowedLogs) {
@@ -202,7 +202,7 @@ class AuditFollower {
   async next(): Promise<readonly AuditRecord[]> {
     const looks = new Map<AuditLogKind, LogReading>();
     for (const log of this.#of.logs) looks.set(log, await this.#look(log));
-    // Set only after all logs were read, so that a failed read loses no records of the logs before it.
+    // Set only after all logs have been read, so that a failed read does not lose records from previously read logs.
     for (const [log, { marks, from }] of looks) {
       this.#marks.set(log, marks);
       const why = "the server started a new log, or a different server answered";
@@ -228,7 +228,7 @@ class AuditFollower {
       if (known !== undefined || records.some((record) => isBefore(record) && wallMs(record) < oldestMs - CLOCKS_APART_MS)) break;
     }
     const isOther = last !== undefined && (known === undefined ? found.some(isBefore) : !isSame(known, last));
-    // In a log that was never polled, records that are older than the last returned one are not new.
+    // In a log that has never been polled, records that are older than the last returned record are not new.
     const fromMs = isOther && known === undefined ? wallMs(last) - CLOCKS_APART_MS : Number.NEGATIVE_INFINITY;
     const replaced = isOther ? known : last;
     const others = marks.filter((mark) => replaced === undefined || !isSame(mark, replaced));
@@ -260,7 +260,7 @@ export const verify: VerbFunction = async ({ environment, args, flags, out, clie
       : await environment.verifyAudit(await readInput(environment, file, MAX_LOG_BYTES));
   const { isIntact, checked, firstNumber, lastNumber, lastHash, fault, faultNumber, detail } = reading;
   const json = { intact: isIntact, checked, firstNumber, lastNumber, lastHash, fault, faultNumber, detail };
-  // The JSON is the same, in protobuf's form, whether the server or the command verified the log.
+  // The JSON has protobuf's form, whether the server or the command verified the log.
   const document = { ...json, fault: `AUDIT_FAULT_${isIntact ? "NONE" : fault.toUpperCase()}` };
   out.document(document, factTable(json));
   if (!isIntact) out.error(`audit log verification failed: ${fault} at record ${faultNumber}: ${detail}`);

@@ -16,12 +16,12 @@ async function readSettings(environment: Environment, name: string, source?: "--
   return { name, format, text: await readInput(environment, name, MAX_CONFIG_BYTES, source) };
 }
 
-/** Reasons why a node with valid settings would not start: it would be exposed by accident, or a file that the settings name is invalid. */
+/** Reasons why a node with valid settings would not start: it would be exposed by accident, or a file in the settings is invalid. */
 async function startFaults(environment: Environment, settings: Settings): Promise<readonly string[]> {
   return [...exposureFaults(settings), ...(await environment.fileFaults(settings))];
 }
 
-/** Like `readEffective`, but also throws for each reason that would prevent a node from starting. */
+/** Like `readEffective`, but also throws an error if anything would prevent a node from starting. */
 export async function readForNode(
   environment: Environment,
   file: string | undefined,

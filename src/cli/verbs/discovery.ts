@@ -203,7 +203,7 @@ export const peers: VerbFunction = async ({ flags, out, client }) => {
   noteMore(out, answer);
 };
 
-/** The status column. Nodes of other regions are not members and have no status. */
+/** The status column. Nodes in other regions are not members and have no status. */
 function statusWord({ status: state }: Peer): string {
   return state === PeerStatus.UNSPECIFIED ? "ingress" : enumWord(PeerStatus, state);
 }
@@ -271,7 +271,7 @@ function print(event: FollowEvent, out: CommandOutput): void {
   }
 }
 
-/** The filter flags of query and watch, as fields of the requests. Positional arguments are names. */
+/** Returns the filter flags of query and watch as fields of the requests. Positional arguments are names. */
 function filterOf(flags: Flags, names: readonly string[]) {
   return {
     ...namespaceScope(flags),
@@ -288,7 +288,7 @@ function filterOf(flags: Flags, names: readonly string[]) {
   };
 }
 
-/** `--version-range`, checked by the rules of the server before a request is sent. */
+/** Returns `--version-range`, checked according to the server's rules before a request is sent. */
 function versionRangeOf(flags: Flags): string {
   const text = flags.text("versionRange") ?? "";
   try {

@@ -28,11 +28,11 @@ const ASKED_TYPES: Readonly<Record<string, number>> = {
   CDNSKEY: 60,
   HINFO: 13,
 };
-/** Types without a name in dns-packet. */
+/** Record types for which dns-packet has no name. */
 const UNNAMED: readonly string[] = ["SVCB", "HTTPS"];
 const MAX_TYPE = 65_535;
 const EDE_OPTION = 15;
-/** Extended errors of gateways, and of validating resolvers in front of them (RFC 8914, IANA). */
+/** Extended errors that gateways, and validating resolvers in front of them, return (RFC 8914, IANA). */
 const EXTENDED_ERRORS: Readonly<Record<number, string>> = {
   3: "Stale Answer",
   6: "DNSSEC Bogus",
@@ -49,7 +49,7 @@ const EXTENDED_ERRORS: Readonly<Record<number, string>> = {
   30: "Invalid Query Type",
 };
 
-/** Parses the question in the arguments after the server. Throws a UsageError. */
+/** Parses the question from the arguments after the server. Throws a UsageError. */
 export function questionOf(words: readonly string[]): { readonly name: string; readonly type: string; readonly isTcp: boolean } {
   const [name = "", type = "A", ...more] = words.filter((word) => !isTcpWord(word));
   if (more.length > 0) throw new UsageError(`unexpected ${more.join(" ")}: expected [@server] NAME [TYPE] [+tcp]`);
@@ -74,7 +74,7 @@ function typeOf(type: string): string {
   );
 }
 
-/** Parses `host`, `host:port` or `[v6]:port`; undefined for other text. */
+/** Parses `host`, `host:port` or `[v6]:port`. Returns undefined for other text. */
 export function placeOf(text: string): Pick<DnsQuestion, "host" | "port"> | undefined {
   const match =
     /^(?:\[(?<v6>[0-9A-Fa-f:.]+)\]|(?<host>[^[\]:]+))(?::(?<port>\d{1,5}))?$/.exec(text) ?? /^(?<v6>[0-9A-Fa-f:.]+)$/.exec(text);
@@ -85,7 +85,7 @@ export function placeOf(text: string): Pick<DnsQuestion, "host" | "port"> | unde
 
 export interface DnsQueryRequest extends Pick<DnsQuestion, "host" | "name" | "port" | "type"> {
   readonly isTcp: boolean;
-  /** Name of the server in messages. */
+  /** Name of the server, used in messages. */
   readonly server: string;
 }
 
@@ -106,10 +106,10 @@ function numberOf(type: string): number | undefined {
   return type.startsWith("TYPE") ? Number(type.slice("TYPE".length)) : undefined;
 }
 
-/** The data of the records of a type. Names have no trailing dot. */
+/** Returns the data of the records with a given type. Names do not have a trailing dot. */
 export function dataOf(reply: DnsReply, type: string): readonly string[] {
   const number = numberOf(type);
-  // dns-packet has no name for some types. Apart from the requested records, an answer has only CNAME records.
+  // dns-packet has no name for some types. Apart from the requested records, an answer contains only CNAME records.
   const isOwn = (record: AnsweredRecord) => (number === undefined ? record.type === type : record.type !== "CNAME");
   const own = (reply.packet.answers ?? []).filter(isOwn);
   return own.map((record) => printable(dataText(Reflect.get(record, "data"), record.type, "")));
@@ -142,7 +142,7 @@ function exitFor(rcode: string, count: number): ExitCode {
   return rcode === "NOERROR" ? EXIT.done : EXIT.failed;
 }
 
-/** The extended errors (RFC 8914) of an OPT record. */
+/** Returns the extended errors (RFC 8914) in an OPT record. */
 function errorsOf(record: AnsweredRecord): readonly string[] {
   if (record.type !== "OPT") return [];
   return record.options.flatMap((option) => {
@@ -155,7 +155,7 @@ function errorsOf(record: AnsweredRecord): readonly string[] {
   });
 }
 
-/** A record in the form of zone files. Unknown types are written as in RFC 3597. */
+/** Formats a record as in a zone file. Unknown types are written as in RFC 3597. */
 function recordText(record: AnsweredRecord): string {
   const { name, type }: { readonly name: string; readonly type: string } = record;
   const ttl: unknown = Reflect.get(record, "ttl");
@@ -164,7 +164,7 @@ function recordText(record: AnsweredRecord): string {
   return printable(`${name === "." ? "" : name}. ${String(ttl)} IN ${known ?? typeText} ${dataText(Reflect.get(record, "data"), type)}`);
 }
 
-/** Types whose data is a name. */
+/** Record types whose data is a name. */
 const NAMES: ReadonlySet<string> = new Set(["CNAME", "NS", "PTR"]);
 const FIELDS: Readonly<Record<string, readonly string[]>> = {
   SRV: ["priority", "weight", "port", "target"],
@@ -197,7 +197,10 @@ function fieldText(field: string, value: unknown, end: string): string {
   return `${String(value)}${FIELD_NAMES.has(field) ? end : ""}`;
 }
 
-/** Escapes control characters and changes of text direction from the network, so that they do not reach the terminal. Each byte is escaped as in zone files. */
+/**
+ * Escapes control characters and text-direction characters from the network, so that they do not reach the terminal. Each byte is escaped as in zone
+ * files.
+ */
 function printable(text: string): string {
   return visibleText(text, (char) => [...Buffer.from(char)].map((byte) => `\\${String(byte).padStart(3, "0")}`).join(""));
 }

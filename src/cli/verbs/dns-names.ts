@@ -20,7 +20,7 @@ import { ENTRY_COLUMNS, splitKey } from "../texts.ts";
 const { registerName, unregisterName, listNames, describeName, resolveName } = DnsService.method;
 const MAX_NUMBER = 65_535;
 
-/** Flags of a service, which exclude --alias-of. */
+/** Flags for a service, which cannot be combined with --alias-of. */
 const ENDPOINT_FLAGS = ["namespace", "protocol", "port", "target", "scope", "tag", "capability", "metadata", "priority", "weight"] as const;
 const MORE_FLAGS = ["ttl", "alias", "leaseTtl", "lease"] as const;
 
@@ -62,7 +62,7 @@ function endpointOf(name: string, flags: Flags) {
   };
 }
 
-/** Parses a whole number; the default is 0. */
+/** Parses a whole number. Defaults to 0. */
 function numberOf(flags: Flags, name: "priority" | "weight"): number {
   const text = flags.text(name) ?? "0";
   const number = /^\d{1,5}$/.test(text) ? Number(text) : MAX_NUMBER + 1;
@@ -83,7 +83,7 @@ export const register: VerbFunction = async ({ args, flags, out, client }) => {
     rows: answer.fqdns,
     whenEmpty: "registered, but without a DNS name; run waymark dns explain NAME to see why",
   });
-  // Only the server knows the zone of the names. An alias can include the zone.
+  // Only the server knows the names' zone. An alias can include the zone.
   const isNamed = (alias: string) => answer.fqdns.some((fqdn) => `${fqdn}.`.startsWith(`${alias.toLowerCase().replace(/\.$/, "")}.`));
   for (const alias of flags.list("alias"))
     if (answer.fqdns.length > 0 && !isNamed(alias))

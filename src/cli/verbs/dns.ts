@@ -41,7 +41,7 @@ function checkName(name: string): void {
     throw new UsageError(`invalid DNS name ${shown}: allowed characters are letters, digits, - _ * / and dots`);
 }
 
-/** Whether the name and its labels have valid lengths for DNS. A trailing dot is not counted. */
+/** Whether the name and its labels have valid lengths for DNS. A trailing dot is ignored. */
 function isDnsName(name: string): boolean {
   const labels = name.replace(/\.$/, "");
   return name === "." || (labels.length <= 253 && labels.split(".").every((label) => label.length > 0 && label.length <= 63));

@@ -55,9 +55,9 @@ export const importKubernetes: VerbFunction = async ({ environment, args, flags,
     namespaces: [{ namespacePrefix: options.namespacePrefix }],
     isPartial: flags.isOn("partial"),
     isDryRun: flags.isOn("dryRun"),
-    // With --prune, the entries that this importer registered may be removed.
+    // With --prune, entries that this importer registered may be removed.
     isPrunable: (entry) => isPruning && entry.metadata[METADATA_KEY.IMPORT] === importer,
-    // The entries of this importer are already under a static lease.
+    // This importer's entries already have a static lease.
     claimsUnchanged: false,
     facts: { importer, ignored: Object.fromEntries(ignored), notes },
   };
@@ -71,10 +71,10 @@ interface PrunePlan {
   readonly out: CommandOutput;
 }
 
-/** Whether entries that the input lacks may be removed. Throws for an empty input, because a failed `kubectl` also writes nothing. */
+/** Whether entries that are missing from the input may be removed. Throws for an empty input, because a failed `kubectl` also produces no output. */
 function mayPrune({ entries, problems }: Manifest, { file, importer, mayBeEmpty, out }: PrunePlan): boolean {
   if (problems.length > 0) {
-    // An invalid document may describe any entry, so no entry is known to be gone.
+    // An invalid document may describe any entry, so it is unknown which entries are gone.
     out.error("nothing was removed: --prune requires an input without problems");
     return false;
   }

@@ -1,4 +1,4 @@
-/** `discovery maintenance`: starts or ends the maintenance of entries. */
+/** Implements `discovery maintenance`: starts or ends maintenance of entries. */
 import { durationMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { EntryKind } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { Reason } from "../../../gen/waymark/catalog/v1/reason_pb.js";
@@ -10,7 +10,7 @@ import { messageJson } from "../messages.ts";
 import type { VerbFunction } from "../table/verb.ts";
 import { keyWords, splitKey } from "../texts.ts";
 
-/** Parses `namespace/name/instance`. Names and instances with a slash need the flags. */
+/** Parses `namespace/name/instance`. Names and instances that contain a slash must be given as flags. */
 function keyOf(text: string, kind: EntryKind) {
   const names = splitKey(text);
   if (names === undefined)

@@ -1,4 +1,4 @@
-/** Verbs that show the members of the mesh, the history of a member, and the state of replication. */
+/** Verbs that show the members of the mesh, a member's history, and the replication state. */
 import { type Duration, durationMs } from "@bufbuild/protobuf/wkt";
 import { type Peer, PeerSchema, PeerStatus } from "../../../gen/waymark/catalog/v1/peer_pb.js";
 import { Snapshot } from "../../../gen/waymark/catalog/v1/watch_pb.js";
@@ -83,11 +83,11 @@ export const watch: VerbFunction = async ({ environment, flags, out, client }) =
 class MemberPrinter {
   readonly #out: CommandOutput;
   readonly #held = new Map<string, Peer>();
-  /** Node ids in the snapshot that is arriving; undefined between snapshots. */
+  /** Node IDs in the snapshot that is being received. Undefined between snapshots. */
   #listed: Set<string> | undefined;
   /** Cursor from which to resume after an interruption. */
   cursor = "";
-  /** Whether every member was printed once. */
+  /** Whether every member has been printed once. */
   isCurrent = false;
 
   constructor(out: CommandOutput) {
@@ -192,7 +192,7 @@ export const lag: VerbFunction = async (asked) => {
   try {
     await nodeLag(asked);
   } catch (error) {
-    // A resolver has no source nodes of its own; its cache statistics show its lag.
+    // A resolver does not have source nodes of its own. Its cache statistics show its lag.
     if (!(error instanceof RequestError) || error.facts.code !== "UNIMPLEMENTED") throw error;
     await cacheLag(asked);
   }

@@ -81,7 +81,7 @@ export const apply: VerbFunction = async ({ environment, args, flags, out, clien
   return EXIT.done;
 };
 
-/** The flags of `apply` and `rollback`, as fields of a request. */
+/** Returns the flags of `apply` and `rollback` as fields of a request. */
 function changeOf(flags: Flags) {
   return {
     dryRun: flags.isOn("dryRun"),
@@ -107,7 +107,7 @@ function stageOf(flags: Flags) {
   return clusterIds.length === 0 ? undefined : ({ by: { case: "clusters", value: { clusterIds } } } as const);
 }
 
-/** Applies a policy change. Errors name the lines of the file. The error of a version conflict contains advice. */
+/** Applies a policy change. Errors refer to lines in the file. The error for a version conflict contains advice. */
 async function changing<T>(file: string, reading: PolicyReading, change: () => Promise<T>): Promise<T> {
   try {
     return await change();
@@ -127,7 +127,7 @@ async function changing<T>(file: string, reading: PolicyReading, change: () => P
   }
 }
 
-/** Prints the effect of a change on viewers, and its problems. */
+/** Prints a change's effect on viewers, and its problems. */
 function printChange(
   out: CommandOutput,
   answer: ApplyPolicyResponse | RollbackPolicyResponse,
@@ -197,7 +197,7 @@ async function versionOf(client: Client, number: number): Promise<PolicySet> {
   throw new CommandError(`version ${number} is not in the history`, EXIT.notFound);
 }
 
-/** The reading if there is no file, so that problems have no lines. */
+/** Used if there is no file, so that problems have no lines. */
 const NO_FILE: PolicyReading = { policy: undefined, problems: [], lineOf: () => 0 };
 
 export const rollback: VerbFunction = async ({ flags, out, client }) => {
@@ -295,7 +295,7 @@ export const explain: VerbFunction = async ({ flags, out, client }) => {
   });
 };
 
-/** `--viewer cluster/tenant`, or its two parts; undefined for the caller. */
+/** Returns `--viewer cluster/tenant` or its two parts, or undefined for the caller. */
 function viewerOf(flags: Flags): { readonly clusterId: string; readonly tenantId: string } | undefined {
   const both = flags.text("viewer");
   const [cluster, tenant] = [flags.text("viewerCluster"), flags.text("viewerTenant")];
@@ -303,7 +303,7 @@ function viewerOf(flags: Flags): { readonly clusterId: string; readonly tenantId
     return cluster === undefined && tenant === undefined ? undefined : { clusterId: cluster ?? "", tenantId: tenant ?? "" };
   if (cluster !== undefined || tenant !== undefined)
     throw new UsageError("--viewer cannot be combined with --viewer-cluster or --viewer-tenant");
-  // Ids with a slash need the separate flags.
+  // IDs that contain a slash must be given as separate flags.
   const [clusterId = "", tenantId, ...rest] = both.split("/");
   if (tenantId === undefined || rest.length > 0)
     throw new UsageError(
@@ -317,7 +317,7 @@ async function readPolicyFile(environment: Environment, file: string): Promise<P
   return environment.readPolicy(await readInput(environment, file, POLICY_BOUNDS.maxFileBytes));
 }
 
-/** The nodes that a staged version applies to; empty if it applies to all. */
+/** Returns the nodes to which a staged version applies, or an empty list if it applies to all. */
 function stageWords(stage: Stage | undefined): string {
   if (stage === undefined) return "";
   const { by } = stage;
@@ -331,12 +331,12 @@ function stageWords(stage: Stage | undefined): string {
   }
 }
 
-/** Problems in the JSON form of protobuf. */
+/** Formats problems in protobuf's JSON form. */
 function problemsJson(problems: readonly PolicyReadingProblem[]) {
   return problems.map((problem) => ({ ...problem, severity: `SEVERITY_${problem.severity.toUpperCase()}` }));
 }
 
-/** The problems found in the file and by the server, sorted by line, without duplicates. An unknown severity is treated as an error. */
+/** Returns the problems found in the file and by the server, sorted by line and without duplicates. An unknown severity is treated as an error. */
 function allProblems(
   { problems, lineOf }: PolicyReading,
   answer: { readonly problems: readonly Problem[] },

@@ -111,12 +111,12 @@ interface KeptRegistration {
   readonly ttlMs: number;
 }
 
-/** Default interval of a `ttl` check. */
+/** Default interval for a `ttl` check. */
 const CHECK_INTERVAL_MS = 10_000;
 
 /**
- * Renews the lease at a third of its TTL, registers again if the lease has expired, and unregisters at the end. Each renewal also reports the
- * health of the entry's `ttl` checks, so the period is at most a third of their shortest interval.
+ * Renews the lease after every third of its TTL, registers again if the lease has expired, and unregisters at the end. Each renewal also reports the
+ * health for the entry's `ttl` checks, so the time between renewals is at most a third of their shortest interval.
  */
 async function keep({ environment, out, client }: VerbContext, { request, ttlMs, leaseId: first }: KeptRegistration): Promise<ExitCode> {
   const { interrupt } = environment;
@@ -146,7 +146,7 @@ async function keep({ environment, out, client }: VerbContext, { request, ttlMs,
   return EXIT.done;
 }
 
-/** The interval of a `ttl` check; empty for other checks. */
+/** Returns the interval of a `ttl` check, or an empty list for other checks. */
 function ttlIntervalMs({ probe, interval }: Check): readonly number[] {
   if (probe.case !== "ttl") return [];
   return [interval === undefined ? CHECK_INTERVAL_MS : durationMs(interval)];

@@ -1,4 +1,4 @@
-/** Reports about the whole catalog. */
+/** Creates reports about the whole catalog. */
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { type Entry, EntryKind, HealthStatus, Scope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import type { ServiceSummary } from "../../../gen/waymark/catalog/v1/summary_pb.js";
@@ -30,7 +30,7 @@ export const namespaceHealth: VerbFunction = async ({ flags, out, client, viewer
   const entries = await readAll(client(), filter);
   const summaries = await readSummaries(client(), filter);
   const groups = Map.groupBy(entries, ({ key }) => key?.namespace ?? "");
-  // Requested namespaces, and namespaces with summaries of other clusters, have a row even without entries.
+  // Requested namespaces, and namespaces with summaries from other clusters, have a row even if they have no entries.
   const others = summaries?.byNamespace.keys() ?? [];
   for (const each of [...(namespace === "" ? [] : [namespace]), ...others]) if (!groups.has(each)) groups.set(each, []);
   const isWanted = ([, group]: readonly [string, readonly Entry[]]) =>
@@ -43,18 +43,18 @@ export const namespaceHealth: VerbFunction = async ({ flags, out, client, viewer
 };
 
 interface KnownSummaries {
-  /** The cluster of the server. */
+  /** The server's cluster. */
   readonly own: string;
   readonly byNamespace: ReadonlyMap<string, readonly ServiceSummary[]>;
 }
 
-/** All summaries that match a filter; undefined if the server keeps no summaries. */
+/** Returns all summaries that match a filter, or undefined if the server does not store summaries. */
 async function readSummaries(client: Client, filter: ReportFilter): Promise<KnownSummaries | undefined> {
   const items: ServiceSummary[] = [];
   const { summaryQuery } = DiscoveryService.method;
   const read = (pageToken: string) => client.call(summaryQuery, { ...filter, limit: MAX_PAGE, pageToken });
   try {
-    // A node without cluster keys rejects only this scope. It still has summaries of its own cluster.
+    // A node without cluster keys rejects requests only for this scope. It still provides summaries of its own cluster.
     await client.call(summaryQuery, { ...filter, scope: Scope.GLOBAL, limit: 1 });
     for await (const page of pagesOf(read)) items.push(...page.items);
   } catch (error) {
@@ -68,7 +68,7 @@ async function readSummaries(client: Client, filter: ReportFilter): Promise<Know
 type ReportFilter = Pick<MessageInitShape<typeof SummaryQueryRequestSchema>, "namespace" | "namespacePrefix" | "viewer">;
 type ReportRow = Awaited<ReturnType<typeof rowOf>>;
 
-/** The report of a namespace, in its JSON form. */
+/** The report on a namespace, in JSON form. */
 async function rowOf(client: Client, [namespace, entries]: readonly [string, readonly Entry[]], summaries: KnownSummaries | undefined) {
   const status = await client.call(DiscoveryService.method.namespaceStatus, { namespace });
   const { owners, exportScopes, policyVersion, allowed, reason } = status;
@@ -88,7 +88,7 @@ async function rowOf(client: Client, [namespace, entries]: readonly [string, rea
   };
 }
 
-/** Counts of exported and withheld services of the server's cluster, and the clusters whose summaries are stale. */
+/** Returns the numbers of exported and withheld services in the server's cluster, and the clusters whose summaries are stale. */
 function exportsOf(entries: readonly Entry[], held: readonly ServiceSummary[], own: string, status: NamespaceStatusResponse) {
   const here = servicesIn(entries.filter(({ key }) => key?.clusterId === own));
   const exported = new Set(held.filter(({ sourceCluster }) => sourceCluster === own).map(({ kind, serviceId }) => `${kind} ${serviceId}`));
@@ -105,7 +105,7 @@ function exportsOf(entries: readonly Entry[], held: readonly ServiceSummary[], o
   };
 }
 
-/** Kind and name of each service that summaries cover. */
+/** The kind and name of each service that summaries cover. */
 function servicesIn(entries: readonly Entry[]): Set<string> {
   return new Set(entries.flatMap(({ key }) => (key === undefined || key.kind === EntryKind.NODE ? [] : [`${key.kind} ${key.name}`])));
 }
@@ -130,8 +130,8 @@ const COLUMNS: readonly TableColumn<ReportRow>[] = [
 ];
 
 /**
- * The number of services without a summary, with the policy rule that withholds them. If the policy allows the export, the scope of the entries
- * is narrower, or no node exports.
+ * Returns the number of services without a summary, and the policy rule that withholds them. If the policy allows the export, either the scope of the
+ * entries is narrower or no node exports summaries.
  */
 function withheldText({ summaries }: ReportRow): string {
   if (summaries === undefined || summaries.withheld === 0) return "-";

@@ -1,4 +1,4 @@
-/** Verbs that show and control the cache of a resolver. */
+/** Verbs that show and control a resolver's cache. */
 import { durationMs } from "@bufbuild/protobuf/wkt";
 import {
   type CacheStatsResponse,
@@ -17,7 +17,7 @@ export const cacheStats: VerbFunction = async ({ out, client }) => {
   showStats(out, await client().call(ResolverService.method.cacheStats, {}));
 };
 
-/** Prints the lag of the cache in a sentence, and then the statistics. */
+/** Prints the cache's lag as a sentence, followed by the statistics. */
 export const cacheLag: VerbFunction = async ({ out, client }) => {
   const answer = await client().call(ResolverService.method.cacheStats, {});
   if (!out.isMachine) out.note(lagText(answer));
@@ -69,7 +69,7 @@ function print(out: Parameters<VerbFunction>[0]["out"], text: string, json: Retu
   else out.note(text);
 }
 
-/** Counts by reason, as `digest=2,gap=0`. */
+/** Formats counts by reason, such as `digest=2,gap=0`. */
 function textOf(value: unknown): string {
   if (typeof value !== "object" || value === null) return String(value);
   return Object.entries(value)

@@ -26,7 +26,7 @@ export const serve: VerbFunction = async ({ environment, flags, out }) => {
   const hasDemo = flags.isOn("demo");
   const isTls = tls.certFile !== undefined;
   if (hasDemo && node.mode === "resolver") throw new UsageError("--demo requires a node: a resolver rejects registrations");
-  // A plain-text client in the node's own process registers the demo catalog. Its code is loaded on demand.
+  // A plaintext client in the node's own process registers the demo catalog. The client's code is loaded on demand.
   if (hasDemo && isTls) throw new UsageError("--demo requires a node without TLS");
   await environment.serve({
     effective,
@@ -46,7 +46,7 @@ export const serve: VerbFunction = async ({ environment, flags, out }) => {
 
 type ListenerAddresses = Readonly<Record<string, string>>;
 
-/** Like `readyLines`, for a resolver, which accepts no registrations. */
+/** Like `readyLines`, but for a resolver, which does not accept registrations. */
 function resolverLines(nodeId: string, listeners: ListenerAddresses, settings: Settings): readonly string[] {
   const flags = connectionFlags(listeners, settings, "read");
   const server = flags === "" ? ` --server ${listeners["grpc"] ?? ""}` : flags;
@@ -57,9 +57,9 @@ function resolverLines(nodeId: string, listeners: ListenerAddresses, settings: S
 const isTlsOf = ({ tls }: Settings): boolean => tls.certFile !== undefined;
 
 /**
- * Flags with which a command can connect to this node and is allowed to `access` the catalog; empty if the defaults of the command line suffice.
- * Values that the node does not know are placeholders in capital letters. With TLS, the host is the advertised host, because the certificate is
- * for that host.
+ * Returns the flags that a command needs to connect to this node with permission to `access` the catalog. Empty if the defaults are sufficient.
+ * Values that are unknown to the node are placeholders in capital letters. With TLS, the host is the advertised host, because the certificate was
+ * issued for that host.
  */
 function connectionFlags({ grpc = "" }: ListenerAddresses, settings: Settings, access: "read" | "write"): string {
   const { tls, listen } = settings;
@@ -87,7 +87,7 @@ function placesText(listeners: ListenerAddresses, isTls: boolean): string {
   return places.filter((place) => place !== "").join(", ");
 }
 
-/** Notes about the addresses of a node that has just started, and commands to try. */
+/** Returns notes about the addresses of a node that has just started, and commands to try. */
 function readyLines(
   nodeId: string,
   {

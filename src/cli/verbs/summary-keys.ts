@@ -1,4 +1,4 @@
-/** `summary keys`: lists the signing keys that a node trusts, and announces a new key. */
+/** Implements `summary keys`: lists the signing keys that a node trusts, and announces a new key. */
 import { type ClusterKey, ClusterKeySchema, PeerService } from "../../../gen/waymark/control/v1/peer_pb.js";
 import { ID } from "../../config/field.ts";
 import { DAY_MS } from "../../lib/duration.ts";
@@ -9,7 +9,7 @@ import type { TableColumn } from "../output.ts";
 import { readPages } from "../pages.ts";
 import type { VerbFunction } from "../table/verb.ts";
 
-/** A key that must be valid for longer should be in the settings. */
+/** A key that must be valid for longer should be added to the settings. */
 const MAX_FOR_MS = 3650 * DAY_MS;
 
 const KEY_COLUMNS: readonly TableColumn<ClusterKey>[] = [

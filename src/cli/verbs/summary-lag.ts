@@ -1,4 +1,4 @@
-/** Shows the replication of summaries: the borders of the server, and the clusters that it has summaries of. */
+/** Shows the replication of summaries: the server's borders, and the clusters from which it has summaries. */
 import { durationMs } from "@bufbuild/protobuf/wkt";
 import {
   type BorderLag,
@@ -28,14 +28,14 @@ const BORDER_COLUMNS: readonly TableColumn<BorderLag>[] = [
   { title: "LAST VERIFIED HERE", isWide: true, text: ({ importedEqualAt }) => timeText(importedEqualAt) || "-" },
 ];
 
-/** Without a link, the state of the neighbour is unknown. */
+/** Without a link, the neighbour's state is unknown. */
 function dueText(border: BorderLag): string {
   const { dueFor } = border;
   const due = dueFor === undefined ? [] : [shortDuration(dueFor)];
   return [...due, ...(isLinked(border) ? [] : ["no link"])].join(", ") || "-";
 }
 
-/** Whether any node of the region has a link to the neighbour's region. */
+/** Whether any node in the region has a link to the neighbour's region. */
 function isLinked({ regionLinks }: BorderLag): boolean {
   return regionLinks > 0;
 }
@@ -57,13 +57,13 @@ function refusedText(refused: SourceLag["refused"]): string {
     .join(", ");
 }
 
-/** The borders as a table. */
+/** Formats the borders as a table. */
 export function borderTable({ borders, servedBy, exports }: PeerServiceLagResponse): OutputTable<BorderLag> {
   const whenEmpty = exports === undefined ? noneHeld(servedBy) : `${servedBy} has no borders in its settings (fabric.borders)`;
   return { columns: BORDER_COLUMNS, rows: borders, whenEmpty };
 }
 
-/** The clusters with summaries on the node, as a table. */
+/** Formats the clusters with summaries on the node as a table. */
 export function sourceTable({ sources, servedBy, exports }: PeerServiceLagResponse): OutputTable<SourceLag> {
   const whenEmpty = exports === undefined ? noneHeld(servedBy) : `${servedBy} has no summaries from any cluster`;
   return { columns: SOURCE_COLUMNS, rows: sources, whenEmpty };
@@ -73,7 +73,7 @@ function noneHeld(servedBy: string): string {
   return `${servedBy} ${HOLDS_NONE}`;
 }
 
-/** Prints a sentence with whether the cluster exports summaries, and the age of the oldest pending change. */
+/** Prints a sentence that states whether the cluster exports summaries, and the age of the oldest pending change. */
 export function noteExports(
   out: CommandOutput,
   { servedBy, borders }: Pick<PeerServiceLagResponse, "borders" | "servedBy">,

@@ -1,4 +1,4 @@
-/** `discovery summary`: shows the service summaries that clusters publish. */
+/** Implements `discovery summary`: shows the service summaries that clusters publish. */
 import { EntryKeySchema, EntryKind, Scope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { HealthBand, type ServiceSummary, ServiceSummarySchema } from "../../../gen/waymark/catalog/v1/summary_pb.js";
 import { DiscoveryService } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
@@ -86,7 +86,7 @@ async function query({ flags, out, client, viewer }: VerbContext, serviceId: str
   noteMore(out, answer);
 }
 
-/** The sum of the summaries of a service in one set of regions, over all clusters. */
+/** The sum of a service's summaries in one set of regions, over all clusters. */
 interface RegionSum {
   readonly namespace: string;
   readonly serviceId: string;
@@ -132,7 +132,7 @@ function sumJson(sum: RegionSum) {
 }
 
 /**
- * One row per service and set of regions. If a cluster has several summaries of a service, the one with the most endpoints is used, because the
+ * One row per service and set of regions. If a cluster has several summaries of a service, the summary with the most endpoints is used, because the
  * others cover parts of it.
  */
 function summedByRegion(items: readonly ServiceSummary[]): readonly RegionSum[] {
@@ -205,7 +205,7 @@ function print(event: FollowEvent<ServiceSummary>, out: CommandOutput): void {
   }
 }
 
-/** The filter fields of both calls. */
+/** Returns the filter fields for both calls. */
 function filterOf(flags: Flags) {
   return {
     ...namespaceScope(flags),

@@ -1,4 +1,7 @@
-/** Requests about other clusters, which nodes can answer. If a resolver serves the reads, the request is sent to it first. */
+/**
+ * Sends requests about other clusters to servers that can answer them, and caches the answers. If the client reads from a resolver, requests are sent
+ * to it first.
+ */
 import type { DescMessage, DescMethodUnary, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
 import { DiscoveryService } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { BoundedMap } from "../../lib/bounded-map.ts";
@@ -6,7 +9,7 @@ import type { CallOptions } from "../calls.ts";
 import type { Client } from "../client.ts";
 import { RequestError } from "../request-error.ts";
 
-/** Codes of a server that does not have the answer. */
+/** Status codes of a server that cannot provide the answer. */
 const HAS_NONE: readonly string[] = ["NOT_FOUND", "UNIMPLEMENTED", "FAILED_PRECONDITION"];
 
 export interface AnswerFrom<T> {
@@ -15,7 +18,7 @@ export interface AnswerFrom<T> {
   readonly from: string;
 }
 
-/** Returns the first answer that is not empty; undefined if there is none. Throws a `RequestError`. */
+/** Returns the first non-empty answer, or undefined if there is none. Throws a `RequestError`. */
 export async function askedOf<I extends DescMessage, O extends DescMessage>(
   client: Client,
   method: DescMethodUnary<I, O>,
@@ -35,7 +38,7 @@ function noneIfAbsent(error: unknown): undefined {
   return undefined;
 }
 
-/** The cluster ID of the client's servers, requested once. Empty when the client has no permission to read it. */
+/** The cluster ID of the client's servers, requested once. Empty if the client is not allowed to read it. */
 export class OwnCluster {
   readonly #client: Client;
   #asking: Promise<string> | undefined;
@@ -62,7 +65,7 @@ export class OwnCluster {
   }
 }
 
-/** Maximum number of answers of each kind. The least recently used answer is dropped first. */
+/** Maximum number of cached answers of each kind. The least recently used answer is dropped first. */
 const MAX_KEPT = 1000;
 
 interface CacheRow<T> {
@@ -72,7 +75,7 @@ interface CacheRow<T> {
 
 /** A cache of answers, each with its own expiry time. */
 export class AnswerCache<T> {
-  /** Answers by id, the least recently used first. */
+  /** Answers by id, with the least recently used first. */
   readonly #rows = new BoundedMap<string, CacheRow<T>>(MAX_KEPT);
 
   /** Returns the last answer, and whether it is still fresh. */

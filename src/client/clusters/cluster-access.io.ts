@@ -1,8 +1,9 @@
-/** Determines how other clusters are called: with or without TLS, with which credentials, and with which check of their server certificates. */
+/** Determines how other clusters are called: whether TLS is used, which credentials are sent, and how server certificates are checked. */
 
 import dns from "node:dns";
 import { isIP } from "node:net";
-// A default import, because a named import of a function that an older Node lacks would fail before `connect` can report the version.
+// This is a default import, because a named import of a function that is missing in older Node.js versions would fail before `connect` can report the
+// version.
 import nodeTls from "node:tls";
 import type { ChannelCredentials } from "@grpc/grpc-js";
 import { splitHostPort } from "../../lib/addresses.ts";
@@ -12,7 +13,7 @@ import { clusterNameFault, nearFault } from "./ingress-urls.ts";
 import type { ClusterAccessRules } from "./other-clusters.ts";
 import type { DirectedChannel, ServerProbeResult } from "./proven-channel.ts";
 
-/** The credentials for one cluster, and the check of its servers. */
+/** The credentials for one cluster, and how its servers are checked. */
 interface ClusterCredentials {
   readonly credentials: ChannelCredentials;
   readonly token?: string;
@@ -21,7 +22,7 @@ interface ClusterCredentials {
 
 type OpenChannel = (server: string, access: ClusterCredentials) => DirectedChannel;
 
-/** Throws a RangeError that names an unusable file. */
+/** Throws a RangeError that names the file if a file is unusable. */
 export function clusterAccess({ tls, clusters = {} }: ConnectOptions, open: OpenChannel): ClusterAccessRules {
   const named = new Map(Object.entries(clusters).map(([id, access]) => [id, namedAccess(id, access)]));
   return {
@@ -58,7 +59,7 @@ function namesCluster(clusterId: string): CheckIdentity {
   };
 }
 
-/** Looks up the addresses of a name. Fails if one of them is on this machine or this link, although the server that named it is not. */
+/** Looks up the addresses of a name. Fails if one of them is on this machine or this link, unless the server that named it is local as well. */
 async function addressesOf(server: string, from: string): Promise<ServerProbeResult> {
   const { host } = splitHostPort(server);
   if (isIP(host) !== 0) return { addresses: [host] };

@@ -1,4 +1,4 @@
-/** grpc-js targets for a server at fixed addresses: the server is called by its name, but the name is not looked up. */
+/** Provides grpc-js targets for servers at fixed addresses: the server is called by its name, but the name is not looked up. */
 import { experimental } from "@grpc/grpc-js";
 import { placeOf } from "../tls.io.ts";
 
@@ -9,7 +9,7 @@ export function targetAt(server: string, addresses: readonly string[]): string {
   return `${SCHEME}:///${server}/${addresses.join(",")}`;
 }
 
-/** The fixed addresses of one channel. */
+/** The fixed addresses for one channel. */
 class FixedAddresses implements experimental.Resolver {
   readonly #endpoints: readonly experimental.Endpoint[];
   readonly #listener: experimental.ResolverListener;
@@ -22,13 +22,13 @@ class FixedAddresses implements experimental.Resolver {
     this.#listener = listener;
   }
 
-  /** The TLS server name, and the authority of the requests. */
+  /** The TLS server name, which is also the authority of the requests. */
   static getDefaultAuthority({ path }: experimental.GrpcUri): string {
     return serverIn(path);
   }
 
   /**
-   * Returns the addresses only once, because the channel requests them after each failure, and would retry the same addresses without a pause.
+   * Returns the addresses only once. Otherwise, the channel, which requests them after each failure, would retry the same addresses without a pause.
    * The listener must not be called before this method returns.
    */
   updateResolution(): void {
@@ -40,7 +40,7 @@ class FixedAddresses implements experimental.Resolver {
     });
   }
 
-  /** The channel is idle, and may request the addresses again. */
+  /** The channel is idle, so it may request the addresses again. */
   destroy(): void {
     this.#isSent = false;
   }

@@ -1,4 +1,4 @@
-/** Calls to an ingress of a cluster that the program names. The ingress is found in service summaries. */
+/** Calls to an ingress of a named cluster. The ingress is found in service summaries. */
 
 import { durationMs, timestampMs } from "@bufbuild/protobuf/wkt";
 import type { ServiceSummary } from "../../../gen/waymark/catalog/v1/summary_pb.js";
@@ -13,7 +13,7 @@ import type { RedirectParts } from "./redirect-cache.ts";
 const PAGE_LIMIT = 1000;
 const MAX_PAGES = 200;
 const INGRESS_LIMIT = 16;
-/** Minimum time for which an ingress is cached, even if the TTL of its summary is shorter, so that not every call queries it again. */
+/** Minimum time for which an ingress is cached, even if its summary's TTL is shorter, so that not every call has to query it again. */
 const MIN_TTL_MS = 1000;
 
 export class IngressCalls {
@@ -27,8 +27,7 @@ export class IngressCalls {
   }
 
   /**
-   * Runs the function once. Throws the errors of the function, and a `RequestError` with NOT_FOUND when no summary names an ingress of the
-   * cluster.
+   * Runs the function once. Throws the function's errors, or a `RequestError` with NOT_FOUND if no summary contains an ingress of the cluster.
    */
   async run<T>(cluster: string, fn: (client: Client) => Promise<T>, options: SummaryCallOptions): Promise<T> {
     const { home, own, clusters } = this.#parts;
@@ -84,8 +83,8 @@ export class IngressCalls {
 }
 
 /**
- * Time for which the ingress from these summaries may be used: the shortest TTL, while at least one summary is valid. The expiry of one
- * service's summary must not remove the ingress of the others.
+ * Time for which the ingress from these summaries may be used: the shortest TTL, as long as at least one summary is valid. When one service's summary
+ * expires, the ingress of the other services must remain usable.
  */
 function keptMsOf(summaries: readonly ServiceSummary[]): number {
   const ttlMs = Math.min(...summaries.map(({ ttl }) => (ttl === undefined ? 0 : durationMs(ttl))));

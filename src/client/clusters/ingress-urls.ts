@@ -1,31 +1,31 @@
 /**
- * Decides which URLs of another cluster may be called. A server can forward URLs from an untrusted source, so URLs that point to the program's
- * own machine are rejected.
+ * Decides which URLs of another cluster may be called. A server may forward URLs from an untrusted source, so URLs that point to the program's own
+ * machine are rejected.
  */
 import { isHost, splitHostPort, unsafeHostReason } from "../../lib/addresses.ts";
 import { nodeOfSpiffeId, readAlternativeNames, SPIFFE } from "../../lib/certificates/spiffe.ts";
 import { protocolOf, serverPort } from "../../lib/protocols.ts";
 
-/** Maximum length of a URL that is read. */
+/** Maximum length of a URL. Longer URLs are rejected. */
 const MAX_URL_LENGTH = 512;
-/** Maximum number of URLs of a cluster that are read. */
+/** Maximum number of URLs that are read for a cluster. */
 const MAX_URLS = 16;
 
 export interface IngressOptions {
-  /** The server that named the URLs, as `host:port`. */
+  /** The server that provided the URLs, as `host:port`. */
   readonly from: string;
   /** Whether the cluster is called over TLS. */
   readonly isTls: boolean;
 }
 
 export interface IngressUrls {
-  /** The servers that may be called, each as `host:port`: gRPC servers first, in the order in which they were named. */
+  /** The servers that may be called, each as `host:port`: gRPC servers first, in the order in which they were listed. */
   readonly servers: readonly string[];
-  /** The faults of the rejected URLs, as text for an error. */
+  /** The faults of the rejected URLs, as text for an error message. */
   readonly faults: readonly string[];
 }
 
-/** Sorts URLs into servers that may be called and faults. */
+/** Divides URLs into servers that may be called and faults of rejected URLs. */
 export function ingressIn(urls: readonly string[], options: IngressOptions): IngressUrls {
   const [grpc, http, faults]: [string[], string[], string[]] = [[], [], []];
   for (const [at, url] of urls.entries()) {
@@ -53,8 +53,8 @@ function readUrl(url: string, { from, isTls }: IngressOptions): { readonly serve
 }
 
 /**
- * Returns the fault of a host that is on this machine or this link, although the server that named it (`host:port`) is not. Also used for
- * the addresses of a name.
+ * Returns the fault of a host on this machine or this link, unless the server that named it (`host:port`) is local as well. Also used for the
+ * addresses to which a name resolves.
  */
 export function nearFault(host: string, from: string): string | undefined {
   return unsafeHostReason(host, splitHostPort(from).host);
@@ -64,8 +64,8 @@ export function nearFault(host: string, from: string): string | undefined {
 // domain>/waymark/cluster/<cluster>/node/<node>`.
 
 /**
- * Returns the fault of a certificate. Undefined when it has exactly one SPIFFE ID, which is the ID of a node of the cluster.
- * `alternativeNames` is in the format of Node.
+ * Returns the fault in a certificate. Returns undefined if the certificate has exactly one SPIFFE ID and it is the ID of a node of the cluster.
+ * `alternativeNames` is in the Node.js format.
  */
 export function clusterNameFault(alternativeNames: string, clusterId: string): string | undefined {
   const ids = (readAlternativeNames(alternativeNames)?.uris ?? []).filter((uri) => uri.startsWith(SPIFFE));

@@ -6,10 +6,10 @@ import { ServerList } from "../servers/server-list.ts";
 import { type IngressUrls, ingressIn } from "./ingress-urls.ts";
 import { type DirectedChannel, ProvenChannel, type ServerProbeResult } from "./proven-channel.ts";
 
-/** Maximum number of clients with open connections. The least recently used one is closed first. */
+/** Maximum number of clients with open connections. The least recently used client is closed first. */
 const MAX_PLACES = 32;
 
-/** Rules for the connections to other clusters. */
+/** Rules for connections to other clusters. */
 export interface ClusterAccessRules {
   /** Whether the cluster is called over TLS. */
   isTls(clusterId: string): boolean;
@@ -18,24 +18,24 @@ export interface ClusterAccessRules {
    * the cluster.
    */
   open(clusterId: string, server: string): DirectedChannel;
-  /** Checks a server that `from` named. No credentials are sent. */
+  /** Checks a server whose URL was provided by `from`. No credentials are sent. */
   lookAt(
     found: { readonly clusterId: string; readonly server: string; readonly from: string },
     timeoutMs: number,
   ): Promise<ServerProbeResult>;
 }
 
-/** The URLs that a server named for another cluster. */
+/** The URLs that a server provided for another cluster. */
 export interface ClusterAddress {
   readonly clusterId: string;
   readonly urls: readonly string[];
-  /** The server that named the URLs, as `host:port`. */
+  /** The server that provided the URLs, as `host:port`. */
   readonly from: string;
 }
 
 export interface ClusterClient {
   readonly client: Client;
-  /** Adds the cluster and the faults of its URLs to the failure of a call, and throws it. Throws other errors unchanged. */
+  /** Adds the cluster and the faults of its URLs to a call's error, and throws it. Throws other errors unchanged. */
   readonly thrown: (error: unknown) => never;
 }
 
@@ -44,8 +44,8 @@ export class OtherClusters {
   readonly #ways: ClusterAccessRules;
   readonly #options: ClientOptions;
   /**
-   * Clients by cluster and servers, the least recently used first. A second set of URLs for a cluster has its own client, so that the calls of
-   * the first set do not end.
+   * Clients by cluster and servers, with the least recently used first. A second set of URLs for a cluster has its own client, so that calls to the
+   * first set are not interrupted.
    */
   readonly #known = new BoundedMap<string, ClusterClient>(MAX_PLACES, (_place, { client }) => client.close());
 
@@ -55,7 +55,10 @@ export class OtherClusters {
     this.#options = options;
   }
 
-  /** Returns the client of a cluster. Its calls try the URLs one after the other. Throws a `RequestError` when none of the URLs can be used. */
+  /**
+   * Returns the client for a cluster. Calls through this client try the URLs one after the other. Throws a `RequestError` if none of the URLs can be
+   * used.
+   */
   at(located: ClusterAddress): ClusterClient {
     const { clusterId, from } = located;
     const ingress = ingressIn(located.urls, { from, isTls: this.#ways.isTls(clusterId) });

@@ -1,4 +1,4 @@
-/** The connection to an ingress of another cluster. It is used only after the server has proved that it belongs to that cluster. */
+/** The connection to an ingress of another cluster. The connection is used only after the server has proved that it belongs to that cluster. */
 import type { DescMessage, DescMethodServerStreaming, DescMethodUnary, MessageShape } from "@bufbuild/protobuf";
 import { DiscoveryService } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import type { ServerChannel } from "../calls.ts";
@@ -8,15 +8,14 @@ import { RequestError, unreachedFailure } from "../request-error.ts";
 /** An ingress that cannot be verified within this time is skipped. */
 const PROOF_MS = 2000;
 
-/** The fault of a server's addresses or certificate, or the server's addresses if there is no fault. */
+/** The fault in a server's addresses or certificate, or the server's addresses if there is no fault. */
 export type ServerProbeResult = { readonly fault: string } | { readonly addresses: readonly string[] };
 
 /**
- * A connection to fixed addresses. The name of the server is not looked up again, because the owner of a name can return other addresses
- * after the check.
+ * A connection to fixed addresses. The server's name is not looked up again, because its owner could return other addresses after the check.
  */
 export interface DirectedChannel extends ServerChannel {
-  /** Sets the addresses for the next calls. */
+  /** Sets the addresses for subsequent calls. */
   aim(addresses: readonly string[]): void;
 }
 
@@ -88,7 +87,7 @@ export class ProvenChannel implements ServerChannel {
     if (answer.clusterId !== clusterId) throw unreachedFailure(`the server belongs to cluster ${answer.clusterId}`, this.server);
   }
 
-  /** After a connection is lost, the address may belong to another server, so the next call verifies the server again. */
+  /** After a connection is lost, its address may belong to another server, so the next call verifies the server again. */
   #lost(error: unknown): never {
     if (error instanceof RequestError && error.isAway) this.#proof = undefined;
     throw error;

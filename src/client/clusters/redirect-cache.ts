@@ -1,4 +1,4 @@
-/** Runs `resolve` in other clusters. Servers redirect to them if no entry of a name can be chosen in this cluster. */
+/** Runs `resolve` in other clusters. Servers redirect clients to other clusters if no entry with the requested name can be chosen in this cluster. */
 import { durationMs } from "@bufbuild/protobuf/wkt";
 import { DiscoveryService } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import type { Client } from "../client.ts";
@@ -10,9 +10,9 @@ import type { ClusterAddress, OtherClusters } from "./other-clusters.ts";
 
 /** Maximum number of redirects that one `resolve` follows. */
 const MAX_REDIRECTS = 2;
-/** Minimum time for which a name keeps its target cluster, if servers still redirect to the target and it answers. */
+/** Minimum time for which a name keeps its target cluster, as long as servers still redirect to that cluster and it answers. */
 const HOLD_MS = 30_000;
-/** After all clusters failed, the failure is cached for this time. */
+/** If all clusters have failed, the failure is cached for this time. */
 const FAILED_MS = 1000;
 /** Maximum number of clusters that a request can list as visited (discovery.proto), including the client's own. */
 const MAX_VISITED = 8;
@@ -33,7 +33,7 @@ interface KnownRedirect {
 interface RedirectAttempts {
   readonly choice?: Choice | undefined;
   readonly failure?: RequestError | undefined;
-  /** The client that requests the next cluster. */
+  /** The client that is used to request the next cluster. */
   readonly asker: Client;
 }
 
@@ -41,7 +41,7 @@ export interface RedirectParts {
   readonly home: Client;
   readonly own: OwnCluster;
   readonly clusters: OtherClusters;
-  /** Time for which the client caches the answer that no cluster has the name, or that a cluster has no known ingress. */
+  /** Time for which the client caches a negative answer: no cluster has the name, or a cluster has no known ingress. */
   readonly lookupTtlMs: number;
   /** Monotonic clock. */
   readonly nowMs: () => number;
@@ -50,7 +50,7 @@ export interface RedirectParts {
 export class RedirectCache {
   readonly #parts: RedirectParts;
   readonly #known = new AnswerCache<KnownRedirect>();
-  /** Requests to the client's own cluster in progress, one per name. */
+  /** Requests in progress to the client's own cluster, one per name. */
   readonly #asking = new Map<string, Promise<KnownRedirect>>();
 
   constructor(parts: RedirectParts) {
@@ -58,8 +58,8 @@ export class RedirectCache {
   }
 
   /**
-   * Chooses among the entries of the cluster to which the name is redirected. Undefined without a redirect. Throws a `RequestError` when
-   * none of the target clusters can be called.
+   * Chooses one of the entries in the cluster to which the name is redirected. Undefined without a redirect. Throws a `RequestError` if none of the
+   * target clusters can be called.
    */
   async resolve(namespace: string, name: string, options: ResolveOptions): Promise<Choice | undefined> {
     const wanted = { namespace, name, kind: kindIn(options) };
@@ -73,7 +73,7 @@ export class RedirectCache {
       ttlMs = Math.min(ttlMs, target.ttlMs);
       visited.push(target.clusterId);
       const next = await this.#tryAt(target, tried, wanted, options);
-      // The program has already tried all entries of this cluster, so the cluster itself has not failed.
+      // The program has already tried all entries in this cluster, so the cluster itself has not failed.
       if (next.choice === undefined && next.failure === undefined && options.avoid?.length) return undefined;
       if (next.choice !== undefined) {
         if (visited.length > 1) this.#keep(id, { target, sinceMonoMs: this.#parts.nowMs() }, ttlMs);
@@ -87,7 +87,10 @@ export class RedirectCache {
     return undefined;
   }
 
-  /** Tries a cluster. If it has no entry, its servers are asked for the next cluster. If it fails, the servers that named it are asked again. */
+  /**
+   * Tries a cluster. If the cluster has no entry, its servers are asked for the next cluster. If the cluster fails, the servers that redirected to it
+   * are asked again.
+   */
   async #tryAt(
     target: RedirectTarget,
     { asker }: RedirectAttempts,
@@ -104,8 +107,8 @@ export class RedirectCache {
   }
 
   /**
-   * Returns the next cluster after the first one. A cluster that has no entry, or does not answer, may know fewer other clusters than the
-   * client's own cluster, so that cluster is also asked.
+   * Returns the next cluster after the first one. A cluster that has no entry or does not answer may know fewer other clusters than the client's own
+   * cluster, so the client's own cluster is also asked.
    */
   async #next(asker: Client, wanted: LookupName, visited: readonly string[]): Promise<RedirectTarget | undefined> {
     const { home } = this.#parts;
@@ -142,8 +145,8 @@ export class RedirectCache {
   }
 
   /**
-   * Returns the previous target if the client's own cluster still names it when other clusters are excluded. Otherwise, returns the cluster that
-   * is named now.
+   * Returns the previous target if the client's own cluster still redirects to it when other clusters are excluded. If not, returns the cluster to
+   * which it now redirects.
    */
   async #sameIfOffered(wanted: LookupName, named: RedirectTarget | undefined, before: string): Promise<RedirectTarget | undefined> {
     const others: string[] = [];
@@ -155,7 +158,7 @@ export class RedirectCache {
     return named;
   }
 
-  /** Returns the cluster that a server names. Undefined if it is the client's own cluster or one of `visited`. */
+  /** Returns the cluster to which a server redirects. Returns undefined if it is the client's own cluster or one of `visited`. */
   async #ask(asker: Client, { namespace, name, kind }: LookupName, visited: readonly string[]): Promise<RedirectTarget | undefined> {
     const own = await this.#parts.own.id();
     const visitedClusters = own === "" ? [...visited] : [own, ...visited];

@@ -1,4 +1,4 @@
-/** Selects the addresses that a gRPC channel receives for a name: the addresses of the entries that are fit for traffic, the nearest first. */
+/** Selects the addresses that a gRPC channel receives for a name: the addresses of entries that are fit for traffic, nearest first. */
 import type { Entry, Target } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import type { Candidate } from "../../consumer/endpoint.ts";
 import { isReachable } from "../../consumer/health-tiers.ts";
@@ -11,30 +11,30 @@ export interface HostPort {
   readonly port: number;
 }
 
-/** An entry that is fit for traffic, and its ports that speak gRPC. */
+/** An entry that is fit for traffic, and its gRPC ports. */
 export interface AddressedEntry extends Candidate {
   readonly addresses: readonly HostPort[];
 }
 
-/** A namespace, and a name in it. */
+/** A namespace and a name in it. */
 export interface ServiceName {
   readonly namespace: string;
   readonly name: string;
 }
 
-/** The rule for namespaces and names, for errors. A name that contains a slash cannot be used as a target. */
+/** The rule for namespaces and names, used in errors. A name that contains a slash cannot be used as a target. */
 export const SERVICE_NAME_RULE =
   'expected namespace/name, as in waymark:///svc.market/web; a namespace has 1 to 200 characters of a-z, 0-9, "." and "-", and a name has 1 to 128 characters of A-Z, a-z, 0-9 and "._:@+-"';
 
-/** Parses the path of `waymark:///namespace/name`. Undefined for any other text. */
+/** Parses the path of `waymark:///namespace/name`. Returns undefined for any other text. */
 export function parseServiceName(path: string): ServiceName | undefined {
   const match = /^([a-z0-9.-]{1,200})\/([A-Za-z0-9._:@+-]{1,128})$/.exec(path);
   return match === null ? undefined : { namespace: match[1] ?? "", name: match[2] ?? "" };
 }
 
 /**
- * Returns the entries of the best health tier, the nearest first. Equally near entries are ordered by `draw`, a number for each instance ID,
- * so that channels that use the first address do not all choose the same one. Entries that are in MAINTENANCE or have no port are left out.
+ * Returns the entries in the best health tier, nearest first. Equally near entries are ordered by `draw`, a number for each instance ID, so that
+ * channels that use the first address do not all use the same one. Entries that are in MAINTENANCE or have no port are excluded.
  */
 export function addressesOf(entries: Iterable<Entry>, place: ZoneLocality, draw: (key: string) => number): readonly AddressedEntry[] {
   const options = { policy: SELECT_POLICY.LOAD_AWARE, ...place };
@@ -50,7 +50,7 @@ export function addressesOf(entries: Iterable<Entry>, place: ZoneLocality, draw:
   return ranked.filter(({ rank }) => tierIn(rank) === best).map(({ entry, targets }) => addressed(entry, targets));
 }
 
-/** Omits the load, so that a load report does not update the channel. */
+/** The load is omitted, so that a load report does not update the channel. */
 function addressed({ key, health, region, zone }: Entry, targets: readonly Target[]): AddressedEntry {
   return {
     key: `${key?.instanceId}\0${key?.clusterId}`,

@@ -1,7 +1,7 @@
 /**
- * The load-balancing policy `waymark` for grpc-js channels. It selects as a live map does: by levels of nearness, by weight within a level, and
- * without endpoints that fail repeatedly (semantics.md, Selection). An endpoint without a connection is treated as an unhealthy entry. Importing
- * this module registers the policy.
+ * Implements the load-balancing policy `waymark` for grpc-js channels. It selects endpoints in the same way as a live map: by locality level, by
+ * weight within a level, and without endpoints that fail repeatedly (semantics.md, Selection). An endpoint without a connection is treated as an
+ * unhealthy entry. Importing this module registers the policy.
  */
 import { type ChannelOptions, connectivityState, experimental, status } from "@grpc/grpc-js";
 import { Chooser } from "../../consumer/chooser.ts";
@@ -12,18 +12,18 @@ import type { AddressedEntry } from "./addresses.ts";
 
 const POLICY = "waymark";
 /**
- * Attribute of the name resolver's answer with the entries of its endpoints. Its name excludes it from the identity of a connection, so channels
- * share connections even if it differs.
+ * Attribute of the name resolver's answer that contains the entries of its endpoints. Because of its name, grpc-js excludes it from the identity of a
+ * connection, so channels share connections even if the attribute differs.
  */
 export const NAMED_ATTRIBUTE = `${experimental.SUBCHANNEL_ARGS_EXCLUDE_KEY_PREFIX}.${POLICY}`;
-/** The number of MAINTENANCE. Such an entry is not chosen, but is counted as a member of its level. */
+/** The numeric value of MAINTENANCE. Such an entry is not chosen, but is counted as a member of its level. */
 const NOT_CHOOSABLE = 4;
-/** Status codes after which the call might have succeeded on another endpoint. */
+/** Status codes after which the call might succeed on another endpoint. */
 const FAULTS: ReadonlySet<status> = new Set([status.UNAVAILABLE, status.DEADLINE_EXCEEDED]);
 
 const { READY, IDLE, CONNECTING, TRANSIENT_FAILURE } = connectivityState;
 
-/** The entries of an answer's endpoints, in the same order, and the location of the program. */
+/** The entries of an answer's endpoints, in the same order, and the program's location. */
 export class NamedEndpoints {
   readonly entries: readonly AddressedEntry[];
   readonly place: ZoneLocality;
@@ -75,7 +75,7 @@ class BalancedEndpoint implements Candidate {
   }
 }
 
-/** The balancer of one channel. It connects to each endpoint of the levels that receive traffic. */
+/** The balancer of one channel. It connects to each endpoint in the levels that receive traffic. */
 class WaymarkBalancer implements experimental.LoadBalancer {
   readonly #channel: experimental.ChannelControlHelper;
   /** The start position, which differs between channels, so that not all of them start with the same endpoint. */
@@ -85,7 +85,7 @@ class WaymarkBalancer implements experimental.LoadBalancer {
   #chooser = new Chooser<BalancedEndpoint>({ ...this.#options, start: this.#start });
   #state: connectivityState = IDLE;
   #lastError = "";
-  /** True while members are being added and removed, because their states are incomplete then. */
+  /** True while members are being added and removed, because their states are incomplete during that time. */
   #isChanging = false;
 
   constructor(channel: experimental.ChannelControlHelper) {
@@ -111,7 +111,7 @@ class WaymarkBalancer implements experimental.LoadBalancer {
   }
 
   exitIdle(): void {
-    // Nothing to do, because the balancer connects without a request.
+    // Nothing to do, because the balancer connects without being asked to.
   }
 
   resetBackoff(): void {
@@ -128,7 +128,7 @@ class WaymarkBalancer implements experimental.LoadBalancer {
     return POLICY;
   }
 
-  /** Replaces the endpoints. Endpoints that remain keep their connections and their position in the rotation. */
+  /** Replaces the endpoints. Endpoints that are not removed keep their connections and their position in the rotation. */
   #change(endpoints: readonly experimental.Endpoint[], { entries, place }: NamedEndpoints, options: ChannelOptions, note: string): void {
     this.#isChanging = true;
     if (place.region !== this.#options.region || place.zone !== this.#options.zone) {
@@ -184,7 +184,7 @@ class WaymarkBalancer implements experimental.LoadBalancer {
     else this.#refuse(`no connection could be made: ${this.#lastError}`);
   }
 
-  /** The share of the traffic for each level, if every endpoint that has not failed connects. */
+  /** The share of traffic for each level, assuming that every endpoint that has not failed connects. */
   #sharesOfLevels(): Float64Array {
     const [able, all, shares] = [new Float64Array(LEVELS), new Float64Array(LEVELS), new Float64Array(LEVELS)];
     for (const { level, state } of this.#members.values()) {
@@ -237,7 +237,7 @@ class EndpointPicker implements experimental.Picker {
   }
 }
 
-/** Wraps the endpoints of another name resolver: equal, and without a location. */
+/** Wraps the endpoints of another name resolver, with equal priority and without a location. */
 function unnamed(endpoints: readonly experimental.Endpoint[]): NamedEndpoints {
   const nowhere = { region: "", zone: "" };
   const entries = endpoints.map((endpoint) => ({

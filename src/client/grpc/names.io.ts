@@ -1,6 +1,7 @@
 /**
- * Service names for grpc-js channels: `waymark:///namespace/name`. Importing this module registers the scheme (`experimental.registerResolver`
- * of grpc-js). A watch keeps the addresses of a channel up to date. The loss of all Waymark servers does not change the addresses.
+ * Provides service names for grpc-js channels: `waymark:///namespace/name`. Importing this module registers the scheme with
+ * `experimental.registerResolver` from grpc-js. A watch keeps the addresses of a channel up to date. The loss of all Waymark servers does not change
+ * the addresses.
  */
 
 import { experimental, Metadata, status } from "@grpc/grpc-js";
@@ -17,19 +18,19 @@ import { NAMED_ATTRIBUTE, NamedEndpoints } from "./balancer.io.ts";
 const SCHEME = "waymark";
 const NOWHERE = { region: "", zone: "" };
 /**
- * Environment variable with the servers, separated by commas, for targets that name no servers if `resolveNamesBy` is not used. The command line
- * also reads this variable.
+ * Environment variable that lists the servers, separated by commas. Used for targets without servers if `resolveNamesBy` is not used. The
+ * command-line tool also reads this variable.
  */
 const SERVERS_VARIABLE = "WAYMARK_SERVER";
 const DEFAULT_SERVERS = "127.0.0.1";
 
-/** The client for targets that name no servers. */
+/** The client for targets without servers. */
 let ownClient: Client | undefined;
 
 /**
- * Sets the client that resolves `waymark:///namespace/name` for channels opened from now on. Use it for a token, TLS, or servers that only the
- * program knows. The program must close its channels first, and then the client. Undefined removes the client. Throws a TypeError for any other
- * value.
+ * Sets the client that resolves `waymark:///namespace/name` for channels opened from now on. Use this function if the client needs a token, TLS, or
+ * servers that only the program knows. The program must close its channels before it closes the client. Pass undefined to remove the client. Throws a
+ * TypeError for any other value.
  */
 export function resolveNamesBy(client: Client | undefined): void {
   if (client !== undefined && !isClient(client)) throw new TypeError("resolveNamesBy: expected a client created by connect()");
@@ -37,13 +38,13 @@ export function resolveNamesBy(client: Client | undefined): void {
 }
 
 /**
- * An untyped program can pass any value. A client is recognized by its methods, because a client from another copy of the package also works.
+ * An untyped program can pass any value. A client is recognized by its methods, so that a client from another copy of the package also works.
  */
 function isClient(client: unknown): boolean {
   return typeof client === "object" && client !== null && "serverBeside" in client;
 }
 
-/** A client that several channels share. The last channel closes it. */
+/** A client that several channels share. The client is closed with its last channel. */
 interface SharedClient {
   readonly client: Client;
   userCount: number;
@@ -51,7 +52,7 @@ interface SharedClient {
 
 const shared = new Map<string, SharedClient>();
 
-/** Returns a client, and the function that releases it. Throws when a server address is invalid. */
+/** Returns a client and the function that releases it. Throws if a server address is invalid. */
 function clientFor(authority: string): { readonly client: Client; readonly release: () => void } {
   if (authority === "" && ownClient !== undefined) return { client: ownClient, release: () => {} };
   const servers = authority === "" ? (process.env[SERVERS_VARIABLE] ?? DEFAULT_SERVERS) : authority;
@@ -88,7 +89,7 @@ interface SharedWatch {
 class WaymarkNames implements experimental.Resolver {
   readonly #target: experimental.GrpcUri;
   readonly #listener: experimental.ResolverListener;
-  /** Gives each channel its own stable order of equally near entries. */
+  /** Gives each channel its own stable order for equally near entries. */
   readonly #salt = fnv64(String(Math.random()));
   #watch: SharedWatch | undefined;
   /** The last addresses that the channel received. */
@@ -105,7 +106,7 @@ class WaymarkNames implements experimental.Resolver {
   }
 
   /**
-   * Called when the channel needs addresses: at first, and after a lost connection. The listener must not be called before this method returns.
+   * Called when the channel needs addresses: initially and after a lost connection. The listener must not be called before this method returns.
    */
   updateResolution(): void {
     this.#sentText = "";
@@ -127,8 +128,8 @@ class WaymarkNames implements experimental.Resolver {
         if (this.#watch?.map !== map || map.isReady) return;
         const facts = error instanceof RequestError ? error.facts : undefined;
         if (facts !== undefined) tried.add(facts.server);
-        // A failure is reported only after every server was tried. After that, the map keeps trying, and so do calls that wait for a ready
-        // channel.
+        // A failure is reported only after every server has been tried. After that, the map keeps trying, and calls that wait for a ready channel
+        // keep waiting.
         if (facts !== undefined && (!tried.has(client.server) || client.serverBeside(tried) !== undefined)) return;
         const what = facts?.isReachable === true ? "accepted the watch" : "answered";
         this.#refuse(`no Waymark server ${what}: ${facts === undefined ? "" : `${facts.server}: `}${error.message}`);
@@ -157,7 +158,7 @@ class WaymarkNames implements experimental.Resolver {
     if (watch !== undefined) void watch.map.close().then(watch.release);
   }
 
-  /** Sends the addresses of the map to the channel, if they have changed. Sends nothing for a map that is closed or not complete yet. */
+  /** Sends the map's addresses to the channel if they have changed. Sends nothing if the map is closed or not complete yet. */
   #send(map: LiveMap): void {
     const name = parseServiceName(this.#target.path);
     if (this.#watch?.map !== map || !map.isReady || name === undefined) return;
@@ -182,12 +183,12 @@ class WaymarkNames implements experimental.Resolver {
   #withdraw(details: string): void {
     if (!this.#hasAddresses) return this.#refuse(details);
     this.#hasAddresses = false;
-    // After an error, a channel continues to use its addresses. After an empty list, it does not.
-    // oxlint-disable-next-line unicorn/no-null -- grpc-js wants null
+    // After an error, a channel continues to use its addresses. After an empty list, the channel stops using them. oxlint-disable-next-line
+    // unicorn/no-null -- grpc-js wants null
     this.#listener(experimental.statusOrFromValue([]), {}, null, `waymark: ${details}`);
   }
 
-  /** Fails the calls of the channel until it receives addresses. */
+  /** Makes the channel's calls fail until it receives addresses. */
   #refuse(details: string): void {
     const failure = { code: status.UNAVAILABLE, details: `waymark: ${details}`, metadata: new Metadata() };
     // oxlint-disable-next-line unicorn/no-null -- grpc-js wants null

@@ -17,9 +17,9 @@ export interface ResolveOptions {
   readonly kind?: EntryKind;
   /** How to choose. Default: LOAD_AWARE. */
   readonly policy?: ResolvePolicy;
-  /** Key for the policy HASH: the same key selects the same entry while that entry exists and is fit for traffic. */
+  /** Key for the HASH policy: the same key selects the same entry for as long as that entry exists and is fit for traffic. */
   readonly hashKey?: string;
-  /** Choices that have already been tried. Another endpoint is chosen, or none. */
+  /** Choices that have already been tried and must not be repeated. `resolve` chooses another endpoint, or none. */
   readonly avoid?: readonly Choice[];
 }
 
@@ -46,9 +46,9 @@ export function kindIn({ kind }: ResolveOptions): EntryKind {
   return kind === undefined || kind === EntryKind.UNSPECIFIED ? EntryKind.SERVICE : kind;
 }
 
-/** A chosen endpoint. Report the call to it with `begin`, and then `succeeded`, `failed` or `abandoned`: later choices use the outcomes. */
+/** A chosen endpoint. Report the call with `begin`, and then with `succeeded`, `failed` or `abandoned`: later choices use the outcomes. */
 export class Choice {
-  /** The chosen port of the entry. Undefined if the entry has none. */
+  /** The chosen port of the entry. Undefined if the entry has no ports. */
   readonly target: Target | undefined;
   readonly endpoint: Endpoint<LiveEntry>;
   readonly #candidate: LiveEntry;
@@ -57,8 +57,8 @@ export class Choice {
   readonly #now: () => Time;
   #beganMonoMs: number | undefined;
 
-  /** `group` and `chooser` selected the endpoint. `now` is the clock of the calls. */
-  // HOT: runs once per `resolve`, which creates no other object.
+  /** `group` and `chooser` selected the endpoint. `now` is the clock that measures calls. */
+  // HOT: runs once per `resolve`, which does not create any other object.
   constructor(
     endpoint: Endpoint<LiveEntry>,
     target: Target | undefined,
@@ -74,13 +74,13 @@ export class Choice {
     this.#now = now;
   }
 
-  /** The chosen entry, as it was when it was chosen. */
-  // Read only on demand, because it costs a cache miss.
+  /** The chosen entry, in its state at the time of the choice. */
+  // The entry is read only on demand, because reading it costs a cache miss.
   get entry(): Entry {
     return this.#candidate.entry;
   }
 
-  /** Records the start of the call. Call one of `succeeded`, `failed` and `abandoned` after it; further calls have no effect. */
+  /** Records the start of the call. Afterwards, call `succeeded`, `failed` or `abandoned`. Further calls have no effect. */
   begin(): this {
     if (this.#beganMonoMs === undefined) {
       this.#beganMonoMs = this.#now().monoMs;
@@ -89,7 +89,7 @@ export class Choice {
     return this;
   }
 
-  /** Records a successful call. Its latency is the time since `begin`. */
+  /** Records a successful call. The latency is the time since `begin`. */
   succeeded(): void {
     const beganMonoMs = this.#end();
     if (beganMonoMs === undefined) return;
@@ -123,10 +123,10 @@ export class Choice {
 /** The namespace in which nodes register themselves. */
 export const NODES_NAMESPACE = "discovery.nodes";
 
-/** Returns the node entries with an ID, one per cluster. */
+/** Returns the node entries with a given ID, one per cluster. */
 export type NodesOf = (nodeId: string) => Iterable<Entry>;
 
-/** The location of the program, its clock, and the nodes that it knows. */
+/** The program's location and clock, and the nodes that it knows. */
 export interface ClientContext {
   readonly place: ZoneLocality | undefined;
   readonly now: () => Time;
@@ -137,8 +137,7 @@ const NOWHERE: ZoneLocality = { region: "", zone: "" };
 const chance: { random: () => number; place: ZoneLocality } = { random: Math.random, place: NOWHERE };
 
 /**
- * Chooses among the entries of a name. Undefined when there are none, when all are in MAINTENANCE, or when all were tried. HOT
- * (bench/resolve.ts).
+ * Chooses one of a name's entries. Returns undefined if there are no entries, all are in MAINTENANCE, or all have been tried. HOT (bench/resolve.ts).
  */
 export function chosenFrom(group: NamedEntries, options: ResolveOptions, { place, now, nodesOf }: ClientContext): Choice | undefined {
   const { policy = ResolvePolicy.LOAD_AWARE, hashKey = "", avoid } = options;

@@ -1,7 +1,7 @@
 /**
- * The entries of a watch, as a map that is complete at all times: a snapshot becomes visible only when it is complete, and when most entries of
- * a name vanish together, they are held for some time (`consumer/mass-loss-guard.ts`). Does no I/O and does not wait; `watch.io.ts` opens the
- * streams.
+ * The entries of a watch, as a map that is complete at all times. A snapshot becomes visible only when it is complete. If most entries of a name
+ * vanish at the same time, they are held for some time (`consumer/mass-loss-guard.ts`). This module does not perform I/O or wait; `watch.io.ts` opens
+ * the streams.
  */
 import { type Entry, type EntryKey, type EntryKind, HealthStatus } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { GUARD_DEFAULTS, type GuardOptions, MassLossGuard } from "../../consumer/mass-loss-guard.ts";
@@ -11,39 +11,39 @@ import { NamedEntries, type NameStats } from "./named-entries.ts";
 
 /** A visible change of a live map. */
 export type LiveChange =
-  /** The entry is new or has changed. A held entry has health ORPHANED, or MAINTENANCE if it had that before. */
+  /** The entry is new or has changed. A held entry has the health ORPHANED, or MAINTENANCE if it was in maintenance before. */
   | { readonly kind: "put"; readonly isNew: boolean; readonly entry: Entry }
-  /** The entry was removed. `entry` is its last state. */
+  /** The entry was removed. `entry` is the entry's last state. */
   | { readonly kind: "remove"; readonly cause: RemovalCause; readonly entry: Entry };
 
-/** How current a live map is. */
+/** Describes how current a live map is. */
 export interface Freshness {
   /**
-   * Upper bound of the age of the map's entries, in ms. Infinite before the first snapshot is complete, and if the server reports no age.
+   * Upper bound on the age of the map's entries, in ms. Infinite before the first snapshot is complete, or if the server does not report an age.
    */
   readonly ageMs: number;
   /**
-   * True when no bookmark or END has arrived for too long, when the server reports stale data, when no snapshot is complete yet, or when entries are held.
+   * True if no bookmark or END has arrived for too long, the server reports stale data, no snapshot is complete yet, or entries are held.
    */
   readonly isStale: boolean;
   /**
-   * Nodes that `ageMs` does not cover: the server considers them dead, but they may still accept writes that are missing from the map. Undefined
-   * when there are none, and before the first snapshot is complete.
+   * Nodes that `ageMs` does not cover. The server considers them dead, but they may still accept writes that are missing from the map. Undefined if
+   * there are none, or before the first snapshot is complete.
    */
   readonly unreachable: UnreachableSample | undefined;
-  /** Number of entries that are kept as ORPHANED or in MAINTENANCE, because they vanished together with most others of their name. */
+  /** Number of entries that are kept as ORPHANED or in MAINTENANCE, because they vanished at the same time as most entries of their name. */
   readonly heldCount: number;
   /** The node or resolver that sent the last message. */
   readonly servedBy: string;
 }
 
 export interface LiveEntriesOptions {
-  /** Silence of the server after which the map is stale, in ms. */
+  /** How long the server can be silent before the map is considered stale, in ms. */
   readonly staleAfterMs: number;
   readonly guard?: GuardOptions;
   /**
-   * Maximum number of entries that can be held or remembered as lost; the largest size that the map has had if that is greater. Above it, the
-   * oldest are dropped.
+   * Maximum number of entries that can be held or remembered as lost. If the map's largest size so far is greater, that size applies instead. Above
+   * the limit, the oldest entries are dropped.
    */
   readonly minKept?: number;
 }
@@ -53,10 +53,10 @@ type EntryEvent = Exclude<FollowEvent, SyncedEvent>;
 
 /** Default of `minKept`. */
 const MIN_KEPT = 10_000;
-/** Causes of removal after which the instance of an entry may still be running. */
+/** Reasons for removal after which an entry's instance may still be running. */
 const DOUBTFUL: ReadonlySet<RemovalCause> = new Set(["expired", "absent"]);
 
-/** Counts for a name: choices, choices made by load, and the calls that the program reported. */
+/** Statistics for a name: choices, choices based on load, and the calls that the program reported. */
 export interface CountsOfName extends NameStats {
   readonly namespace: string;
   readonly name: string;
@@ -64,15 +64,15 @@ export interface CountsOfName extends NameStats {
 }
 
 export class LiveEntries {
-  /** The groups of each name, one per kind, by namespace and name. Most names have one kind. */
+  /** The entry groups of each name, one per kind, indexed by namespace and name. Most names have only one kind. */
   readonly #names = new Map<string, Map<string, NamedEntries>>();
   readonly #guard: MassLossGuard<Entry>;
   readonly #staleAfterMs: number;
-  /** Events of a snapshot that is not complete yet, by key. They are not visible. */
+  /** Events of a snapshot that is not complete yet, by key. These events are not visible. */
   readonly #staged = new Map<string, EntryEvent>();
   readonly #minKept: number;
   #size = 0;
-  /** The largest number of entries so far, without held ones. */
+  /** The largest number of entries so far, not including held entries. */
   #peak = 0;
   #lastSync: (Pick<SyncedEvent, "ageMs" | "isStale" | "servedBy" | "unreachable"> & { readonly atMonoMs: number }) | undefined;
   #changes = new Map<string, LiveChange>();
@@ -88,12 +88,12 @@ export class LiveEntries {
     return this.#size;
   }
 
-  /** Whether a snapshot has been completed. Before that, an empty map has no meaning. */
+  /** Whether a snapshot has been completed. Before that, an empty map does not mean that there are no entries. */
   get isReady(): boolean {
     return this.#lastSync !== undefined;
   }
 
-  /** Applies an event of the watch. Returns the visible changes, at most one per key. */
+  /** Applies an event from the watch. Returns the visible changes, at most one per key. */
   take(event: FollowEvent, time: Time): readonly LiveChange[] {
     if (event.kind !== "synced") {
       const key = entryKeyText(event.key);
@@ -114,13 +114,13 @@ export class LiveEntries {
     return this.#takeChanges();
   }
 
-  /** Removes held entries whose hold has ended. */
+  /** Removes entries whose hold has ended. */
   tick({ monoMs }: Time): readonly LiveChange[] {
     for (const { key, entry } of this.#guard.tick(monoMs)) this.#forget(key, entry.key, "expired");
     return this.#takeChanges();
   }
 
-  /** When the next held entry expires. */
+  /** Time at which the next hold ends. */
   nextDeadlineMs(): number {
     return this.#guard.nextDeadlineMs();
   }
@@ -149,7 +149,7 @@ export class LiveEntries {
     return { ageMs: sync.ageMs + silentMs, isStale, unreachable, heldCount, servedBy };
   }
 
-  /** Returns the counts of each name in the map. */
+  /** Returns the statistics for each name in the map. */
   stats(): readonly CountsOfName[] {
     return [...this.#groups()].map(({ namespace, name, group }) => ({ namespace, name, kind: group.kind, ...group.stats() }));
   }

@@ -1,6 +1,7 @@
 /**
- * The cache of one-off lookups. An answer is fresh for the TTL. For twice that time after it, the cached answer is used and refreshed in the
- * background. Later lookups wait for a new answer. While no server answers, nothing is dropped. Does no I/O; `lookups.io.ts` makes the queries.
+ * The cache of one-off lookups. An answer is fresh until its TTL has passed. For twice that time afterwards, the cached answer is still used, and
+ * refreshed in the background. Later lookups wait for a new answer. While no server answers, no entries are dropped. This module does not perform
+ * I/O; `lookups.io.ts` sends the queries.
  */
 import { create } from "@bufbuild/protobuf";
 import { type Entry, EntryKeySchema, type EntryKind } from "../../../gen/waymark/catalog/v1/entry_pb.js";
@@ -19,7 +20,7 @@ export interface LookupName {
 interface KnownLookup {
   readonly name: LookupName;
   readonly fetchedMonoMs: number;
-  /** Nodes through which entries of the name are called. */
+  /** Nodes through which the name's entries are called. */
   readonly nodes: readonly Entry[];
 }
 
@@ -27,13 +28,13 @@ export class LookupCache {
   readonly #ttlMs: number;
   readonly #maxNames: number;
   readonly #entries = new LiveEntries({ staleAfterMs: Number.POSITIVE_INFINITY });
-  /** Lookups by name, the least recently used first. */
+  /** Lookups by name, with the least recently used first. */
   readonly #known = new Map<string, KnownLookup>();
 
   constructor({ ttlMs, maxNames, time }: { readonly ttlMs: number; readonly maxNames: number; readonly time: Time }) {
     this.#ttlMs = ttlMs;
     this.#maxNames = maxNames;
-    // There is no initial snapshot, because each name is complete by itself.
+    // There is no initial snapshot, because the answer for each name is complete by itself.
     this.#entries.take(
       { kind: "synced", isSnapshot: true, cursor: "", revision: 0n, heldCount: 0, ageMs: 0, isStale: false, servedBy: "" },
       time,
@@ -44,7 +45,7 @@ export class LookupCache {
     return this.#known.size;
   }
 
-  /** Returns the counts of each cached name. */
+  /** Returns the statistics for each cached name. */
   stats(): readonly CountsOfName[] {
     return this.#entries.stats();
   }
@@ -58,12 +59,12 @@ export class LookupCache {
     return answerState(monoMs - known.fetchedMonoMs, this.#ttlMs);
   }
 
-  /** Whether the name has ever been answered. */
+  /** Whether the name has ever been looked up successfully. */
   isKnown(name: LookupName): boolean {
     return this.#known.has(idOf(name));
   }
 
-  /** Returns the entries of a name from the last answer. Undefined when there are none. */
+  /** Returns the entries of a name from the last answer. Returns undefined if there are none. */
   found(name: LookupName): NamedEntries | undefined {
     return this.#entries.named(name.namespace, name.name, name.kind);
   }
@@ -74,8 +75,8 @@ export class LookupCache {
   }
 
   /**
-   * Stores a complete answer for a name, with the nodes through which its hosted entries are called. Entries that are missing from the answer
-   * may be held for some time, as after a snapshot.
+   * Stores a complete answer for a name, with the nodes through which its hosted entries are called. As after a snapshot, entries that are missing
+   * from the answer may be held for some time.
    */
   take(name: LookupName, { items, nodes = [] }: { readonly items: readonly Entry[]; readonly nodes?: readonly Entry[] }, time: Time): void {
     this.#entries.tick(time);

@@ -1,4 +1,4 @@
-/** `resolve` without a watch: queries a name, caches the answer for a short time, and chooses among its entries. */
+/** `resolve` without a watch: queries a name, caches the answer for a short time, and chooses one of the entries. */
 import { type Entry, EntryKind } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { isCalledAtNode } from "../../consumer/hosting.ts";
 import type { Time } from "../../lib/machine.ts";

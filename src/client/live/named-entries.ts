@@ -1,4 +1,4 @@
-/** The entries of one name in a live map, the choice among them, and the outcomes of the calls to them. */
+/** The entries of one name in a live map, with the choosers that select an entry and the outcomes of calls. */
 import { timestampMs } from "@bufbuild/protobuf/wkt";
 import { type Entry, EntryKind, type Target } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { Chooser } from "../../consumer/chooser.ts";
@@ -6,17 +6,17 @@ import type { Candidate } from "../../consumer/endpoint.ts";
 import { isHosted } from "../../consumer/health-tiers.ts";
 import { SELECT_POLICY, type SelectPolicy, type ZoneLocality } from "../../consumer/locality-levels.ts";
 
-/** An entry as the chooser sees it. */
+/** An entry as seen by the chooser. */
 export interface LiveEntry extends Candidate {
   readonly view: Candidate["view"] & { readonly targets: readonly Target[] };
   readonly entry: Entry;
 }
 
-/** Counts for one name since the map was opened. */
+/** Statistics for one name since the map was opened. */
 export interface NameStats {
   /** Number of choices that `resolve` returned. */
   readonly choices: number;
-  /** Number of choices that were made by load. */
+  /** Number of choices that were based on load. */
   readonly choicesByLoad: number;
   /** Number of calls that the program reported as successful. */
   readonly succeeded: number;
@@ -26,7 +26,7 @@ export interface NameStats {
   readonly latencyMs: LatencyHistogram;
 }
 
-/** External inputs of the choice. */
+/** External inputs to the choice. */
 export interface ChoiceInputs {
   /** Uniform in [0, 1). */
   readonly random: () => number;
@@ -36,9 +36,9 @@ export interface ChoiceInputs {
 
 export class NamedEntries {
   readonly kind: EntryKind;
-  /** The entries of another kind under the same namespace and name. */
+  /** The entries with the same namespace and name but another kind. */
   next: NamedEntries | undefined;
-  /** Entries by key as a string. */
+  /** Entries indexed by their key as a string. */
   readonly live = new Map<string, Entry>();
   /** Entries that have vanished but are still shown as ORPHANED. */
   readonly held = new Map<string, Entry>();
@@ -46,14 +46,13 @@ export class NamedEntries {
   succeededCount = 0;
   failedCount = 0;
   /**
-   * Choosers by policy, each created at its first use. The default chooser also has its own field, because following each pointer costs a cache
-   * miss.
+   * Choosers by policy, each created on first use. The default chooser also has its own field, because following each pointer costs a cache miss.
    */
   readonly #choosers = new Map<SelectPolicy, Chooser<LiveEntry>>();
   #usual: Chooser<LiveEntry> | undefined;
   /** The location for which the choosers were created. */
   #place: ZoneLocality | undefined;
-  /** Counts of choosers that were created for another location. */
+  /** Totals from choosers that were created for another location. */
   #earlier = { choices: 0, byLoad: 0 };
 
   constructor(kind: EntryKind) {
@@ -91,7 +90,7 @@ export class NamedEntries {
     yield* this.held.values();
   }
 
-  /** HOT: runs once per `resolve` (bench/resolve.ts), so it creates nothing if the chooser exists. */
+  /** HOT: runs once per `resolve` (bench/resolve.ts), so it does not create any objects if the chooser exists. */
   chooser(policy: SelectPolicy, { random, place }: ChoiceInputs): Chooser<LiveEntry> {
     if (this.#place !== place) this.#moveTo(place);
     if (policy === DEFAULT_POLICY && this.#usual !== undefined) return this.#usual;
@@ -121,7 +120,7 @@ export class NamedEntries {
     return { choices, byLoad };
   }
 
-  /** Sets a new location of the program, for which the choosers must be created again. */
+  /** Sets the program's new location, for which the choosers must be created again. */
   #moveTo(place: ZoneLocality): void {
     this.#earlier = this.#counts();
     this.#choosers.clear();
@@ -151,7 +150,7 @@ function candidateOf(key: string, entry: Entry): LiveEntry {
 
 // A histogram of latencies with cumulative buckets, as in Prometheus.
 
-/** Upper bounds of the buckets in ms. One more bucket contains the slower calls. */
+/** Upper bounds of the buckets in ms. An additional bucket contains slower calls. */
 const LATENCY_ENDS_MS = [0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 10_000] as const;
 
 /** Latencies in cumulative buckets, as in Prometheus. */
@@ -160,7 +159,7 @@ export interface LatencyHistogram {
   readonly count: number;
   /** Sum of the latencies in ms. */
   readonly sumMs: number;
-  /** For each bucket, its upper bound in ms, and the number of latencies up to that bound. The last bound is infinite. */
+  /** The upper bound of each bucket in ms, and the number of latencies up to that bound. The last bound is infinite. */
   readonly ranges: readonly { readonly endMs: number; readonly count: number }[];
 }
 

@@ -1,4 +1,4 @@
-/** `watch`: a live map of the entries that match a filter, which survives lost servers, and the choice among its entries. */
+/** Implements `watch`: a live map of the entries that match a filter. The map survives lost servers, and chooses entries for calls. */
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { durationFromMs, durationMs } from "@bufbuild/protobuf/wkt";
 import { type Entry, type EntryKey, EntryKind } from "../../../gen/waymark/catalog/v1/entry_pb.js";
@@ -17,25 +17,25 @@ import { type CountsOfName, type Freshness, type LiveChange, LiveEntries } from 
 /** Options of `watch`. */
 export interface WatchOptions {
   /**
-   * Whether to wait for a server that is unreachable at first, or asks to retry later. By default, `watch` gives up after the client's
+   * Whether to wait for a server that is initially unreachable or requests a later retry. By default, `watch` gives up after the client's
    * `timeoutMs`.
    */
   readonly waitsForServer?: boolean;
   /** Closes the map. */
   readonly signal?: AbortSignal;
-  /** Time without a message, in ms, after which a stream is replaced; see `follow`. Default: five bookmark intervals, at least 10 s. */
+  /** Time without a message after which a stream is replaced, in ms (see `follow`). Defaults to five bookmark intervals, but at least 10 s. */
   readonly silentMs?: number;
-  /** Called with each group of changes that became visible together. It must not throw. */
+  /** Called with each group of changes that became visible at the same time. It must not throw. */
   readonly onChange?: (changes: readonly LiveChange[]) => void;
-  /** Called when a stream has broken. Another stream is opened after `waitMs`. It must not throw. */
+  /** Called when a stream breaks. Another stream is opened after `waitMs`. It must not throw. */
   readonly onBreak?: (error: Error, waitMs: number) => void;
 }
 
 const RULES: OptionRules<WatchOptions> = { waitsForServer: FLAG, signal: SIGNAL, silentMs: TIMEOUT, onChange: FUNCTION, onBreak: FUNCTION };
 
-/** Bookmark interval if the request has none. An idle server confirms in each interval that no change is missing. */
+/** Bookmark interval if the request does not contain one. Once per interval, an idle server confirms that no changes are missing. */
 const BOOKMARK_MS = 3000;
-/** Bookmark intervals of silence after which the map is stale. */
+/** Number of bookmark intervals without a message after which the map is stale. */
 const SILENT_INTERVALS = 3;
 const NO_OPTIONS: ResolveOptions = {};
 
@@ -49,8 +49,8 @@ export interface WatchingCalls extends ClientCalls {
 }
 
 /**
- * Opens a live map, and resolves when its first snapshot is complete. Throws a `RequestError` when the watch is rejected, when all servers
- * are full, or when no server answers in time, and a TypeError or RangeError that names an invalid option.
+ * Opens a live map, and resolves when its first snapshot is complete. Throws a `RequestError` if the watch is rejected, all servers are full, or no
+ * server answers in time. Throws a TypeError or RangeError that names an invalid option.
  */
 export async function watch(client: WatchingCalls, request: WatchRequest, options: WatchOptions = {}): Promise<LiveMap> {
   checkOptions("watch", options, RULES);
@@ -60,7 +60,7 @@ export async function watch(client: WatchingCalls, request: WatchRequest, option
     options.onBreak?.(error, waitMs);
     if (!isFull(error)) return;
     full.add(error.facts.server);
-    // All servers answered that they are full, and none suggested a time for a retry, so waiting does not help.
+    // All servers have answered that they are full, and none has suggested a retry time, so waiting does not help.
     if (error.facts.retryMs === undefined && client.serverBeside(full) === undefined) refusal.reject(error);
   };
   const map = new LiveMap(client, request, { ...options, onBreak });
@@ -74,7 +74,7 @@ export async function watch(client: WatchingCalls, request: WatchRequest, option
 }
 
 /**
- * A live map of the entries that match a filter. Lookups in the map send no requests, and use the last known entries while no server answers.
+ * A live map of the entries that match a filter. Lookups in the map do not send requests. While no server answers, they use the last known entries.
  */
 export class LiveMap implements AsyncDisposable, AsyncIterable<readonly LiveChange[]> {
   /** Resolves when the first snapshot is complete. */
@@ -86,15 +86,15 @@ export class LiveMap implements AsyncDisposable, AsyncIterable<readonly LiveChan
   readonly #first = Promise.withResolvers<void>();
   readonly #queues = new Set<ChangeQueue>();
   readonly #following: Promise<void>;
-  /** HOT: one object is used for all choices. */
+  /** HOT: the same object is used for all choices. */
   readonly #here: { place: ZoneLocality | undefined; readonly now: () => Time; readonly nodesOf: NodesOf } = {
     place: undefined,
     now: sharedNow,
     nodesOf: (nodeId) => this.#nodes?.named(NODES_NAMESPACE, nodeId, EntryKind.NODE) ?? [],
   };
-  /** The nodes, which are followed from the time when the map first shows an entry that is called through its node. */
+  /** The nodes. They are watched as soon as the map shows an entry that is called through its node. */
   #nodes: LiveMap | undefined;
-  /** Resolves when the nodes are known, or when waiting for them any longer is useless. */
+  /** Resolves when the nodes are known or further waiting is useless. */
   #nodesKnown: Promise<void> = Promise.resolve();
   #cancelTick: () => void = () => {};
   #cancelFirst: () => void = () => {};
@@ -106,7 +106,7 @@ export class LiveMap implements AsyncDisposable, AsyncIterable<readonly LiveChan
     const { bookmarkInterval = durationFromMs(BOOKMARK_MS) } = create(CatalogWatchRequestSchema, request);
     this.#entries = new LiveEntries({ staleAfterMs: SILENT_INTERVALS * durationMs(bookmarkInterval) });
     this.ready = this.#first.promise;
-    // The caller of `ready` gets the error. Without a caller, the rejection must not be reported as unhandled.
+    // The caller of `ready` gets the error. If there is no caller, the rejection must not be reported as unhandled.
     this.ready.catch(() => {});
     options.signal?.addEventListener("abort", this.#onAbort, { once: true });
     if (options.signal?.aborted === true) this.#abort.abort();
@@ -123,12 +123,12 @@ export class LiveMap implements AsyncDisposable, AsyncIterable<readonly LiveChan
     return this.#entries.isReady;
   }
 
-  /** The reason why the map, which keeps its last entries, is no longer updated. Undefined while it is being updated, and after `close`. */
+  /** The reason why the map is no longer updated. The map keeps its last entries. Undefined while the map is being updated, or after `close`. */
   get error(): Error | undefined {
     return this.#error;
   }
 
-  /** How old the entries may be, and which server sent them. */
+  /** The maximum age of the entries, and the server that sent them. */
   get freshness(): Freshness {
     return this.#entries.freshness(now());
   }
@@ -139,8 +139,8 @@ export class LiveMap implements AsyncDisposable, AsyncIterable<readonly LiveChan
   }
 
   /**
-   * Returns all entries, in no particular order. Entries that vanished together have health ORPHANED, or MAINTENANCE if they had that
-   * before.
+   * Returns all entries, in no particular order. Entries that vanished at the same time have the health ORPHANED, or MAINTENANCE if they were in
+   * maintenance before.
    */
   entries(): Iterable<Entry> {
     return this.#entries.entries();
@@ -152,8 +152,8 @@ export class LiveMap implements AsyncDisposable, AsyncIterable<readonly LiveChan
   }
 
   /**
-   * Chooses an entry of the name and one of its ports, from the entries of the map, without a request. Undefined when there is none, when
-   * all are in MAINTENANCE, or when all were tried. HOT: at most 1 µs (bench/resolve.ts).
+   * Chooses one of the name's entries in the map and one of its ports, without sending a request. Returns undefined if there are no entries, all are
+   * in MAINTENANCE, or all have been tried. HOT: at most 1 µs (bench/resolve.ts).
    */
   resolve(namespace: string, name: string, options: ResolveOptions = NO_OPTIONS): Choice | undefined {
     if (options !== NO_OPTIONS) checkResolveOptions(options);
@@ -163,14 +163,14 @@ export class LiveMap implements AsyncDisposable, AsyncIterable<readonly LiveChan
     return chosenFrom(group, options, this.#here);
   }
 
-  /** Returns counts for each name in the map: choices, choices made by load, and reported calls with their latencies. */
+  /** Returns statistics for each name in the map: choices, choices based on load, and reported calls with their latencies. */
   stats(): readonly CountsOfName[] {
     return this.#entries.stats();
   }
 
   /**
-   * Yields each group of changes from now on. For a slow reader, several changes of a key are merged into one. The iteration ends when the
-   * map is closed, and throws when the map is no longer updated.
+   * Yields each group of changes from now on. For a slow reader, several changes of a key are merged into one. The iteration ends when the map is
+   * closed, and throws if the map is no longer updated.
    */
   async *[Symbol.asyncIterator](): AsyncIterator<readonly LiveChange[]> {
     const queue = new ChangeQueue();
@@ -239,7 +239,7 @@ export class LiveMap implements AsyncDisposable, AsyncIterable<readonly LiveChan
   }
 
   /**
-   * Follows the nodes. If a server rejects this watch, or does not answer in time, choices of entries that are called through their node have no
+   * Follows the nodes. If a server rejects this watch or does not answer in time, entries that are called through their node are chosen without a
    * target.
    */
   #followNodes(): void {
@@ -284,7 +284,7 @@ class ChangeQueue {
     this.#wake();
   }
 
-  /** Returns the changes since the last call. Waits for changes; empty after `wake`. */
+  /** Returns the changes since the last call. Waits for changes. Returns an empty list after `wake`. */
   async take(): Promise<readonly LiveChange[]> {
     if (this.#waiting.size === 0) {
       const { promise, resolve } = Promise.withResolvers<void>();

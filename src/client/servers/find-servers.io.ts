@@ -1,5 +1,5 @@
 /**
- * Discovers other servers by requests to a client's servers, repeatedly while the client is open. `server-list.ts` decides which of them are
+ * Discovers other servers by sending requests to a client's servers, repeatedly while the client is open. `server-list.ts` decides which of them are
  * used.
  */
 
@@ -18,13 +18,14 @@ export interface FindingOptions {
 }
 
 /**
- * The first discovery request follows within this time after the first answer, so a program that makes one call sends no further request.
+ * The first discovery request is sent within this time after the first answer, so a program that makes one call and exits does not send another
+ * request.
  */
 const FIRST_MS = 1000;
 /** A discovered server that does not answer within this time is not used. */
 const PROOF_MS = 2000;
 const PAGE_LIMIT = 1000;
-/** Maximum number of pages of each list. The first pages of a larger cluster have enough nodes. */
+/** Maximum number of pages requested for each list. If a cluster is larger, the first pages contain enough nodes. */
 const MAX_PAGES = 4;
 
 export class ServerFinder {
@@ -51,7 +52,7 @@ export class ServerFinder {
   #schedule(waitMs: number): void {
     if (this.#abort.signal.aborted) return;
     this.#timer = setTimeout(() => void this.#round(), waitMs);
-    // Server discovery does not keep the program running.
+    // Server discovery must not keep the program running.
     this.#timer.unref();
   }
 
@@ -59,7 +60,7 @@ export class ServerFinder {
     try {
       await this.#ask();
     } catch (error) {
-      // Known servers are kept, because one server that does not answer gives no information about the others.
+      // Known servers are kept, because the failure of one server says nothing about the others.
       if (!(error instanceof RequestError)) throw error;
     }
     this.#schedule(this.#options.refreshMs * (0.5 + this.#options.random()));
@@ -78,7 +79,7 @@ export class ServerFinder {
       const page = await this.#client.call(catalogQuery, { namespace: RESOLVERS_NAMESPACE, limit: PAGE_LIMIT, pageToken }, { signal });
       return { items: page.items, next: page.nextPageToken };
     }).catch((error: unknown) => {
-      // Some callers are not permitted to see resolvers.
+      // Some callers are not allowed to see resolvers.
       if (error instanceof RequestError) return [];
       throw error;
     });
@@ -95,7 +96,7 @@ export class ServerFinder {
     if (proven.length > 0) this.#servers.proven(proven, performance.now());
   }
 
-  /** Whether a server is reachable from here and belongs to the cluster. */
+  /** Whether a server is reachable from this program and belongs to the cluster. */
   async #isOf(clusterId: string, server: string): Promise<boolean> {
     const options = { timeoutMs: PROOF_MS, signal: this.#abort.signal };
     try {

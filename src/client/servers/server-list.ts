@@ -1,7 +1,7 @@
 /**
- * The servers of a client, and the choice of the server for each call. Seeds are the addresses that the program passed; the others are
- * discovered from the servers (`nodesFor`, `resolversFor`). Reads and writes each have a current server, because a resolver serves only
- * reads. Does no I/O and does not wait.
+ * Keeps a client's servers, and chooses the server for each call. Seeds are the addresses that the program passed. Other servers are discovered from
+ * the known ones (`nodesFor`, `resolversFor`). Reads and writes each have a current server, because a resolver serves only reads. This module does
+ * not perform I/O or wait.
  */
 
 import type { Entry } from "../../../gen/waymark/catalog/v1/entry_pb.js";
@@ -11,21 +11,21 @@ import { hostPort } from "../../lib/addresses.ts";
 import { backoffMs } from "../../lib/backoff.ts";
 import { parseServer } from "../connect-options.ts";
 
-/** A call that a resolver can serve, or one that only a node can serve. */
+/** Distinguishes calls that a resolver can serve from calls that only a node can serve. */
 export type CallUse = "read" | "write";
 
 export interface FoundServer extends ZoneLocality {
   /** `host:port`. */
   readonly server: string;
-  /** From 0 for idle to 1 for overloaded. */
+  /** The load, from 0 for idle to 1 for overloaded. */
   readonly load: number;
   readonly kind: "node" | "resolver";
 }
 
 export interface ServersOptions {
-  /** Each as `host:port`, at least one, in the order in which they are tried. */
+  /** At least one server, each as `host:port`, in the order in which they are tried. */
   readonly seeds: readonly string[];
-  /** The location of the program. If undefined, the location of the first server that reports one. */
+  /** The location of the program. Defaults to the location of the first server that reports one. */
   readonly place: ZoneLocality | undefined;
   /** Uniform in [0, 1). */
   readonly random: () => number;
@@ -33,22 +33,24 @@ export interface ServersOptions {
 
 interface KnownServer extends FoundServer {
   readonly seenMonoMs: number;
-  /** Whether it has answered. An advertised address may be unreachable from here. */
+  /** Whether the server has answered. An advertised address may be unreachable from this program. */
   readonly isProven: boolean;
 }
 
-/** A failed server is not used again before its wait ends, if there is another server. */
+/** If there is another server, a failed server is not used again before its backoff ends. */
 interface FailedServer {
   readonly count: number;
   readonly restsUntilMonoMs: number;
 }
 
 const REST = { baseMs: 250, maxMs: 10_000 } as const;
-/** Time after which a discovered server is forgotten if it is no longer listed. It is long because a partitioned node lists few servers. */
+/**
+ * Time after which a discovered server is forgotten if it is no longer listed. The time is long, because a partitioned node lists only a few servers.
+ */
 const FORGET_MS = 600_000;
-/** Maximum number of discovered servers. The nearest are kept. */
+/** Maximum number of discovered servers. The nearest servers are kept. */
 export const MAX_FOUND = 64;
-/** Servers of each kind that are verified before they are needed. */
+/** Number of servers of each kind that are verified before they are needed. */
 const PROVEN_WANTED = { node: 4, resolver: 2 } as const;
 
 export class ServerList {
@@ -58,9 +60,9 @@ export class ServerList {
   readonly #failed = new Map<string, FailedServer>();
   #place: ZoneLocality | undefined;
   #writer: string;
-  /** Servers that rejected writes: resolvers among the seeds. */
+  /** Servers that have rejected writes: resolvers among the seeds. */
   readonly #readOnly = new Set<string>();
-  /** The resolver for reads. If there is none, the write server also serves reads. */
+  /** The resolver that serves reads. If there is no resolver, the write server also serves reads. */
   #reader: string | undefined;
 
   constructor({ seeds, place, random }: ServersOptions) {
@@ -77,17 +79,17 @@ export class ServerList {
     return this.#place;
   }
 
-  /** Returns the server for the next call of this use. */
+  /** Returns the server for the next call of this kind. */
   current(use: CallUse): string {
     return use === "read" ? (this.#reader ?? this.#writer) : this.#writer;
   }
 
-  /** Returns all servers: the seeds, then the discovered ones. */
+  /** Returns all servers: first the seeds, then the discovered servers. */
   list(): readonly string[] {
     return [...new Set([...this.seeds, ...this.#found.keys()])];
   }
 
-  /** Records that the server is unavailable, and switches to the next server. Another failure during the wait is ignored. */
+  /** Records that the server is unavailable, and switches to the next server. Further failures during the backoff are ignored. */
   failed(server: string, monoMs: number): void {
     const before = this.#failed.get(server);
     if (before === undefined || before.restsUntilMonoMs <= monoMs) {
@@ -99,8 +101,8 @@ export class ServerList {
   }
 
   /**
-   * Returns a server for one read that the given servers rejected: the nearest server that has answered, otherwise a seed, preferably one
-   * that has not failed recently. Undefined when all servers rejected it.
+   * Returns another server for one read that the given servers have rejected: the nearest server that has answered or, if there is none, a seed,
+   * preferably one that has not failed recently. Returns undefined if all servers have rejected it.
    */
   beside(refused: ReadonlySet<string>, monoMs: number): string | undefined {
     const proven = [...this.#usable("resolver", monoMs), ...this.#usable("node", monoMs)].filter(({ server }) => !refused.has(server));
@@ -109,7 +111,7 @@ export class ServerList {
     return seeds.find((server) => !this.#rests(server, monoMs)) ?? seeds[0];
   }
 
-  /** Records that the server serves only reads. It still serves reads, and writes switch to the next server. */
+  /** Records that the server serves only reads. The server continues to serve reads, and writes switch to the next server. */
   refusedWrites(server: string, monoMs: number): void {
     this.#readOnly.add(server);
     if (this.#writer !== server) return;
@@ -118,8 +120,8 @@ export class ServerList {
   }
 
   /**
-   * Adds nodes that a resolver named. They are tried when no verified node and no seed is left, because their addresses may be unreachable
-   * from here.
+   * Adds nodes that a resolver listed. These nodes are tried only when no verified node or seed is left, because their addresses may be unreachable
+   * from this program.
    */
   named(servers: readonly string[], monoMs: number): void {
     for (const server of servers) {
@@ -134,8 +136,8 @@ export class ServerList {
   }
 
   /**
-   * Applies a discovery answer: the servers of the cluster, and the location of the server that answered. An empty list changes nothing,
-   * because a cluster without servers cannot answer.
+   * Applies a discovery answer: the servers of the cluster, and the location of the server that answered. An empty list is ignored, because a cluster
+   * without servers cannot answer.
    */
   learn(servers: readonly FoundServer[], place: ZoneLocality, monoMs: number): void {
     if (servers.length === 0) return;
@@ -155,7 +157,7 @@ export class ServerList {
     this.#settle(monoMs);
   }
 
-  /** Returns discovered servers to verify with a request, the nearest first. */
+  /** Returns discovered servers that must be verified with a request, nearest first. */
   toProve(monoMs: number): readonly string[] {
     return (["node", "resolver"] as const).flatMap((kind) => {
       const all = [...this.#found.values()].filter((one) => one.kind === kind).toSorted((a, b) => this.#distance(a) - this.#distance(b));
@@ -165,8 +167,8 @@ export class ServerList {
   }
 
   /**
-   * Records discovered servers that answered and belong to the cluster. They are added together, so that the choice among them is by load
-   * and not by response time.
+   * Records discovered servers that have answered and belong to the cluster. The servers are added at the same time, so that the choice among them
+   * depends on load and not on response time.
    */
   proven(servers: readonly string[], monoMs: number): void {
     for (const server of servers) {
@@ -177,7 +179,7 @@ export class ServerList {
     this.#settle(monoMs);
   }
 
-  /** Switches to a nearer server. Among equally near servers it keeps the current one, so that a program reads its own writes. */
+  /** Switches to a nearer server. If servers are equally near, the current one is kept, so that a program reads its own writes. */
   #settle(monoMs: number): void {
     const nodes = this.#usable("node", monoMs);
     const now = this.#found.get(this.#writer);
@@ -201,7 +203,7 @@ export class ServerList {
     return resolvers.length === 0 || isNodeNearer ? undefined : this.#lighterOf(resolvers);
   }
 
-  /** After a loss: a verified node, then a seed, then an untried address, then the server whose wait ends first. */
+  /** After a loss, returns a verified node, then a seed, then an untried address, then the server whose backoff ends first. */
   #nextWriter(lost: string, monoMs: number): string {
     const proven = this.#usable("node", monoMs);
     if (proven.length > 0) return this.#lighterOf(proven);
@@ -219,8 +221,8 @@ export class ServerList {
   }
 
   /**
-   * Picks two of the nearest servers at random and returns the less loaded one, so that clients that start together do not all choose the
-   * same.
+   * Picks two of the nearest servers at random and returns the less loaded one, so that clients that start at the same time do not all choose the
+   * same server.
    */
   #lighterOf(servers: readonly KnownServer[]): string {
     const nearest = Math.min(...servers.map((one) => this.#distance(one)));
@@ -235,14 +237,14 @@ export class ServerList {
     return (this.#failed.get(server)?.restsUntilMonoMs ?? Number.NEGATIVE_INFINITY) > monoMs;
   }
 
-  /** 0 in the same zone, 1 in the same region, 2 elsewhere. A zone is part of one region. */
+  /** Returns 0 in the same zone, 1 in the same region, or 2 elsewhere. Each zone is part of exactly one region. */
   #distance({ region, zone }: ZoneLocality): number {
     if (this.#place === undefined || region !== this.#place.region) return 2;
     return zone === this.#place.zone ? 0 : 1;
   }
 }
 
-// Reads the servers from the answers: nodes from `ClusterMap`, resolvers from the entries of their namespace.
+// Reads the servers from the answers: nodes from `ClusterMap`, and resolvers from the entries in their namespace.
 
 /** The namespace in which resolvers register themselves. */
 export const RESOLVERS_NAMESPACE = "discovery.resolvers";
@@ -250,8 +252,7 @@ export const RESOLVERS_NAMESPACE = "discovery.resolvers";
 const INGRESS_ROLE = "ingress";
 
 /**
- * Returns the nodes for clients: the nodes with the role `ingress`, or all nodes if none has it. Entries without a gRPC address are left
- * out.
+ * Returns the nodes for clients: nodes with the role `ingress`, or all nodes if none has this role. Entries without a gRPC address are excluded.
  */
 export function nodesFor(entries: readonly Entry[]): readonly FoundServer[] {
   const ingress = entries.filter(({ capabilities }) => capabilities.includes(INGRESS_ROLE));
@@ -266,8 +267,8 @@ export function resolversFor(entries: readonly Entry[]): readonly FoundServer[] 
 const MAX_URLS = 4;
 
 /**
- * Returns the nodes that a resolver names when it rejects a write: URLs separated by spaces, each `host:port` or `grpc://host:port` (`grpcs`
- * with TLS). Other URLs are left out.
+ * Returns the nodes that a resolver lists when it rejects a write: URLs separated by spaces, each in the form `host:port` or `grpc://host:port`
+ * (`grpcs` with TLS). Other URLs are ignored.
  */
 export function nodesNamedIn(urls: string): readonly string[] {
   const addresses = urls.split(" ", MAX_URLS).map((url) => parseServer(url.replace(/^grpcs?:\/\//, "")));
@@ -283,11 +284,11 @@ function serversOf(entries: readonly Entry[], kind: FoundServer["kind"]): readon
   });
 }
 
-// The retry budget of a client (gRPC A6, "Throttling Retry Attempts and Hedged RPCs"; Finagle's `RetryBudget`). Each call earns a tenth of a
-// token, and each retry costs one token. So the number of retries is at most a tenth of the calls, plus the initial tokens. In an outage the
-// tokens run out, so the clients do not multiply the traffic to the remaining servers.
+// A client's retry budget (gRPC A6, "Throttling Retry Attempts and Hedged RPCs"; Finagle's `RetryBudget`). Each call earns a tenth of a token, and
+// each retry costs one token. The number of retries is therefore at most a tenth of the calls, plus the initial tokens. In an outage, the tokens run
+// out, so clients do not multiply the traffic to the remaining servers.
 
-/** Tokens earned per call, which is the long-term share of retries per call. */
+/** Tokens earned per call, which is also the long-term number of retries per call. */
 const EARNED = 0.1;
 /** Maximum and initial number of tokens. This many calls in a row can fail over before any call has succeeded. */
 const MOST = 10;
@@ -300,7 +301,7 @@ export class RetryBudget {
     this.#tokens = Math.min(MOST, this.#tokens + EARNED);
   }
 
-  /** Spends a token for one retry, if there is one. */
+  /** Spends a token on a retry, if there is one. */
   spend(): boolean {
     // Because of rounding, ten times 0.1 is a little less than 1.
     if (this.#tokens < 1 - 1e-9) return false;

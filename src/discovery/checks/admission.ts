@@ -22,7 +22,7 @@ export interface AdmissionParts {
   readonly clusterId: string;
   readonly policies: PolicySource;
   readonly onDenied: OnDenied;
-  /** Whether the entry of this key has alias checks, as far as this node knows. False if the entry does not exist. */
+  /** Whether this node knows that the entry with this key has alias checks. Returns false if the entry does not exist. */
   readonly hasAlias: (key: KeyText) => boolean;
 }
 
@@ -34,8 +34,8 @@ export class CheckAdmission {
   }
 
   /**
-   * Throws `checks_disabled` for an entry with checks on a node that runs none. Must be called before other validation, which is
-   * irrelevant in this case.
+   * Throws `checks_disabled` for an entry with checks if this node does not run checks. Must be called before any other validation, so that this
+   * error has precedence.
    */
   checkEnabled({ checks }: WithChecks, index: number): void {
     if (checks.length === 0 || this.#parts.isEnabled) return;
@@ -46,9 +46,9 @@ export class CheckAdmission {
   }
 
   /**
-   * Throws `invalid_argument` for a check of an address that is not allowed, and for an alias to the entry itself or to an entry with alias
-   * checks; `discovery_access_denied` for an alias into a namespace that is hidden from the caller. Names are tested when they are
-   * resolved. The entries are otherwise valid, and `keys` are their keys.
+   * Throws `invalid_argument` for a check of a forbidden address, and for an alias to the entry itself or to an entry with alias checks. Throws
+   * `discovery_access_denied` for an alias into a namespace that is hidden from the caller. Host names are tested when they are resolved. The entries
+   * must already be valid in all other respects, and `keys` are their keys.
    */
   check(entries: readonly WithChecks[], keys: readonly KeyText[], caller: Caller): void {
     const withAlias = new Set(keys.filter((_, i) => hasAliasCheck(entries[i])));
@@ -83,7 +83,7 @@ export class CheckAdmission {
   }
 }
 
-/** Whether an entry has an alias check, which follows the health of another entry. */
+/** Whether an entry has an alias check, that is, a check that follows the health of another entry. */
 export function hasAliasCheck(entry: Pick<WithChecks, "checks"> | undefined): boolean {
   return entry?.checks.some(({ probe }) => probe.case === "alias") === true;
 }

@@ -1,6 +1,6 @@
 /**
  * Runs the checks of the entries registered on this node: decides when each check runs, when its state changes, and which health its
- * entry shows (semantics.md, Checks). It opens no connections itself: it orders probes and receives their outcomes.
+ * entry shows (semantics.md, Checks). This class does not open connections itself: it requests probes and receives their outcomes.
  */
 import { type Check, type CheckResults, type CheckState, FAILURE, storedStates, UNKNOWN_STATE } from "../../catalog/entry/checks.ts";
 import { HEALTH, type KeyText } from "../../catalog/record/record.ts";
@@ -27,19 +27,21 @@ import {
 /** Maximum number of probes in flight. */
 export const MAX_IN_FLIGHT = 256;
 /**
- * Maximum number of concurrent name lookups. The system resolver blocks one of the four threads in libuv's pool while it waits, and file
- * reads use the same threads.
+ * Maximum number of concurrent name lookups. While the system resolver waits, it blocks one of the four threads in libuv's pool, which file reads
+ * also use.
  */
 const MAX_LOOKUPS = 2;
-/** A check without an outcome for this number of its intervals is considered not run. */
+/** A check that has had no outcome for this many intervals is considered not run. */
 const NOT_RUN_INTERVALS = 3;
-/** Maximum number of checks examined, and of entries written, in one step. The rest follow in the next step. */
+/** Maximum number of checks examined, and of entries written, in one step. The rest are processed in the next step. */
 const STEP_COUNT = 1000;
 /** A new check runs for the first time within this time, or within its interval if that is shorter. */
 const FIRST_MS = 1000;
-/** Random deviation of the time between two probes from the interval, as a fraction, so that checks that began together spread out. */
+/**
+ * Maximum random deviation of the time between two probes, as a fraction of the interval, so that checks that began at the same time are spread out.
+ */
 const JITTER = 0.1;
-/** Time after which entries that could not be stamped are written again. */
+/** Delay before an entry that could not be stamped is written again. */
 const RETRY_MS = 1000;
 
 export type AliasKey = NonNullable<Extract<Check["probe"], { readonly case: "alias" }>["value"]["key"]>;
@@ -49,24 +51,24 @@ export interface ChecksParts {
   readonly isEnabled: boolean;
   /** The clock that limits the time in which a program must renew a `ttl` check. */
   readonly stallClock: StallAwareClock;
-  /** A random number from 0 to below 1. */
+  /** Returns a random number in [0, 1). */
   readonly random: () => number;
-  /** Returns the checks of this node's live record of a key, staged or visible. Undefined without a record. */
+  /** Returns the checks in this node's live record of a key, whether the record is staged or visible. Undefined without a record. */
   readonly checkedOf: (key: KeyText) => CheckResults | undefined;
   /** Returns the `entryOwner` of this node's own record of a key. */
   readonly ownerOf: (key: KeyText) => string;
   /**
-   * Returns the entry that an alias check of an entry of this node follows. Undefined if it does not exist, or if it is hidden from the
+   * Returns the entry that is followed by an alias check of one of this node's entries. Undefined if it does not exist, or if it is hidden from the
    * registrant.
    */
   readonly aliasOf: (key: AliasKey, own: KeyText) => AliasTarget | undefined;
-  /** Writes the check states of an entry of this node. Throws if the record cannot be stamped. */
+  /** Writes the check states of one of this node's entries. Throws if the record cannot be stamped. */
   readonly write: (key: KeyText, states: readonly CheckState[], time: Time) => void;
 }
 
 /**
- * An order to probe. `probed` must be called with the same id. If the host is a name, `resolved` must be called when its lookup is over,
- * possibly after the outcome.
+ * A request to start a probe. `probed` must be called with the same ID. If the host is a name, `resolved` must be called when its lookup has
+ * finished, even if the outcome has already been reported.
  */
 export interface StartProbe {
   readonly kind: "probe";
@@ -74,7 +76,7 @@ export interface StartProbe {
   readonly probe: HealthProbe;
 }
 
-/** An order to stop a probe, so that another owner gets its slot. `probed` need not be called. */
+/** A request to stop a probe, so that another owner gets its slot. `probed` need not be called for it. */
 interface CancelProbe {
   readonly kind: "cutProbe";
   readonly id: number;
@@ -112,7 +114,7 @@ export class HealthChecks implements EntryObserver {
   #probeId = 0;
   #mustReadAgain = false;
   #isEnded = false;
-  /** Number of outcomes and of state changes since the start. */
+  /** Number of outcomes and state changes since the start. */
   readonly totals = { passed: 0, failed: 0, turned: 0 };
 
   constructor(parts: ChecksParts) {
@@ -128,7 +130,7 @@ export class HealthChecks implements EntryObserver {
     return this.#stateChanges.takeChanges();
   }
 
-  /** Returns the number of checks of an owner's entries. */
+  /** Returns the number of checks on an owner's entries. */
   countOf(owner: string): number {
     return this.#stateChanges.countOf(owner);
   }
@@ -137,7 +139,7 @@ export class HealthChecks implements EntryObserver {
     return this.#flights.size;
   }
 
-  /** Number of checks that are due and wait for a probe or lookup slot. */
+  /** Number of due checks that are waiting for a probe or lookup slot. */
   get waitingCount(): number {
     return this.#probeSlots.waitingCount + this.#lookupSlots.waitingCount;
   }
@@ -179,7 +181,7 @@ export class HealthChecks implements EntryObserver {
     this.#mustReadAgain = true;
   }
 
-  /** Passes the `ttl` checks of an entry. Called when the entry's client reports about it or registers it. */
+  /** Marks the `ttl` checks of an entry as passing. Called when the client registers the entry or reports its health. */
   reported(key: KeyText, time: Time): void {
     for (const watch of this.#entries.find(key)?.watches ?? []) {
       if (watch.check.probe.case !== "ttl" || !this.#parts.isEnabled || this.#isEnded) continue;
@@ -232,9 +234,8 @@ export class HealthChecks implements EntryObserver {
   // ---- probes ----
 
   /**
-   * Does all due work, and returns the probes to start and to stop. Must be called after each input and at `nextDeadlineMs`.
-   * `isCaughtUp`: the replica is complete, so that an entry missing on this node does not exist. HOT: once per input of the node, usually
-   * without any work.
+   * Does all due work, and returns requests to start and stop probes. Must be called after each input and at `nextDeadlineMs`. `isCaughtUp`: whether
+   * the replica is complete, so an entry that is missing on this node does not exist. HOT: once per input of the node, usually with nothing to do.
    */
   step(time: Time, isCaughtUp: boolean): readonly ProbeOutput[] {
     if (this.#isEnded || !this.#hasWork(time)) return NO_ORDERS;
@@ -262,7 +263,7 @@ export class HealthChecks implements EntryObserver {
     return this.#mustReadAgain || this.#mayLaunch || this.nextDeadlineMs() <= monoMs;
   }
 
-  /** Reports the outcome of an ordered probe. A second report has no effect. */
+  /** Reports the outcome of a requested probe. A second report has no effect. */
   probed(id: number, outcome: CheckOutcome, time: Time): void {
     const flight = this.#flights.get(id);
     if (flight === undefined) return;
@@ -275,7 +276,7 @@ export class HealthChecks implements EntryObserver {
     if (!isVoid) this.#conclude(watch, outcome, time);
   }
 
-  /** Reports that the lookup of an ordered probe is over. A second report has no effect. */
+  /** Reports that the lookup of a requested probe has finished. A second report has no effect. */
   resolved(id: number): void {
     const owner = this.#lookupOwners.get(id);
     if (owner === undefined) return;
@@ -284,17 +285,17 @@ export class HealthChecks implements EntryObserver {
     this.#mayLaunch = true;
   }
 
-  /** Must be called after a pause of this process, because probes in flight may have missed their answers. */
+  /** Must be called after this process was paused, because probes in flight may have missed their answers. */
   onProcessPause(): void {
     for (const flight of this.#flights.values()) flight.isVoid = true;
   }
 
-  /** Stops all checks, because the node drains. */
+  /** Stops all checks, because the node is draining. */
   end(): void {
     this.#isEnded = true;
   }
 
-  /** Monotonic ms at which `step` has work to do. */
+  /** The time at which `step` next has work, in monotonic ms. */
   nextDeadlineMs(): number {
     if (this.#isEnded) return NEVER;
     const writeMs = this.#unwritten.size === 0 ? NEVER : this.#retryMonoMs;
@@ -315,7 +316,7 @@ export class HealthChecks implements EntryObserver {
       case "http":
       case "tcp":
       case undefined:
-        // This version cannot run a kind of check that only a newer version knows; the entry shows no health for it.
+        // This version cannot run a kind of check that only newer versions support, so such a check does not affect the entry's health.
         if (probeOf(watch) === undefined) return;
         if (watch.isWaiting) this.#checkQueued(watch, time);
         else this.#enqueue(watch);
@@ -328,8 +329,8 @@ export class HealthChecks implements EntryObserver {
   }
 
   /**
-   * Queues a check. A check of a named host is queued until both a lookup slot and a probe slot are free, so that no check holds one slot
-   * while it waits for the other.
+   * Queues a check. A check of a named host is queued until both a lookup slot and a probe slot are free, so that it does not hold one slot while it
+   * waits for the other.
    */
   #enqueue(watch: WatchedCheck): void {
     watch.isWaiting = true;
@@ -382,7 +383,7 @@ export class HealthChecks implements EntryObserver {
     orders.push({ kind: "probe", id: this.#probeId, probe });
   }
 
-  /** Stops the newest probe of an owner, which loses the least work. Its check is queued again. O(running probes). */
+  /** Stops the owner's newest probe, because stopping it loses the least work. The check of that probe is queued again. O(running probes). */
   #preempt(owner: string, orders: ProbeOutput[]): void {
     const id = [...this.#flights].findLast(([, { watch }]) => watch.entry.owner === owner)?.[0] ?? -1;
     const flight = this.#flights.get(id);
@@ -435,7 +436,7 @@ export class HealthChecks implements EntryObserver {
   }
 }
 
-/** Whether the check's target is a name, which each probe looks up. */
+/** Whether the check's target is a host name, which each probe must look up. */
 function isNamed({ target }: WatchedCheck): boolean {
   return target !== undefined && isName(target.host);
 }

@@ -1,23 +1,22 @@
 /**
- * Shares a fixed number of slots among owners. The waiting owner with the fewest slots gets the next slot; owners with an equal number of
- * slots take turns. While another owner waits, one owner has at most a quarter of the slots, so that an owner with thousands of items
- * delays only itself.
+ * Shares a fixed number of slots among owners. The waiting owner with the fewest slots gets the next slot; owners with the same number of slots take
+ * turns. While another owner waits, one owner has at most a quarter of the slots, so that an owner with thousands of items delays only itself.
  */
 import { assert } from "../../lib/errors.ts";
 
-/** Share of the slots that one owner may have while another owner waits. */
+/** Fraction of the slots that one owner may have while another owner waits. */
 const SHARE = 0.25;
 
 export interface FairShareOptions {
   readonly slotCount: number;
   /**
-   * Slots that an owner with a full share leaves free while there is another owner, for work that cannot be stopped: without a free slot,
-   * an owner that begins to wait would have to wait until such work ends. Zero if work of the `preemptible` owner can be stopped instead.
+   * Slots that an owner with a full share leaves free while there is another owner, for work that cannot be stopped. Without a free slot, an owner
+   * that begins to wait would have to wait until such work ends. Zero if the work of the `preemptible` owner can be stopped instead.
    */
   readonly reservedCount: number;
 }
 
-/** The used slots, waiting items and registrations of one owner. */
+/** One owner's used slots, waiting items and registrations. */
 interface OwnerShare<Item> {
   readonly owner: string;
   readonly waiting: Set<Item>;
@@ -29,9 +28,9 @@ export class FairShareLimiter<Item> {
   readonly #options: FairShareOptions;
   readonly #maxShare: number;
   readonly #shares = new Map<string, OwnerShare<Item>>();
-  /** Shares with waiting items, in the order of their turns. */
+  /** Owners' shares with waiting items, in the order of their turns. */
   readonly #turns = new Set<OwnerShare<Item>>();
-  /** A share with the most slots. Undefined when it must be determined again. */
+  /** One of the shares with the most slots. Undefined if it must be computed again. */
   #largest: OwnerShare<Item> | undefined;
   #usedCount = 0;
   #waitingCount = 0;
@@ -69,7 +68,7 @@ export class FairShareLimiter<Item> {
     this.#waitingCount += 1;
   }
 
-  /** Removes the item from the queue if it is there. */
+  /** Removes the item from the queue if it is in the queue. */
   cancel(owner: string, item: Item): void {
     const share = this.#shares.get(owner);
     if (share?.waiting.delete(item) !== true) return;
@@ -79,8 +78,8 @@ export class FairShareLimiter<Item> {
   }
 
   /**
-   * Assigns a slot to the next item and returns the item; its owner frees the slot with `release`. Undefined if no item can have a slot
-   * now. `isReady` returns false for owners whose items cannot use a slot now.
+   * Assigns a slot to the next item and returns the item. The item's owner frees the slot with `release`. Returns undefined if no item can have a
+   * slot now. `isReady` returns false for owners whose items cannot use a slot now.
    */
   acquireNext(isReady: (owner: string) => boolean = () => true): Item | undefined {
     let next: OwnerShare<Item> | undefined;
@@ -101,7 +100,7 @@ export class FairShareLimiter<Item> {
     return item;
   }
 
-  /** Acquires a slot for an item that is not in the queue. Returns false if its owner must not have another slot now. */
+  /** Acquires a slot for an item that is not in the queue. Returns false if the item's owner must not get another slot now. */
   tryAcquire(owner: string): boolean {
     const share = this.#shareOf(owner);
     const canAcquire = this.#canAcquire(share);
@@ -116,19 +115,19 @@ export class FairShareLimiter<Item> {
     share.usedCount -= 1;
     this.#usedCount -= 1;
     this.#largest = undefined;
-    // Owners that have waited since this owner got the slot come first.
+    // Owners that have been waiting since this owner got the slot have priority.
     if (this.#turns.delete(share)) this.#turns.add(share);
     this.#forget(share);
   }
 
-  /** Whether no slot is free, and no slot can be freed for any owner. */
+  /** Whether all slots are in use and none can be freed for any owner. */
   get isExhausted(): boolean {
     return this.#preemptibleFor(0) === undefined && this.#freeCount === 0;
   }
 
   /**
-   * The owner with the most slots, if it should release one: no slot is free, and a waiting owner has at least two fewer. Each such
-   * release makes the numbers of slots more equal, so the releases come to an end. Undefined if no release is needed.
+   * The owner with the most slots, if it should release one because no slot is free and a waiting owner has at least two fewer. Each release evens
+   * out the numbers of slots, so the releases eventually stop. Undefined if no release is needed.
    */
   get preemptible(): string | undefined {
     for (const { usedCount } of this.#turns) {
@@ -138,7 +137,7 @@ export class FairShareLimiter<Item> {
     return undefined;
   }
 
-  /** Like `preemptible`, for an item of this owner that is not in the queue. */
+  /** Like `preemptible`, but for an item of this owner that is not in the queue. */
   preemptibleFor(owner: string): string | undefined {
     return this.#preemptibleFor(this.#shares.get(owner)?.usedCount ?? 0);
   }

@@ -1,7 +1,7 @@
 /**
- * Decides which addresses the checks of this node may connect to. A special-purpose address must be allowed by a block within its special
- * block. Otherwise a check would let a client reach private services through the node: on the node's own machine, the metadata service of
- * a cloud, or a whole network.
+ * Decides which addresses the checks of this node may connect to. A special-purpose address is allowed only by a configured block that lies within
+ * its special-purpose block. Without this rule, a client could use checks to reach private services through the node: on the node's own machine, in a
+ * cloud's metadata service, or in a whole network.
  */
 import {
   type AddressBlock,
@@ -24,7 +24,7 @@ const SPECIAL_IPV4 = [
   "100.100.100.200/32",
   "168.63.129.16/32",
 ];
-/** The IPv6 counterparts, and two IPv6 blocks whose addresses contain an IPv4 address at no fixed position: local NAT64 and Teredo. */
+/** The IPv6 counterparts, and two IPv6 blocks whose addresses contain an IPv4 address, but not at a fixed position: local NAT64 and Teredo. */
 const SPECIAL_IPV6 = [
   "::/128",
   "::1/128",
@@ -37,7 +37,7 @@ const SPECIAL_IPV6 = [
   "2001::/32",
 ];
 
-/** Every special block. Every IPv4 block is also included in each of its IPv6 forms. */
+/** Every special block. Every IPv4 block is also listed in each of its IPv6 forms. */
 const SPECIAL: readonly AddressBlock[] = [
   ...blocksOf(SPECIAL_IPV4).flatMap(ipv4Forms),
   ...blocksOf(SPECIAL_IPV6),
@@ -54,8 +54,8 @@ export class ProbeAllowList {
 
   /**
    * Whether a check may connect to this address: an allowed block must contain the address, and must lie within each special block that
-   * contains the address. False for text that is not an address, such as a name or an address with a zone, and for addresses that no client
-   * can call.
+   * contains the address. False for text that is not an address, such as a name or an address with a zone, and for addresses to which clients cannot
+   * connect.
    */
   allows(address: string): boolean {
     const bytes = parseAddress(address);

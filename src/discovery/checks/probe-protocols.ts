@@ -1,5 +1,5 @@
 /**
- * The requests of probes, and the interpretation of the answers: an HTTP status or a gRPC health status. The rest of an answer is ignored.
+ * Builds the requests for probes, and interprets the answers: an HTTP status or a gRPC health status. The rest of an answer is ignored.
  */
 import { FAILURE } from "../../catalog/entry/checks.ts";
 import { hostPort } from "../../lib/addresses.ts";
@@ -7,12 +7,11 @@ import { CODES, WaymarkError } from "../../lib/errors.ts";
 import { WireReader, writeText, writeVarint } from "../../lib/protowire.ts";
 import { type CheckOutcome, failed, PASSED } from "./threshold.ts";
 
-/** Maximum number of bytes of an answer that are read. */
+/** Maximum number of bytes that are read from an answer. */
 export const MAX_ANSWER_BYTES = 4096;
 
 /**
- * Returns an HTTP/1.1 request without credentials. Host and path were validated with the entry: they contain no spaces and no line
- * breaks.
+ * Returns an HTTP/1.1 request without credentials. The host and path were validated with the entry: they contain no spaces or line breaks.
  */
 export function httpRequest({ host, port, path }: { readonly host: string; readonly port: number; readonly path: string }): string {
   const fields = [`host: ${hostPort(host, port)}`, "user-agent: waymark-check", "accept: */*", "connection: close"];
@@ -50,7 +49,7 @@ export class StatusReader {
     }
   }
 
-  /** Whether the bytes so far may be the beginning of a status line. */
+  /** Whether the bytes received so far can be the beginning of a status line. */
   #mayFollow(): boolean {
     const start = "HTTP/1.";
     const isStart = this.#text.startsWith(start) || start.startsWith(this.#text);
@@ -60,7 +59,7 @@ export class StatusReader {
 
 export const HEALTH_CHECK_PATH = "/grpc.health.v1.Health/Check";
 
-/** `HealthCheckRequest` and `HealthCheckResponse` have one field each. */
+/** `HealthCheckRequest` and `HealthCheckResponse` each have only one field. */
 const SERVICE_TAG = 10;
 const STATUS_TAG = 8;
 const SERVING = 1;
@@ -81,14 +80,14 @@ export interface HealthAnswer {
 }
 
 /**
- * Converts the result of a health check to an outcome. `isGreeted`: the server's first frame was HTTP/2. A server that sends anything
- * else does not use gRPC.
+ * Converts the result of a health check to an outcome. `isGreeted`: whether the server's first frame was HTTP/2. A server that starts with anything
+ * else does not support gRPC.
  */
 export function healthOutcome({ status, message, isFromServer, isMalformed }: HealthAnswer, isGreeted: boolean): CheckOutcome {
   if (isMalformed) return failed(FAILURE.MALFORMED);
   if (!isFromServer)
     return failed(status.code === CODES.DEADLINE_EXCEEDED ? FAILURE.TIMEOUT : isGreeted ? FAILURE.REFUSED : FAILURE.MALFORMED);
-  // A server without the service `Health` gives no information about its health.
+  // A server without the `Health` service provides no information about its health.
   if (status.code === CODES.UNIMPLEMENTED) return failed(FAILURE.MALFORMED);
   if (status.code !== CODES.OK || message === undefined) return failed(FAILURE.NOT_SERVING);
   return outcomeOf(message);

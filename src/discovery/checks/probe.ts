@@ -1,4 +1,4 @@
-/** The targets and protocols of probes. */
+/** Determines the targets and protocols of probes. */
 import { statusesOf } from "../../catalog/entry/checks.ts";
 import { parseAddress } from "../../lib/addresses.ts";
 import type { WatchedCheck } from "./watched-checks.ts";
@@ -7,7 +7,7 @@ interface ConnectTarget {
   /** A name, or an IPv4 or IPv6 literal. */
   readonly host: string;
   readonly port: number;
-  /** Time limit for name resolution, connecting and the answer together. */
+  /** Time limit for the whole probe: name resolution, connecting and the answer. */
   readonly timeoutMs: number;
 }
 
@@ -28,7 +28,7 @@ export function isName(host: string): boolean {
   return parseAddress(host) === undefined;
 }
 
-/** Returns the probe of a check. Undefined for a check that makes no connection. */
+/** Returns the probe of a check. Returns undefined for a check that does not open a connection. */
 export function probeOf({ check: { probe }, target, times: { timeoutMs } }: WatchedCheck): HealthProbe | undefined {
   if (target === undefined) return undefined;
   const connecting = { host: target.host, port: target.port, timeoutMs };

@@ -1,22 +1,22 @@
 /**
- * Detects when check results are caused by the node itself and not by the checked programs. When most checks of one owner, or of most
- * owners, change their state at the same time, the node's own network or clock is probably at fault. These checks then keep their states
- * for a while. Later results are accepted.
+ * Detects check results that are caused by the node itself and not by the checked programs. If most checks of one owner, or of most owners, change
+ * state at the same time, the node's own network or clock is probably at fault. These checks then keep their states for some time. Results after that
+ * time are accepted.
  */
 import { NEVER } from "../../lib/machine.ts";
 
-/** Minimum number of checks. With fewer checks, chance would look like a fault of the node. */
+/** Minimum number of checks. With fewer checks, a coincidence could look like a fault of the node. */
 const MIN_CHECKS = 10;
-/** Self-preservation begins if more than this share of the checks changes state. */
+/** Self-preservation begins if more than this fraction of the checks changes state. */
 const SHARE = 0.5;
-/** State changes within this time are considered simultaneous, in ms: the default interval of a check. */
+/** State changes within this time are considered simultaneous, in ms. Equals the default interval of a check. */
 const WINDOW_MS = 10_000;
-/** Duration of self-preservation, in ms. No state changes during this time. */
+/** Duration of self-preservation, in ms. States do not change during this time. */
 export const DOUBT_MS = 30_000;
 
 /**
- * The checks of one owner that give evidence about this node: all checks with a known state, except aliases. For self-preservation of all
- * owners: the owners of such checks, each counted once.
+ * The checks of one owner that give evidence about this node: all checks with a known state, except aliases. For self-preservation across all owners:
+ * the owners of such checks, each counted once.
  */
 export interface CheckEvidence {
   readonly checkCount: number;
@@ -29,19 +29,19 @@ export interface CheckEvidence {
 
 export class SelfPreservation {
   readonly #minCount: number;
-  /** The times at which checks with a known state changed it, in monotonic ms, in order. */
+  /** The times at which checks with a known state changed state, in ascending monotonic ms. */
   #changedMonoMs: number[] = [];
   #untilMonoMs = NEVER;
   /**
-   * Whether self-preservation may begin. After it began, it does not begin again until most checks agree with their states, because
-   * otherwise a real outage would remain hidden.
+   * Whether self-preservation may begin. After it has begun, it cannot begin again until the last outcomes of most checks agree with their states,
+   * because otherwise a real outage would remain hidden.
    */
   #isArmed = true;
   #isSelfPreserving = false;
-  /** Number of times that self-preservation began. */
+  /** Number of times self-preservation has begun. */
   count = 0;
 
-  /** `minCount`: self-preservation does not begin with fewer checks, or owners, than this. */
+  /** `minCount`: minimum number of checks, or of owners, for self-preservation to begin. */
   constructor(minCount = MIN_CHECKS) {
     this.#minCount = minCount;
   }
@@ -50,14 +50,14 @@ export class SelfPreservation {
     return this.#isSelfPreserving;
   }
 
-  /** When self-preservation ends; `NEVER` if it is not active. */
+  /** Time at which self-preservation ends, or `NEVER` if it is not active. */
   get untilMonoMs(): number {
     return this.#isSelfPreserving ? this.#untilMonoMs : NEVER;
   }
 
   /**
-   * Ends self-preservation if its time is over, and returns whether it ended. Must also be called with each outcome, so that it detects
-   * when most checks agree with their states.
+   * Ends self-preservation if its time has passed, and returns whether it ended. Must also be called with each outcome, to detect when the outcomes
+   * of most checks agree with their states.
    */
   look(evidence: CheckEvidence, monoMs: number): boolean {
     const isOver = this.#isSelfPreserving && monoMs >= this.#untilMonoMs;
@@ -68,19 +68,19 @@ export class SelfPreservation {
   }
 
   /**
-   * Prevents self-preservation here until most checks agree with their states, because a wider self-preservation has begun for the same
+   * Prevents this owner's self-preservation until most outcomes agree with the states, because self-preservation of all owners has begun for the same
    * reason.
    */
   disarm(): void {
     this.#isArmed = false;
   }
 
-  /** Whether most of these checks change state at the same time, however few there are. Call `look` first. */
+  /** Whether most of these checks change state at the same time, regardless of how few they are. Call `look` first. */
   isMost({ checkCount, changingCount }: CheckEvidence): boolean {
     return changingCount + this.#changedMonoMs.length > checkCount * SHARE;
   }
 
-  /** Whether due state changes may be applied. Must be called after `look`, if any are due. It may begin self-preservation. */
+  /** Whether due state changes may be applied. Must be called after `look` if any state changes are due. This call may begin self-preservation. */
   mayTurn(evidence: CheckEvidence, monoMs: number): boolean {
     if (this.#isSelfPreserving) return false;
     if (!this.#isArmed || !this.#isEnough(evidence)) return true;
@@ -95,7 +95,7 @@ export class SelfPreservation {
     return evidence.checkCount >= this.#minCount && this.isMost(evidence);
   }
 
-  /** Records that a check with a known state changed its state. */
+  /** Records that a check with a known state has changed state. */
   turned(monoMs: number): void {
     this.#changedMonoMs.push(monoMs);
   }

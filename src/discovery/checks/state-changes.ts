@@ -1,7 +1,7 @@
 /**
  * Decides which checks change their state, and when. A state change waits briefly for others, because the node enters self-preservation
- * when most checks change at the same time. Each owner is judged by its own checks, so that one owner's programs cannot hold back the
- * checks of another. Self-preservation of all checks requires state changes of most owners, and several owners.
+ * when most checks change at the same time. Each owner is judged by its own checks, so one owner's programs cannot delay state changes for another.
+ * Self-preservation of all checks requires several owners, most of which have checks that change state.
  */
 import { assert } from "../../lib/errors.ts";
 import { NEVER } from "../../lib/machine.ts";
@@ -11,14 +11,14 @@ import type { WatchedCheck } from "./watched-checks.ts";
 
 /** Time for which a due state change waits for simultaneous changes, in ms. */
 const GATHER_MS = 1000;
-/** Minimum number of owners. With fewer, two owners whose programs are down would already be most of them. */
+/** Minimum number of owners. With fewer owners, two owners whose programs are down would be a majority. */
 const MIN_OWNERS = 4;
 
 const NONE: readonly WatchedCheck[] = [];
 
 /** The beginning or end of self-preservation. */
 export interface SelfPreservationChange extends CheckEvidence {
-  /** Undefined for self-preservation of all owners' checks. In this case the evidence is about owners. */
+  /** Undefined if self-preservation applies to the checks of all owners. In this case, the numbers refer to owners. */
   readonly owner: string | undefined;
   readonly isSelfPreserving: boolean;
 }
@@ -29,7 +29,7 @@ const NO_CHANGES: readonly SelfPreservationChange[] = [];
 class OwnerStateChanges {
   readonly owner: string;
   readonly doubt = new SelfPreservation();
-  /** Checks with a due state change, in the order in which they became due. */
+  /** Checks whose state change is due, in the order in which they became due. */
   readonly due = new Set<WatchedCheck>();
   watchCount = 0;
   checkCount = 0;
@@ -41,7 +41,7 @@ class OwnerStateChanges {
 
   get nextDeadlineMs(): number {
     if (this.doubt.isSelfPreserving) return this.doubt.untilMonoMs;
-    // A set keeps insertion order, so the first item is due first.
+    // A set keeps the insertion order, so the first item is due first.
     const [first] = this.due;
     return first?.dueMonoMs === undefined ? NEVER : first.dueMonoMs + GATHER_MS;
   }
@@ -53,7 +53,7 @@ export class StateChanges {
   readonly #pending = new Set<OwnerStateChanges>();
   /** Number of owners that have checks with a known state. */
   #knownCount = 0;
-  /** The owners for which most checks contradict their state or changed it recently. */
+  /** Owners for which the outcomes of most checks contradict their state, or most checks changed state recently. */
   readonly #changing = new Set<OwnerStateChanges>();
   readonly #common = new SelfPreservation(MIN_OWNERS);
   #selfPreservationCount = 0;
@@ -61,7 +61,7 @@ export class StateChanges {
   /** Undefined if it must be computed again. */
   #nextMs: number | undefined = NEVER;
 
-  /** Whether self-preservation holds back any check, and the number of times that it began. */
+  /** Whether self-preservation is delaying any state change, and how many times it has begun. */
   get doubt(): { readonly isSelfPreserving: boolean; readonly count: number } {
     const isSelfPreserving = this.#common.isSelfPreserving || [...this.#pending].some(({ doubt }) => doubt.isSelfPreserving);
     return { isSelfPreserving, count: this.#selfPreservationCount };
@@ -118,7 +118,7 @@ export class StateChanges {
   /** Applies due state changes, and returns their checks. */
   turn(monoMs: number): readonly WatchedCheck[] {
     if (this.nextDeadlineMs() > monoMs) return NONE;
-    // Past state changes are no longer counted after a while, so the share of changing checks can fall without a new outcome.
+    // Past state changes are no longer counted after some time, so the fraction of changing checks can fall without a new outcome.
     for (const changes of new Set([...this.#pending, ...this.#changing])) this.#look(changes, monoMs);
     this.#lookAtCommon(monoMs);
     const turned = [...this.#pending].flatMap((changes) => this.#applyDue(changes, monoMs));
@@ -157,7 +157,7 @@ export class StateChanges {
   #mayTurn(changes: OwnerStateChanges, monoMs: number): boolean {
     if (!this.#common.isSelfPreserving && !this.#common.mayTurn(this.#evidence, monoMs)) {
       this.#changed(undefined, true, this.#evidence);
-      // These checks change for the same reason, which must not start self-preservation a second time.
+      // These checks change state for the same reason, so they must not start self-preservation a second time.
       for (const each of this.#owners.values()) each.doubt.disarm();
     }
     if (this.#common.isSelfPreserving || changes.doubt.isSelfPreserving) return false;
@@ -171,7 +171,7 @@ export class StateChanges {
     this.#changes.push({ owner, isSelfPreserving, checkCount, changingCount });
   }
 
-  /** Evidence about owners, each counted once. */
+  /** Evidence about owners, with each owner counted once. */
   get #evidence(): CheckEvidence {
     return { checkCount: this.#knownCount, changingCount: this.#changing.size };
   }
@@ -217,7 +217,7 @@ export class StateChanges {
   }
 }
 
-/** An alias follows the other entry, so its state is no evidence about this node. */
+/** An alias follows another entry, so its state is not evidence about this node. */
 function isEvidence({ check }: WatchedCheck): boolean {
   return check.probe.case !== "alias";
 }

@@ -1,6 +1,5 @@
 /**
- * Decides from the outcomes of one check when its state changes: when enough consecutive outcomes agree with each other and differ from
- * the state.
+ * Decides when the state of a check changes: when enough consecutive outcomes agree with each other and differ from the state.
  */
 import { type CheckFailure, type CheckState, type CheckTimes, FAILURE, UNKNOWN_STATE } from "../../catalog/entry/checks.ts";
 import { HEALTH } from "../../catalog/record/record.ts";
@@ -8,19 +7,21 @@ import { HEALTH } from "../../catalog/record/record.ts";
 export class CheckThreshold {
   readonly #times: Pick<CheckTimes, "failing" | "passing">;
   #state: CheckState;
-  /** The newest outcome that differs from the state, and the number of consecutive outcomes with its health. */
+  /** The newest outcome that differs from the state, and the number of consecutive outcomes with the same health. */
   #next: CheckOutcome | undefined;
   #inARow = 0;
   #isNotRun: boolean;
 
-  /** `state`: the previously known state, or `UNKNOWN_STATE`. */
+  /** `state`: the last known state, or `UNKNOWN_STATE`. */
   constructor(times: Pick<CheckTimes, "failing" | "passing">, state: CheckState = UNKNOWN_STATE) {
     this.#times = times;
     this.#isNotRun = state.failure === FAILURE.NOT_RUN;
     this.#state = this.#isNotRun ? { ...UNKNOWN_STATE, health: state.lastHealth ?? HEALTH.UNSET } : state;
   }
 
-  /** The current state. Its failure is the first one since the check began to fail. It has no health while the check is not run. */
+  /**
+   * The current state. Its failure is the first failure since the check began to fail. Its health is unknown while the check is considered not run.
+   */
   get state(): CheckState {
     return this.#isNotRun ? { ...UNKNOWN_STATE, failure: FAILURE.NOT_RUN, lastHealth: this.#state.health } : this.#state;
   }
@@ -72,7 +73,7 @@ export class CheckThreshold {
   }
 }
 
-// The outcome of one probe, and the state of a check. Both consist of a health, and a reason if the health is not good.
+// The outcome of one probe, and the state of a check. Both consist of a health and, if the health is not good, a reason.
 
 /** A `CheckState` with a known health. */
 export interface CheckOutcome extends CheckState {
@@ -80,10 +81,10 @@ export interface CheckOutcome extends CheckState {
 }
 
 export const PASSED: CheckOutcome = { health: HEALTH.HEALTHY, failure: FAILURE.NONE, httpStatus: 0, lastHealth: HEALTH.UNSET };
-/** Used only for an alias whose other entry is degraded. */
+/** Used only for an alias to a degraded entry. */
 export const DEGRADED: CheckOutcome = { health: HEALTH.DEGRADED, failure: FAILURE.NONE, httpStatus: 0, lastHealth: HEALTH.UNSET };
 
-/** Returns a failed outcome. `httpStatus` is given with `FAILURE.STATUS`. */
+/** Returns a failed outcome. `httpStatus` is set only with `FAILURE.STATUS`. */
 export function failed(failure: Exclude<CheckFailure, typeof FAILURE.NONE | typeof FAILURE.NOT_RUN>, httpStatus = 0): CheckOutcome {
   return { health: HEALTH.CRITICAL, failure, httpStatus, lastHealth: HEALTH.UNSET };
 }

@@ -1,4 +1,4 @@
-/** The checks that this node watches for its own entries, and their known states. */
+/** The checks that this node runs for its own entries, and their known states. */
 import {
   type Check,
   type CheckResults,
@@ -18,7 +18,7 @@ import { type CheckOutcome, CheckThreshold, DEGRADED, failed, PASSED } from "./t
 
 /** One check of one entry. */
 export interface WatchedCheck {
-  /** Reused after the watch has been removed. */
+  /** May be reused after the watch has been removed. */
   readonly id: number;
   readonly entry: WatchedEntry;
   readonly check: Check;
@@ -28,11 +28,11 @@ export interface WatchedCheck {
   readonly identity: string;
   readonly times: CheckTimes;
   readonly threshold: CheckThreshold;
-  /** Time of its last outcome, in ms of the stall-aware clock. Before the first outcome, the time when the check was added. */
+  /** Time of the last outcome, in ms of the stall-aware clock. Before the first outcome, the time when the check was added. */
   outcomeMs: number;
   /** Whether the check is due and waits for a lookup or probe slot. */
   isWaiting: boolean;
-  /** When its state change became due, in monotonic ms. Undefined if none is due. */
+  /** Time at which the state change became due, in monotonic ms. Undefined if no state change is due. */
   dueMonoMs: number | undefined;
   /** Whether the entry has ended, or no longer has this check. */
   isGone: boolean;
@@ -40,7 +40,7 @@ export interface WatchedCheck {
 
 export interface WatchedEntry {
   readonly key: KeyText;
-  /** See `entryOwner`. When the owner changes, a new object is created. */
+  /** See `entryOwner`. A new object is created if the owner changes. */
   readonly owner: string;
   /** In the order of the entry's checks. */
   watches: readonly WatchedCheck[];
@@ -63,7 +63,7 @@ export class WatchedEntries {
   readonly #freeIds: number[] = [];
 
   find(key: KeyText): WatchedEntry | undefined {
-    // Most nodes watch no checks, and then the key is not hashed.
+    // Most nodes have no checks, and in that case the key is not hashed.
     return this.#byKey.size === 0 ? undefined : this.#byKey.get(key);
   }
 
@@ -81,8 +81,8 @@ export class WatchedEntries {
   }
 
   /**
-   * Sets the checks in the record of a key; undefined if the record has ended. An unchanged check keeps its watch and its state. Returns
-   * undefined if the key has and had no checks.
+   * Sets the checks of a key's record, or removes them if `checked` is undefined because the record has ended. An unchanged check keeps its watch and
+   * its state. Returns undefined if the key has no checks and had none before.
    */
   set(key: KeyText, checked: CheckResults | undefined, ownerOf: (key: KeyText) => string): CheckChanges | undefined {
     const known = this.#byKey.get(key);
@@ -145,17 +145,16 @@ export function textOf(states: readonly CheckState[]): string {
     .join(" ");
 }
 
-// The outcome of an alias check is the health of another entry, as far as this node knows it.
+// The outcome of an alias check is the health of another entry, as known to this node.
 
-/** The other entry: its record, if readers and the registrant may see it, and the results of its checks. */
+/** The other entry: its record, if both readers and the registrant may see it, and its check results. */
 export interface AliasTarget {
   readonly record: CatalogRecord;
   readonly checked: CheckResults;
 }
 
 /**
- * Returns the outcome of an alias check. Undefined if the node of the other entry is unreachable, because the program of the entry may
- * still be healthy.
+ * Returns the outcome of an alias check. Returns undefined if the other entry's node is unreachable, because its program may still be healthy.
  */
 export function aliasOutcome(other: AliasTarget | undefined): CheckOutcome | undefined {
   if (other === undefined) return failed(FAILURE.ALIAS);
@@ -166,8 +165,8 @@ export function aliasOutcome(other: AliasTarget | undefined): CheckOutcome | und
 }
 
 /**
- * Returns the health of an entry without its alias checks. Two nodes may accept entries that are aliases of each other at the same time.
- * If alias checks were included, neither entry could become healthy again after one of them became unhealthy.
+ * Returns the health of an entry without its alias checks. Two nodes may simultaneously accept entries that are aliases of each other. If alias
+ * checks were included, neither entry could become healthy again after one of them became unhealthy.
  */
 function ownHealth({ record, checked: { checks, reportedHealth, checkStates, maintenance } }: AliasTarget): number {
   if (maintenance !== undefined || !checks.some(({ probe }) => probe.case === "alias")) return record.health;

@@ -1,4 +1,4 @@
-/** Group commit: while one batch is being written to the journal, the next one collects calls (semantics.md, Durability). */
+/** Implements group commit: while one batch is being written to the journal, the next one collects calls (semantics.md, Durability). */
 
 import type { WriteBatch } from "../../catalog/batch.ts";
 import type { Time } from "../../lib/machine.ts";
@@ -7,21 +7,20 @@ import type { Registrar } from "./registrar.ts";
 /** Number of a batch in this process, starting at 1. */
 export type BatchNumber = number;
 /**
- * The batch number for a caller that need not wait: nothing is staged and no batch is in flight, so the caller's changes are already
- * durable.
+ * The batch number for a caller that need not wait, because nothing is staged and no batch is in flight: the caller's changes are already durable.
  */
 export const NOTHING_TO_WAIT_FOR: BatchNumber = 0;
 
 /** Maximum time between two ticks for leases and tombstones, in ms. */
 const MAX_TICK_INTERVAL_MS = 1000;
-/** Minimum time between two ticks, in ms, so that leases that expire shortly after each other are ended together. */
+/** Minimum time between two ticks, in ms, so that leases that expire shortly after one another are ended together. */
 const MIN_TICK_INTERVAL_MS = 5;
 
 type CommitTarget = Pick<Registrar, "abort" | "commit" | "hasWork" | "nextDeadlineMs" | "takeBatch" | "tick">;
 
 /**
- * Decides when a batch starts, which batch a caller waits for, and when leases and tombstones are processed. It writes nothing itself: the
- * driver passes each batch of `start` to the journal, and calls `landed` or `refused` with the outcome.
+ * Decides when a batch starts, which batch a caller waits for, and when leases and tombstones are processed. This class does not write anything
+ * itself: the driver passes each batch from `start` to the journal, and calls `landed` or `refused` with the outcome.
  */
 export class CommitCycle {
   readonly #registrar: CommitTarget;
@@ -52,7 +51,10 @@ export class CommitCycle {
     return this.#flight;
   }
 
-  /** Called when the batch in flight is on disk, so its records become visible. Returns its number, for the callers that wait for it. */
+  /**
+   * Called when the batch in flight is on disk, so that its records become visible. Returns the batch number, for the callers that wait for the
+   * batch.
+   */
   landed(time: Time): BatchNumber {
     if (this.#flight !== undefined) this.#registrar.commit(this.#flight, time);
     this.#flight = undefined;
@@ -62,8 +64,7 @@ export class CommitCycle {
 
   /**
    * Called when the batch in flight has failed. The batch is undone, together with records that were staged after it, which depend on it.
-   * Returns the number of the batch that would have contained those later records. Callers that wait for this number or the previous one
-   * get the error.
+   * Returns the number of the batch that would have contained those later records. Callers that wait for this batch or the failed one get the error.
    */
   refused(): BatchNumber {
     if (this.#flight !== undefined) this.#registrar.abort(this.#flight);
@@ -73,7 +74,7 @@ export class CommitCycle {
     return this.#started;
   }
 
-  /** Ends leases and collects tombstones if a tick is due. */
+  /** Ends expired leases and collects tombstones if a tick is due. */
   tick(time: Time): void {
     if (time.monoMs < this.nextDeadlineMs()) return;
     this.#tickedMonoMs = time.monoMs;
@@ -81,7 +82,7 @@ export class CommitCycle {
     this.#dueMonoMs = undefined;
   }
 
-  /** Monotonic ms of the next tick. */
+  /** Time of the next tick, in monotonic ms. */
   nextDeadlineMs(): number {
     this.#dueMonoMs ??= Math.min(
       this.#tickedMonoMs + MAX_TICK_INTERVAL_MS,

@@ -1,6 +1,6 @@
 /**
- * Puts entries of this node: stamped entries become staged records, and their keys are attached to leases. The undo log contains the
- * steps that undo this if the batch fails.
+ * Puts this node's entries: stamped entries become staged records, and their keys are attached to leases. Steps to undo these changes if the batch
+ * fails are added to the undo log.
  */
 
 import { type CheckState, carriedStates, checksOf, reportedOf } from "../../catalog/entry/checks.ts";
@@ -26,11 +26,11 @@ export interface PutParts extends Pick<EntryRemovalParts, "gate" | "hlc" | "leas
   readonly stamper: EntryStamper;
   /** Called when a lease has lost its last key to another lease. */
   readonly onEmptied: (leaseId: string) => void;
-  /** Called with the overrides that apply to an entry of this node from this time on. */
+  /** Called with the overrides that apply to one of this node's entries from now on. */
   readonly onOrders: (key: KeyText, orders: MaintenanceOverrides, time: Time) => void;
 }
 
-/** The lease of a put. */
+/** The lease to which a put attaches a key. */
 export interface PutLease {
   readonly id: string;
   /** Whether the same call granted the lease, so that undoing the grant also removes its keys. */
@@ -41,7 +41,7 @@ export class EntryPuts {
   readonly #parts: PutParts;
   readonly #replica: Replica;
   readonly #leases: Leases;
-  /** Keys whose row must be written again although their record is unchanged, because they moved to another lease. */
+  /** Keys whose row must be written again even though their record is unchanged, because they moved to another lease. */
   readonly moved = new Set<KeyText>();
 
   constructor(parts: PutParts) {
@@ -50,7 +50,7 @@ export class EntryPuts {
     this.#leases = parts.leases;
   }
 
-  /** Puts a client's entry under a lease. Creates no new record if readers already see the same content. */
+  /** Puts a client's entry under a lease. Does not create a new record if readers already see the same content. */
   put(caller: Caller, stamped: StampedEntry, lease: PutLease, time: Time): void {
     const own = this.#replica.own(stamped.key);
     const isLive = own !== undefined && own.body === BODY.ENTRY;
@@ -64,21 +64,21 @@ export class EntryPuts {
   }
 
   /**
-   * Whether readers see a record of this node, or will see it when it is on disk. A staged record that keeps its stamp may be superseded
-   * by a record of another node.
+   * Whether readers see this node's record, or will see it once it is on disk. A staged record that keeps its stamp may be superseded by another
+   * node's record.
    */
   #isSeen(own: StoredRecord): boolean {
     if (own.revision !== 0) return this.#replica.view(own.key) === own;
     return this.#replica.records(own.key).every((record) => record.origin === own.origin || compareForView(own, record) < 0);
   }
 
-  /** Puts the unchanged entry again with a new stamp, because its client renewed it although it was hidden. */
+  /** Puts the unchanged entry again with a new stamp, because its client renewed it while it was hidden. */
   rewrite(key: KeyText, time: Time): void {
     this.#rewrite(key, time, { change: unchanged, keepsStamp: false });
   }
 
-  // The methods below do not register the entry, so the record keeps its stamp. The key may have been registered on another node since
-  // then, unknown to this node, and a later stamp would supersede that registration.
+  // The methods below do not register an entry again, so its record keeps its stamp. Without this node's knowledge, the key may have been registered
+  // on another node since then, and a later stamp would supersede that registration.
 
   /** Puts the entry again with the load that its client reported, and with the reported health if given. */
   reported(key: KeyText, health: Health | undefined, time: Time): void {
@@ -86,12 +86,12 @@ export class EntryPuts {
     this.#rewrite(key, time, { change });
   }
 
-  /** Puts the entry again with these overrides, or with the newest overrides known for its key, as they apply at this time. */
+  /** Puts the entry again with the given overrides or, by default, the newest known overrides for its key, as they apply now. */
   rewriteWithOverrides(key: KeyText, time: Time, orders?: MaintenanceOverrides): void {
     this.#rewrite(key, time, { change: unchanged, orders });
   }
 
-  /** Puts an entry with checks again with the results of the checks, one state per check. */
+  /** Puts an entry with checks again, with the new result of each check. */
   found(key: KeyText, states: readonly CheckState[], time: Time): void {
     const change = (own: StoredRecord) => {
       const inputs = this.#inputsOf(own);
@@ -100,7 +100,7 @@ export class EntryPuts {
     this.#rewrite(key, time, { change });
   }
 
-  /** Returns the health that the client of a record of this node last reported, without the effect of checks and overrides. */
+  /** Returns the health that the client last reported for one of this node's records, without the effect of checks and overrides. */
   healthOf(own: StoredRecord): Health {
     return this.#inputsOf(own).reported;
   }
@@ -121,7 +121,7 @@ export class EntryPuts {
 
   /**
    * Returns a client's entry as readers see it: with the states of checks that did not change, and with the maintenance that is in force
-   * for its key. A new registration must hide neither.
+   * for its key. A new registration must not hide either of them.
    */
   #asShown(stamped: StampedEntry, own: StoredRecord | undefined, maintenance: HealthInputs["maintenance"]): StampedEntry {
     const before = stamped.hasChecks && own?.mayHaveChecks === true ? checksOf(this.#bytesOf(own)) : undefined;
@@ -131,7 +131,7 @@ export class EntryPuts {
     return withHealthInputs(stamped, { reported: stamped.health, states, maintenance });
   }
 
-  /** Returns the health inputs of a record of this node, except its maintenance. HOT: usually reads only two bits. */
+  /** Returns the health inputs of one of this node's records, except its maintenance. HOT: usually only two bits are read. */
   #inputsOf(own: StoredRecord): Omit<HealthInputs, "maintenance"> & { readonly checkCount: number } {
     if (!own.mayHaveChecks && own.orders === undefined && own.health !== HEALTH.MAINTENANCE)
       return { reported: own.health, states: [], checkCount: 0 };
@@ -143,7 +143,7 @@ export class EntryPuts {
     return this.#replica.slab.view(own.at, own.sizeBytes);
   }
 
-  /** Moves a key to a lease. `isLive`: the key has an entry, whose row contains the lease id. */
+  /** Moves a key to a lease. `isLive`: whether the key has an entry, whose row contains the lease id. */
   attach(key: KeyText, { id, isNew }: PutLease, isLive: boolean): void {
     if (this.#leases.leaseOf(key) === id) return;
     const { undo, onEmptied } = this.#parts;
@@ -154,7 +154,7 @@ export class EntryPuts {
     }
     undo.push(() => this.#leases.has(old) && this.#leases.attach(old, key));
     if (isLive) this.moved.add(key);
-    // A lease that lost its last key to a new lease ends, and its next renewal reports the end.
+    // A lease that loses its last key to a new lease ends, and its next renewal reports this.
     if (this.#leases.find(old)?.keyCount === 0) onEmptied(old);
   }
 
@@ -185,7 +185,7 @@ export class EntryPuts {
   }
 }
 
-/** The data of a put in addition to the stamped entry. */
+/** The data that a put needs in addition to the stamped entry. */
 interface PutDetails {
   /** This node's live record of the key. */
   readonly before: StoredRecord | undefined;
@@ -198,9 +198,9 @@ interface PutDetails {
 
 /** Options for putting an entry again. */
 interface RewriteOptions {
-  /** Returns the new health inputs. Undefined if they do not change. */
+  /** Returns the new health inputs. Undefined if the inputs do not change. */
   readonly change: (own: StoredRecord) => Omit<HealthInputs, "maintenance"> | undefined;
-  /** The overrides to apply. If undefined, the newest known overrides apply. */
+  /** The overrides to apply. Defaults to the newest known overrides. */
   readonly orders?: MaintenanceOverrides | undefined;
   /** Default: true. */
   readonly keepsStamp?: boolean;
@@ -217,8 +217,7 @@ function shownOf(orders: MaintenanceOverrides | undefined, principal: string, { 
   return { reason: order.reason, until: order.untilMs === 0 ? undefined : timeOf(order.untilMs) };
 }
 
-// Indexes the names that have each function_id, among visible and staged entries: within a namespace of a cluster, an id has only one
-// name.
+// Indexes names by function_id, for visible and staged entries. Within a namespace of a cluster, an id has only one name.
 
 /** The fields that identify a record or stamped entry. */
 type NamedRecord = Pick<CatalogRecord, "key" | "namespace" | "name" | "traits">;
@@ -228,26 +227,26 @@ interface FunctionId {
   readonly name: string;
 }
 
-/** Maximum number of ids kept in excess of twice the number of staged records, so that searching for durable ids is cheap. */
+/** Maximum number of ids kept beyond twice the number of staged records, so that the search for durable ids is cheap. */
 const MAX_SPARE = 64;
-/** Maximum number of instances that are searched for the function_id of a name, because some instances have none. */
+/** Maximum number of instances that are searched for the function_id of a name. Some instances have no function_id. */
 const MAX_LOOKED = 100;
 
 export class FunctionIds {
   readonly #replica: Replica;
   /** Everything up to this revision is indexed. */
   #revision = 0;
-  /** By cluster, namespace and id: the number of instances for each name. */
+  /** The number of instances for each name, indexed by cluster, namespace and ID. */
   readonly #names = new KeyShards<string, Map<string, number>>();
   readonly #ofKey = new KeyShards<KeyText, FunctionId>();
-  /** The last entry registered with an id, possibly not on disk yet. Its record is read again to see whether it still has the id. */
+  /** The last entry registered with each id, possibly not on disk yet. The entry's record is read again to check whether it still has the ID. */
   readonly #staged = new Map<string, { readonly key: KeyText; readonly name: string }>();
 
   constructor(replica: Replica) {
     this.#replica = replica;
   }
 
-  /** Applies the changes since the last call. HOT: once per change; except for functions, it only reads the kind. */
+  /** Applies the changes since the last call. HOT: once per change, but only the kind is read unless the record is a function. */
   refresh(): void {
     const replica = this.#replica;
     if (this.#staged.size > MAX_SPARE + 2 * replica.staged.length) this.#forgetWritten();
@@ -256,16 +255,16 @@ export class FunctionIds {
       if (stored.kind === KIND.FUNCTION) this.#set(stored.key, replica.winner(stored));
       return true;
     });
-    // Records that were dropped since the last call, for example with a forgotten origin, are not among the changes.
+    // Records that were dropped since the last call, for example because their origin was forgotten, are not included in the changes.
     if (this.#revision < replica.collectedRevision)
       for (const key of this.#ofKey.keys()) if (replica.view(key) === undefined) this.#set(key, undefined);
     this.#revision = replica.revision;
   }
 
   /**
-   * Checks that a name has one function_id, and that an id has one name in a namespace (semantics.md, Names and bounds). Throws
-   * `invalid_argument` if the entries of a registration violate this rule, among themselves or with registered entries. Only instances of
-   * this cluster are compared, so that another cluster cannot block a name here. Records the ids of accepted entries.
+   * Checks that a name has one function_id, and that an id has one name in a namespace (semantics.md, Names and bounds). Throws `invalid_argument` if
+   * the entries of a registration conflict with each other or with registered entries. Only instances in this cluster are compared, so that another
+   * cluster cannot block a name in this one. Records the ids of accepted entries.
    */
   check(stampedEntries: readonly StampedEntry[]): void {
     const accepted = new Map<StampedEntry, string>();
@@ -315,8 +314,8 @@ export class FunctionIds {
   }
 
   /**
-   * Returns another name with this id in the same cluster and namespace. If there are several names, returns the first in order, so that
-   * every node returns the same name.
+   * Returns another name with this id in the same cluster and namespace. If there are several, returns the first in sort order, so that every node
+   * returns the same name.
    */
   otherName(of: NamedRecord, id: string): string | undefined {
     this.refresh();

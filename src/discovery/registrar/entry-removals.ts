@@ -1,4 +1,4 @@
-/** Ends entries of this node: with their lease, by an unregister on this or another node, or because the node leaves. */
+/** Ends this node's entries: with their lease, after an unregister on this or another node, or because the node leaves. */
 
 import { isOfNodes } from "../../catalog/entry/rules.ts";
 import type { Leases } from "../../catalog/leases.ts";
@@ -26,14 +26,14 @@ export interface EntryRemovalParts {
 
 type RemovalBody = typeof BODY.EXPIRED | typeof BODY.UNREGISTERED;
 
-/** Stages tombstones and updates leases accordingly. The undo log contains the steps that undo this if the batch fails. */
+/** Stages tombstones and updates leases accordingly. Steps to undo these changes if the batch fails are added to the undo log. */
 export class EntryRemovals {
   readonly #parts: EntryRemovalParts;
   #endedLeases: string[] = [];
   #endedStatic: KeyText[] = [];
-  /** Keys given to `superseded` in a batch that failed. */
+  /** Keys passed to `superseded` whose batch failed. */
   #failedBatchKeys: KeyText[] = [];
-  /** Number of this node's static entries that other nodes have ended since the start. */
+  /** Number of this node's static entries that other nodes have ended since this node started. */
   endedStaticCount = 0;
   readonly lostEntries: LostEntries;
 
@@ -42,7 +42,7 @@ export class EntryRemovals {
     this.lostEntries = new LostEntries(parts);
   }
 
-  /** Number of leases that ended since the last call of `take`. */
+  /** Number of leases that have ended since the last call of `take`. */
   get count(): number {
     return this.#endedLeases.length;
   }
@@ -54,7 +54,7 @@ export class EntryRemovals {
     return ended;
   }
 
-  /** Forgets the leases that ended after the first `count` leases, because their call was undone. */
+  /** Forgets all ended leases except the first `count`, because their call was undone. */
   forgetAfter(count: number): void {
     this.#endedLeases.length = count;
   }
@@ -73,7 +73,7 @@ export class EntryRemovals {
     return removed;
   }
 
-  /** Unregisters the keys that are attached to the lease. Returns the removed keys. */
+  /** Unregisters those keys that are attached to the lease. Returns the removed keys. */
   ofLease(leaseId: string, keys: readonly KeyText[], time: Time): readonly KeyText[] {
     const { leases, replica } = this.#parts;
     const removed: KeyText[] = [];
@@ -87,8 +87,8 @@ export class EntryRemovals {
   }
 
   /**
-   * Ends an entry of a lease. If the key has been registered on another node, it no longer belongs to the lease, and an `unregistered`
-   * tombstone would hide the entry there too. In this case only this node's record ends, as `expired`. Returns how the entry ended.
+   * Ends an entry of a lease. If the key has been registered on another node, it no longer belongs to the lease, and an `unregistered` tombstone
+   * would also hide the other node's entry. In this case, only this node's record ends, with the reason `expired`. Returns how the entry ended.
    */
   #end(own: StoredRecord, body: RemovalBody, time: Time): RemovalBody {
     const end = body === BODY.UNREGISTERED && this.#isTakenOver(own) ? BODY.EXPIRED : body;
@@ -102,22 +102,22 @@ export class EntryRemovals {
     return isOfKeysCluster(shown) && compareForView(own, shown) > 0;
   }
 
-  /** Unregisters a key, regardless of which node's record readers see. */
+  /** Unregisters a key, regardless of which node's record is visible to readers. */
   key(record: CatalogRecord, time: Time): void {
     this.#addTombstone(record, BODY.UNREGISTERED, this.#stampOf(record, BODY.UNREGISTERED, time));
     this.#release(record.key);
   }
 
   /**
-   * Ends this node's live records that are hidden by another node's `unregistered` or by a tombstone summary. A key that has been put
-   * again since then is kept; under a tombstone summary, a leased entry is kept too. Returns the number of changes.
+   * Ends this node's live records that are hidden by another node's `unregistered` tombstone or by a tombstone summary. Keys that have been put again
+   * since then are kept. If a tombstone summary hides them, leased entries are kept too. Returns the number of changes.
    */
   superseded(keys: readonly KeyText[], time: Time): number {
     let ended = 0;
     for (const key of keys) {
       const own = this.#parts.replica.own(key);
       if (own === undefined) continue;
-      // This also applies if the newer record is only staged: if its batch fails, the older record remains, and is hidden.
+      // This also applies if the newer record is only staged: if its batch fails, the older record remains but is hidden.
       this.#parts.undo.push(() => this.#failedBatchKeys.push(key));
       const isHidden = this.#isHidden(own);
       if (own.body !== BODY.ENTRY || !(isHidden || isMarked(own))) continue;
@@ -134,7 +134,7 @@ export class EntryRemovals {
     return ended;
   }
 
-  /** Processes again the keys of `superseded` whose batch failed, because nothing else would end them. */
+  /** Processes the keys from `superseded` whose batch failed again, because nothing else would end them. */
   retry(time: Time): void {
     const keys = this.#failedBatchKeys;
     this.#failedBatchKeys = [];
@@ -142,9 +142,9 @@ export class EntryRemovals {
   }
 
   /**
-   * Ends this node's entries because the node leaves: at most `maxCount` with a seq above `after`. Returns the seq from which to
-   * continue, or undefined at the end. To keep batches small, the caller continues only when the staged records are durable. Records for
-   * which `stays` is true are kept.
+   * Ends at most `maxCount` of this node's entries with a seq above `after`, because the node leaves. Returns the seq from which to continue, or
+   * undefined at the end. To keep batches small, the caller continues only when the staged records are durable. Records for which `stays` is true are
+   * kept.
    */
   own(after: number, maxCount: number, time: Time, stays: (stored: StoredRecord) => boolean): number | undefined {
     const { replica } = this.#parts;
@@ -166,29 +166,29 @@ export class EntryRemovals {
   }
 
   /**
-   * Ends a record of this node that another node now owns. The tombstone's stamp is one step above the record's stamp, so it is below the
-   * stamp of every later write of the key, including this node's own writes if the entry returns to it.
+   * Ends one of this node's records because another node now owns the entry. The tombstone's stamp is one step above the record's stamp, so it is
+   * below the stamp of every later write of the key, even by this node if the entry returns.
    */
   handedOver(stored: StoredRecord): void {
     this.#addTombstone(stored, BODY.EXPIRED, stored.hlc + 1);
     this.#release(stored.key);
   }
 
-  /** Ends a lease without keys. */
+  /** Ends a lease that has no keys. */
   emptied(id: string): void {
     const { leases, undo } = this.#parts;
     const { ttlMs, principal = "", deadlineMonoMs = 0 } = leases.find(id) ?? {};
     leases.end(id);
     this.lostEntries.ended(id);
     this.#endedLeases.push(id);
-    // The lease keeps its deadline: a lease that had expired is due again immediately, and ends with the next batch.
+    // The lease keeps its deadline, so an expired lease is due again immediately and ends with the next batch.
     undo.push(() => leases.grant(id, { ttlMs, principal }, deadlineMonoMs - (ttlMs ?? 0)));
   }
 
   /**
-   * Returns the stamp of a removal. An expiry keeps the stamp of this node's record, because a lease ends independently of clocks. If
-   * other nodes have records of an earlier incarnation of this node, the expiry covers the records up to that stamp, and none that this
-   * node did not know.
+   * Returns the stamp of a removal. An expiry keeps the stamp of this node's record, because a lease ends independently of clocks. If other nodes
+   * have records of an earlier incarnation of this node, the expiry covers the records up to that stamp, but no records that are unknown to this
+   * node.
    */
   #stampOf(record: CatalogRecord, body: RemovalBody, time: Time): number {
     const { replica, hlc } = this.#parts;
@@ -203,7 +203,7 @@ export class EntryRemovals {
   }
 
   /**
-   * Returns and clears the keys of static entries that `superseded` ended. No client renews static entries, so the node itself reports
+   * Returns and clears the keys of static entries that `superseded` ended. Static entries are not renewed by clients, so the node itself reports
    * their end.
    */
   takeEndedStatic(): readonly KeyText[] {
@@ -212,7 +212,7 @@ export class EntryRemovals {
     return keys;
   }
 
-  /** Ensures that the client that registered the key learns that it ended: the next renewal does not find the lease. */
+  /** Ensures that the client that registered the key is notified of its end: the next renewal does not find the lease. */
   #informHolder(leaseId: string, key: KeyText): void {
     const { leases, undo, answers } = this.#parts;
     const lease = leases.find(leaseId);
@@ -233,7 +233,7 @@ export class EntryRemovals {
     return { id, isStatic: this.#parts.leases.find(id)?.ttlMs === undefined };
   }
 
-  /** Detaches a key. A static lease that loses its last key ends here, because it never expires. */
+  /** Detaches a key. A static lease that loses its last key is ended here, because it would never expire. */
   #release(key: KeyText): void {
     const { leases } = this.#parts;
     const lease = leases.find(leases.leaseOf(key) ?? "");
@@ -249,7 +249,7 @@ export class EntryRemovals {
     undo.push(() => leases.has(leaseId) && leases.attach(leaseId, key));
   }
 
-  /** Whether another node unregistered the key after this record was put. */
+  /** Whether another node has unregistered the key since this record was put. */
   #isHidden(own: StoredRecord): boolean {
     const records = this.#parts.replica.records(own.key);
     return records.some((record) => record.origin !== own.origin && endsBeforeHlc(record) > own.hlc);
@@ -257,17 +257,16 @@ export class EntryRemovals {
 }
 
 /**
- * Minimum distance between the stamp of a write and the newest stamp of its key. Each hand-over between leaving nodes adds one step to
- * the stamp, possibly without the knowledge of a node that writes the key in the meantime, so its stamp must be higher by this many
- * steps.
+ * Minimum distance between the stamp of a write and the newest stamp of its key. Each hand-over between leaving nodes adds one step to the stamp. A
+ * node that writes the key in the meantime may be unaware of these hand-overs, so its stamp must be higher by this many steps.
  */
 const HAND_OVER_STEPS = 1024;
 
 /**
- * Returns a lower bound for the stamp of the next write: the newest stamp of the key among records that show or end other records,
- * including staged ones, plus the steps of possible hand-overs; 0 if there is no such record. An `expired` tombstone is considered only
- * for the unregister that it carries: it ends no record of other nodes, and a tombstone stamped by a fast clock would force every later
- * write of the key above it. Records of clusters other than the key's are not considered either.
+ * Returns a lower bound for the stamp of the next write: the key's newest stamp, plus the steps of possible hand-overs. All records that show or end
+ * other records are considered, including staged ones. Returns 0 if there is no such record. An `expired` tombstone is considered only for the
+ * unregister that it carries, because it does not end any records of other nodes. If it were stamped by a fast clock, every later write of the key
+ * would otherwise have to be above that stamp. Records of clusters that do not own the key are not considered either.
  */
 export function newestHlc(replica: Pick<Replica, "records" | "own">, key: KeyText): number {
   let newest = countedHlc(replica.own(key));
@@ -283,14 +282,13 @@ function countedHlc(record: StoredRecord | undefined): number {
 interface LostEntriesParts {
   readonly replica: Pick<Replica, "own">;
   readonly undo: UndoLog;
-  /** Puts a live record of this node again, unchanged except for its number and stamp. */
+  /** Puts one of this node's live records again, unchanged except for its number and stamp. */
   readonly putAgain: (key: KeyText, time: Time) => void;
 }
 
 /**
- * Entries of this node that a tombstone summary hides, because the node was unreachable for so long that the tombstones for them have
- * been removed (semantics.md, Orphans). An entry with a live lease is put again at the next renewal, which proves that its client still
- * wants it.
+ * This node's entries that a tombstone summary hides, because the node was unreachable for so long that their tombstones have been removed
+ * (semantics.md, Orphans). An entry with a live lease is put again at the next renewal, which proves that its client still wants it.
  */
 class LostEntries {
   readonly #parts: LostEntriesParts;
@@ -301,8 +299,8 @@ class LostEntries {
   }
 
   /**
-   * Whether a record of this node that a tombstone summary hides is kept. The node's own entry is put again immediately, a client's entry
-   * at its next renewal.
+   * Whether one of this node's records is kept although a tombstone summary hides it. The node's own entry is put again immediately, and a client's
+   * entry at its next renewal.
    */
   keeps(key: KeyText, lease: { readonly id: string; readonly isStatic: boolean }, time: Time): boolean {
     if (isOfNodes(keyParts(key).namespace)) this.#parts.putAgain(key, time);
@@ -311,7 +309,7 @@ class LostEntries {
     return true;
   }
 
-  /** Whether a renewal of the lease has records to put again. */
+  /** Whether a renewal of the lease must put any records again. */
   // HOT: once per renewal.
   has(leaseId: string): boolean {
     return this.#leaseIds.size > 0 && this.#leaseIds.has(leaseId);

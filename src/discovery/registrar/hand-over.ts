@@ -1,7 +1,7 @@
 /**
  * Hands the static entries of a leaving node over to another node of its cluster (semantics.md, Stop), because no client would register
- * them again. The leaving node offers its records. Another node puts them as its own, with a stamp one step higher. The leaving node ends
- * its own records when it sees the new ones. Later writes and unregisters on other nodes have higher stamps than both.
+ * them again. The leaving node offers its records. Another node puts them as its own records, with a stamp one step higher. The leaving node ends its
+ * own records when it sees the new ones. Later writes and unregisters on other nodes have higher stamps than both.
  */
 
 import { checksOf } from "../../catalog/entry/checks.ts";
@@ -24,7 +24,7 @@ import type { QuotaGate } from "./write-authorization.ts";
 /** A node that may take over entries. */
 export interface HandOverTarget {
   readonly nodeId: string;
-  /** Number of offers that the node refused. */
+  /** Number of offers that the node has rejected. */
   readonly refusals: number;
   /** Entries with checks are offered only to nodes that run checks. */
   readonly runsChecks: boolean;
@@ -41,21 +41,21 @@ export interface HandOverParts {
   readonly stamper: EntryStamper;
   readonly gate: QuotaGate;
   readonly entryRemovals: EntryRemovals;
-  /** Grants a new static lease of a principal. Returns its id. */
+  /** Grants a new static lease to a principal. Returns its id. */
   readonly grant: (principal: string, time: Time) => string;
-  /** Puts a key under a lease. `isLive`: this node already has a live record of the key. */
+  /** Attaches a key to a lease. `isLive`: whether this node already has a live record of the key. */
   readonly attach: (key: KeyText, leaseId: string, isLive: boolean) => void;
-  /** Called when an entry with these overrides was taken over. */
+  /** Called when this node takes over an entry with these overrides. */
   readonly onOrders: (key: KeyText, orders: MaintenanceOverrides) => void;
 }
 
-/** An own record at the time when it was queued. The stored record may have changed since then. */
+/** A record of this node, as it was when it was queued. The stored record may have changed since then. */
 interface OwnedEntry {
   readonly stored: StoredRecord;
   readonly seq: number;
   /**
-   * The nodes to which the record may be offered. An entry with an unknown kind of check is offered to none, because this node cannot
-   * know which nodes run the check.
+   * The nodes to which the record may be offered. An entry with an unknown kind of check is not offered to any node, because this node cannot know
+   * which nodes can run the check.
    */
   readonly offeredTo: "all" | "checking" | "none";
 }
@@ -70,12 +70,12 @@ type AtNode = ReturnType<EntryStamper["storedAtNode"]>;
 
 /** Maximum number of records in one offer. */
 const OFFER_COUNT = 1000;
-/** Time after which an offered record that was not taken over is offered to another node. */
+/** Time after which a record is offered to another node if it has not been taken over. */
 const OFFER_MS = 2000;
-/** Time for which a node gets no offers after it refused an offer or was too slow. */
+/** Time during which a node gets no offers after it rejected an offer or was too slow. */
 const OFFER_PAUSE_MS = 500;
 /**
- * Time without any node to which records can be offered, after which the hand-over ends and the remaining records are kept on this node.
+ * If no node can be offered records for this long, the hand-over ends and the remaining records are kept on this node.
  */
 const ALONE_MS = 500;
 
@@ -84,31 +84,30 @@ export class HandOver {
   /** Records to be offered, oldest first. */
   #queue: OwnedEntry[] = [];
   readonly #pendingOffers = new Map<string, PendingOffer>();
-  /** Monotonic ms until which a node gets no offers, by node id. */
+  /** The time until which each node gets no offers, in monotonic ms, by node id. */
   readonly #pausedUntilMs = new Map<string, number>();
   /**
-   * Records that were offered to a node that neither accepted nor refused them in time. If that node was only paused, it may still accept
-   * them.
+   * Records that were offered to a node that neither accepted nor rejected them in time. If that node was only paused, it may still accept them.
    */
   readonly #unanswered = new Set<StoredRecord>();
   #servedMonoMs = 0;
   /** Number of records that other nodes have taken over. */
   takenCount = 0;
-  /** Number of static records of scope LOCAL, which cannot be handed over and end with this node. */
+  /** Number of static records with scope LOCAL, which cannot be handed over and end with this node. */
   localEndedCount = 0;
 
   constructor(parts: HandOverParts) {
     this.#parts = parts;
   }
 
-  /** Whether a record of this node is handed over instead of ended. Counts static records that cannot be handed over. */
+  /** Whether one of this node's records is handed over instead of being ended. Counts static records that cannot be handed over. */
   stays(stored: StoredRecord): boolean {
     if (!this.#isStatic(stored)) return false;
     if (stored.scope === SCOPE.LOCAL) this.localEndedCount += 1;
     return stored.scope !== SCOPE.LOCAL;
   }
 
-  /** Whether this is a client's static record. The node's own entry ends with the node. */
+  /** Whether this is a client's static record. The node's own entry is not handed over and ends with the node. */
   #isStatic({ key, namespace }: StoredRecord): boolean {
     const { leases } = this.#parts;
     if (isReservedNamespace(namespace)) return false;
@@ -130,8 +129,8 @@ export class HandOver {
   }
 
   /**
-   * Returns the number of this node's records that still have to be handed over, and the number of these records that another node may
-   * have received without this node's knowledge. O(records of this node).
+   * Returns how many of this node's records still have to be handed over, and how many of them another node may have accepted without this node's
+   * knowledge. Cost: O(records of this node).
    */
   untaken(): { readonly leftCount: number; readonly unansweredCount: number } {
     const offered = new Set([...this.#pendingOffers.values()].flatMap(({ storedRecords }) => storedRecords.map(({ stored }) => stored)));
@@ -152,8 +151,8 @@ export class HandOver {
   }
 
   /**
-   * Stages the end of records that other nodes have taken over, and returns the next offers. `isOver`: no record remains, or no node to
-   * which records can be offered.
+   * Stages the end of records that other nodes have taken over, and returns the next offers. `isOver`: whether no records remain, or no node can be
+   * offered records.
    */
   step(handOverTargets: readonly HandOverTarget[], time: Time): { readonly offers: readonly HandOverOffer[]; readonly isOver: boolean } {
     for (const [nodeId, pending] of this.#pendingOffers) this.#settle(nodeId, pending, handOverTargets, time);
@@ -177,7 +176,7 @@ export class HandOver {
     return this.#queue.some((own) => mayOffer(own, handOverTarget));
   }
 
-  /** Removes the next offer from the queue, oldest first. */
+  /** Removes the next offer from the queue, with the oldest records first. */
   #takeWaiting(handOverTarget: HandOverTarget): readonly OwnedEntry[] {
     const taken: OwnedEntry[] = [];
     const left: OwnedEntry[] = [];
@@ -209,7 +208,7 @@ export class HandOver {
     this.#queue.push(...storedRecords);
   }
 
-  /** Whether a live node has a live record of the key above this node's record, taken over or registered again. */
+  /** Whether a live node has a newer live record of the key, either taken over or registered again. */
   #hasSuccessor(own: StoredRecord): boolean {
     return this.#parts.replica.records(own.key).some((stored) => stored.origin !== own.origin && isEntryAbove(stored, own));
   }
@@ -217,8 +216,8 @@ export class HandOver {
   // ---- the receiving node ----
 
   /**
-   * Puts records that another node offers as records of this node, except records that were written or unregistered since then. Returns
-   * their number.
+   * Puts records offered by another node as this node's own, except records that have been written or unregistered since the offer. Returns their
+   * number.
    */
   take({ nodeId, generation }: { readonly nodeId: string; readonly generation: number }, seqs: readonly number[], time: Time): number {
     const origin = this.#parts.replica.origins.get(`${nodeId}/${generation}`);
@@ -242,8 +241,7 @@ export class HandOver {
   }
 
   /**
-   * Returns the entry in the name of this node, with the same times and with fields of newer versions kept. Undefined if this makes the
-   * entry too large.
+   * Returns the entry with this node as its origin. Times and fields of newer versions are kept. Returns undefined if this makes the entry too large.
    */
   #asOwn({ at, sizeBytes }: StoredRecord): AtNode | undefined {
     const { replica, stamper } = this.#parts;
@@ -270,7 +268,7 @@ export class HandOver {
   #mayTake(offered: StoredRecord): boolean {
     const { replica } = this.#parts;
     if (offered.body !== BODY.ENTRY || offered.scope === SCOPE.LOCAL || isReservedNamespace(offered.namespace)) return false;
-    // A stamp one step higher would be invalid, so every node would reject the record.
+    // With a stamp one step higher, which is invalid, every node would reject the record.
     if (offered.hlc >= MAX_STAMP) return false;
     const isLater = (stored: StoredRecord) => isEntryAbove(stored, offered) || endsBeforeHlc(stored) > offered.hlc;
     const own = replica.own(offered.key);
@@ -283,8 +281,8 @@ function mayOffer({ offeredTo }: OwnedEntry, { runsChecks }: HandOverTarget): bo
 }
 
 /**
- * Whether this is an entry above the given one, and is permanent. An entry of an unreachable node is not permanent, because it may be
- * hidden and forgotten.
+ * Whether this is a permanent entry with a stamp above the given one. An entry of an unreachable node is not permanent, because it may be hidden and
+ * forgotten.
  */
 function isEntryAbove({ origin, body, hlc }: StoredRecord, than: StoredRecord): boolean {
   return body === BODY.ENTRY && origin.life === "live" && hlc > than.hlc;

@@ -10,7 +10,7 @@ import type { Caller } from "../../policy/identity/caller.ts";
 export interface RetryIdentity {
   /** The `idempotency_key`. Empty if the request is never a retry. */
   readonly key: string;
-  /** Digest of all fields of the request. Empty if there is no key. */
+  /** Digest of all fields of the request. Empty if the request has no idempotency key. */
   readonly digest: string;
 }
 
@@ -19,25 +19,28 @@ export const NO_ATTEMPT: RetryIdentity = { key: "", digest: "" };
 /** The fields of a registration. */
 export interface RegisterFields {
   readonly stampedEntries: readonly Pick<StampedEntry, "content">[];
-  /** Undefined if the default, or the ttl of the joined lease, applies. */
+  /** Undefined if the default or the ttl of the joined lease applies. */
   readonly ttlMs: number | undefined;
-  /** Empty if the request needs a new lease. */
+  /** Empty if the request requires a new lease. */
   readonly leaseId: string;
   readonly isStatic: boolean;
   readonly idempotencyKey: string;
 }
 
-/** Returns the identity of a request. The load in entries is not part of it. Computes no digest if there is no key. */
+/**
+ * Returns the identity of a request for detecting retries. The load in entries is not part of the identity. If there is no idempotency key, no digest
+ * is computed.
+ */
 export function attemptOf({ stampedEntries, ttlMs, leaseId, isStatic, idempotencyKey }: RegisterFields): RetryIdentity {
   if (idempotencyKey === "") return NO_ATTEMPT;
-  // All hashes have the same length, so different lists of entries give different texts.
+  // All hashes have the same length, so different lists of entries result in different texts.
   const entries = stampedEntries.map(({ content }) => Buffer.from(sha256(content)).toString("hex")).join("");
   return { key: idempotencyKey, digest: sha256Hex(JSON.stringify([ttlMs, leaseId, isStatic, entries])).slice(0, DIGEST_CHARS) };
 }
 
 const DIGEST_CHARS = 32;
 
-/** Returns the form that is stored in the journal. */
+/** Returns the answers in the form that is stored in the journal. */
 export function storedAttempt({ key, digest }: RetryIdentity): string {
   return `${key}${digest}`;
 }
@@ -67,7 +70,7 @@ export class IdempotentAnswers {
     this.#maxTtlMs = options.maxTtlMs;
   }
 
-  /** Returns the earlier answer to the same request. Throws `invalid_argument` if a different request used the key. */
+  /** Returns the earlier answer to the same request. Throws `invalid_argument` if a different request has used the key. */
   find(caller: Pick<Caller, "principal">, { key, digest }: RetryIdentity, monoMs: number): RegisterResult | undefined {
     const answer = key === "" ? undefined : this.#byKey.get(nameOf(caller, key));
     if (answer === undefined || answer.untilMonoMs <= monoMs) return undefined;
@@ -89,7 +92,7 @@ export class IdempotentAnswers {
     this.#byKey.delete(nameOf(caller, key));
   }
 
-  /** Forgets answers about an ended lease, so that a retry does not return it. O(answers). */
+  /** Forgets answers about an ended lease, so that a retry does not return the lease. O(answers). */
   forgetLease(leaseId: string): void {
     for (const [name, answer] of this.#byKey) if (answer.leaseId === leaseId) this.#byKey.delete(name);
   }

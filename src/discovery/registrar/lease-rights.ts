@@ -1,6 +1,6 @@
 /**
- * Decides whether a caller may keep the entries of a lease: a renewal requires the same right as the registration (semantics.md, Leases
- * and life). Otherwise a caller that lost the right could keep its entries forever.
+ * Decides whether a caller may keep a lease's entries: a renewal requires the same permission as a registration (semantics.md, Leases and life).
+ * Otherwise, a caller that has lost its permission could keep its entries forever.
  */
 import type { StampedEntry } from "../../catalog/entry/codec.ts";
 import { findRoleNamespace } from "../../catalog/entry/rules.ts";
@@ -17,10 +17,10 @@ export interface LeaseRightsParts {
   readonly replica: Pick<Replica, "own">;
 }
 
-/** The properties of a caller on which a verdict depends, in addition to the policy and the lease. */
+/** The caller's properties on which a verdict depends, in addition to the policy and the lease. */
 type LeaseCaller = Pick<Caller, "cluster" | "roles" | "tenant">;
 
-/** Maximum number of callers whose marks are kept under one policy. With more callers, leases are checked again. */
+/** Maximum number of callers whose numbers are kept under one policy. If there are more callers, leases are checked again. */
 const MAX_CALLERS = 10_000;
 
 export class LeaseRights {
@@ -38,8 +38,8 @@ export class LeaseRights {
   }
 
   /**
-   * Whether the caller could register all entries of the lease now. A refusal is reported to the audit log. The first check of a lease
-   * under a policy is O(keys of the lease).
+   * Whether the caller could now register all entries of the lease. A denial is recorded in the audit log. The first check of a lease under a policy
+   * costs O(keys of the lease).
    */
   // HOT: once per renewal. The lease has nearly always been checked before, under the same policy and for the same caller.
   mayHold(caller: Caller, leaseId: string): boolean {
@@ -59,7 +59,7 @@ export class LeaseRights {
       this.#last = undefined;
     }
     const last = this.#last;
-    // An identity always has the same list object of roles, so it can be compared by reference.
+    // An identity always has the same `roles` list object, so it can be compared by reference.
     if (
       last !== undefined &&
       last.caller.roles === caller.roles &&
@@ -81,7 +81,7 @@ export class LeaseRights {
   }
 
   #mayKeepAll(caller: Caller, keys: readonly KeyText[]): boolean {
-    /** Namespaces in which the caller may keep entries of every scope. */
+    /** Namespaces in which the caller may keep entries with any scope. */
     const open = new Set<string>();
     for (const key of keys) {
       const namespace = namespaceOfKey(key);
@@ -98,7 +98,7 @@ export class LeaseRights {
     return true;
   }
 
-  /** Returns a function that reports to the audit log that the caller cannot keep such an entry. Undefined if the caller may keep it. */
+  /** Returns a function that records in the audit log that the caller cannot keep such an entry. Returns undefined if the caller may keep it. */
   #refusal(caller: Caller, entry: Pick<StampedEntry, "namespace" | "scope">): (() => void) | undefined {
     const { policies, onDenied, onRefused } = this.#publishing;
     const { namespace } = entry;
@@ -107,7 +107,7 @@ export class LeaseRights {
       const detail = `permission denied: only callers with the role ${writers} may renew entries in ${namespace}`;
       return () => onRefused({ caller, action: "renew", namespace, reason: "discovery_access_denied", detail });
     }
-    // If no version is in force, no policy is configured, the policy has not arrived yet, or it cannot be read. Callers must not lose
+    // No version is in force if no policy is configured, or if the policy has not arrived yet or cannot be read. Callers must not lose
     // entries for any of these reasons.
     if (policies.policy.number === 0) return undefined;
     const verdict = deniedPublishing(this.#publishing, caller, entry);

@@ -1,15 +1,15 @@
 /**
- * Load reports of this node's entries. This node keeps each report, and sends it to other nodes only if it differs enough (semantics.md,
- * Load).
+ * Keeps the load reports on this node's entries. This node keeps each report, but sends it to other nodes only if it differs enough from the previous
+ * one (semantics.md, Load).
  */
 import type { LoadView } from "../../catalog/entry/view.ts";
 import type { Health, KeyText } from "../../catalog/record/record.ts";
 import { hasHighErrorRate, loadScore } from "../../consumer/load-score.ts";
 
-/** The report about one entry in a renewal. */
+/** The report on one entry in a renewal. */
 export interface EntryReport {
   readonly key: KeyText;
-  /** Path in the request, for errors. */
+  /** Path of the report in the request, for errors. */
   readonly path: string;
   readonly health: Health | undefined;
   readonly load: LoadView | undefined;
@@ -17,20 +17,20 @@ export interface EntryReport {
 
 export interface RenewalResult {
   readonly expiredLeaseIds: readonly string[];
-  /** The shortest ttl among the renewed leases. Undefined if no lease was renewed, or all are static. */
+  /** The shortest ttl among the renewed leases. Undefined if no lease was renewed or all are static. */
   readonly ttlMs: number | undefined;
 }
 
 /**
- * A report of high load is sent again after this time even if its band did not change: readers halve its weight every minute, and would
- * otherwise call the instance again.
+ * A report of high load is sent again after this time even if its band has not changed: readers halve its weight every minute, and would otherwise
+ * start calling the instance again.
  */
 const HIGH_LOAD_REPEAT_MS = 30_000;
-/** Minimum score of a report of high load. */
+/** Minimum score that is considered high load. */
 const HIGH_LOAD_SCORE = 0.75;
 const LATENCY_BANDS = 64;
 const CLIENT_BANDS = 10;
-/** A value that differs from the band of every report. */
+/** A value that is different from the band of any report. */
 const NO_BAND = -1;
 
 interface StoredReport {
@@ -39,14 +39,14 @@ interface StoredReport {
   sentMonoMs: number;
 }
 
-/** Receives each report that is kept or forgotten, in order, which is enough to maintain a copy. */
+/** Receives each report that is kept or forgotten, in order. This is enough to maintain a copy of the reports. */
 export interface LoadObserver {
   notes(key: KeyText, load: LoadView): void;
   forgets(key: KeyText): void;
 }
 
 export class LoadReports {
-  /** Observers of reports. They are notified from the moment they are added. */
+  /** Observers of reports. Observers are notified of all events after they are added. */
   readonly followers = new Set<LoadObserver>();
   readonly #intervalMs: number;
   readonly #byKey = new Map<KeyText, StoredReport>();
@@ -57,19 +57,21 @@ export class LoadReports {
   }
 
   /**
-   * Returns the last report, including a report that was not sent to other nodes. HOT: once per entry of an answer; without reports the
-   * key is not hashed.
+   * Returns the last report, even if it was not sent to other nodes. HOT: once per entry of an answer; without reports the key is not hashed.
    */
   of(key: KeyText): LoadView | undefined {
     return this.#byKey.size === 0 ? undefined : this.#byKey.get(key)?.load;
   }
 
-  /** Iterates over all reports. May include reports added during the iteration; does not include reports forgotten before their turn. */
+  /**
+   * Iterates over all reports. May include reports that are added during the iteration. Does not include reports that are forgotten before they are
+   * reached.
+   */
   *list(): Generator<readonly [KeyText, LoadView], undefined> {
     for (const [key, { load }] of this.#byKey) yield [key, load];
   }
 
-  /** Keeps a report. Returns whether it must be sent to other nodes. */
+  /** Keeps a report. Returns whether the report must be sent to other nodes. */
   note(key: KeyText, load: LoadView, monoMs: number): boolean {
     for (const follower of this.followers) follower.notes(key, load);
     const band = loadBand(load);
@@ -103,8 +105,8 @@ export class LoadReports {
 
 /**
  * Maps a report to a band: quarters of utilisation with the last quarter divided at 90 %, powers of two of latency, powers of four of
- * clients, and five levels of errors (none, below 1 %, below 10 %, below the 50 % at which an entry is ejected, and above). A report in the
- * same band is not new.
+ * clients, and five levels of errors (none, below 1 %, below 10 %, below the 50 % at which an entry is ejected, and above). A report in the same band
+ * as the previous one is not considered new.
  */
 export function loadBand(load: LoadView): number {
   const quarter = load.utilization >= 0.9 ? 4 : Math.min(3, Math.floor(load.utilization * 4));

@@ -1,7 +1,6 @@
 /**
- * Maintenance of this node's entries (semantics.md, Maintenance): executes maintenance overrides, adopts overrides in records of other
- * nodes, and ends overrides whose time is over. Overrides are part of the key's newest record on this node, whether an entry or a
- * tombstone.
+ * Maintenance of this node's entries (semantics.md, Maintenance): executes override requests, adopts overrides from other nodes' records, and ends
+ * expired overrides. Overrides are part of the key's newest record on this node, whether that is an entry or a tombstone.
  */
 import { hasNewerOverride, isInForce, type MaintenanceOverrides, overridesOf } from "../../catalog/record/maintenance.ts";
 import { BODY, HEALTH, type KeyText } from "../../catalog/record/record.ts";
@@ -16,17 +15,17 @@ import type { UndoLog } from "./undo-log.ts";
 /** The maintenance override that a call requests, or a request to end one. */
 export interface RequestedOverride {
   readonly isOn: boolean;
-  /** At most 256 bytes of UTF-8. Empty for a request to end an override. */
+  /** At most 256 bytes of UTF-8. Empty if an override is to end. */
   readonly reason: string;
-  /** As in `MaintenanceOverride`. 0 for a request to end an override. */
+  /** As in `MaintenanceOverride`. 0 if an override is to end. */
   readonly untilMs: number;
   /** The principal that requests the override. */
   readonly giver: string;
-  /** Whether the principal acts as an operator, for the entries of all principals; otherwise only for its own. */
+  /** Whether the principal acts as an operator and may change the entries of all principals. If not, it may change only its own entries. */
   readonly isOperator: boolean;
 }
 
-/** The outcome of an override for one key. */
+/** The outcome of an override request for one key. */
 export type OverrideOutcome =
   | { readonly kind: "changed" }
   /** The override was already in force. */
@@ -43,18 +42,18 @@ export interface MaintenanceParts {
 const CHANGED: OverrideOutcome = { kind: "changed" };
 const UNCHANGED: OverrideOutcome = { kind: "unchanged" };
 
-/** Maximum number of overrides that a tick ends, so that many overrides that end together do not block the node. */
+/** Maximum number of overrides that one tick ends, so that the node is not blocked if many end at the same time. */
 const TICK_COUNT = 1000;
 
 export class MaintenanceWriter {
   readonly #parts: MaintenanceParts;
   /**
-   * The times at which the next override of each own entry ends, in ms of wall clock time. May contain keys whose override has been
+   * For each of this node's entries, the time at which its next override ends, in wall-clock ms. The index may contain keys whose override has been
    * replaced.
    */
   readonly #ends = new Map<KeyText, number>();
   #nextEndMs = Number.POSITIVE_INFINITY;
-  /** Keys with overrides that may be newer than the overrides in this node's records. */
+  /** Keys that may have newer overrides than this node's records contain. */
   readonly #adopting = new Set<KeyText>();
 
   constructor(parts: MaintenanceParts) {
@@ -62,7 +61,7 @@ export class MaintenanceWriter {
   }
 
   /**
-   * Records when the overrides of an entry of this node end; the overrides may only be staged. Ends up to `sinceMs` have already been
+   * Records when the overrides of one of this node's entries end. The overrides may still be staged. End times up to `sinceMs` have already been
    * processed.
    */
   note(key: KeyText, orders: MaintenanceOverrides, sinceMs: number): void {
@@ -72,15 +71,14 @@ export class MaintenanceWriter {
     this.#nextEndMs = Math.min(this.#nextEndMs, endMs);
   }
 
-  /** Must be called when the rows of the journal have been restored. Reads each own record. */
+  /** Must be called after the journal's rows have been restored. Reads each record of this node. */
   restored(): void {
     const { replica } = this.#parts;
     for (const { key, orders } of replica.self.log.list()) if (orders !== undefined) this.note(key, orders, 0);
   }
 
   /**
-   * Stages an override for keys that are registered on this node, or were last registered on it. Throws `clock_skew` if it cannot be
-   * stamped.
+   * Stages an override for keys that are, or were last, registered on this node. Throws `clock_skew` if the override cannot be stamped.
    */
   order(keys: readonly KeyText[], ordered: RequestedOverride, time: Time): readonly OverrideOutcome[] {
     return keys.map((key) => this.#order(key, ordered, time));
@@ -106,35 +104,35 @@ export class MaintenanceWriter {
       else replica.stageTombstone(own, own.body, own.hlc, orders);
       return CHANGED;
     } catch (error) {
-      // Quotas throw before anything is staged.
+      // If a quota is exceeded, an error is thrown before anything is staged.
       if (!(error instanceof WaymarkError) || error.reason !== "quota_exceeded") throw error;
       return { kind: "refused", reason: error.reason, detail: error.message };
     }
   }
 
   /**
-   * Returns the stamp of a new override: above all known overrides of the key, and above the record, because a registration may have
-   * ended an older override.
+   * Returns the stamp for a new override. It is above all known overrides of the key and above the record, because a registration may have ended an
+   * older override.
    */
   #stampOf(own: StoredRecord, known: MaintenanceOverrides | undefined, time: Time): number {
     const knownHlc = Math.max(known?.operators?.hlc ?? 0, known?.owners?.hlc ?? 0);
     return this.#parts.hlc.stampAbove(Math.max(knownHlc, Math.min(own.hlc, MAX_STAMP - 1)), time.wallMs);
   }
 
-  /** Adopts newer overrides for this node's live entries from received records of other nodes. */
+  /** Adopts newer overrides for this node's live entries from records received from other nodes. */
   adopt(keys: readonly KeyText[], time: Time): void {
     if (!this.#parts.replica.hasOrders) return;
     for (const key of keys) this.#adopting.add(key);
     this.#adoptNewer(time);
   }
 
-  /** Records the overrides of an entry that was taken over from another node. This node may know newer ones. */
+  /** Records the overrides of an entry that was taken over from another node. This node may know newer overrides. */
   taken(key: KeyText, orders: MaintenanceOverrides): void {
     this.note(key, orders, 0);
     this.#adopting.add(key);
   }
 
-  /** Ends overrides whose time is over, at most 1000 per call. Called about once per second. */
+  /** Ends expired overrides, at most 1000 per call. Called about once per second. */
   tick(time: Time): void {
     this.#adoptNewer(time);
     if (time.wallMs < this.#nextEndMs) return;
@@ -156,7 +154,7 @@ export class MaintenanceWriter {
     const { orders } = own;
     if (own.health === HEALTH.MAINTENANCE && endsOf(orders).includes(untilMs)) {
       puts.rewriteWithOverrides(key, time);
-      // If the batch fails, the entry is still in maintenance.
+      // If the batch that ends the maintenance fails, the entry is still in maintenance.
       undo.push(() => this.note(key, orders, 0));
     }
     this.note(key, orders, time.wallMs);
@@ -180,7 +178,7 @@ const NOT_HERE: OverrideOutcome = { kind: "refused", reason: "not_found", detail
 function refusalOf(own: StoredRecord | undefined, replica: Replica, key: KeyText, ordered: RequestedOverride): OverrideOutcome | undefined {
   const seen = replica.view(key);
   if (own !== undefined && own.revision === 0 && own.body === BODY.ENTRY) return refusalOfOwner(own, ordered);
-  // The client registered the entry on another node after the caller's node looked it up.
+  // The client has registered the entry on another node since the caller's node looked it up.
   if (seen !== undefined && seen.origin !== replica.self)
     return {
       kind: "refused",
@@ -195,13 +193,13 @@ function refusalOfOwner(own: StoredRecord, { giver, isOperator }: RequestedOverr
   return { kind: "refused", reason: "discovery_access_denied", detail: "the entry is registered by another principal" };
 }
 
-/** Which overrides the request replaces. */
+/** The overrides that the request replaces. */
 interface ReplacedOverrides {
   readonly isOperators: boolean;
   readonly isOwners: boolean;
 }
 
-/** Returns the overrides that a request to begin maintenance replaces. Undefined if the request changes nothing. */
+/** Returns the overrides that a request to begin maintenance replaces. Returns undefined if the request does not change anything. */
 function begun(
   known: MaintenanceOverrides | undefined,
   own: StoredRecord,
@@ -215,8 +213,8 @@ function begun(
 }
 
 /**
- * Returns the overrides that a request to end maintenance replaces: an operator ends all overrides in force, an owner only the owners'
- * overrides. Undefined if the request changes nothing.
+ * Returns the overrides that a request to end maintenance replaces: an operator ends all overrides in force, but an owner ends only owners'
+ * overrides. Returns undefined if the request does not change anything.
  */
 function ended(
   known: MaintenanceOverrides | undefined,
@@ -228,7 +226,7 @@ function ended(
   const isOperators = isInForce(known?.operators, wallMs);
   if (isOperator ? isOperators || isOwners : isOwners) return { isOperators: isOperator && isOperators, isOwners };
   if (isOperators) return OF_OPERATOR;
-  // An older version of Waymark, which does not know overrides, may have written the entry in the state that an override had set.
+  // An older version of Waymark that does not support overrides may have written the entry in a state that an override had set.
   const isLeft = known === undefined && own.body === BODY.ENTRY && own.health === HEALTH.MAINTENANCE;
   return isLeft ? { isOperators: isOperator, isOwners: !isOperator } : undefined;
 }
@@ -239,7 +237,7 @@ const OF_OPERATOR: OverrideOutcome = {
   detail: "an operator put the entry into maintenance: only callers with the role mesh.operate can end it",
 };
 
-/** Returns the times at which the overrides end by themselves, in ms of wall clock time. */
+/** Returns the times at which the overrides expire, in wall-clock ms. */
 function endsOf({ operators, owners }: MaintenanceOverrides): readonly number[] {
   return [operators, owners].flatMap((order) => (order?.isOn === true && order.untilMs > 0 ? [order.untilMs] : []));
 }

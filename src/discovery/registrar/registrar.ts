@@ -1,6 +1,6 @@
 /**
- * Writes this node's own records: register, renew, unregister and expire. A call stages all its changes in one turn of the event loop. The
- * records become visible when their journal batch has succeeded, and are undone when it has failed (semantics.md, Leases and life).
+ * Writes this node's own records: register, renew, unregister and expire. A call stages all its changes in one turn of the event loop. The records
+ * become visible when their journal batch has succeeded, or are undone if it has failed (semantics.md, Leases and life).
  */
 
 import { type BatchLease, putOf, type WriteBatch } from "../../catalog/batch.ts";
@@ -53,8 +53,8 @@ import {
 } from "./write-authorization.ts";
 
 /**
- * Decides which tombstones may be collected: old ones and those in excess of the allowed number (`age`), only those in excess of the
- * allowed number (`count`), or none.
+ * Decides which tombstones may be collected: old tombstones and tombstones in excess of the allowed number (`age`), only the excess (`count`), or
+ * none.
  */
 export type CollectsBy = "age" | "count" | "nothing";
 
@@ -66,25 +66,25 @@ export interface RegistrarOptions extends WriteAuthorizer {
   /** Number of remembered requests. */
   readonly maxIdempotencyKeys: number;
   /**
-   * Returns which tombstones may be collected now. Never `age` while a node may still return with a record that such a tombstone ends;
-   * `nothing` while the lost origins are not known yet.
+   * Returns which tombstones may be collected now. Never returns `age` while a node may still return with a record that such a tombstone ends.
+   * Returns `nothing` while the lost origins are unknown.
    */
   readonly collectsBy: () => CollectsBy;
-  /** Returns the random part of a new lease id, about 16 characters. */
+  /** Returns the random part of a new lease ID, which has about 16 characters. */
   readonly newToken: () => string;
-  /** The clock of leases. Pauses of this process hardly advance it. */
+  /** The clock that measures leases. The clock hardly advances while this process is paused. */
   readonly stallClock: StallAwareClock;
 }
 
-/** Receives changes to own entries. The notifications can include entries without checks, so an observer reads the record. */
+/** Receives changes to this node's entries. Notifications may include entries without checks, so observers must read the record. */
 export interface EntryObserver {
   /** Whether this key had checks at the last notification about it. */
   follows(key: KeyText): boolean;
-  /** Called when this node's records of these keys are durable, or their entries have ended. */
+  /** Called when this node's records of these keys are durable or their entries have ended. */
   committed(keys: readonly KeyText[], time: Time): void;
-  /** Called when all staged changes were undone. */
+  /** Called when all staged changes have been undone. */
   aborted(): void;
-  /** Called when the client of an entry of this node registered it again, or reported its health or load, even if nothing changed. */
+  /** Called when a client registers one of this node's entries again or reports its health or load, even if nothing changes. */
   reported(key: KeyText, time: Time): void;
 }
 
@@ -126,16 +126,16 @@ export class Registrar {
   readonly functionIds: FunctionIds;
   readonly entryRemovals: EntryRemovals;
   readonly #maintenance: MaintenanceWriter;
-  /** Hands over static entries when this node or another one leaves. */
+  /** Hands over static entries when this node or another node leaves. */
   readonly handOver: HandOver;
   #newLeases: BatchLease[] = [];
   #forget: KeyText[] = [];
   #batchedSeq: number;
-  /** Observers of this node's entries with checks. They are notified from the moment they are added. */
+  /** Observers of this node's entries with checks. Observers are notified of all events after they are added. */
   readonly followers = new Set<EntryObserver>();
-  /** The keys of the batch in flight that may have checks, or may have had checks. */
+  /** The keys of the batch in flight that may have or may have had checks. */
   #mayBeChecked: readonly KeyText[] = [];
-  /** Number of leases that expired since the start. */
+  /** Number of leases that have expired since the start. */
   expiredCount = 0;
 
   constructor(options: RegistrarOptions, parts: RegistrarParts) {
@@ -168,7 +168,7 @@ export class Registrar {
     });
   }
 
-  /** Whether records are staged that are not in a batch yet. */
+  /** Whether there are staged records that are not in a batch yet. */
   get hasWork(): boolean {
     return (
       this.#replica.lastSeq > this.#batchedSeq ||
@@ -179,7 +179,7 @@ export class Registrar {
     );
   }
 
-  /** Puts all entries under a lease, or fails and puts none. The answer is valid when the next batch is durable. */
+  /** Puts all entries under a lease, or fails without putting any of them. The answer is valid once the next batch is durable. */
   register(caller: Caller, command: RegisterCommand, time: Time): RegisterResult {
     const attempt = attemptOf(command);
     const answered = this.#answers.find(caller, attempt, this.#options.stallClock.dueMs(time.monoMs));
@@ -201,8 +201,8 @@ export class Registrar {
   }
 
   /**
-   * Returns the ttl of a request's lease in ms, rounded up. It also applies to entries without a ttl. Throws `invalid_argument` for a ttl
-   * out of bounds.
+   * Returns the ttl of a request's lease in ms, rounded up. This ttl also applies to entries without a ttl of their own. Throws `invalid_argument` if
+   * the ttl is out of range.
    */
   ttlOf(leaseId: string, ttlMs: number | undefined, isStatic: boolean): number | undefined {
     if (ttlMs !== undefined) this.#checkTtl(ttlMs, isStatic);
@@ -211,8 +211,8 @@ export class Registrar {
   }
 
   /**
-   * Extends leases of this node. A lease is reported as expired if it does not exist on this node, belongs to another principal, or has an
-   * entry that the caller may no longer register.
+   * Extends this node's leases. A lease is reported as expired if it does not exist on this node, belongs to another principal, or contains an entry
+   * that the caller may no longer register.
    */
   renew(caller: Caller, leaseIds: readonly string[], reports: readonly EntryReport[], time: Time): RenewalResult {
     for (const report of reports) this.#checkReport(caller, report);
@@ -244,9 +244,9 @@ export class Registrar {
   }
 
   /**
-   * Removes keys, regardless of which node of this cluster registered them. Returns the keys that existed. Refuses the whole call if a
-   * key was registered by another principal. An expired key is marked as unregistered, because readers may still hold its entry.
-   * `onUnknown` is called before any removal if a key does not exist here, and may throw.
+   * Removes keys, regardless of which node of this cluster registered them. Returns the keys that existed. Rejects the whole call if a key was
+   * registered by another principal. An expired key is marked as unregistered, because readers may still have its entry. If a key does not exist on
+   * this node, `onUnknown` is called before any removal. It may throw.
    */
   unregisterKeys(caller: Caller, keys: readonly KeyText[], time: Time, onUnknown: () => void = () => {}): readonly KeyText[] {
     const found = new Map<KeyText, CatalogRecord>();
@@ -268,13 +268,13 @@ export class Registrar {
     return [...found.keys()];
   }
 
-  /** Ends all entries of this node except those to be handed over, in slices, because the node leaves: see `EntryRemovals.own`. */
+  /** Ends this node's entries in slices because the node leaves, except entries that will be handed over: see `EntryRemovals.own`. */
   endOwn(after: number, maxCount: number, time: Time): number | undefined {
     return this.entryRemovals.own(after, maxCount, time, (stored) => this.handOver.stays(stored));
   }
 
   /**
-   * Ends expired leases until 2,000 entries have ended. The last lease ends with all its entries, however many there are: otherwise its
+   * Ends expired leases until 2,000 entries have ended. The last lease ends with all its entries, regardless of their number, because otherwise its
    * holder could renew the rest. Collects at most 2,000 old tombstones. The remaining work is due at the next call.
    */
   tick(time: Time): void {
@@ -293,31 +293,31 @@ export class Registrar {
     this.#answers.sweep(dueMs);
   }
 
-  /** Returns the time on the clock of leases. Pauses of this process hardly advance it. */
+  /** Returns the time of the lease clock. The clock hardly advances while this process is paused. */
   leaseMs({ monoMs }: Time): number {
     return this.#options.stallClock.nowMs(monoMs);
   }
 
-  /** Monotonic ms of the next work for `tick`. A pause of this process postpones it. */
+  /** The time at which `tick` next has work, in monotonic ms. A pause of this process postpones that time. */
   nextDeadlineMs(): number {
     const collectMonoMs = this.#replica.nextCollectMonoMs();
-    // Runs for every frame. `collectsBy` examines all peers, so it is called only if there are tombstones.
+    // This method runs for every frame. `collectsBy` examines all peers, so it is called only if there are tombstones.
     const mayCollect = collectMonoMs !== NEVER && this.#options.collectsBy() === "age";
     return Math.min(this.#options.stallClock.dueMonoMs(this.#leases.nextDeadlineMs()), mayCollect ? collectMonoMs : NEVER);
   }
 
   /**
-   * Applies a maintenance override to keys that are registered on this node. Returns one outcome per key, valid when the next batch is
-   * durable.
+   * Applies a maintenance override to keys that are registered on this node. Returns one outcome per key. The outcomes are valid once the next batch
+   * is durable.
    */
   orderMaintenance(keys: readonly KeyText[], ordered: RequestedOverride, time: Time): readonly OverrideOutcome[] {
     return this.#whole(() => this.#maintenance.order(keys, ordered, time));
   }
 
   /**
-   * Returns the node that executes an override for the key: the node that registered it, or the node that remembers its last removal.
-   * Undefined if there is none, or if the caller cannot see the entry. Throws `discovery_access_denied` if the caller is not allowed to
-   * request maintenance for it.
+   * Returns the node that executes an override for the key: the node on which the key is registered, or the node that remembers its last removal.
+   * Returns undefined if there is no such node or the caller cannot see the entry. Throws `discovery_access_denied` if the caller is not allowed to
+   * request maintenance for the entry.
    */
   orderTarget(caller: Caller, key: KeyText, field: string): OverrideTarget | undefined {
     const record = presentFor(this.#options, caller, endableRecord(this.#replica, key) ?? lastRemoval(this.#replica, key));
@@ -328,8 +328,8 @@ export class Registrar {
   }
 
   /**
-   * Returns the keys of all entries that a node of this cluster registered, without the control plane's entries. Undefined for an unknown
-   * node. O(records of the node).
+   * Returns the keys of all entries registered by a node of this cluster, except the control plane's entries. Returns undefined for an unknown node.
+   * Cost: O(records of the node).
    */
   entriesOfNode(nodeId: string): { readonly keys: readonly KeyText[]; readonly isAway: boolean } | undefined {
     const { clusterId } = this.#options.source;
@@ -339,22 +339,21 @@ export class Registrar {
   }
 
   /**
-   * Applies changes that other nodes made to own entries: an unregister or a tombstone summary ends them, and a newer maintenance override
-   * is adopted.
+   * Applies other nodes' changes to this node's entries: an unregister or a tombstone summary ends entries, and newer maintenance overrides are
+   * adopted.
    */
   applyRemoteChanges(keys: readonly KeyText[], time: Time): void {
     this.entryRemovals.superseded(keys, time);
     this.#maintenance.adopt(keys, time);
   }
 
-  /** Must be called when the rows of the journal have been restored. */
+  /** Must be called after the journal's rows have been restored. */
   restored(): void {
     this.#maintenance.restored();
   }
 
   /**
-   * Stores the results of the checks of one of this node's entries, one state per check. Throws `clock_skew` if the record cannot be
-   * stamped.
+   * Stores the check results of one of this node's entries, with one state per check. Throws `clock_skew` if the record cannot be stamped.
    */
   found(key: KeyText, states: readonly CheckState[], time: Time): void {
     this.#whole(() => this.#puts.found(key, states, time));
@@ -362,7 +361,7 @@ export class Registrar {
 
   // ---- batches ----
 
-  /** Returns everything staged since the last call, for the journal. Undefined if nothing is staged. */
+  /** Returns everything staged since the last call, for the journal. Returns undefined if nothing is staged. */
   takeBatch(): WriteBatch | undefined {
     if (!this.hasWork) return undefined;
     const takenSeq = this.#batchedSeq;
@@ -390,7 +389,7 @@ export class Registrar {
     return batch;
   }
 
-  /** Called when the batch is on disk, so its records become visible. */
+  /** Called when the batch is on disk, so that its records become visible. */
   commit(batch: WriteBatch, time: Time): void {
     this.#replica.commit(batch.lastSeq, time);
     this.#undo.forget(batch.lastSeq);
@@ -399,7 +398,7 @@ export class Registrar {
     this.#mayBeChecked = [];
   }
 
-  /** Called when the batch failed. It is undone, together with everything staged after it. */
+  /** Called when the batch has failed. The batch is undone, together with everything that was staged after it. */
   abort(batch: WriteBatch): void {
     this.#replica.abort();
     this.#undo.undo();
@@ -410,13 +409,13 @@ export class Registrar {
     this.#newLeases = [];
     this.entryRemovals.take();
     this.#puts.moved.clear();
-    // Collected tombstones have been removed from memory in either case, so the journal must still drop them.
+    // Collected tombstones have already been removed from memory, so the journal must still drop them.
     this.#forget.push(...(batch.forget as KeyText[])); // oxlint-disable-line typescript/no-unsafe-type-assertion -- the keys this class put there
   }
 
   // ---- the parts ----
 
-  /** Runs the call atomically: if it throws, its changes are undone, and no other changes. */
+  /** Runs the call atomically: if it throws, only its changes are undone. */
   #whole<T>(call: () => T): T {
     const [seq, mark, leaseCount, endedCount] = [this.#replica.lastSeq, this.#undo.mark, this.#newLeases.length, this.entryRemovals.count];
     try {
@@ -504,7 +503,7 @@ export class Registrar {
     return answer;
   }
 
-  /** Restores an idempotent answer from before a restart, from the journal's data about the request. */
+  /** Restores an idempotent answer that was given before a restart, from the journal's data about the request. */
   restoreAnswer(principal: string, stored: string, answer: RegisterResult, leaseMs: number): void {
     this.#answers.keep({ principal }, restoredAttempt(stored), answer, leaseMs);
   }
@@ -514,7 +513,7 @@ function isHome({ clusterId }: Origin, ours: string): boolean {
   return clusterId === "" || clusterId === ours;
 }
 
-/** Whether readers see this record, and it is a client's entry. */
+/** Whether this record is a client's entry and readers see it. */
 function isRegistered(replica: Replica, stored: StoredRecord): boolean {
   return stored.body === BODY.ENTRY && !isControlNamespace(stored.namespace) && replica.view(stored.key) === stored;
 }

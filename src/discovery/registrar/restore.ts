@@ -1,4 +1,4 @@
-/** Restores own records from the journal, and restarts the ttl of each lease (semantics.md, Restart). */
+/** Restores this node's records from the journal, and restarts the ttl of each lease (semantics.md, Restart). */
 
 import type { BatchLease, RestoredPut } from "../../catalog/batch.ts";
 import type { EntryStamper, StoredEntry } from "../../catalog/entry/codec.ts";
@@ -21,8 +21,8 @@ export interface RestoreParts {
   readonly stamper: EntryStamper;
   readonly bounds: EntryBounds;
   /**
-   * The region of this node. It is passed separately, because the replica does not know it before the fabric starts. Undefined if the
-   * region in the entries is kept.
+   * The region of this node. The region is passed separately, because the replica does not know it before the fabric starts. If undefined, the
+   * entries keep their region.
    */
   readonly region: string | undefined;
 }
@@ -32,7 +32,7 @@ export interface JournalRestoreParts extends RestoreParts {
   readonly maxClockSkewMs: number;
 }
 
-/** Restores all rows of a journal in their order. */
+/** Restores all rows of a journal in order. */
 export class JournalRestore {
   readonly #parts: JournalRestoreParts;
   readonly #time: Time;
@@ -51,14 +51,14 @@ export class JournalRestore {
     else hlc.merge(stamp, this.#time.wallMs, maxClockSkewMs);
   }
 
-  /** Must be called after the last row. Returns the number of records staged to be written again. */
+  /** Must be called after the last row. Returns the number of records that were staged to be written again. */
   finish(): number {
     for (const row of this.#toPutAgain) putAgain(row, this.#parts, this.#time);
     return this.#toPutAgain.length;
   }
 }
 
-/** Grants the leases of the journal. Must be called before rows are restored. */
+/** Grants the leases that are stored in the journal. Must be called before rows are restored. */
 export function restoreLeases(leases: Leases, granted: readonly BatchLease[], registrar: Registrar, time: Time): void {
   const leaseMs = registrar.leaseMs(time);
   for (const { leaseId, ttlMs, principal, idempotencyKey } of granted) {
@@ -69,9 +69,9 @@ export function restoreLeases(leases: Leases, granted: readonly BatchLease[], re
 }
 
 /**
- * Restores one row. Returns its stamp, for the clock. Throws `invalid_argument` for a row that this version cannot have written. Returns
- * undefined for a row that must be put again (`JournalRestore`), because it contains a region other than the node's current one, and
- * peers would reject it.
+ * Restores one row. Returns the row's stamp, for the clock. Throws `invalid_argument` for a row that this version cannot have written.
+ * Returns undefined for a row that must be put again (`JournalRestore`) because its region is not the node's current region, so peers would reject
+ * it.
  */
 export function restoreRow(row: RestoredPut, parts: RestoreParts, time: Time): number | undefined {
   const { replica, leases, stamper, bounds } = parts;
@@ -90,8 +90,8 @@ export function restoreRow(row: RestoredPut, parts: RestoreParts, time: Time): n
 }
 
 /**
- * Stages the entry of a row with a new number and a current stamp, under its old lease. Must be called after all rows, in their order.
- * The new record replaces the old one on peers.
+ * Stages the entry of a row under its old lease, with a new number and a current stamp. Must be called after all rows have been restored, in the
+ * order of the rows. The new record replaces the old one on peers.
  */
 function putAgain(row: RestoredPut, parts: JournalRestoreParts, time: Time): void {
   const { replica, leases, bounds, hlc } = parts;
@@ -108,14 +108,14 @@ function isInOtherRegion({ traits }: StoredEntry, region: string | undefined): r
   return region !== undefined && traits.region !== region;
 }
 
-/** Returns the entry with the region of this node. */
+/** Returns the entry with this node's region. */
 function inOwnRegion(entry: Uint8Array, { region, stamper }: JournalRestoreParts): ReturnType<EntryStamper["storedInRegion"]> {
   const stamped = stamper.entryOfStored(entry);
   if (isInOtherRegion(stamped, region)) {
     try {
       return stamper.storedInRegion(entry, region);
     } catch (error) {
-      // The entry is too large with the longer region name. It keeps its old region until its client registers it again.
+      // With the longer region name, the entry is too large. The entry keeps its old region until its client registers it again.
       rethrowInvariant(error);
     }
   }

@@ -2,7 +2,7 @@
 
 type UndoStep = () => void;
 
-/** Undo steps in the order of the changes. When a batch is on disk, its steps are dropped; when a batch fails, all steps are undone. */
+/** Undo steps in the order of the changes. When a batch is on disk, its steps are dropped. If a batch fails, all steps are undone. */
 export class UndoLog {
   #open: UndoStep[] = [];
   #sealed: { readonly through: number; readonly steps: UndoStep[] }[] = [];
@@ -11,7 +11,7 @@ export class UndoLog {
     this.#open.push(step);
   }
 
-  /** The position of the next step. A failed call is undone back to the position at its start. */
+  /** The position at which the next step will be added. If a call fails, it is undone back to the position at which it started. */
   get mark(): number {
     return this.#open.length;
   }
@@ -21,7 +21,7 @@ export class UndoLog {
     for (const step of this.#open.splice(mark).toReversed()) step();
   }
 
-  /** Assigns the open steps to the batch that ends at this seq. */
+  /** Assigns all unassigned steps to the batch that ends at this seq. */
   seal(through: number): void {
     this.#sealed.push({ through, steps: this.#open });
     this.#open = [];

@@ -1,4 +1,4 @@
-/** Decides which callers may write which entries, by the policy's owners and viewers, and by the principal of an entry. */
+/** Decides which callers may write which entries, based on the policy's owners and viewers and on the principal of an entry. */
 
 import { checksOf } from "../../catalog/entry/checks.ts";
 import type { StampedEntry } from "../../catalog/entry/codec.ts";
@@ -21,7 +21,7 @@ export interface WriteAuthorizer {
   readonly source: RecordSource;
   readonly policies: PolicySource;
   readonly onDenied: OnDenied;
-  /** Reports to the audit log a refused write that the policy itself allows. */
+  /** Records in the audit log a rejected write that the policy itself allows. */
   readonly onRefused: (refusal: RefusedAct) => void;
 }
 
@@ -32,8 +32,8 @@ export interface RequestedWrite {
 }
 
 /**
- * Throws `discovery_access_denied` if this node's cluster cannot publish the stamped entry, or if the caller cannot see its namespace:
- * otherwise the answer would reveal whether the key is in use there.
+ * Throws `discovery_access_denied` if this node's cluster cannot publish the stamped entry, or if the caller cannot see its namespace, because the
+ * answer would reveal whether the namespace contains the key.
  */
 export function checkPublishing(
   publishing: WriteAuthorizer,
@@ -47,7 +47,7 @@ export function checkPublishing(
   if (denied === undefined) return;
   onDenied(caller, { action: "register", namespace, verdict: denied });
   const field = `entries[${index}].key.namespace`;
-  // Only callers that may see a namespace may learn its owners and its rule.
+  // The owners and the rule of a namespace are revealed only to callers that may see the namespace.
   if (hiddenBy(publishing, caller, namespace) !== undefined) throw hiddenError(field, namespace);
   const { reason, rule } = policies.policy.source(namespace, source);
   const metadata = { namespace, reason, ...(rule !== "" && { rule }) };
@@ -59,8 +59,8 @@ export function checkPublishing(
 }
 
 /**
- * Returns the verdict that forbids the entry: this node's cluster cannot publish it, or the caller cannot see its namespace. Undefined if
- * the entry may be published.
+ * Returns the verdict that forbids the entry, because this node's cluster cannot publish it or the caller cannot see its namespace. Returns undefined
+ * if the entry may be published.
  */
 export function deniedPublishing(
   { source, policies }: Pick<WriteAuthorizer, "policies" | "source">,
@@ -78,8 +78,8 @@ function hiddenBy({ policies }: Pick<WriteAuthorizer, "policies">, caller: Calle
 }
 
 /**
- * Returns the record. Undefined if the record does not exist for the caller because it is registered by another principal in a hidden
- * namespace. Such a refusal is reported.
+ * Returns the record. Returns undefined if the caller cannot see the record because it is registered by another principal in a hidden namespace. Such
+ * a denial is recorded in the audit log.
  */
 export function presentFor<R extends CatalogRecord>(
   { policies, onDenied }: WriteAuthorizer,
@@ -96,7 +96,7 @@ export function presentFor<R extends CatalogRecord>(
 
 /**
  * Throws `discovery_access_denied` if the record is registered by another principal and the caller is neither an admin nor an owner of
- * its namespace. Only the node itself can change a node's own entry: on loopback every caller is an admin.
+ * its namespace. A node's own entry can be changed only by the node itself, because on loopback every caller is an admin.
  */
 export function checkOwner(
   publishing: Pick<WriteAuthorizer, "onRefused">,
@@ -147,8 +147,8 @@ export function checkEnding(publishing: WriteAuthorizer, caller: Caller, record:
 }
 
 /**
- * Whether the caller may mark an expired key as unregistered. Its principal may do so on the node where it expired, because no other node
- * knows the principal; owners of the namespace may do so on all nodes of its cluster.
+ * Whether the caller may mark an expired key as unregistered. The key's principal may do so on the node where the key expired, because no other node
+ * knows the principal. Owners of the namespace may do so on all nodes of the key's cluster.
  */
 export function mayEndExpired({ source }: Pick<WriteAuthorizer, "source">, caller: Caller, record: CatalogRecord, isOwn: boolean): boolean {
   if (!isKeyOf(source.clusterId, record.key) || isOfNodes(record.namespace)) return false;
@@ -175,9 +175,9 @@ export function unknownLease(id: string): WaymarkError {
   );
 }
 
-// Checks which callers may register in the namespaces of the control plane, and how much (semantics.md, Names and bounds).
-// `catalog/entry/rules.ts` contains the table. The rule on principals above applies there too, but without owners: not even an admin can
-// change an entry of another principal.
+// Checks which callers may register entries in the control plane's namespaces, and how many (semantics.md, Names and bounds).
+// `catalog/entry/rules.ts` contains the table. The rule on principals above also applies in these namespaces, but without owners: not even an admin
+// can change another principal's entry.
 
 interface ControlWrite {
   readonly caller: Caller;
@@ -187,8 +187,8 @@ interface ControlWrite {
 }
 
 /**
- * Throws `unauthenticated` or `discovery_access_denied` for a caller without the role of a namespace, `invalid_argument` for an entry
- * that is too large or whose lease never ends or ends too late, and `quota_exceeded` if the principal would have too many entries.
+ * Throws `unauthenticated` or `discovery_access_denied` for a caller without the role of a namespace, `invalid_argument` for an entry that is too
+ * large or whose lease never ends or lasts too long, and `quota_exceeded` if the principal would have too many entries.
  */
 export function checkControlWrites(publishing: Pick<WriteAuthorizer, "onRefused">, write: ControlWrite, replica: Replica): void {
   const written = new Map<string, RoleNamespace>();
@@ -235,7 +235,7 @@ function checkLease(ttlMs: number | undefined, namespace: string, { maxTtlMs }: 
   if (ttlMs > maxTtlMs) throw invalid("ttl", `must be at most ${maxTtlMs / 1000} s in ${namespace}, got ${ttlMs / 1000} s`);
 }
 
-/** Throws if the principal would have too many entries. O(entries of the namespace), which the limit keeps small. */
+/** Throws if the principal would have too many entries. Cost: O(entries of the namespace), which the limit keeps small. */
 function checkCount({ caller, stampedEntries }: ControlWrite, namespace: string, { maxEntries }: RoleNamespace, replica: Replica): void {
   const keys = keysOf(replica, namespace, caller.principal);
   const heldCount = keys.size;
@@ -265,16 +265,16 @@ function keysOf(replica: Replica, namespace: string, principal: string): Set<str
   return keys;
 }
 
-// Applies quotas to the registrar: a request is checked as a whole, and staged records are counted before they are visible.
+// Applies quotas to the registrar: each request is checked as a whole, and staged records are counted before they become visible.
 
-/** Returns the live record of a key, staged or stored. Includes a record that the owner rule hides, because its principal still has it. */
+/** Returns the live record of a key, staged or stored. Includes a record that the owner rule hides, because its principal still owns the record. */
 export function currentRecord(replica: Replica, key: KeyText): CatalogRecord | undefined {
   const staged = stagedRecord(replica, key);
   return staged === undefined ? winnerOf(replica.records(key)) : liveOf(staged);
 }
 
 /**
- * Returns the record that an unregister of the key ends: the live record, otherwise the record that would reappear with a node that was
+ * Returns the record that an unregister of the key ends: the live record or, if there is none, the record that would reappear with a node that was
  * unreachable for too long.
  */
 export function endableRecord(replica: Replica, key: KeyText): CatalogRecord | undefined {
@@ -285,8 +285,8 @@ export function endableRecord(replica: Replica, key: KeyText): CatalogRecord | u
 }
 
 /**
- * Returns the tombstone of a key without an entry: the one with the newest maintenance overrides, otherwise the newest of the key's
- * cluster.
+ * Returns the tombstone of a key without an entry: the tombstone with the newest maintenance overrides or, without overrides, the newest tombstone of
+ * the key's cluster.
  */
 export function lastRemoval(replica: Replica, key: KeyText): CatalogRecord | undefined {
   const own = replica.own(key);
@@ -296,7 +296,7 @@ export function lastRemoval(replica: Replica, key: KeyText): CatalogRecord | und
 }
 
 /**
- * Returns the tombstone of a key that expired for readers. Undefined if the key ended in another way, has an entry, or has a staged
+ * Returns the tombstone of a key that readers see as expired. Returns undefined if the key ended in another way, has an entry, or has a staged
  * record.
  */
 export function expiredRecord(replica: Replica, key: KeyText): CatalogRecord | undefined {
@@ -317,7 +317,7 @@ function liveOf(staged: CatalogRecord): CatalogRecord | undefined {
 }
 
 export class QuotaGate {
-  /** The quotas in which staged usage is committed or aborted. */
+  /** The quotas to which staged usage is committed, or from which it is removed when aborted. */
   readonly quotas: NamespaceQuotas;
   readonly #replica: Replica;
 
@@ -326,7 +326,7 @@ export class QuotaGate {
     this.quotas = quotas;
   }
 
-  /** Throws `quota_exceeded` if the stamped entries together would exceed a quota. */
+  /** Throws `quota_exceeded` if the stamped entries together exceed a quota. */
   check(caller: Caller, stampedEntries: readonly StampedEntry[]): void {
     const { quotas } = this;
     if (!quotas.isSet) return;
@@ -336,7 +336,7 @@ export class QuotaGate {
     );
   }
 
-  /** Counts the next staged record, which replaces the current one of the key, or removes it if `after` is undefined. */
+  /** Counts the next staged record, which replaces the key's current record. If `after` is undefined, the current record is removed. */
   stage(key: KeyText, after: StampedEntry | undefined): void {
     const { quotas } = this;
     if (!quotas.isSet) return;
@@ -345,13 +345,15 @@ export class QuotaGate {
   }
 
   #held(key: KeyText): QuotaEntry | undefined {
-    // Hidden records are not counted against quotas.
+    // Hidden records do not count towards quotas.
     const staged = stagedRecord(this.#replica, key);
     const current = staged === undefined ? this.#replica.view(key) : liveOf(staged);
     return current === undefined ? undefined : weighed(current, current.contentBytes, this.#checkCount(current));
   }
 
-  /** Returns the number of checks of an entry of this node, otherwise 0, because each node runs the checks of its own entries. */
+  /**
+   * Returns the number of checks if the entry belongs to this node, or 0 if it does not, because each node runs only the checks of its own entries.
+   */
   #checkCount(record: CatalogRecord): number {
     const { slab } = this.#replica;
     const own = this.#replica.own(record.key);

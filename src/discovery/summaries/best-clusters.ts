@@ -1,6 +1,6 @@
 /**
- * Chooses the cluster to which a caller is redirected if a name has no suitable instance here: finds the clusters that advertise the
- * name, and the best of them (docs/design/summaries.md, Reading).
+ * Chooses the cluster to which a caller is redirected if a name has no suitable instance in this cluster: finds the clusters that advertise the name,
+ * and selects the best one (docs/design/summaries.md, Reading).
  */
 import { SCOPE } from "../../catalog/entry/scope.ts";
 import type { CatalogRecord, EntryKey } from "../../catalog/record/record.ts";
@@ -11,15 +11,14 @@ import { chooseRedirect, type RedirectCandidate } from "../../summary/redirect.t
 import type { SummaryReads } from "./summary-reads.ts";
 
 /**
- * An answer may be cached for at least a second, as in DNS, however short the ttl of a summary is, so that clients do not retry in a
- * loop.
+ * As in DNS, an answer may be cached for at least one second, regardless of a summary's ttl, so that clients do not retry in a loop.
  */
 const MIN_TTL_MS = 1000;
 
 export interface ClusterRequest {
   readonly caller: Caller;
   readonly name: Pick<EntryKey, "kind" | "name" | "namespace">;
-  /** Clusters that the caller has tried. */
+  /** Clusters that the caller has already tried. */
   readonly visited: readonly string[];
   /** The preferred region. */
   readonly region: string;
@@ -29,14 +28,14 @@ export interface ClusterRequest {
 export interface BestCluster extends RedirectCandidate {
   /** Time for which the answer may be cached, within `notAfterWallMs`. */
   readonly ttlMs: number;
-  /** Infinite if the summary has no end. */
+  /** Infinite if the summary does not expire. */
   readonly notAfterWallMs: number;
 }
 
 export interface FoundClusters {
-  /** Undefined if the caller may see and follow no cluster. */
+  /** Undefined if there is no cluster that the caller may see and follow. */
   readonly best: BestCluster | undefined;
-  /** All considered sources. Another heartbeat of a source, or its loss, may change the choice. */
+  /** All considered sources. The choice may change when a source sends another heartbeat or becomes lost. */
   readonly sources: readonly string[];
 }
 
@@ -44,13 +43,13 @@ export class BestClusters {
   readonly #summaries: SummaryReads;
   readonly #mayUse: (url: string) => boolean;
 
-  /** `mayUse`: whether a redirected caller can use such a url. */
+  /** `mayUse`: whether a redirected caller can use a given URL. */
   constructor(summaries: SummaryReads, mayUse: (url: string) => boolean = () => true) {
     this.#summaries = summaries;
     this.#mayUse = mayUse;
   }
 
-  /** Finds the best cluster for a caller. Cost: one decode for each cluster that has the name. */
+  /** Finds the best cluster for a caller. Cost: decodes one summary for each cluster that has the name. */
   find({ caller, name, visited, region, time }: ClusterRequest): FoundClusters {
     const { clusterId } = this.#summaries.reads.node;
     const isOther = ({ traits, scope }: CatalogRecord) => scope !== SCOPE.ZONE && !visited.includes(traits.clusterId);

@@ -1,6 +1,6 @@
 /**
- * The data that DNS needs about other clusters: the cluster to which a name without a suitable instance here resolves, and the namespaces
- * with such names (semantics.md, DNS). Uses the same index as the catalog's names (`dns-names.ts`), over the summary replica.
+ * Provides the data that DNS needs about other clusters: to which cluster a name without a suitable local instance resolves, and which namespaces
+ * have such names (semantics.md, DNS). Uses the same index as the catalog's names (`dns-names.ts`), over the summary replica.
  */
 import { isControlNamespace } from "../../catalog/entry/names.ts";
 import { type EntryView, viewOfPlaces } from "../../catalog/entry/view.ts";
@@ -15,7 +15,7 @@ import { DnsNames, type NameObserver, type NameView, plainName } from "../dns-na
 import { type BestCluster, BestClusters } from "./best-clusters.ts";
 import type { SummaryReads } from "./summary-reads.ts";
 
-/** Maximum number of endpoints of a cluster in an answer, as in a redirect. */
+/** Maximum number of a cluster's endpoints in an answer, as in a redirect. */
 const MAX_PLACES = 16;
 const HEALTH_OF: Readonly<Record<Band, Health>> = {
   [BAND.HEALTHY]: HEALTH.HEALTHY,
@@ -25,29 +25,29 @@ const HEALTH_OF: Readonly<Record<Band, Health>> = {
 
 export interface ClusterNamesParts {
   readonly summaries: SummaryReads;
-  /** The names of the catalog. */
+  /** The catalog's names. */
   readonly dnsNames: Pick<DnsNames, "catchUp" | "follow">;
   /**
-   * The hosts of the DNS listeners. Answers to remote clients must not contain addresses that are only valid near this node, such as
-   * loopback, because the clients would connect to themselves.
+   * The hosts on which the DNS listeners listen. Answers to remote clients must not contain addresses that are valid only locally, such as loopback
+   * addresses, because the clients would connect to themselves.
    */
   readonly hosts: readonly string[];
-  /** The zones served here, as in the settings. */
+  /** The zones that this node serves, as written in the settings. */
   readonly zones: readonly string[];
   readonly now: () => Time;
 }
 
 export interface FoundCluster {
   /**
-   * Represents the cluster: its targets are the endpoints of the cluster's ingress, and its ttl is the ttl of the summary. Undefined if
-   * no cluster has the name.
+   * Represents the cluster: its targets are the endpoints of the cluster's ingress, and its ttl is the summary's ttl. Undefined if no cluster has the
+   * name.
    */
   readonly entry: EntryView | undefined;
-  /** Names, as in `nameOfKey`, that the answer depends on in addition to the name itself. */
+  /** Names (as in `nameOfKey`) on which the answer depends, in addition to the name itself. */
   readonly rests: readonly string[];
   /**
-   * The time after which the answer may change, because the source is lost (`monoMs`) or the summary has ended (`wallMs`). Infinite if
-   * there is no such time.
+   * The time after which the answer may change, because the source is lost (`monoMs`) or the summary has expired (`wallMs`). Infinite if there is no
+   * such time.
    */
   readonly ends: Time;
 }
@@ -68,13 +68,13 @@ export class ClusterNames {
     this.#summaries = summaries;
     this.#names = new DnsNames(summaries.reads.replica, []);
     this.#clusters = new BestClusters(summaries, (url) => isSafeEndpoint(url, { hosts, zones }));
-    // The loss or return of a source changes no record.
+    // The loss or return of a source does not change any records.
     summaries.onTurned((sources) => {
       for (const source of sources) for (const follower of this.#followers) follower.entryChanged(nameOfBeacon(source));
     });
   }
 
-  /** Indexes changes of summaries and of the catalog, so that observers are notified of both. HOT: once per DNS question. */
+  /** Indexes changes to summaries and to the catalog, so that observers are notified of both. HOT: once per DNS question. */
   catchUp(): void {
     this.#dnsNames.catchUp();
     this.#names.catchUp();
@@ -99,8 +99,7 @@ export class ClusterNames {
   }
 
   /**
-   * Returns the best cluster for a name without a suitable instance here. `region`: the caller's region; undefined for the region of this
-   * node.
+   * Returns the best cluster for a name without a suitable local instance. `region`: the caller's region. Defaults to this node's region.
    */
   find(caller: Caller, name: Pick<EntryKey, "kind" | "name" | "namespace">, region: string | undefined): FoundCluster {
     const { reads, sources } = this.#summaries;
@@ -132,8 +131,8 @@ function entryOf(name: Pick<EntryKey, "kind" | "name" | "namespace">, best: Best
 }
 
 /**
- * Whether a caller can be directed to the endpoint of a url. The url of another cluster must not use a name in this node's zones, because
- * these zones decide its address, and some of these names resolve to any address.
+ * Whether a caller can be directed to the endpoint of a URL. Another cluster's URL must not use a name in this node's zones, because these zones
+ * determine the address of the name, and some of their names can resolve to any address.
  */
 function isSafeEndpoint(url: string, { hosts, zones }: Pick<ClusterNamesParts, "hosts" | "zones">): boolean {
   const { host = "", port = 0 } = advertisedTarget(url) ?? {};

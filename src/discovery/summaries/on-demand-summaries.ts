@@ -1,6 +1,6 @@
 /**
- * Summaries of this node's cluster, computed from the catalog for each request. Nodes without cluster keys use them, because they store no
- * signed summaries. The computed summaries are unsigned.
+ * Summaries of this node's cluster, computed from the catalog for each request. Nodes without cluster keys use these summaries, because they do not
+ * store signed ones. Summaries computed in this way are unsigned.
  */
 import { isControlNamespace } from "../../catalog/entry/names.ts";
 import { SCOPE } from "../../catalog/entry/scope.ts";
@@ -30,18 +30,18 @@ interface OnDemandRequest {
 
 const CHANNELS: readonly Channel[] = [SCOPE.ZONE, SCOPE.REGION];
 const SALT = "counted summaries";
-/** Separates the parts of a key and of a page position. */
+/** Separates the parts of a key or a page position. */
 const SEPARATOR = "\0";
 /**
- * Number of entries that are counted between two yields, about 2 to 3 ms of work. Each visited service or namespace costs as much as
+ * Number of entries that are counted between two yields, which is about 2 to 3 ms of work. Each visited service or namespace costs as much as
  * `LOOK_COST` entries.
  */
 const COUNTED_AT_A_TIME = 2048;
 const LOOK_COST = 32;
-/** A page ends early after this number of slices, so that one call costs little more than 0.1 s of CPU time. */
+/** A page ends early after this number of slices, so that one call does not cost much more than 0.1 s of CPU time. */
 const MAX_SLICES = 32;
 
-/** The remaining work of the current slice, and the number of slices of a page. */
+/** The remaining work of the current slice, and the number of slices used for the page. */
 class SliceBudget {
   left = COUNTED_AT_A_TIME;
   #slices = 1;
@@ -67,13 +67,13 @@ export class OnDemandSummaries {
   }
 
   /**
-   * Returns a page in the order of namespace, name and kind, with the channel ZONE before REGION. Yields after each slice, so that the
-   * caller can let other work run. Throws `invalid_argument` for a token of another filter.
+   * Returns a page sorted by namespace, name and kind, with the channel ZONE before REGION. Yields after each slice, so that the caller can let other
+   * work run. Throws `invalid_argument` for a page token that was issued for another filter.
    */
   *page(caller: Caller, request: OnDemandRequest, wallMs: number): Generator<undefined, OnDemandPage> {
     const hash = filterHash(request.filter, SALT);
     const after = decodePageToken(request.token, hash);
-    /** One hidden namespace for each rule that hides namespaces. */
+    /** One example of a hidden namespace for each rule that hides namespaces. */
     const hidden = new Map<string, string>();
     const sees = (namespace: string): boolean => {
       const { allowed, rule } = this.#reads.verdict(caller, namespace);
@@ -86,8 +86,8 @@ export class OnDemandSummaries {
   }
 
   /**
-   * Returns the items of a page. `last`: the position of the last item, if more items may follow. It never contains a hidden name,
-   * because callers can read it in the token.
+   * Returns the items on a page. `last`: the position of the last item, if more items may follow. The position never contains a hidden name, because
+   * callers can read it in the token.
    */
   *#items(
     { filter, limit }: OnDemandRequest,
@@ -147,8 +147,8 @@ export class OnDemandSummaries {
   }
 
   /**
-   * Returns the channels on which services are exported now. A rule without export scopes exports a service only on the widest channel,
-   * so each of the two channels is treated as the widest in turn.
+   * Returns the channels on which services are currently exported. A rule without export scopes exports a service only on the widest channel, so each
+   * of the two channels is treated as the widest in turn.
    */
   #outletsNow() {
     const { policy } = this.#policies;
@@ -177,7 +177,7 @@ function isPast(filter: EntryFilter, namespace: string): boolean {
   return filter.namespace === "" ? !namespace.startsWith(filter.prefix) : namespace !== filter.namespace;
 }
 
-/** Returns the first record at or after a key. If the filter names a service, only its records are considered. */
+/** Returns the first record at or after a key. If the filter specifies a service, only its records are considered. */
 function firstFrom(lookup: EntryIndex, { names: [name] }: EntryFilter, from: string): CatalogRecord | undefined {
   const cursor = name === undefined ? lookup.cursor() : lookup.names.cursor(name);
   cursor.seek(from);

@@ -1,5 +1,5 @@
 /**
- * The reads of summaries: the catalog's reads over the second replica, which contains summaries and heartbeats of sources
+ * Reads of summaries: the catalog's reads, applied to the second replica, which contains summaries and heartbeats from sources
  * (docs/design/summaries.md, Reading). Pages, cursors, watches and verdicts therefore use the same code.
  */
 import { isControlNamespace } from "../../catalog/entry/names.ts";
@@ -24,21 +24,22 @@ import { WatchAck } from "../watch-ack.ts";
 
 /** The states of the clusters that the summaries describe. */
 export interface KnownSources {
-  /** Whether nothing has been received from the source of the record for its ttl. */
+  /** Whether the record's source is stale: nothing has been received from it for longer than its ttl. */
   isStale(record: CatalogRecord): boolean;
-  /** Returns the stale sources that have any stored data. */
+  /** Returns the stale sources for which any data is stored. */
   staleSources(): Iterable<string>;
-  /** Returns how long the source remains fresh if nothing more is received. 0 for a lost source. */
+  /** Returns how long the source remains fresh if nothing more is received, or 0 for a lost source. */
   freshMs(source: string): number;
   /** Returns the endpoints at which the cluster accepts calls, according to its last heartbeat. */
   ingressOf(source: string): readonly IngressNode[];
-  /** Returns when data was last received from the sources, for nodes that read here on behalf of other nodes. */
+  /** Returns when data was last received from the sources. Used for nodes that read from this node on behalf of other nodes. */
   ages(time: Time): readonly SourceAge[];
 }
 
 export interface SummaryReadsParts {
   /**
-   * The second replica. Its view contains the records that readers may see: verified, in force, and by a source that owns the namespace.
+   * The second replica. Its view contains the records that readers may see: verified records that are in force and come from a source that owns the
+   * namespace.
    */
   readonly replica: Replica;
   readonly node: ReaderNode;
@@ -52,12 +53,12 @@ export interface SummaryReadsParts {
   readonly now: () => Time;
 }
 
-/** Number of digits in the name of a set of stale sources. */
+/** Number of digits in the hash that names a set of stale sources. */
 const NAME_LENGTH = 12;
-/** Maximum number of summaries of one name: one per source and channel. */
+/** Maximum number of summaries for one name: one per source and channel. */
 const MAX_SUMMARIES = 1000;
 
-/** Follows policy changes: the queue of the catalog begins them, and `step` performs them in slices. */
+/** Follows policy changes: the catalog's queue begins them, and `step` performs them in slices. */
 export class SummaryReads implements SwitchObserver {
   readonly reads: CatalogReads;
   readonly fanout: Fanout;
@@ -80,7 +81,7 @@ export class SummaryReads implements SwitchObserver {
     this.reads = new CatalogReads(replica, node, { policies, onDenied, hides: isControlNamespace, ...(lists && { lists }) });
   }
 
-  /** Makes the watches become ready, and end, together with the catalog's watches. */
+  /** Makes the watches become ready and end together with the catalog's watches. */
   follow(catalog: Pick<Fanout, "followers" | "isEnding">): void {
     const readiesAll = () => {
       this.fanout.all();
@@ -90,14 +91,14 @@ export class SummaryReads implements SwitchObserver {
     if (catalog.isEnding) this.fanout.end();
   }
 
-  /** Must be called when records were touched, followed by `WatchWaker.kick`. */
+  /** Must be called when records have been touched, followed by `WatchWaker.kick`. */
   changed(): void {
     const touched = this.#parts.replica.takeTouched();
     if (touched.size > 0) this.fanout.changed(touched);
   }
 
   /**
-   * Must be called when these sources became stale or fresh. Watches receive the namespaces of the sources' summaries again, because the
+   * Must be called when the given sources have become stale or fresh. Watches receive the namespaces of the sources' summaries again, because the
    * records did not change.
    */
   turned(sources: ReadonlySet<string>): void {
@@ -110,9 +111,9 @@ export class SummaryReads implements SwitchObserver {
     for (const watcher of this.fanout.watchers()) {
       const { reader } = watcher.feed;
       const { allowed, filter } = reader.options;
-      // A resolver decides itself which summaries are stale.
+      // A resolver itself decides which summaries are stale.
       if (filter.resolved !== undefined) continue;
-      // The namespace must not be revealed to a watch that cannot see it.
+      // The namespace must not be revealed to watches that cannot see it.
       const known =
         namespacesByReader.get(reader) ?? namespaces.filter((namespace) => reader.mayHoldNamespace(namespace) && allowed(namespace));
       namespacesByReader.set(reader, known);
@@ -122,14 +123,14 @@ export class SummaryReads implements SwitchObserver {
     }
   }
 
-  /** Registers a callback for sources that become stale or fresh, for the lifetime of this object. */
+  /** Registers a callback for sources that become stale or fresh. It stays registered for as long as this object exists. */
   onTurned(notify: (sources: ReadonlySet<string>) => void): void {
     this.#onTurned.push(notify);
   }
 
   /**
-   * Returns the summaries of one name, from all sources and channels. Returns none for a caller that cannot see its namespace. This is
-   * not reported to the audit log, because the caller asked for entries.
+   * Returns the summaries for one name, from all sources and channels. Returns no summaries to a caller that cannot see the name's namespace. This is
+   * not recorded in the audit log, because the caller requested entries, not summaries.
    */
   named(caller: Caller, { kind, namespace, name }: Pick<EntryKey, "kind" | "name" | "namespace">): readonly CatalogRecord[] {
     const { replica, node } = this.#parts;
@@ -138,7 +139,7 @@ export class SummaryReads implements SwitchObserver {
     return queryPage(replica.lookup, filter, { limit: MAX_SUMMARIES, afterKey: "", self: node, allowed: seesAll, explain: false }).records;
   }
 
-  /** Called when another policy is in force: first the records follow it, and then the watches are notified. */
+  /** Called when another policy is in force: first, the records are updated to follow it, and then the watches are notified. */
   begins(_change: ChangeNumber): void {
     assert(this.#running === undefined, "the previous policy change is not complete for summaries");
     const { replica, node, policies } = this.#parts;
@@ -148,7 +149,7 @@ export class SummaryReads implements SwitchObserver {
     this.#running = new PolicySwitch({ replica, reads: this.reads, fanout: this.fanout, clusterId: node.clusterId }, change);
   }
 
-  /** Does nothing, because the policy that the catalog's records follow does not matter here. */
+  /** Does nothing, because summaries do not depend on the policy that the catalog's records follow. */
   shows(): void {}
 
   /** Whether `step` has work to do. */
@@ -157,7 +158,7 @@ export class SummaryReads implements SwitchObserver {
   }
 
   /**
-   * Does `maxCount` units of a policy change. Returns whether a change was completed. The caller must then call `SwitchQueue.onFollowed`,
+   * Performs up to `maxCount` units of a policy change. Returns whether a change was completed. The caller must then call `SwitchQueue.onFollowed`,
    * and perform the actions that follow `changed`.
    */
   step(maxCount: number): boolean {
@@ -176,14 +177,14 @@ export class SummaryReads implements SwitchObserver {
     return this.#running === undefined && this.#watchAck.isOver(this.#parts.now());
   }
 
-  /** Returns the namespaces of the sources' summaries. Cost: reads every summary when a source is lost or found. */
+  /** Returns the namespaces of the sources' summaries. Cost: every summary is read when a source is lost or found. */
   #namespacesOf(sources: ReadonlySet<string>): readonly string[] {
     const found = new Set<string>();
     const cursor = this.#parts.replica.lookup.cursor();
     for (let record = cursor.next(); record !== undefined; record = cursor.next()) {
       if (!sources.has(record.traits.clusterId)) continue;
       found.add(record.namespace);
-      // Further summaries of the namespace add nothing.
+      // One summary is enough for each namespace.
       cursor.seek(`${record.namespace}\u0001`);
     }
     return [...found];

@@ -1,6 +1,6 @@
 /**
  * The client side of one call: a state machine that decides, for every kind of method, which events are allowed in which order and with
- * which status the call ends. It does no I/O: the shell reports the events of the HTTP/2 stream to it and passes the stream as a port.
+ * which status the call ends. This module does not perform I/O: the shell reports the events of the HTTP/2 stream, and passes the stream as a port.
  * Sources: gRPC over HTTP/2; statuscodes.md for wrong numbers of messages; http-grpc-status-mapping.md for responses without a status.
  */
 import { CODES, WaymarkError } from "../../lib/errors.ts";
@@ -20,28 +20,30 @@ export interface CallRequest extends CallTarget {
 export interface CallResult {
   readonly status: GrpcStatus;
   readonly trailers: GrpcMetadata;
-  /** True if the server sent the status; false if the client determined it (deadline, lost connection, invalid response). */
+  /** True if the server sent the status. False if the client determined it (deadline, lost connection, invalid response). */
   readonly isFromServer: boolean;
-  /** The server did not process the call, so it can be retried even if the method is not idempotent (RFC 9113, section 8.7). */
+  /** Whether the server did not process the call, so that it can be retried even if the method is not idempotent (RFC 9113, section 8.7). */
   readonly isUnprocessed: boolean;
-  /** The response was not valid gRPC, or a message exceeded its limit. False when a proxy reported that the server is unreachable. */
+  /** Whether the response was not valid gRPC or a message exceeded its limit. False if a proxy reported that the server is unreachable. */
   readonly isMalformed: boolean;
 }
 
 /** Receives the events of a call. */
 export interface CallListener {
-  /** Receives the metadata that precedes the first message. Not called when the response consists of a status alone. */
+  /** Receives the metadata that precedes the first message. Not called if the response consists only of a status. */
   metadata?(metadata: GrpcMetadata): void;
-  /** Receives one message. If the method returns exactly one, this is called right before `closed`, and only if the call ended with OK. */
+  /**
+   * Receives one message. If the method returns exactly one message, this is called immediately before `closed`, and only if the call ended with OK.
+   */
   message(bytes: Uint8Array): void;
-  /** Called exactly once, as the last event, when the call is over. */
+  /** Called exactly once, as the last event, when the call has ended. */
   closed(result: CallResult): void;
 }
 
-/** How a stream without a status ended. */
+/** Describes how a stream without a status ended. */
 export interface StreamClose {
   readonly http2Code: number;
-  /** How the connection was lost, for people. Undefined when only the stream was reset. */
+  /** How the connection was lost, as text for people. Undefined if only the stream was reset. */
   readonly connectionLost: string | undefined;
   /** The server reported that it did not process this stream (GOAWAY), or the stream was never sent. */
   readonly isUnprocessed: boolean;
@@ -54,13 +56,13 @@ export interface ClientCallParts {
   readonly listener: CallListener;
   readonly bounds: AssemblyBounds;
   readonly maxSendBytes: number;
-  /** Undefined when compressed responses are rejected. */
+  /** Undefined if compressed responses are rejected. */
   readonly inflater: Inflater | undefined;
-  /** Ms until the deadline. Undefined when the call has no deadline. */
+  /** Ms until the deadline. Undefined if the call has no deadline. */
   readonly timeoutMs: number | undefined;
   /** Monotonic ms. */
   nowMs(): number;
-  /** The connection of the call. The cost of inflating is charged to it. */
+  /** The connection that the call uses. The cost of inflating is charged to it. */
   readonly owner: object;
 }
 
@@ -96,8 +98,8 @@ export class ClientCall implements MessageSink {
   }
 
   /**
-   * Writes one message; `taken` is called when HTTP/2 has accepted it. Returns false when the caller should wait for `onceWritable`. Throws
-   * `quota_exceeded` for a message over the limit. Does nothing when the call is over or half-closed.
+   * Writes one message. `taken` is called when HTTP/2 has accepted the message. Returns false if the caller should wait for `onceWritable`. Throws
+   * `quota_exceeded` if the message exceeds the limit. Does nothing if the call is over or half-closed.
    */
   write(message: Uint8Array, taken?: WriteCallback): boolean {
     return this.#isClosedForWriting() || this.#parts.port.write(framedWithin(message, this.#parts.maxSendBytes), taken);
@@ -108,13 +110,13 @@ export class ClientCall implements MessageSink {
     return this.#isClosedForWriting() || this.#parts.port.write(frame, taken);
   }
 
-  /** Calls `goOn` when the stream is writable again. It is not called if the stream closes first. */
+  /** Calls `goOn` when the stream is writable again. `goOn` is not called if the stream closes first. */
   onceWritable(goOn: () => void): void {
     if (!this.#isClosedForWriting()) this.#parts.port.onceWritable(goOn);
   }
 
   /**
-   * Ends the request, optionally with a last message. If that message is over the limit, the call immediately ends with RESOURCE_EXHAUSTED.
+   * Ends the request, optionally with a last message. If that message exceeds the limit, the call immediately ends with RESOURCE_EXHAUSTED.
    */
   halfClose(message?: Uint8Array): void {
     if (this.#isClosedForWriting()) return;
@@ -143,7 +145,7 @@ export class ClientCall implements MessageSink {
     this.#abort(CODES.CANCELLED, why);
   }
 
-  /** Called by the shell when the response headers arrive. `isEnd` is true when nothing follows them (Trailers-Only). */
+  /** Called by the shell when the response headers arrive. `isEnd` is true if nothing follows the headers (Trailers-Only). */
   response(headers: HeaderBlock, fields: readonly string[], isEnd: boolean): void {
     if (this.isOver) return;
     this.#headers = headers;
@@ -164,13 +166,13 @@ export class ClientCall implements MessageSink {
     this.#reader.push(chunk);
   }
 
-  /** Called by the shell when the trailers arrive. `responseEnded` follows when all earlier data has been delivered. */
+  /** Called by the shell when the trailers arrive. `responseEnded` is called after all earlier data has been delivered. */
   trailersCame(headers: HeaderBlock, fields: readonly string[]): void {
     this.#trailers = headers;
     this.#trailerFields = fields;
   }
 
-  /** Called by the shell when the server ends its direction. */
+  /** Called by the shell when the server ends its sending direction. */
   responseEnded(): void {
     if (this.isOver) return;
     this.#isEndedByServer = true;
@@ -179,16 +181,16 @@ export class ClientCall implements MessageSink {
 
   /** Called by the shell when the stream closes. */
   closed(why: StreamClose): void {
-    if (this.isOver || this.#isEndedByServer) return; // The reader still delivers the remaining messages and then the status.
+    if (this.isOver || this.#isEndedByServer) return; // The reader still delivers the remaining messages, followed by the status.
     const sentStatus = this.#trailers === undefined ? undefined : statusIn(this.#trailers);
     if (sentStatus !== undefined && sentStatus.code !== CODES.OK) {
-      // The stream was reset right after its trailers. OK is not accepted here, because messages may be lost.
+      // The stream was reset right after its trailers. In this case, OK is not accepted, because messages may have been lost.
       this.#finish(sentStatus, { isFromServer: true });
       return;
     }
     const { connectionLost, http2Code, isUnprocessed } = why;
     if (http2Code === HTTP2_ERROR.CANCEL && this.#parts.nowMs() >= this.#deadlineMonoMs) {
-      this.#expire(); // The server also enforces the deadline, and its timer fired before ours.
+      this.#expire(); // The server also enforces the deadline, and its timer fired before this client's timer.
       return;
     }
     const code = connectionLost === undefined ? codeOfReset(http2Code) : CODES.UNAVAILABLE;
@@ -205,7 +207,7 @@ export class ClientCall implements MessageSink {
   message(bytes: Uint8Array): void {
     if (!this.#parts.isSingleResponse) this.#parts.listener.message(bytes);
     else if (this.#answer === undefined) {
-      // The bytes are kept after their inflation is released. No copy is needed, because nothing writes into them.
+      // The bytes are kept after the memory charged for inflating them is released. No copy is needed, because nothing writes into them.
       this.#answer = bytes;
     } else this.#abort(CODES.UNIMPLEMENTED, "the server sent more than one response message, but this method returns exactly one");
   }
@@ -236,7 +238,7 @@ export class ClientCall implements MessageSink {
     return this.isOver || this.#isHalfClosed;
   }
 
-  /** Returns the error in response headers that carry no status. Undefined when the headers are valid. */
+  /** Returns the error in response headers that do not contain a status. Returns undefined if the headers are valid. */
   #wrongHead(headers: HeaderBlock): { readonly code: StatusCode; readonly message: string } | undefined {
     const httpStatus = Number(headers[":status"]);
     const contentType = String(headers["content-type"] ?? "");
@@ -271,7 +273,7 @@ export class ClientCall implements MessageSink {
     else listener.metadata(metadata);
   }
 
-  /** Returns the status with which the server ended its direction. */
+  /** Returns the status with which the server ended its sending direction. */
   #endStatus(): GrpcStatus {
     if (this.#trailers !== undefined) {
       const missing: GrpcStatus = { code: CODES.UNKNOWN, message: "the response trailers have no grpc-status" };

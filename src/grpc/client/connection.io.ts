@@ -1,6 +1,6 @@
 /**
- * A client's connection to one server on node:http2. It starts calls, enforces their limits, sends keepalive pings, and reports when the
- * server closes the connection (GOAWAY). client-call.ts contains the rules of a call.
+ * A client's connection to one server on node:http2. It starts calls, enforces their limits, sends keepalive pings, and reports when the server
+ * closes the connection (GOAWAY). The rules of a call are in client-call.ts.
  */
 import { type ClientHttp2Session, type ClientHttp2Stream, connect as connectHttp2, type IncomingHttpHeaders } from "node:http2";
 import { addAbortSignal, type Duplex } from "node:stream";
@@ -14,36 +14,36 @@ import { requestFields } from "../wire/request-head.ts";
 import { HTTP2_ERROR } from "../wire/status.ts";
 import { type CallListener, type CallRequest, type CallResult, ClientCall } from "./client-call.ts";
 
-/** Limits of a connection. The names contain the unit. */
+/** Limits of a connection. Field names contain the unit. */
 export interface ClientLimits extends KeepaliveLimits {
   /** Maximum size of a response message, before and after inflation. */
   readonly maxReceiveBytes: number;
   readonly maxSendBytes: number;
-  /** Bytes of incomplete response messages, over all calls of the connection. */
+  /** Maximum bytes of incomplete response messages, over all calls on the connection. */
   readonly maxBufferedBytes: number;
   /** Maximum number of open calls. Further calls end with RESOURCE_EXHAUSTED. */
   readonly maxCalls: number;
   readonly maxSessionMemoryMiB: number;
   readonly maxHeaderPairs: number;
   readonly maxHeaderListBytes: number;
-  /** Initial flow-control window of a stream: bytes that the server can send before the client has read them. */
+  /** Initial flow-control window of a stream: the number of bytes that the server can send before the client has read them. */
   readonly streamWindowBytes: number;
   /** The flow-control window shared by all streams. */
   readonly connectionWindowBytes: number;
 }
 
 export interface ConnectionOptions {
-  /** Host and port of the server as the caller knows them, sent as `:authority`. */
+  /** Host and port of the server as known to the caller, sent as `:authority`. */
   readonly authority: string;
   readonly scheme: "http" | "https";
   readonly limits: ClientLimits;
-  /** Limits on incomplete response messages that several connections share. They replace the ones in `limits`. */
+  /** Limits on incomplete response messages, shared by several connections. They replace the corresponding limits in `limits`. */
   readonly bounds?: AssemblyBounds | undefined;
   /** Inflates compressed responses. If absent, requests do not accept compressed responses. */
   readonly inflater?: Inflater | undefined;
-  /** Whether requests declare gzip as their encoding. Only then can frames given to `writeFrame` be compressed. */
+  /** Whether requests declare gzip as their encoding. Frames passed to `writeFrame` can be compressed only if this is set. */
   readonly sendsGzip?: boolean | undefined;
-  /** Called once when the connection accepts no more calls, because the server sent GOAWAY or the connection is lost. */
+  /** Called once when the connection stops accepting calls because the server sent GOAWAY or the connection was lost. */
   readonly onLeaving?: (() => void) | undefined;
   /** Pings the server a few times per second while calls are open, to measure `delayMs`. */
   readonly measuresDelay?: boolean | undefined;
@@ -72,12 +72,12 @@ export class ClientConnection {
   #whyLost = "the connection was lost";
   #lastStreamId = Number.POSITIVE_INFINITY;
   /**
-   * The time at which the last ping with an answer was sent. Initially the start of the connection, because nothing can have been sent
-   * before it.
+   * The time at which the last answered ping was sent. Initially, this is the start of the connection, because nothing can have been sent before
+   * that.
    */
   #answeredMs = performance.now();
 
-  /** Speaks HTTP/2 on a connected socket, after the TLS handshake if there is one. The connection owns the socket from now on. */
+  /** Starts HTTP/2 on a connected socket, after the TLS handshake if there is one. The connection owns the socket from now on. */
   constructor(socket: ByteTransport, options: ConnectionOptions) {
     const { limits } = options;
     this.#socket = socket;
@@ -119,20 +119,20 @@ export class ClientConnection {
   }
 
   /**
-   * Upper bound on the age of the data that is being read now, in ms. The connection keeps the server's sending order, so this data was
-   * sent after the last ping whose answer has arrived, however slow the network is and however long this process was paused. Without
-   * `measuresDelay` the value grows without limit.
+   * Upper bound on the age of the data that is currently being read, in ms. Data arrives in the order in which the server sent it, so this data was
+   * sent after the last ping whose answer has arrived. This is true even if the network is slow or this process was paused. Without `measuresDelay`,
+   * the value grows without limit.
    */
   get delayMs(): number {
     return performance.now() - this.#answeredMs;
   }
 
-  /** Whether the server has sent its HTTP/2 SETTINGS. Until then it may speak another protocol. */
+  /** Whether the server has sent its HTTP/2 SETTINGS. Until then, the server may turn out to use another protocol. */
   get isReady(): boolean {
     return this.#isReady;
   }
 
-  /** Resolves when the server's SETTINGS arrive. Rejects if the connection is lost before that. */
+  /** Resolves when the server's SETTINGS arrive. Rejects if the connection is lost before they arrive. */
   ready(): Promise<void> {
     return new Promise((resolve, reject) => {
       if (this.#isReady) resolve();
@@ -145,8 +145,8 @@ export class ClientConnection {
   }
 
   /**
-   * Starts a call. The listener is called in later turns of the event loop. A call that cannot be started ends with UNAVAILABLE (the
-   * connection is closed) or RESOURCE_EXHAUSTED (too many calls are open), and is unprocessed.
+   * Starts a call. The listener is called only in later turns of the event loop. A call that cannot be started ends with UNAVAILABLE if the
+   * connection is closed, or RESOURCE_EXHAUSTED if too many calls are open. Such a call is marked as unprocessed.
    */
   start(request: CallRequest, listener: CallListener): ClientCall {
     const { sendsGzip = false, inflater } = this.#options;
@@ -172,7 +172,7 @@ export class ClientConnection {
     return call;
   }
 
-  /** Rejects new calls, and closes the connection when the open calls are over. */
+  /** Rejects new calls, and closes the connection when the open calls have ended. */
   close(): void {
     this.#leave();
     if (!this.#session.destroyed) this.#session.close();
@@ -218,7 +218,7 @@ export class ClientConnection {
 
   #measure(): void {
     const sentMs = performance.now();
-    // Node sends no more pings while ten are unanswered, and passes an error to this callback.
+    // While ten pings are unanswered, Node.js does not send any more pings, and passes an error to this callback.
     this.#session.ping((error) => {
       if (error === null) this.#answeredMs = sentMs;
     });
@@ -246,8 +246,8 @@ const ABORTED = AbortSignal.abort();
 
 class ClientCallStream extends Http2StreamPort<ClientHttp2Stream> {
   /**
-   * If Node closes a stream whose sending direction is open, it first sends END_STREAM, so the server would treat a cancelled request as
-   * complete. An aborted stream is only reset, with CANCEL.
+   * If Node.js closes a stream whose sending direction is open, it first sends END_STREAM, so the server would treat a cancelled request as complete.
+   * An aborted stream is only reset, with CANCEL.
    */
   override reset(http2Code: number): void {
     if (http2Code === HTTP2_ERROR.CANCEL && !this.isGone) addAbortSignal(ABORTED, this.stream);
@@ -261,7 +261,7 @@ function startSession(socket: ByteTransport, { authority, scheme }: ConnectionOp
     createConnection: () => socket,
     maxSessionMemory: limits.maxSessionMemoryMiB,
     maxHeaderListPairs: limits.maxHeaderPairs,
-    // Application metadata may repeat a field that HTTP allows once. Node's types have this option only for servers.
+    // Application metadata may repeat a field that HTTP allows once. The Node.js type definitions have this option only for servers.
     strictSingleValueFields: false,
     settings: { enablePush: false, initialWindowSize: streamWindowBytes, maxConcurrentStreams: 0, maxHeaderListSize: maxHeaderListBytes },
   };

@@ -1,13 +1,12 @@
 /**
- * Decides which connection a pooled call uses, which connection is evicted for another, and when a connection is closed. It does no I/O: it
- * identifies connections by number, and the shell (pool.io.ts) opens and closes the connections. Times are stall-aware ms
- * (lib/stall-aware-clock.ts).
+ * Decides which connection a pooled call uses, which connection is evicted for another, and when a connection is closed. This module does not perform
+ * I/O: it identifies connections by number, and the shell (pool.io.ts) opens and closes them. Times are stall-aware ms (lib/stall-aware-clock.ts).
  */
 
 export interface PoolLimits {
-  /** Maximum number of connections, including the ones that are being opened. */
+  /** Maximum number of connections, including connections that are being opened. */
   readonly maxConnections: number;
-  /** Maximum number of calls that wait for a response, over all connections. */
+  /** Maximum number of calls that are waiting for a response, over all connections. */
   readonly maxCalls: number;
   /** A connection without calls is closed after this time. */
   readonly idleMs: number;
@@ -56,8 +55,8 @@ export class PoolState {
   }
 
   /**
-   * Starts a call to an address. The caller must call `ended` when it is over. Returns undefined when a limit is reached; the call is then
-   * not made.
+   * Starts a call to an address. The caller must call `ended` when it is over. Returns undefined if a limit has been reached. In that case, the call
+   * must not be made.
    */
   place(address: string, nowMs: number): CallPlacement | undefined {
     const placement = this.#callCount < this.#limits.maxCalls ? this.#find(address, nowMs) : undefined;
@@ -73,8 +72,8 @@ export class PoolState {
   }
 
   /**
-   * Ends a call. If it failed without a response from the server, the connection is unreliable, and new calls open another one. Returns
-   * whether the shell must close the connection now. Other open calls on it continue.
+   * Ends a call. If the call failed without a response from the server, the connection is considered unreliable, and new calls open another
+   * connection. Returns whether the shell must close the connection now. Other open calls on the connection continue.
    */
   ended(id: ConnectionId, nowMs: number, hasFailed: boolean): boolean {
     this.#callCount -= 1;
@@ -86,8 +85,7 @@ export class PoolState {
   }
 
   /**
-   * Removes a connection that accepts no more calls because the server sent GOAWAY, or because the connection is lost or could not be
-   * opened.
+   * Removes a connection that no longer accepts calls, because the server sent GOAWAY or because the connection was lost or could not be opened.
    */
   left(id: ConnectionId): void {
     this.#forget(id);

@@ -12,14 +12,14 @@ import { callUnary, type UnaryAnswer, type UnaryRequest } from "./unary.ts";
 
 /** A connection that is being opened. */
 export interface PendingConnection {
-  /** Rejects with the reason, for people, when the connection cannot be opened. */
+  /** Rejects with a human-readable reason if the connection cannot be opened. */
   readonly done: Promise<ClientConnection>;
-  /** Stops opening the connection; the promise rejects. */
+  /** Stops opening the connection, so the promise rejects. */
   cancel(): void;
 }
 
 /**
- * Opens a connection to an address within `timeoutMs`. Pass `onLeaving` to the connection, which calls it when it accepts no more calls.
+ * Opens a connection to an address within `timeoutMs`. Pass `onLeaving` to the connection, which calls it when it stops accepting calls.
  */
 export type OpenConnection = (address: string, timeoutMs: number, onLeaving: () => void) => PendingConnection;
 
@@ -29,14 +29,14 @@ export interface PooledRequest extends UnaryRequest {
   readonly timeoutMs: number;
 }
 
-/** The result of a pooled call, with its connection, or the reason why there was no connection. */
+/** The result of a pooled call and its connection, or the reason why there was no connection. */
 export interface PooledAnswer extends UnaryAnswer {
   readonly connection: ClientConnection | undefined;
   /** The error with which `OpenConnection` rejected. */
   readonly dialError: unknown;
 }
 
-/** Time for the open calls of a connection that the pool has removed. After that the connection is closed. */
+/** Time that open calls have to finish after the pool has removed their connection. After that the connection is closed. */
 const DRAIN_MS = 60_000;
 
 interface PoolSlot {
@@ -54,14 +54,14 @@ export class ConnectionPool {
     this.#open = open;
   }
 
-  /** Returns counts for metrics. */
+  /** Returns the counts for metrics. */
   counts(): { readonly connections: number; readonly calls: number; readonly refused: number } {
     return { connections: this.#state.connectionCount, calls: this.#state.callCount, refused: this.#state.refusedCount };
   }
 
   /**
-   * Makes a call; `done` is called once. A call that the server did not process (GOAWAY, REFUSED_STREAM) is retried once on another
-   * connection within the remaining time, even if its method is not idempotent.
+   * Makes a call. `done` is called once. A call that the server did not process (GOAWAY, REFUSED_STREAM) is retried once on another connection within
+   * the remaining time, even if its method is not idempotent.
    */
   call(request: PooledRequest, done: (answer: PooledAnswer) => void): void {
     const untilMs = stallAwareNowMs() + request.timeoutMs;
@@ -91,7 +91,7 @@ export class ConnectionPool {
     const { id, isNew, evicted } = placement;
     if (evicted !== undefined) this.#close(evicted);
     const slot = isNew ? this.#dial(id, request) : this.#slots.get(id);
-    if (slot === undefined) return; // A placement that is not new has a slot.
+    if (slot === undefined) return; // A placement on an existing connection always has a slot.
     let call: ClientCall | undefined;
     let isOver = false;
     const over = (answer: PooledAnswer) => {
@@ -146,7 +146,7 @@ export class ConnectionPool {
   }
 }
 
-/** Closes a connection when its calls are over, at the latest after `DRAIN_MS`. */
+/** Closes a connection when its calls have ended, but after `DRAIN_MS` at the latest. */
 function drain(connection: ClientConnection): void {
   connection.close();
   if (connection.callCount === 0) connection.destroy();

@@ -19,8 +19,8 @@ export interface CallStarter {
 }
 
 /**
- * Makes the call; `done` is called once: immediately when the request is over the limit, otherwise in a later event loop turn. The returned
- * call can be cancelled.
+ * Makes the call. `done` is called once: immediately if the request exceeds the limit, or in a later turn of the event loop if it does not. The
+ * returned call can be cancelled.
  */
 export function callUnary(connection: CallStarter, request: UnaryRequest, done: (answer: UnaryAnswer) => void): ClientCall {
   const { path, metadata, timeoutMs } = request;

@@ -1,4 +1,4 @@
-/** The accepting side of a TCP listener: binds the port, limits connections, and terminates TLS. */
+/** Implements the accepting side of a TCP listener: binds the port, limits connections, and terminates TLS. */
 
 import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
 import {
@@ -14,38 +14,38 @@ import { assert } from "../../lib/errors.ts";
 import { type ListeningPort, listenOn } from "../../lib/shared-port.io.ts";
 import { isJustResumed } from "../../lib/stall-aware-time.io.ts";
 
-/** Certificates of a listener, as PEM. */
+/** A listener's certificates, as PEM. */
 export interface TlsMaterial {
   readonly cert: Uint8Array;
   readonly key: Uint8Array;
-  /** Clients must present a certificate that this CA signed (mutual TLS). */
+  /** Clients must present a certificate signed by this CA (mutual TLS). */
   readonly clientCa?: Uint8Array | undefined;
   /**
-   * Only with `clientCa`: also accepts connections without a certificate of this CA; `authorized` of their sockets is false. Without this
-   * option the handshake rejects them.
+   * Only with `clientCa`: also accepts connections without a certificate from this CA. For these connections, `authorized` is false on the socket.
+   * Without this option, the handshake rejects them.
    */
   readonly isClientOptional?: boolean | undefined;
   /**
-   * Returns the CA for clients that request this server name (SNI). It replaces `clientCa`: a certificate that only `clientCa` signed is
-   * rejected. Returns undefined for a name without its own CA. A resumed TLS session may carry no server name, so callers must not trust a
+   * Returns the CA for clients that request this server name (SNI). This CA replaces `clientCa`: a certificate that is signed only by `clientCa` is
+   * rejected. Returns undefined for a name without its own CA. A resumed TLS session may lack a server name, so callers must not trust a
    * resumed session.
    */
   readonly clientCaOf?: ((serverName: string) => Uint8Array | undefined) | undefined;
 }
 
 export interface AcceptOptions extends ListeningPort {
-  /** The flag that sets the port, for the error message when the port is in use. */
+  /** The flag that sets the port, used in the error message if the port is in use. */
   readonly portFlag: string;
   readonly tls?: TlsMaterial | undefined;
-  /** Protocols offered by ALPN, best first. */
+  /** Protocols offered with ALPN, in order of preference. */
   readonly protocols: readonly string[];
   readonly maxConnections: number;
   readonly onConnection: (socket: Socket) => void;
-  /** A connection over `maxConnections` was closed on arrival. */
+  /** Called when a connection above `maxConnections` was closed on arrival. */
   readonly onDrop?: () => void;
-  /** A TLS handshake failed or timed out. Not called for connections that closed without sending a byte, such as port checks. */
+  /** Called when a TLS handshake fails or times out. Not called for connections that closed without sending a byte, such as port checks. */
   readonly onHandshakeFailed?: (why: string, address: string) => void;
-  /** A connection could not be accepted, for example because the process has no file descriptors left. The listener continues. */
+  /** Called when a connection cannot be accepted, for example because the process has no file descriptors left. The listener continues. */
   readonly onError?: (error: Error) => void;
 }
 
@@ -54,29 +54,29 @@ export interface TlsAcceptor {
   readonly address: string;
   readonly host: string;
   readonly port: number;
-  /** Uses these certificates for new connections. Open connections keep theirs. */
+  /** Uses these certificates for new connections. Open connections keep their certificates. */
   setTls(material: TlsMaterial): void;
   /** Stops accepting. Resolves immediately, while open connections continue. */
   close(): void;
-  /** Resolves when no connection is open, at the latest after `deadlineMs`. */
+  /** Resolves when no connection is open, but after `deadlineMs` at the latest. */
   allClosed(deadlineMs: number): Promise<void>;
   /** Open connections. */
   readonly sockets: ReadonlySet<Socket>;
 }
 
-/** Connections that the kernel queues until they are accepted. */
+/** Maximum number of connections that the kernel queues until they are accepted. */
 const BACKLOG = 1_024;
 /** Maximum duration of a TLS handshake, in ms. */
 const HANDSHAKE_TIMEOUT_MS = 10_000;
-/** Share of the maximum number of connections that one address may use for TLS handshakes, so that silent clients leave room for others. */
+/** Fraction of the maximum number of connections that one address may use for TLS handshakes, so that silent clients leave room for others. */
 const HANDSHAKE_SHARE = 1 / 16;
 const MIN_HANDSHAKES = 8;
 /**
- * Share of the maximum number of connections that may be in TLS handshakes, so that a client with many addresses leaves room for others.
+ * Fraction of the maximum number of connections that may be in TLS handshakes, so that a client with many addresses leaves room for others.
  */
 const ALL_HANDSHAKES_SHARE = 1 / 4;
 
-/** Binds the port and accepts connections. Rejects with a message that names host:port and the flag when the address is unavailable. */
+/** Binds the port and accepts connections. If the address is unavailable, rejects with a message that contains host:port and the flag. */
 export async function openAcceptor(options: AcceptOptions): Promise<TlsAcceptor> {
   const sockets = new Set<Socket>();
   const accept = (socket: Socket) => {
@@ -98,7 +98,7 @@ export async function openAcceptor(options: AcceptOptions): Promise<TlsAcceptor>
   // Counts raw sockets, so that TLS connections are counted even before their handshake.
   server.prependListener("connection", (socket: Socket) => {
     sockets.add(socket);
-    socket.on("error", () => {}); // A reset by the peer; the "close" event that follows is handled.
+    socket.on("error", () => {}); // The peer reset the connection. The "close" event that follows is handled.
     socket.once("close", () => sockets.delete(socket));
     if (secureServer !== undefined && !handshakes.begin(socket)) {
       socket.destroy();
@@ -127,7 +127,7 @@ export async function openAcceptor(options: AcceptOptions): Promise<TlsAcceptor>
   };
 }
 
-/** Counts the TLS handshakes in progress by address, and reports the ones that fail. */
+/** Counts the TLS handshakes in progress by address, and reports failed handshakes. */
 class Handshakes {
   readonly #limits: { readonly maxPerAddress: number; readonly maxInAll: number };
   readonly #onFailed: (why: string, address: string) => void;
@@ -135,8 +135,8 @@ class Handshakes {
   /** Handshakes in progress by address and port, because the TLS socket and the raw socket are different objects. */
   readonly #open = new Map<string, Socket>();
   /**
-   * Reason for the most recent handshake failure for which the TLS socket no longer knew its peer's address. The raw socket knows the
-   * address, and closes right before or right after the TLS socket.
+   * Reason for the most recent handshake failure after which the TLS socket no longer knew its peer's address. The raw socket knows the address, and
+   * closes immediately before or after the TLS socket.
    */
   #lastFault: string | undefined;
 
@@ -157,10 +157,10 @@ class Handshakes {
     if (this.#open.size >= maxInAll) for (const oldest of this.#open.values().take(1)) oldest.destroy();
     this.#counts.set(address, count + 1);
     this.#open.set(`${address} ${remotePort}`, socket);
-    // A closed socket no longer knows its peer's address, so the address is kept here.
+    // A closed socket no longer has its peer's address, so the address is stored here.
     socket.once("close", () => {
       const isFailed = this.#end(address, remotePort) && socket.bytesRead > 0;
-      // The TLS socket knows why the handshake failed. It closes right before or right after the raw socket.
+      // The TLS socket knows why the handshake failed. It closes immediately before or after the raw socket.
       if (isFailed) setImmediate(() => this.#report(address));
     });
     return true;
@@ -170,7 +170,7 @@ class Handshakes {
     this.#end(remoteAddress, remotePort);
   }
 
-  /** Handles a failed handshake. Node destroys the socket. */
+  /** Handles a failed handshake. Node.js destroys the socket. */
   failed(error: NodeJS.ErrnoException, { authorizationError, remoteAddress, remotePort = 0 }: TLSSocket): void {
     const why = handshakeFault(error, authorizationError);
     if (remoteAddress === undefined) this.#lastFault = why ?? this.#lastFault;
@@ -180,11 +180,11 @@ class Handshakes {
   #report(address: string): void {
     const fault = this.#lastFault;
     this.#lastFault = undefined;
-    // If this process was paused, the client may have given up waiting, which is not a failed handshake.
+    // If this process was paused, the client may have given up waiting, which is not considered a failed handshake.
     if (fault !== undefined || !isJustResumed()) this.#onFailed(fault ?? ABORTED, address);
   }
 
-  /** Removes a handshake. Returns whether it was in progress. */
+  /** Removes a handshake. Returns whether the handshake was in progress. */
   #end(address: string, port: number): boolean {
     if (!this.#open.delete(`${address} ${port}`)) return false;
     const count = (this.#counts.get(address) ?? 1) - 1;
@@ -196,9 +196,9 @@ class Handshakes {
 
 const ABORTED = "aborted by the peer";
 
-/** Returns why a handshake failed, for people. Undefined when the peer aborted it. */
+/** Returns a human-readable reason why a handshake failed. Returns undefined if the peer aborted it. */
 function handshakeFault({ code = "" }: NodeJS.ErrnoException, authorizationError: unknown): string | undefined {
-  // Node's types declare an Error, but the value is an error code or null.
+  // The Node.js types declare an Error, but the value is an error code or null.
   if (typeof authorizationError === "string") return `the peer's certificate was rejected (${authorizationError})`;
   if (code === "ECONNRESET" || code === "EPIPE") return undefined;
   return code
@@ -220,10 +220,10 @@ function allClosed(sockets: ReadonlySet<Socket>, deadlineMs: number): Promise<vo
   });
 }
 
-/** TLS contexts for clients that request a server name with its own CA. */
+/** TLS contexts for clients that request a server name for which there is a separate CA. */
 class NamedContexts {
   #material: TlsMaterial | undefined;
-  /** Contexts by server name. It contains only names that the listener knows. */
+  /** Contexts by server name. The map contains only names that are known to the listener. */
   readonly #made = new Map<string, SecureContext>();
 
   constructor(material: TlsMaterial | undefined) {
@@ -235,7 +235,7 @@ class NamedContexts {
     this.#made.clear();
   }
 
-  /** Returns undefined when the listener's own context applies. */
+  /** Returns undefined if the listener's own context applies. */
   find(name: string): SecureContext | undefined {
     const clientCa = this.#material?.clientCaOf?.(name);
     if (clientCa === undefined || this.#material === undefined) return undefined;

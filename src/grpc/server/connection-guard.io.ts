@@ -5,10 +5,10 @@
  * Node 24 (nghttp2 1.70) already closes connections for CONTINUATION floods (8 per header block), more header pairs than allowed, more than
  * 64 KiB of headers, more than 32 entries in SETTINGS, 1,000 unread acknowledgements, and protocol errors.
  *
- * This guard adds limits for rapid reset, streams that the client makes the server reset, streams over the limit of concurrent streams,
- * PING and SETTINGS floods whose acknowledgements are read, floods of frames that Node does not report, floods of calls to unknown methods,
- * prefaces that never arrive, slowly arriving headers, unread answers, requests that never arrive, unused connections, and open streams
- * over all connections. It also gives each connection a fair share of each event loop turn.
+ * This guard adds limits for rapid reset, streams that the client makes the server reset, streams over the limit of concurrent streams, PING and
+ * SETTINGS floods whose acknowledgements are read, floods of frames that Node.js does not report, floods of calls to unknown methods, prefaces that
+ * never arrive, slowly arriving headers, unread answers, requests that never arrive, unused connections, and the total number of open streams. The
+ * guard also gives each connection a fair share of each event loop turn.
  */
 import type { Http2Server, Http2Session, IncomingHttpHeaders, ServerHttp2Session, ServerHttp2Stream } from "node:http2";
 import type { Socket } from "node:net";
@@ -32,36 +32,36 @@ import {
 import { ResetLimiter } from "./reset-limiter.ts";
 import { UnreadAnswers, type UnreadLimits } from "./unread-answers.ts";
 
-/** A connection that the guard watches. */
+/** A connection that is watched by the guard. */
 export interface GuardedConnection {
   /** Peer address without port. */
   readonly address: string;
   readonly meter: ConnectionMeter;
   /** The connection's share of the event loop. */
   readonly turns: SchedulerShare;
-  /** Calls whose request has not fully arrived. Each is cancelled when its request does not arrive in time. */
+  /** Calls whose request has not fully arrived. A call is cancelled if its request does not arrive in time. */
   readonly arriving: Set<PendingRequest>;
   /** Reports that one of the connection's streams is long-lived, such as a watch. Call `lastingClosed` when the stream ends. */
   lastingOpened(): void;
   lastingClosed(): void;
-  /** Whether the connection is closing or closed, by either side. Data that still arrives is not served. */
+  /** Whether either side has closed or is closing the connection. Data that still arrives is ignored. */
   readonly isOver: boolean;
   /** Why the guard closed the connection. Undefined if the guard did not close it. */
   whyCut: CutReason | undefined;
   /**
-   * Closes the connection with all its streams at the end of this event loop turn. If the peer reads, GOAWAY with NO_ERROR is sent first, and
-   * the streams get no RST_STREAM. Clients therefore report UNAVAILABLE for open calls.
+   * Closes the connection with all its streams at the end of this event loop turn. If the peer is reading, GOAWAY with NO_ERROR is sent first, and
+   * the streams do not get an RST_STREAM. Clients therefore report UNAVAILABLE for open calls.
    */
   destroy(): void;
 }
 
 /** A call whose request has not fully arrived. */
 export interface PendingRequest {
-  /** Start of the wait in stall-aware ms. The guard sets it at its first check. */
+  /** The time at which the wait began, in stall-aware ms. The guard sets this time at its first check. */
   sinceMs: number | undefined;
   giveUp(): void;
   /**
-   * Ends the call if its deadline has passed. A gRPC call has no timer of its own until its request has arrived, so most calls need no
+   * Ends the call if its deadline has passed. A gRPC call does not have its own timer until its request has arrived, so most calls do not need a
    * timer.
    */
   checkArrival?(): void;
@@ -69,13 +69,13 @@ export interface PendingRequest {
 
 export interface ConnectionGuardOptions {
   readonly limits?: ConnectionLimits | undefined;
-  /** Calls that may start in one turn of the event loop. */
+  /** Limits how many calls may start in one turn of the event loop. */
   readonly turns?: TurnBounds | undefined;
   /** Lifetime of a connection. If absent, connections stay open until their clients close them. */
   readonly lifetime?: LifetimeLimits | undefined;
   /** Maximum time for a request to arrive, in ms. If absent, there is no limit. */
   readonly arrivalMs?: number | undefined;
-  /** Limits on the answers of all connections that clients have not read. Absent when each answer is counted separately. */
+  /** Limits on unread answers over all connections. Absent if each answer is counted separately. */
   readonly unread?: UnreadLimits | undefined;
   /** Called when a connection was closed because of a limit. */
   readonly onCut: (reason: CutReason, address: string) => void;
@@ -88,28 +88,28 @@ export interface ConnectionGuardOptions {
 export type CutReason = ExceededLimit | "lifetime" | "unread_answer";
 
 /**
- * For this time after a pause, the allowed rates of a connection include the length of the pause. Each rate is checked at least once in
+ * During this time after a pause, the length of the pause is added when a connection's rates are checked. Each rate is checked at least once during
  * this time.
  */
 const BACKLOG_MS = 500;
 /**
- * For this time after a pause, resets are treated as late calls, even on a busy machine. A pause explains only a limited number of
- * resets, so a longer time would not explain more.
+ * During this time after a pause, resets are attributed to late calls, even on a busy machine. A pause explains only a limited number of resets, so a
+ * longer time would not explain more.
  */
 const LATE_CALLS_MS = 5_000;
 
-/** All connections are checked in this interval, a tenth of them at a time. */
+/** All connections are checked once per interval, a tenth of them at a time. */
 const ROUND_MS = 250;
 const SLICES = 10;
 
 /**
- * Calls that may start in one turn of the event loop, per connection and in total. Further calls wait for the next turns. A burst therefore
- * delays a call of another connection by at most this many calls.
+ * Calls that may start in one turn of the event loop, per connection and in total. Further calls wait for later turns. A burst therefore delays a
+ * call on another connection by at most this many calls.
  */
 const CALLS_PER_TURN: TurnBounds = { each: 16, all: 32 };
 
 export class ConnectionGuard {
-  /** Shares the event loop among the connections. */
+  /** Divides the time of the event loop among the connections. */
   readonly turns: FairScheduler;
   #openStreams = 0;
   readonly #limits: ConnectionLimits;
@@ -157,7 +157,7 @@ export class ConnectionGuard {
     this.#accepting = undefined;
   }
 
-  /** Watches a new session until it closes. Call it in the "session" event, before the session's preface is read. */
+  /** Watches a new session until it closes. Call this method in the "session" event, before the session's preface is read. */
   adopt(session: ServerHttp2Session): GuardedConnection {
     const isEnding = endInNextTurn(session);
     const socket = this.#accepting;
@@ -188,7 +188,7 @@ export class ConnectionGuard {
       destroy: () => {
         if (isOver()) return;
         isCut = true;
-        // nghttp2 ignores streams after GOAWAY. Without it, all streams that are read before the end of this turn would be opened.
+        // nghttp2 ignores streams after GOAWAY. Without GOAWAY, all streams that are read before the end of this turn would be opened.
         session.goaway(HTTP2_ERROR.NO_ERROR);
         setImmediate(() => socket.destroy());
       },
@@ -196,11 +196,11 @@ export class ConnectionGuard {
     const { onStream, look } = unseenStreams(session, socket, meter);
     const life = new ConnectionLifetime(this.#lifetime, { nowMs: stallAwareNowMs(), chance: Math.random() });
     const watched: WatchedSession = { session, connection, resets, sample, look, life };
-    // Adds the session to the slice that is checked next, so that a flood that begins immediately is stopped soon.
+    // Adds the session to the slice that is checked next, so that a flood that begins immediately is stopped quickly.
     const slice = this.#slices[(this.#turn + 1) % SLICES] ?? new Set<WatchedSession>();
     slice.add(watched);
     this.#connections.set(session, connection);
-    // This listener is prepended, so that it runs before the listener that serves the stream.
+    // This listener is prepended so that it runs before the listener that serves the stream.
     session.prependListener("stream", (stream, headers, _flags, fields: readonly string[]) => {
       onStream();
       this.#opened(watched, stream, headers);
@@ -234,12 +234,12 @@ export class ConnectionGuard {
     this.#cut(watched, isTooMany ? "reset_flood" : undefined);
   }
 
-  /** Returns the watched connection of a session. Undefined when the session was never adopted. */
+  /** Returns the watched connection of a session. Returns undefined if the session was never adopted. */
   connectionOf(session: Http2Session): GuardedConnection | undefined {
     return this.#connections.get(session);
   }
 
-  /** Sends GOAWAY on every connection. Each connection closes when its open streams are over, and is destroyed after `graceMs`. */
+  /** Sends GOAWAY on every connection. Each connection closes when its open streams have ended, and is destroyed after `graceMs`. */
   leaveAll(graceMs: number): void {
     for (const slice of this.#slices) for (const watched of slice) this.#carryOut(watched, watched.life.leave(stallAwareNowMs(), graceMs));
   }
@@ -276,7 +276,7 @@ export class ConnectionGuard {
         session.ping(() => {}); // Any received byte, including the ping's answer, proves that the client is alive.
         return;
       case "close":
-        // A client that has made no call waits for no answer and may never close its end. `destroy` also sends GOAWAY.
+        // A client that has not made any calls is not waiting for an answer and may never close its end. `destroy` also sends GOAWAY.
         if (session.state.lastProcStreamID === 0) session.destroy();
         else session.close();
         return;
@@ -299,7 +299,7 @@ interface WatchedSession {
   readonly connection: GuardedConnection;
   readonly life: ConnectionLifetime;
   readonly resets: ResetLimiter;
-  /** Counts the streams that Node refused before it emitted "stream" for them. */
+  /** Counts the streams that Node.js rejected before emitting "stream" for them. */
   readonly look: () => void;
   readonly sample: () => {
     readonly monoMs: number;
@@ -312,8 +312,8 @@ interface WatchedSession {
 }
 
 /**
- * Counts streams that Node refused because they had too many or too long headers. Clients number their streams 1, 3, 5, …, so each gap is
- * such a stream.
+ * Counts streams that Node.js rejected because they had too many or too long headers. Clients number their streams 1, 3, 5, …, so each gap is such a
+ * stream.
  */
 function unseenStreams(session: ServerHttp2Session, socket: Socket, meter: ConnectionMeter) {
   let [seenCount, unseenCount, lookedBytes] = [0, 0, 0];
@@ -342,7 +342,7 @@ function sampleOf({ bytesRead, bytesWritten }: Pick<Socket, "bytesRead" | "bytes
   return { monoMs: performance.now(), ...patient, bytesRead, bytesWritten, waitingCalls: waiting.length };
 }
 
-/** Whether a closed stream was reset, by either side, before its answer was sent. Node reports a stream that the client reset as ended. */
+/** Whether either side reset a closed stream before its answer was sent. Node.js reports a stream that the client reset as ended. */
 function isUnanswered(stream: ServerHttp2Stream): boolean {
   return stream.aborted || !stream.writableFinished;
 }

@@ -2,15 +2,15 @@
 import { Keepalive, type KeepaliveLimits } from "../wire/keepalive.ts";
 
 export interface LifetimeLimits extends KeepaliveLimits {
-  /** A connection without an open call for this time gets GOAWAY. gRPC clients reconnect at their next call. */
+  /** A connection that has had no open call for this time gets GOAWAY. gRPC clients reconnect at their next call. */
   readonly idleTimeoutMs: number;
-  /** A connection gets GOAWAY at this age ± 10 %, so that clients rebalance across the servers. 0: never. */
+  /** A connection gets GOAWAY at this age ± 10 %, so that clients are rebalanced across the servers. 0 means never. */
   readonly maxConnectionAgeMs: number;
-  /** Grace period for open calls after the GOAWAY for age. */
+  /** Grace period for open calls after a GOAWAY that was sent because of the connection's age. */
   readonly maxConnectionAgeGraceMs: number;
 }
 
-/** Keeps a connection open as long as its client wants. */
+/** Keeps a connection open for as long as its client wants. */
 export const ENDLESS: LifetimeLimits = {
   keepaliveTimeMs: Number.POSITIVE_INFINITY,
   keepaliveTimeoutMs: Number.POSITIVE_INFINITY,
@@ -20,12 +20,12 @@ export const ENDLESS: LifetimeLimits = {
 };
 
 /**
- * The action that the shell must take. `close`: send a GOAWAY with the last processed stream, and close when the open streams are over.
- * `cut`: destroy the connection.
+ * The action that the shell must take. `close`: send a GOAWAY with the last processed stream, and close the connection when its open streams have
+ * ended. `cut`: destroy the connection.
  *
- * A call that crosses the GOAWAY is not processed, and clients retry it on another connection (RFC 9113, section 6.8). Sending a first
- * GOAWAY that refuses no stream would not change this: nghttp2 accepts no new streams after any GOAWAY, and when no stream is open Node
- * reads nothing more, not even the answer to a PING or the client's FIN.
+ * A call that crosses the GOAWAY on the wire is not processed, and clients retry it on another connection (RFC 9113, section 6.8). An initial GOAWAY
+ * that does not reject any streams would not help: nghttp2 does not accept new streams after any GOAWAY. If no stream is open, Node.js then stops
+ * reading, so not even the answer to a PING or the client's FIN is received.
  */
 export type LifetimeOrder = "ping" | "close" | "cut";
 
@@ -35,7 +35,7 @@ export interface LifetimeSample {
   readonly dueMs: number;
   readonly bytesRead: number;
   readonly openStreams: number;
-  /** Streams opened since the connection began. */
+  /** Number of streams opened since the connection began. */
   readonly streamCount: number;
 }
 
@@ -49,7 +49,7 @@ export class ConnectionLifetime {
   /** The time at which the connection is destroyed if it is still open. Undefined before GOAWAY. */
   #leavesUntilMs: number | undefined;
 
-  /** `chance` is a number from 0 to 1 that spreads the ages of connections. */
+  /** `chance` is a number from 0 to 1 that spreads the ages at which connections are closed. */
   constructor(limits: LifetimeLimits, opened: { readonly nowMs: number; readonly chance: number }) {
     this.#limits = limits;
     this.#keepalive = new Keepalive(limits, opened.nowMs);
@@ -58,7 +58,7 @@ export class ConnectionLifetime {
     this.#maxAgeMs = limits.maxConnectionAgeMs === 0 ? Number.POSITIVE_INFINITY : limits.maxConnectionAgeMs * (0.9 + 0.2 * opened.chance);
   }
 
-  /** Closes the connection, with `graceMs` for its open calls. Does nothing when it is already closing. */
+  /** Closes the connection, with a grace period of `graceMs` for its open calls. Does nothing if the connection is already closing. */
   leave(nowMs: number, graceMs: number): LifetimeOrder | undefined {
     if (this.#leavesUntilMs !== undefined) return undefined;
     this.#leavesUntilMs = nowMs + graceMs;

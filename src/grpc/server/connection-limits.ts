@@ -1,27 +1,27 @@
 /**
- * Limits of one HTTP/2 connection: its maximum rates, and the name of each violation. The guard counts, samples and closes. Attacks that
- * nghttp2 and Node already stop (CONTINUATION floods, invalid frames) are not handled here.
+ * Defines the limits of one HTTP/2 connection: maximum rates, and the name of each violation. The guard counts and samples events, and closes
+ * connections. Attacks that nghttp2 and Node.js already stop (CONTINUATION floods, invalid frames) are not handled here.
  */
 import type { ResetLimits } from "./reset-limiter.ts";
 import type { UnreadAnswer } from "./unread-answers.ts";
 
 /** Limits of one connection. */
 export interface ConnectionLimits extends ResetLimits {
-  /** PING frames beyond one per 64 bytes written by the server: a client that measures bandwidth sends pings while it receives data. */
+  /** PING frames in excess of one per 64 bytes written by the server: a client that measures bandwidth sends pings while it receives data. */
   readonly pingsPerSecond: number;
-  /** SETTINGS frames. An honest client sends one, or a few over the life of the connection. */
+  /** SETTINGS frames. An honest client sends one, or a few during the lifetime of the connection. */
   readonly settingsPerSecond: number;
-  /** Bytes that opened no stream and carried no message: WINDOW_UPDATE, PRIORITY, empty DATA, unknown frames, padding. */
+  /** Bytes that did not open a stream or carry a message: WINDOW_UPDATE, PRIORITY, empty DATA, unknown frames, padding. */
   readonly uselessBytesPerSecond: number;
   /**
-   * Requests that are rejected while they are still being sent. For each, up to one flow-control window of data may still arrive, and is
+   * Requests that are rejected while they are still being sent. For each such request, up to one flow-control window of data may still arrive, and is
    * not counted as useless.
    */
   readonly brokenUploadsPerSecond: number;
-  /** Bytes that arrived on served streams and have not been read: they may turn out to be messages. */
+  /** Bytes that have arrived on served streams but have not been read, because they may turn out to be messages. */
   readonly unreadBytes: number;
   /**
-   * Bytes of headers beyond 4 KiB per call and beyond their bytes on the wire: with HPACK one byte can repeatedly refer to a long field.
+   * Header bytes in excess of 4 KiB per call and of the bytes on the wire. With HPACK, a single byte can repeatedly refer to a long field.
    */
   readonly headerGainPerSecond: number;
   /** Calls that are rejected before a method runs: unknown methods, other content types, calls over the stream limit. */
@@ -31,14 +31,13 @@ export interface ConnectionLimits extends ResetLimits {
   /** Time from the first byte to the end of the client's preface and SETTINGS. */
   readonly prefaceTimeoutMs: number;
   /**
-   * Maximum time for which bytes may trickle in on a connection without open streams and without completing a frame (such as half a
-   * HEADERS frame).
+   * Maximum time for which bytes may trickle in without completing a frame (such as half a HEADERS frame) on a connection without open streams.
    */
   readonly trickleMs: number;
-  /** A connection with more unread answer bytes than this, of which the client read none for `stuckMs`, is closed. */
+  /** A connection is closed if it has more unread answer bytes than this and the client has not read any of them for `stuckMs`. */
   readonly stuckBytes: number;
   readonly stuckMs: number;
-  /** New calls of a connection wait while more than this many bytes of its answers are unread. */
+  /** New calls on a connection wait while more than this many bytes of its answers are unread. */
   readonly untakenBytes: number;
 }
 
@@ -72,33 +71,33 @@ export type ExceededLimit =
   | "slow_headers"
   | "stuck_reader";
 
-/** Beyond this multiple of a per-second limit, the connection is closed immediately instead of at the next check. */
+/** Above this multiple of a per-second limit, the connection is closed immediately instead of at the next check. */
 const IMMEDIATE_FACTOR = 10;
 
-/** Upper estimate of the bytes on the wire for a stream's HEADERS and RST_STREAM. It is generous because tokens can be long. */
+/** Upper estimate of the number of bytes on the wire for a stream's HEADERS and RST_STREAM. The estimate is generous, because tokens can be long. */
 const HEADER_BYTES = 8_192;
 
-/** Bytes that may arrive on a stream whose call waits to start or was rejected: HTTP/2's initial flow-control window. */
+/** Number of bytes that may arrive on a stream whose call is waiting to start or was rejected: HTTP/2's initial flow-control window. */
 const WINDOW_BYTES = 65_535;
 
-/** Header bytes allowed per call. Most of these headers were sent before, and the call only refers to them. */
+/** Header bytes allowed per call. Most of these headers have been sent before, so the call only refers to them. */
 const FREE_HEADER_BYTES = 4_096;
 /** Size of a header field in addition to its text (RFC 7541, section 4.1). */
 const FIELD_BYTES = 32;
 
 /**
- * A client acknowledges the data that it reads with WINDOW_UPDATE frames, so a number of useless bytes is allowed: the written bytes
+ * A client acknowledges the data that it reads with WINDOW_UPDATE frames. The number of useless bytes allowed for this is the number of written bytes
  * divided by this number.
  */
 const WRITTEN_SHARE = 2;
 
 /**
- * A quiet connection may send occasional frames without effect, such as the last WINDOW_UPDATE of a stream. They are forgotten after this
+ * A quiet connection may send occasional frames without effect, such as the last WINDOW_UPDATE of a stream. These frames are forgotten after this
  * time.
  */
 const FORGET_TRICKLE_MS = 5_000;
 
-/** Silence begins at `nowMs` and has lasted until `dueMs`. The two differ right after a pause of this process. */
+/** Silence that begins now is measured from `nowMs`, and earlier silence until `dueMs`. The two differ right after a pause of this process. */
 interface StallAwareNow {
   readonly nowMs: number;
   readonly dueMs: number;
@@ -107,31 +106,30 @@ interface StallAwareNow {
 /** A measurement of the connection's socket. */
 export interface ConnectionSample {
   readonly monoMs: number;
-  /** The current time, and the time up to which deadlines are due, by the stall-aware clock, for measuring silence. If absent: `monoMs`. */
+  /** The current time and the time up to which deadlines are due, on the stall-aware clock, for measuring silence. If absent: `monoMs`. */
   readonly patientMs?: number;
   readonly patientDueMs?: number;
   readonly bytesRead: number;
   readonly bytesWritten: number;
-  /** Length of a pause of this process that has just ended: data that arrived during the pause is being read now. If absent: no pause. */
+  /** Length of a pause of this process that has just ended: data that arrived during the pause is being read now. Absent if there was no pause. */
   readonly pauseMs?: number;
-  /** Calls that wait for their turn. Calls that wait until answers are read are counted in the meter. If absent: 0. */
+  /** Number of calls that are waiting for their turn. Calls that are waiting until answers are read are counted in the meter. If absent: 0. */
   readonly waitingCalls?: number;
 }
 
 /**
- * Counters of one connection. The guard and the listener increment the fields; `check` compares them with the limits several times per
- * second.
+ * Counters for one connection. The guard and the listener increment the fields; `check` compares them with the limits several times per second.
  */
 export class ConnectionMeter {
   /** Streams open now. */
   openStreams = 0;
-  /** Bytes of requests that carried messages, since the connection began. */
+  /** Bytes of requests that have carried messages since the connection began. */
   usefulBytes = 0;
-  /** Streams opened since the connection began. */
+  /** Number of streams opened since the connection began. */
   streamCount = 0;
   /** Streams that were rejected before a method ran. */
   refusalCount = 0;
-  /** Streams that were closed before the client had sent its complete request. The data sent until then is discarded unread. */
+  /** Streams that were closed before the client had sent its complete request. The data that was sent until then is discarded without being read. */
   brokenUploads = 0;
   readonly #limits: ConnectionLimits;
   readonly #opened: { readonly patientMs: number; readonly bytesRead: number };
@@ -141,14 +139,14 @@ export class ConnectionMeter {
   #settingsCount = 0;
   #isGreeted = false;
   #pendingBytes = 0;
-  /** The share of this connection in the budget of its listener. Undefined when each answer has its own share. */
+  /** This connection's share of the listener's budget. Undefined if each answer has its own share. */
   readonly #unread: UnreadAnswer | undefined;
   #headerGainBytes = 0;
-  /** Useless bytes beyond the rate. Reduced again when unread bytes turn out to be useful. */
+  /** Useless bytes in excess of the allowed rate. The number is reduced again when unread bytes turn out to be useful. */
   #uselessBytes = 0;
-  /** Bytes that may still arrive for broken uploads. */
+  /** Number of bytes that may still arrive for broken uploads. */
   #lateBytes = 0;
-  /** Calls that wait until answers are read. Their maximum number is the limit on open calls. */
+  /** Number of calls that are waiting until answers are read. Their number is limited by the limit on open calls. */
   readonly #parked: (() => void)[] = [];
   #last: ConnectionSample & Pick<ConnectionMeter, "usefulBytes" | "streamCount" | "refusalCount" | "brokenUploads">;
   #trickleSinceMs: number | undefined;
@@ -161,7 +159,7 @@ export class ConnectionMeter {
     this.#last = { ...opened, usefulBytes: 0, streamCount: 0, refusalCount: 0, brokenUploads: 0 };
   }
 
-  /** Response bytes that were passed to HTTP/2 and are not known to have been read. */
+  /** Response bytes that have been passed to HTTP/2 but are not known to have been read. */
   get pendingBytes(): number {
     return this.#pendingBytes;
   }
@@ -200,14 +198,14 @@ export class ConnectionMeter {
     return this.#pingCount > this.#limits.pingsPerSecond * IMMEDIATE_FACTOR && this.openStreams === 0 ? "ping_flood" : undefined;
   }
 
-  /** Counts a SETTINGS frame. The first one arrives with the preface. */
+  /** Counts a SETTINGS frame. The first SETTINGS frame arrives with the preface. */
   settings(): ExceededLimit | undefined {
     this.#isGreeted = true;
     this.#settingsCount += 1;
     return this.#settingsCount > this.#limits.settingsPerSecond * IMMEDIATE_FACTOR ? "settings_flood" : undefined;
   }
 
-  /** Checks the counts since the last check. It is called several times per second; additional calls have no side effects. */
+  /** Compares the counts since the last check with the limits. Called several times per second. Additional calls have no side effects. */
   check(now: ConnectionSample): ExceededLimit | undefined {
     const last = this.#last;
     const since = { nowMs: now.patientMs ?? now.monoMs, dueMs: now.patientDueMs ?? now.patientMs ?? now.monoMs };
@@ -248,7 +246,7 @@ export class ConnectionMeter {
     return this.#begunMs === undefined ? dueMs - this.#opened.patientMs > silentTimeoutMs : dueMs - this.#begunMs > prefaceTimeoutMs;
   }
 
-  /** Subtracts the bytes of broken uploads. Their bytes that have not arrived yet may arrive until the next check. */
+  /** Subtracts the bytes of broken uploads. Bytes that have not arrived yet may arrive until the next check. */
   #withoutLate(bytes: number, broken: number, seconds: number): number {
     const fresh = Math.min(broken, this.#limits.brokenUploadsPerSecond * seconds) * WINDOW_BYTES;
     const late = Math.min(Math.max(0, bytes), this.#lateBytes + fresh);
@@ -268,7 +266,7 @@ export class ConnectionMeter {
   }
 
   #isStuck({ nowMs, dueMs }: StallAwareNow, written: number): boolean {
-    // Keepalive pings and similar frames are written to a stuck reader too. They do not prove that it reads answers.
+    // Keepalive pings and similar frames are also written to a stuck reader. These frames do not prove that the client is reading answers.
     const isReading = written > 1_024;
     if (isReading) this.#unread?.progress(0);
     if (isReading || this.pendingBytes <= this.#limits.stuckBytes) {
@@ -280,21 +278,21 @@ export class ConnectionMeter {
   }
 }
 
-// Gives every connection a share of each turn of the event loop. If a connection sends thousands of calls in a burst (libuv reads up to 2
-// MiB from a socket at a time), its calls wait behind each other. Several such connections take turns, so together they delay the others
-// no longer than one of them would. The unit of time is one turn.
+// Gives every connection a share of each turn of the event loop. If a connection sends a burst of thousands of calls (libuv reads up to 2 MiB from a
+// socket at a time), its calls wait for one another. Several such connections take turns, so together they do not delay other connections any longer
+// than one of them would. Time is measured in turns.
 
-/** The share of one connection. `FairScheduler.join` creates it. */
+/** One connection's share. `FairScheduler.join` creates it. */
 export interface SchedulerShare {
-  /** Number of callbacks that ran in this turn. */
+  /** Number of callbacks that have run in this turn. */
   count: number;
   readonly waiting: (() => void)[];
 }
 
 export interface TurnBounds {
-  /** Maximum number of callbacks of one share per turn. */
+  /** Maximum number of callbacks per turn for one share. */
   readonly each: number;
-  /** Maximum number of callbacks of all shares together per turn. The first callback of each share never waits. */
+  /** Maximum number of callbacks per turn for all shares together. The first callback of each share never waits. */
   readonly all: number;
 }
 
@@ -302,7 +300,7 @@ export class FairScheduler {
   readonly #bounds: TurnBounds;
   readonly #schedule: (endOfTurn: () => void) => void;
   #count = 0;
-  /** Shares with callbacks that ran in this turn or wait. The share that has waited longest is first. */
+  /** Shares with callbacks that have run in this turn or are waiting. The share that has waited longest is first. */
   #active: SchedulerShare[] = [];
   #isScheduled = false;
 
@@ -312,13 +310,13 @@ export class FairScheduler {
     this.#schedule = schedule;
   }
 
-  /** Returns a new share. It need not be returned. */
+  /** Returns a new share. The share need not be returned. */
   join(): SchedulerShare {
     return { count: 0, waiting: [] };
   }
 
-  /** Returns whether a callback of the share may run now. If not, pass it to `wait`. */
-  // HOT: once per call; callbacks that need not wait need no closure.
+  /** Returns whether a callback of the share may run now. If not, pass the callback to `wait`. */
+  // HOT: once per call. Callbacks that need not wait do not need a closure.
   mayAct(share: SchedulerShare): boolean {
     if (share.waiting.length > 0) return false;
     if (share.count === 0) this.#activate(share);
@@ -329,7 +327,8 @@ export class FairScheduler {
   }
 
   /**
-   * Runs the callback in one of the next turns, in order. The caller limits the number of waiting callbacks by its limit on open streams.
+   * Runs the callback in one of the next turns; callbacks keep their order. The caller's limit on open streams also limits the number of waiting
+   * callbacks.
    */
   wait(share: SchedulerShare, act: () => void): void {
     share.waiting.push(act);

@@ -1,7 +1,7 @@
 /**
- * The server side of one call: a state machine that decides which events are allowed in which order, for every kind of method. It does no
- * I/O: the shell reports the events of the HTTP/2 stream to it and passes the stream as a port. Sources: gRPC over HTTP/2; statuscodes.md
- * for wrong numbers of messages.
+ * The server side of one call: a state machine that decides which events are allowed in which order, for every kind of method. This module does not
+ * perform I/O: the shell reports the events of the HTTP/2 stream, and passes the stream as a port. Sources: gRPC over HTTP/2; statuscodes.md for
+ * wrong numbers of messages.
  */
 import { assert, WaymarkError } from "../../lib/errors.ts";
 import type { StreamPort, WriteCallback } from "../wire/message-reader.ts";
@@ -16,7 +16,7 @@ export interface CallEnvironment {
   readonly bounds: AssemblyBounds;
   /** Maximum size of a sent message, in bytes. */
   readonly maxSendBytes: number;
-  /** Undefined when compressed requests are rejected. */
+  /** Undefined if compressed requests are rejected. */
   readonly inflater: Inflater | undefined;
   /** Returns the status for a thrown value. Must not throw. */
   statusOf(thrown: unknown, call: MethodCall): GrpcStatus;
@@ -27,11 +27,11 @@ export interface CallEnvironment {
 /** The stream of a call, with the events for the server's own bookkeeping. */
 export interface CallPort extends StreamPort {
   /**
-   * Sends the response headers. With `isEnd` nothing follows them (Trailers-Only); otherwise the trailers are requested from the call at
+   * Sends the response headers. With `isEnd`, nothing follows the headers (Trailers-Only). Without it, the trailers are requested from the call at
    * the end.
    */
   respond(headers: HeaderBlock, isEnd: boolean): void;
-  /** The request has arrived. For a stream of requests: the first request. */
+  /** Called when the request has arrived. For a stream of requests, called when the first request has arrived. */
   arrived(): void;
 }
 
@@ -48,14 +48,14 @@ export class ServerCall implements MethodCall, MessageSink {
   readonly #environment: CallEnvironment;
   readonly #deadlineMonoMs: number | undefined;
   #metadata: GrpcMetadata | undefined;
-  /** `reading` until the client has ended its direction; `refused` when further request data is discarded. */
+  /** `reading` until the client has ended its sending direction; `refused` if further request data is discarded. */
   #request: "reading" | "ended" | "refused" = "reading";
   #response: "none" | "begun" | "over" = "none";
   #writtenCount = 0;
   /** Whether the first request of a stream has been delivered. */
   #hasArrived = false;
   #reader: MessageReader | undefined;
-  /** The request of a method that accepts exactly one, until the client has ended its direction. */
+  /** The request of a method that accepts exactly one request, until the client has ended its sending direction. */
   #onlyRequest: Uint8Array | undefined;
   /** Whether the first bytes of the request have arrived. */
   #hasBegun = false;
@@ -130,7 +130,7 @@ export class ServerCall implements MethodCall, MessageSink {
     return this.#response === "over" || this.#port.isGone;
   }
 
-  /** Whether the client has ended its direction. */
+  /** Whether the client has ended its sending direction. */
   get isRequestEnded(): boolean {
     return this.#request === "ended";
   }
@@ -212,9 +212,9 @@ export class ServerCall implements MethodCall, MessageSink {
     this.#port.reset(http2Code);
   }
 
-  /** Called by the shell a few times per second until the request has arrived. Ends the call when its deadline has passed. */
+  /** Called by the shell several times per second until the request has arrived. Ends the call if its deadline has passed. */
   checkArrival(): void {
-    // The client has not ended its direction yet, so the request may be kept for a while.
+    // The client has not ended its sending direction yet, so the request may be kept for some time.
     if (this.#onlyRequest !== undefined) this.#onlyRequest = apart(this.#onlyRequest);
     if (this.#isExpired && this.#request === "reading" && !this.isOver) this.#refuse(expired());
   }
@@ -231,8 +231,8 @@ export class ServerCall implements MethodCall, MessageSink {
   }
 
   /**
-   * Checks the headers before more pieces of a request are read or a compressed request is inflated, so that this work is done only for
-   * permitted callers.
+   * Checks the headers before more parts of a request are read or a compressed request is inflated, so that this work is done only for permitted
+   * callers.
    */
   #judgeHeaders(): void {
     const { method } = this;
@@ -250,7 +250,7 @@ export class ServerCall implements MethodCall, MessageSink {
     void judged.then(goOn);
   }
 
-  /** Called by the shell when the client has ended its direction. */
+  /** Called by the shell when the client has ended its sending direction. */
   requestEnded(): void {
     const isWanted = this.#request === "reading";
     this.#request = "ended";
@@ -334,12 +334,12 @@ export class ServerCall implements MethodCall, MessageSink {
     } catch (thrown) {
       this.fail(thrown);
     }
-    // The responses may continue for a long time. A unary call is charged for its inflated request until it is answered.
+    // The responses may continue for a long time. A unary call remains charged for its inflated request until it is answered.
     if (method.kind === "server_streaming") this.#stopReading();
     if (this.#response !== "over") this.#armDeadline();
   }
 
-  /** Stops reading. An open watch then keeps no reader, which would need 0.25 kB. */
+  /** Stops reading. An open watch then does not keep its reader, which would use 0.25 kB. */
   #stopReading(): void {
     this.#reader?.drop();
     this.#reader = undefined;
@@ -353,7 +353,7 @@ export class ServerCall implements MethodCall, MessageSink {
     else this.method.refused(error, this);
   }
 
-  /** Called before each message. Sends the headers before the first one. */
+  /** Called before each message. Sends the headers before the first message. */
   #beginMessage(): void {
     if (this.#writtenCount > 0 && !this.#mayAnswerNothing())
       assert(false, "a call that allows one response message sent another one", { path: this.method.path });
@@ -386,7 +386,7 @@ export class ServerCall implements MethodCall, MessageSink {
     listener?.(why);
   }
 
-  /** Marks the call as over; it reads and writes nothing more. */
+  /** Marks the call as over, after which it does not read or write any more data. */
   #over(trailers: HeaderBlock): void {
     this.#response = "over";
     this.#trailers = trailers;
@@ -398,7 +398,7 @@ export class ServerCall implements MethodCall, MessageSink {
   }
 }
 
-/** Rejects a call with a number of requests that its kind does not allow. The code is specified in gRPC's statuscodes.md. */
+/** Rejects a call whose number of requests is not allowed for its kind. The code is specified in gRPC's statuscodes.md. */
 function notOne(fault: string): WaymarkError {
   return new WaymarkError("unimplemented", `${fault}; this method requires exactly one`);
 }

@@ -1,6 +1,6 @@
 /**
- * A gRPC server on node:http2. It receives accepted sockets and serves methods on them, with a limit on every resource that a client can
- * use. server-call.ts contains the rules of a call; connection-limits.ts and connection-lifetime.ts contain the rules of a connection.
+ * A gRPC server on node:http2. It receives accepted sockets and serves methods on them, with a limit on every resource that a client can use. The
+ * rules of a call are in server-call.ts, and the rules of a connection are in connection-limits.ts and connection-lifetime.ts.
  */
 import { createServer, type Http2Server, type IncomingHttpHeaders, type ServerHttp2Session, type ServerHttp2Stream } from "node:http2";
 import type { Socket } from "node:net";
@@ -19,26 +19,26 @@ import { NODE_STREAM_LIMITS } from "./reset-limiter.ts";
 import { type CallEnvironment, type CallPort, ServerCall } from "./server-call.ts";
 import type { UnreadLimits } from "./unread-answers.ts";
 
-/** Limits of a server. The names contain the unit. */
+/** Limits of a server. Field names contain the unit. */
 export interface ServerLimits extends LifetimeLimits {
   /** Maximum size of a request message, before and after inflation. */
   readonly maxReceiveBytes: number;
   readonly maxSendBytes: number;
-  /** Bytes of incomplete requests, over all connections. */
+  /** Maximum bytes of incomplete requests, over all connections. */
   readonly maxBufferedBytes: number;
   /** Maximum number of open streams over all connections. Further streams are rejected with `quota_exceeded`. */
   readonly maxStreams: number;
   readonly maxStreamsPerConnection: number;
-  /** Time from the start of a call to the end of its request. For a stream of requests: to the first request. */
+  /** Time from the start of a call to the end of its request. For a stream of requests, to the first request. */
   readonly requestTimeoutMs: number;
   /** Maximum HTTP/2 state of one connection (headers, unsent frames), in MiB. */
   readonly maxSessionMemoryMiB: number;
   readonly maxHeaderPairs: number;
-  /** Maximum number of frames of one connection that violate the protocol without ending the connection. */
+  /** Maximum number of frames on one connection that violate the protocol without ending the connection. */
   readonly maxInvalidFrames: number;
-  /** Limit on header bytes that is advertised to clients (SETTINGS_MAX_HEADER_LIST_SIZE). nghttp2 accepts at most 64 KiB. */
+  /** The limit on header bytes that is advertised to clients (SETTINGS_MAX_HEADER_LIST_SIZE). nghttp2 accepts at most 64 KiB. */
   readonly maxHeaderListBytes: number;
-  /** Initial flow-control window of a stream: bytes that a client can send before the server has read them. */
+  /** Initial flow-control window of a stream: the number of bytes that a client can send before the server has read them. */
   readonly streamWindowBytes: number;
   /** The flow-control window shared by all streams of a connection. */
   readonly connectionWindowBytes: number;
@@ -70,8 +70,8 @@ export interface ServerOptions {
   /** Inflates compressed requests. If absent, compressed requests are rejected. */
   readonly inflater?: Inflater | undefined;
   /**
-   * Returns the status for an error that ended a call: a value thrown by a handler, or a rejection by the server itself (`call` is
-   * undefined when no method was found). Must not throw. Default: `statusOfThrown`.
+   * Returns the status for an error that ended a call: a value thrown by a handler, or a rejection by the server itself (`call` is undefined if no
+   * method was found). Must not throw. Default: `statusOfThrown`.
    */
   readonly statusOf?: ((thrown: unknown, call: MethodCall | undefined) => GrpcStatus) | undefined;
   /**
@@ -130,15 +130,15 @@ export class GrpcServer {
   }
 
   /**
-   * Sends GOAWAY to every client. Open calls are served; clients retry calls that cross the GOAWAY on another connection. A connection
-   * closes when its last call is over, and is destroyed after `graceMs`. Sockets that are accepted after this call are still served, so
-   * stop accepting before draining.
+   * Sends GOAWAY to every client. Open calls are still served. Clients retry calls that cross the GOAWAY on another connection. A connection closes
+   * when its last call has ended, and is destroyed after `graceMs`. Sockets that are accepted after this call are still served, so stop accepting
+   * before draining.
    */
   drain(graceMs: number): void {
     this.#guard.leaveAll(graceMs);
   }
 
-  /** Stops the server's own timers. Call it when the server's sockets are closed. */
+  /** Stops the server's own timers. Call this method when the server's sockets are closed. */
   stop(): void {
     this.#guard.stop();
     this.#http2.close();
@@ -157,7 +157,7 @@ export class GrpcServer {
   }
 
   #arrived(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, fields: readonly string[]): void {
-    // This listener must be added first and to every stream: an "error" event without a listener ends the process.
+    // This listener must be added first, and to every stream, because an "error" event without a listener ends the process.
     stream.on("error", ignore);
     const { session } = stream;
     const connection = session === undefined ? undefined : this.#guard.connectionOf(session);
@@ -174,8 +174,8 @@ export class GrpcServer {
       connection.meter.park(() => this.#serve(incoming));
       return;
     }
-    // The stream may have been reset in the same read as its HEADERS, or while it waited; responding would then throw. A closing connection
-    // still delivers the events of this turn.
+    // The stream may have been reset in the same read as its HEADERS, or while it was waiting. In that case, responding would throw. A closing
+    // connection still delivers the events of this turn.
     if (stream.destroyed || stream.closed || connection.isOver) return;
     const head = readHead(headers);
     if (head.kind === "http") {
@@ -208,7 +208,7 @@ export class GrpcServer {
     call.start();
   }
 
-  /** Rejects a stream for which no method was found, with a status in the headers alone (Trailers-Only). */
+  /** Rejects a stream for which no method was found, with a status in headers only (Trailers-Only). */
   #refuse(incoming: IncomingStream, error: WaymarkError, headers?: NodeJS.Dict<string | string[]>): void {
     const { stream } = incoming;
     countRefusal(incoming);
@@ -232,8 +232,8 @@ function sessionOptions(limits: ServerLimits) {
     maxSessionInvalidFrames: limits.maxInvalidFrames,
     // Application metadata may repeat a field that HTTP allows once.
     strictSingleValueFields: false,
-    // By default, Node silently drops a field with spaces around its value. The server would then treat a malformed credential as absent,
-    // and two credentials as one.
+    // By default, Node.js silently drops a field with spaces around its value. The server would then treat a malformed credential as absent, and two
+    // credentials as one.
     strictFieldWhitespaceValidation: false,
     settings: {
       enablePush: false,
@@ -250,7 +250,7 @@ function countRefusal({ connection, stream }: IncomingStream): void {
 }
 
 function ignore(): void {
-  // The "close" event that follows is handled.
+  // No action is needed, because the "close" event that follows is handled.
 }
 
 // The stream of one call on node:http2: reports its events to its `ServerCall`, performs the call's writes, and updates the counters of the
@@ -265,13 +265,13 @@ interface IncomingStream {
   readonly connection: GuardedConnection;
 }
 
-/** Omits the `date` header: gRPC does not use it, and Node would format it for every response. */
+/** Omits the `date` header, because gRPC does not use it and Node.js would format it for every response. */
 const WITH_TRAILERS = { waitForTrailers: true, sendDate: false } as const;
 
 const CALL: unique symbol = Symbol("waymark call");
 type ServerCallStream = ServerHttp2Stream & { [CALL]?: IncomingCall };
 
-// HOT: one object and four shared listeners per call; a closure for each listener cost 1.5 µs more.
+// HOT: uses one object and four shared listeners per call. A closure for each listener took 1.5 µs more.
 class IncomingCall extends Http2StreamPort<ServerHttp2Stream> implements CallPort, PendingRequest {
   sinceMs: number | undefined;
   readonly #connection: GuardedConnection;
@@ -279,14 +279,14 @@ class IncomingCall extends Http2StreamPort<ServerHttp2Stream> implements CallPor
   #call: ServerCall | undefined;
   #pendingBytes = 0;
 
-  /** `isLasting` is set for streams, because a client may reset all its long-lived streams together. */
+  /** `isLasting` is set for streams, because a client may reset all its long-lived streams at the same time. */
   constructor({ stream, connection }: IncomingStream, isLasting: boolean) {
     super(stream);
     this.#connection = connection;
     this.#isLasting = isLasting;
   }
 
-  /** Starts reading; the call receives all events from now on. The server itself handles the stream's errors. */
+  /** Starts reading. The call receives all events from now on. The server itself handles the stream's errors. */
   listen(call: ServerCall): void {
     const stream: ServerCallStream = this.stream;
     this.#call = call;
@@ -350,7 +350,7 @@ class IncomingCall extends Http2StreamPort<ServerHttp2Stream> implements CallPor
     const call = this.#call;
     if (this.isGone || call === undefined) return;
     this.stream.sendTrailers(nodeHeaders(call.trailers()));
-    // Node sends trailers in a setImmediate callback. If the stream closed before that, they would be lost.
+    // Node.js sends trailers in a setImmediate callback. If the stream closed before that, the trailers would be lost.
     if (!call.isRequestEnded) setImmediate(() => call.trailersSent());
   }
 }

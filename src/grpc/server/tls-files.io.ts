@@ -1,14 +1,14 @@
-/** Certificates of the listeners: reads them from files, and reads them again when the files change or on SIGHUP. */
+/** Manages the listeners' certificates: reads them from files, and reads them again when the files change or on SIGHUP. */
 import { statSync } from "node:fs";
 import { MAX_PEM_BYTES, readCertificates, readNamedFile } from "../../lib/named-file.io.ts";
 import { type AcceptOptions, openAcceptor, type TlsAcceptor, type TlsMaterial } from "./acceptor.io.ts";
 
 export interface ListenerTlsFiles {
-  /** The group of settings that names the files. Default: `tls`. */
+  /** The group of settings that contains the file names. Default: `tls`. */
   readonly group?: "tls" | "fabric";
   readonly certFile: string;
   readonly keyFile: string;
-  /** Clients must present a certificate that this CA signed (mutual TLS). */
+  /** Clients must present a certificate signed by this CA (mutual TLS). */
   readonly clientCaFile?: string | undefined;
   /** With `clientCaFile`: a client certificate is optional, and identifies the client if present. */
   readonly isClientOptional?: boolean | undefined;
@@ -26,7 +26,7 @@ function readTls(files: ListenerTlsFiles): TlsMaterial {
   };
 }
 
-/** Options of a listener with certificates in files, in addition to the acceptor's options. */
+/** Options for a listener with certificates in files, in addition to the acceptor's options. */
 export interface FileAcceptOptions extends Omit<AcceptOptions, "tls"> {
   readonly tls: ListenerTlsFiles | undefined;
   readonly onReload: () => void;
@@ -56,8 +56,8 @@ export interface TlsWatch {
 }
 
 /**
- * Interval between checks of the files' modification times, in ms. A check costs three stat calls; inotify misses renames on network
- * mounts.
+ * Interval between checks of the files' modification times, in ms. A check costs three stat calls. inotify is not used, because it misses renames on
+ * network mounts.
  */
 const POLL_MS = 10_000;
 

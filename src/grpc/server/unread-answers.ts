@@ -1,32 +1,30 @@
 /**
- * Answers that clients have not read yet, across all connections of a listener. A budget bounds their bytes, and each holder must make
- * progress in time. A client that reads nothing therefore uses at most an open connection and a part of this budget, whatever it
- * requests.
- * When the budget is exceeded, the holder with the largest product is cut: the unread bytes of all holders in its network, multiplied by
- * the time since its client last read something, which counts as at least 1 s. If products are equal, the holder with more unread bytes
- * is cut. A client that reads slowly is therefore kept while another client has more unread bytes, in few large or many small answers,
- * and while another client reads nothing.
+ * Limits the answers that clients have not read yet, across all connections of a listener. A budget limits their bytes, and each holder must make
+ * progress in time. A client that does not read therefore uses at most an open connection and part of this budget, regardless of its requests.
+ * When the budget is exceeded, the holder with the largest product is cut. The product is the number of unread bytes of all holders in its network,
+ * multiplied by the time since its client last read any data (at least 1 s). If two products are equal, the holder with more unread bytes is cut. A
+ * client that reads slowly is therefore kept while another client has more unread bytes, in few large or many small answers, or does not read at all.
  */
 import { networkOf } from "../../lib/addresses.ts";
 
 export interface UnreadLimits {
-  /** Maximum bytes of unread answers over all connections. */
+  /** Maximum number of unread answer bytes over all connections. */
   readonly maxUnreadBytes: number;
-  /** A holder is cut if its client reads nothing for this time. */
+  /** A holder is cut if its client does not read any data for this time. */
   readonly progressTimeoutMs: number;
 }
 
-/** A holder of unread bytes: an answer, a part of an answer, or a connection with all its answers. */
+/** A holder of unread bytes: an answer, part of an answer, or a connection with all its answers. */
 export interface UnreadAnswer {
-  /** Reports more bytes to read. */
+  /** Reports additional bytes that the client must read. */
   grow(sizeBytes: number): void;
-  /** Reports that the client read these bytes; 0 if it is not known yet which answer it read. */
+  /** Reports that the client has read this number of bytes, or 0 if it is not known yet which answer it has read. */
   progress(sizeBytes: number): void;
-  /** Reports that the client has read everything, or that the answer was aborted. */
+  /** Reports that the client has read all bytes or that the answer was aborted. */
   end(): void;
 }
 
-/** All holders of one network. */
+/** All holders in one network. */
 interface UnreadNetwork {
   bytes: number;
   holderCount: number;
@@ -44,17 +42,17 @@ interface UnreadHolder {
 export interface UnreadPorts {
   /** Stall-aware ms. */
   readonly nowMs: () => number;
-  /** A holder of this address was cut. */
+  /** Called when a holder for this address was cut. */
   readonly onCut?: (address: string) => void;
 }
 
-/** If a client has read something within this time, it is treated as reading now: a slow client does not read in every ms. */
+/** If a client has read any data within this time, it is treated as reading now, because a slow client does not read every ms. */
 const READING_MS = 1_000;
 
 export class UnreadAnswers {
   readonly #limits: UnreadLimits;
   readonly #ports: UnreadPorts;
-  /** Holders with unread bytes in the order of their last progress: the first holder has waited longest. */
+  /** Holders with unread bytes, in the order of their last progress. The first holder has waited longest. */
   readonly #waiting = new Set<UnreadHolder>();
   readonly #networks = new Map<string, UnreadNetwork>();
   #bytes = 0;
@@ -75,7 +73,7 @@ export class UnreadAnswers {
     return answer;
   }
 
-  /** Adds a holder without unread bytes. `cut` ends it; it is called at most once, and never after `end`. */
+  /** Adds a holder without unread bytes. `cut` ends the holder. It is called at most once, and never after `end`. */
   open(address: string, cut: () => void): UnreadAnswer {
     const key = networkOf(address);
     const network = this.#networks.get(key) ?? { bytes: 0, holderCount: 0 };

@@ -1,6 +1,6 @@
 /**
- * Adapts streams of node:http2 to the port that calls use, on both ends, and protects sessions from an assertion in Node that ends the
- * process.
+ * Adapts streams of node:http2 to the port that calls use, on both client and server, and protects sessions from an assertion in Node.js that ends
+ * the process.
  */
 import type { Http2Session, Http2Stream } from "node:http2";
 import { later } from "../../lib/stall-aware-time.io.ts";
@@ -52,24 +52,24 @@ export class Http2StreamPort<S extends Http2Stream = Http2Stream> implements Str
   }
 }
 
-/** Whether a stream was reset, or lost with its connection. Node emits "end" for such a stream too, as if the peer had ended it. */
+/** Whether a stream was reset, or lost with its connection. For such a stream, Node.js also emits "end", as if the peer had ended it. */
 export function isReset(stream: Http2Stream): boolean {
   return stream.destroyed || (stream.closed && stream.rstCode !== HTTP2_ERROR.NO_ERROR);
 }
 
-/** Casts a header block to Node's type, which requires mutable arrays. Node only reads them. */
+/** Casts a header block to the Node.js type, which requires mutable arrays. Node.js only reads them. */
 export function nodeHeaders(headers: HeaderBlock): NodeJS.Dict<string | string[]> {
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the same object, without `readonly`.
   return headers as NodeJS.Dict<string | string[]>;
 }
 
 /**
- * Delays `session.destroy` to the end of the event loop turn in which it is called. Until then the session may emit more events. Returns
- * a function that returns whether the session is ending or destroyed.
- * When Node refuses a stream because it has too many or too long headers, it frees their memory at the end of the event loop turn. If the
- * session is destroyed in the same turn and garbage-collected before the end of the turn, Node ends the whole process with "Assertion
- * failed: (current_nghttp2_memory_) == (0)" (seen with Node 24.21). The peer chooses its headers and has many ways to cause the session's
- * destruction, for example GOAWAY, which Node itself handles. Therefore sessions are always destroyed in the next turn.
+ * Delays `session.destroy` to the end of the event loop turn in which it is called. Until then, the session may emit more events. The returned
+ * function reports whether the session is ending or destroyed. When Node.js rejects a stream because it has too many or too long headers, it frees
+ * the headers' memory at the end of the event loop turn. If the session is destroyed in the same turn and garbage-collected before the end of the
+ * turn, Node.js ends the whole process with "Assertion failed: (current_nghttp2_memory_) == (0)" (seen with Node 24.21). The peer chooses its headers
+ * and has many ways to cause the session's destruction, for example GOAWAY, which Node.js itself handles. Therefore sessions are always destroyed in
+ * the next turn.
  */
 export function endInNextTurn(session: Http2Session): () => boolean {
   const destroy = session.destroy.bind(session);

@@ -1,8 +1,7 @@
 /**
- * Inflates compressed messages within one budget for all listeners that share it (inflation-budget.ts). The trailer of a gzip message
- * declares the inflated size: the message is charged and its memory allocated by this size, and the message is rejected if its real size
- * differs. In a message with several members or trailing bytes, the last bytes do not declare the total inflated size, so both are
- * rejected.
+ * Inflates compressed messages within one budget for all listeners that share it (inflation-budget.ts). The trailer of a gzip message declares the
+ * inflated size: the message is charged according to this size, its memory is allocated accordingly, and it is rejected if its real size differs.
+ * Messages with several members or trailing bytes are rejected, because their last bytes do not declare the total inflated size.
  */
 import { gunzip, gunzipSync, inflate, type ZlibOptions } from "node:zlib";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
@@ -10,7 +9,7 @@ import { FREE_WORK_BYTES, INFLATION_LIMITS, InflationBudget, type InflationLimit
 import type { CompressedMessage, InflateResult, Inflater, Inflation } from "./message-reader.ts";
 
 /**
- * Messages up to this inflated size that also arrived in few bytes are inflated synchronously: passing them to zlib's thread costs more.
+ * Messages up to this inflated size that also have few compressed bytes are inflated synchronously, because passing them to zlib's thread costs more.
  */
 const SMALL_BYTES = 16 * 1_024;
 /** Maximum number of bytes that zlib can produce from one byte. */
@@ -18,8 +17,8 @@ const MAX_RATIO = 1_032;
 /** Size of the header and trailer of a gzip message. */
 const MIN_GZIP_BYTES = 18;
 /**
- * For incompressible data, gzip adds a thousandth of the size, and up to `MAX_ADDED_BYTES` for a header with a file name. A message that
- * is longer than `MAX_GROWTH` times its inflated size plus `MAX_ADDED_BYTES` is therefore invalid.
+ * For incompressible data, gzip adds a thousandth of the size, plus up to `MAX_ADDED_BYTES` for a header with a file name. A message that is longer
+ * than `MAX_GROWTH` times its inflated size plus `MAX_ADDED_BYTES` is therefore invalid.
  */
 const MAX_GROWTH = 2;
 const MAX_ADDED_BYTES = 1_024;
@@ -29,7 +28,7 @@ const UNSUPPORTED = "several gzip members, trailing bytes and truncated messages
 const CHECK_MS = 20;
 const RETRY_MS = 1_000;
 
-/** One shared error for all rejections: creating its stack costs 20 µs, and thousands of rejections may be due in a second. */
+/** One error is shared by all rejections, because creating its stack costs 20 µs and there may be thousands of rejections per second. */
 const BUSY = new WaymarkError(
   "quota_exceeded",
   "too many compressed messages are being inflated; send the message uncompressed, or retry later",
@@ -46,7 +45,7 @@ export class SharedInflater implements Inflater {
     this.#budget = new InflationBudget(limits);
   }
 
-  /** Starts to inflate a message, now or when the budget allows it. */
+  /** Starts to inflate a message, either now or when the budget allows it. */
   inflate(message: CompressedMessage): Inflation {
     const { bytes } = message;
     if (bytes.length === 0) return settled(bytes);
@@ -55,7 +54,7 @@ export class SharedInflater implements Inflater {
     return new RunningInflation(message, size, this.#budget, () => this.#watch());
   }
 
-  /** Checks the waiting messages until none waits. */
+  /** Checks the waiting messages until none are left. */
   #watch(): void {
     this.#timer ??= setInterval(() => {
       this.#budget.check(performance.now());
@@ -118,7 +117,7 @@ class RunningInflation implements Inflation {
       this.#settle(this.#inflateNow());
       return;
     }
-    // One byte more than the declared size, so that zlib writes the message in one piece.
+    // The buffer is one byte larger than the declared size, so that zlib writes the message in one piece.
     const options: ZlibOptions =
       encoding === "gzip" ? { maxOutputLength: size, chunkSize: Math.max(64, size + 1) } : { maxOutputLength: size };
     this.#isAtWork = true;
@@ -138,7 +137,7 @@ class RunningInflation implements Inflation {
     }
   }
 
-  /** Returns the bytes, or an error if the inflated size differs from the declared size. Node ignores trailing bytes. */
+  /** Returns the bytes, or an error if the inflated size differs from the declared size. Node.js ignores trailing bytes. */
   #checked(inflated: Uint8Array): InflateResult {
     if (this.#message.encoding === "deflate" || inflated.length === this.#size) return inflated;
     return invalid(
@@ -166,7 +165,7 @@ class RunningInflation implements Inflation {
   }
 }
 
-/** Returns the largest inflated size of a message, or the error if it is rejected without inflating it. */
+/** Returns the maximum inflated size of a message, or the error if the message is rejected without being inflated. */
 function inflatedSize({ encoding, bytes, maxMessageBytes }: CompressedMessage): number | WaymarkError {
   if (encoding === "deflate") return Math.min(maxMessageBytes, bytes.length * MAX_RATIO);
   if (bytes.length < MIN_GZIP_BYTES || bytes[0] !== 0x1f || bytes[1] !== 0x8b)

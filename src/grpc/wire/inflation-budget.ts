@@ -1,8 +1,8 @@
 /**
- * The budget for compressed messages: the inflated bytes held at a time, the bytes per second that inflating may add to the bytes on the
- * wire, and the compressed bytes per second that may be read. A few kilobytes of gzip can become megabytes, and a few megabytes that
- * inflate to nothing need half a second to read. Therefore the connection that sends the most compressed data waits behind all others.
- * Pure: the caller passes the time, and the shell inflates.
+ * The budget for compressed messages. It limits the inflated bytes held at a time, the bytes per second that inflating may add to the bytes on the
+ * wire, and the compressed bytes per second that may be read. A few kilobytes of gzip can become megabytes, and a few megabytes that inflate to
+ * nothing take half a second to read. Therefore, the connection that sends the most compressed data waits behind all others. This module does not
+ * perform I/O: the caller passes the time, and the shell inflates messages.
  */
 
 import { TokenBucket } from "../../lib/buckets/token-bucket.ts";
@@ -10,30 +10,31 @@ import { TokenBucket } from "../../lib/buckets/token-bucket.ts";
 /** Limits over all connections. */
 export interface InflationLimits {
   /**
-   * Maximum number of inflated bytes that are being produced or not yet processed. When there are none, one message may exceed the limit.
+   * Maximum number of inflated bytes that are being produced or have not been processed yet. If there are no such bytes, one message may exceed the
+   * limit.
    */
   readonly maxBytes: number;
   /**
-   * Gained bytes allowed per second, and the maximum that can accumulate. The gain of a message is its inflated size minus its free size
+   * Number of gained bytes allowed per second, and the maximum that can accumulate. The gain of a message is its inflated size minus its free size
    * (`FREE_RATIO`, `FREE_BYTES`), and is charged up to `burstBytes`.
    */
   readonly gainPerSecond: number;
   readonly burstBytes: number;
   /**
-   * Compressed bytes that may be read per second, and the maximum that can accumulate. Reading a byte needs up to 0.1 µs, whatever its
+   * Number of compressed bytes that may be read per second, and the maximum that can accumulate. Reading a byte needs up to 0.1 µs, regardless of the
    * inflated size.
    */
   readonly workPerSecond: number;
   readonly workBurstBytes: number;
   /**
-   * Maximum number of waiting messages. `maxWaitingBytes` limits their compressed bytes. Beyond either limit, the most expensive message is
+   * Maximum number of waiting messages. `maxWaitingBytes` limits their compressed bytes. If either limit is exceeded, the most expensive message is
    * rejected.
    */
   readonly maxWaiting: number;
-  /** Maximum number of waiting messages per connection. Further messages of the connection are rejected immediately. */
+  /** Maximum number of waiting messages per connection. Further messages on the connection are rejected immediately. */
   readonly maxWaitingEach: number;
   readonly maxWaitingBytes: number;
-  /** A message that has waited this long is rejected. */
+  /** A message that has waited for this long is rejected. */
   readonly waitMs: number;
 }
 
@@ -56,20 +57,19 @@ export const INFLATION_LIMITS: InflationLimits = {
 const FREE_RATIO = 16;
 const FREE_BYTES = 4_096;
 /**
- * A compressed message of up to this size is read in at most 0.1 ms. The same number of bytes of small uncompressed calls needs more
- * time.
+ * A compressed message of up to this size is read in at most 0.1 ms. Reading the same number of bytes in small uncompressed calls costs more time.
  */
 export const FREE_WORK_BYTES = 1_024;
 
 /**
- * Maximum number of timed-out messages that one check rejects. Messages that arrived together time out together, each rejection writes an
- * answer, and 256 rejections in one turn delayed all calls by 0.3 s.
+ * Maximum number of timed-out messages that one check rejects. Messages that arrive at the same time also time out at the same time, and each
+ * rejection writes an answer: 256 rejections in one turn delayed all calls by 0.3 s.
  */
 const REFUSALS_A_CHECK = 8;
 
 /** A request to inflate a message. */
 export interface InflationClaim {
-  /** The connection of the message. The message's gain is charged to it. */
+  /** The connection on which the message arrived. The message's gain is charged to this connection. */
   readonly owner: object;
   /** Compressed size. */
   readonly wireBytes: number;
@@ -79,14 +79,14 @@ export interface InflationClaim {
   readonly decided: (isGranted: boolean) => void;
 }
 
-/** A claim with its state. */
+/** A claim and its state. */
 export interface InflationTicket {
   readonly claim: InflationClaim;
   readonly gainBytes: number;
   readonly workBytes: number;
   /**
-   * Claims are granted in ascending order of price: the position of the connection in the queue, plus the gain and the reading cost of the
-   * message. 0 for a message without gain and reading cost.
+   * Claims are granted in ascending order of price. The price is the connection's position in the queue plus the message's gain and reading cost. It
+   * is 0 for a message that has neither.
    */
   readonly price: number;
   readonly untilMonoMs: number;
@@ -123,12 +123,12 @@ export class InflationBudget {
     return this.#waiting.length;
   }
 
-  /** Whether further messages of a connection are rejected because it already has too many waiting messages. */
+  /** Whether further messages on a connection are rejected because it already has too many waiting messages. */
   isCrowdedBy(owner: object): boolean {
     return (this.#accounts.get(owner)?.waitingCount ?? 0) >= this.#limits.maxWaitingEach;
   }
 
-  /** Adds a claim. The ticket is granted, waits for `decided`, or is over, which means that it was rejected. */
+  /** Adds a claim. The returned ticket is either granted, waiting for `decided`, or over, which means that it was rejected. */
   claim(claim: InflationClaim, monoMs: number): InflationTicket {
     const gainBytes = Math.max(0, claim.inflatedBytes - Math.max(FREE_BYTES, claim.wireBytes * FREE_RATIO));
     const workBytes = claim.wireBytes <= FREE_WORK_BYTES ? 0 : claim.wireBytes;
@@ -141,7 +141,7 @@ export class InflationBudget {
     return ticket;
   }
 
-  /** Releases a claim whose message has been processed or whose stream is gone. Further calls do nothing. */
+  /** Releases a claim whose message has been processed or whose stream no longer exists. Further calls have no effect. */
   release(ticket: InflationTicket, monoMs: number): void {
     if (ticket.state === "waiting") this.#leave(ticket);
     if (ticket.state === "granted") this.#usedBytes -= ticket.claim.inflatedBytes;
@@ -149,7 +149,7 @@ export class InflationBudget {
     this.#grantWaiting(monoMs);
   }
 
-  /** Grants the waiting claims that the budget allows now, and rejects some that have waited too long. Called often while a claim waits. */
+  /** Grants the waiting claims that the budget allows now, and rejects some that have waited too long. Called frequently while a claim is waiting. */
   check(monoMs: number): void {
     const late = this.#waiting.filter((ticket) => ticket.untilMonoMs <= monoMs).slice(0, REFUSALS_A_CHECK);
     for (const ticket of late) this.#refuse(ticket);
@@ -211,20 +211,20 @@ export class InflationBudget {
   }
 
   #refuse(ticket: InflationTicket): void {
-    if (ticket.state !== "waiting") return; // `decided` of another ticket may already have rejected this one.
+    if (ticket.state !== "waiting") return; // The `decided` callback of another ticket may already have rejected this one.
     this.#leave(ticket);
     ticket.state = "over";
     ticket.claim.decided(false);
   }
 
-  /** Returns the cost in bytes of gain. Compressed bytes are scaled by the ratio of the two allowed rates. */
+  /** Returns the cost, expressed as bytes of gain. Compressed bytes are scaled by the ratio of the two allowed rates. */
   #costOf({ gainBytes, workBytes }: Pick<InflationTicket, "gainBytes" | "workBytes">): number {
     return gainBytes + (workBytes * this.#limits.gainPerSecond) / this.#limits.workPerSecond;
   }
 
   /**
-   * Returns the start tag of the connection's next message, in bytes that could have been gained since time 0: the connection's earlier
-   * costs, but not before now. A connection that keeps sending messages therefore moves behind the waiting ones (start-time fair
+   * Returns the start tag of the connection's next message, in bytes that could have been gained since time 0. It is derived from the connection's
+   * earlier costs, and is never before now. A connection that keeps sending messages therefore moves behind the waiting connections (start-time fair
    * queueing: Goyal, Vin, Cheng 1996).
    */
   #chargedUntil(owner: object, monoMs: number): number {

@@ -4,9 +4,9 @@
  */
 
 export interface KeepaliveLimits {
-  /** A connection is pinged when nothing has arrived on it for this time. */
+  /** A connection is pinged if no data has arrived on it for this time. */
   readonly keepaliveTimeMs: number;
-  /** A peer is considered dead when nothing arrives for this time after a ping. */
+  /** A peer is considered dead if no data arrives for this time after a ping. */
   readonly keepaliveTimeoutMs: number;
 }
 
@@ -25,8 +25,8 @@ export class Keepalive {
   }
 
   /**
-   * Compares the clock with the limits. Called a few times per second. Times are stall-aware ms (lib/stall-aware-clock.ts): silence begins
-   * at `nowMs` and has lasted until `dueMs`. Any received byte, including the answer to a ping, proves that the peer is alive.
+   * Compares the current time with the limits. Called a few times per second. Times are stall-aware ms (lib/stall-aware-clock.ts): silence begins at
+   * `nowMs` and has lasted until `dueMs`. Any received byte, including the answer to a ping, proves that the peer is alive.
    */
   check({
     nowMs,

@@ -1,14 +1,14 @@
 /**
- * Splits the bytes of a stream into messages and delivers them in order, as fast as the listener accepts them. Used by client and server.
+ * Splits a stream's bytes into messages, and delivers them in order, as fast as the listener accepts them. Used by both client and server.
  */
 import { WaymarkError } from "../../lib/errors.ts";
 import type { MessageEncoding } from "./request-head.ts";
 
-/** A compressed message, to be inflated. */
+/** A compressed message that must be inflated. */
 export interface CompressedMessage {
   readonly encoding: MessageEncoding;
   readonly bytes: Uint8Array;
-  /** The connection of the message. The cost of inflating is charged to it. */
+  /** The connection on which the message arrived. The cost of inflating is charged to this connection. */
   readonly owner: object;
   /** Maximum inflated size of the message, in bytes. */
   readonly maxMessageBytes: number;
@@ -17,13 +17,13 @@ export interface CompressedMessage {
 /** The inflated bytes, or the error with which the message is rejected. */
 export type InflateResult = Uint8Array | WaymarkError;
 
-/** A message that is being inflated or waits for the budget. */
+/** A message that is being inflated or is waiting for the budget. */
 export interface Inflation {
-  /** Set immediately for small messages and for rejections. Otherwise `onResult` is called. */
+  /** Set immediately for small messages and for rejections. In all other cases, `onResult` is called. */
   readonly result: InflateResult | undefined;
   /** Called once if `result` was not set immediately. Never called after `release`. */
   onResult: ((result: InflateResult) => void) | undefined;
-  /** Must be called when the message has been processed or is no longer wanted. Further calls do nothing. */
+  /** Must be called when the message has been processed or is no longer needed. Further calls have no effect. */
   release(): void;
 }
 
@@ -35,19 +35,19 @@ export interface Inflater {
 /** Receives the messages of a stream. */
 export interface MessageSink {
   message(bytes: Uint8Array): void;
-  /** The peer has ended its direction, and every message has been delivered. */
+  /** Called when the peer has ended its sending direction and every message has been delivered. */
   ended(): void;
-  /** The received bytes are not a valid message. Delivery has ended. */
+  /** Called when the received bytes are not a valid message. Delivery has ended. */
   failed(error: WaymarkError): void;
 }
 
 export interface ReaderParts {
   readonly bounds: AssemblyBounds;
-  /** The encoding that the headers declared. Undefined if the headers have not arrived or declared no encoding. */
+  /** The encoding that is declared in the headers. Undefined if the headers have not arrived or do not declare an encoding. */
   readonly encoding?: MessageEncoding | undefined;
-  /** Undefined when nothing can be inflated. Compressed messages are then rejected. */
+  /** Undefined if messages cannot be inflated. In this case, compressed messages are rejected. */
   readonly inflater: Inflater | undefined;
-  /** The connection of the stream. The cost of inflating is charged to it. */
+  /** The stream's connection. The cost of inflating is charged to this connection. */
   readonly owner: object;
   readonly port: { pause(): void; resume(): void; defer(act: () => void): void };
 }
@@ -56,8 +56,8 @@ export interface ReaderParts {
 const WAITS = { listener: 1, inflation: 2, turn: 4 } as const;
 
 /**
- * Maximum number of messages delivered in one event loop turn. If thousands of small messages arrive in one chunk, other streams get
- * their turns in between.
+ * Maximum number of messages delivered in one event loop turn. If thousands of small messages arrive in one chunk, other streams get turns in
+ * between.
  */
 const MESSAGES_AT_ONCE = 128;
 
@@ -70,7 +70,7 @@ export class MessageReader {
   /** The current reasons for delaying delivery, as a sum of `WAITS`. */
   #waits = 0;
   #inflation: Inflation | undefined;
-  /** The inflated message until it is delivered. */
+  /** The inflated message, until it is delivered. */
   #inflated: InflateResult | undefined;
   /** Whether the message that was inflated last has been delivered to the listener. */
   #isInflationGiven = false;
@@ -83,12 +83,12 @@ export class MessageReader {
     this.#assembler = new MessageAssembler(parts.bounds, parts.encoding !== undefined);
   }
 
-  /** Whether the peer has ended its direction. Messages may still wait here. */
+  /** Whether the peer has ended its sending direction. Messages may still be waiting in this reader. */
   get isEnded(): boolean {
     return this.#state !== "open";
   }
 
-  /** Sets the encoding of compressed messages, which the headers declared. */
+  /** Sets the encoding of compressed messages, as declared in the headers. */
   useEncoding(encoding: MessageEncoding): void {
     this.#encoding = encoding;
     this.#assembler.allowCompressed();
@@ -106,14 +106,14 @@ export class MessageReader {
     this.#give();
   }
 
-  /** Handles the end of the peer's direction. */
+  /** Handles the end of the peer's sending direction. */
   end(): void {
     if (this.#state !== "open") return;
     this.#state = "ended";
     this.#give();
   }
 
-  /** Stops delivery. The message that is being delivered now is the last one before the pause. */
+  /** Stops delivery. The message that is currently being delivered is the last message before the pause. */
   pause(): void {
     this.#wait(WAITS.listener);
   }
@@ -123,7 +123,7 @@ export class MessageReader {
     this.#goOn(WAITS.listener);
   }
 
-  /** Ends delivery and releases all memory and charges. Further calls do nothing. */
+  /** Ends delivery and releases all memory and charges. Further calls have no effect. */
   drop(): void {
     this.#state = "over";
     this.#assembler.drop();
@@ -153,9 +153,9 @@ export class MessageReader {
     if (this.#waits === 0 && this.#state !== "over") this.#parts.port.resume();
   }
 
-  // HOT: once per message of a stream; the loop checks its conditions each time, because a listener may pause or end the call.
+  // HOT: once per message of a stream. The loop checks its conditions each time, because a listener may pause or end the call.
   #give(): void {
-    if (this.#isGiving) return; // A listener called `resume` inside its own message; the loop below continues.
+    if (this.#isGiving) return; // A listener has called `resume` while its message was being delivered. The loop below continues.
     this.#isGiving = true;
     let left = MESSAGES_AT_ONCE;
     try {
@@ -229,17 +229,17 @@ export class MessageReader {
   }
 }
 
-// The framing of messages on a stream: one flag byte, four bytes of length, the message (gRPC over HTTP/2, "Length-Prefixed-Message").
+// Implements the framing of messages on a stream: one flag byte, a four-byte length, and the message (gRPC over HTTP/2, "Length-Prefixed-Message").
 
-/** Bytes before each message. */
+/** Number of bytes before each message. */
 export const PREFIX_BYTES = 5;
 /** Initial flow-control window of a stream and of a connection, unless the peer announces another (RFC 9113, section 6.9.2). */
 export const DEFAULT_WINDOW_BYTES = 65_535;
 
-/** The flag of a compressed message. The flag of an uncompressed message is 0; the other bits are reserved. */
+/** The flag of a compressed message. For an uncompressed message, the flag is 0. All other bits are reserved. */
 const COMPRESSED = 1;
 
-/** Returns a message with its prefix. Copying 1.4 kB costs 0.1 µs; a second write for the prefix costs 2 µs. */
+/** Returns a message with its prefix. Copying 1.4 kB costs 0.1 µs, but a second write for the prefix would cost 2 µs. */
 export function framed(message: Uint8Array, isCompressed = false): Uint8Array {
   const size = message.length;
   const frame = Buffer.allocUnsafe(PREFIX_BYTES + size);
@@ -247,13 +247,13 @@ export function framed(message: Uint8Array, isCompressed = false): Uint8Array {
   return frame;
 }
 
-/** Like `framed`, for an uncompressed message. Throws `quota_exceeded` when it is over the limit. */
+/** Like `framed`, for an uncompressed message. Throws `quota_exceeded` if the message exceeds the limit. */
 export function framedWithin(message: Uint8Array, maxBytes: number): Uint8Array {
   if (message.length <= maxBytes) return framed(message);
   throw new WaymarkError("quota_exceeded", `message too large to send: it has ${message.length} bytes, and the limit is ${maxBytes}`);
 }
 
-/** Writes the prefix for a message of `sizeBytes` at the start of `out`. Returns the offset after it. */
+/** Writes the prefix for a message of `sizeBytes` at the start of `out`. Returns the offset after the prefix. */
 export function writePrefix(out: Uint8Array, sizeBytes: number, isCompressed = false): number {
   out[0] = isCompressed ? COMPRESSED : 0;
   out[1] = sizeBytes >>> 24;
@@ -274,15 +274,15 @@ export interface AssemblyBounds {
   readonly maxMessageBytes: number;
   /** Maximum number of bytes of incomplete messages over all streams. */
   readonly maxBufferedBytes: number;
-  /** Bytes of memory that incomplete messages use now. The assemblers update it. */
+  /** Number of bytes of memory that incomplete messages currently use. The assemblers update this number. */
   bufferedBytes: number;
 }
 
 const NOTHING: Uint8Array<ArrayBuffer> = new Uint8Array();
 
 /**
- * Splits the bytes of one stream into messages. Incomplete messages are copied into the assembler's own memory: a chunk is a view of a
- * socket read of up to 64 KiB, which may contain the bytes of other streams, and keeping the chunk would keep all of it.
+ * Splits the bytes of one stream into messages. Incomplete messages are copied into the assembler's own memory: a chunk is a view of a socket read of
+ * up to 64 KiB, which may contain the bytes of other streams, and keeping the chunk would keep the whole read.
  */
 export class MessageAssembler {
   readonly #bounds: AssemblyBounds;
@@ -290,18 +290,18 @@ export class MessageAssembler {
   #isCompressed = false;
   /** Bytes that have not been delivered yet: a chunk that began with a complete message, or the beginning of `#room`. */
   #held: Uint8Array = NOTHING;
-  /** The assembler's own memory. None of its bytes have been delivered yet. */
+  /** The assembler's own memory. None of the bytes in it have been delivered yet. */
   #room: Uint8Array<ArrayBuffer> | undefined;
-  /** This assembler's part of `bufferedBytes`. */
+  /** The number of bytes that this assembler contributes to `bufferedBytes`. */
   #countedBytes = 0;
 
-  /** `mayBeCompressed` is set when the headers declared an encoding. The caller must then check `isCompressed` for each message. */
+  /** `mayBeCompressed` is set if the headers declare an encoding. In this case, the caller must check `isCompressed` for each message. */
   constructor(bounds: AssemblyBounds, mayBeCompressed = false) {
     this.#bounds = bounds;
     this.#mayBeCompressed = mayBeCompressed;
   }
 
-  /** Allows compressed messages, because headers that arrived after the constructor call declared an encoding. */
+  /** Allows compressed messages, because headers that arrived after the constructor call declare an encoding. */
   allowCompressed(): void {
     this.#mayBeCompressed = true;
   }
@@ -312,8 +312,8 @@ export class MessageAssembler {
   }
 
   /**
-   * Adds a chunk. Throws `quota_exceeded` when its message is over the limit. When the shared buffer is full, throws `quota_exceeded` for
-   * every chunk that does not begin with a complete message, so that small requests are answered while others fill the memory.
+   * Adds a chunk. Throws `quota_exceeded` if its message exceeds the limit. If the shared buffer is full, throws `quota_exceeded` for every chunk
+   * that does not begin with a complete message, so that small requests are still answered while others fill the memory.
    */
   push(chunk: Uint8Array): void {
     if (chunk.length === 0) return;
@@ -327,8 +327,8 @@ export class MessageAssembler {
   }
 
   /**
-   * Returns the next complete message, or undefined when there is none. Throws `invalid_argument` for reserved flag bits, `internal` for a
-   * compressed message without an encoding (gRPC's compression.md), and `quota_exceeded` for a message over the limit.
+   * Returns the next complete message, or undefined if there is none. Throws `invalid_argument` for reserved flag bits, `internal` for a compressed
+   * message without an encoding (gRPC's compression.md), and `quota_exceeded` for a message that exceeds the limit.
    */
   next(): Uint8Array | undefined {
     const held = this.#held;
@@ -343,19 +343,19 @@ export class MessageAssembler {
     return held.subarray(PREFIX_BYTES, end);
   }
 
-  /** Whether bytes of an incomplete message are buffered. At the end of a stream this means that the last message is truncated. */
+  /** Whether bytes of an incomplete message are buffered. At the end of a stream, this means that the last message is truncated. */
   isInside(): boolean {
     return this.#held.length > 0;
   }
 
   /** Releases the buffered bytes. */
   drop(): void {
-    this.#room?.buffer.transfer(0); // Frees the memory now: after a flood, the garbage collector might not run for minutes.
+    this.#room?.buffer.transfer(0); // Frees the memory now, because after a flood the garbage collector might not run for minutes.
     this.#hold(NOTHING, undefined);
   }
 
   /**
-   * Returns the size of the message at the start of the buffered bytes. Undefined until its prefix is complete. Throws if the prefix is
+   * Returns the size of the message at the start of the buffered bytes. Returns undefined until the prefix is complete. Throws if the prefix is
    * invalid.
    */
   #messageBytes(): number | undefined {
@@ -388,8 +388,8 @@ export class MessageAssembler {
   }
 
   /**
-   * Returns memory for the message. The memory doubles as the message grows, but not beyond the message size. A client that announces
-   * much and sends little therefore uses little memory.
+   * Returns memory for the message. The memory doubles as the message grows, but not beyond the message size. A client that announces a large message
+   * but sends little data therefore uses little memory.
    */
   #roomFor(total: number): Uint8Array<ArrayBuffer> {
     const room = this.#room;
@@ -402,12 +402,15 @@ export class MessageAssembler {
   }
 }
 
-/** Returns bytes that can be kept for a while: a copy if they are a small part of a socket read, because a view would keep all of it. */
+/**
+ * Returns bytes that can be kept for some time. If they are a small part of a socket read, they are copied, because a view would keep the whole read
+ * in memory.
+ */
 export function apart(bytes: Uint8Array): Uint8Array {
   return 2 * bytes.length < bytes.buffer.byteLength ? new Uint8Array(bytes) : bytes;
 }
 
-/** Whether a chunk contains the complete message that it begins with. */
+/** Whether a chunk contains the whole message with which it begins. */
 function startsWhole(chunk: Uint8Array): boolean {
   return chunk.length >= PREFIX_BYTES && chunk.length >= PREFIX_BYTES + sizeIn(chunk);
 }
@@ -430,28 +433,28 @@ function malformed(description: string): WaymarkError {
 }
 
 /**
- * An HTTP/2 stream from the point of view of the state machines of calls. The shell (`http2-stream.io.ts`) implements it over node:http2;
- * tests implement it over arrays.
+ * An HTTP/2 stream as seen by the state machines of calls. The shell (`http2-stream.io.ts`) implements this port over node:http2, and tests implement
+ * it over arrays.
  */
 /**
- * Called when HTTP/2 has accepted all written bytes because the peer's window and the socket had room for them. Node calls it with an
- * error when the stream is gone.
+ * Called when HTTP/2 has accepted all written bytes because the peer's window and the socket had room for them. Node.js calls it with an error if the
+ * stream no longer exists.
  */
 export type WriteCallback = (error?: Error | null) => void;
 
-/** The operations of client and server on a stream. */
+/** The operations that the client and the server perform on a stream. */
 export interface StreamPort {
-  /** Whether the stream is over. Nothing can be written or read then. */
+  /** Whether the stream is over. If so, no data can be written or read. */
   readonly isGone: boolean;
-  /** Writes DATA bytes. Returns false when the caller should wait for `onceWritable` before it writes more. */
+  /** Writes DATA bytes. Returns false if the caller should wait for `onceWritable` before writing more data. */
   write(bytes: Uint8Array, taken?: WriteCallback): boolean;
-  /** Ends this side's direction after the written bytes, with these bytes as the last ones. */
+  /** Ends this side's sending direction after writing these last bytes. */
   end(bytes?: Uint8Array): void;
-  /** Resets the stream with an HTTP/2 error code (RFC 9113, section 7). Does nothing when the stream is over. */
+  /** Resets the stream with an HTTP/2 error code (RFC 9113, section 7). Does nothing if the stream is over. */
   reset(http2Code: number): void;
-  /** Calls `goOn` once when the stream is writable again. It is not called if the stream closes first. */
+  /** Calls `goOn` once when the stream is writable again. `goOn` is not called if the stream closes first. */
   onceWritable(goOn: () => void): void;
-  /** Stops reading: the bytes that the peer sends stay in its flow-control window. */
+  /** Stops reading, so that the bytes that the peer sends use up its flow-control window. */
   pause(): void;
   resume(): void;
   /** Runs `act` in a later turn of the event loop. */

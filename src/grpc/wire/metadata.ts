@@ -1,10 +1,10 @@
 /**
- * The metadata of a call: the headers and trailers of the application (gRPC over HTTP/2, "Custom-Metadata"). Values are printable ASCII.
- * If the name ends in `-bin`, the value is bytes, which are sent in base64.
+ * The metadata of a call: the application's headers and trailers (gRPC over HTTP/2, "Custom-Metadata"). Values are printable ASCII. If the name ends
+ * in `-bin`, the value consists of bytes, which are sent in base64.
  */
 import { assert, invalid } from "../../lib/errors.ts";
 
-/** A value: text, or bytes if the name ends in `-bin`. */
+/** A metadata value: text, or bytes if the name ends in `-bin`. */
 export type MetadataValue = string | Uint8Array;
 
 /** Header fields by lower-case name, in the form that node:http2 accepts. */
@@ -14,7 +14,7 @@ const NAME = /^[0-9a-z_.-]+$/;
 const ASCII_VALUE = /^[\x20-\x7e]*$/;
 const BASE64 = /^[A-Za-z0-9+/]*={0,2}$/;
 
-/** Fields of the protocol, which applications neither see nor set. */
+/** Protocol fields, which applications can neither see nor set. */
 const PROTOCOL_NAMES: ReadonlySet<string> = new Set([
   "content-type",
   "te",
@@ -39,16 +39,16 @@ const CONNECTION_NAMES: ReadonlySet<string> = new Set([
   "upgrade",
 ]);
 
-/** An ordered list of names and values; a name may occur several times. */
+/** An ordered list of names and values. A name may occur several times. */
 export class GrpcMetadata implements Iterable<readonly [string, MetadataValue]> {
   readonly #entries: (readonly [string, MetadataValue])[] = [];
 
-  /** Returns the first value of a lower-case name. */
+  /** Returns the first value for a lower-case name. */
   get(name: string): MetadataValue | undefined {
     return this.#entries.find(([each]) => each === name)?.[1];
   }
 
-  /** Returns all values of a lower-case name, in order. */
+  /** Returns all values for a lower-case name, in order. */
   getAll(name: string): readonly MetadataValue[] {
     return this.#entries.filter(([each]) => each === name).map(([, value]) => value);
   }
@@ -58,9 +58,9 @@ export class GrpcMetadata implements Iterable<readonly [string, MetadataValue]> 
   }
 
   /**
-   * Adds a value. The name must consist of lower-case letters, digits, `_`, `.` and `-`, must not be a name of the protocol, and must not
-   * begin with `grpc-`. The value must be printable ASCII; spaces around it are removed. If the name ends in `-bin`, the value must be
-   * bytes. Anything else is a bug of the caller and fails an assertion. `metadataOf` reads metadata from outside.
+   * Adds a value. The name must consist of lower-case letters, digits, `_`, `.` and `-`, must not be a protocol field, and must not begin with
+   * `grpc-`. The value must be printable ASCII. Surrounding spaces are removed. If the name ends in `-bin`, the value must be bytes. Anything else is
+   * a bug in the caller and causes an assertion to fail. To read received metadata, use `metadataOf`.
    */
   add(name: string, value: MetadataValue): this {
     const isAllowed = NAME.test(name) && !name.startsWith("grpc-") && !PROTOCOL_NAMES.has(name) && !CONNECTION_NAMES.has(name);
@@ -75,7 +75,7 @@ export class GrpcMetadata implements Iterable<readonly [string, MetadataValue]> 
     return this;
   }
 
-  /** Makes metadata from entries that were received and checked. */
+  /** Creates metadata from entries that have been received and checked. */
   static read(entries: readonly (readonly [string, MetadataValue])[]): GrpcMetadata {
     const metadata = new GrpcMetadata();
     metadata.#entries.push(...entries);
@@ -88,8 +88,8 @@ export class GrpcMetadata implements Iterable<readonly [string, MetadataValue]> 
 }
 
 /**
- * Returns the metadata among the fields of a header block, given as alternating names and values in the order of arrival. Skips the fields
- * of HTTP/2 and gRPC. Throws `invalid_argument` for a `-bin` value that is not base64.
+ * Returns the metadata among the fields of a header block, given as alternating names and values in the order of arrival. Skips HTTP/2 and gRPC
+ * fields. Throws `invalid_argument` for a `-bin` value that is not base64.
  */
 export function metadataOf(fields: readonly string[]): GrpcMetadata {
   const entries: (readonly [string, MetadataValue])[] = [];
@@ -101,7 +101,7 @@ export function metadataOf(fields: readonly string[]): GrpcMetadata {
       entries.push([name, text]);
       continue;
     }
-    // A proxy may have joined several values of one name with commas. Base64 contains no comma.
+    // A proxy may have joined several values for one name with commas. Base64 does not contain commas.
     for (const part of text.split(",")) {
       const bytes = decodeBinary(part.trim());
       if (bytes === undefined) throw invalid(name, "must be base64, because the metadata name ends in -bin");
@@ -111,7 +111,7 @@ export function metadataOf(fields: readonly string[]): GrpcMetadata {
   return GrpcMetadata.read(entries);
 }
 
-/** Adds metadata to a header block. Each name has all its values in order. */
+/** Adds metadata to a header block. The values for each name keep their order. */
 export function addFields(block: Record<string, string | readonly string[]>, metadata: GrpcMetadata): void {
   for (const [name, value] of metadata) {
     const text = typeof value === "string" ? value : encodeBinary(value);
@@ -121,7 +121,7 @@ export function addFields(block: Record<string, string | readonly string[]>, met
   }
 }
 
-/** Whether values of a name are bytes. */
+/** Whether the values for a name are bytes. */
 export function isBinaryName(name: string): boolean {
   return name.endsWith("-bin");
 }
@@ -131,7 +131,7 @@ export function encodeBinary(bytes: Uint8Array): string {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("base64").replaceAll("=", "");
 }
 
-/** Decodes a base64 value with or without padding. Undefined when it is not base64. */
+/** Decodes a base64 value with or without padding. Returns undefined if the value is not base64. */
 export function decodeBinary(text: string): Uint8Array | undefined {
   const isWhole = BASE64.test(text) && text.replaceAll("=", "").length % 4 !== 1;
   return isWhole ? new Uint8Array(Buffer.from(text, "base64")) : undefined;

@@ -1,11 +1,11 @@
 /**
- * The headers of a request: writes them for clients, reads them for servers, and detects requests that are not gRPC calls (gRPC over
- * HTTP/2, "Requests" and "Timeout").
+ * Writes request headers for clients, reads them for servers, and detects requests that are not gRPC calls (gRPC over HTTP/2, "Requests" and
+ * "Timeout").
  */
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import { addFields, type GrpcMetadata, type HeaderBlock } from "./metadata.ts";
 
-/** Supported encodings of received messages, as in `grpc-encoding`. Messages are sent uncompressed (gRPC's compression.md). */
+/** Supported encodings for received messages, as in `grpc-encoding`. Messages are sent uncompressed (gRPC's compression.md). */
 export type MessageEncoding = "gzip" | "deflate";
 
 /** Value of `grpc-accept-encoding` if messages can be inflated. */
@@ -16,17 +16,17 @@ export interface CallHead {
   readonly kind: "call";
   /** `/package.Service/Method`, unchecked. */
   readonly path: string;
-  /** Undefined when the call has no deadline; an error when the header is invalid. */
+  /** Undefined if the call has no deadline, or an error if the header is invalid. */
   readonly timeoutMs: number | WaymarkError | undefined;
   /** The encoding of messages that are marked as compressed. */
   readonly encoding: MessageEncoding | undefined;
 }
 
-/** An HTTP status as the answer to a request whose sender does not speak gRPC. */
+/** An HTTP status that is the answer to a request from a sender that does not use gRPC. */
 export interface HttpRefusal {
   readonly kind: "http";
   readonly headers: HeaderBlock;
-  /** Explanation for people. Empty when the headers are sufficient. */
+  /** Explanation for people. Empty if the headers are sufficient. */
   readonly text: string;
 }
 
@@ -34,21 +34,21 @@ export interface HttpRefusal {
 export interface CallRefusal {
   readonly kind: "refused";
   readonly error: WaymarkError;
-  /** Fields to send with the status. */
+  /** Fields that are sent with the status. */
   readonly headers: HeaderBlock;
 }
 
 const GRPC_TYPE = /^application\/grpc(?:\+proto)?[ \t]*(?:;|$)/i;
 
-/** Whether a content type is gRPC with protobuf messages. */
+/** Whether a content type denotes gRPC with protobuf messages. */
 export function isGrpcType(contentType: string | undefined): boolean {
   return GRPC_TYPE.test(contentType ?? "");
 }
 
 /**
  * Reads the headers of a request. As the protocol requires, a method other than POST is answered with HTTP 405, and a content type other
- * than gRPC's with HTTP 415. An unknown encoding is rejected with UNIMPLEMENTED and the list of supported encodings (compression.md). A
- * missing `te: trailers` is accepted, as in grpc-go and grpc-java: only the client can see whether trailers arrive.
+ * than gRPC's with HTTP 415. An unknown encoding is rejected with UNIMPLEMENTED and the list of supported encodings (compression.md). A missing `te:
+ * trailers` is accepted, as in grpc-go and grpc-java, because only the client can see whether trailers arrive.
  */
 // HOT: once per call.
 export function readHead(headers: HeaderBlock): CallHead | HttpRefusal | CallRefusal {
@@ -83,8 +83,8 @@ function unknownEncoding(named: string): CallRefusal {
 }
 
 /**
- * Returns the value of a field. For `authorization`, joins all values, so that two credentials are invalid: Node returns only the first
- * one, while a proxy in front of this node may have checked the second. `fields`: alternating names and values in the order of arrival.
+ * Returns the value of a field. For `authorization`, joins all values, so that two credentials are invalid. Node.js returns only the first one, but a
+ * proxy in front of this node may have checked the second. `fields`: alternating names and values in the order of arrival.
  */
 // HOT: several times per call.
 export function fieldOf(name: string, headers: HeaderBlock, fields: readonly string[]): string | undefined {
@@ -98,24 +98,24 @@ export function firstOf(value: string | readonly string[] | undefined): string |
   return typeof value === "object" ? value[0] : value;
 }
 
-/** Returns the encoding in a `grpc-encoding` header: undefined for none, "unknown" for an unsupported one. */
+/** Returns the encoding in a `grpc-encoding` header: undefined if there is none, or "unknown" if it is not supported. */
 export function encodingOf(header: string | undefined): MessageEncoding | "unknown" | undefined {
   if (header === undefined || header === "identity") return undefined;
   return header === "gzip" || header === "deflate" ? header : "unknown";
 }
 
-/** A call with a longer timeout has no deadline. Ten years, which no timer reaches. */
+/** A call with a longer timeout has no deadline. The limit is ten years, which no timer reaches. */
 const MAX_TIMEOUT_MS = 10 * 365 * 86_400_000;
 
 const TIMEOUT = /^(\d{1,8})([HMSmun])$/;
 const UNIT_MS: Readonly<Record<string, number>> = { H: 3_600_000, M: 60_000, S: 1_000, m: 1, u: 1e-3, n: 1e-6 };
 
-/** Maximum number in the header: eight digits. */
+/** The largest number that the header can contain (eight digits). */
 const MAX_VALUE = 99_999_999;
 
 /**
- * Returns the timeout in ms. Undefined if there is none or it is longer than ten years. Returns an error for a value that the grammar (1 to
- * 8 digits and a unit) does not allow, such as a negative one.
+ * Returns the timeout in ms. Returns undefined if there is none or it is longer than ten years. Returns an error for a value that the grammar (1 to 8
+ * digits and a unit) does not allow, such as a negative value.
  */
 export function parseTimeout(text: string | undefined): number | WaymarkError | undefined {
   if (text === undefined) return undefined;
@@ -145,12 +145,12 @@ export function expired(): WaymarkError {
   return new WaymarkError("deadline_exceeded", "the deadline passed before the response was ready");
 }
 
-/** The method that a client calls, with its metadata and deadline. */
+/** The method that a client calls, with the call's metadata and deadline. */
 export interface CallTarget {
   /** `/package.Service/Method`. */
   readonly path: string;
   readonly metadata?: GrpcMetadata | undefined;
-  /** Ms until the deadline. Undefined when the call has no deadline. */
+  /** Ms until the deadline. Undefined if the call has no deadline. */
   readonly timeoutMs?: number | undefined;
 }
 

@@ -1,12 +1,12 @@
 /**
- * gRPC statuses: their codes, their encoding in trailers, and their mapping from HTTP responses and stream resets that carry no status
- * (gRPC over HTTP/2, "Responses" and "HTTP2 Transport Mapping"; gRPC's statuscodes.md and http-grpc-status-mapping.md).
+ * Defines gRPC statuses: their codes, their encoding in trailers, and the mapping from HTTP responses and stream resets without a status (gRPC over
+ * HTTP/2, "Responses" and "HTTP2 Transport Mapping"; gRPC's statuscodes.md and http-grpc-status-mapping.md).
  */
 import { CODES, codeName, REASONS, WaymarkError } from "../../lib/errors.ts";
 import { decodeBinary, encodeBinary, type HeaderBlock } from "./metadata.ts";
 import { firstOf } from "./request-head.ts";
 
-/** A status code of gRPC. No other codes exist. */
+/** A gRPC status code. No other codes exist. */
 export type StatusCode = (typeof CODES)[keyof typeof CODES];
 
 const BY_NUMBER: readonly StatusCode[] = Object.values(CODES);
@@ -14,16 +14,16 @@ const BY_NUMBER: readonly StatusCode[] = Object.values(CODES);
 /** How a call ended. */
 export interface GrpcStatus {
   readonly code: StatusCode;
-  /** Explanation for people, in any Unicode text. */
+  /** A human-readable explanation, which may be any Unicode text. */
   readonly message: string;
   /** The bytes of a `google.rpc.Status` message, sent as `grpc-status-details-bin`. */
   readonly details?: Uint8Array | undefined;
 }
 
-/** The status of a call that succeeded. */
+/** The status of a successful call. */
 export const OK: GrpcStatus = { code: CODES.OK, message: "" };
 
-/** A call that ended with a status other than OK. Handlers throw it to choose the status of their call; clients receive it. */
+/** A call that ended with a status other than OK. Handlers throw this error to choose the status of their call, and clients receive it. */
 export class StatusError extends Error {
   readonly status: GrpcStatus;
 
@@ -35,8 +35,8 @@ export class StatusError extends Error {
 }
 
 /**
- * Returns the status for a thrown value: the status of a `StatusError`, the code of a `WaymarkError`'s reason, and otherwise INTERNAL
- * without the error's message, because callers must not see messages of bugs. Servers can pass a more detailed function.
+ * Returns the status for a thrown value: the status of a `StatusError`, the code for a `WaymarkError`'s reason, or INTERNAL for any other value.
+ * INTERNAL does not include the error's message, because callers must not see messages about bugs. Servers can pass a more detailed function.
  */
 export function statusOfThrown(thrown: unknown): GrpcStatus {
   if (thrown instanceof StatusError) return thrown.status;
@@ -52,7 +52,7 @@ export function statusFields(status: GrpcStatus): Record<string, string> {
   return fields;
 }
 
-/** Returns the status in a block of trailers (or of headers that end the stream). Undefined when it has none. */
+/** Returns the status in a block of trailers (or of headers that end the stream). Returns undefined if the block does not contain a status. */
 export function statusIn(fields: HeaderBlock): GrpcStatus | undefined {
   const text = firstOf(fields["grpc-status"]);
   if (text === undefined) return undefined;
@@ -64,7 +64,7 @@ export function statusIn(fields: HeaderBlock): GrpcStatus | undefined {
   };
 }
 
-/** Parses a code from trailers. A code that gRPC does not define becomes UNKNOWN, as statuscodes.md requires of clients. */
+/** Parses a code from trailers. A code that gRPC does not define becomes UNKNOWN, as clients must do according to statuscodes.md. */
 function statusCode(text: string): StatusCode {
   const code = /^\d{1,2}$/.test(text) ? BY_NUMBER[Number(text)] : undefined;
   return code ?? CODES.UNKNOWN;
@@ -75,8 +75,8 @@ const utf8 = new TextEncoder();
 const fromUtf8 = new TextDecoder();
 
 /**
- * Percent-encodes a message as gRPC does: the UTF-8 bytes of the percent sign and of everything that is not printable ASCII. An unpaired
- * surrogate becomes the replacement character.
+ * Percent-encodes a message according to gRPC: encodes the UTF-8 bytes of the percent sign and of all characters that are not printable ASCII. An
+ * unpaired surrogate becomes the replacement character.
  */
 export function encodeStatusMessage(message: string): string {
   if (PLAIN_MESSAGE.test(message)) return message;
@@ -88,7 +88,7 @@ export function encodeStatusMessage(message: string): string {
   return encoded;
 }
 
-/** Decodes a message. Invalid percent signs are kept, because gRPC forbids losing a status because its message is invalid. */
+/** Decodes a message. Invalid percent signs are kept, because according to gRPC a status must not be lost if its message is invalid. */
 export function decodeStatusMessage(encoded: string): string {
   if (!encoded.includes("%")) return encoded;
   const bytes: number[] = [];
