@@ -20,10 +20,10 @@ test.each([
   { row: "connections", of: "maxConnections", unit: whole },
   { row: "open streams on one connection", of: "maxStreamsPerConnection", unit: whole },
   { row: "open streams in total", of: "maxStreams", unit: whole },
-  { row: "one request,", of: "maxMessageBytes", unit: (bytes: number) => `${bytes / MIB} MiB` },
-  { row: "unfinished requests in total", of: "maxBufferedBytes", unit: (bytes: number) => `${bytes / MIB} MiB` },
+  { row: "size of one request,", of: "maxMessageBytes", unit: (bytes: number) => `${bytes / MIB} MiB` },
+  { row: "total size of unfinished requests", of: "maxBufferedBytes", unit: (bytes: number) => `${bytes / MIB} MiB` },
   { row: "time for a complete request", of: "requestTimeoutMs", unit: seconds },
-  { row: "a connection without an open call is closed after", of: "idleTimeoutMs", unit: seconds },
+  { row: "time until a connection without an open call is closed", of: "idleTimeoutMs", unit: seconds },
 ] as const)("the table of what clients may do has the bounds of both listeners: $row", ({ row, of, unit }) => {
   const [grpc, edge] = bounds(row);
   expect([grpc, edge]).toEqual(
