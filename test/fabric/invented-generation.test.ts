@@ -1,4 +1,4 @@
-/** A later generation of another cluster's node, which a third cluster made up while that cluster was away (semantics.md, Membership: Whose word counts). */
+/** A later generation of another cluster's node, which a third cluster made up while that cluster was away (semantics.md, Membership: Accepted reports). */
 import { expect, test } from "vitest";
 import { SCOPE } from "../../src/catalog/entry/scope.ts";
 import { BODY } from "../../src/catalog/record/record.ts";

@@ -1,4 +1,4 @@
-/** Origins that another cluster's node puts in its own cluster, though their node is ours (semantics.md, Membership: Whose word counts about records). */
+/** Origins that another cluster's node puts in its own cluster, though their node is ours (semantics.md, Membership: Accepted reports about records). */
 import { expect, test } from "vitest";
 import { SCOPE } from "../../src/catalog/entry/scope.ts";
 import { FabricWorld, type WorldNode } from "../fakes/fabric-world.ts";

@@ -1,4 +1,4 @@
-/** A node of another cluster names thousands of nodes: our own cluster goes on as before (semantics.md, Membership: Whose word counts). */
+/** A node of another cluster names thousands of nodes: our own cluster goes on as before (semantics.md, Membership: Accepted reports). */
 import { expect, test } from "vitest";
 import type { FabricCallRequest, MemberUpdate } from "../../src/fabric/wire/messages.ts";
 import { MEMBERSHIP_OPTIONS } from "../fakes/options.ts";

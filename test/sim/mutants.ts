@@ -520,7 +520,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: "what is held is compared with an older word of its origin",
-    rule: "Whose word counts: what was held before the moment that an origin speaks of was never written, when it is more",
+    rule: "Accepted reports: what was held before the moment that an origin speaks of was never written, when it is more",
     edits: [
       {
         file: "src/fabric/replication/hearsay.ts",

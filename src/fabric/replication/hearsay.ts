@@ -1,7 +1,7 @@
 /**
  * Decides which nodes' reports about origins of another cluster are accepted. Reports from nodes of that cluster and of this node's cluster have
  * priority. Reports from nodes of a third cluster are accepted only while no node of those two clusters reports on the origins (semantics.md,
- * Membership: Whose word counts).
+ * Membership: Accepted reports).
  */
 
 import type { OriginRelation } from "../../catalog/entry/scope.ts";
@@ -118,7 +118,7 @@ export class Hearsay {
   }
 }
 
-// Disproved origins, whose nodes never wrote some of the records that this node has (semantics.md, Membership: Whose word counts). All records of
+// Disproved origins, whose nodes never wrote some of the records that this node has (semantics.md, Membership: Accepted reports). All records of
 // such an origin are hidden and then dropped, both in slices. Only then is the origin fetched again, because an invented record may supersede a
 // genuine one, so the two must never coexist.
 /** The methods of `Replicator` that are used here. */

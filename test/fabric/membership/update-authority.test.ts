@@ -1,4 +1,4 @@
-/** Whose word counts about whom: what nodes of another cluster, and others at all, may make a member believe. */
+/** Whose reports are accepted about whom: what nodes of another cluster, and others at all, may make a member believe. */
 import { expect, test } from "vitest";
 import type { MemberUpdate } from "../../../src/fabric/wire/messages.ts";
 import { nodeRef, updateOf } from "../../fakes/fabric-values.ts";
