@@ -227,8 +227,7 @@ export type ServeFunction = (port: MessagePort) => void;
  * Opens the owner of a file with the first request. Then answers every call with the result or the error of its method. The port closes after
  * `close`, or if the first request fails.
  */
-// oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- it is the type of the caller's open request, which does not appear in any
-// parameter
+// oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- it is the caller's type of open request, and no parameter has it
 export function serving<R>(
   openOwner: (request: R, notify: NotifyCaller) => ThreadOwner,
   { endsOnFailure = false, afterAnswer = () => {} }: ThreadServeOptions = {},

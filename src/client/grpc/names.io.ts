@@ -183,8 +183,8 @@ class WaymarkNames implements experimental.Resolver {
   #withdraw(details: string): void {
     if (!this.#hasAddresses) return this.#refuse(details);
     this.#hasAddresses = false;
-    // After an error, a channel continues to use its addresses. After an empty list, the channel stops using them. oxlint-disable-next-line
-    // unicorn/no-null -- grpc-js wants null
+    // After an error, a channel continues to use its addresses. After an empty list, the channel stops using them.
+    // oxlint-disable-next-line unicorn/no-null -- grpc-js wants null
     this.#listener(experimental.statusOrFromValue([]), {}, null, `waymark: ${details}`);
   }
 

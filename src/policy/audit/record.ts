@@ -132,7 +132,8 @@ const MAX_DATE_MS = 8.64e15;
 type TextField = keyof typeof MAX_LENGTHS;
 
 // Control characters, line separators and changes of the reading direction are escaped, because an audit line must be displayed exactly as it was
-// written. oxlint-disable-next-line no-control-regex -- the pattern looks for them
+// written.
+// oxlint-disable-next-line no-control-regex -- the pattern looks for them
 const UNPRINTABLE = /[\u0000-\u001f\u007f-\u009f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]/;
 const EVERY_UNPRINTABLE = new RegExp(UNPRINTABLE.source, "g");
 /** The same pattern, but without the line feed, which separates subjects. */
