@@ -34,7 +34,7 @@ interface Drawn {
   readonly next: string;
 }
 
-/** Sentences of five words or more. Of a row in a table, its longest cell. */
+/** Sentences of five words or more. Only the longest cell of a table row is used. A full stop in code does not end a sentence. */
 function sentencesOf(text: string): readonly string[] {
   const cells = text.startsWith("|")
     ? text
@@ -43,7 +43,7 @@ function sentencesOf(text: string): readonly string[] {
         .slice(0, 1)
     : [text];
   return cells
-    .flatMap((cell) => cell.replace(/^(?:[-*|#]+|\d+\.) /, "").split(/(?<=[.!?]) (?=[A-Z`*])/))
+    .flatMap((cell) => cell.replace(/^(?:[-*|#]+|\d+\.) /, "").split(/(?<=[.!?]) (?=[A-Z`*](?:[^`]*`[^`]*`)*[^`]*$)/))
     .filter((sentence) => sentence.split(" ").filter((word) => /\p{L}{2,}/u.test(word)).length >= 5);
 }
 
