@@ -43,7 +43,7 @@ function sentencesOf(text: string): readonly string[] {
         .slice(0, 1)
     : [text];
   return cells
-    .flatMap((cell) => cell.replace(/^(?:[-*|#]+|\d+\.) /, "").split(/(?<=[.!?]) (?=[A-Z`*](?:[^`]*`[^`]*`)*[^`]*$)/))
+    .flatMap((cell) => cell.replace(/^(?:[-*|#]+|\d+\.) /, "").split(/(?<=[.!?]) (?=[A-Z`*])(?=(?:[^`]*`[^`]*`)*[^`]*$)/))
     .filter((sentence) => sentence.split(" ").filter((word) => /\p{L}{2,}/u.test(word)).length >= 5);
 }
 
