@@ -30,7 +30,7 @@ const FEATURED: Readonly<Record<string, Featured>> = {
     {
       label: "Register, 100 per request",
       units: "entries",
-      reading: "A batch shares the request, the lease and the disk flush, so register many entries in one request.",
+      reading: "All entries in a batch share the request, the lease and the disk flush, so register many entries in one request.",
     },
   "a steady stream of changes sent to 1,000 watches, each with its own filter, 100 per connection, beside etcd, a watch each; each change goes through Raft (ours does not)":
     {
