@@ -41,7 +41,7 @@ export const RESOLVER_VERBS: readonly VerbSpec[] = [
   {
     path: "resolver evict",
     summary:
-      "Remove fetched entries, and namespaces followed only because of lookups, from a resolver's cache. Configured and watched namespaces stay.",
+      "Remove fetched entries, and namespaces followed only because of lookups, from a resolver's cache. Configured and watched namespaces are not removed.",
     args: [BELOW],
     examples: [["resolver evict svc.old", "free the memory of one namespace"]],
     load: async () => (await cache()).evict,
