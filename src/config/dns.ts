@@ -49,7 +49,7 @@ export const DNS_SETTINGS = {
     default: 5000,
     min: 0,
     max: DAY_MS,
-    doc: "Maximum TTL of an answer that contains an ORPHANED entry or comes from a resolver's possibly stale data. It applies even if dns.min_ttl is larger.",
+    doc: "Maximum TTL of an answer that contains an ORPHANED entry or comes from a resolver's possibly stale data. This maximum applies even if dns.min_ttl is larger.",
   }),
   srvPriority: choice({
     choices: ["health", "target"],
@@ -166,6 +166,6 @@ export const DNS_SETTINGS = {
     ...BLOCK,
     maxItems: 256,
     default: [],
-    doc: "Addresses and CIDR blocks of forwarders that query for many clients. They are exempt from dns.rate, and the client subnet (ECS) of a query is used only if the query comes from one of them. List only forwarders whose addresses cannot be forged on the network.",
+    doc: "Addresses and CIDR blocks of forwarders that query for many clients. These forwarders are exempt from dns.rate, and the client subnet (ECS) of a query is used only if the query comes from a listed forwarder. List only forwarders whose addresses cannot be forged on the network.",
   }),
 } as const;

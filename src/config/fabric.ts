@@ -32,14 +32,14 @@ export const FABRIC_SETTINGS = {
     default: 5000,
     min: 100,
     max: HOUR_MS,
-    doc: "How long a starting node waits for an answer from its seeds. After this time, the node serves without peers as soon as it has contacted every seed, but at most 30 s later. The node keeps trying to join.",
+    doc: "How long a starting node waits for an answer from its seeds. After this time, the node serves without peers as soon as it has contacted every seed, or after another 30 s. The node keeps trying to join.",
   }),
   onStop: choice({
     notForResolver: AT_RESOLVER.records,
     choices: ["leave", "keep"],
     default: "leave",
     flag: "--on-stop <action>",
-    doc: "How this node's entries are handled when it stops while other nodes of its cluster are alive. leave removes leased entries and hands static entries over to other nodes; keep leaves all entries in the catalog until the node returns. A node without peers always keeps its entries.",
+    doc: "How this node's entries are handled when the node stops while other nodes of its cluster are alive. leave removes leased entries and hands static entries over to other nodes; keep leaves all entries in the catalog until the node returns. A node without peers always keeps its entries.",
   }),
   clusterTokenFile: text({
     notForResolver: AT_RESOLVER.fabric,
@@ -96,7 +96,7 @@ export const FABRIC_SETTINGS = {
     default: 0,
     min: 0,
     max: HOUR_MS,
-    doc: "Minimum time that a suspected member has to refute the suspicion. 0 means no minimum, except 5 intervals in a cluster of fewer than five members.",
+    doc: "Minimum time that a suspected member has to refute the suspicion. 0 means no minimum, except in a cluster of fewer than five members, where the minimum is 5 intervals.",
   }),
   fanout: int({ default: 3, min: 1, max: 64, doc: "Number of members that receive updates in each gossip round." }),
   retransmitMultiplier: int({

@@ -26,7 +26,7 @@ export const RESOLVER_SETTINGS = {
     maxItems: 64,
     default: [],
     flag: "--upstream <addresses>",
-    doc: "gRPC addresses (host:port) of the servers that a resolver reads from: nodes or other resolvers in its own cluster and region. It reads from the fastest one. A resolver needs at least one.",
+    doc: "gRPC addresses (host:port) of the servers that a resolver reads from: nodes or other resolvers in its own cluster and region. A resolver reads from the fastest server. A resolver needs at least one server.",
   }),
   namespaces: list({
     pattern: new RegExp(`^(?:\\${EVERYTHING}|(?=.{1,200}$)${LABEL}(?:\\.${LABEL})*)$`),

@@ -246,7 +246,7 @@ const SETTINGS = {
       notForResolver: AT_RESOLVER.policy,
       ...PATH,
       flag: "--policy <file>",
-      doc: "Policy file (YAML or JSON). It is applied at start and on SIGHUP if it has changed since it was last read.",
+      doc: "Policy file (YAML or JSON). The file is applied at startup and on SIGHUP if it has changed since it was last read.",
     }),
   },
   audit: {
@@ -259,7 +259,7 @@ const SETTINGS = {
     }),
     file: text({
       ...PATH,
-      doc: "File to which each audit record is appended as a line of JSON. It is reopened on SIGHUP.",
+      doc: "File to which each audit record is appended as a line of JSON. The file is reopened on SIGHUP.",
     }),
     sampleReads: int({
       default: 0,

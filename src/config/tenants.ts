@@ -18,7 +18,7 @@ export const TENANT_SETTINGS = {
   mode: bool({ default: false, doc: "Isolate tenants: a caller without a credential gets no tenant, not even tenants.default." }),
   anonymous: choice({
     choices: ["none", "read", "all"],
-    doc: "Access of callers without a credential over gRPC and HTTP. none: only health checks. read: reads. all: everything that needs no role, or everything if no credentials are configured. Defaults to all on loopback without configured credentials, and to read in all other cases. For DNS, none means that only sources with a view (dns.views) get answers.",
+    doc: "Access of callers without a credential over gRPC and HTTP. none: only health checks. read: reads. all: everything that does not require a role, or everything if no credentials are configured. Defaults to all on loopback without configured credentials, and to read in all other cases. For DNS, none means that only sources with a view (dns.views) get answers.",
   }),
   default: text({ ...ID, doc: "Tenant of callers whose credential has no tenant." }),
   allowRequestOverride: bool({
@@ -46,7 +46,7 @@ export const TENANT_SETTINGS = {
     required: ["principal"],
   }),
   credentials: rows({
-    doc: "Tokens and API keys that this node accepts, each given by its hash or in a file.",
+    doc: "Tokens and API keys that this node accepts, each given as a hash or in a file.",
     fields: {
       tenant: text({ ...ID, default: "", doc: "Tenant of the caller." }),
       principal: text({ ...PRINCIPAL, doc: "Principal of the caller. Defaults to the tenant." }),

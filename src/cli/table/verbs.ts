@@ -86,7 +86,7 @@ export const VERBS: readonly VerbSpec[] = [
       { flags: "--config <file>", doc: "Settings file, .toml or .json. Without a file, settings come from flags and the environment." },
       {
         flags: "--demo",
-        doc: "Load the demo catalog, an online shop with twelve services, before the node becomes ready. It is loaded again at every start.",
+        doc: "Load the demo catalog, an online shop with twelve services, before the node becomes ready. The demo catalog is loaded again at every start.",
       },
     ],
     examples: [
@@ -179,7 +179,7 @@ export const VERBS: readonly VerbSpec[] = [
       { flags: "--zone <zone>", doc: "Zone of the entry (default the zone of the node)." },
       {
         flags: "--health <health>",
-        doc: "Health that the entry reports (default healthy).",
+        doc: "Health to report for the entry (default healthy).",
         choices: HEALTH_WORDS.filter((word) => word !== "orphaned"),
       },
       { flags: "--version-label <version>", doc: "Semantic version of a function, such as 1.4.2." },
