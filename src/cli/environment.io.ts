@@ -19,7 +19,7 @@ async function readStream(stream: Readable, maxBytes: number, interrupt: AbortSi
     for await (const chunk of addAbortSignal(interrupt, stream)) {
       const bytes = Buffer.isBuffer(chunk) ? chunk : Buffer.from(String(chunk));
       sizeBytes += bytes.length;
-      if (sizeBytes > maxBytes) throw new Error(`the file has more than ${maxBytes} bytes`);
+      if (sizeBytes > maxBytes) throw new Error(`the file is larger than ${maxBytes} bytes`);
       chunks.push(bytes);
     }
   } catch (error) {
@@ -33,7 +33,7 @@ async function readText(path: string, maxBytes: number, interrupt: AbortSignal):
   if (path === "-") return readStream(process.stdin, maxBytes, interrupt);
   const stats = await stat(path);
   if (stats.isDirectory()) throw new Error("it is a directory, not a file");
-  if (stats.size > maxBytes) throw new Error(`the file has ${stats.size} bytes, more than the limit of ${maxBytes}`);
+  if (stats.size > maxBytes) throw new Error(`the file is ${stats.size} bytes, more than the limit of ${maxBytes}`);
   return readStream(stats.isFIFO() ? openPipe(path) : createReadStream(path), maxBytes, interrupt);
 }
 

@@ -87,7 +87,7 @@ export interface Environment {
   readonly interrupt: AbortSignal;
   /** Runs `act` after `delayMs`. The returned function cancels it. */
   later(act: () => void, delayMs: number): () => void;
-  /** Returns the contents of a file as text. `-` is standard input. Throws if the file has more than `maxBytes`. */
+  /** Returns the contents of a file as text. `-` is standard input. Throws if the file is larger than `maxBytes`. */
   readText(path: string, maxBytes: number): Promise<string>;
   /** Returns the contents of a file that is part of Waymark itself, by its path in the package. */
   readOwn(path: string): Promise<string>;

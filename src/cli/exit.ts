@@ -8,7 +8,7 @@ export type ExitCode = (typeof EXIT)[keyof typeof EXIT];
 /** The meaning of each exit code, for the help text and the reference page. */
 export const EXIT_MEANS: Readonly<Record<ExitCode, string>> = {
   [EXIT.done]: "success",
-  [EXIT.failed]: "the request failed, or a check found a fault",
+  [EXIT.failed]: "the request failed, or a check found a problem",
   [EXIT.usage]: "the command line or the settings are invalid",
   [EXIT.unreachable]: "the server is unreachable",
   [EXIT.denied]: "permission denied",
@@ -43,9 +43,9 @@ export function exitOf(error: unknown): ExitCode {
 function distrust(message: string): string | undefined {
   if (/certificate has expired/.test(message)) return "the certificate has expired: renew it on the server";
   if (/does not match certificate|Hostname\/IP/.test(message))
-    return "the certificate is for another name: use a host name that the certificate contains";
+    return "the certificate is for a different name: use a host name that the certificate lists";
   if (/self-signed certificate|unable to (?:verify|get)|certificate (?:signature failure|verify failed)/.test(message))
-    return "the CA of the certificate is not trusted: pass the CA file with --ca";
+    return "the CA that issued the certificate is not trusted: pass the CA file with --ca";
   return undefined;
 }
 

@@ -33,11 +33,11 @@ const TRUST = requiredTable({
     trustDomain: text({
       pattern: /^[a-z0-9._-]{1,255}$/,
       what: "a SPIFFE trust domain",
-      doc: "Trust domain of these certificates (`spiffe://<trust domain>/waymark/cluster/<cluster_id>/node/<node>`). Defaults to the trust domain of fabric.cert_file.",
+      doc: "Trust domain of the other cluster's certificates (`spiffe://<trust domain>/waymark/cluster/<cluster_id>/node/<node>`). Defaults to the trust domain of fabric.cert_file.",
     }),
     tokenFile: text({
       ...PATH,
-      doc: "File with a token that both sides present instead of certificates (on loopback only). It has one line as in fabric.cluster_token_file, and a second line during a token change. The file is reread on SIGHUP.",
+      doc: "File with a token that both sides present instead of certificates (on loopback only). The file has one line, as fabric.cluster_token_file does, and a second line during a token change. The file is reread on SIGHUP.",
     }),
   },
   required: [],
@@ -49,7 +49,7 @@ const TRUST = requiredTable({
 });
 
 export const BORDERS = rows({
-  doc: "Clusters in other regions with which this cluster exchanges service summaries. Each side must configure the other side. All nodes of a cluster that have borders should have the same borders.",
+  doc: "Clusters in other regions with which this cluster exchanges service summaries. Each side must configure the other side. All nodes of a cluster on which borders are configured should have the same borders.",
   maxItems: MAX_BORDERS,
   fields: {
     clusterId: text({ ...ID, default: "", doc: "Id of the other cluster." }),
@@ -69,15 +69,18 @@ export const BORDERS = rows({
     keys: list({
       ...PUBLIC_KEY,
       default: [],
-      doc: "Ed25519 public keys that verify the other cluster's signatures, each as in summary.keys[].public_key. They are used in addition to the keys that summary.keys lists for the cluster.",
+      doc: "Ed25519 public keys that verify the other cluster's signatures, each as in summary.keys[].public_key. These keys are used in addition to the cluster's keys in summary.keys.",
     }),
-    import: list({ ...NAMESPACES, doc: "Namespaces whose summaries from this border are shown on this cluster's nodes. Empty means all." }),
+    import: list({
+      ...NAMESPACES,
+      doc: "Namespaces whose summaries, when received over this border, are shown on this cluster's nodes. Empty means all.",
+    }),
     export: list({ ...NAMESPACES, doc: "Namespaces whose summaries are sent over this border, if policy exports them. Empty means all." }),
     batchIntervalMs: ms({
       default: 200,
       min: 0,
       max: MINUTE_MS,
-      doc: "Time that a changed summary waits before it is sent, so that several are sent in one batch. Beacons and withdrawals are not delayed.",
+      doc: "Delay before a changed summary is sent, so that several can be sent in one batch. Beacons and withdrawals are not delayed.",
     }),
     bytesPerSecond: int({
       default: 0,

@@ -44,12 +44,12 @@ export const DNS_SETTINGS = {
   }),
   minTtlMs: ms({ default: 1000, min: 0, max: DAY_MS, doc: "Minimum TTL of an answer." }),
   maxTtlMs: ms({ default: 60_000, min: 1000, max: DAY_MS, doc: "Maximum TTL of an answer." }),
-  negativeTtlMs: ms({ default: 5000, min: 0, max: HOUR_MS, doc: "TTL of a negative answer: the name or type does not exist." }),
+  negativeTtlMs: ms({ default: 5000, min: 0, max: HOUR_MS, doc: "TTL of a negative answer (the name or type does not exist)." }),
   staleTtlMs: ms({
     default: 5000,
     min: 0,
     max: DAY_MS,
-    doc: "Maximum TTL of an answer that contains an ORPHANED entry or comes from a resolver's possibly stale data. It applies even if dns.min_ttl is larger.",
+    doc: "Maximum TTL of an answer that contains an ORPHANED entry or comes from a resolver's possibly stale data. This maximum applies even if dns.min_ttl is larger.",
   }),
   srvPriority: choice({
     choices: ["health", "target"],
@@ -64,13 +64,13 @@ export const DNS_SETTINGS = {
   rate: int({
     min: 0,
     max: 10_000_000,
-    doc: `Maximum number of complete UDP answers per second to one network (/24 for IPv4, /56 for IPv6) and class, because source addresses can be forged. The classes are answers, names without the requested type, names that do not exist, and errors. Above the limit, every second query is answered with TC=1 (retry over TCP) and the others are dropped; queries with a valid cookie are exempt. 0 means no limit. Defaults to ${DNS_RATE_BEYOND_LOOPBACK} if the gateway listens on a non-loopback address, or to 0 if it does not.`,
+    doc: `Maximum number of complete UDP answers of one class per second to one network (/24 for IPv4, /56 for IPv6); the limit exists because source addresses can be forged. The classes are answers, names without the requested type, names that do not exist, and errors. Above the limit, every second query is answered with TC=1 (retry over TCP) and the others are dropped; queries with a valid cookie are exempt. 0 means no limit. Defaults to ${DNS_RATE_BEYOND_LOOPBACK} if the gateway listens on a non-loopback address, or to 0 if it does not.`,
   }),
   rateNetworks: int({
     default: 100_000,
     min: 2,
     max: 10_000_000,
-    doc: "Maximum number of counters for dns.rate, one per network and class. Above it, the least recently used counter is dropped.",
+    doc: "Maximum number of counters for dns.rate, one per network and class. Above this limit, the least recently used counter is dropped.",
   }),
   cookieSecretFile: text({
     doc: "File with the secret for server cookies (RFC 9018): one line of 32 hex digits, and an optional second line with the previous secret. All gateways behind one address need the same file. The file is reread on SIGHUP. When absent, each node generates its own secret.",
@@ -82,14 +82,14 @@ export const DNS_SETTINGS = {
     default: 67_108_864,
     min: 1_048_576,
     max: 17_179_869_184,
-    doc: `Memory limit for prepared answers. Above it, the least recently used answers are dropped. One prepared answer uses at most an eighth of the limit. In addition, at most ${MAX_NEGATIVE_DNS_PLANS.toLocaleString("en")} prepared answers without records are kept.`,
+    doc: `Memory limit for prepared answers. Above this limit, the least recently used answers are dropped. A single prepared answer can use at most an eighth of the limit. In addition, at most ${MAX_NEGATIVE_DNS_PLANS.toLocaleString("en")} prepared answers without records are kept.`,
   }),
   processes: int({
     notForResolver: "a resolver has no DNS processes: start several resolvers instead",
     min: 0,
     max: 64,
     default: 0,
-    doc: "Number of DNS processes. They share the DNS ports, and the rest of the node then answers DNS only over HTTP. Each has its own copy of the catalog. Linux only. 0 means that the node or its read workers answer DNS.",
+    doc: "Number of DNS processes. These processes share the DNS ports, and the rest of the node then answers DNS only over HTTP. Each process has its own copy of the catalog. Linux only. 0 means that the node or its read workers answer DNS.",
   }),
   summaryAnswers: bool({
     default: false,
@@ -105,12 +105,12 @@ export const DNS_SETTINGS = {
     doc: "Maximum number of A, AAAA, SRV, SVCB or HTTPS records in the record set of an answer. The records are selected separately for each answer: the most preferred records first; among equally preferred ones, SRV records by the weights of their targets, and other types with equal probability. When absent, all records are returned. A view can set its own limit.",
   }),
   views: rows({
-    doc: "Views, which select the data that clients see by the source address of a query. The view with the longest matching prefix is used; among equal prefixes, the view that names the listener. A source without a view sees the data of callers without a credential, or nothing if tenants.anonymous is none.",
+    doc: "Views, which use the source address of a query to select the data that the client sees. The view with the longest matching prefix is used; among equal prefixes, the view that names the listener. A source without a view sees the same data as callers without a credential, or nothing if tenants.anonymous is none.",
     maxItems: MAX_DNS_VIEWS,
     fields: {
       listener: choice({
         choices: ["udp", "tcp", "dot", "doh"],
-        doc: "Listener that receives the query. Defaults to every listener except doh. dot is DNS over TLS, doh is DNS over HTTP. A view applies to doh only if it names doh, because a proxy forwards queries of all its clients from its own address. Source addresses can be forged over UDP, but not over the other transports.",
+        doc: "Listener that receives the query. Defaults to every listener except doh. dot is DNS over TLS, doh is DNS over HTTP. A view applies to doh only if it names doh, because a proxy forwards the queries of all its clients from its own address. Source addresses can be forged over UDP, but not over the other transports.",
       }),
       prefixes: list({
         ...BLOCK,
@@ -122,7 +122,7 @@ export const DNS_SETTINGS = {
       cluster: text({ ...ID, doc: "Cluster of the view. Defaults to this node's cluster." }),
       region: text({
         ...ID,
-        doc: "Region of these clients; SRV records prefer near targets. When absent, it is node.region if zone is set; otherwise, all targets are considered equally near.",
+        doc: "Region of these clients; SRV records prefer near targets. Defaults to node.region if zone is set. If neither is set, all targets are considered equally near.",
       }),
       zone: text({ ...ID, doc: "Zone of these clients within the region." }),
       answerLimit: int({
@@ -166,6 +166,6 @@ export const DNS_SETTINGS = {
     ...BLOCK,
     maxItems: 256,
     default: [],
-    doc: "Addresses and CIDR blocks of forwarders that query for many clients. They are exempt from dns.rate, and the client subnet (ECS) of a query is used only if the query comes from one of them. List only forwarders whose addresses cannot be forged on the network.",
+    doc: "Addresses and CIDR blocks of forwarders that query for many clients. These forwarders are exempt from dns.rate, and the client subnet (ECS) of a query is used only if the query comes from a listed forwarder. List only forwarders whose addresses cannot be forged on the network.",
   }),
 } as const;

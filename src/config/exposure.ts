@@ -104,11 +104,11 @@ function dnsWarnings({ dns, node }: Settings, access: "none" | "read" | "all"): 
   }
   for (const wide of wholeFamilies(dns.trustedForwarders.map((prefix) => ({ prefix }))))
     warnings.push(
-      `dns.trusted_forwarders has ${wide.map(({ prefix }) => prefix).join(", ")}: dns.rate does not apply to these addresses, and every client that can reach the gateway can choose a view by client subnet; list the addresses of your forwarders`,
+      `dns.trusted_forwarders contains ${wide.map(({ prefix }) => prefix).join(", ")}: dns.rate does not apply to these addresses, and every client that can reach the gateway can choose a view by client subnet; list the addresses of your forwarders`,
     );
   if (node.mode === "resolver" && dns.transferKeys.length > 0)
     warnings.push(
-      "dns.transfer_keys on a resolver: a resolver does not send zones, because it does not have all names, so its keys only sign queries; configure secondary servers to use a node",
+      "dns.transfer_keys on a resolver: a resolver does not send zones, because it does not have all names, so its keys are used only for signed queries; configure secondary servers to use a node",
     );
   else if (dns.dnssecKeyFile !== undefined && dns.transferKeys.length > 0)
     warnings.push(

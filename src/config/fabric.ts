@@ -8,7 +8,7 @@ import { AT_RESOLVER } from "./resolver.ts";
 export const FABRIC_SETTINGS = {
   enabled: bool({
     notForResolver: AT_RESOLVER.fabric,
-    doc: "Listen for other nodes and replicate with them. When off, the node is standalone. It is on by default, with one exception: a node without a fabric token, certificates and seeds is standalone if other settings protect it (credentials, tenants, TLS or a policy).",
+    doc: "Listen for other nodes and replicate with them. When off, the node is standalone. It is on by default, with one exception: a node that has no fabric token, certificates or seeds is standalone if other settings protect it (credentials, tenants, TLS or a policy).",
   }),
   port: port({
     default: 17_421,
@@ -17,7 +17,7 @@ export const FABRIC_SETTINGS = {
   }),
   advertisePort: port({
     default: 0,
-    doc: "Fabric port that this node advertises to other nodes, together with listen.advertise_host. Set it if a forwarder maps the port. 0 means the port that the node listens on.",
+    doc: "Fabric port that this node advertises to other nodes, together with listen.advertise_host. Set it if a port forwarder changes the port. 0 means the port that the node listens on.",
   }),
   seeds: list({
     notForResolver: AT_RESOLVER.fabric,
@@ -32,14 +32,14 @@ export const FABRIC_SETTINGS = {
     default: 5000,
     min: 100,
     max: HOUR_MS,
-    doc: "Time that a starting node waits for an answer from its seeds. After this time, the node serves without peers as soon as it has contacted every seed, but at most 30 s later. The node keeps trying to join.",
+    doc: "How long a starting node waits for an answer from its seeds. After this time, the node serves without peers as soon as it has contacted every seed, or after another 30 s. The node keeps trying to join.",
   }),
   onStop: choice({
     notForResolver: AT_RESOLVER.records,
     choices: ["leave", "keep"],
     default: "leave",
     flag: "--on-stop <action>",
-    doc: "How this node's entries are handled when it stops while other nodes of its cluster are alive. leave removes leased entries and hands static entries over to other nodes; keep leaves all entries in the catalog until the node returns. A node without peers always keeps them.",
+    doc: "How this node's entries are handled when the node stops while other nodes of its cluster are alive. leave removes leased entries and hands static entries over to other nodes; keep leaves all entries in the catalog until the node returns. A node without peers always keeps its entries.",
   }),
   clusterTokenFile: text({
     notForResolver: AT_RESOLVER.fabric,
@@ -50,7 +50,7 @@ export const FABRIC_SETTINGS = {
   certFile: text({
     notForResolver: AT_RESOLVER.fabric,
     ...PATH,
-    doc: "PEM file with this node's certificate for the fabric. Its only URI name must be spiffe://<trust domain>/waymark/cluster/<cluster>/node/<node>.",
+    doc: "PEM file with this node's certificate for the fabric. Its only URI SAN must be spiffe://<trust domain>/waymark/cluster/<cluster>/node/<node>.",
   }),
   keyFile: text({ ...PATH, doc: "PEM file with the private key of fabric.cert_file." }),
   caFile: text({
@@ -84,26 +84,26 @@ export const FABRIC_SETTINGS = {
     default: 500,
     min: 10,
     max: MINUTE_MS,
-    doc: "Time that a member has to answer a probe before other members are asked to probe it. It must be less than fabric.interval.",
+    doc: "How long a member has to answer a probe before other members are asked to probe it. It must be less than fabric.interval.",
   }),
   suspicionMultiplier: int({
     default: 4,
     min: 1,
     max: 100,
-    doc: "Suspicion factor. To refute a suspicion, a member has this many intervals, multiplied by log10 of the number of members if that is above 1.",
+    doc: "Suspicion factor. Number of intervals in which a member can refute a suspicion; it is multiplied by log10 of the number of members if that is above 1.",
   }),
   suspicionMinMs: ms({
     default: 0,
     min: 0,
     max: HOUR_MS,
-    doc: "Minimum time that a suspected member has to refute the suspicion. 0 means no minimum, except 5 intervals in a cluster of fewer than five members.",
+    doc: "Minimum time that a suspected member has to refute the suspicion. 0 means no minimum, except in a cluster of fewer than five members, where the minimum is 5 intervals.",
   }),
   fanout: int({ default: 3, min: 1, max: 64, doc: "Number of members that receive updates in each gossip round." }),
   retransmitMultiplier: int({
     default: 4,
     min: 1,
     max: 100,
-    doc: "Retransmission factor. A membership update is sent this many times, multiplied by log10 of the number of members and rounded up.",
+    doc: "Retransmission factor. Number of times that a membership update is sent; it is multiplied by log10 of the number of members and rounded up.",
   }),
   metadataRefreshMs: ms({
     default: 0,
@@ -115,13 +115,13 @@ export const FABRIC_SETTINGS = {
     default: 5 * MINUTE_MS,
     min: 1000,
     max: DAY_MS,
-    doc: "Time that the entries of a dead node are still served, ranked last, before they are hidden; at most half of fabric.origin_forget.",
+    doc: "How long the entries of a dead node are still served, ranked last, before they are hidden; at most half of fabric.origin_forget.",
   }),
   originForgetMs: ms({
     default: DAY_MS,
     min: MINUTE_MS,
     max: 30 * DAY_MS,
-    doc: "Time after a node's death that its hidden records are kept for its return; at least twice fabric.orphan_grace.",
+    doc: "How long a dead node's hidden records are kept in case the node returns; at least twice fabric.orphan_grace.",
   }),
   orphanProtectRatio: ratio({
     default: 0.5,
@@ -131,13 +131,13 @@ export const FABRIC_SETTINGS = {
     default: MINUTE_MS,
     min: 100,
     max: HOUR_MS,
-    doc: "Tolerated clock difference. Timestamps from a node whose clock is further ahead do not advance this node's clock. This node refuses writes if its own clock differs from most other clocks by more than this.",
+    doc: "Tolerated clock difference. Timestamps from a node whose clock is ahead by more than this do not advance this node's clock. This node refuses writes if its own clock differs from most other clocks by more than this.",
   }),
   maxOriginRecords: int({
     default: 2_000_000,
     min: 1000,
     max: 100_000_000,
-    doc: "Maximum number of records that are stored per remote node. Above it, the copy of that node's records is partial: it is not in sync, is not forwarded to peers, and is fetched again periodically.",
+    doc: "Maximum number of records that are stored per remote node. Above this limit, the copy of that node's records is partial: it is not in sync, is not forwarded to peers, and is fetched again periodically.",
   }),
   snapshotIntervalMs: ms({
     default: MINUTE_MS,

@@ -133,7 +133,7 @@ export function rows<F extends FieldTable>(options: TableOptions<F>): SettingFie
     fields: fieldsOf(options),
     parse: (raw) => {
       if (!Array.isArray(raw)) return refused("is not a list of tables");
-      if (raw.length > maxItems) return refused(`${raw.length} tables are more than the maximum of ${maxItems}`);
+      if (raw.length > maxItems) return refused(`${raw.length} tables exceed the maximum of ${maxItems}`);
       const tables: TableOf<F>[] = [];
       const faults: FieldFault[] = [];
       for (const [i, each] of raw.entries()) {

@@ -240,7 +240,7 @@ export function list(options: WithDefault<readonly string[]> & ListRule): Settin
     type: "list of text",
     parse: (raw) => {
       if (!Array.isArray(raw)) return refused(`${shown(raw)} is not a list`);
-      if (raw.length > maxItems) return refused(`${raw.length} items are more than the maximum of ${maxItems}`);
+      if (raw.length > maxItems) return refused(`${raw.length} items exceed the maximum of ${maxItems}`);
       const value: string[] = [];
       const keys = new Set<string>();
       for (const item of raw) {
@@ -319,7 +319,7 @@ function parsePairs(
   if (repeated !== undefined) return refused(`the name ${repeated} appears twice`);
   if (typeof raw !== "object" || raw === null || Array.isArray(raw)) return refused(`${shown(raw)} is not a table of name = "text"`);
   const entries = Object.entries(raw);
-  if (entries.length > maxItems) return refused(`${entries.length} pairs are more than the maximum of ${maxItems}`);
+  if (entries.length > maxItems) return refused(`${entries.length} pairs exceed the maximum of ${maxItems}`);
   const value: [string, string][] = [];
   for (const [name, item] of entries) {
     if (!namePattern.test(name)) return refused(`name ${shown(name)} is not ${nameWhat}`);

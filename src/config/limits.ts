@@ -13,7 +13,7 @@ const RATE_SETTINGS = {
   }),
   writesPerMinute: int({
     ...PER_MINUTE,
-    doc: "Maximum number of writes per minute by one tenant, or else principal, or else address, excluding lease renewals; 0 means no limit.",
+    doc: "Maximum number of writes per minute by one tenant, excluding lease renewals; callers without a tenant are counted by principal, or else by address. 0 means no limit.",
   }),
   namespaceReadsPerMinute: int({
     ...PER_MINUTE,
@@ -27,19 +27,19 @@ const RATE_SETTINGS = {
     default: 0,
     min: 0,
     max: 10_000_000,
-    doc: "Maximum number of open watches of one tenant, or else principal, or else address; 0 means no limit.",
+    doc: "Maximum number of open watches of one tenant; callers without a tenant are counted by principal, or else by address. 0 means no limit.",
   }),
   windowMs: ms({
     default: 60_000,
     min: 1000,
     max: HOUR_MS,
-    doc: "Burst size as a time: a caller that was idle can use the allowance of this period in one burst.",
+    doc: "Burst size, as a duration: a caller that has been idle can use the allowance for this period in one burst.",
   }),
   maxKeys: int({
     default: 2000,
     min: 2,
     max: 1_000_000,
-    doc: "Number of callers, and of namespaces, that are tracked per rate limit. Above it, the least recently used one is dropped.",
+    doc: "Number of callers, and of namespaces, that are tracked per rate limit. Above this limit, the least recently used caller or namespace is dropped.",
   }),
 } as const;
 
@@ -95,7 +95,7 @@ export const LIMIT_SETTINGS = {
     default: 64,
     min: 1,
     max: RECORD_BOUNDS.maxListItems,
-    doc: "Maximum number of items in each other list of an entry, such as its tags.",
+    doc: "Maximum number of items in each of an entry's other lists, such as its tags.",
   }),
   maxMetadataPairs: int({ default: 64, min: 0, max: RECORD_BOUNDS.maxMetadataPairs, doc: "Maximum number of metadata pairs of an entry." }),
   maxMetadataKeyLength: int({

@@ -9,7 +9,7 @@ export const EVERYTHING = "*";
 export const AT_RESOLVER = {
   entry: "a resolver has no NODE entry",
   fabric: "a resolver has no fabric links; it reads from resolver.upstreams",
-  policy: "a resolver has the policy of its upstreams",
+  policy: "a resolver uses the policy of its upstreams",
   records: "a resolver has no entries of its own",
 } as const;
 
@@ -26,7 +26,7 @@ export const RESOLVER_SETTINGS = {
     maxItems: 64,
     default: [],
     flag: "--upstream <addresses>",
-    doc: "gRPC addresses (host:port) of the servers that a resolver reads from: nodes or other resolvers in its own cluster and region. It reads from the fastest one. A resolver needs at least one.",
+    doc: "gRPC addresses (host:port) of the servers that a resolver reads from: nodes or other resolvers in its own cluster and region. A resolver reads from the fastest server. A resolver needs at least one server.",
   }),
   namespaces: list({
     pattern: new RegExp(`^(?:\\${EVERYTHING}|(?=.{1,200}$)${LABEL}(?:\\.${LABEL})*)$`),
@@ -34,43 +34,43 @@ export const RESOLVER_SETTINGS = {
     maxItems: 1024,
     default: [],
     flag: "--namespaces <namespaces>",
-    doc: `Namespaces that a resolver follows from its start, each with all namespaces below it; ${EVERYTHING} is the whole catalog. At most resolver.max_watches.`,
+    doc: `Namespaces that a resolver follows from startup, each with all namespaces below it; ${EVERYTHING} is the whole catalog. At most resolver.max_watches.`,
   }),
   // An upstream accepts at most 1024 prefixes in one watch.
   maxWatches: int({
     default: 256,
     min: 1,
     max: 1024,
-    doc: "Maximum number of namespaces that a resolver follows: resolver.namespaces, namespaces that its callers watch, and namespaces that are queried often. The watches of one caller (tenant, or else principal, or else address) can use at most a quarter of them.",
+    doc: "Maximum number of namespaces that a resolver follows: resolver.namespaces, namespaces that its callers watch, and namespaces that are queried often. The watches of one caller (tenant, or else principal, or else address) can use at most a quarter of this number.",
   }),
-  ttlZoneMs: ms({ ...TTL, default: 15_000, doc: "Time that a fetched answer is fresh if one of its entries has the scope ZONE." }),
+  ttlZoneMs: ms({ ...TTL, default: 15_000, doc: "How long a fetched answer stays fresh if one of its entries has the scope ZONE." }),
   ttlRegionMs: ms({
     ...TTL,
     default: 30_000,
-    doc: "Time that a fetched answer is fresh if the narrowest scope of its entries is REGION; at least resolver.ttl_zone.",
+    doc: "How long a fetched answer stays fresh if the narrowest scope of its entries is REGION; at least resolver.ttl_zone.",
   }),
   ttlGlobalMs: ms({
     ...TTL,
     default: MINUTE_MS,
-    doc: "Time that a fetched answer is fresh if all of its entries have the scope GLOBAL; at least resolver.ttl_region.",
+    doc: "How long a fetched answer stays fresh if all of its entries have the scope GLOBAL; at least resolver.ttl_region.",
   }),
   negativeTtlMs: ms({
     default: 15_000,
     min: 10_000,
     max: 30_000,
-    doc: "Time that a resolver caches a negative answer: the fetched name does not exist.",
+    doc: "How long a resolver caches a negative answer (the fetched name does not exist).",
   }),
   maxStaleMs: ms({
     default: HOUR_MS,
     min: 0,
     max: 30 * 24 * HOUR_MS,
-    doc: "Time that fetched answers are still served, marked stale, while no upstream responds; 0 means no limit. Followed namespaces are served without limit.",
+    doc: "How long fetched answers are still served, marked as stale, while no upstream responds; 0 means no limit. Followed namespaces are served without a time limit.",
   }),
   guardHoldMs: ms({
     default: 5 * MINUTE_MS,
     min: 1000,
     max: 24 * HOUR_MS,
-    doc: "If more than half of the entries of a name expire at the same time, lookups still return them for this time, ranked last.",
+    doc: "If more than half of a name's entries expire at the same time, lookups still return them for this long, ranked last.",
   }),
   maxEntries: int({
     default: 1_000_000,
@@ -82,7 +82,7 @@ export const RESOLVER_SETTINGS = {
     default: 1_073_741_824,
     min: 1_048_576,
     max: 1_099_511_627_776,
-    doc: `Memory for followed and fetched entries and their bookkeeping; at least ${LEAST_ENTRY_BYTES} bytes per entry of resolver.max_entries. Configured and watched namespaces stay in the cache; among all others, the least requested names are removed first. The default fits a process of 2 GiB.`,
+    doc: `Memory limit for followed and fetched entries and their bookkeeping; at least ${LEAST_ENTRY_BYTES} bytes per entry of resolver.max_entries. Configured and watched namespaces stay in the cache; in all others, the least requested names are removed first. The default suits a process with 2 GiB of memory.`,
   }),
   seedOnStart: bool({
     default: true,
@@ -92,13 +92,13 @@ export const RESOLVER_SETTINGS = {
     default: 30_000,
     min: 1000,
     max: HOUR_MS,
-    doc: "Time between two rounds that remove expired cache entries.",
+    doc: "Interval at which expired cache entries are removed.",
   }),
   resyncIntervalMs: ms({
     default: 300_000,
     min: 10_000,
     max: 24 * HOUR_MS,
-    doc: "Interval at which the digest of each followed namespace is compared with the upstream's digest. A namespace that differs is fetched completely.",
+    doc: "Interval at which the digest of each followed namespace is compared with the upstream's digest. If the digests differ, the whole namespace is fetched again.",
   }),
   tokenFile: text({
     ...PATH,
@@ -106,7 +106,7 @@ export const RESOLVER_SETTINGS = {
   }),
   tls: bool({
     default: false,
-    doc: "Use TLS to the upstreams and trust the system's CAs. TLS is required for upstreams on other machines.",
+    doc: "Use TLS for connections to the upstreams, and trust the system's CAs. TLS is required for upstreams on other machines.",
   }),
   tlsCaFile: text({
     ...PATH,

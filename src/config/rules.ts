@@ -36,14 +36,14 @@ export function brokenRules(settings: Settings): readonly BrokenRule[] {
   if (tls.certFile !== undefined && tls.keyFile === undefined) refuse("tls.cert_file", "needs tls.key_file too");
   if (tls.keyFile !== undefined && tls.certFile === undefined) refuse("tls.key_file", "needs tls.cert_file too");
   if (tls.requireClientCert && tls.caFile === undefined)
-    refuse("tls.require_client_cert", "needs tls.ca_file, with the CAs of client certificates");
+    refuse("tls.require_client_cert", "needs tls.ca_file, with the CAs that issue client certificates");
   if (tls.caFile !== undefined && tls.certFile === undefined) refuse("tls.ca_file", "also needs tls.cert_file and tls.key_file");
   const files = [fabric.certFile, fabric.keyFile, fabric.caFile];
   if (files.some((file) => file !== undefined) && files.includes(undefined))
     refuse("fabric.cert_file", "needs fabric.key_file and fabric.ca_file: nodes verify each other, so set all three or none");
   const sizeBytes = factsBytes(settings.node.roles, settings.node.labels);
   if (sizeBytes > NODE_BOUNDS.maxFactsBytes)
-    refuse("node.labels", `has ${sizeBytes} bytes together with node.roles, more than the maximum of ${NODE_BOUNDS.maxFactsBytes}`);
+    refuse("node.labels", `is ${sizeBytes} bytes together with node.roles, more than the maximum of ${NODE_BOUNDS.maxFactsBytes}`);
   if (fabric.enabled === false && fabric.seeds.length > 0) refuse("fabric.seeds", "needs fabric.enabled");
   if (fabric.metadataRefreshMs > 0 && fabric.metadataRefreshMs < fabric.intervalMs)
     refuse("fabric.metadata_refresh", "must be 0, or at least fabric.interval");

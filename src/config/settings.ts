@@ -17,7 +17,7 @@ import { TENANT_SETTINGS } from "./tenants.ts";
 
 const CHECK_SETTINGS = {
   enabled: bool({
-    notForResolver: `${AT_RESOLVER.records} and runs no checks`,
+    notForResolver: `${AT_RESOLVER.records} and does not run checks`,
     default: false,
     doc: "Run the checks of entries that are registered on this node. When false, registrations that contain checks are refused, so that no check is accepted and then ignored.",
   }),
@@ -60,7 +60,7 @@ const SETTINGS = {
       ...ID,
       default: "local",
       flag: "--cluster-id <id>",
-      doc: "Id of the cluster that this node belongs to. All nodes of a cluster have the same value.",
+      doc: "Id of the cluster that this node belongs to. All nodes of a cluster must have the same value.",
     }),
     region: text({ ...ID, default: "local", flag: "--region <name>", doc: "Region of this node." }),
     zone: text({
@@ -101,7 +101,7 @@ const SETTINGS = {
       flag: "--workers <n>",
       doc: "Number of read workers: threads that share the gRPC, HTTP and DNS ports. Each worker answers reads from its own copy of the catalog and forwards writes to the main thread. 0 means that the main thread answers everything. Use workers if one core cannot handle the reads.",
     }),
-    stopTimeoutMs: ms({ default: 10_000, min: 0, max: 600_000, doc: "Time that a stopping node waits for open calls to finish." }),
+    stopTimeoutMs: ms({ default: 10_000, min: 0, max: 600_000, doc: "How long a stopping node waits for open calls to finish." }),
   },
   listen: {
     host: text({ ...HOST, default: "127.0.0.1", flag: "--host <host>", doc: "Address that the listeners bind to." }),
@@ -109,7 +109,7 @@ const SETTINGS = {
       pattern: NODE_HOST,
       what: "a host name, an IPv4 address or an IPv6 address",
       flag: "--advertise-host <host>",
-      doc: "Host that this node advertises to clients and other nodes. When absent, it is the address that the listeners bind to; if they bind to all addresses, it is the first address that is not loopback.",
+      doc: "Host that this node advertises to clients and other nodes. Defaults to the address that the listeners bind to or, if they bind to all addresses, to the first address that is not loopback.",
     }),
     grpcPort: port({ default: GRPC_PORT, flag: "--grpc-port <port>", doc: "Port of the gRPC listener; 0 means any free port." }),
     httpPort: port({ default: 17_480, flag: "--http-port <port>", doc: "Port of the HTTP edge; 0 means any free port." }),
@@ -118,7 +118,7 @@ const SETTINGS = {
       what: "a host name, an IPv4 address or an IPv6 address",
       itemKey: (host) => host.toLowerCase().replace(/\.$/, ""),
       default: [],
-      doc: "Names accepted in the `Host` header of plain HTTP requests, in addition to loopback names and this node's addresses. The check protects against DNS rebinding, where a web page points its own name at this node. The check is off with TLS. It is also off with tenants.anonymous = none, unless tenants.trusted_header is set.",
+      doc: "Names accepted in the `Host` header of plain HTTP requests, in addition to loopback names and this node's addresses. The check protects against DNS rebinding, where a web page points its own name at this node. The check is off if TLS is configured. The check is also off if tenants.anonymous is none, unless tenants.trusted_header is set.",
     }),
     corsOrigins: list({
       pattern: /^https?:\/\/[A-Za-z0-9.[\]:-]{1,253}$/,
@@ -163,7 +163,7 @@ const SETTINGS = {
       default: 10_000,
       min: 100,
       max: HOUR_MS,
-      doc: "Time that a client has to answer a keepalive ping before its connection is closed.",
+      doc: "How long a client has to answer a keepalive ping before its connection is closed.",
     }),
     maxConnectionAgeMs: ms({
       default: 0,
@@ -175,12 +175,12 @@ const SETTINGS = {
       default: 60_000,
       min: 0,
       max: HOUR_MS,
-      doc: "Time that open calls have to finish after the GOAWAY of server.max_connection_age.",
+      doc: "How long open calls have to finish after the GOAWAY that server.max_connection_age triggers.",
     }),
     reflection: choice({
       choices: ENDPOINT_ACCESS,
       default: "on",
-      doc: "Callers that may read the protos through gRPC reflection: all (on), authenticated ones, or none (off, the service is not served).",
+      doc: "Access to the protos through gRPC reflection. on: all callers. authenticated: callers with a credential. off: no callers; the service is not served.",
     }),
   },
   tls: {
@@ -202,7 +202,7 @@ const SETTINGS = {
       flag: "--new-generation",
       doc: "Start a new generation with the contents of the data directory. Use it after restoring a backup, or when the node refuses the directory because its log is missing.",
     }),
-    ephemeral: bool({ default: false, flag: "--ephemeral", doc: "Keep nothing on disk. Every start is a new generation." }),
+    ephemeral: bool({ default: false, flag: "--ephemeral", doc: "Do not store any data on disk. Every start is a new generation." }),
   },
   catalog: {
     defaultLeaseTtlMs: ms({ default: 30_000, min: 1000, max: DAY_MS, doc: "TTL of a lease if the client does not request one." }),
@@ -219,7 +219,7 @@ const SETTINGS = {
       default: HOUR_MS,
       min: 1000,
       max: DAY_MS,
-      doc: "Time that tombstones of removed entries are kept for watches and peers that have to catch up.",
+      doc: "How long tombstones of removed entries are kept for watches and peers that have to catch up.",
     }),
     minTombstones: int({
       default: 100_000,
@@ -246,26 +246,26 @@ const SETTINGS = {
       notForResolver: AT_RESOLVER.policy,
       ...PATH,
       flag: "--policy <file>",
-      doc: "Policy file (YAML or JSON). It is applied at start and on SIGHUP if it has changed since it was last read.",
+      doc: "Policy file (YAML or JSON). The file is applied at startup and on SIGHUP if it has changed since it was last read.",
     }),
   },
   audit: {
-    retentionMs: ms({ default: 90 * DAY_MS, min: HOUR_MS, max: 3650 * DAY_MS, doc: "Time that audit records are kept." }),
+    retentionMs: ms({ default: 90 * DAY_MS, min: HOUR_MS, max: 3650 * DAY_MS, doc: "How long audit records are kept." }),
     maxBytes: bytes({
       default: 268_435_456,
       min: 1_048_576,
       max: 1_099_511_627_776,
-      doc: "Maximum size of the audit log. Above it, the oldest records are deleted regardless of their age.",
+      doc: "Maximum size of the audit log. Above this limit, the oldest records are deleted regardless of their age.",
     }),
     file: text({
       ...PATH,
-      doc: "File to which each audit record is appended as a line of JSON. It is reopened on SIGHUP.",
+      doc: "File to which each audit record is appended as a line of JSON. The file is reopened on SIGHUP.",
     }),
     sampleReads: int({
       default: 0,
       min: 0,
       max: 1_000_000_000,
-      doc: "Sampling rate of allowed reads in the audit log: 1 in this many is recorded; 0 means none. Denials, writes and operator actions are always recorded.",
+      doc: "Sampling of allowed reads in the audit log: one in this many reads is recorded; 0 means none. Denials, writes and operator actions are always recorded.",
     }),
   },
   observability: {
@@ -281,13 +281,13 @@ const SETTINGS = {
       itemKey: (scope) => scope.replace(/=.*/, ""),
       default: [],
       flag: "--log-scopes <scopes>",
-      doc: "Components with their own log level, such as dns=debug,server.grpc=trace. A component without a level has the level debug.",
+      doc: "Components with their own log level, such as dns=debug,server.grpc=trace. A component listed without a level has the level debug.",
     }),
-    logFormat: choice({ choices: ["json", "text"], default: "json", doc: "Log format: one JSON object per line, or text for people." }),
+    logFormat: choice({ choices: ["json", "text"], default: "json", doc: "Log format: one JSON object per line, or human-readable text." }),
     metricsAccess: choice({
       choices: ENDPOINT_ACCESS,
       default: "on",
-      doc: "Callers that may read /metrics, /metrics/persistence and /sd/prometheus: all (on), authenticated ones, or none (off, the paths are not served).",
+      doc: "Access to /metrics, /metrics/persistence and /sd/prometheus. on: all callers. authenticated: callers with a credential. off: no callers; the paths are not served.",
     }),
   },
 } as const satisfies Record<string, Record<string, SettingField<unknown>>>;

@@ -12,13 +12,13 @@ const NAMESPACE_PREFIX = {
 export const SUMMARY_SETTINGS = {
   exportEnabled: bool({
     notForResolver: AT_RESOLVER.records,
-    doc: "Export summaries of this cluster's services. When absent, it is on if fabric.borders or a key of this cluster is set (summary.signing_key_file, or its row in summary.keys). If no live node has the signing key, the cluster exports nothing and reports the missing exporter.",
+    doc: "Export summaries of this cluster's services. It is on by default if this cluster has fabric.borders, summary.signing_key_file or a key in summary.keys. If no live node has the signing key, the cluster exports nothing and reports the missing exporter.",
   }),
   exportScope: choice({
     notForResolver: AT_RESOLVER.records,
     choices: ["zone", "region", "global"],
     default: "global",
-    doc: "Widest channel on which this cluster exports summaries. Only summaries on the channel global cross regions.",
+    doc: "Widest channel on which this cluster exports summaries. Only summaries on the global channel cross regions.",
   }),
   exportNamespaces: list({
     notForResolver: AT_RESOLVER.records,
@@ -49,13 +49,13 @@ export const SUMMARY_SETTINGS = {
     default: 120_000,
     min: 3000,
     max: HOUR_MS,
-    doc: "Time for which a beacon from a cluster confirms the cluster's summaries; after that, they are stale. Readers may cache a summary on the channel global for this time, on region for half of it, and on zone for a quarter. Beacons are sent at intervals of a third of this time. Use the same value in all clusters.",
+    doc: "Time for which a beacon from a cluster confirms the cluster's summaries; after that, they are stale. Readers may cache a summary for this time on the global channel, for half of it on the region channel, and for a quarter on the zone channel. Beacons are sent at intervals of a third of this time. Use the same value in all clusters.",
   }),
   staleKeepMs: ms({
     default: 10 * MINUTE_MS,
     min: 0,
     max: DAY_MS,
-    doc: "Time that the summaries of a cluster are shown as stale, while no beacon arrives, before they are dropped.",
+    doc: "How long the summaries of a cluster are shown as stale, if no beacon arrives, before they are dropped.",
   }),
   maxClockSkewMs: ms({
     default: 10 * MINUTE_MS,
@@ -68,14 +68,14 @@ export const SUMMARY_SETTINGS = {
     default: 30_000,
     min: 1000,
     max: HOUR_MS,
-    doc: "Time between two rounds that remove expired data: old withdrawals, sources that are gone, and the remaining data of summaries that have ended.",
+    doc: "Interval at which expired data is removed: old withdrawals, sources that are gone, and the remaining data of summaries that have ended.",
   }),
   storeForwardMs: ms({
     notForResolver: AT_RESOLVER.records,
     default: 300_000,
     min: 1000,
     max: DAY_MS,
-    doc: "Maximum age of a summary that waits for a border link. When it is exceeded, the queue is dropped, and the two sides compare their summaries instead.",
+    doc: "Maximum age of a summary that waits for a border link. Above this age, the queue is dropped, and the two sides compare their summaries instead.",
   }),
   storeForwardMaxMessages: int({
     notForResolver: AT_RESOLVER.records,
@@ -87,18 +87,18 @@ export const SUMMARY_SETTINGS = {
   signingKeyFile: text({
     notForResolver: AT_RESOLVER.records,
     ...PATH,
-    doc: "PEM file with the Ed25519 private key that signs this cluster's summaries. Only nodes with this file export. The file is reread on SIGHUP.",
+    doc: "PEM file with the Ed25519 private key that signs this cluster's summaries. Only nodes with this file export summaries. The file is reread on SIGHUP.",
   }),
   requireSignatures: bool({
     default: true,
-    doc: "Accept only summaries that are signed by a key of their cluster (summary.keys, fabric.borders[].keys). When off, unsigned summaries are also accepted from clusters that fabric.borders names and that have no key in either place; every neighbour and every node of the region can then forge them.",
+    doc: "Accept only summaries that are signed by a key of their cluster (summary.keys, fabric.borders[].keys). When off, unsigned summaries are also accepted from clusters that are listed in fabric.borders and have no key in either place; every neighbour and every node of the region can then forge such summaries.",
   }),
   resolverScopes: list({
     pattern: /^(?:zone|region|global)$/,
     what: "zone, region or global",
     maxItems: 3,
     default: [],
-    doc: "Channels whose summaries a resolver follows at its upstreams, to answer SummaryQuery, SummaryWatch and redirects. Empty means none. Only for a resolver.",
+    doc: "Channels whose summaries a resolver follows on its upstreams, to answer SummaryQuery and SummaryWatch and to give redirects. Empty means none. Only for a resolver.",
   }),
   resolverNamespaces: list({
     ...NAMESPACE_PREFIX,
@@ -107,7 +107,7 @@ export const SUMMARY_SETTINGS = {
     doc: "Namespaces, including those below them, whose summaries a resolver follows. When empty, resolver.namespaces is used, or all namespaces if that is empty too. Only for a resolver.",
   }),
   keys: rows({
-    doc: "Public keys of other clusters, and of this cluster for nodes that do not sign, each with the cluster's region. New regions are accepted only from these settings, not from a cluster's own messages. Keys of a neighbour can be listed in fabric.borders[].keys instead; the keys of both places are used.",
+    doc: "Public keys of other clusters, and of this cluster for nodes that do not sign, each with the cluster's region. New regions are accepted only from these settings, not from a cluster's own messages. Keys of a neighbour can be listed in fabric.borders[].keys instead; the keys from both settings are used.",
     fields: {
       clusterId: text({ ...ID, default: "", doc: "Id of the cluster that signs with this key." }),
       region: text({ ...ID, default: "", doc: "Region of the cluster." }),

@@ -18,7 +18,7 @@ export const TENANT_SETTINGS = {
   mode: bool({ default: false, doc: "Isolate tenants: a caller without a credential gets no tenant, not even tenants.default." }),
   anonymous: choice({
     choices: ["none", "read", "all"],
-    doc: "Access of callers without a credential over gRPC and HTTP. none: only health checks. read: reads. all: everything that needs no role, or everything if no credentials are configured. Defaults to all on loopback without configured credentials, and to read in all other cases. For DNS, none means that only sources with a view (dns.views) get answers.",
+    doc: "Access of callers without a credential over gRPC and HTTP. none: only health checks. read: reads. all: everything that does not require a role, or everything if no credentials are configured. Defaults to all on loopback without configured credentials, and to read in all other cases. For DNS, none means that only sources with a view (dns.views) get answers.",
   }),
   default: text({ ...ID, doc: "Tenant of callers whose credential has no tenant." }),
   allowRequestOverride: bool({
@@ -28,7 +28,7 @@ export const TENANT_SETTINGS = {
   clientCertificates: choice({
     choices: ["identity", "transport"],
     default: "identity",
-    doc: "Use of client certificates: identity means that a certificate identifies the caller; transport means that it only permits the connection.",
+    doc: "Use of client certificates. identity: a certificate identifies the caller. transport: a certificate only permits the connection.",
   }),
   certificates: rows({
     doc: "Tenants and roles of callers with a client certificate. The first row whose principal matches is used.",
@@ -46,7 +46,7 @@ export const TENANT_SETTINGS = {
     required: ["principal"],
   }),
   credentials: rows({
-    doc: "Tokens and API keys that this node accepts, each given by its hash or in a file.",
+    doc: "Tokens and API keys that this node accepts, each given as a hash or in a file.",
     fields: {
       tenant: text({ ...ID, default: "", doc: "Tenant of the caller." }),
       principal: text({ ...PRINCIPAL, doc: "Principal of the caller. Defaults to the tenant." }),
@@ -54,7 +54,7 @@ export const TENANT_SETTINGS = {
       scheme: choice({
         choices: ["bearer", "api-key"],
         default: "bearer",
-        doc: "Header of the credential: `bearer` is `authorization: Bearer …`; `api-key` is `x-api-key`.",
+        doc: "Header that carries the credential: `bearer` is `authorization: Bearer …`; `api-key` is `x-api-key`.",
       }),
       tokenSha256: text({
         pattern: /^[0-9a-f]{64}$/,
@@ -72,12 +72,12 @@ export const TENANT_SETTINGS = {
   jwt: record({
     doc: "Signed tokens (JWT) of an issuer, sent as `authorization: Bearer …`.",
     fields: {
-      issuer: text({ pattern: /^[\x21-\x7e]{1,512}$/, what: "an issuer", default: "", doc: "Required value of the claim `iss`." }),
+      issuer: text({ pattern: /^[\x21-\x7e]{1,512}$/, what: "an issuer", default: "", doc: "Required value of the `iss` claim." }),
       audience: text({
         pattern: /^[\x21-\x7e]{1,512}$/,
         what: "an audience",
         default: "",
-        doc: "Required value of the claim `aud`, or of one of its items.",
+        doc: "Required value of the `aud` claim, or of one of its items.",
       }),
       jwksFile: text({ ...PATH, doc: "File with the issuer's public keys (JWKS). The file is reread when it changes." }),
       jwksUrl: text({
@@ -92,17 +92,21 @@ export const TENANT_SETTINGS = {
         doc: "Accepted signature algorithms.",
       }),
       clockSkewMs: ms({ default: 60_000, min: 0, max: 600_000, doc: "Tolerated difference between the issuer's clock and this node's." }),
-      principalClaim: text({ ...CLAIM, default: "sub", doc: "Claim with the principal." }),
-      tenantClaim: text({ ...CLAIM, default: "tenant", doc: "Claim with the tenant. If the token lacks it, tenants.default is used." }),
+      principalClaim: text({ ...CLAIM, default: "sub", doc: "Claim that contains the principal." }),
+      tenantClaim: text({
+        ...CLAIM,
+        default: "tenant",
+        doc: "Claim that contains the tenant. If the token lacks this claim, tenants.default is used.",
+      }),
       clusterClaim: text({
         ...CLAIM,
         default: "cluster",
-        doc: "Claim with the cluster. If the token lacks it, this node's cluster is used.",
+        doc: "Claim that contains the cluster. If the token lacks this claim, this node's cluster is used.",
       }),
       rolesClaim: text({
         ...CLAIM,
         default: "roles",
-        doc: "Claim with the roles, as a list or as space-separated words. Unknown roles are ignored.",
+        doc: "Claim that contains the roles, as a list or as space-separated words. Unknown roles are ignored.",
       }),
     },
     required: ["issuer", "audience"],
@@ -129,7 +133,7 @@ export const TENANT_SETTINGS = {
     },
     required: ["name", "from"],
     check: ({ name, from }) => {
-      if (KNOWN_HEADERS.has(name)) return `${name} already has another meaning; choose a different name`;
+      if (KNOWN_HEADERS.has(name)) return `${name} is reserved for another purpose; choose a different name`;
       if (from.length === 0) return "from needs at least one address";
       const wrong = from.find((block) => parseBlock(block) === undefined);
       return wrong === undefined ? undefined : `${wrong} is neither an address nor a CIDR block whose host bits are all zero`;

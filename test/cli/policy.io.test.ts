@@ -81,7 +81,7 @@ test("apply sends the file, the terms and the stage, and shows what changes for 
   const { exit, stdout, stderr } = await waymark(argv, { files: FILES });
   expect(exit).toBe(0);
   await expect(stdout).toMatchFileSnapshot("../golden/cli/policy-apply.table.txt");
-  expect(stderr).toContain("version 7 is the newest, and is in force only on the nodes of its stage");
+  expect(stderr).toContain("version 7 is the newest, and is in force only on the nodes in its rollout stage");
   expect(stderr).toContain("hide 12 entries in 1 namespace");
   expect(fake.callsOf("applyPolicy")[0]?.request).toMatchObject({
     policy: {
@@ -116,7 +116,7 @@ test("apply --dry-run and --cluster are sent, and a dry run says that nothing wa
   ];
   const { stdout, stderr } = await waymark(argv, { files: FILES });
   expect(stdout).toBe("");
-  expect(stderr).toContain("no change in the catalog for any viewer");
+  expect(stderr).toContain("nothing changes in the catalog for any viewer");
   expect(stderr).toContain("dry run, nothing was changed: version 6 stays in force");
   expect(fake.callsOf("applyPolicy")[0]?.request).toMatchObject({
     dryRun: true,

@@ -57,7 +57,7 @@ test("resync says it where nothing is followed that it could fetch again", async
   const fake = await startFake();
   fake.cache.set("resync", () => ({ entries: 0n }));
   const { exit, stdout, stderr } = await waymark(["resolver", "resync", "svc.typo", "--server", fake.address]);
-  expect([exit, stdout + stderr]).toEqual([0, expect.stringMatching(/^this resolver follows no namespace with entries/)]);
+  expect([exit, stdout + stderr]).toEqual([0, expect.stringMatching(/^this resolver does not follow any namespace with entries/)]);
 });
 
 test("prewarm without a namespace is bad usage", async () => {

@@ -129,7 +129,7 @@ test.each<[string, object, object[], string]>([
     Array.from({ length: 33 }, (_, i) => ({ ...US, cluster_id: `c${i}`, region: `r${i}` })),
     ": there are 33 regions, more than the maximum of 32",
   ],
-  ["too many", {}, Array.from({ length: 65 }, (_, i) => ({ ...US, cluster_id: `c${i}` })), ": 65 tables are more than the maximum of 64"],
+  ["too many", {}, Array.from({ length: 65 }, (_, i) => ({ ...US, cluster_id: `c${i}` })), ": 65 tables exceed the maximum of 64"],
   [
     "a pattern in the middle",
     {},

@@ -105,9 +105,12 @@ test.each([
   },
   {
     file: { dns: { trusted_forwarders: ["10.0.0.5", "::/0"] } },
-    says: ["dns.trusted_forwarders has ::/0: dns.rate does not apply to these addresses"],
+    says: ["dns.trusted_forwarders contains ::/0: dns.rate does not apply to these addresses"],
   },
-  { file: { dns: { trusted_forwarders: ["0.0.0.0/1", "128.0.0.0/1"] } }, says: ["dns.trusted_forwarders has 0.0.0.0/1, 128.0.0.0/1:"] },
+  {
+    file: { dns: { trusted_forwarders: ["0.0.0.0/1", "128.0.0.0/1"] } },
+    says: ["dns.trusted_forwarders contains 0.0.0.0/1, 128.0.0.0/1:"],
+  },
   { file: { dns: { trusted_forwarders: ["10.0.0.0/8", "10.0.0.5", "0.0.0.0/1"] } }, says: [] },
   {
     file: {

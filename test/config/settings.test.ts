@@ -374,7 +374,10 @@ test.each([
     toml: PROXY("x-tenant", '"10.0.0.1/8"'),
     says: "tenants.trusted_header: 10.0.0.1/8 is neither an address nor a CIDR block whose host bits are all zero",
   },
-  { toml: PROXY("authorization", '"10.0.0.1"'), says: "tenants.trusted_header: authorization already has another meaning" },
+  {
+    toml: PROXY("authorization", '"10.0.0.1"'),
+    says: "tenants.trusted_header: authorization is reserved for another purpose; choose a different name",
+  },
   { toml: '[[tenants.certificates]]\nprincipal = "*a*"', says: "tenants.certificates[0].principal: " },
 ])("$toml is refused, and says no secret", ({ toml, says }) => {
   const [problem = "", ...others] = problemsOf({ toml });
@@ -391,7 +394,7 @@ test("every problem of every table is reported, and more tables than are allowed
   ]);
   const many = Array.from({ length: 1001 }, () => ({ tenant: "a", token_file: "t" }));
   expect(problemsOf({ json: fileWith("tenants.credentials", many) })).toEqual([
-    "tenants.credentials: 1001 tables are more than the maximum of 1000 (file n.json)",
+    "tenants.credentials: 1001 tables exceed the maximum of 1000 (file n.json)",
   ]);
 });
 
@@ -404,7 +407,7 @@ test("there are at most 64 views of DNS, with 1,000 prefixes in all", () => {
     );
   };
   expect(problemsOf({ json: views(64, 15) })).toEqual([]);
-  expect(problemsOf({ json: views(65, 1) })).toEqual(["dns.views: 65 tables are more than the maximum of 64 (file n.json)"]);
+  expect(problemsOf({ json: views(65, 1) })).toEqual(["dns.views: 65 tables exceed the maximum of 64 (file n.json)"]);
   expect(problemsOf({ json: views(64, 16) })).toEqual([
     expect.stringContaining("dns.views: has 1024 prefixes in total, more than the maximum of 1000") as string,
   ]);
@@ -457,13 +460,13 @@ test.each([
   {
     what: "17 roles",
     env: { WAYMARK_NODE__ROLES: many(17, (i) => `r${i}`) },
-    want: [/node\.roles: 17 items are more than the maximum of 16/],
+    want: [/node\.roles: 17 items exceed the maximum of 16/],
   },
   { what: "64 labels", env: { WAYMARK_NODE__LABELS: many(64, (i) => `k${i}=v`) }, want: [] },
   {
     what: "65 labels",
     env: { WAYMARK_NODE__LABELS: many(65, (i) => `k${i}=v`) },
-    want: [/node\.labels: 65 pairs are more than the maximum of 64/],
+    want: [/node\.labels: 65 pairs exceed the maximum of 64/],
   },
   { what: "a label with a space", env: { WAYMARK_NODE__LABELS: "a b=c" }, want: [/node\.labels: name "a b" is not 1 to 63 of/] },
   {
@@ -474,7 +477,7 @@ test.each([
   {
     what: "much in all",
     env: { WAYMARK_NODE__LABELS: many(33, (i) => label(`k${i}`, 256)) },
-    want: [/node\.labels: has 8\d\d\d bytes together/],
+    want: [/node\.labels: is 8\d\d\d bytes together/],
   },
   {
     what: "a host that is none",
@@ -539,7 +542,7 @@ test.each([
   {
     what: "257 forwarders",
     env: { WAYMARK_DNS__TRUSTED_FORWARDERS: many(257, (i) => `10.0.${i >> 8}.${i & 255}`) },
-    want: [/dns\.trusted_forwarders: 257 items are more than the maximum of 256/],
+    want: [/dns\.trusted_forwarders: 257 items exceed the maximum of 256/],
   },
   { what: "a seed twice", env: { WAYMARK_FABRIC__SEEDS: "a:1,a:1" }, want: [/fabric\.seeds: "a:1" appears twice/] },
   {

@@ -248,7 +248,7 @@ test("an entry that the node refuses is told by its line in the file, whichever 
 });
 
 test.each([
-  { what: "a device without an end", path: "/dev/zero", says: "cannot read --file /dev/zero: the file has more than 16777216 bytes" },
+  { what: "a device without an end", path: "/dev/zero", says: "cannot read --file /dev/zero: the file is larger than 16777216 bytes" },
   { what: "a directory", path: tmpdir(), says: `cannot read --file ${tmpdir()}: it is a directory` },
 ])("$what is no file to apply", async ({ path, says }) => {
   const { exit, stderr } = await waymarkProcess(["apply", "--file", path]);

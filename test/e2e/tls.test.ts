@@ -93,7 +93,7 @@ test("--tls trusts the system's authorities, an address warns of nothing, and wh
   expect(await ask([], trust())).toEqual({ exit: 0, stderr: "" });
   const distrusted = await ask([], ["--tls"]);
   expect(distrusted.exit).toBe(3);
-  expect(distrusted.stderr).toContain("the CA of the certificate is not trusted: pass the CA file with --ca");
+  expect(distrusted.stderr).toContain("the CA that issued the certificate is not trusted: pass the CA file with --ca");
   expect(distrusted.stderr).not.toContain("check that the server is running");
   const plain = await ask([], []);
   expect(plain.exit).toBe(3);

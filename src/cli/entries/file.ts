@@ -65,7 +65,7 @@ export function checkEntries(found: readonly FileEntry[], problems: LineProblem[
     if (result.kind === "error") refuse(result.error.message);
     const sizeBytes = toBinary(EntrySchema, entry).length;
     if (sizeBytes > RECORD_BOUNDS.maxEntryBytes)
-      refuse(`has ${sizeBytes} bytes in encoded form; at most ${RECORD_BOUNDS.maxEntryBytes} are allowed`);
+      refuse(`is ${sizeBytes} bytes when encoded, more than the maximum of ${RECORD_BOUNDS.maxEntryBytes}`);
     const key = keyOf(entry);
     const first = firstOfKey.get(key);
     if (first === undefined) firstOfKey.set(key, place);

@@ -44,7 +44,9 @@ export async function carryOut(
   for (const { line, message } of problems.slice(0, MAX_REPORTED)) out.error(`${file}:${line}: ${message}`);
   if (problems.length > MAX_REPORTED) out.error(`${file}: ${counted(problems.length - MAX_REPORTED, "more problem")}`);
   if (problems.length > 0 && !isPartial) {
-    out.error(`nothing was applied: the input has ${counted(problems.length, "problem")}; fix them, or add --partial to apply the rest`);
+    out.error(
+      `nothing was applied: the input has ${counted(problems.length, "problem")}; fix the input, or add --partial to apply the rest`,
+    );
     if (out.isMachine) print([], transfer, { out, leaseId: "", isApplied: false });
     return EXIT.failed;
   }

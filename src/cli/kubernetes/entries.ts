@@ -127,7 +127,7 @@ export class ServiceEntries {
     for (const host of new Set(parts.map(({ endpoint }) => hostOf(endpoint))))
       if (!shown.has(host))
         this.#facts.notes.add(
-          `Service ${this.#facts.name}: ${host} of ${instance} was left out: other addresses of ${instance} are in a better state`,
+          `Service ${this.#facts.name}: ${host} of ${instance} was left out: other addresses of ${instance} have better health`,
         );
     return { entry, place: best.place };
   }

@@ -14,7 +14,7 @@ function isHostName(name: string): boolean {
 }
 
 const text = (what: string) =>
-  z.string({ error: (issue) => (issue.input === undefined ? `${what} is missing` : `${what} is not text (quote it)`) });
+  z.string({ error: (issue) => (issue.input === undefined ? `${what} is missing` : `${what} is not a string (quote it)`) });
 const dnsLabel = (what: string) =>
   text(what).regex(DNS_LABEL, { error: `${what} is not a DNS label: allowed characters are a-z, 0-9 and - (max 63)` });
 const portNumber = z

@@ -100,7 +100,7 @@ export const AUDIT_VERBS: readonly VerbSpec[] = [
   {
     path: "report namespace-health",
     summary:
-      "Show for each namespace: services and entries by health, exported summaries, withheld summaries with the reason, and stale sources.",
+      "Show, for each namespace, services and entries by health, exported summaries, withheld summaries with the reason, and stale sources.",
     flags: [
       { flags: "--namespace <namespace>", doc: "Only this namespace." },
       { flags: "--prefix <namespace>", doc: "Only this namespace and all namespaces below it." },

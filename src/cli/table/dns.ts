@@ -32,7 +32,7 @@ export const DNS_VERBS: readonly VerbSpec[] = [
         doc: "Lifetime of the lease unless it is renewed, such as 30s (default: a static lease, which never expires).",
       },
       { flags: "--lease <id>", doc: "Attach the service to this existing lease." },
-      { flags: "--alias-of <entry>", doc: "Entry that gets the alias, in the form namespace/name/instance." },
+      { flags: "--alias-of <entry>", doc: "Entry to add the alias to, in the form namespace/name/instance." },
     ],
     examples: [
       [
@@ -67,15 +67,15 @@ export const DNS_VERBS: readonly VerbSpec[] = [
   },
   {
     path: "dns describe",
-    summary: "Show a name with its entries.",
+    summary: "Show a name and its entries.",
     args: [{ name: "<name>", doc: "DNS name or alias, or the name of the entries if --namespace is set." }],
     flags: [
       { flags: "--namespace <namespace>", doc: "Namespace of the entries." },
       { flags: "--kind <kind>", doc: "Kind of the entries if --namespace is set (default service).", choices: KINDS },
     ],
     examples: [
-      ["dns describe web.svc.prod.waymark", "look up a name by its DNS name"],
-      ["dns describe Web:7 --namespace svc.prod", "look up a name by its name in the catalog"],
+      ["dns describe web.svc.prod.waymark", "look up a service by its DNS name"],
+      ["dns describe Web:7 --namespace svc.prod", "look up a service by its name in the catalog"],
     ],
     load: async () => (await names()).describe,
   },
@@ -102,7 +102,7 @@ export const DNS_VERBS: readonly VerbSpec[] = [
   },
   {
     path: "dns explain",
-    summary: "Show the answer that the DNS gateway would return to you, and the reasons for it.",
+    summary: "Show the answer that the DNS gateway would return to you, and explain it.",
     args: [
       { name: "<name>", doc: "Name to explain, such as cartservice.k8s.default.waymark." },
       { name: "[type]", doc: "Record type (default A)." },
@@ -140,7 +140,7 @@ export const DNS_VERBS: readonly VerbSpec[] = [
   {
     path: "dns node-decode",
     isAlone: true,
-    summary: "Print the node id or name of a DNS label.",
+    summary: "Print the node id or name that a DNS label encodes.",
     args: [{ name: "<label>", doc: "DNS label, as printed by dns node-encode." }],
     examples: [["dns node-decode b32-jzxwizj2g4", "print Node:7"]],
     load: async () => (await dns()).decode,

@@ -67,12 +67,12 @@ export const MESH_VERBS: readonly VerbSpec[] = [
     flags: [
       { flags: "--links", doc: "Show one line per link instead of one per source node." },
       { flags: "--borders", doc: "Show one line per border: the summaries that other regions have not received yet." },
-      { flags: "--sources", doc: "Show one line per cluster with summaries: its last update, and the summaries that were rejected." },
+      { flags: "--sources", doc: "Show one line per cluster with summaries: its last update and its rejected summaries." },
     ],
     examples: [
       ["discovery lag", "compare the node's copy of each source node with the newest known revision"],
-      ["discovery lag --links", "list the links, and which of them have not caught up"],
-      ["discovery lag --sources", "list which clusters are stale, and which exceed a limit"],
+      ["discovery lag --links", "list the links, and show which have not caught up"],
+      ["discovery lag --sources", "list the clusters, and show which are stale or exceed a limit"],
       ["discovery lag -o json", "print all data as JSON"],
     ],
     load: async () => (await mesh()).lag,

@@ -26,7 +26,7 @@ export const POLICY_VERBS: readonly VerbSpec[] = [
   },
   {
     path: "namespace policy validate",
-    summary: "Check a policy file: report all errors with their lines, then warnings.",
+    summary: "Check a policy file: report all errors with their line numbers, then warnings.",
     args: [FILE],
     flags: [{ flags: "--offline", doc: "Check only the file, and skip the checks that need a server." }],
     examples: [
@@ -37,7 +37,7 @@ export const POLICY_VERBS: readonly VerbSpec[] = [
   },
   {
     path: "namespace policy apply",
-    summary: "Put a policy set in force, and show what it changes.",
+    summary: "Apply a policy set, and show what it changes.",
     args: [FILE],
     flags: [
       DRY_RUN,
@@ -69,7 +69,7 @@ export const POLICY_VERBS: readonly VerbSpec[] = [
   },
   {
     path: "namespace policy rollback",
-    summary: "Put an earlier policy set in force again, and show what changes for each viewer.",
+    summary: "Apply an earlier policy set again, and show what changes for each viewer.",
     flags: [{ flags: "--to <number>", doc: "Number of the version (default the one before the newest)." }, DRY_RUN, EXPECT, REASON, TICKET],
     examples: [
       ["namespace policy rollback --reason 'shop is empty'", "undo the newest version"],

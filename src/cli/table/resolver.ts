@@ -33,7 +33,8 @@ export const RESOLVER_VERBS: readonly VerbSpec[] = [
   resyncVerb("resolver"),
   {
     path: "resolver prewarm",
-    summary: "Make a resolver follow namespaces before the first lookup. It stops following a namespace 10 minutes after the last lookup.",
+    summary:
+      "Make a resolver follow namespaces before the first lookup. The resolver stops following a namespace 10 minutes after the last lookup.",
     args: [{ name: "<namespaces...>", doc: "Namespaces, each including the namespaces below it." }],
     examples: [["resolver prewarm svc.market svc.data", "fill the cache before traffic arrives"]],
     load: async () => (await cache()).prewarm,
@@ -41,7 +42,7 @@ export const RESOLVER_VERBS: readonly VerbSpec[] = [
   {
     path: "resolver evict",
     summary:
-      "Remove fetched entries, and namespaces followed only because of lookups, from a resolver's cache. Configured and watched namespaces stay.",
+      "Remove fetched entries, and namespaces followed only because of lookups, from a resolver's cache. Configured and watched namespaces are not removed.",
     args: [BELOW],
     examples: [["resolver evict svc.old", "free the memory of one namespace"]],
     load: async () => (await cache()).evict,

@@ -10,7 +10,7 @@ export const SUMMARY_VERBS: readonly VerbSpec[] = [
     isDefault: true,
     flags: [{ flags: "--cluster-id <id>", doc: "Only keys of this cluster." }],
     examples: [
-      ["summary keys list", "list the keys of each cluster, configured or announced, and whether they are valid; the same as summary keys"],
+      ["summary keys list", "list the configured and announced keys of each cluster, and whether they are valid; the same as summary keys"],
       ["summary keys list --cluster-id eu1 -o wide", "also print the public keys in the form that settings use"],
     ],
     load: async () => (await keys()).list,

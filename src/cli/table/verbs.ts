@@ -86,7 +86,7 @@ export const VERBS: readonly VerbSpec[] = [
       { flags: "--config <file>", doc: "Settings file, .toml or .json. Without a file, settings come from flags and the environment." },
       {
         flags: "--demo",
-        doc: "Load the demo catalog, an online shop with twelve services, before the node becomes ready. It is loaded again at every start.",
+        doc: "Load the demo catalog, an online shop with twelve services, before the node becomes ready. The demo catalog is loaded again at every start.",
       },
     ],
     examples: [
@@ -179,7 +179,7 @@ export const VERBS: readonly VerbSpec[] = [
       { flags: "--zone <zone>", doc: "Zone of the entry (default the zone of the node)." },
       {
         flags: "--health <health>",
-        doc: "Health that the entry reports (default healthy).",
+        doc: "Health to report for the entry (default healthy).",
         choices: HEALTH_WORDS.filter((word) => word !== "orphaned"),
       },
       { flags: "--version-label <version>", doc: "Semantic version of a function, such as 1.4.2." },
@@ -200,7 +200,7 @@ export const VERBS: readonly VerbSpec[] = [
       ],
       [
         "register --namespace svc.market --name web --instance web-3 --target 10.0.0.3:8080/http --check http:/healthz,interval=10s,timeout=2s",
-        "register an instance whose /healthz the node checks every 10 s",
+        "register an instance, and let the node check its /healthz every 10 s",
       ],
     ],
     load: async () => (await import("../verbs/register.ts")).register,
@@ -217,7 +217,7 @@ export const VERBS: readonly VerbSpec[] = [
   },
   {
     path: "discovery maintenance",
-    summary: "Start or end maintenance of entries. Clients do not choose entries in maintenance.",
+    summary: "Start or end maintenance of entries. Clients do not select entries that are in maintenance.",
     args: [
       { name: "<state>", doc: "on starts maintenance, off ends it.", choices: ["on", "off"] },
       { name: "[keys...]", doc: "Entries, written namespace/name/instance." },
@@ -331,7 +331,7 @@ export const VERBS: readonly VerbSpec[] = [
       },
       { flags: "--hash-key <text>", doc: "With --policy hash: requests with equal keys get the same instance." },
       { flags: "--limit <count>", doc: "Maximum number of alternatives (default 4)." },
-      { flags: "--explain", doc: "Show why each candidate has its rank." },
+      { flags: "--explain", doc: "Explain the rank of each candidate." },
     ],
     examples: [
       [
@@ -455,7 +455,7 @@ function configVerbs(group: string): readonly VerbSpec[] {
     {
       path: `${group} validate`,
       isAlone: true,
-      summary: "Check a settings file: each value, settings that contradict each other, and the files that it names.",
+      summary: "Check a settings file: each value, settings that contradict each other, and the files that it refers to.",
       args: [{ name: "[file]", doc: "Settings file, .toml or .json." }],
       flags: [{ flags: "--config <file>", doc: "Settings file, given in the same way as for serve." }],
       examples: [[`${group} validate node.toml`, "exit with code 0 if the file is valid"]],

@@ -35,10 +35,11 @@ function requestOf([word, ...texts]: readonly string[], flags: Flags) {
   const nodeId = flags.text("node") ?? "";
   if (nodeId !== "" && keys.length > 0) throw new UsageError("entries and --node cannot be combined");
   if (nodeId === "" && keys.length === 0)
-    throw new UsageError("missing entries: name them as namespace/name/instance, or select a node with --node");
+    throw new UsageError("missing entries: specify them as namespace/name/instance, or select a node with --node");
   const on = word === "on";
   const [reason, untilMs] = [flags.text("reason"), flags.futureMs("until", Date.now())];
-  if (!on && (reason !== undefined || untilMs !== undefined)) throw new UsageError("--reason and --until require on");
+  if (!on && (reason !== undefined || untilMs !== undefined))
+    throw new UsageError("--reason and --until can be used only with maintenance on");
   return { keys, nodeId, on, reason: reason ?? "", ...(untilMs !== undefined && { until: timestampFromMs(untilMs) }) };
 }
 

@@ -77,7 +77,7 @@ export const apply: VerbFunction = async ({ environment, args, flags, out, clien
   const stays = answer.number === 0n ? "no policy is in force" : `version ${answer.number} stays in force`;
   if (change.dryRun) out.note(`dry run, nothing was changed: ${stays}`);
   else if (stage === undefined) out.note(`version ${answer.number} is in force`);
-  else out.note(`version ${answer.number} is the newest, and is in force only on the nodes of its stage`);
+  else out.note(`version ${answer.number} is the newest, and is in force only on the nodes in its rollout stage`);
   return EXIT.done;
 };
 
@@ -164,7 +164,7 @@ function forWords({ effect, viewers }: Change): string {
 }
 
 function changeWords(changes: readonly Change[], leftOut: number): string {
-  if (changes.length === 0) return "no change in the catalog for any viewer";
+  if (changes.length === 0) return "nothing changes in the catalog for any viewer";
   const words = [ChangeEffect.HIDE, ChangeEffect.SHOW, ChangeEffect.WITHDRAW].flatMap((effect) => {
     const rows = changes.filter((change) => change.effect === effect);
     const entries = rows.reduce((sum, change) => sum + Number(change.entries), 0);

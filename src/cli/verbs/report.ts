@@ -136,7 +136,7 @@ const COLUMNS: readonly TableColumn<ReportRow>[] = [
 function withheldText({ summaries }: ReportRow): string {
   if (summaries === undefined || summaries.withheld === 0) return "-";
   const { withheld, exportAllowed, exportReason, policyNumber, policyRule } = summaries;
-  if (exportAllowed) return `${withheld}: narrower scope, or no exporter`;
+  if (exportAllowed) return `${withheld}: scope too narrow, or no exporter`;
   const policy = policyNumber === 0 ? "" : `, policy ${policyNumber}${policyRule === "" ? "" : ` by ${policyRule}`}`;
   return `${withheld}: ${exportReason || "unknown reason"}${policy}`;
 }

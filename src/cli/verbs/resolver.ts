@@ -46,7 +46,8 @@ function showStats(out: Parameters<VerbFunction>[0]["out"], answer: CacheStatsRe
 
 export const resync: VerbFunction = async ({ args, out, client }) => {
   const answer = await client().call(ResolverService.method.resync, { namespaces: [...args] });
-  const none = "this resolver follows no namespace with entries; names that it has fetched will be fetched again on their next lookup";
+  const none =
+    "this resolver does not follow any namespace with entries; names that it has fetched will be fetched again on their next lookup";
   print(out, answer.entries === 0n ? none : `${entries(answer, "was", "were")} fetched again`, wholeJson(ResyncResponseSchema, answer));
 };
 

@@ -59,7 +59,7 @@ function refusedText(refused: SourceLag["refused"]): string {
 
 /** Formats the borders as a table. */
 export function borderTable({ borders, servedBy, exports }: PeerServiceLagResponse): OutputTable<BorderLag> {
-  const whenEmpty = exports === undefined ? noneHeld(servedBy) : `${servedBy} has no borders in its settings (fabric.borders)`;
+  const whenEmpty = exports === undefined ? noneHeld(servedBy) : `no borders are configured on ${servedBy} (fabric.borders)`;
   return { columns: BORDER_COLUMNS, rows: borders, whenEmpty };
 }
 

@@ -254,5 +254,5 @@ test("an entry beyond its size is refused before it is sent", async () => {
   const metadata = Object.fromEntries(Array.from({ length: 40 }, (_, n) => [`k${n}`, "x".repeat(1000)]));
   const { exit, stderr } = await applying(fake, JSON.stringify({ key: { namespace: "a", name: "b", instance_id: "c" }, metadata }));
   expect(exit).toBe(1);
-  expect(stderr).toContain("at most 30000");
+  expect(stderr).toContain("more than the maximum of 30000");
 });

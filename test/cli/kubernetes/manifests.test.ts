@@ -233,7 +233,7 @@ test.each([
   ]);
   expect(entries[0]?.entry.targets[0]?.name).toBe("http");
   const out = ["10.0.0.1", "fd00::1"].filter((host) => !want.hosts.some((each) => each === host));
-  expect(notes).toEqual(out.map((host) => `Service web: ${host} of p was left out: other addresses of p are in a better state`));
+  expect(notes).toEqual(out.map((host) => `Service web: ${host} of p was left out: other addresses of p have better health`));
 });
 
 test("an address that is ready in one slice, and not in another, is ready", () => {
