@@ -608,7 +608,7 @@ test("explain says of an alias that leads nowhere that DNS cannot carry the entr
     return `${rcode} ${reasons.find(({ topic }) => topic === "name")?.detail}`;
   };
   expect(await told("short.svc.x")).toMatch(
-    /^NOERROR short\.svc\.x\.waymark is an alias of n{60}\.\S+\/N{128}, which has no valid DNS name: its name in DNS would have \d+ characters \(max 253\)$/,
+    /^NOERROR short\.svc\.x\.waymark is an alias of n{60}\.\S+\/N{128}, which has no valid DNS name: its DNS name would have \d+ characters \(max 253\)$/,
   );
   expect(await told("svc.x")).toBe("NOERROR svc.x.waymark has no A records, but there are names below it");
 });
@@ -639,7 +639,7 @@ test("what lies below a longer zone is no name of an entry: it is not listed, pr
   expect(names).toMatchObject([{ fqdns: own, reachable: true }]);
   const { rcode, reasons } = await bench.call(m.resolveName, { name: "pp.shop.waymark", explain: true });
   expect(`${rcode} ${reasons.find(({ topic }) => topic === "name")?.detail}`).toBe(
-    "NOERROR pp.shop.waymark is an alias of svc.corp/pay, which has no valid DNS name: its name in DNS would belong to the zone corp.waymark",
+    "NOERROR pp.shop.waymark is an alias of svc.corp/pay, which has no valid DNS name: its DNS name would belong to the zone corp.waymark",
   );
 });
 
