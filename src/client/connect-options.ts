@@ -131,7 +131,9 @@ function checkToken(name: string, token: unknown): void {
 function checkClusters(clusters: unknown): void {
   if (clusters === undefined) return;
   if (typeof clusters !== "object" || !clusters || Array.isArray(clusters))
-    throw new TypeError(`connect: invalid clusters ${kindOf(clusters)}: expected an object that maps cluster IDs to { tls, token, serverName }`);
+    throw new TypeError(
+      `connect: invalid clusters ${kindOf(clusters)}: expected an object that maps cluster IDs to { tls, token, serverName }`,
+    );
   const byId: Readonly<Record<string, unknown>> = { ...clusters };
   for (const [id, access] of Object.entries(byId)) {
     const where = `clusters.${id.slice(0, 64)}`;

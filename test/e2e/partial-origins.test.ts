@@ -76,7 +76,9 @@ test("more records of a node than are allowed: it is partial, both ends say so, 
   expect((await there.ask("register", { entries, staticLease: true })).code).toBe("OK");
   await until("the one beyond is refused", async () => {
     const text = await readiness(small);
-    return text.includes("incomplete because records were refused") && text.includes("more than 1000 records from one origin") ? [] : [text];
+    return text.includes("incomplete because records were refused") && text.includes("more than 1000 records from one origin")
+      ? []
+      : [text];
   });
   expect(await countAt(here)).toBeLessThan(1000);
   await full.command.errorLine(/origin_partial_at_peer/);

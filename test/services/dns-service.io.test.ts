@@ -538,7 +538,7 @@ test("a source that the gateway refuses is REFUSED here too, with the extended e
   const { rcode, extendedErrors, authoritative, reasons } = await bench.call(m.resolveName, refused, OPERATOR);
   expect({ rcode, extendedErrors, authoritative }).toEqual({ rcode: "REFUSED", extendedErrors: ["18 (Prohibited)"], authoritative: false });
   expect(reasons.map(({ detail }) => detail)).toEqual([
-    "source 10.40.0.1 (over udp) matches no row of dns.views; sources without a view are refused",
+    "source 10.40.0.1 (over udp) matches no row in dns.views; sources without a view are refused",
   ]);
   const seen = await bench.call(m.resolveName, { ...refused, source: { address: "10.20.0.1" } }, OPERATOR);
   expect(seen).toMatchObject({ rcode: "NOERROR", extendedErrors: [] });
@@ -560,7 +560,7 @@ test("explain tells view, alias, policy, health, TTL and how long caches may hol
   // By another clock.
   expect(await drained(-60_000)).toBe("dns:http:8081 is in maintenance: caches may keep its records for another 10 s");
   expect(reasons.map(({ topic, detail }) => `${topic}: ${detail.replace(/ (9|10) s more/, " 10 s more")}`)).toEqual([
-    "view: cluster local, no tenant; source 127.0.0.1 (as over dot) matches no row of dns.views",
+    "view: cluster local, no tenant; source 127.0.0.1 (as over dot) matches no row in dns.views",
     "alias: shop.svc.prod.waymark resolves to web.svc.prod.waymark (CNAME)",
     "policy: namespace svc.prod is visible to this viewer (policy_disabled)",
     "name: web.svc.prod.waymark resolves to 1 entry with 2 targets",

@@ -87,7 +87,7 @@ test("a border node that knows no key of its own cluster says that it passes not
     const nodes = ["eu1-a", "eu1-b", "us1-b"];
     const signedElsewhere = "not exporting summaries: this node has no summary.signing_key_file; exported by 1 other node of the cluster";
     expect(nodes.map(standingOf)).toEqual([
-      `${signedElsewhere}; this node forwards no summaries of its own cluster to other regions: summary.keys has no key of eu1`,
+      `${signedElsewhere}; this node does not forward its own cluster's summaries to other regions: summary.keys has no key for eu1`,
       "exporting summaries",
       signedElsewhere,
     ]);

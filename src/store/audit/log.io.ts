@@ -233,7 +233,7 @@ export class AuditLog implements AuditSink, AsyncDisposable {
       const found = await calls.call("hashOf", number);
       // If a record was pruned in the meantime, it cannot be compared.
       if (found !== undefined && !equalBytes(found, hash))
-        return { kind: "altered", number, message: `record ${number} does not have the known hash` };
+        return { kind: "altered", number, message: `the hash of record ${number} differs from the known hash` };
     }
     return undefined;
   }
