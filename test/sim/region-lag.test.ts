@@ -103,17 +103,16 @@ test("a cluster with neither a border node nor one with the role ingress says th
     const { process } = regions.node(nodeId);
     return process?.rooms.regions?.lag(process.fabric, process.time()).exports.detail;
   };
-  const signedElsewhere = (by: string) =>
-    `not exporting summaries: this node has no summary.signing_key_file; exported by ${by} of the cluster`;
+  const signedElsewhere = (by: string) => `not exporting summaries: this node has no summary.signing_key_file; ${by} of the cluster`;
   regions.start();
   regions.at(20_000, () => {
     const why = "other clusters cannot redirect clients to this cluster: no live node of this cluster has the role ingress or a border";
     expect(["eu1-a", "eu2-a", "eu2-b", "eu3-a"].map(detailOf)).toEqual([
       "exporting summaries",
       `exporting summaries; ${why}`,
-      `${signedElsewhere("1 other node")}; ${why}`,
+      `${signedElsewhere("exported by 1 other node")}; ${why}`,
       // It has more to mend first.
-      signedElsewhere("no node"),
+      signedElsewhere("not exported by any node"),
     ]);
   });
   expect(regions.run(20_100)).toEqual([]);

@@ -115,7 +115,7 @@ export function refusalOfStart({ nodeId, address }: Pick<Hello, "nodeId" | "addr
     return { reason: isSure ? "duplicate_node" : "not_needed", detail };
   }
   if (start.verdict !== "follows" || !start.isElsewhere) return undefined;
-  return { reason: "not_needed", detail: `the last process instance of ${nodeId} is listed at another address and is being probed first` };
+  return { reason: "not_needed", detail: `the last process instance of ${nodeId} is listed at another address and must be probed first` };
 }
 
 /**

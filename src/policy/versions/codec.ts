@@ -49,7 +49,7 @@ function readLines(bytes: Uint8Array): ReadVersion<{ readonly facts: VersionFact
   if (bytes.length <= HASH_LENGTH || bytes[HASH_LENGTH] !== NEWLINE) return { ok: false, fault: "it is truncated or not a policy version" };
   const body = bytes.subarray(HASH_LENGTH + 1);
   if (String.fromCharCode(...bytes.subarray(0, HASH_LENGTH)) !== sha256Hex(body))
-    return { ok: false, fault: "its bytes were changed or lost" };
+    return { ok: false, fault: "it was modified or truncated" };
   const end = body.indexOf(NEWLINE);
   const [factsText, setText] = [textOf(body.subarray(0, Math.max(0, end))), textOf(body.subarray(end + 1))];
   const { format, ...said } = parsed(factsText) as Readonly<Record<string, unknown>> & { readonly format: unknown };

@@ -114,7 +114,7 @@ export class AuditLog implements AuditSink, AsyncDisposable {
   /** Describes, for operators, why records are queued or lines are lost. Empty without a fault. */
   get fault(): string {
     if (this.#refusal !== undefined) return `records cannot be written and are queued: ${this.#refusal}`;
-    return this.#fileFault === "" ? "" : `audit.file cannot be written, lines are lost: ${this.#fileFault}`;
+    return this.#fileFault === "" ? "" : `audit.file cannot be written, so lines are lost: ${this.#fileFault}`;
   }
 
   record(event: AuditEvent): void {
