@@ -340,7 +340,7 @@ export class Client implements WatchingCalls {
     if (this.#isClosed) throw closedFailure("the client is closed", this.server);
     this.#elsewhere ??= this.#options.elsewhere?.(this);
     if (this.#elsewhere === undefined)
-      throw closedFailure("a client that was created for another cluster cannot call further clusters", this.server);
+      throw closedFailure("a client that was created for another cluster cannot call any other cluster", this.server);
     return this.#elsewhere;
   }
 

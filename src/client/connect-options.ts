@@ -109,7 +109,7 @@ export function checkedServers(options: ConnectOptions): readonly string[] {
   const given: Readonly<Record<string, unknown>> = { ...options };
   const { servers, token, tls } = given;
   if (!Array.isArray(servers))
-    throw new TypeError(`connect: invalid servers ${kindOf(servers)}: expected a list of host:port, as in ${WANTED}`);
+    throw new TypeError(`connect: invalid servers ${kindOf(servers)}: expected a list of host:port strings, as in ${WANTED}`);
   if (servers.length === 0) throw new RangeError(`connect: servers is empty: pass at least one host:port, as in ${WANTED}`);
   checkToken("token", token);
   checkTls("tls", tls);
@@ -131,7 +131,9 @@ function checkToken(name: string, token: unknown): void {
 function checkClusters(clusters: unknown): void {
   if (clusters === undefined) return;
   if (typeof clusters !== "object" || !clusters || Array.isArray(clusters))
-    throw new TypeError(`connect: invalid clusters ${kindOf(clusters)}: expected an object with { tls, token, serverName } by cluster ID`);
+    throw new TypeError(
+      `connect: invalid clusters ${kindOf(clusters)}: expected an object that maps cluster IDs to { tls, token, serverName }`,
+    );
   const byId: Readonly<Record<string, unknown>> = { ...clusters };
   for (const [id, access] of Object.entries(byId)) {
     const where = `clusters.${id.slice(0, 64)}`;
@@ -152,7 +154,7 @@ function checkTls(where: string, tls: unknown): void {
   if (tls === undefined) return;
   if (typeof tls !== "object" || !tls || Array.isArray(tls) || ArrayBuffer.isView(tls))
     throw new TypeError(
-      `connect: invalid ${where} ${kindOf(tls)}: expected { ca, cert, key } with the bytes of PEM files, or {} to trust the CAs of the system`,
+      `connect: invalid ${where} ${kindOf(tls)}: expected { ca, cert, key } with the bytes of PEM files, or {} to trust the system's CAs`,
     );
   const files: Readonly<Record<string, unknown>> = { ...tls };
   for (const [name, bytes] of Object.entries(files)) {

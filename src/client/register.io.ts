@@ -230,7 +230,7 @@ export class RegistrationHandle implements AsyncDisposable {
       const problem = reportProblem(made);
       if (problem !== undefined) throw wrongRequest(`${problem.field}: ${problem.description}`, [problem], server);
       if (instanceId !== undefined && !this.#entries.hasInstance(instanceId, this.#waiting()))
-        throw wrongRequest(`no entry of this registration has the instance id ${kindOf(instanceId)}`, [], server);
+        throw wrongRequest(`this registration has no entry with the instance id ${kindOf(instanceId)}`, [], server);
       return made;
     } catch (error) {
       if (!(error instanceof RequestError)) throw error;
@@ -289,7 +289,7 @@ export class RegistrationHandle implements AsyncDisposable {
   }
 
   #step(step: RegistrationStep): void {
-    const error = this.#lastError ?? new Error("no server has been called yet");
+    const error = this.#lastError ?? new Error("no server has been contacted yet");
     if (step.kind === "retrying") {
       this.#emit({ ...step, error });
       this.#giveUpUpdates(error);

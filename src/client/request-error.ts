@@ -66,7 +66,7 @@ export function closedFailure(what: string, server: string): RequestError {
 
 /** Returns the error for a watch for which no server sent a complete snapshot in time. */
 export function lateFailure(timeoutMs: number, server: string): RequestError {
-  const message = `no complete snapshot within ${durationText(timeoutMs)}`;
+  const message = `no complete snapshot arrived within ${durationText(timeoutMs)}`;
   return new RequestError(message, { ...NO_DETAILS, code: "DEADLINE_EXCEEDED", isReachable: false, isSent: true, server });
 }
 

@@ -111,7 +111,7 @@ export class KeyOrder<M extends Keyed> {
 
   #blockAt(number: number): M[] {
     const block = this.#blocks[number];
-    assert(block !== undefined, "block number is outside the key order", { number });
+    assert(block !== undefined, "the key order has no block with this number", { number });
     return block;
   }
 

@@ -182,7 +182,7 @@ function levelPart<C extends Candidate>(
 ): string | undefined {
   const text = options.policy === SELECT_POLICY.HASH ? undefined : levelText(level, options);
   const share = tier === chosen?.endpoint.tier ? (chosen.shares[level] ?? 0) : 0;
-  return text === undefined || share === 0 || share === 1 ? text : `${text} (gets ${Math.round(share * 100)} % of the choices)`;
+  return text === undefined || share === 0 || share === 1 ? text : `${text} (level chosen ${Math.round(share * 100)} % of the time)`;
 }
 
 function scorePart<C extends Candidate>({ endpoint, score }: RatedCandidate<C>, options: SelectOptions): string | undefined {

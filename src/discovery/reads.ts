@@ -186,7 +186,7 @@ export class CatalogReads {
     if (this.#policies.policy.isPending)
       throw new WaymarkError(
         "not_ready",
-        "this node is waiting for the policy of its cluster and does not serve resolvers yet; retry later or on another node",
+        "this node is waiting for its cluster's policy and does not serve resolvers yet; retry later or on another node",
         {
           retryMs: PENDING_RETRY_MS,
         },
@@ -201,7 +201,7 @@ export class CatalogReads {
     if (this.#settledPolicy.isPending)
       throw new WaymarkError(
         "not_ready",
-        "this node is waiting for the policy of its cluster and cannot resume from a cursor yet; retry later or on another node",
+        "this node is waiting for its cluster's policy and cannot resume from a cursor yet; retry later or on another node",
         {
           retryMs: PENDING_RETRY_MS,
         },
@@ -231,7 +231,7 @@ export class CatalogReads {
     if (this.#policies.policy.isPending)
       throw new WaymarkError(
         "not_ready",
-        "this node is waiting for the policy of its cluster and cannot start a watch of one namespace yet; retry later or on another node",
+        "this node is waiting for its cluster's policy and cannot start a watch on a single namespace yet; retry later or on another node",
         { retryMs: PENDING_RETRY_MS },
       );
     const verdict = this.verdict(caller, namespace);
@@ -418,7 +418,7 @@ export class CatalogReads {
     if (chars > 0 && this.#filterChars + chars > MAX_FILTER_CHARS)
       throw new WaymarkError(
         "quota_exceeded",
-        "the filters of all open watches are too long in total: use a namespace or a prefix, or fewer names and tags",
+        "the filters of all open watches together are too long: use a namespace or a prefix, or fewer names and tags",
         { retryMs: ROOM_RETRY_MS },
       );
     this.#filterChars += chars;

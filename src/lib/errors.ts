@@ -119,7 +119,7 @@ export function invalid(field: string, description: string): WaymarkError {
 
 /** Returns the error that a caller gets for a bug in this program. It reveals only that the call failed. */
 export function failedInside(): WaymarkError {
-  return new WaymarkError("internal", "the server failed on this request; its log has the request id");
+  return new WaymarkError("internal", "the server failed to process this request; search its log for the request id");
 }
 
 /**

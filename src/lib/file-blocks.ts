@@ -73,7 +73,7 @@ export function objectOf(payload: Uint8Array): Readonly<Record<string, unknown>>
   try {
     value = JSON.parse(DECODER.decode(payload));
   } catch (cause) {
-    throw new WaymarkError("invalid_argument", "it has a block that is not JSON", { cause });
+    throw new WaymarkError("invalid_argument", "it contains a block that is not JSON", { cause });
   }
   if (!isObject(value)) throw malformedFile("a block", value);
   return value;

@@ -38,7 +38,7 @@ export class DeadlineHeap {
   set(id: number, deadlineMs: number): void {
     assert(
       Number.isInteger(id) && id >= 0 && !Number.isNaN(deadlineMs),
-      "heap id is not an integer of 0 or more, or the deadline is not a number",
+      "the heap id is not a non-negative integer, or the deadline is not a number",
       {
         id,
         deadlineMs,

@@ -26,7 +26,7 @@ export function isStamp(stamp: number): boolean {
 }
 
 function beyondStamps(whose: string): WaymarkError {
-  return new WaymarkError("clock_skew", `${whose} has reached the last valid stamp, at the beginning of the year 2100`);
+  return new WaymarkError("clock_skew", `${whose} has reached the last valid timestamp, at the beginning of the year 2100`);
 }
 
 export class Hlc {
@@ -34,7 +34,7 @@ export class Hlc {
 
   /** Continues after `last`, the newest known stamp of an earlier process instance, or 0 if there is none. */
   constructor(last = 0) {
-    assert(isStamp(last), "the initial value of the clock is not a valid stamp", { last });
+    assert(isStamp(last), "the initial value of the clock is not a valid timestamp", { last });
     this.#last = last;
   }
 

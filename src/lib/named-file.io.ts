@@ -105,11 +105,11 @@ function readUpTo(descriptor: number, maxBytes: number): BoundedRead {
 }
 
 function notRegular(what: string, maxBytes: number): string {
-  return `it is ${what}; name a regular file of at most ${maxBytes} bytes`;
+  return `it is ${what}; specify a regular file of at most ${maxBytes} bytes`;
 }
 
 function tooLarge(has: string, maxBytes: number): string {
-  return `it has ${has}; name a regular file of at most ${maxBytes} bytes`;
+  return `it has ${has}; specify a regular file of at most ${maxBytes} bytes`;
 }
 
 function kindOf(stats: Stats): string {

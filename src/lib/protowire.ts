@@ -384,7 +384,7 @@ export class WireReader {
         return (BigInt(high) << 32n) | BigInt(low);
       }
     }
-    throw malformed("varint of more than 10 bytes", start);
+    throw malformed("varint longer than 10 bytes", start);
   }
 
   fixed32(): number {
@@ -468,7 +468,7 @@ export class WireReader {
    * disagree on its meaning, and stored bytes must have only one meaning.
    */
   skipUnknown(tag: number, lastKnown: number): void {
-    if (tag < (lastKnown + 1) * 8) throw malformed(`field ${tag >>> 3} has the unexpected wire type ${tag % 8}`, this.at);
+    if (tag < (lastKnown + 1) * 8) throw malformed(`field ${tag >>> 3} has an unexpected wire type: ${tag % 8}`, this.at);
     this.skip(tag);
   }
 

@@ -134,7 +134,7 @@ export class NodeComponents {
   async #end({ name, component }: NamedComponent, how: "drain" | "stop", by: StopDeadline): Promise<void> {
     const late = Promise.withResolvers<void>();
     const leftMs = by.leftMs(how === "drain" ? component.leastDrainMs : 0);
-    const timer = setTimeout(() => late.reject(new Error(`not finished within ${leftMs} ms`)), leftMs);
+    const timer = setTimeout(() => late.reject(new Error(`did not finish within ${leftMs} ms`)), leftMs);
     try {
       await Promise.race([component[how]?.(by), late.promise]);
     } catch (error) {

@@ -153,7 +153,7 @@ async function appliedFile(policyFile: PolicyFile, tasks: TaskRunner, options: N
     if (file !== undefined && !(await tasks.run(policyFile.again(file, await readFileText(file), mayBeOthers()))))
       log.warn(
         { file },
-        "policy file not reloaded: this node is not ready yet; when it is ready, the file will be applied if the cluster has no policy",
+        "policy file not reloaded: this node is not ready yet; once it is ready, the file will be applied if the cluster has no policy",
       );
     else logPolicy(log, core);
   };

@@ -60,20 +60,20 @@ type TaskReply = TaskAnswer | { readonly kind: "time"; readonly time: Time };
 
 export function* getItem(key: string): PolicyTask<StoredItem | undefined> {
   const answer = yield { kind: "get", key };
-  assert(answer.kind === "item", "the answer to a get is not an item");
+  assert(answer.kind === "item", "the answer to a get request is not an item");
   return answer.item;
 }
 
 export function* page(prefix: string, after: string): PolicyTask<StoredPage> {
   const answer = yield { kind: "list", prefix, after };
-  assert(answer.kind === "page", "the answer to a list is not a page");
+  assert(answer.kind === "page", "the answer to a list request is not a page");
   return answer.page;
 }
 
 /** Returns whether the item had the expected version and now has the new value. */
 export function* swap(key: string, expectedVersion: number, value: Uint8Array | undefined): PolicyTask<boolean> {
   const answer = yield { kind: "swap", key, expectedVersion, value };
-  assert(answer.kind === "swapped", "the answer to a swap is not its result");
+  assert(answer.kind === "swapped", "the answer to a swap request is not a swap result");
   return answer.isSwapped;
 }
 

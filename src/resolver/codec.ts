@@ -215,7 +215,7 @@ function readHeard(reader: WireReader): SourceAge {
   }
   reader.leave(outer);
   if (!isName(source, PROTOCOL_BOUNDS.maxIdLength) || version > MAX_VERSION)
-    throw misplaced("invalid source cluster or version of a summary age");
+    throw misplaced("a summary age has an invalid source cluster or version");
   return { source, version, ageMs };
 }
 
@@ -296,6 +296,6 @@ function versionPlaceOf(place: PolicyPlace | undefined): VersionPlace {
     Number.isSafeInteger(hlc) &&
     nodeId.length <= MAX_NODE_ID &&
     /^(?:[0-9a-f]{64})?$/.test(checksum);
-  if (!isPlace) throw misplaced("invalid number, hlc, node_id or checksum of a policy version");
+  if (!isPlace) throw misplaced("a policy version has an invalid number, hlc, node_id or checksum");
   return { number, hlc, nodeId, checksum };
 }

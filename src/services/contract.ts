@@ -253,7 +253,7 @@ function checkNames(aliases: readonly string[], field: string): void {
     if (!name.split(".").every((label) => label.length >= 1 && label.length <= MAX_LABEL_LENGTH))
       throw invalid(`${field}[${i}]`, `must have labels of 1 to ${MAX_LABEL_LENGTH} characters, separated by dots`);
     const same = known.get(name);
-    if (same !== undefined) throw invalid(`${field}[${i}]`, `is the same name in DNS as ${field}[${same}]`);
+    if (same !== undefined) throw invalid(`${field}[${i}]`, `is the same DNS name as ${field}[${same}]`);
     known.set(name, i);
   });
 }

@@ -361,7 +361,7 @@ function watch(
   if (streams.size >= maxWatches) {
     throw new WaymarkError(
       "quota_exceeded",
-      `too many watches of members: ${maxWatches} are open on this node, which is the limit; retry later or use another node`,
+      `too many member watches: ${maxWatches} are open on this node, which is the limit; retry later or use another node`,
       { retryMs: 1000 },
     );
   }

@@ -64,8 +64,7 @@ export function clusterKeys(settings: KeySettings, own: { readonly clusterId: st
     const count = (counts.get(cluster) ?? 0) + 1;
     counts.set(cluster, count);
     if (cluster === "") refuse(at.cluster, "must name a cluster");
-    else if (count === MAX_KEYS_A_CLUSTER + 1)
-      refuse(at.cluster, `exceeds the limit of ${MAX_KEYS_A_CLUSTER} keys per cluster for ${cluster}`);
+    else if (count === MAX_KEYS_A_CLUSTER + 1) refuse(at.cluster, `exceeds the limit of ${MAX_KEYS_A_CLUSTER} keys for cluster ${cluster}`);
     else if (counts.size === MAX_KEY_CLUSTERS + 1 && count === 1)
       refuse(at.cluster, `exceeds the limit of ${counted(MAX_KEY_CLUSTERS, "cluster")} with keys`);
     const known = regions.get(cluster);

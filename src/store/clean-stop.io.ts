@@ -119,7 +119,8 @@ export function unsealCleanStop(path: string): void {
  * nothing is lost.
  */
 export function emptyLog(db: DatabaseSync): void {
-  if (db.prepare("PRAGMA wal_checkpoint(TRUNCATE)").get()?.["busy"] !== 0) throw new Error("checkpoint of a busy database");
+  if (db.prepare("PRAGMA wal_checkpoint(TRUNCATE)").get()?.["busy"] !== 0)
+    throw new Error("the checkpoint failed because the database is busy");
 }
 
 /**

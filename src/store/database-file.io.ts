@@ -149,9 +149,9 @@ function checkHeader(path: string, format: DatabaseFormat): void {
   if (version === STORED_FORMAT) return;
   const what =
     version > STORED_FORMAT
-      ? "start the newer program, or use another data directory"
+      ? "start a newer version of the program, or use another data directory"
       : "use an empty data directory, because no version before the first release can be upgraded";
-  throw new FileRefusedError("other_format", `${path} has format ${version}, and this program reads format ${STORED_FORMAT}: ${what}`);
+  throw new FileRefusedError("other_format", `${path} has format ${version}, but this program reads format ${STORED_FORMAT}: ${what}`);
 }
 
 /** Checks the seal of a file whose write-ahead log is empty or missing. Throws `FileRefusedError`. */
@@ -159,7 +159,7 @@ function checkSeal(path: string, format: DatabaseFormat, takesAsItIs: boolean): 
   const seal = readSeal(path);
   if (seal === "wrong") throw damaged(path, "it has changed since the last clean stop");
   if (!format.isSealed || seal === "right" || takesAsItIs || existsSync(`${path}-wal`)) return;
-  throw lostLog(path, `${path}-wal is missing, and there is no ${format.name}.sum of a clean stop`);
+  throw lostLog(path, `${path}-wal is missing, and there is no ${format.name}.sum from a clean stop`);
 }
 
 /** Compares the database's last commit with the watermark. Throws `FileRefusedError` if commits have been lost. */

@@ -38,7 +38,7 @@ export function walDamage(log: Uint8Array): string | undefined {
       commitsInRun = 0;
     } else if (brokenAt !== undefined && view.getUint32(at + 4) !== 0 && ++commitsInRun === 2) {
       // A second commit can follow a first one only if the first was on disk and was kept.
-      return `its log is damaged at byte ${brokenAt}, before acknowledged batches`;
+      return `its log is damaged at byte ${brokenAt}, and acknowledged batches follow`;
     }
     before = [view.getUint32(at + 16), view.getUint32(at + 20)];
   }

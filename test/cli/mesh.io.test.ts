@@ -56,7 +56,7 @@ const LAG = {
       known: 30n,
       behind: 30n,
       refused: 4n,
-      whyPartial: "more than 1000 records of one origin",
+      whyPartial: "more than 1000 records from one origin",
     },
   ],
   links: [

@@ -279,7 +279,7 @@ const VERSIONS = [
       { namespace: "svc.old", kind: RuleChangeKind.REMOVED, fields: [] },
     ],
   },
-  { policy: { number: 1n }, unreadable: "its bytes were changed or lost" },
+  { policy: { number: 1n }, unreadable: "it was modified or truncated" },
 ];
 
 test.each([

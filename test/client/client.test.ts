@@ -142,7 +142,7 @@ test("closing closes every connection that was opened, and opens none; a client 
   client.close();
   expect([a.isClosed, b.isClosed]).toEqual([true, true]);
   await expect(client.call(INFO, {})).rejects.toThrow("the client is closed");
-  expect(() => clientFor([])).toThrow("a client needs at least one server");
+  expect(() => clientFor([])).toThrow("the list of servers is empty");
 });
 
 const LOST = failure("UNAVAILABLE", { isReachable: false });

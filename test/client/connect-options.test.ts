@@ -7,7 +7,7 @@ const servers = ["a:1"];
 test.each([
   {
     options: undefined,
-    says: 'connect: invalid servers undefined: expected a list of host:port, as in connect({ servers: ["127.0.0.1:17420"] })',
+    says: 'connect: invalid servers undefined: expected a list of host:port strings, as in connect({ servers: ["127.0.0.1:17420"] })',
   },
   {
     options: { servers, tokn: "SECRET" },

@@ -60,7 +60,7 @@ test.each([
   ["watch", { onChange: [] }, "TypeError: watch: invalid onChange of type array: expected a function"],
   ["follow", { signal: new AbortController().signal, chance: 1 }, "TypeError: follow: invalid chance 1: expected a function"],
   ["resolve", { policy: 99 }, "RangeError: resolve: invalid policy 99: expected a value of ResolvePolicy"],
-  ["resolve", { policy: ResolvePolicy.HASH }, "RangeError: resolve: the policy HASH needs a hashKey"],
+  ["resolve", { policy: ResolvePolicy.HASH }, "RangeError: resolve: policy HASH requires a hashKey"],
   ["resolve", { kind: 99 }, "RangeError: resolve: invalid kind 99: expected a value of EntryKind"],
   ["resolve", { avoid: [{}] }, "TypeError: resolve: invalid avoid of type array: expected a list of choices"],
   ["resolve", { zone: "z" }, "TypeError: resolve: unknown option zone; the options are kind, policy, hashKey, avoid"],

@@ -89,7 +89,7 @@ test("a report with a name that is no field is told as refused, and an update wi
   handle.report({ load: { utilization: 0.5 } }, "2");
   expect(events.at(-1)).toMatchObject({
     kind: "reportRefused",
-    error: { message: 'no entry of this registration has the instance id "2"' },
+    error: { message: 'this registration has no entry with the instance id "2"' },
   });
   await expect(handle.update([{ key, tag: ["blue"] } as never])).rejects.toThrow("tag: is not a field of Entry");
   expect(server.callsOf("register")).toHaveLength(1);

@@ -304,8 +304,8 @@ test("an explanation says where each candidate ranks and why", () => {
   ]);
   const half = [candidate("a"), candidate("b", { health: HEALTH.CRITICAL }), candidate("c", { zone: "z2" })];
   expect(details(half, { limit: 3 })).toEqual([
-    [true, "kept", "rank 1: healthy, same zone (gets 70 % of the choices), load unknown, next in the rotation"],
-    [true, "kept", "rank 2: healthy, same region (gets 30 % of the choices), load unknown"],
+    [true, "kept", "rank 1: healthy, same zone (level chosen 70 % of the time), load unknown, next in the rotation"],
+    [true, "kept", "rank 2: healthy, same region (level chosen 30 % of the time), load unknown"],
     [true, "kept", "rank 3: critical, same zone, load unknown"],
   ]);
   const one = [candidate("a", { targets: [target({ weight: 3 })] })];

@@ -212,7 +212,7 @@ test("open watches keep so much text of long filters in all, short ones go on, a
   const opened: WatchReader[] = [];
   expect(() => {
     for (let i = 0; i < 10_000; i += 1) opened.push(reads.reader(RED, long(i)));
-  }).toThrow("filters of all open watches are too long in total");
+  }).toThrow("filters of all open watches together are too long");
   expect(opened.length).toBeGreaterThan(400);
   expect(opened.length).toBeLessThan(1_200);
   reads.reader(RED, { filter: { ...ANY, names: names.slice(0, 10) }, isNamesOnly: false, withDigest: false });

@@ -101,7 +101,7 @@ test.each(["/healthz", "/waymark.discovery.v1.DiscoveryService/ServerInfo?encodi
       raw.send(`GET ${path} HTTP/1.1\r\n${hosts.map((host, at) => `${at === 0 ? "Host" : "hOST"}: ${host}\r\n`).join("")}\r\n`);
       await raw.says("\r\n\r\n");
       expect(raw.text).toMatch(/^HTTP\/1\.1 400 /);
-      await raw.says("host: is given 2 times: send one Host header");
+      await raw.says("host: appears 2 times: send one Host header");
     }
   },
 );

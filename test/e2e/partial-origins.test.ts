@@ -76,7 +76,9 @@ test("more records of a node than are allowed: it is partial, both ends say so, 
   expect((await there.ask("register", { entries, staticLease: true })).code).toBe("OK");
   await until("the one beyond is refused", async () => {
     const text = await readiness(small);
-    return text.includes("incomplete because records were refused") && text.includes("more than 1000 records of one origin") ? [] : [text];
+    return text.includes("incomplete because records were refused") && text.includes("more than 1000 records from one origin")
+      ? []
+      : [text];
   });
   expect(await countAt(here)).toBeLessThan(1000);
   await full.command.errorLine(/origin_partial_at_peer/);
@@ -91,7 +93,7 @@ test("more records of a node than are allowed: it is partial, both ends say so, 
   expect(origins).toEqual(expect.arrayContaining(["a", "b"].map((nodeId): unknown => expect.objectContaining({ nodeId }))));
   const told = origins.find(({ nodeId }) => nodeId === "b");
   const known = told?.["known"];
-  expect(told).toMatchObject({ through: "0", known, behind: known, whyPartial: "quota_exceeded: more than 1000 records of one origin" });
+  expect(told).toMatchObject({ through: "0", known, behind: known, whyPartial: "quota_exceeded: more than 1000 records from one origin" });
   expect([Number(known) > 1000, Number(told?.["refused"]) > 0]).toEqual([true, true]);
   expect(links).toMatchObject([{ nodeId: "b", caughtUp: false, behind: known }]);
   const table = await small.run(["discovery", "lag"]);
@@ -109,7 +111,7 @@ test("a node that restarts while an origin is partial says why its records are r
   const flags = ["--config", config, "--data-dir", join(HOME, "a"), ...joining(full)];
   const isTold = async (http: string) => {
     const row = (await lagAt(http)).origins.find(({ nodeId }) => nodeId === "b");
-    const isRight = row?.["whyPartial"] === "quota_exceeded: more than 1000 records of one origin" && Number(row["refused"]) > 500;
+    const isRight = row?.["whyPartial"] === "quota_exceeded: more than 1000 records from one origin" && Number(row["refused"]) > 500;
     return isRight ? [] : [JSON.stringify(row)];
   };
   {

@@ -239,7 +239,7 @@ test("a worker that hangs is ended after ten seconds, and what waited for it goe
   expect(node.linesWith(ENDED)).toEqual([
     expect.objectContaining({
       worker: 1,
-      err: expect.objectContaining({ message: "the worker does not confirm its messages" }) as unknown,
+      err: expect.objectContaining({ message: "the worker no longer confirms messages" }) as unknown,
     }),
   ]);
   await node.backTimes(1);

@@ -131,7 +131,7 @@ test("over TLS it shows its token, again after the file was changed; without one
   expect(resolver.machine.isReady).toBe(false);
   expect(said(resolver).map(({ detail }) => detail)).toEqual([
     "loading",
-    expect.stringMatching(/^no upstream can be read; no data is cached yet; last fault: .* refuses this resolver: unauthenticated: /),
+    expect.stringMatching(/^cannot read from any upstream; no data is cached yet; last fault: .* refuses this resolver: unauthenticated: /),
     "waiting for the current policy from an upstream",
   ]);
   using powerless = new DrivenResolver([node.grpc], {}, () => ({ tls: { ca: authority.ca }, token: "token-of-an-admin" }));

@@ -202,7 +202,7 @@ test("a file that is none any more leaves what was in force, is told in the log,
   }
   node.command.kill("SIGHUP");
   for (const path of [token, clusterToken, policy])
-    await node.command.errorLine(new RegExp(`${path}: it is a named pipe; name a regular file`));
+    await node.command.errorLine(new RegExp(`${path}: it is a named pipe; specify a regular file`));
   const answer = await client.call(DiscoveryService.method.serverInfo, {}, { authorization: "Bearer tok-in-force-7Hk" });
   expect(answer.code).toBe("OK");
   expect((await client.call(DiscoveryService.method.serverInfo, {}, { authorization: "Bearer unknown" })).code).toBe("UNAUTHENTICATED");

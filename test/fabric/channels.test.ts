@@ -86,5 +86,5 @@ test("no channel takes the frames of another", () => {
   class Thief extends Pings {
     override readonly kinds = ["records" as never];
   }
-  expect(() => new FabricWorld().start({ nodeId: "a", channels: [new Thief(0)] })).toThrow("two channels receive the same kind of frames");
+  expect(() => new FabricWorld().start({ nodeId: "a", channels: [new Thief(0)] })).toThrow("two channels receive frames of the same kind");
 });

@@ -40,7 +40,10 @@ test("what a handler throws is the status: words in any script and details come 
     undefined,
   ]);
   expect((await unary(connection, "/t/LateFail")).status).toMatchObject({ code: CODES.ABORTED, message: "late" });
-  expect((await unary(connection, "/t/Bug")).status).toMatchObject({ code: CODES.INTERNAL, message: "the server failed on this request" });
+  expect((await unary(connection, "/t/Bug")).status).toMatchObject({
+    code: CODES.INTERNAL,
+    message: "the server failed to process this request",
+  });
   expect((await unary(connection, "/t/Nothing")).status.code).toBe(CODES.UNIMPLEMENTED);
   expect((await unary(connection, "/nonsense")).status.code).toBe(CODES.UNIMPLEMENTED);
 });

@@ -97,11 +97,11 @@ test("a handler that says more than its kind of method has is a bug of ours, and
   );
   call.data(frame(""));
   call.requestEnded();
-  expect(orders.at(-1)).toBe("end grpc-status=13 grpc-message=the server failed on this request");
+  expect(orders.at(-1)).toBe("end grpc-status=13 grpc-message=the server failed to process this request");
   const silent = started(unary((_request, made) => made.end()));
   silent.call.data(frame(""));
   silent.call.requestEnded();
-  expect(silent.orders).toEqual(["trailers-only 200 grpc-status=13 grpc-message=the server failed on this request"]);
+  expect(silent.orders).toEqual(["trailers-only 200 grpc-status=13 grpc-message=the server failed to process this request"]);
 });
 
 test("a request in pieces is judged by its headers before its second piece, and one in a single piece is not", async () => {

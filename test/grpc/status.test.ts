@@ -102,6 +102,6 @@ test("whatever is thrown has a status: a bug's words are not in it", () => {
     code: CODES.RESOURCE_EXHAUSTED,
     message: "quota_exceeded: full",
   });
-  expect(statusOfThrown(new TypeError("secret"))).toEqual({ code: CODES.INTERNAL, message: "the server failed on this request" });
+  expect(statusOfThrown(new TypeError("secret"))).toEqual({ code: CODES.INTERNAL, message: "the server failed to process this request" });
   expect([new StatusError(status).message, codeName(5)]).toEqual(["ABORTED: later", "NOT_FOUND"]);
 });

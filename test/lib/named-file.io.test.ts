@@ -21,7 +21,7 @@ test.each([0, 1, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, 200_000])(
     if (size > 0)
       expect(readBounded(path, size - 1)).toEqual({
         bytes: undefined,
-        fault: `it has ${size} bytes; name a regular file of at most ${size - 1} bytes`,
+        fault: `it has ${size} bytes; specify a regular file of at most ${size - 1} bytes`,
       });
   },
 );
@@ -32,7 +32,7 @@ test.skipIf(!existsSync("/proc/cpuinfo"))("of a file that does not say how long 
   for (const maxBytes of [50, length - 1])
     expect(readBounded("/proc/cpuinfo", maxBytes)).toEqual({
       bytes: undefined,
-      fault: `it has more than ${maxBytes} bytes; name a regular file of at most ${maxBytes} bytes`,
+      fault: `it has more than ${maxBytes} bytes; specify a regular file of at most ${maxBytes} bytes`,
     });
 });
 
@@ -46,5 +46,7 @@ test.skipIf(!existsSync("/proc/self/fd"))("none stays open, whatever became of i
   for (let n = 0; n < 20; n++)
     for (const path of [small, pipe, folder, "/dev/null", join(folder, "absent")]) readBounded(path, 2 + (n % 2));
   expect(open()).toBeLessThan(before + 10);
-  expect(() => readNamedFile({ setting: "a.b", path: pipe, maxBytes: 1 })).toThrow(`a.b: ${pipe}: it is a named pipe; name a regular file`);
+  expect(() => readNamedFile({ setting: "a.b", path: pipe, maxBytes: 1 })).toThrow(
+    `a.b: ${pipe}: it is a named pipe; specify a regular file`,
+  );
 });

@@ -23,7 +23,7 @@ test("writes go on while a DNS process stands still, and another one takes its p
     }
     await until("another process has what was written", async () => (await askOnce(port, "web.svc.market.waymark"))?.[0] === "10.0.0.3");
     expect(isRunning(hung)).toBe(false);
-    expect(node.command.stderr).toContain("the worker does not confirm its messages");
+    expect(node.command.stderr).toContain("the worker no longer confirms messages");
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }

@@ -136,7 +136,7 @@ test("an alias that can be no name in DNS is refused where it is registered, and
   for (const alias of ["a..b", ".a", "a.b..", `${label}x.b`])
     await expect(register(["fine.example", alias])).rejects.toThrow(/entries\[0\]\.aliases\[1\]: must have labels of 1 to 63 characters/);
   for (const alias of ["A.b", "a.b."])
-    await expect(register(["a.b", alias])).rejects.toThrow(/aliases\[1\]: is the same name in DNS as entries\[0\]\.aliases\[0\]/);
+    await expect(register(["a.b", alias])).rejects.toThrow(/aliases\[1\]: is the same DNS name as entries\[0\]\.aliases\[0\]/);
   await expect(register([`${label}.b`, "_x.b", "c.d."])).resolves.toBeUndefined();
 });
 

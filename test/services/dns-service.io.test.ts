@@ -538,7 +538,7 @@ test("a source that the gateway refuses is REFUSED here too, with the extended e
   const { rcode, extendedErrors, authoritative, reasons } = await bench.call(m.resolveName, refused, OPERATOR);
   expect({ rcode, extendedErrors, authoritative }).toEqual({ rcode: "REFUSED", extendedErrors: ["18 (Prohibited)"], authoritative: false });
   expect(reasons.map(({ detail }) => detail)).toEqual([
-    "source 10.40.0.1 (over udp) matches no row of dns.views; sources without a view are refused",
+    "source 10.40.0.1 (over udp) matches no row in dns.views; sources without a view are refused",
   ]);
   const seen = await bench.call(m.resolveName, { ...refused, source: { address: "10.20.0.1" } }, OPERATOR);
   expect(seen).toMatchObject({ rcode: "NOERROR", extendedErrors: [] });
@@ -560,7 +560,7 @@ test("explain tells view, alias, policy, health, TTL and how long caches may hol
   // By another clock.
   expect(await drained(-60_000)).toBe("dns:http:8081 is in maintenance: caches may keep its records for another 10 s");
   expect(reasons.map(({ topic, detail }) => `${topic}: ${detail.replace(/ (9|10) s more/, " 10 s more")}`)).toEqual([
-    "view: cluster local, no tenant; source 127.0.0.1 (as over dot) matches no row of dns.views",
+    "view: cluster local, no tenant; source 127.0.0.1 (as over dot) matches no row in dns.views",
     "alias: shop.svc.prod.waymark resolves to web.svc.prod.waymark (CNAME)",
     "policy: namespace svc.prod is visible to this viewer (policy_disabled)",
     "name: web.svc.prod.waymark resolves to 1 entry with 2 targets",
@@ -608,7 +608,7 @@ test("explain says of an alias that leads nowhere that DNS cannot carry the entr
     return `${rcode} ${reasons.find(({ topic }) => topic === "name")?.detail}`;
   };
   expect(await told("short.svc.x")).toMatch(
-    /^NOERROR short\.svc\.x\.waymark is an alias of n{60}\.\S+\/N{128}, which has no valid DNS name: its name in DNS would have \d+ characters \(max 253\)$/,
+    /^NOERROR short\.svc\.x\.waymark is an alias of n{60}\.\S+\/N{128}, which has no valid DNS name: its DNS name would have \d+ characters \(max 253\)$/,
   );
   expect(await told("svc.x")).toBe("NOERROR svc.x.waymark has no A records, but there are names below it");
 });
@@ -639,7 +639,7 @@ test("what lies below a longer zone is no name of an entry: it is not listed, pr
   expect(names).toMatchObject([{ fqdns: own, reachable: true }]);
   const { rcode, reasons } = await bench.call(m.resolveName, { name: "pp.shop.waymark", explain: true });
   expect(`${rcode} ${reasons.find(({ topic }) => topic === "name")?.detail}`).toBe(
-    "NOERROR pp.shop.waymark is an alias of svc.corp/pay, which has no valid DNS name: its name in DNS would belong to the zone corp.waymark",
+    "NOERROR pp.shop.waymark is an alias of svc.corp/pay, which has no valid DNS name: its DNS name would belong to the zone corp.waymark",
   );
 });
 

@@ -52,10 +52,10 @@ const TWO_REGIONS = ["eu", "us", "eu", "us"].map((region, i) => row(`n${i}`, reg
 test("a hundred streams of members at a time, and a stream that ended gives its place to another", () => {
   const on = served(TWO_REGIONS);
   const streams = Array.from({ length: MAX_STREAMS }, () => on.watch());
-  expect(() => on.watch()).toThrow(/too many watches of members: 100 are open/);
+  expect(() => on.watch()).toThrow(/too many member watches: 100 are open/);
   streams[7]?.close();
   streams.push(on.watch());
-  expect(() => on.watch()).toThrow(/too many watches of members: 100 are open/);
+  expect(() => on.watch()).toThrow(/too many member watches: 100 are open/);
   for (const stream of streams) stream.close();
   for (let i = 0; i < 3 * MAX_STREAMS; i++) on.watch().close();
 });

@@ -59,7 +59,7 @@ test.each([
     what: "more keys of a cluster than its bound",
     rows: many(MAX_KEYS_A_CLUSTER + 1, () => ({})),
     at: `[${MAX_KEYS_A_CLUSTER}].cluster_id`,
-    says: "exceeds the limit of 8 keys per cluster for a",
+    says: "exceeds the limit of 8 keys for cluster a",
   },
   {
     what: "more clusters than their bound",
@@ -119,7 +119,7 @@ test.each([
     what: "more keys of a cluster than its bound, both lists together",
     keys: many(MAX_KEYS_A_CLUSTER, () => ({})),
     borders: [border([0, MAX_KEYS_A_CLUSTER])],
-    problem: ["fabric.borders[0].cluster_id", "exceeds the limit of 8 keys per cluster for a"],
+    problem: ["fabric.borders[0].cluster_id", "exceeds the limit of 8 keys for cluster a"],
   },
   {
     what: "a key for which anybody can sign",

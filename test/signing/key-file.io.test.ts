@@ -63,7 +63,7 @@ test.each([0o604, 0o602, 0o601, 0o644, 0o660, 0o777])("a file of mode %o, which 
 test("the bound of the file is that of files with secrets", () => {
   const filled = (bytes: number) => written(`${first}${"#".repeat(bytes - first.length)}`);
   expect(() => readSigningKey(filled(65_536))).not.toThrow();
-  expect(() => readSigningKey(filled(65_537))).toThrow(/it has 65537 bytes; name a regular file of at most 65536 bytes/);
+  expect(() => readSigningKey(filled(65_537))).toThrow(/it has 65537 bytes; specify a regular file of at most 65536 bytes/);
 });
 
 const at = (name: string, text: string) => {

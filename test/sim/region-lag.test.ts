@@ -87,7 +87,7 @@ test("a border node that knows no key of its own cluster says that it passes not
     const nodes = ["eu1-a", "eu1-b", "us1-b"];
     const signedElsewhere = "not exporting summaries: this node has no summary.signing_key_file; exported by 1 other node of the cluster";
     expect(nodes.map(standingOf)).toEqual([
-      `${signedElsewhere}; this node forwards no summaries of its own cluster to other regions: summary.keys has no key of eu1`,
+      `${signedElsewhere}; this node does not forward its own cluster's summaries to other regions: summary.keys has no key for eu1`,
       "exporting summaries",
       signedElsewhere,
     ]);
@@ -103,17 +103,16 @@ test("a cluster with neither a border node nor one with the role ingress says th
     const { process } = regions.node(nodeId);
     return process?.rooms.regions?.lag(process.fabric, process.time()).exports.detail;
   };
-  const signedElsewhere = (by: string) =>
-    `not exporting summaries: this node has no summary.signing_key_file; exported by ${by} of the cluster`;
+  const signedElsewhere = (by: string) => `not exporting summaries: this node has no summary.signing_key_file; ${by} of the cluster`;
   regions.start();
   regions.at(20_000, () => {
     const why = "other clusters cannot redirect clients to this cluster: no live node of this cluster has the role ingress or a border";
     expect(["eu1-a", "eu2-a", "eu2-b", "eu3-a"].map(detailOf)).toEqual([
       "exporting summaries",
       `exporting summaries; ${why}`,
-      `${signedElsewhere("1 other node")}; ${why}`,
+      `${signedElsewhere("exported by 1 other node")}; ${why}`,
       // It has more to mend first.
-      signedElsewhere("no node"),
+      signedElsewhere("not exported by any node"),
     ]);
   });
   expect(regions.run(20_100)).toEqual([]);

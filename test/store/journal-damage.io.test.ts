@@ -139,8 +139,8 @@ test.each([0, 50, 4096, 10_000])("a file cut to %i bytes is refused", async (siz
 });
 
 test.each([
-  { version: 3, says: /format 3, and this program reads format 2: start the newer program/ },
-  { version: 1, says: /format 1, and this program reads format 2: .* no version before the first release/ },
+  { version: 3, says: /format 3, but this program reads format 2: start a newer version of the program/ },
+  { version: 1, says: /format 1, but this program reads format 2: .* no version before the first release/ },
 ])("a directory of format $version is refused with both numbers", async ({ version, says }) => {
   using directory = temporaryDirectory();
   stopped(directory.path);
@@ -308,14 +308,14 @@ test.each([
   { what: "the last number there is", sql: `UPDATE meta SET last_seq = ${2n ** 52n}`, says: /its last_seq is 4503599627370496/ },
   { what: "boots of which one more is no number", sql: `UPDATE meta SET boots = ${TOP}`, says: /its boots is 9007199254740991/ },
   { what: "a number that is none here", sql: `UPDATE meta SET generation = ${2n ** 63n - 1n}`, says: /too large/ },
-  { what: "nobody's name", sql: "DELETE FROM meta", says: /table meta has no row/ },
+  { what: "nobody's name", sql: "DELETE FROM meta", says: /meta table has no row/ },
   { what: "a lease without an id", sql: "UPDATE leases SET lease_id = '' WHERE lease = 1", says: /lease 1 has no id/ },
   { what: "two leases of one id", sql: "UPDATE leases SET lease_id = 'x'", says: /two leases have the id x/ },
-  { what: "a lease numbered below none", sql: "UPDATE leases SET lease = -lease", says: /a lease has the invalid number -/ },
+  { what: "a lease numbered below none", sql: "UPDATE leases SET lease = -lease", says: /a lease has an invalid number: -/ },
   {
     what: "a lease numbered beyond a row",
     sql: `UPDATE leases SET lease = ${2n ** 32n} WHERE lease = 2`,
-    says: /the invalid number 4294967296/,
+    says: /an invalid number: 4294967296/,
   },
   { what: "a ttl of a thousand years", sql: "UPDATE leases SET ttl_ms = 31536000000000", says: /has a ttl of 31536000000000 ms/ },
   { what: "a ttl below none", sql: "UPDATE leases SET ttl_ms = -1", says: /has a ttl of -1 ms/ },

@@ -119,7 +119,7 @@ export class MessageBufferReader {
 
   text(): string {
     const text = this.#message.texts[this.#text++];
-    assert(text !== undefined, "the feed message has too few texts");
+    assert(text !== undefined, "the feed message has too few strings");
     return text;
   }
 

@@ -79,7 +79,7 @@ export class ReplicaCopy {
         onMark?.(reader.number(), reader);
         return;
       default:
-        assert(false, "the feed of a replica copy contains an unknown operation", { what });
+        assert(false, "the feed for a replica copy contains an unknown operation", { what });
     }
   }
 

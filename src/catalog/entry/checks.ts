@@ -170,7 +170,7 @@ function checkTarget(check: CheckFields, targets: readonly TargetFields[], probl
   if (target === undefined)
     problems.add("target", check.target === "" ? "the entry has no targets" : `${quoted(check.target)} is not the name of a target`);
   else if (protocolOf(target.protocol).transport !== "tcp")
-    problems.add("target", `has the protocol ${target.protocol.toLowerCase()}, but checks connect over TCP`);
+    problems.add("target", `uses protocol ${target.protocol.toLowerCase()}, but checks connect over TCP`);
   else if (!hasPort(target)) problems.add("target", "has no port; a check needs a port to connect to");
   const { timeoutMs, intervalMs } = timesOf(check);
   if (timeoutMs > intervalMs) problems.add("timeout", `${timeoutMs / 1000} s is longer than the interval of ${intervalMs / 1000} s`);
@@ -181,8 +181,8 @@ function checkTarget(check: CheckFields, targets: readonly TargetFields[], probl
 }
 
 function checkNoTarget({ target, timeout, probe }: CheckFields, problems: FieldProblems): void {
-  if (target !== "") problems.add("target", `must be empty: a check of the kind ${probe.case} has no target`);
-  if (timeout !== undefined) problems.add("timeout", `must be absent: a check of the kind ${probe.case} has no timeout`);
+  if (target !== "") problems.add("target", `must be empty: checks of kind ${probe.case} have no target`);
+  if (timeout !== undefined) problems.add("timeout", `must be absent: checks of kind ${probe.case} have no timeout`);
 }
 
 function msOr(time: TimeFields | undefined, otherwise: number): number {

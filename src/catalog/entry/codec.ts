@@ -272,7 +272,7 @@ export function withHealthInputs(stamped: StampedEntry, condition: HealthInputs)
   if (content.length > PROTOCOL_BOUNDS.maxEntryBytes && maintenance !== undefined) {
     content = applyHealthInputs(stamped.content, stamped.hasChecks, { ...stored, maintenance: { ...maintenance, reason: "" } });
     if (content.length > PROTOCOL_BOUNDS.maxEntryBytes)
-      throw new WaymarkError("quota_exceeded", `the entry including its maintenance state ${tooLarge(content.length, PROTOCOL_BOUNDS)}`);
+      throw new WaymarkError("quota_exceeded", `the entry, including its maintenance state, ${tooLarge(content.length, PROTOCOL_BOUNDS)}`);
   }
   return { ...stamped, health: shownHealth(condition), content };
 }

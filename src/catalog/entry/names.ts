@@ -281,7 +281,7 @@ export class FieldProblems {
 
   time({ seconds, nanos }: TimeFields, field: string): void {
     const isWithin = seconds >= 0 && seconds <= MAX_TIMESTAMP_SECONDS;
-    if (!isWithin || nanos < 0 || nanos >= NANOS_PER_SECOND) this.add(field, "must be a time from 1970 to 9999");
+    if (!isWithin || nanos < 0 || nanos >= NANOS_PER_SECOND) this.add(field, "must be a time between the years 1970 and 9999");
   }
 
   /** The duration must be a whole number of seconds from `minMs` to `maxMs`. */

@@ -221,7 +221,7 @@ export function readShown(bytes: Uint8Array): StoredView {
         storedBytes = reader.at;
       } else reader.skip(tag);
     } else if (tag === ENTRY_TAG.health) {
-      if (reader.varint() !== HEALTH.ORPHANED) throw misplaced("a health other than ORPHANED follows updated_at");
+      if (reader.varint() !== HEALTH.ORPHANED) throw misplaced("a health value other than ORPHANED follows updated_at");
       isOrphaned = true;
     } else if (tag === ENTRY_TAG.load) load = loadViewOf(readLoadReport(reader), updatedWallMs);
     else throw misplaced("a field other than health and load follows updated_at");

@@ -139,7 +139,7 @@ export function decodeRecord(bytes: Uint8Array, bounds: EntryBounds): WireRecord
   if (seq > MAX_SEQ) throw malformed(`seq ${seq} is above 2^52`);
   if (!isStamp(head.hlc)) throw malformed(`hlc ${head.hlc} is after the year 2100`);
   if (seq < 1 || filterSeq > seq || firstSeq > seq)
-    throw malformed(`seq ${seq} must be at least 1, and at least filter_seq ${filterSeq} and first_seq ${firstSeq}`);
+    throw malformed(`seq ${seq} must be at least 1, and must not be less than filter_seq ${filterSeq} or first_seq ${firstSeq}`);
   if (reach < SCOPE.LOCAL || reach > SCOPE.GLOBAL) throw malformed(`unknown reach ${reach}`);
   if (unregisteredHlc !== undefined && unregisteredHlc > head.hlc)
     throw malformed(`unregistered_hlc ${unregisteredHlc} is after hlc ${head.hlc}`);

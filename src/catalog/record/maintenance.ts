@@ -141,7 +141,7 @@ export function readOverride(reader: WireReader): MaintenanceOverride {
     else reader.skipUnknown(tag, MAINTENANCE_ORDER_LAST_FIELD);
   }
   reader.leave(outer);
-  if (!isStamp(hlc) || hlc === 0) throw misplaced(`the maintenance override has the invalid timestamp ${hlc}`);
+  if (!isStamp(hlc) || hlc === 0) throw misplaced(`the maintenance override has an invalid timestamp: ${hlc}`);
   if (utf8Size(reason) > MAX_REASON_BYTES)
     throw misplaced(`the maintenance override has a reason of ${utf8Size(reason)} bytes; at most ${MAX_REASON_BYTES} are allowed`);
   if (giver.length > MAX_GIVER_LENGTH)

@@ -48,7 +48,7 @@ export class Slab {
 
   /** Accepts byte strings of up to `maxBytes`, at most one chunk of 1 MiB. */
   constructor(maxBytes = DEFAULT_MAX_BYTES) {
-    assert(maxBytes >= 1 && maxBytes <= CHUNK_BYTES, "the maximum block size of a slab is less than 1 byte or more than a chunk", {
+    assert(maxBytes >= 1 && maxBytes <= CHUNK_BYTES, "the maximum block size of a slab is less than 1 byte or larger than a chunk", {
       maxBytes,
     });
     this.#maxUnits = unitsOf(maxBytes);
@@ -77,7 +77,7 @@ export class Slab {
   free(at: number, sizeBytes: number): void {
     const units = unitsOf(sizeBytes);
     const chunk = this.#chunk(at);
-    assert(units <= chunk.liveUnits, "a slab block was freed twice or with a wrong size", { at, sizeBytes });
+    assert(units <= chunk.liveUnits, "a slab block was freed twice or with the wrong size", { at, sizeBytes });
     chunk.liveUnits -= units;
     this.#usedUnits -= units;
     this.#link(at, units);

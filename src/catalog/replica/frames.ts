@@ -234,7 +234,7 @@ export class FrameReceiver {
     // Each further record of a key costs as much as ten records of other keys if many origins have the key.
     if (!taken.isFirstOf(stored.key)) {
       if (stored.sizeBytes > 0) this.#replica.slab.free(stored.at, stored.sizeBytes);
-      throw invalid("key", "appears twice in the frame: a frame contains only the newest record of each key");
+      throw invalid("key", "appears twice in the frame: a frame must contain only the newest record for each key");
     }
     if (record.unknown !== undefined) keepUnknown(stored, record.unknown);
     taken.stamp(stored.hlc);
@@ -319,7 +319,7 @@ export class FrameReceiver {
       throw invalid("hlc", `${record.hlc} differs from the entry's version ${stamped.version}`);
     if (!this.#mayBeHere(stamped.scope, origin)) throw new OutOfReach(SCOPE_NAMES[stamped.scope]);
     if (!this.#hasRoom(stamped.key, origin))
-      throw new WaymarkError("quota_exceeded", `more than ${this.#maxOriginRecords} records of one origin`);
+      throw new WaymarkError("quota_exceeded", `more than ${this.#maxOriginRecords} records from one origin`);
     return new StoredRecord(entryFields(record, stamped, { origin, slab: this.#replica.slab }));
   }
 

@@ -33,7 +33,7 @@ export class IngressCalls {
     const { home, own, clusters } = this.#parts;
     if ((await own.id()) === cluster) return fn(home);
     const located = await this.#locate(cluster, options);
-    if (located === undefined) throw absentFailure(`no service summary contains an ingress address of cluster ${cluster}`, home.server);
+    if (located === undefined) throw absentFailure(`no service summary contains an ingress address for cluster ${cluster}`, home.server);
     const { client, thrown } = clusters.at(located);
     try {
       return await fn(client);

@@ -38,7 +38,7 @@ const RULES: OptionRules<ResolveOptions> = {
 /** Throws a TypeError or RangeError that names the invalid option. */
 export function checkResolveOptions(options: ResolveOptions): void {
   checkOptions("resolve", options, RULES);
-  if (options.policy === ResolvePolicy.HASH && !options.hashKey) throw new RangeError("resolve: the policy HASH needs a hashKey");
+  if (options.policy === ResolvePolicy.HASH && !options.hashKey) throw new RangeError("resolve: policy HASH requires a hashKey");
 }
 
 /** The requested kind. */

@@ -67,7 +67,7 @@ export class ServerList {
 
   constructor({ seeds, place, random }: ServersOptions) {
     const [first] = seeds;
-    if (first === undefined) throw new RangeError("a client needs at least one server");
+    if (first === undefined) throw new RangeError("the list of servers is empty");
     this.seeds = seeds;
     this.#place = place;
     this.#random = random;

@@ -64,7 +64,7 @@ export class CheckAdmission {
   #checkTarget(check: Check, { targets }: WithChecks, field: string): void {
     const host = targetOf(check, targets)?.host;
     if (host === undefined || parseAddress(host) === undefined || this.#parts.reach.allows(host)) return;
-    throw invalid(field, `${host} is not within checks.allowed of this node: add a block that contains it, or check another address`);
+    throw invalid(field, `${host} is not in an address block of checks.allowed: add a block that contains it, or check another address`);
   }
 
   #checkAlias({ key }: AliasProbe, own: KeyText | undefined, withAlias: ReadonlySet<KeyText>, caller: Caller, field: string): void {

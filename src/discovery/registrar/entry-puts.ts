@@ -284,9 +284,9 @@ export class FunctionIds {
         );
       const other = nameOfId.get(`${namespace}\0${id}`);
       if (other !== undefined && other !== name)
-        throw invalid(field, `${id} is the id of ${other} in the same request; an id can have only one name`);
+        throw invalid(field, `${id} is the id of ${other} in the same request; an id can belong to only one name`);
       const holder = this.otherName(stamped, id);
-      if (holder !== undefined) throw invalid(field, `${id} is the id of ${holder} in ${namespace}; an id can have only one name`);
+      if (holder !== undefined) throw invalid(field, `${id} is the id of ${holder} in ${namespace}; an id can belong to only one name`);
       idOfName.set(`${namespace}\0${name}`, id);
       nameOfId.set(`${namespace}\0${id}`, name);
       accepted.set(stamped, id);

@@ -77,7 +77,7 @@ export class IdempotentAnswers {
     if (answer.digest !== digest)
       throw invalid(
         "idempotency_key",
-        "was used for a request with other entries, ttl, lease_id or static_lease: use a new key for each request",
+        "was already used for a request with different entries, ttl, lease_id or static_lease: use a new key for each request",
       );
     return answer;
   }

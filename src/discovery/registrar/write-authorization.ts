@@ -171,7 +171,7 @@ export function isAdmin(caller: Caller): boolean {
 export function unknownLease(id: string): WaymarkError {
   return new WaymarkError(
     "lease_not_found",
-    `unknown lease ${JSON.stringify(id.slice(0, 128))}: it has ended, or another node granted it; register the entries again`,
+    `unknown lease ${JSON.stringify(id.slice(0, 128))}: it no longer exists, or another node granted it; register the entries again`,
   );
 }
 
@@ -231,7 +231,7 @@ function demandWriter(
 }
 
 function checkLease(ttlMs: number | undefined, namespace: string, { maxTtlMs }: RoleNamespace): void {
-  if (ttlMs === undefined) throw invalid("static_lease", `must be false: entries of ${namespace} need a lease with a ttl`);
+  if (ttlMs === undefined) throw invalid("static_lease", `must be false: entries in ${namespace} need a lease with a ttl`);
   if (ttlMs > maxTtlMs) throw invalid("ttl", `must be at most ${maxTtlMs / 1000} s in ${namespace}, got ${ttlMs / 1000} s`);
 }
 

@@ -165,13 +165,13 @@ export type NameInDns = { readonly text: string } | { readonly unreachable: "no_
 
 export function nameInDns(name: DnsName, zone: string): NameInDns {
   const labels = labelsOf(name);
-  if (labels === undefined) return { unreachable: "no_name", why: "entries of this kind have no name in DNS" };
-  if (labels === "reserved") return { unreachable: "reserved", why: "its name in DNS is reserved for a node or an address" };
+  if (labels === undefined) return { unreachable: "no_name", why: "entries of this kind have no DNS name" };
+  if (labels === "reserved") return { unreachable: "reserved", why: "its DNS name is reserved for a node or an address" };
   const known = labels.filter((label) => label !== undefined);
   const text = [...known, zone].join(".");
   if (known.length === labels.length && text.length <= MAX_NAME_CHARS) return { text };
   const length = known.length === labels.length ? text.length : `more than ${MAX_NAME_CHARS}`;
-  return { unreachable: "too_long", why: `its name in DNS would have ${length} characters (max ${MAX_NAME_CHARS})` };
+  return { unreachable: "too_long", why: `its DNS name would have ${length} characters (max ${MAX_NAME_CHARS})` };
 }
 
 /**

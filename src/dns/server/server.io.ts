@@ -419,6 +419,6 @@ function bindError(cause: unknown, at: { readonly transport: DnsTransport; reado
   if (code === "EADDRINUSE")
     return new Error(`address already in use: ${where}; pass --dns-port with another port (0 selects a free port)`, { cause });
   if (code === "EACCES")
-    return new Error(`not allowed to bind ${where}; ports below 1024 need a privilege; pass --dns-port with another port`, { cause });
+    return new Error(`not allowed to bind ${where}; ports below 1024 require privileges; pass --dns-port with another port`, { cause });
   return new Error(`cannot bind ${where}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
 }

@@ -46,7 +46,7 @@ const KEY_TYPES: ReadonlySet<DnsRecord["type"]> = new Set(["DNSKEY", "CDS", "CDN
 /** Thrown when the limit of signatures per second is reached. */
 export class SignerBusyError extends Error {
   constructor() {
-    super("the limit of DNSSEC signatures per second has been reached");
+    super("the limit on DNSSEC signatures per second has been reached");
   }
 }
 

@@ -42,7 +42,7 @@ export class CredentialViews {
   #free(): Pick<DnsView, "generation" | "index"> {
     if (this.#kept.size < this.#maxCount) return { index: this.#firstIndex + this.#kept.size, generation: 0 };
     const [oldest] = this.#kept;
-    assert(oldest !== undefined, "a full set of views is empty");
+    assert(oldest !== undefined, "the set of views is full but has no oldest view");
     const [key, { view }] = oldest;
     this.#kept.delete(key);
     return { index: view.index, generation: ((view.generation ?? 0) + 1) % MAX_GENERATION };

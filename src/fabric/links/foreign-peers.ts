@@ -126,7 +126,7 @@ export class ForeignPeers {
     const lines = [`fabric.clusters = ${JSON.stringify(list)}`];
     if (mode === "strict" && !hasCertificates) lines.unshift('fabric.trust = "explicit"');
     const why = mode === "strict" && !hasCertificates ? "strict, which requires certificates to admit other clusters" : mode;
-    return `cluster ${clusterId} is foreign to cluster ${this.#here.clusterId} (fabric.trust is ${why}); to admit it, set ${lines.join(" and ")}`;
+    return `cluster ${clusterId} is not trusted by cluster ${this.#here.clusterId} (fabric.trust is ${why}); to admit it, set ${lines.join(" and ")}`;
   }
 }
 

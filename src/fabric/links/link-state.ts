@@ -54,7 +54,7 @@ export function duplicateNode({ nodeId, generation }: Hello, old: Hello | undefi
   const isOlder = generation < (old?.generation ?? 0);
   const detail = isOlder
     ? `node ${nodeId} already has a link with a newer generation than ${generation}`
-    : `two nodes have the id ${nodeId}; the other node is alive at ${old?.address ?? "?"}`;
+    : `two nodes have the id ${nodeId}; the other node is running at ${old?.address ?? "?"}`;
   return { reason: "duplicate_node", detail };
 }
 

@@ -43,7 +43,7 @@ export class Multiplexer {
 
   constructor(channels: readonly LinkChannel[]) {
     const kinds = channels.flatMap((channel) => channel.kinds);
-    assert(new Set(kinds).size === kinds.length, "two channels receive the same kind of frames", { kinds: kinds.join(" ") });
+    assert(new Set(kinds).size === kinds.length, "two channels receive frames of the same kind", { kinds: kinds.join(" ") });
     this.#channels = channels;
   }
 

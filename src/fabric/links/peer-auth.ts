@@ -110,12 +110,12 @@ export function refusalOfHello(hello: Hello, identity: PeerIdentity, facts: Peer
  */
 export function refusalOfStart({ nodeId, address }: Pick<Hello, "nodeId" | "address">, start: InstanceStatus): PeerRefusal | undefined {
   if (start.verdict === "stranger") {
-    const detail = `the process at ${address} did not replace the last accepted process instance of ${nodeId}`;
+    const detail = `the process at ${address} is not a successor of the last accepted process instance of ${nodeId}`;
     const isSure = start.standing === "lasting" || start.standing === "two";
     return { reason: isSure ? "duplicate_node" : "not_needed", detail };
   }
   if (start.verdict !== "follows" || !start.isElsewhere) return undefined;
-  return { reason: "not_needed", detail: `the last process instance of ${nodeId} is listed at another address and is being probed first` };
+  return { reason: "not_needed", detail: `the last process instance of ${nodeId} is listed at another address and must be probed first` };
 }
 
 /**

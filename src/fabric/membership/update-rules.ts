@@ -24,16 +24,16 @@ const CONTRADICTION_ROOM_S = 3600;
  * node compares the texts of `ahead` and `start`, so these two texts are part of the protocol.
  */
 export const UPDATE_REFUSALS = {
-  status: "the rejecting node runs a version that does not support its status",
+  status: "the rejecting node's version does not support this member status",
   number: "its generation, incarnation or health score is not a whole number or is out of range",
-  ahead: "its generation or incarnation is years ahead of any clock",
+  ahead: "its generation or incarnation is years in the future",
   text: "its id, address, version or another text field is empty or too long",
   list: "it has too many roles, labels, transports, border rules or protocol versions, or one of them is too long",
   foreign: "its cluster or region is not admitted (fabric.trust, fabric.clusters)",
   border: "the sender and the updated node are in different clusters",
   full: "the member table is full",
   start:
-    "it does not follow the start that was accepted last under its id: start it with --new-generation when no other node runs with this id",
+    "it is not a successor of the last accepted process instance with its id: start it with --new-generation when no other node uses this id",
   ownAddress: "its address is the address of the rejecting node",
 } as const;
 

@@ -159,7 +159,7 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
       return `the list of ${frame.nodeIds.length} linked nodes exceeds the maximum of ${MAX_LINKED}`;
     if (frame.kind !== "vector") return "";
     const originCount = frame.entries.length + (frame.short?.length ?? 0);
-    return originCount > maxOrigins ? `vector of ${originCount} origins exceeds the maximum of ${maxOrigins}` : "";
+    return originCount > maxOrigins ? `the vector of ${originCount} origins exceeds the maximum of ${maxOrigins}` : "";
   }
 
   /** Called when the link has been closed. Other links then fetch the origins that were pending on it. */

@@ -94,7 +94,7 @@ export class LinkReceiver {
     if (id === replica.self.id) return "the origin is this node itself";
     if (place.clusterId === "" || relationOf(here, place) === "remote") return "the origin is in another region";
     if (relation !== "cluster" && place.clusterId === here.clusterId)
-      return "an origin of this cluster was sent by a node of another cluster";
+      return "records of an origin in this cluster were sent by a node of another cluster";
     if (place.clusterId !== here.clusterId && this.#replicator.hearsay.isOurs(nodeId))
       return `the origin's node is a member of this cluster, but the frame names cluster ${place.clusterId}`;
     const isOwn = this.#view.isOwn(id);
@@ -103,7 +103,7 @@ export class LinkReceiver {
       return "the cluster or region in the frame differs from the peer's";
     const known = replica.origins.get(id);
     if (known === undefined)
-      return this.#replicator.hasRoomFor(id, isOwn, place.clusterId) ? undefined : "the maximum number of origins is reached";
+      return this.#replicator.hasRoomFor(id, isOwn, place.clusterId) ? undefined : "the maximum number of origins has been reached";
     const isElsewhere = known.clusterId !== "" && known.clusterId !== place.clusterId;
     if (isElsewhere && !(isOwn && this.#mayMove(known)))
       return `the frame names cluster ${place.clusterId}, but the origin is known to be in cluster ${known.clusterId}`;

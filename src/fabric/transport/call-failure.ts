@@ -59,7 +59,7 @@ export function outcomeOf(kind: FabricCallRequest["kind"], answer: FailedAnswer,
 type FailedAnswer = UnaryAnswer & { readonly dialError: unknown };
 
 const REFUSED: PeerCallFailure = {
-  why: "the node rejects calls from this node: different cluster token, untrusted certificate, or the same node id",
+  why: "the node rejects calls from this node: different cluster token, untrusted certificate, or duplicate node id",
   isRefused: true,
 };
 const NO_FABRIC: PeerCallFailure = {

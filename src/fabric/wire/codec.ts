@@ -92,7 +92,7 @@ function policyOf({ head, wantedNumber, part = new Uint8Array(), offset = 0, siz
   if (!isStamp(head.hlc)) return { kind: "unknown" };
   if (sizeBytes === undefined) return { kind: "policyHead", head };
   if (part.length > sizeBytes - offset)
-    throw invalid("policy.part", `${part.length} bytes at offset ${offset} exceed the size of ${sizeBytes} bytes`);
+    throw invalid("policy.part", `${part.length} bytes at offset ${offset} exceed the total size of ${sizeBytes} bytes`);
   return { kind: "policyPart", head, part, offset, sizeBytes };
 }
 
@@ -182,7 +182,7 @@ function borderOf({ border }: BorderFrameFields): LinkFrame {
       if (beaconAgesMs.length !== beacons.length)
         throw invalid(
           "border.batch.beacon_ages_ms",
-          `must have one entry per beacon: ${beaconAgesMs.length} for ${beacons.length} beacons`,
+          `must have one entry per beacon: got ${beaconAgesMs.length} for ${beacons.length} beacons`,
         );
       return { kind: "borderBatch", ...border.value };
     }
@@ -195,7 +195,7 @@ function borderOf({ border }: BorderFrameFields): LinkFrame {
     case "have": {
       const { hashes, versions } = border.value;
       if (versions.length !== hashes.length)
-        throw invalid("border.have.versions", `must have one entry per hash: ${versions.length} for ${hashes.length} hashes`);
+        throw invalid("border.have.versions", `must have one entry per hash: got ${versions.length} for ${hashes.length} hashes`);
       return { kind: "borderHave", ...border.value };
     }
     case undefined:
@@ -313,15 +313,15 @@ function isCountable({ generation, seq, floor, lackingThrough = 0 }: VectorEntry
 
 function shortEntriesOf({ hashes, seqs }: VectorFrameFields): readonly ShortEntry[] {
   if (seqs.length !== hashes.length)
-    throw invalid("vector.seqs", `must have one entry per hash: ${seqs.length} for ${hashes.length} hashes`);
+    throw invalid("vector.seqs", `must have one entry per hash: got ${seqs.length} for ${hashes.length} hashes`);
   return hashes.map((hash, i) => ({ hash, seq: seqs[i] ?? 0 })).filter(({ seq }) => isSeq(seq));
 }
 
 function heartbeatsOf({ heartbeatHashes: hashes, heartbeatTenths: tenths, heartbeatSeqs: seqs }: VectorFrameFields): readonly Heartbeat[] {
   if (tenths.length !== hashes.length)
-    throw invalid("vector.heartbeat_tenths", `must have one entry per hash: ${tenths.length} for ${hashes.length} hashes`);
+    throw invalid("vector.heartbeat_tenths", `must have one entry per hash: got ${tenths.length} for ${hashes.length} hashes`);
   if (seqs.length !== hashes.length && seqs.length !== 0)
-    throw invalid("vector.heartbeat_seqs", `must have one entry per hash: ${seqs.length} for ${hashes.length} hashes`);
+    throw invalid("vector.heartbeat_seqs", `must have one entry per hash: got ${seqs.length} for ${hashes.length} hashes`);
   return hashes.map((hash, i) => {
     const seq = seqs[i] ?? 0;
     return { hash, ageMs: (tenths[i] ?? 0) * TENTH_MS, ...(seq > 0 && isSeq(seq) && { seq }) };

@@ -41,7 +41,7 @@ export class StatusError extends Error {
 export function statusOfThrown(thrown: unknown): GrpcStatus {
   if (thrown instanceof StatusError) return thrown.status;
   if (thrown instanceof WaymarkError) return { code: REASONS[thrown.reason], message: thrown.message };
-  return { code: CODES.INTERNAL, message: "the server failed on this request" };
+  return { code: CODES.INTERNAL, message: "the server failed to process this request" };
 }
 
 /** Returns the trailer fields of a status. Empty fields are omitted. */

@@ -43,7 +43,7 @@ export const MESH_METRICS = {
     "Maximum possible age of other nodes' entries on this node: the time since the slowest peer confirmed that nothing is missing. Before the node is ready, the value is the age of its snapshot or, without a snapshot, the time since 1970. Normal values are 1 to 2, or 5 to 10 if some pairs of nodes have no link.",
   ),
   mesh_links: gauge("links", { state: ["opening", "greeting", "up", "ending"] }, "Replication links, by state."),
-  mesh_border_links: gauge("links", { state: ["opening", "greeting", "up", "ending"] }, "Links to clusters of other regions, by state."),
+  mesh_border_links: gauge("links", { state: ["opening", "greeting", "up", "ending"] }, "Links to clusters in other regions, by state."),
   mesh_border_neighbours_unlinked: gauge("clusters", {}, "Clusters in fabric.borders whose region has no link to any node of this region."),
   mesh_link_frames_total: counter(
     "frames",
@@ -68,12 +68,12 @@ export const MESH_METRICS = {
   mesh_kept_origins: gauge(
     "origins",
     {},
-    "Source nodes that stopped with static entries that no other node took over. The entries are orphaned until the node returns.",
+    "Stopped source nodes with static entries that no other node took over. The entries are orphaned until the node returns.",
   ),
   mesh_taken_over_entries_total: counter(
     "entries",
     {},
-    "Static entries of leaving nodes that this node took over. The event static_entries_… of a leaving node reports how many entries it handed over, left or ended.",
+    "Static entries of leaving nodes that this node took over. The static_entries_… event of a leaving node reports how many entries it handed over, left behind or ended.",
   ),
   mesh_foreign_links_total: counter(
     "links",
@@ -107,7 +107,7 @@ export const MESH_METRICS = {
     {},
     "Records received from other nodes that changed this node's data. All other received records were already known.",
   ),
-  mesh_refused_records_total: counter("records", {}, "Records of other nodes that were refused individually."),
+  mesh_refused_records_total: counter("records", {}, "Individual records from other nodes that were refused."),
   mesh_partial_origins: gauge(
     "origins",
     {},
@@ -126,7 +126,7 @@ export const MESH_METRICS = {
   mesh_policy_not_taken: gauge(
     "number",
     {},
-    "Number of the latest policy version that linked nodes have and this node does not accept; 0 means none. PolicyStatus has the reason.",
+    "Number of the latest policy version that linked nodes have but this node does not accept; 0 means none. PolicyStatus shows the reason.",
   ),
   mesh_refused_updates_total: counter(
     "updates",
@@ -155,7 +155,7 @@ export const MESH_METRICS = {
     "Number of times that this node refuted a report that it is suspect, dead or at another address.",
   ),
   mesh_join_attempts_total: counter("rounds", {}, "Rounds in which this node requested the member list from its seeds."),
-  mesh_events_total: counter("events", { event: 100 }, "Mesh events, by their name in the log."),
+  mesh_events_total: counter("events", { event: 100 }, "Mesh events, by the event name in the log."),
 } as const;
 
 /** Metrics of summaries, as rows of METRICS in `metrics.ts`. */
@@ -168,7 +168,7 @@ export const SUMMARY_METRICS = {
   discovery_summary_hold_downs_total: counter(
     "changes",
     {},
-    "Changes of services whose summary was delayed, because it is sent at most once per summary.hold_down.",
+    "Service changes whose summary was delayed, because it is sent at most once per summary.hold_down.",
   ),
   discovery_summary_refusals_total: counter(
     "summaries",
@@ -185,7 +185,7 @@ export const SUMMARY_METRICS = {
   discovery_summary_clusters: gauge(
     "clusters",
     { state: ["fresh", "stale", "gone"] },
-    "Clusters of other regions, by state. They are the clusters for which this node's settings have a key, or a border if summary.require_signatures is off. stale: no beacon arrived within the TTL. gone: data from the cluster is no longer shown, or was never shown.",
+    "Clusters in other regions, by state. Only clusters with a key in this node's settings are counted, or with a border if summary.require_signatures is off. stale: no beacon arrived within the TTL. gone: data from the cluster is no longer shown, or was never shown.",
   ),
   discovery_summary_exporters: gauge(
     "nodes",
@@ -196,7 +196,7 @@ export const SUMMARY_METRICS = {
   summary_export_lag_seconds: gauge(
     "seconds",
     {},
-    "Age of the oldest summary that is due on a border but not yet accepted by the other side, because the link is slow or missing. 0 when nothing is due.",
+    "Age of the oldest summary that must be sent over a border but is not yet accepted by the other side, because the link is slow or missing. 0 when nothing is due.",
     "largest",
   ),
 } as const;

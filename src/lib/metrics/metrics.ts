@@ -29,7 +29,7 @@ export const METRICS = {
   waymark_slab_bytes: gauge(
     "bytes",
     { state: ["used", "reserved"] },
-    "Memory of encoded entries: used by entries, and reserved from the system.",
+    "Memory for encoded entries: used by entries, or reserved from the system.",
   ),
   waymark_leases: gauge("leases", {}, "Open leases on this node."),
   waymark_leases_expired_total: counter("leases", {}, "Leases that expired."),
@@ -46,7 +46,7 @@ export const METRICS = {
   waymark_checks_not_run: gauge(
     "checks",
     {},
-    "Checks that have not run for three of their intervals, because more checks are due than the node can run. Such checks have no health and report the failure NOT_RUN.",
+    "Checks that have not run for three of their intervals, because more checks are due than the node can run. The health of such checks is unset, and their failure is NOT_RUN.",
   ),
   waymark_checks_doubting: gauge(
     "1",
@@ -95,12 +95,12 @@ export const METRICS = {
     "ms",
     BLOCK_MS,
     {},
-    "Longest time for which the event loop of a thread was blocked in the last second, which delayed requests. The measured time can be up to 20 ms too short.",
+    "Longest time that a thread's event loop was blocked in the last second, which delayed requests. The measured time can be up to 20 ms too short.",
   ),
   waymark_read_workers: gauge("threads", {}, "Read workers that serve callers.", "own"),
-  waymark_read_workers_ended_total: counter("threads", {}, "Read workers that ended before the node stopped."),
+  waymark_read_workers_ended_total: counter("threads", {}, "Read workers that exited before the node stopped."),
   waymark_dns_processes: gauge("processes", {}, "DNS processes that answer queries.", "own"),
-  waymark_dns_processes_ended_total: counter("processes", {}, "DNS processes that ended before the node stopped."),
+  waymark_dns_processes_ended_total: counter("processes", {}, "DNS processes that exited before the node stopped."),
   waymark_log_lines_dropped_total: counter("lines", {}, "Log lines dropped because stderr was not read fast enough."),
   waymark_metric_label_overflow_total: counter(
     "values",
@@ -122,7 +122,7 @@ export const METRICS = {
   discovery_resolve_choices_total: counter(
     "choices",
     { by: ["load", "turn", "random", "hash"] },
-    "Entries chosen by Resolve, by the rule that decided among the entries of the best level: load, round robin (turn), random choice, or hash key.",
+    "Entries chosen by Resolve, by the rule that selected them within the best level: load, round robin (turn), random choice, or hash key.",
   ),
   discovery_delta_lag_ms: histogram("ms", DELAY_MS, {}, "Time from the timestamp of a change until its delta is written to a watch."),
   discovery_delta_dropped_total: counter(
@@ -222,7 +222,7 @@ export const METRICS = {
   dns_transfer_crowded_names_total: counter(
     "names",
     {},
-    "Names with more than 4,096 instances or targets in zone transfers. Only a part of each is sent, and a secondary can mistake the part for the complete set.",
+    "Names with more than 4,096 instances or targets in zone transfers. Only some of their records are sent, and a secondary can mistake these for the complete set.",
   ),
   dns_dropped_total: counter(
     "packets",

@@ -330,7 +330,7 @@ function disputeText(
   const accepted = `was accepted by ${first}${nodeIds.length > 1 ? ` and ${nodeIds.length - 1} more` : ""}`;
   if (otherAddress !== "" && otherAddress === address && first !== nodeId)
     return (
-      `another process instance of ${nodeId} at the same address ${accepted}, so this one refuses writes; if this lasts and no other node ` +
+      `another process instance of ${nodeId} at the same address ${accepted}, so this one refuses writes; if this persists and no other node ` +
       "runs with this id, the data directory is older than that instance, for example restored from a backup: start this node with --new-generation"
     );
   const where = otherAddress === "" ? "" : ` at ${otherAddress}`;

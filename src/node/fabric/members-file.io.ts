@@ -51,7 +51,7 @@ export class MembersFile {
     } catch (error) {
       rethrowInvariant(error);
       const isMissing = error instanceof Error && "code" in error && error.code === "ENOENT";
-      if (!isMissing) this.#log.warn({ err: error, path: this.#path }, "members file not read: the members before this start are unknown");
+      if (!isMissing) this.#log.warn({ err: error, path: this.#path }, "members file not read: earlier members are unknown");
       return [];
     }
   }
@@ -68,6 +68,6 @@ export async function writeMark({ persistence }: Settings, log: Log): Promise<vo
   try {
     await writeFile(join(persistence.dataDir, DATA_FILES.hadPeers), "", { mode: 0o600 });
   } catch (error) {
-    log.warn({ err: error }, "marker for the first peer not written");
+    log.warn({ err: error }, "first-peer marker not written");
   }
 }

@@ -62,7 +62,7 @@ function certificateWarnings(setting: string, path: string | undefined, wallMs: 
       return [`${setting}: the certificate in ${path} expired at ${validToDate.toISOString()}: TLS handshakes will fail`];
     if (wallMs < validFromDate.getTime())
       return [
-        `${setting}: the certificate in ${path} is not valid before ${validFromDate.toISOString()}: until then TLS handshakes will fail`,
+        `${setting}: the certificate in ${path} is not valid before ${validFromDate.toISOString()}: until then, TLS handshakes will fail`,
       ];
   } catch {
     // For a missing or unreadable file, the start fails with its own message.

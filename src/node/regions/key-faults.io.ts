@@ -46,7 +46,7 @@ export function checkOwner({ key, announcements }: SigningKeys, settings: Settin
   if (others.length > 0)
     throw new Error(
       `summary.signing_key_file: ${settings.summary.signingKeyFile} announces a key of cluster ${others[0]}, but this node belongs to cluster ${clusterId} ` +
-        `(node.cluster_id): remove that block, and create it again with --cluster-id ${clusterId}`,
+        `(node.cluster_id): remove that announcement, and create it again with --cluster-id ${clusterId}`,
     );
   const { keys } = namedKeys(settings);
   const other = keys.find(({ cluster, publicKey }) => cluster !== clusterId && equalBytes(publicKey, key.publicKey.raw));
@@ -74,7 +74,7 @@ function silentBorderWarnings({ summary, fabric: { borders }, node: { clusterId 
   if (borders.length === 0 || exportEnabled === false || signingKeyFile !== undefined) return [];
   if (keys.some((row) => row.clusterId === clusterId)) return [];
   return [
-    `summary.keys: there is no key of ${clusterId}, the cluster of this node (node.cluster_id), so this node forwards no summaries of its cluster to fabric.borders; ` +
+    `summary.keys: there is no key for ${clusterId}, the cluster of this node (node.cluster_id), so this node does not forward its cluster's summaries to fabric.borders; ` +
       "add its public key, or set summary.export_enabled = false if the cluster exports nothing",
   ];
 }
@@ -95,7 +95,7 @@ function unknownSignerWarnings({ summary: { signingKeyFile: path, keys }, node: 
     const text = Buffer.from(key.publicKey.raw).toString("base64");
     return [
       `summary.signing_key_file: the key in ${path} is neither the key of ${clusterId} in summary.keys nor announced by that key in this file, ` +
-        `so nodes with these rows reject its signatures; add a row with public_key = "${text}" to summary.keys on every node`,
+        `so nodes with this list of keys reject its signatures; add a row with public_key = "${text}" to summary.keys on every node`,
     ];
   } catch {
     // For a missing or unreadable file, the start fails with its own message.

@@ -109,7 +109,7 @@ export class CacheFile {
       log.debug({ sizeBytes, tookMs: Math.round(now().monoMs - monoMs) }, "copy of the cache written to disk");
       if (this.#warnedMonoMs === undefined) return;
       this.#warnedMonoMs = undefined;
-      log.info({ path: this.#path }, "copy of the cache written to disk again after failures");
+      log.info({ path: this.#path }, "copy of the cache written to disk after earlier failures");
     } catch (error) {
       rethrowInvariant(error);
       this.#warn({ err: error, path: this.#path }, "copy of the cache not written to disk");

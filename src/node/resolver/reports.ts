@@ -20,7 +20,7 @@ export function resolverChecks(
 ): readonly ReadyCheck[] {
   const { current, refused } = machine.upstreams;
   const held = isServing || replica.lookup.size > 0 ? "cached data is served" : "no data is cached yet";
-  const read = current === undefined ? `no upstream can be read; ${held}` : `reads ${current}`;
+  const read = current === undefined ? `cannot read from any upstream; ${held}` : `reads ${current}`;
   const isWell = fault === "" || (isServing && current !== undefined);
   const refusals = current === undefined ? refused.map(({ upstream, fault: why }) => `${upstream} is refused: ${why}`) : [];
   return [

@@ -129,7 +129,8 @@ class UpstreamStream implements UpstreamStreamHandle {
     this.#events = events;
     this.#forget = forget;
     this.#timer = stallAwareTimeout(
-      () => this.fail(new WaymarkError("deadline_exceeded", `the upstream ${this.#request.upstream} sent no message on a new stream`)),
+      () =>
+        this.fail(new WaymarkError("deadline_exceeded", `the upstream ${this.#request.upstream} did not send any message on a new stream`)),
       FIRST_MESSAGE_MS,
     );
   }

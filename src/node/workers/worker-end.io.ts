@@ -166,7 +166,7 @@ export class WorkerEnd {
     const maxMs = this.#isWhole ? MAX_SILENT_MS : MAX_SILENT_START_MS;
     const isSilent = stallAwareDueMs() - this.#confirmedPatientMs > maxMs;
     if (isSilent || this.#unconfirmedBytes > this.#parts.maxUnconfirmedBytes)
-      this.terminate(new Error("the worker does not confirm its messages"));
+      this.terminate(new Error("the worker no longer confirms messages"));
   }
 
   terminate(why?: Error): void {

@@ -33,7 +33,7 @@ export function readPolicyFile(text: string, known: ValidationFacts = {}): Parse
   const { places, problems: broken } = readDocuments(text, { refusesRepeatedKeys: true });
   if (broken.length > 0) return { set: undefined, problems: broken.map(({ line, message }) => problemAt(line, "", message)) };
   const [place, second] = places;
-  if (place === undefined) return refused(1, "is empty: a policy needs at least the key version");
+  if (place === undefined) return refused(1, "is empty: a policy needs at least the version key");
   if (second !== undefined) return refused(second.line(), "a second document begins here: a policy file must contain exactly one document");
   const reader = new PolicyFileReader();
   const set = reader.set(place);
@@ -267,7 +267,7 @@ class PolicyFileReader {
     const { value } = spot.place;
     if (value === undefined) return undefined;
     const wallMs = typeof value === "string" ? parseTime(value) : undefined;
-    if (wallMs === undefined) this.#error(spot, `${shown(value)} must be a time as in 2026-01-31T18:00:00Z (RFC 3339)`);
+    if (wallMs === undefined) this.#error(spot, `${shown(value)} must be a time such as 2026-01-31T18:00:00Z (RFC 3339)`);
     return wallMs;
   }
 

@@ -40,7 +40,7 @@ export function decodeVersion(bytes: Uint8Array): ReadVersion<PolicyVersion> {
   if (!lines.ok) return lines;
   const { facts, setText } = lines.version;
   const set = parsed(setText);
-  if (!isSet(set)) return { ok: false, fault: "its rules do not have the form of a policy set" };
+  if (!isSet(set)) return { ok: false, fault: "its rules are not a valid policy set" };
   if (checksumOf(set) !== facts.checksum) return { ok: false, fault: "its checksum does not match its rules" };
   return { ok: true, version: { ...facts, set } };
 }
@@ -49,15 +49,15 @@ function readLines(bytes: Uint8Array): ReadVersion<{ readonly facts: VersionFact
   if (bytes.length <= HASH_LENGTH || bytes[HASH_LENGTH] !== NEWLINE) return { ok: false, fault: "it is truncated or not a policy version" };
   const body = bytes.subarray(HASH_LENGTH + 1);
   if (String.fromCharCode(...bytes.subarray(0, HASH_LENGTH)) !== sha256Hex(body))
-    return { ok: false, fault: "its bytes were changed or lost" };
+    return { ok: false, fault: "it was modified or truncated" };
   const end = body.indexOf(NEWLINE);
   const [factsText, setText] = [textOf(body.subarray(0, Math.max(0, end))), textOf(body.subarray(end + 1))];
   const { format, ...said } = parsed(factsText) as Readonly<Record<string, unknown>> & { readonly format: unknown };
-  if (typeof format !== "number" || setText === undefined) return { ok: false, fault: "it does not have the form of a policy version" };
+  if (typeof format !== "number" || setText === undefined) return { ok: false, fault: "it is not a valid policy version" };
   if (format > FORMAT || format < OLDEST_FORMAT)
     return { ok: false, fault: `its format ${format} is not supported by this version of waymark` };
   const facts = format === OLDEST_FORMAT ? { ...said, hlc: 0, nodeId: "", lineage: [] } : said;
-  if (!isFacts(facts)) return { ok: false, fault: "it does not have the form of a policy version" };
+  if (!isFacts(facts)) return { ok: false, fault: "it is not a valid policy version" };
   // JSON cannot express undefined, so a missing stage is added.
   return { ok: true, version: { facts: { ...facts, stage: facts.stage }, setText } };
 }

@@ -173,7 +173,7 @@ export class WatchedPolicy {
     const read = decodeVersion(Buffer.concat(arriving.parts));
     if (!read.ok) throw misplaced(`invalid policy version ${place.number}: ${read.fault}`);
     if (!isSamePlace(read.version, place))
-      throw misplaced(`the content of policy version ${place.number} is a different version than its parts declare`);
+      throw misplaced(`the content of policy version ${place.number} differs from the version that its parts declare`);
     this.#arrived.push({ version: read.version, sizeBytes });
   }
 

@@ -279,7 +279,7 @@ export class WatchedCatalog {
   #put(watch: UpstreamWatch, { origin, seq, shown }: { origin: Origin; seq: number; shown: Uint8Array }, time: Time): void {
     const { replica } = this.#options;
     const { entry, stamped, isOrphaned, load } = this.read(shown);
-    if (!watch.prefixes.covers(stamped.namespace)) throw misplaced(`entry of namespace ${stamped.namespace}, which was not requested`);
+    if (!watch.prefixes.covers(stamped.namespace)) throw misplaced(`entry in namespace ${stamped.namespace}, which was not requested`);
     if (watch.except.covers(stamped.namespace)) return;
     if (!watch.isComplete && watch.admission !== "admitted") watch.sizes.add(stamped.namespace, entry.length);
     if (watch.isCounting) return;
@@ -300,7 +300,7 @@ export class WatchedCatalog {
     if (!("key" in change)) return;
     const { replica, onChange, onTold } = this.#options;
     const { key, text, cause } = change;
-    if (!watch.prefixes.covers(key.namespace)) throw misplaced(`key of namespace ${key.namespace}, which was not requested`);
+    if (!watch.prefixes.covers(key.namespace)) throw misplaced(`key in namespace ${key.namespace}, which was not requested`);
     if (watch.except.covers(key.namespace) || watch.isCounting) return;
     watch.doubts.confirm(text);
     watch.doubts.noteChange(text);

@@ -50,7 +50,7 @@ export async function answerDnsQuery(
     if (!(query instanceof Uint8Array)) return query;
     const answer = await messages.answer(query, caller);
     if (answer === undefined)
-      throw chain.isDraining ? draining() : invalid("dns", "is not a DNS query: expected a header of 12 bytes with QR 0");
+      throw chain.isDraining ? draining() : invalid("dns", "is not a DNS query: expected a 12-byte header with the QR bit set to 0");
     return answerOf(answer);
   } catch (thrown) {
     if (!(thrown instanceof WaymarkError)) throw thrown;

@@ -34,7 +34,7 @@ export function readAbsoluteForm(request: EdgeRequest): void {
 export function twoHostsFault({ rawHeaders }: EdgeRequest): WaymarkError | undefined {
   let count = 0;
   for (let at = 0; at < rawHeaders.length; at += 2) if (rawHeaders[at]?.toLowerCase() === "host") count += 1;
-  return count > 1 ? invalid("host", `is given ${count} times: send one Host header`) : undefined;
+  return count > 1 ? invalid("host", `appears ${count} times: send one Host header`) : undefined;
 }
 
 /** The last valid authority, which is cached because nearly all requests to a node have the same authority. */

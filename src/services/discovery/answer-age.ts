@@ -68,7 +68,7 @@ function checkReachable({ source, unreachable }: Pick<AnswerAge, "source" | "unr
   if (unreachable === undefined) return;
   const { nodeIds, count } = unreachable;
   const names = `${nodeIds.slice(0, MAX_NAMES).join(", ")}${count > MAX_NAMES ? ` and ${count - MAX_NAMES} more` : ""}`;
-  throw tooStale(`max_staleness_strict: the data may lack writes of unreachable nodes: ${names}`);
+  throw tooStale(`max_staleness_strict: the data may lack writes from unreachable nodes: ${names}`);
 }
 
 function tooStale(message: string): WaymarkError {

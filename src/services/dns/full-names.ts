@@ -51,7 +51,7 @@ const TCP: readonly TransportProtocol[] = ["tcp"];
 /** Rejects a name that belongs to a longer zone, where it is a different name or does not exist. */
 function inOwnZone(name: NameInDns, zone: string, zones: readonly string[]): NameInDns {
   const owner = "text" in name ? zoneOf(name.text, zones) : zone;
-  return owner === zone ? name : { unreachable: "reserved", why: `its name in DNS would belong to the zone ${owner}` };
+  return owner === zone ? name : { unreachable: "reserved", why: `its DNS name would belong to the zone ${owner}` };
 }
 
 /** Returns the names, without duplicates, that resolve to the entries of `thing` for the viewer of the catalog. */

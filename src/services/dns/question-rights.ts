@@ -92,7 +92,7 @@ function viewerFor(caller: Caller, asked: Viewer | undefined, allowsOverride: bo
 /** Describes the view in the form that explanations use. */
 export function viewWords({ nameCaller, isCallers, view, row, viewer, isRefused }: QuestionRights): string {
   const { locality, answerLimit } = view;
-  const matched = row === 0 ? "no row of dns.views" : `dns.views[${row - 1}]`;
+  const matched = row === 0 ? "no row in dns.views" : `dns.views[${row - 1}]`;
   const from = `source ${nameCaller.address} (${isCallers ? "as " : ""}over ${nameCaller.transport}) matches ${matched}`;
   if (isRefused) return `${from}; sources without a view are refused`;
   const place = locality === undefined ? "" : `, region ${locality.region}${locality.zone === "" ? "" : `, zone ${locality.zone}`}`;

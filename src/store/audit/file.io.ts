@@ -408,7 +408,7 @@ function writeMeta(db: DatabaseSync): void {
 }
 
 function pointsOf(meta: SqlRow | undefined, path: string): { readonly head: ChainPoint; readonly anchor: ChainPoint } {
-  if (meta === undefined) throw damaged(path, "its table meta has no row");
+  if (meta === undefined) throw damaged(path, "its meta table has no row");
   return {
     head: { number: Number(meta["head"]), hash: bytesOf(meta["head_hash"]) },
     anchor: { number: Number(meta["anchor"]), hash: bytesOf(meta["anchor_hash"]) },

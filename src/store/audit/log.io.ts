@@ -114,7 +114,7 @@ export class AuditLog implements AuditSink, AsyncDisposable {
   /** Describes, for operators, why records are queued or lines are lost. Empty without a fault. */
   get fault(): string {
     if (this.#refusal !== undefined) return `records cannot be written and are queued: ${this.#refusal}`;
-    return this.#fileFault === "" ? "" : `audit.file cannot be written, lines are lost: ${this.#fileFault}`;
+    return this.#fileFault === "" ? "" : `audit.file cannot be written, so lines are lost: ${this.#fileFault}`;
   }
 
   record(event: AuditEvent): void {
@@ -233,7 +233,7 @@ export class AuditLog implements AuditSink, AsyncDisposable {
       const found = await calls.call("hashOf", number);
       // If a record was pruned in the meantime, it cannot be compared.
       if (found !== undefined && !equalBytes(found, hash))
-        return { kind: "altered", number, message: `record ${number} does not have the known hash` };
+        return { kind: "altered", number, message: `the hash of record ${number} differs from the known hash` };
     }
     return undefined;
   }

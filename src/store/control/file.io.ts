@@ -217,10 +217,10 @@ const keep: TransferBuffer = () => {};
 /** Throws `FileRefusedError` if a row is damaged, or is newer than the revision of the store. */
 function checkRows(db: DatabaseSync, path: string): void {
   const revision = db.prepare("SELECT revision FROM meta WHERE one = 1").get()?.["revision"];
-  if (typeof revision !== "number") throw damaged(path, "its table meta has no revision");
+  if (typeof revision !== "number") throw damaged(path, "its meta table has no revision");
   let last = 0;
   for (const row of db.prepare("SELECT version, key, value, sum FROM items ORDER BY version").iterate()) last = readRow(row, path).version;
-  if (last > revision) throw damaged(path, `it has version ${last}, above its revision ${revision}`);
+  if (last > revision) throw damaged(path, `it has version ${last}, which is above its revision ${revision}`);
 }
 
 function rowSum(version: number, key: string, value: Uint8Array | undefined): number {

@@ -91,7 +91,7 @@ export class JournalReader {
     const stored = this.#file.db.prepare("SELECT count(*) AS stored FROM records").get()?.["stored"];
     if (stored !== this.#rows) throw damaged(this.#path, `it has ${String(stored)} rows, but only ${this.#rows} could be read`);
     if (this.#afterSeq > this.meta.lastSeq)
-      throw damaged(this.#path, `it has seq ${this.#afterSeq}, above the last assigned seq ${this.meta.lastSeq}`);
+      throw damaged(this.#path, `it has seq ${this.#afterSeq}, which is above the last assigned seq ${this.meta.lastSeq}`);
     return undefined;
   }
 
@@ -102,7 +102,7 @@ export class JournalReader {
 
 function readMeta(db: DatabaseSync, path: string): JournalMeta {
   const row = db.prepare("SELECT node_id, generation, boots, last_seq, floor FROM meta WHERE one = 1").get();
-  if (row === undefined) throw damaged(path, "its table meta has no row");
+  if (row === undefined) throw damaged(path, "its meta table has no row");
   for (const column of ["generation", "boots", "last_seq", "floor"]) {
     const number = Number(row[column]);
     if (number < 0 || (number > HIGHEST && column !== "generation"))
@@ -129,13 +129,13 @@ function readStarts(db: DatabaseSync, path: string): readonly string[] {
     .all()
     .map((row) => String(row["boot"]));
   const odd = boots.find((boot) => !/^[0-9a-f]{16}$/.test(boot));
-  if (odd !== undefined) throw damaged(path, `a process instance has the invalid name ${odd.slice(0, 32)}`);
+  if (odd !== undefined) throw damaged(path, `a process instance has an invalid name: ${odd.slice(0, 32)}`);
   return boots;
 }
 
 /** Returns the fault of a lease that cannot have been written by any version. Undefined if the lease is valid. */
 function leaseFault({ lease, leaseId, ttlMs }: NumberedLease, ids: ReadonlySet<string>): string | undefined {
-  if (lease <= NO_LEASE || lease > MAX_LEASE) return `a lease has the invalid number ${lease}`;
+  if (lease <= NO_LEASE || lease > MAX_LEASE) return `a lease has an invalid number: ${lease}`;
   if (leaseId === "" || ids.has(leaseId)) return leaseId === "" ? `lease ${lease} has no id` : `two leases have the id ${leaseId}`;
   return ttlMs < 0 || ttlMs > MAX_TTL_MS ? `lease ${lease} has a ttl of ${ttlMs} ms, which is out of range` : undefined;
 }

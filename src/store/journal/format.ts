@@ -255,7 +255,7 @@ export function visitRows(
     const bytes = chunk.subarray(at, end);
     if (options.crc32(bytes.subarray(ROW.SEQ)) !== view.getUint32(at + ROW.CRC, true)) return { seq, problem: "has a wrong checksum" };
     const next = view.getFloat64(at + ROW.SEQ, true);
-    if (!(next > seq && Number.isSafeInteger(next))) return { seq, problem: `has the invalid seq ${next}` };
+    if (!(next > seq && Number.isSafeInteger(next))) return { seq, problem: `has an invalid seq: ${next}` };
     seq = next;
     onRow({ seq, bytes });
     at = end;

@@ -37,7 +37,7 @@ test.each<[what: string, check: CheckInit, fault: RegExp | undefined]>([
   ["of a named target", { target: "health", probe: { case: "grpc", value: { service: "svc.Health" } } }, undefined],
   ["without a probe", {}, /^entries\[0\]\.checks\[0\]\.probe: is required: one of grpc, http, tcp, ttl, alias/],
   ["of a target that is not there", { target: "nope", probe: TCP }, /checks\[0\]\.target: "nope" is not the name of a target/],
-  ["of a target over UDP", { target: "stats", probe: TCP }, /checks\[0\]\.target: has the protocol udp/],
+  ["of a target over UDP", { target: "stats", probe: TCP }, /checks\[0\]\.target: uses protocol udp/],
   ["of a target without a port", { target: "pod", probe: TCP }, /checks\[0\]\.target: has no port; a check needs a port to connect to/],
   [
     "that would take longer than its interval",
@@ -75,8 +75,8 @@ test.each<[what: string, check: CheckInit, fault: RegExp | undefined]>([
   ["that looks too seldom", { interval: s(3601), probe: TCP }, /checks\[0\]\.interval/],
   ["with too high a threshold", { failing: 11, probe: TCP }, /checks\[0\]\.failing: 11 must be 0 to 10/],
   ["that the program renews", { interval: s(60), probe: TTL }, undefined],
-  ["that the program renews, of a target", { target: "health", probe: TTL }, /\.target: must be empty: a check of the kind ttl/],
-  ["that the program renews, with a timeout", { timeout: s(1), probe: TTL }, /\.timeout: must be absent: a check of the kind ttl/],
+  ["that the program renews, of a target", { target: "health", probe: TTL }, /\.target: must be empty: checks of kind ttl/],
+  ["that the program renews, with a timeout", { timeout: s(1), probe: TTL }, /\.timeout: must be absent: checks of kind ttl/],
   ["of nothing in particular", { probe: { case: "alias", value: {} } }, /\.alias\.key: is required/],
   [
     "of an entry whose key cannot be",

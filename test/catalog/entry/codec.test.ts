@@ -321,7 +321,7 @@ test.each([
   {
     what: "a known field of another wire type",
     edit: (bytes: Uint8Array) => bytes.with(bytes.indexOf(0x10), 0x11),
-    why: "field 2 has the unexpected wire type 1",
+    why: "field 2 has an unexpected wire type: 1",
   },
   { what: "nothing", edit: () => new Uint8Array(0), why: "key: is required" },
   { what: "half of it", edit: (bytes: Uint8Array) => bytes.subarray(0, bytes.length - 3), why: "exceeds the remaining" },

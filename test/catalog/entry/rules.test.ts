@@ -412,7 +412,7 @@ test.each<{ what: string; init: EntryInit; writer?: EntrySource; field: string; 
     what: "a measurement before 1970",
     init: { ...PLAIN, load: { observedAt: { seconds: -1n, nanos: 0 } } },
     field: "load.observed_at",
-    says: "1970 to 9999",
+    says: "1970 and 9999",
   },
   { what: "a record without kind", init: { key: { ...PLAIN.key, kind: 0 } }, writer: "record", field: "key.kind", says: "is required" },
 ])("only code can refuse: $what", ({ init, writer, field, says }) => {

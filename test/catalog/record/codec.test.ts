@@ -145,11 +145,11 @@ test.each([
     fields: { body: { case: "tombstone", value: { key: { ...KEY, name: "a b" }, cause: 1 } } },
     why: "key.name",
   },
-  { what: "an order without a stamp", fields: { order: { on: true } }, why: "the maintenance override has the invalid timestamp 0" },
+  { what: "an order without a stamp", fields: { order: { on: true } }, why: "the maintenance override has an invalid timestamp: 0" },
   {
     what: "an order after the year 2100",
     fields: { order: { hlc: BigInt(MAX_STAMP) + 1n } },
-    why: "the maintenance override has the invalid timestamp",
+    why: "the maintenance override has an invalid timestamp",
   },
   { what: "an order of a long giver", fields: { ownerOrder: { hlc: 1n, giver: "x".repeat(513) } }, why: "a principal of 513 characters" },
   { what: "an order with a long reason", fields: { order: { hlc: 1n, reason: "é".repeat(129) } }, why: "a reason of 258 bytes" },

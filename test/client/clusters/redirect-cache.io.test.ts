@@ -268,5 +268,5 @@ test("an ingress is kept for a second at least, however short the ttl of its sum
 test("a call at the own cluster runs here, and one at an unknown cluster is not found", async () => {
   expect(await client.callWithSummary("eu1", (at) => Promise.resolve(at === client))).toBe(true);
   const error = await failed(client.callWithSummary("xx1", () => Promise.resolve()));
-  expect([error.facts.code, error.message]).toEqual(["NOT_FOUND", "no service summary contains an ingress address of cluster xx1"]);
+  expect([error.facts.code, error.message]).toEqual(["NOT_FOUND", "no service summary contains an ingress address for cluster xx1"]);
 });

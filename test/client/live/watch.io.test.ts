@@ -145,7 +145,7 @@ test("a watch that is refused fails, and one that no server takes gives up in ti
 test("a watch of which no server tells anything gives up in time, and says so; one that is closed before says that", async () => {
   const { server, end } = await setUp([BEGIN]);
   const client = connect({ servers: [server.address], findServers: false, timeoutMs: 200 });
-  const late = { message: "no complete snapshot within 200ms", facts: { code: "DEADLINE_EXCEEDED", server: server.address } };
+  const late = { message: "no complete snapshot arrived within 200ms", facts: { code: "DEADLINE_EXCEEDED", server: server.address } };
   await expect(client.watch({ namespace: "svc" })).rejects.toMatchObject(late);
   const closed = { message: "the watch is closed", facts: { code: "FAILED_PRECONDITION" } };
   await expect(client.watch({ namespace: "svc" }, { signal: AbortSignal.abort() })).rejects.toMatchObject(closed);

@@ -64,7 +64,7 @@ test.each([
   const said = refusal([entry([TCP, { ...TCP, target: "t1" }], ["10.0.0.1", host])]);
   expect(said).toBe(
     refused
-      ? `invalid_argument: entries[0].checks[1].target: ${host} is not within checks.allowed of this node: add a block that contains it, or check another address`
+      ? `invalid_argument: entries[0].checks[1].target: ${host} is not in an address block of checks.allowed: add a block that contains it, or check another address`
       : "",
   );
 });

@@ -51,7 +51,7 @@ test("the journal keeps key and digest in one text", () => {
 test("a key that was of another request is refused; when the answer to that is over, nothing is found", () => {
   const kept = answers();
   kept.keep(ALICE, asked("k"), LEASE, 0);
-  expect(() => kept.find(ALICE, asked("k", "other"), 1)).toThrow("idempotency_key: was used for a request with other entries");
+  expect(() => kept.find(ALICE, asked("k", "other"), 1)).toThrow("idempotency_key: was already used for a request with different entries");
   expect(kept.find(ALICE, asked("k", "other"), 1000)).toBeUndefined();
 });
 

@@ -38,7 +38,7 @@ test("a request gives one id to one name, and one name to one id", () => {
 test("an id that another name has is refused until that name has it no more, whichever instance says it", () => {
   const registry = new Registry();
   register(registry, fn("price", "1", "f"), fn("price", "2", "f"));
-  const taken = "invalid_argument: entries[0].function.function_id: f is the id of price in fn; an id can have only one name";
+  const taken = "invalid_argument: entries[0].function.function_id: f is the id of price in fn; an id can belong to only one name";
   expect(() => register(registry, fn("tax", "1", "f"))).toThrow(taken);
   expect(() => register(registry, fn("tax", "1", "f"))).toThrow(taken);
   register(registry, fn("price", "2", "f"), fn("price", "3", "f"), fn("tax", "1", "g"));

@@ -135,12 +135,12 @@ test.each<{ why: string; name: DnsName; want: object }>([
   {
     why: "a name over 253",
     name: { form: "direct", name: "a".repeat(60), namespace: Array.from({ length: 4 }, () => "b".repeat(49)).join(".") },
-    want: { unreachable: "too_long", why: "its name in DNS would have 268 characters (max 253)" },
+    want: { unreachable: "too_long", why: "its DNS name would have 268 characters (max 253)" },
   },
   {
     why: "a text that no name holds",
     name: { form: "direct", name: "a".repeat(1000), namespace: "market" },
-    want: { unreachable: "too_long", why: "its name in DNS would have more than 253 characters (max 253)" },
+    want: { unreachable: "too_long", why: "its DNS name would have more than 253 characters (max 253)" },
   },
   { why: "the reserved namespace", name: { form: "direct", name: "web", namespace: "node" }, want: { unreachable: "reserved" } },
   { why: "the namespace of addresses", name: { form: "direct", name: "web", namespace: "addr.node" }, want: { unreachable: "reserved" } },

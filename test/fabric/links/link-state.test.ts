@@ -24,6 +24,6 @@ test("a second node of one id is named", () => {
     reason: "duplicate_node",
     detail: "node b already has a link with a newer generation than 3",
   });
-  const alive = "two nodes have the id b; the other node is alive at 10.0.0.4:1";
+  const alive = "two nodes have the id b; the other node is running at 10.0.0.4:1";
   expect(duplicateNode(greetingOf("b", { generation: 5 }), fourth)).toEqual({ reason: "duplicate_node", detail: alive });
 });

@@ -140,7 +140,7 @@ test("an answer to what was asked before the standstill confirms nothing: it was
 test("that it does not follow a start of its own that others remember is no refusal; that it follows another's is one, and so is all else", () => {
   const standing = new IdentityDispute(["mine-before"]);
   const why =
-    "it does not follow the start that was accepted last under its id: start it with --new-generation when no other node runs with this id";
+    "it is not a successor of the last accepted process instance with its id: start it with --new-generation when no other node uses this id";
   expect(standing.lastingRefusal({ ownUpdateRefused: why, heldStart: EARLIER })).toBe("");
   expect(standing.lastingRefusal({ ownUpdateRefused: why, heldStart: STRANGER })).toBe(why);
   expect(standing.lastingRefusal({ ownUpdateRefused: why })).toBe(why);

@@ -68,7 +68,7 @@ const REFUSALS: readonly {
     what: "our own cluster's origin by way of another",
     peer: { clusterId: "c2" },
     frame: (f) => ({ ...f, frame: { ...f.frame, nodeId: "x" }, clusterId: "c1" }),
-    why: "an origin of this cluster was sent by a node of another cluster",
+    why: "records of an origin in this cluster were sent by a node of another cluster",
   },
   {
     what: "numbers that are none",
@@ -149,7 +149,7 @@ test("records beyond an origin's quota are refused alone; those that are here ch
   for (const name of ["one", "two", "three"]) b.put(name, 0);
   take(0, 10);
   expect([a.shown().length, a.vector(), a.shared.stats.refusedRecords]).toEqual([2, ["b/1 3"], 1]);
-  const why = "quota_exceeded: more than 2 records of one origin";
+  const why = "quota_exceeded: more than 2 records from one origin";
   expect(eventsOf(a)).toMatchObject([
     { name: "record_refused", peer: "b", count: 1, why },
     { name: "origin_partial", origin: "b/1", count: 1, why },

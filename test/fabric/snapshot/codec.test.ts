@@ -81,5 +81,5 @@ test("of members that no version writes none is taken, and no more than there is
   const fileOf = (nodeIds: unknown) => blockOf(0, KIND.ROSTER, new TextEncoder().encode(JSON.stringify({ format: 1, ...SELF, nodeIds })));
   expect(readRosterFile(fileOf(["n2", 7, "", "a b", [], "x".repeat(1000), "n3", "n4"]), SELF, 2)).toEqual(["n2", "n3"]);
   for (const odd of [undefined, "n2", { length: 3 }, 7]) expect(readRosterFile(fileOf(odd), SELF, 2)).toEqual([]);
-  expect(() => readRosterFile(blockOf(0, KIND.ROSTER, Uint8Array.of(1)), SELF, 2)).toThrow("it has a block that is not JSON");
+  expect(() => readRosterFile(blockOf(0, KIND.ROSTER, Uint8Array.of(1)), SELF, 2)).toThrow("it contains a block that is not JSON");
 });

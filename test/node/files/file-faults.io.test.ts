@@ -165,7 +165,7 @@ test.each([
     settings: summary(OF_OTHER),
     says: [
       `summary.signing_key_file: ${OF_OTHER} announces a key of cluster us1, but this node belongs to cluster local (node.cluster_id): ` +
-        "remove that block, and create it again with --cluster-id local",
+        "remove that announcement, and create it again with --cluster-id local",
     ],
   },
   {
@@ -229,10 +229,10 @@ test.each([
 
 /** Files that would stop a node, or fill its memory, if they were read. */
 const ENDLESS: readonly { readonly path: string; readonly says: string }[] = [
-  { path: fifo("pipe"), says: "it is a named pipe; name a regular file of at most" },
-  { path: folder, says: "it is a directory; name a regular file of at most" },
-  { path: "/dev/zero", says: "it is a device; name a regular file of at most" },
-  { path: large("large"), says: "it has 1600000000 bytes; name a regular file of at most" },
+  { path: fifo("pipe"), says: "it is a named pipe; specify a regular file of at most" },
+  { path: folder, says: "it is a directory; specify a regular file of at most" },
+  { path: "/dev/zero", says: "it is a device; specify a regular file of at most" },
+  { path: large("large"), says: "it has 1600000000 bytes; specify a regular file of at most" },
 ];
 
 function fifo(name: string): string {
@@ -396,7 +396,7 @@ test.each([
 ])("a border node with $what is warned of where it would pass nothing of its cluster on: $isWarned", async ({ settings, isWarned }) => {
   const files = { "node.json": JSON.stringify({ ...settings, node: { region: "eu" } }) };
   const { exit, stderr } = await waymark(["config", "validate", "node.json"], { files });
-  expect({ exit, isWarned: stderr.includes("warning: summary.keys: there is no key of local") }).toEqual({ exit: 0, isWarned });
+  expect({ exit, isWarned: stderr.includes("warning: summary.keys: there is no key for local") }).toEqual({ exit: 0, isWarned });
 });
 
 test("a certificate that has run out is warned of, and keeps nobody from starting: it may be renewed while the node runs", async () => {

@@ -114,7 +114,7 @@ test("a disk that fails is named once in ten minutes, and stops nothing", async 
   expect([said.length, world.ask(DB)]).toEqual([2, "followed 2"]);
   rmSync(`${path}.new`, { recursive: true });
   await file.keep();
-  expect(said.at(-1)).toBe("info: copy of the cache written to disk again after failures");
+  expect(said.at(-1)).toBe("info: copy of the cache written to disk after earlier failures");
 });
 
 test("what stood there stands when the new copy is too large, or is not whole in time", async () => {

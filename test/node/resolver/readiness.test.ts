@@ -5,9 +5,15 @@ import { resolverChecks } from "../../../src/node/resolver/reports.ts";
 const FAULT = "the upstream a:1 refuses this resolver: unauthenticated: token is unknown on this node";
 
 test.each([
-  { what: "nothing is heard yet", size: 0, isServing: false, read: "no upstream can be read; no data is cached yet", isAwaiting: true },
-  { what: "a copy is held", size: 2, isServing: false, read: "no upstream can be read; cached data is served", lacking: "7-00" },
-  { what: "it is cut off", size: 0, isServing: true, read: "no upstream can be read; cached data is served", number: 7 },
+  {
+    what: "nothing is heard yet",
+    size: 0,
+    isServing: false,
+    read: "cannot read from any upstream; no data is cached yet",
+    isAwaiting: true,
+  },
+  { what: "a copy is held", size: 2, isServing: false, read: "cannot read from any upstream; cached data is served", lacking: "7-00" },
+  { what: "it is cut off", size: 0, isServing: true, read: "cannot read from any upstream; cached data is served", number: 7 },
   { what: "it reads a server", size: 2, isServing: true, current: "b:1", read: "reads b:1" },
 ])("when $what", ({ size, isServing, current, read, isAwaiting = false, lacking, number }) => {
   const isReady = !isAwaiting && lacking === undefined;

@@ -104,7 +104,7 @@ test("a worker that leaves more unheard than the bound is ended, and nothing mor
   const count = worker.said.length;
   await worker.sayOnce();
   expect([count <= MAX_MIB + 1, worker.isTerminated()]).toEqual([true, true]);
-  expect(worker.ended).toMatchObject([{ message: "the worker does not confirm its messages" }]);
+  expect(worker.ended).toMatchObject([{ message: "the worker no longer confirms messages" }]);
   const last = worker.said.length;
   await worker.sayOnce();
   expect(worker.said).toHaveLength(last);

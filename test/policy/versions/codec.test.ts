@@ -125,7 +125,7 @@ test.each([
 test("a set with any field missing, or of another type, is refused", () => {
   const whole = set([rule("a", { cutoverWindows: [span(1, 2)] })]);
   const says = (one: unknown) => decodeVersion(encodeVersion({ ...version(whole), set: one } as PolicyVersion));
-  const refused = { ok: false, fault: "its rules do not have the form of a policy set" };
+  const refused = { ok: false, fault: "its rules are not a valid policy set" };
   for (const field of Object.keys(whole)) expect(says({ ...whole, [field]: 7 })).toEqual(refused);
   for (const field of Object.keys(whole.rules[0] ?? {}))
     for (const value of [undefined, {}]) expect(says({ ...whole, rules: [{ ...whole.rules[0], [field]: value }] })).toEqual(refused);

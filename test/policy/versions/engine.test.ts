@@ -166,7 +166,7 @@ test("with a newest version that cannot be read the last known good one is in fo
   if (one === undefined || two === undefined || three === undefined) throw new Error("three rows");
   const bench = new Bench();
   bench.engine.restore([one, two, damaged(three)]);
-  expect(bench.engine.status.degraded).toBe("version 3 cannot be read: its bytes were changed or lost; version 2 is in force");
+  expect(bench.engine.status.degraded).toBe("version 3 cannot be read: it was modified or truncated; version 2 is in force");
   expect(bench.sees("red")).toBe(true);
   expect(bench.engine.newestNumber).toBe(3);
   bench.apply(only("blue"));

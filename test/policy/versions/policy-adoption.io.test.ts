@@ -172,7 +172,7 @@ test("what cannot be read, is another version than offered, or has errors is ref
   const bytes = await a.run(a.policyStore.encoded(1));
   if (bytes === undefined) throw new Error("there is a version");
   const cut = bytes.slice(0, -5);
-  expect(await b.run(b.policyStore.adopt(place, cut, VIA))).toEqual({ isAdopted: false, fault: "its bytes were changed or lost" });
+  expect(await b.run(b.policyStore.adopt(place, cut, VIA))).toEqual({ isAdopted: false, fault: "it was modified or truncated" });
   expect(await b.run(b.policyStore.adopt({ ...place, hlc: 1 }, bytes, VIA))).toMatchObject({
     fault: containing("differs from the offered version"),
   });

@@ -204,7 +204,7 @@ test.each<{ what: string; messages: (whole: Version) => readonly MessageInitShap
   {
     what: "another version than its parts say",
     messages: ({ bytes }) => [{ part: { place: placeOf({ head: { ...version(8).head } }), offset: 0, bytes, sizeBytes: bytes.length } }],
-    says: /is a different version than its parts declare/,
+    says: /differs from the version that its parts declare/,
   },
   {
     what: "changed bytes",

@@ -113,9 +113,9 @@ test("what a zone that lost half cannot take spills, and the answer says so", as
   expect(["a", "b", "e"].map((id) => found.filter((one) => one === id).length)).toEqual([7, 7, 6]);
   const { explanation } = await resolve("mail", { explain: true });
   expect(explanation.map(({ key, detail }) => `${key?.instanceId ?? ""}: ${detail}`)).toEqual([
-    "a: rank 1: healthy, same zone (gets 70 % of the choices), load unknown, next in the rotation",
-    "b: rank 2: healthy, same zone (gets 70 % of the choices), load unknown",
-    "e: rank 3: healthy, same region (gets 30 % of the choices), load unknown",
+    "a: rank 1: healthy, same zone (level chosen 70 % of the time), load unknown, next in the rotation",
+    "b: rank 2: healthy, same zone (level chosen 70 % of the time), load unknown",
+    "e: rank 3: healthy, same region (level chosen 30 % of the time), load unknown",
     "c: rank 4: critical, same zone, load unknown",
     "d: in maintenance, so it is never chosen",
   ]);

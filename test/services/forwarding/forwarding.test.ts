@@ -176,7 +176,7 @@ test.each([
   };
   for (const act of [throwing, () => Promise.reject(fault)] satisfies Act[]) {
     const { outcome: told, forwarding } = await forwardedOutcome(act);
-    const message = "internal: the server failed on this request; its log has the request id";
+    const message = "internal: the server failed to process this request; search its log for the request id";
     expect(told).toEqual({ reason: "internal", message, details: {} });
     expect(forwarding.bugs).toEqual([
       { fault, call: { requestId: "r-1", service: "waymark.discovery.v1.DiscoveryService", method: "Renew" } },

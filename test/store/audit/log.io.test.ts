@@ -306,7 +306,7 @@ test("a file that takes no lines is said once, every line of it counted, and kee
   await until("it is said before anything was recorded", () => said.length > 1);
   await recordAll(log, ["one", "two"]);
   await until("the lost lines are counted", () => metrics.counter("waymark_audit_file_lost_total", {}).value === 2);
-  expect(log.fault).toMatch(/^audit.file cannot be written, lines are lost: EISDIR/);
+  expect(log.fault).toMatch(/^audit.file cannot be written, so lines are lost: EISDIR/);
   expect((await log.verify()).problem).toBeUndefined();
   rmdirSync(file);
   await recordAll(log, ["three"]);

@@ -92,7 +92,7 @@ test("any flipped bit in stored rows is found, and the rows before it are given"
 test.each([
   { name: "a row that is cut off", rows: sealedRows(2).slice(0, -1), afterSeq: 0, want: "longer than the stored data" },
   { name: "a header that is cut off", rows: sealedRows(2).slice(0, sealedRows(1).length + 10), afterSeq: 0, want: "truncated" },
-  { name: "a row out of order", rows: sealedRows(2), afterSeq: 1, want: "has the invalid seq 1" },
+  { name: "a row out of order", rows: sealedRows(2), afterSeq: 1, want: "has an invalid seq: 1" },
 ])("$name is damage", ({ rows, afterSeq, want }) => {
   expect(visitRows(rows, { afterSeq, crc32 }, () => {})?.problem).toContain(want);
 });

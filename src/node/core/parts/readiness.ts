@@ -31,7 +31,7 @@ export class NodeReadiness implements NodePart {
       this.state = "served";
     },
     policyShown: (_, _time, out) => {
-      assert(this.state === "caughtUp", "the node became ready without being caught up");
+      assert(this.state === "caughtUp", "the node became ready before it had caught up");
       this.state = "ready";
       out.push({ kind: "ready" });
     },

@@ -181,7 +181,7 @@ interface PendingOverrides {
 }
 
 /** Error detail that another node receives after a failed write. */
-const NOT_WRITTEN = "the journal does not accept writes";
+const NOT_WRITTEN = "the journal rejects writes";
 
 export class RemoteOverrides {
   readonly #parts: MaintenanceOrdersParts;

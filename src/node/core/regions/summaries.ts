@@ -249,7 +249,7 @@ export class NodeSummaries {
   get #silenceWords(): string {
     const { clusterId, isExporting, neighbours } = this.#options;
     if (!isExporting || neighbours.length === 0 || this.#parts.keys.hasKeys(clusterId)) return "";
-    return `this node forwards no summaries of its own cluster to other regions: summary.keys has no key of ${clusterId}`;
+    return `this node does not forward its own cluster's summaries to other regions: summary.keys has no key for ${clusterId}`;
   }
 
   /**
