@@ -317,7 +317,8 @@ function parsePairs(
 ): ParsedValue<Readonly<Record<string, string>>> {
   const repeated = typeof raw === "string" ? repeatedName(raw) : undefined;
   if (repeated !== undefined) return refused(`the name ${repeated} appears twice`);
-  if (typeof raw !== "object" || raw === null || Array.isArray(raw)) return refused(`${shown(raw)} is not a table of name = "text"`);
+  if (typeof raw !== "object" || raw === null || Array.isArray(raw))
+    return refused(`${shown(raw)} is not a table with pairs of the form name = "text"`);
   const entries = Object.entries(raw);
   if (entries.length > maxItems) return refused(`${entries.length} pairs exceed the maximum of ${maxItems}`);
   const value: [string, string][] = [];

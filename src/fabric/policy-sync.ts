@@ -64,7 +64,7 @@ interface PolicyFetch {
 export interface PolicyExchangeParts {
   /** How this node treats a policy that nodes of a cluster offer. */
   readonly sourceOf?: (clusterId: string) => PolicyOfferSource;
-  /** Every link may have something to send now. */
+  /** Called when every link may have something to send. */
   readonly wake?: () => void;
 }
 

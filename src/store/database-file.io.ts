@@ -150,7 +150,7 @@ function checkHeader(path: string, format: DatabaseFormat): void {
   const what =
     version > STORED_FORMAT
       ? "start a newer version of the program, or use another data directory"
-      : "use an empty data directory, because no version before the first release can be upgraded";
+      : "use an empty data directory, because data from before the first release cannot be upgraded";
   throw new FileRefusedError("other_format", `${path} has format ${version}, but this program reads format ${STORED_FORMAT}: ${what}`);
 }
 

@@ -42,7 +42,7 @@ export class ResumeGap implements CursorGap {
   /** Keys outside the ranges are sent when they change after this revision. */
   readonly from: number;
   readonly held: WithheldKeys;
-  /** Origins of which this node knew less than the cursor covers when it started. */
+  /** Origins for which this node had fewer records than the cursor covers when the watch started. */
   readonly #late = new Set<string>();
   /**
    * Whether the cursor comes from a node with the same LOCAL entries: this node, or any node if the reader has no LOCAL entries.

@@ -268,7 +268,7 @@ export class Registrar {
     return [...found.keys()];
   }
 
-  /** Ends this node's entries in slices because the node leaves, except entries that will be handed over: see `EntryRemovals.own`. */
+  /** Removes this node's entries in slices when the node leaves the cluster. Entries that will be handed over stay: see `EntryRemovals.own`. */
   endOwn(after: number, maxCount: number, time: Time): number | undefined {
     return this.entryRemovals.own(after, maxCount, time, (stored) => this.handOver.stays(stored));
   }

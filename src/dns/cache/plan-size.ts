@@ -27,7 +27,7 @@ const REFERENCE_BYTES = 8;
  */
 const ANSWER_ROOM_BYTES = 131_070;
 
-/** Returns the memory of a cache entry, excluding the plan, its prepared form and the facts themselves. The first text is the key. */
+/** Returns the memory that a cache entry uses, excluding the plan, its prepared form and the facts themselves. The first text is the key. */
 export function keptBytes(texts: readonly string[], factCount: number): number {
   return texts.reduce((sum, text) => sum + TEXT_BYTES + text.length, KEPT_BYTES + REFERENCE_BYTES * factCount);
 }

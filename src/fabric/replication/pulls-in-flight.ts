@@ -63,8 +63,8 @@ export class PullsInFlight {
   }
 
   /**
-   * Whether this link should now request an origin, of which this node has the records up to `through`. If no records arrive, another link may
-   * request it.
+   * Whether this link should now request the records of an origin. This node already has the records up to `through`. If no records arrive, another
+   * link may request it.
    */
   take(
     { id, through }: { readonly id: string; readonly through: number },

@@ -87,7 +87,7 @@ export class WorkerWatches {
   }
 
   /**
-   * Resolves, when the watch has been counted, to the function that stops counting it. Rejects with the main thread's error if the watch is refused.
+   * Counts a watch. The promise resolves to a function that stops counting the watch. It rejects with the main thread's error if the watch is refused.
    */
   open(caller: Caller, namespace: string): Promise<() => void> {
     this.#lastId += 1;

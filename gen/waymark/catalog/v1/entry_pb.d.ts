@@ -699,7 +699,7 @@ export declare const MaintenanceSchema: GenMessage<Maintenance>;
  *
  * The fields of a stored entry (Record.entry, in journals and between nodes) have a fixed order, on which readers rely.
  * `key` is the first field, and `load`, `registered_at` and `updated_at` (16 to 18) are the last fields; readers reject
- * any other order. The bytes before `load` are the content of the entry. Writers encode the content in the order of the
+ * any other order. The encoded fields before `load` are the content of the entry. Writers encode the content in the order of the
  * field numbers, and map pairs in the order of their keys, so that equal content has equal bytes. New fields therefore
  * have the numbers 26 and above, and are written before `load`. In requests and responses, the fields may have any
  * order.

@@ -95,7 +95,7 @@ export declare type Call = Message<"waymark.options.v1.Call"> & {
   answeredBy: AnsweredBy;
 
   /**
-   * How a resolver handles a call that a node answers.
+   * How a resolver handles this call, which it cannot answer without a node.
    *
    * @generated from field: waymark.options.v1.ResolverBehavior resolver = 6;
    */
