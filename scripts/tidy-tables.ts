@@ -208,9 +208,12 @@ function readOrEmpty(file: string): string {
 
 /** Folders, and names of lost, partial and second-hand origins, that still have words of their own. Issue 63 renames them. */
 const OWN_WORDS =
-  /^src\/(?:fabric\/(?:borders|summaries)|summary|resolver\/summaries)\/|: (?:HeardRule|HeldInstance|LostWords?|Lacking|Disproved)$/;
+  /^src\/(?:fabric\/(?:borders|summaries)|summary|resolver\/summaries)\/|: (?:HeardRule|HeldInstance|LostWords?|Lacking(?:Words)?|Disproved)$/;
 
-/** Words of the exported types and of the files of `src` that are neither in the glossary nor in `scripts/technical-words.txt`. */
+/** A type with one of these names says nothing about itself. */
+const VAGUE_NAMES = new Set("Row Place Asked Answer Told Waiting Taking Saying Given Known Ends Chores Held Owed Words".split(" "));
+
+/** Vague names, and words, of the classes, exported types and files of `src` that are neither in the glossary nor in `scripts/technical-words.txt`. */
 export function unknownNameWords(root: string): readonly string[] {
   const list = readOrEmpty(join(root, "scripts/technical-words.txt"));
   const terms = [...readOrEmpty(join(root, "docs/glossary.md")).matchAll(/\*\*([^*]+)\*\*/g)].map(([, term]) => term).join(" ");
@@ -218,9 +221,12 @@ export function unknownNameWords(root: string): readonly string[] {
   const isKnown = (word: string) =>
     [word, word.replace(/s$/, ""), word.replace(/es$/, ""), word.replace(/ies$/, "y")].some((each) => known.has(each));
   return filesBelow(root, "src", [".ts"]).flatMap((file) => {
-    const types = [...readOrEmpty(join(root, file)).matchAll(/^export (?:abstract )?(?:class|interface|type|enum) (\w+)/gm)];
+    const types = [
+      ...readOrEmpty(join(root, file)).matchAll(/^(?:export (?:interface|type|enum)|(?:export )?(?:abstract )?class) (\w+)/gm),
+    ];
     return [file.replace(/^src\/|(?:\.io)?\.ts$/g, ""), ...types.map(([, name = ""]) => name)].flatMap((name) => {
       if (OWN_WORDS.test(`${file}: ${name}`)) return [];
+      if (VAGUE_NAMES.has(name)) return [`${file}: ${name} is too vague: use two words or more`];
       const words = name.replaceAll(/([a-z0-9])([A-Z])|([A-Z])(?=[A-Z][a-z])/g, "$1$3 $2").toLowerCase();
       return (words.match(/[a-z]+/g) ?? [])
         .filter((word) => !isKnown(word))

@@ -171,7 +171,7 @@ test("unit tests that use files, threads, sockets, processes or real time are na
   expect(kindFaults(ROOT)).toEqual([]);
 });
 
-test("names of files and exported types use words of the glossary or ordinary technical words", () => {
+test("names of files, classes and exported types use words of the glossary or ordinary technical words", () => {
   expect(unknownNameWords(ROOT)).toEqual([]);
 });
 

@@ -11,7 +11,7 @@ import { Flags } from "./flags.ts";
 import { CommandOutput, FORMATS } from "./output.ts";
 import type { CompletionShell, FlagSpec, VerbSpec } from "./table/verb.ts";
 import { GLOBAL_FLAGS, GROUPS, VERBS } from "./table/verbs.ts";
-import { findCommand, IS_EMPTY, IS_TWICE, missingError, pathOf, usageErrorOf } from "./usage-errors.ts";
+import { findCommand, IS_EMPTY, IS_TWICE, IS_TWO_LISTS, missingError, pathOf, usageErrorOf } from "./usage-errors.ts";
 
 /** A command that has not printed any output prints a progress note after this time. */
 const SLOW_MS = 1000;
@@ -106,8 +106,11 @@ function describe(command: Command, spec: VerbSpec): void {
   command.addHelpText("after", `\nExamples:\n${examples.join("\n")}`);
 }
 
-function optionOf({ flags, doc, choices, isRequired, isRepeatable, mayBeEmpty, isOverridable }: FlagSpec): Option {
-  const option = new Option(flags, `${doc}${isRequired ? " (required)" : ""}${isRepeatable ? " (repeatable)" : ""}`);
+function optionOf({ flags, doc, choices, isRequired, isRepeatable, isList, mayBeEmpty, isOverridable }: FlagSpec): Option {
+  const option = new Option(
+    flags,
+    `${doc}${isRequired ? " (required)" : ""}${isRepeatable ? " (repeatable)" : ""}${isList ? " (comma-separated)" : ""}`,
+  );
   if (choices) option.choices(choices);
   // Repeating a flag without a value has no further effect.
   if (option.isBoolean() || option.negate) return option;
@@ -118,7 +121,7 @@ function optionOf({ flags, doc, choices, isRequired, isRepeatable, mayBeEmpty, i
     // An empty value often comes from an unset shell variable. If an empty value were accepted, the command would not do what it appears to do.
     if (value === "" && mayBeEmpty !== true) throw new InvalidArgumentError(IS_EMPTY);
     if (isRepeatable) return [...(Array.isArray(before) ? (before as readonly unknown[]) : []), value];
-    if (before !== undefined && isOverridable !== true) throw new InvalidArgumentError(IS_TWICE);
+    if (before !== undefined && isOverridable !== true) throw new InvalidArgumentError(isList ? IS_TWO_LISTS : IS_TWICE);
     return value;
   });
   return option;
@@ -183,7 +186,7 @@ async function connectOptions(flags: Flags, environment: Environment): Promise<C
   const timeout = flags.text("timeout");
   const timeoutMs = timeout === undefined ? undefined : (parseDurationMs(timeout) ?? 0);
   if (timeoutMs !== undefined && (timeoutMs < 1 || timeoutMs > MAX_TIMER_MS))
-    throw new UsageError(`invalid --timeout ${timeout}: expected a duration of at most 24 days, such as 500ms or 30s`);
+    throw new UsageError(`invalid --timeout ${timeout}: expected a duration from 1ms to 24 days, such as 500ms or 30s`);
   const { text: token, source: tokenSource } = given("token");
   if (token !== undefined && !isToken(token)) throw new UsageError(`${tokenSource} is not a valid token: ${TOKEN_RULE}`);
   const [ca, cert, key] = [given("ca"), given("cert"), given("key")];

@@ -6,11 +6,19 @@ import { GROUPS, VERBS } from "./table/verbs.ts";
 /** Flag errors that do not depend on the flag's value. Their messages do not contain the value, which may be a token. */
 export const IS_EMPTY = "is empty";
 export const IS_TWICE = "is given twice";
+export const IS_TWO_LISTS = "is given more than once";
+
+const FLAG_REMEDIES: Readonly<Record<string, string>> = {
+  [IS_EMPTY]: "give it a value, or leave it out",
+  [IS_TWICE]: "give it once",
+  [IS_TWO_LISTS]: "give it once, with its values separated by commas",
+};
 
 export function usageErrorOf(text: string, command: Command): string {
-  const flag = /^error: option '(?:-\w, )?(?<name>--[\w-]+)[^]* is invalid\. (?<rule>is empty|is given twice)\n?$/.exec(text)?.groups;
-  if (flag)
-    return `error: ${flag["name"] ?? ""} ${flag["rule"] ?? ""}; ${flag["rule"] === IS_EMPTY ? "give it a value, or leave it out" : "give it once"}\n`;
+  const flag = /^error: option '(?:-\w, )?(?<name>--[\w-]+)[^]* is invalid\. (?<rule>is empty|is given (?:twice|more than once))\n?$/.exec(
+    text,
+  )?.groups;
+  if (flag) return `error: ${flag["name"] ?? ""} ${flag["rule"] ?? ""}; ${FLAG_REMEDIES[flag["rule"] ?? ""] ?? ""}\n`;
   if (text.startsWith("error: missing required argument ")) return `${missingError(command) ?? text}\n`;
   const choice = /^error: .*(?:value|argument) '(?<word>[^']*)' is invalid[^]* Allowed choices are (?<choices>[^.]*)\./.exec(text)?.groups;
   if (choice) return `${text.trimEnd()}${suggestion(choice["word"] ?? "", choice["choices"]?.split(", ") ?? [])}\n`;

@@ -43,7 +43,7 @@ const RATE_SETTINGS = {
   }),
 } as const;
 
-/** The names also match `Bounds` in `catalog/entry/names.ts`: both the rate limits and the catalog receive this whole group as options. */
+/** The names also match `EntryBounds` in `catalog/entry/names.ts`: both the rate limits and the catalog receive this whole group as options. */
 export const LIMIT_SETTINGS = {
   ...RATE_SETTINGS,
   maxEntryBytes: bytes({

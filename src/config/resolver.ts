@@ -82,7 +82,7 @@ export const RESOLVER_SETTINGS = {
     default: 1_073_741_824,
     min: 1_048_576,
     max: 1_099_511_627_776,
-    doc: `Memory limit for followed and fetched entries and their bookkeeping; at least ${LEAST_ENTRY_BYTES} bytes per entry of resolver.max_entries. Configured and watched namespaces stay in the cache; in all others, the least requested names are removed first. The default suits a process with 2 GiB of memory.`,
+    doc: `Memory limit for followed and fetched entries and their bookkeeping; at least ${LEAST_ENTRY_BYTES} bytes per entry of resolver.max_entries. In namespaces that are neither configured nor watched, the least requested names are removed first. If that is not enough, the newest watched namespace is removed, and its watches end with quota_exceeded. Configured namespaces stay in the cache. The default suits a process with 2 GiB of memory.`,
   }),
   seedOnStart: bool({
     default: true,

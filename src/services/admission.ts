@@ -98,7 +98,7 @@ function admittedWatch(
 /** Opens a stream that holds a resource. `release` frees the resource when the stream closes, or immediately if it fails to open. */
 export function openHolding(open: () => StreamSource, release: () => void): StreamSource {
   try {
-    return new HoldingSource(open(), release);
+    return new ReleasingStream(open(), release);
   } catch (error) {
     release();
     throw error;
@@ -106,7 +106,7 @@ export function openHolding(open: () => StreamSource, release: () => void): Stre
 }
 
 /** A stream that releases a resource when it closes, such as its slot among the open watches or a watched namespace. */
-class HoldingSource implements StreamSource {
+class ReleasingStream implements StreamSource {
   readonly #source: StreamSource;
   readonly #release: () => void;
 

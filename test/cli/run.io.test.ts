@@ -162,7 +162,10 @@ test.each([
   { argv: ["apply", "-f", "a.yaml", "--file", "b.yaml"], says: "error: --file is given twice; give it once\n" },
   { argv: ["--token", "a-secret", "discovery", "status", "--token", "b-secret"], says: "error: --token is given twice; give it once\n" },
   { argv: ["discovery", "query", "-o", "json", "-o", "yaml"], says: "error: --output is given twice; give it once\n" },
-  { argv: ["serve", "--join", "a:1", "--join", "b:1"], says: "error: --join is given twice; give it once\n" },
+  {
+    argv: ["serve", "--join", "a:1", "--join", "b:1"],
+    says: "error: --join is given more than once; give it once, with its values separated by commas\n",
+  },
   { argv: ["serve", "--config", "a.toml", "--config", "b.toml"], says: "error: --config is given twice; give it once\n" },
   { argv: ["config", "validate", "good.toml", "--config", "bad.toml"], says: "two settings files given: good.toml and --config bad.toml" },
   { argv: [...REGISTER, "--target", "h:1,weight=1,weight=2"], says: "--target h:1,weight=1,weight=2: weight is set twice" },

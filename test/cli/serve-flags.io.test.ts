@@ -49,10 +49,15 @@ test.each([
 });
 
 test.each([
-  { name: "a credential for writes", settings: READ_ONLY, flags: " --server 127.0.0.1:5" },
+  {
+    name: "a credential for writes",
+    settings: READ_ONLY,
+    flags: " --server 127.0.0.1:5",
+    roleFlags: " --server 127.0.0.1:5 --token TOKEN",
+  },
   { name: "TLS and a credential", settings: { tls: TLS, ...CLOSED }, flags: " --server 127.0.0.1:5 --ca CA-FILE --token TOKEN" },
-])("a resolver with $name", async ({ settings, flags }) => {
+])("a resolver with $name", async ({ settings, flags, roleFlags = flags }) => {
   const said = await notes(settings, ["--mode", "resolver", "--upstream", "127.0.0.1:1"]);
   expect(said).toContain(`  ./bin/waymark discovery query${flags}\n`);
-  expect(said).toContain(`  ./bin/waymark resolver cache-stats${flags}\n`);
+  expect(said).toContain(`  ./bin/waymark resolver cache-stats${roleFlags}\n`);
 });

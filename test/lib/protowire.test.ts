@@ -166,7 +166,7 @@ test.each([
   { what: "2^53", bytes: [...new BinaryWriter().uint64(2n ** 53n).finish()], read: "varint", why: "above 2^53" },
   { what: "minus one", bytes: [...new BinaryWriter().int64(-1n).finish()], read: "varint", why: "above 2^53" },
   { what: "a varint that does not end", bytes: new Array<number>(16).fill(0x80), read: "varint", why: "above 2^53" },
-  { what: "eleven bytes", bytes: [...new Array<number>(10).fill(0x80), 1], read: "varint64", why: "more than 10 bytes" },
+  { what: "eleven bytes", bytes: [...new Array<number>(10).fill(0x80), 1], read: "varint64", why: "varint longer than 10 bytes" },
   { what: "2^64", bytes: [...new Array<number>(9).fill(0x80), 2], read: "varint64", why: "above 2^64" },
   { what: "half a double", bytes: [1, 2, 3], read: "double", why: "length 8 exceeds the remaining 3 bytes" },
   { what: "a text longer than the message", bytes: [5, 65], read: "text", why: "length 5 exceeds the remaining 1 bytes" },

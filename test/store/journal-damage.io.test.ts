@@ -140,7 +140,7 @@ test.each([0, 50, 4096, 10_000])("a file cut to %i bytes is refused", async (siz
 
 test.each([
   { version: 3, says: /format 3, but this program reads format 2: start a newer version of the program/ },
-  { version: 1, says: /format 1, but this program reads format 2: .* no version before the first release/ },
+  { version: 1, says: /format 1, but this program reads format 2: .* data from before the first release cannot be upgraded/ },
 ])("a directory of format $version is refused with both numbers", async ({ version, says }) => {
   using directory = temporaryDirectory();
   stopped(directory.path);

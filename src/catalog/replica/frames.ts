@@ -204,7 +204,7 @@ export class FrameReceiver {
       } catch (error) {
         if (!(error instanceof WaymarkError)) throw error;
         taken.refused.push(error);
-        if (!(error instanceof OutOfReach)) taken.lackCount += 1;
+        if (!(error instanceof ScopeExclusion)) taken.lackCount += 1;
       }
     }
     if (frame.isComplete) this.#transfers.get(id)?.look(frame);
@@ -278,7 +278,7 @@ export class FrameReceiver {
     if (lackCount === 0) return;
     const transfer = frame.isComplete ? this.#transfers.get(origin.id) : undefined;
     if (transfer !== undefined) transfer.lackCount += lackCount;
-    const why = refused.find((error) => !(error instanceof OutOfReach))?.message ?? "";
+    const why = refused.find((error) => !(error instanceof ScopeExclusion))?.message ?? "";
     const before = origin.lacks?.isFromBefore === true && why !== "" ? undefined : origin.lacks;
     origin.lacks = { ...before, count: (before?.count ?? 0) + lackCount, why: (before?.why ?? why).slice(0, MAX_WHY) };
   }
@@ -317,7 +317,7 @@ export class FrameReceiver {
     if (this.#stamper.isSealed !== true) checkMaker(stamped, origin);
     if ((stamped.version ?? record.hlc) !== record.hlc)
       throw invalid("hlc", `${record.hlc} differs from the entry's version ${stamped.version}`);
-    if (!this.#mayBeHere(stamped.scope, origin)) throw new OutOfReach(SCOPE_NAMES[stamped.scope]);
+    if (!this.#mayBeHere(stamped.scope, origin)) throw new ScopeExclusion(SCOPE_NAMES[stamped.scope]);
     if (!this.#hasRoom(stamped.key, origin))
       throw new WaymarkError("quota_exceeded", `more than ${this.#maxOriginRecords} records from one origin`);
     return new StoredRecord(entryFields(record, stamped, { origin, slab: this.#replica.slab }));
@@ -379,7 +379,7 @@ const MAX_WHY = 200;
 /**
  * The error for a record whose scope excludes this node (P1). The sender should not have sent the record, so this node lacks nothing without it.
  */
-class OutOfReach extends WaymarkError {
+class ScopeExclusion extends WaymarkError {
   constructor(scope: string) {
     super("invalid_argument", `scope: ${scope} does not include this node`);
   }

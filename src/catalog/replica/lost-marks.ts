@@ -16,7 +16,7 @@ export interface Marking {
 
 /**
  * Hides the records at or below marks that were added since the last call; `sweep` executes the change. Returns whether any of these records belong
- * to this node. If so, this node must put its leased entries again and end the others (`Endings.superseded`).
+ * to this node. If so, this node must put its leased entries again and end the others (`EntryRemovals.superseded`).
  */
 export function applyMarks(replica: Marking): boolean {
   const { lost, self } = replica;

@@ -3,7 +3,7 @@
  * its line.
  */
 import { type DescField, type DescMessage, fromJson, type JsonValue, toBinary } from "@bufbuild/protobuf";
-import { pathToString } from "@bufbuild/protobuf/reflect";
+import { type Path, pathToString } from "@bufbuild/protobuf/reflect";
 import { createValidator } from "@bufbuild/protovalidate";
 import { KIND_OF_DETAIL } from "../../../gen/waymark/catalog/v1/entry_kinds.ts";
 import { type Entry, EntryKind, EntrySchema } from "../../../gen/waymark/catalog/v1/entry_pb.js";
@@ -51,6 +51,23 @@ function entryPlaces(place: DocumentNode): readonly DocumentNode[] {
   return [place];
 }
 
+/** Maximum number of characters of a value that an error shows. */
+const MAX_SHOWN_LENGTH = 100;
+
+/** Returns the invalid text or number at a path, for an error message. Empty for other values, and for values that are too long to show. */
+function valueText(entry: Entry, path: Path): string {
+  let at: unknown = entry;
+  for (const step of path) {
+    if (typeof at !== "object" || at === null || step.kind === "extension") return "";
+    if (step.kind === "list_sub") at = Reflect.get(at, step.index);
+    else if (step.kind === "map_sub") at = Reflect.get(at, String(step.key));
+    else if (step.kind === "field" && step.oneof !== undefined) at = (Reflect.get(at, step.oneof.localName) as { value?: unknown }).value;
+    else at = Reflect.get(at, step.localName);
+  }
+  const text = typeof at === "string" || typeof at === "number" ? JSON.stringify(at) : "";
+  return text === "" || text.length > MAX_SHOWN_LENGTH ? "" : `${text} is invalid: `;
+}
+
 /** Returns the entries that obey the rules of the protos and have unique keys. Reports a problem for each of the other entries. */
 export function checkEntries(found: readonly FileEntry[], problems: LineProblem[]): readonly FileEntry[] {
   const validator = createValidator();
@@ -60,7 +77,8 @@ export function checkEntries(found: readonly FileEntry[], problems: LineProblem[
     const refuse = (message: string): void => void problems.push({ line: place.line(), message });
     const result = validator.validate(EntrySchema, entry);
     if (result.kind === "invalid") {
-      for (const { field, message, ruleId } of result.violations) if (!SIZE_RULES.has(ruleId)) refuse(`${pathToString(field)}: ${message}`);
+      for (const { field, message, ruleId } of result.violations)
+        if (!SIZE_RULES.has(ruleId)) refuse(`${pathToString(field)}: ${valueText(entry, field)}${message}`);
     }
     if (result.kind === "error") refuse(result.error.message);
     const sizeBytes = toBinary(EntrySchema, entry).length;

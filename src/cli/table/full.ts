@@ -14,7 +14,7 @@ const SETTING_FLAGS = SETTING_ROWS.flatMap(({ setting, path }): FlagSpec[] =>
           doc: `${setting.doc} (setting ${path})`,
           // A list is rejected if it is given twice, because the first list would be silently lost. An empty list is also rejected, because a node
           // whose --join is an unset variable would start alone.
-          ...(!setting.type.startsWith("list") && { mayBeEmpty: true, isOverridable: true }),
+          ...(setting.type.startsWith("list") ? { isList: true } : { mayBeEmpty: true, isOverridable: true }),
           ...(setting.choices && { choices: setting.choices }),
         },
       ],

@@ -33,6 +33,8 @@ export interface FlagSpec {
   readonly isRequired?: true;
   /** If the flag is repeated, the last value is used, so that a script can override a command line. Other flags must not be repeated. */
   readonly isOverridable?: true;
+  /** The value is a list whose items are separated by commas. */
+  readonly isList?: true;
   /** Whether an empty value is meaningful. For other flags, an empty value is an error, because it usually comes from an unset shell variable. */
   readonly mayBeEmpty?: true;
 }

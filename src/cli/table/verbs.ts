@@ -286,11 +286,11 @@ export const VERBS: readonly VerbSpec[] = [
     summary: "Show the service summaries that clusters in this and other regions publish.",
     args: [{ name: "[service]", doc: "Only summaries of this service." }],
     flags: [
-      { flags: "--namespace <namespace>", doc: "Only entries in exactly this namespace." },
-      { flags: "--prefix <namespace>", doc: "Only entries in this namespace and in all namespaces below it." },
+      { flags: "--namespace <namespace>", doc: "Only summaries of exactly this namespace." },
+      { flags: "--prefix <namespace>", doc: "Only summaries of this namespace and of all namespaces below it." },
       {
         flags: "--kind <kind>",
-        doc: "Only entries of this kind. Repeat the flag to accept several kinds.",
+        doc: "Only summaries of this kind. Repeat the flag to accept several kinds.",
         isRepeatable: true,
         choices: SUMMARISED_WORDS,
       },
@@ -357,12 +357,12 @@ export const VERBS: readonly VerbSpec[] = [
       { flags: "--namespace <namespace>", doc: "Only nodes with entries in this namespace or below it." },
       {
         flags: "--capability <capability>",
-        doc: "Only entries with this capability. If the flag is repeated, an entry must have all of the values.",
+        doc: "Only nodes with this capability. If the flag is repeated, a node must have all of the values.",
         isRepeatable: true,
       },
       {
         flags: "--resource <resource>",
-        doc: "Only entries with this resource. If the flag is repeated, an entry must have all of the values.",
+        doc: "Only nodes with this resource. If the flag is repeated, a node must have all of the values.",
         isRepeatable: true,
       },
       ...PAGE_FLAGS,
@@ -376,7 +376,7 @@ export const VERBS: readonly VerbSpec[] = [
     flags: [
       {
         flags: "--scope <scope>",
-        doc: "Which nodes to list. zone: nodes of the same cluster; region: nodes of other clusters in this region; global: nodes of other regions.",
+        doc: "Which nodes to list (default: all). local: none, because a server does not list itself; zone: nodes of the same cluster; region: nodes of other clusters in this region; global: nodes of other regions.",
         choices: SCOPE_WORDS,
       },
       { flags: "--region <region>", doc: "Only nodes of this region." },

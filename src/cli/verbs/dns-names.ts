@@ -10,6 +10,7 @@ import {
   UnregisterNameResponseSchema,
 } from "../../../gen/waymark/dns/v1/dns_pb.js";
 import { enumWord } from "../../lib/enum-words.ts";
+import { counted } from "../../lib/text/visible-text.ts";
 import { EXIT, UsageError } from "../exit.ts";
 import type { Flags } from "../flags.ts";
 import { messageJson } from "../messages.ts";
@@ -36,8 +37,11 @@ function aliasOf(name: string, entry: string, flags: Flags) {
 function endpointOf(name: string, flags: Flags) {
   const port = flags.count("port", MAX_NUMBER);
   const namespace = flags.text("namespace");
-  if (namespace === undefined || port === undefined || flags.list("target").length === 0)
-    throw new UsageError("missing flags: --namespace, --port and --target, or --alias-of");
+  const missing = ["namespace", "port", "target"].filter((name) => flags.text(name) === undefined && flags.list(name).length === 0);
+  if (namespace === undefined || port === undefined || missing.length > 0)
+    throw new UsageError(
+      `missing ${counted(missing.length, "flag")}: ${missing.map((name) => `--${name}`).join(", ")} (or --alias-of, for an alias)`,
+    );
   const [ttlMs, leaseTtlMs, leaseId] = [flags.durationMs("ttl"), flags.durationMs("leaseTtl"), flags.text("lease") ?? ""];
   const value = {
     name,

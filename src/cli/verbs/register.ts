@@ -172,6 +172,8 @@ export const unregister: VerbFunction = async ({ flags, out, client }) => {
     });
   }
   if (answer.removed > 0) return EXIT.done;
-  out.error("nothing was removed: the entry does not exist");
+  out.error(
+    `nothing was removed: ${leaseId === undefined ? `the entry ${NAMES.map((name) => flags.text(name)).join("/")}` : `the lease ${leaseId}`} does not exist`,
+  );
   return EXIT.notFound;
 };

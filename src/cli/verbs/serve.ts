@@ -48,25 +48,25 @@ type ListenerAddresses = Readonly<Record<string, string>>;
 
 /** Like `readyLines`, but for a resolver, which does not accept registrations. */
 function resolverLines(nodeId: string, listeners: ListenerAddresses, settings: Settings): readonly string[] {
-  const flags = connectionFlags(listeners, settings, "read");
-  const server = flags === "" ? ` --server ${listeners["grpc"] ?? ""}` : flags;
-  const tries = [`  ./bin/waymark discovery query${server}`, `  ./bin/waymark resolver cache-stats${server}`];
+  const flags = (access: "read" | "full") => connectionFlags(listeners, settings, access) || ` --server ${listeners["grpc"] ?? ""}`;
+  const tries = [`  ./bin/waymark discovery query${flags("read")}`, `  ./bin/waymark resolver cache-stats${flags("full")}`];
   return [`resolver ${nodeId} is ready: ${placesText(listeners, isTlsOf(settings))}`, "try, in another terminal:", ...tries];
 }
 
 const isTlsOf = ({ tls }: Settings): boolean => tls.certFile !== undefined;
 
 /**
- * Returns the flags that a command needs to connect to this node with permission to `access` the catalog. Empty if the defaults are sufficient.
+ * Returns the flags that a command needs to connect to this node: to read the catalog, or with `full` also to change it or to use a role. Empty if the
+ * defaults are sufficient.
  * Values that are unknown to the node are placeholders in capital letters. With TLS, the host is the advertised host, because the certificate was
  * issued for that host.
  */
-function connectionFlags({ grpc = "" }: ListenerAddresses, settings: Settings, access: "read" | "write"): string {
+function connectionFlags({ grpc = "" }: ListenerAddresses, settings: Settings, access: "read" | "full"): string {
   const { tls, listen } = settings;
   const isTls = isTlsOf(settings);
   const server = isTls && listen.advertiseHost !== undefined ? hostPort(listen.advertiseHost, splitHostPort(grpc).port) : grpc;
   const anonymous = anonymousAccess(settings);
-  const needsToken = !tls.requireClientCert && (access === "write" ? anonymous !== "all" : anonymous === "none");
+  const needsToken = !tls.requireClientCert && (access === "full" ? anonymous !== "all" : anonymous === "none");
   return [
     ...(server === `127.0.0.1:${GRPC_PORT}` ? [] : [` --server ${server}`]),
     ...(isTls ? [" --ca CA-FILE"] : []),
@@ -98,7 +98,7 @@ function readyLines(
   }: { readonly listeners: ListenerAddresses; readonly settings: Settings; readonly fault: string; readonly hasDemo: boolean },
 ): readonly string[] {
   const { http = "", dns } = listeners;
-  const flags = connectionFlags(listeners, settings, hasDemo ? "read" : "write");
+  const flags = connectionFlags(listeners, settings, hasDemo ? "read" : "full");
   const [host = "", port = ""] = dns === undefined ? [] : [dns.slice(0, dns.lastIndexOf(":")), dns.slice(dns.lastIndexOf(":") + 1)];
   const tries = hasDemo
     ? [

@@ -257,8 +257,9 @@ export class PeerProgress {
 type RequestBounds = Pick<ReplicationOptions, "fetchTimeoutMs" | "fetchMaxWaitMs"> & Pick<Time, "monoMs">;
 
 /** Number of repetitions of the same request after which a whole transfer is sent even if this node's copy is not complete (`isFirm`). */
-const PATIENCE = 3;
+const MAX_REPEATS = 3;
 
+/** The state of one origin on one link: how far the peer has its records, which records were sent, and which were requested. */
 export class OriginProgress {
   /** The seq in the peer's last vector. */
   reportedSeq = 0;
@@ -306,7 +307,7 @@ export class OriginProgress {
 
   /** Whether a whole transfer is in progress or was requested repeatedly without success. In that case, the transfer no longer waits for `isFirm`. */
   get isPressing(): boolean {
-    return this.#transfer !== undefined || this.#repeatCount >= PATIENCE;
+    return this.#transfer !== undefined || this.#repeatCount >= MAX_REPEATS;
   }
 
   get isInTransfer(): boolean {

@@ -104,7 +104,7 @@ export class Replicator {
   readonly stats = { ...NO_STATS };
   /** Origins that this node did not know when a peer reported them as hidden. At most `maxOrigins`. */
   readonly hiddenElsewhere = new Set<string>();
-  /** Origins whose frames omitted keys that had changed again in the meantime (`Unsettled`). */
+  /** Origins whose frames omitted keys that had changed again in the meantime (`IncompleteRange`). */
   readonly unsettled = new Set<Origin>();
   /** Time at which own changes were last announced. */
   edgeMonoMs = Number.NEGATIVE_INFINITY;

@@ -72,7 +72,7 @@ export function headerBlock(index: number, header: SnapshotHeader): Uint8Array {
   return blockOf(index, KIND.HEADER, jsonBytes({ format: FORMAT, ...header }));
 }
 
-/** Encodes the members of a node's own cluster (`Roster`) as a file. */
+/** Encodes the members of a node's own cluster (`MemberRoster`) as a file. */
 export function rosterFile(self: FileOwner, nodeIds: readonly string[]): Uint8Array {
   return blockOf(0, KIND.ROSTER, jsonBytes({ format: FORMAT, nodeId: self.nodeId, clusterId: self.clusterId, nodeIds }));
 }

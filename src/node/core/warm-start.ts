@@ -31,7 +31,7 @@ export interface WarmStart {
   readonly over: ReadonlySet<string>;
   /**
    * Own live records that are hidden by an `unregistered` record of another source node. The hidden records end as soon as the node begins
-   * (`Endings.superseded`).
+   * (`EntryRemovals.superseded`).
    */
   readonly superseded: readonly KeyText[];
   /** The process instance that this node last accepted from each other node. */

@@ -11,7 +11,7 @@ import { anonymousCaller, type Caller } from "../../policy/identity/caller.ts";
 import type { ConnectionPeer } from "../../policy/identity/tenants.ts";
 import type { NodeLimits } from "../limits.ts";
 
-/** Like `Identities`: finds the caller by the headers and the certificate of the request. DNS requests have no headers. */
+/** Like `CallerIdentities`: finds the caller by the headers and the certificate of the request. DNS requests have no headers. */
 interface CallerTable {
   readonly identify: (header: (name: string) => string | undefined, peer: ConnectionPeer) => Caller | Promise<Caller>;
 }

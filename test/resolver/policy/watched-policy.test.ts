@@ -213,7 +213,7 @@ test.each<{ what: string; messages: (whole: Version) => readonly MessageInitShap
         part: { place: placeOf({ head }), offset: 0, bytes: bytes.map((byte, i) => (i === 80 ? byte ^ 1 : byte)), sizeBytes: bytes.length },
       },
     ],
-    says: /invalid policy version 2: its bytes were changed/,
+    says: /invalid policy version 2: it was modified or truncated/,
   },
   {
     what: "a state that names what was not sent",

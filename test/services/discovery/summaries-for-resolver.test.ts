@@ -130,5 +130,5 @@ test.each([
 test("a node that waits for the policy of its cluster answers no resolver", () => {
   const world = filled();
   world.policies.policy = PENDING_POLICY;
-  expect(() => world.query({ forResolver: true }, RESOLVER)).toThrow("is waiting for the policy of its cluster");
+  expect(() => world.query({ forResolver: true }, RESOLVER)).toThrow("is waiting for its cluster's policy");
 });

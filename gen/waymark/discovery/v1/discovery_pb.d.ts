@@ -2069,8 +2069,8 @@ export declare const DiscoveryService: GenService<{
   /**
    * Starts or ends the maintenance of entries. During maintenance, every reader sees the health MAINTENANCE, so that no
    * client chooses the entry. The maintenance is stored with the key: it survives registrations, restarts and a move to
-   * another node of the cluster. The maintenance is removed when the key has been unregistered for longer than the
-   * setting `catalog.tombstone_ttl`.
+   * another node of the cluster. The maintenance is removed when the key has been absent (unregistered or expired)
+   * for longer than the setting `catalog.tombstone_ttl`.
    *
    * A caller can set maintenance for the entries of its own principal; a caller with the role `mesh.operate` can set it
    * for all entries. The node on which an entry is registered applies the change; the called node forwards the request

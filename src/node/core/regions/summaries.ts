@@ -125,7 +125,7 @@ export class NodeSummaries {
   #exporterCount = 0;
   /** Time after which this node sends an overdue beacon if no node exports and this node paused its exports only because many nodes vanished. */
   #confirmsAfterMs: number | undefined;
-  readonly #lack = new ExporterLack();
+  readonly #lack = new MissingExporter();
   /** Whether a live node of the cluster accepts calls from other clusters. */
   #hasIngress = true;
   /** Number of drafts that could not be exported. */
@@ -472,7 +472,7 @@ export class NodeSummaries {
 const LACK_MS = 60_000;
 
 /** Decides when to report that no live node of the cluster exports summaries, and when to report that one does so again. */
-class ExporterLack {
+class MissingExporter {
   #sinceMonoMs: number | undefined;
   #isReported = false;
 
