@@ -138,6 +138,11 @@ test.each([
   { argv: ["apply", "-f", "missing.yaml"], says: "cannot read --file missing.yaml" },
   { argv: ["discovery", "query", "--server", "host:port"], says: "expected host:port" },
   { argv: ["discovery", "query", "--timeout", "1"], says: "expected a duration" },
+  { argv: ["discovery", "query", "--timeout", "0s"], says: "invalid --timeout 0s: expected a duration from 1ms to 24 days" },
+  {
+    argv: ["dns", "register", "web", "--namespace", "a.b"],
+    says: "missing 2 flags: --port, --target (or --alias-of, for an alias)\n",
+  },
   { argv: ["discovery", "query", "--cert", "c.pem"], says: "--cert and --key (or WAYMARK_CERT and WAYMARK_KEY) must be set together" },
   { argv: ["discovery", "query", "--namespace", "a", "--prefix", "b"], says: "cannot be combined" },
   {

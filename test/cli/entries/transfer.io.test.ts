@@ -52,6 +52,16 @@ test("an import registers everything once; the same import again registers nothi
   expect(fake.callsOf("register")).toHaveLength(1);
 });
 
+test.each([
+  { field: "targets: [{ host: 10.0.0.1, port: 70000 }]", says: "targets[0].port: 70000 is invalid: must be less than or equal to 65535" },
+  { field: 'function: { functionId: "a b" }', says: 'function.function_id: "a b" is invalid: ' },
+  { field: `function: { functionId: "${"a b".repeat(40)}" }`, says: "function.function_id: does not match" },
+])("apply shows an invalid value, unless it is long: $says", async ({ field, says }) => {
+  const files = { "e.yaml": `key: { namespace: a.b, name: x, instanceId: "1" }\n${field}\n` };
+  const { stderr } = await waymark(["apply", "-f", "e.yaml"], { files });
+  expect(stderr).toContain(`e.yaml:1: ${says}`);
+});
+
 test("a change is one update that names its fields", async () => {
   const fake = await startFake();
   await importing(fake, ONE);
