@@ -13,7 +13,7 @@ import { exactQuery, INSTANCES, keyOf, PATH, shapeOf } from "./_work.ts";
 /** Between two looks at each resolver: a lookup of each kind, and whether it has an upstream. */
 export const LOOK_MS = 100;
 /** Whoever waits longer has given up: the lookup failed. */
-export const PATIENCE_MS = 2000;
+export const MAX_WAIT_MS = 2000;
 /**
  * Namespaces of one service each that no resolver is configured to follow. Each is asked for once in ten seconds, too seldom to be followed, so it stays
  * fetched.
@@ -69,7 +69,7 @@ class Lookups {
   async ask(query: Uint8Array): Promise<void> {
     const startMs = performance.now();
     const late = Promise.withResolvers<never>();
-    const timer = setTimeout(() => late.reject(new Error("no answer in time")), PATIENCE_MS);
+    const timer = setTimeout(() => late.reject(new Error("no answer in time")), MAX_WAIT_MS);
     try {
       const bytes = await Promise.race([this.#wire.unary(PATH.query, query), late.promise]);
       this.tookMs.push(performance.now() - startMs);

@@ -11,7 +11,7 @@ import { cpus } from "node:os";
 import { join } from "node:path";
 import { argsOf, asksForAll } from "./_args.ts";
 import type { ClientsTold } from "./_clients-child.ts";
-import { FAR_NAMESPACES, farBytes, LOOK_MS, Looking, PATIENCE_MS, toldOf } from "./_lookings.ts";
+import { FAR_NAMESPACES, farBytes, LOOK_MS, Looking, MAX_WAIT_MS, toldOf } from "./_lookings.ts";
 import { countOn, cpuMs, othersBeside, sleep, until } from "./_mesh.ts";
 import { cpuMsOf, type Node, scratchDir, startNode } from "./_processes.ts";
 import { startResolver } from "./_resolvers.ts";
@@ -399,7 +399,7 @@ report({
     'The nodes get SIGKILL at the same time, and start again together, with their data directories and on their ports. They are ready when each reports so at `/readyz`. A client has reconnected when its watch receives a message; a resolver has when it has an upstream and no lag. A time below zero is before the last node was ready. The column "with a new call" counts the calls with which clients and resolvers reconnected: a node that is not ready yet can accept such a call, and sends its first message when it is ready.',
     `After all have reconnected, the nodes get SIGSTOP at the same time, and SIGCONT ${FROZEN} s later. Meanwhile, connections to them open and stay open, but no call is answered. A watch that survives this is continued without a new call, and is not counted as one that reconnects.`,
     `A node that is down leaves its share of the cores to the measured programs. Therefore, in the second half of the outage, and while the nodes are paused, ${NODES} processes use the CPU time that the nodes used before, in short periods at random times. In the first half, no process does. The p99 of the outage is the p99 of the slower half.`,
-    `A lookup fails if a map has nothing to choose from, or if a resolver refuses a query, misses an entry, or needs more than ${PATIENCE_MS / 1000} s. Each program makes 25 choices every 10 ms; the p99 of choices is the mean of the programs. Each resolver is asked every ${LOOK_MS} ms for one name in the namespace that it follows, and for one of ${FAR_NAMESPACES} names, of all kinds, in as many namespaces that it does not follow; each answer names its source. These entries have scope ZONE, so a fetched answer would be too old to be served after 45 s if an upstream were reachable. After all have reconnected, an entry changes, every map must show the change, and ${SETTLE_MS / 1000} s more are observed.`,
+    `A lookup fails if a map has nothing to choose from, or if a resolver refuses a query, misses an entry, or needs more than ${MAX_WAIT_MS / 1000} s. Each program makes 25 choices every 10 ms; the p99 of choices is the mean of the programs. Each resolver is asked every ${LOOK_MS} ms for one name in the namespace that it follows, and for one of ${FAR_NAMESPACES} names, of all kinds, in as many namespaces that it does not follow; each answer names its source. These entries have scope ZONE, so a fetched answer would be too old to be served after 45 s if an upstream were reachable. After all have reconnected, an entry changes, every map must show the change, and ${SETTLE_MS / 1000} s more are observed.`,
   ],
 });
 

@@ -158,13 +158,18 @@ export function unexplainedEvents(root: string, page: string): readonly string[]
 
 /** Words that the glossary replaced, with the word that it has. A file, a name or a sentence that uses one again speaks of something that no longer has this name. */
 const OLD_WORDS: Readonly<Record<string, string>> = {
+  carrier: "alias owner",
   courier: "failure detector",
   door: "listener",
+  edition: "version",
   eyes: "visibility filter",
+  fetcher: "pull scheduler",
   grave: "tombstone",
   graveyard: "tombstones",
+  hearing: "upstream liveness",
   holdings: "usage",
   knob: "setting",
+  patience: "time limit",
   quarantine: "conflict",
   quarantined: "conflict",
   seam: "io-types",
@@ -175,6 +180,7 @@ const OLD_WORDS: Readonly<Record<string, string>> = {
   trail: "log",
   turnstile: "semaphore",
   unserved: "unimplemented",
+  upkeep: "maintenance",
 };
 
 /** Lines, and names of files, with an old word. Decisions and the changelog tell of what was. */

@@ -22,11 +22,11 @@ export const POLICY_EXCHANGE_FIXED = {
   maxBytes: POLICY_BOUNDS.maxVersionBytes,
   /**
    * Number of a version's bytes in one frame, which is at most 256 KiB including its envelope. The part is small so that it arrives within
-   * `patienceMs` even on a slow link.
+   * `timeoutMs` even on a slow link.
    */
   partBytes: 32 * 1024,
   /** Timeout for a peer that does not send the next part, and for a shell that does not respond. */
-  patienceMs: 10_000,
+  timeoutMs: 10_000,
   /** Number of invalid transfers after which nothing more is requested on a link. */
   maxStrikes: 3,
 } as const;
@@ -193,7 +193,7 @@ export class PolicyExchange implements LinkChannel<PolicyFrame> {
     const fetch = this.#fetch;
     if (fetch?.link === link && !fetch.isAsked) {
       fetch.isAsked = true;
-      fetch.deadlineMonoMs = time.monoMs + this.#options.patienceMs;
+      fetch.deadlineMonoMs = time.monoMs + this.#options.timeoutMs;
       return { kind: "policyWanted", number: fetch.head.number };
     }
     if (this.#isSettling(state)) {
@@ -334,7 +334,7 @@ export class PolicyExchange implements LinkChannel<PolicyFrame> {
     fetch.bytes ??= new Uint8Array(sizeBytes);
     fetch.bytes.set(part, offset);
     fetch.filled += part.length;
-    fetch.deadlineMonoMs = time.monoMs + this.#options.patienceMs;
+    fetch.deadlineMonoMs = time.monoMs + this.#options.timeoutMs;
     if (fetch.filled === sizeBytes) this.#complete(fetch, fetch.bytes, time, out);
   }
 
@@ -355,7 +355,7 @@ export class PolicyExchange implements LinkChannel<PolicyFrame> {
       return;
     }
     this.#fetch = undefined;
-    this.#adopting = { head, deadlineMonoMs: time.monoMs + this.#options.patienceMs };
+    this.#adopting = { head, deadlineMonoMs: time.monoMs + this.#options.timeoutMs };
     const state = this.#links.get(fetch.link);
     if (state !== undefined) state.missedCount = 0;
     const { nodeId = "", clusterId = "" } = state?.peer ?? {};

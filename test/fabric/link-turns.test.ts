@@ -12,7 +12,7 @@ const WHOLE = { kind: "vector", entries: [], digest: 0n, isPartial: false, isWan
 
 test("records go out between the parts of a policy, and the policy between records", () => {
   const large = version(1, "a", 20);
-  const policy = new PolicyExchange({ maxBytes: 1 << 20, partBytes: Math.ceil(large.bytes.length / 6), patienceMs: 10_000, maxStrikes: 3 });
+  const policy = new PolicyExchange({ maxBytes: 1 << 20, partBytes: Math.ceil(large.bytes.length / 6), timeoutMs: 10_000, maxStrikes: 3 });
   const node = new ReplicatingNode({ nodeId: "a", options: { maxFrameBytes: 1 } });
   for (let n = 0; n < 6; n++) node.put(`x${n}`, 0);
   const multiplexer = new Multiplexer(channelsOf(node.shared, policy));

@@ -92,10 +92,10 @@ test("a standstill of this node does not count against what it waits for: a vers
   for (const { exchange, out } of [asked, adopting(version(3))]) {
     out.length = 0;
     exchange.postpone(60_000);
-    exchange.look(at(POLICY_OPTIONS.patienceMs), out);
-    exchange.look(at(POLICY_OPTIONS.patienceMs + 59_999), out);
+    exchange.look(at(POLICY_OPTIONS.timeoutMs), out);
+    exchange.look(at(POLICY_OPTIONS.timeoutMs + 59_999), out);
     expect(out).toEqual([]);
-    exchange.look(at(POLICY_OPTIONS.patienceMs + 60_000), out);
+    exchange.look(at(POLICY_OPTIONS.timeoutMs + 60_000), out);
     expect(out.map(({ kind }) => kind)).toEqual(["event"]);
   }
 });
@@ -106,7 +106,7 @@ test("who tells of a newer version and does not give it in time keeps out no old
   bench.hear(2, version(9).head);
   expect(bench.said(2)).toEqual(["policyHead", "policyWanted"]);
   bench.hear(1, version(3).head);
-  bench.exchange.look(at(POLICY_OPTIONS.patienceMs), bench.out);
+  bench.exchange.look(at(POLICY_OPTIONS.timeoutMs), bench.out);
   expect([bench.said(2), bench.said(1)]).toEqual([[], ["policyHead", "policyWanted"]]);
 });
 

@@ -161,7 +161,7 @@ describe("who does not take a version", () => {
 
     /** The taker waits in vain for what it asked for. */
     waitInVain(): this {
-      this.ms += POLICY_OPTIONS.patienceMs;
+      this.ms += POLICY_OPTIONS.timeoutMs;
       this.taker.look(at(this.ms), this.out);
       return this.settle();
     }

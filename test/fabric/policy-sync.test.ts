@@ -144,9 +144,9 @@ test("a peer that promises and does not send is given up after its time, and ano
   honest.put(newest);
   const step = link(a, honest, 2);
   settle([step], 5);
-  expect(a.exchange.nextDeadlineMs()).toBe(POLICY_OPTIONS.patienceMs);
-  a.exchange.look(timeOf(POLICY_OPTIONS.patienceMs), a.out);
-  settle([step], POLICY_OPTIONS.patienceMs);
+  expect(a.exchange.nextDeadlineMs()).toBe(POLICY_OPTIONS.timeoutMs);
+  a.exchange.look(timeOf(POLICY_OPTIONS.timeoutMs), a.out);
+  settle([step], POLICY_OPTIONS.timeoutMs);
   expect(a.kept).toMatchObject(newest);
   expect(a.exchange.nextDeadlineMs()).toBe(NEVER);
 });

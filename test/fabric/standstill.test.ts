@@ -110,7 +110,7 @@ test("a version of the policy that is being put in force while the node stands s
   world.runUntil(() => b.outputs.some(({ kind }) => kind === "adoptPolicy"));
   freeze(world, b);
   expect(b.eventNames()).not.toContain("policy_not_adopted");
-  world.run(POLICY_OPTIONS.patienceMs);
+  world.run(POLICY_OPTIONS.timeoutMs);
   expect(b.eventNames()).toContain("policy_not_adopted");
 });
 

@@ -250,7 +250,7 @@ export const MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: "src/fabric/membership/identity-dispute.ts",
-        find: "return listedCount > 0 && waitedMs < PATIENCE_MS && confirmers.size < Math.max(least, mostOf(listedCount));",
+        find: "return listedCount > 0 && waitedMs < MAX_DISPUTE_MS && confirmers.size < Math.max(least, mostOf(listedCount));",
         replace: "return listedCount > 0 && waitedMs < 0 && confirmers.size < Math.max(least, mostOf(listedCount));",
       },
     ],

@@ -19,7 +19,7 @@ const home = mkdtempSync(join(tmpdir(), "waymark-outage-"));
 const env = { ...process.env, PATH: `${dirname(process.execPath)}${delimiter}${process.env["PATH"] ?? ""}` };
 const say = (line: string) => process.stdout.write(`${line}\n`);
 /** Time limit of each step, for busy machines. */
-const PATIENCE_MS = 60_000;
+const MAX_WAIT_MS = 60_000;
 
 /** A node or a resolver in a child process. It keeps its data and its ports when it is started again. */
 class Server {
@@ -83,7 +83,7 @@ let resolver: Server | undefined;
 
 /** Waits until the condition is true. */
 async function until(what: string, isSo: () => boolean): Promise<void> {
-  const end = performance.now() + PATIENCE_MS;
+  const end = performance.now() + MAX_WAIT_MS;
   while (!isSo()) {
     if (performance.now() > end) throw new Error(`timed out waiting: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 10));

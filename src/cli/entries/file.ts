@@ -57,12 +57,17 @@ const MAX_SHOWN_LENGTH = 100;
 /** Returns the invalid text or number at a path, for an error message. Empty for other values, and for values that are too long to show. */
 function valueText(entry: Entry, path: Path): string {
   let at: unknown = entry;
+  const enter = (name: PropertyKey): void => {
+    at = typeof at === "object" && at !== null ? (Reflect.get(at, name) as unknown) : undefined;
+  };
   for (const step of path) {
-    if (typeof at !== "object" || at === null || step.kind === "extension") return "";
-    if (step.kind === "list_sub") at = Reflect.get(at, step.index);
-    else if (step.kind === "map_sub") at = Reflect.get(at, String(step.key));
-    else if (step.kind === "field" && step.oneof !== undefined) at = (Reflect.get(at, step.oneof.localName) as { value?: unknown }).value;
-    else at = Reflect.get(at, step.localName);
+    if (step.kind === "list_sub") enter(step.index);
+    else if (step.kind === "map_sub") enter(String(step.key));
+    else if (step.kind === "oneof") enter(step.localName);
+    else if (step.kind === "field" && step.oneof !== undefined) {
+      enter(step.oneof.localName);
+      enter("value");
+    } else if (step.kind === "field") enter(step.localName);
   }
   const text = typeof at === "string" || typeof at === "number" ? JSON.stringify(at) : "";
   return text === "" || text.length > MAX_SHOWN_LENGTH ? "" : `${text} is invalid: `;

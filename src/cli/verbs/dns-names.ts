@@ -37,10 +37,10 @@ function aliasOf(name: string, entry: string, flags: Flags) {
 function endpointOf(name: string, flags: Flags) {
   const port = flags.count("port", MAX_NUMBER);
   const namespace = flags.text("namespace");
-  const missing = ["namespace", "port", "target"].filter((name) => flags.text(name) === undefined && flags.list(name).length === 0);
+  const missing = ["namespace", "port", "target"].filter((flag) => flags.text(flag) === undefined && flags.list(flag).length === 0);
   if (namespace === undefined || port === undefined || missing.length > 0)
     throw new UsageError(
-      `missing ${counted(missing.length, "flag")}: ${missing.map((name) => `--${name}`).join(", ")} (or --alias-of, for an alias)`,
+      `missing ${counted(missing.length, "flag")}: ${missing.map((flag) => `--${flag}`).join(", ")} (or --alias-of, for an alias)`,
     );
   const [ttlMs, leaseTtlMs, leaseId] = [flags.durationMs("ttl"), flags.durationMs("leaseTtl"), flags.text("lease") ?? ""];
   const value = {

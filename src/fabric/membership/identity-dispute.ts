@@ -25,7 +25,7 @@ interface DisputeReport {
  * For this time, an accepted node ignores reports that other nodes still have an earlier instance of it, because its update may not have reached
  * those nodes yet.
  */
-const PATIENCE_MS = 5000;
+const MAX_DISPUTE_MS = 5000;
 /** A node that has accepted another instance is queried again after this time, because it may still be probing the earlier instance. */
 const FIRST_ASK_MS = 100;
 const ASK_MS = 1000;
@@ -129,7 +129,7 @@ export class IdentityDispute {
   dispute(counts: (nodeId: string) => boolean, { monoMs }: Time): IdentityConflict | undefined {
     if (this.#reports.size === 0) return undefined;
     const counted = [...this.#reports].filter(([nodeId, { held, sinceMonoMs }]) => {
-      const isPatient = this.#isAccepted && this.isEarlier(held.boot) && monoMs - sinceMonoMs < PATIENCE_MS;
+      const isPatient = this.#isAccepted && this.isEarlier(held.boot) && monoMs - sinceMonoMs < MAX_DISPUTE_MS;
       return counts(nodeId) && !isPatient;
     });
     const otherAddress = counted.find(([, { held }]) => held.address !== "")?.[1].held.address ?? "";
@@ -152,14 +152,14 @@ export class IdentityDispute {
   /**
    * Returns whether this node must not acknowledge writes yet. Writes may be acknowledged when more than half of the `listedCount` other nodes have
    * confirmed this instance, and at least three of them (or all, if there are fewer). After `roundMs`, it is enough if more than half have confirmed.
-   * After `PATIENCE_MS`, no confirmation is needed, because an isolated node must not block.
+   * After `MAX_DISPUTE_MS`, no confirmation is needed, because an isolated node must not block.
    */
   isUnconfirmed(listedCount: number, roundMs: number, { monoMs }: Time): boolean {
     if (this.#waking === undefined) return false;
     const { sinceMonoMs, confirmers } = this.#waking;
     const waitedMs = monoMs - sinceMonoMs;
     const least = waitedMs >= roundMs ? 0 : Math.min(MIN_CONFIRMERS, listedCount);
-    return listedCount > 0 && waitedMs < PATIENCE_MS && confirmers.size < Math.max(least, mostOf(listedCount));
+    return listedCount > 0 && waitedMs < MAX_DISPUTE_MS && confirmers.size < Math.max(least, mostOf(listedCount));
   }
 
   /** Returns how many other nodes to query in one round. Some of these nodes may be down. */

@@ -33,7 +33,7 @@ export const REPLICATION_FIXED = {
   /** Requested changes that have not arrived after this time are requested again, from another peer if there is one. */
   newsTimeoutMs: 400,
   /** While the peer is still sending other records, the repeated request is delayed by at most this much. */
-  newsPatienceMs: 1000,
+  newsMaxWaitMs: 1000,
   /** After this time, an origin with refused records is fetched again as a whole transfer. */
   partialRetryMs: 600_000,
   /**

@@ -47,7 +47,7 @@ export class LinkPullScheduler implements PullingLink {
     this.receivedMonoMs = time.monoMs;
     this.#checkMonoMs = time.monoMs;
     this.#lackingUntilMonoMs = time.monoMs + replicator.options.lackingWaitMs;
-    replicator.addFetcher(this);
+    replicator.addPuller(this);
   }
 
   get peerNodeId(): string {
@@ -188,7 +188,7 @@ export class LinkPullScheduler implements PullingLink {
   }
 
   close(): void {
-    this.#replicator.dropFetcher(this);
+    this.#replicator.dropPuller(this);
     this.#behind.clear();
     this.#missing.clear();
     this.#lacking.clear();

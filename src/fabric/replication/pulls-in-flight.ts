@@ -23,7 +23,7 @@ export interface PullingLink {
   disbelieve(id: string, seq: number, time: Time): void;
 }
 
-type FetchOptions = Pick<ReplicationOptions, "fetchTimeoutMs" | "fetchMaxWaitMs" | "newsTimeoutMs" | "newsPatienceMs">;
+type FetchOptions = Pick<ReplicationOptions, "fetchTimeoutMs" | "fetchMaxWaitMs" | "newsTimeoutMs" | "newsMaxWaitMs">;
 
 /** The request of a link to its peer. */
 export interface PullRequest {
@@ -84,14 +84,14 @@ export class PullsInFlight {
       fetch.attempts = 0;
       return false;
     }
-    const { fetchTimeoutMs, fetchMaxWaitMs, newsPatienceMs } = this.#options;
+    const { fetchTimeoutMs, fetchMaxWaitMs, newsMaxWaitMs } = this.#options;
     const newsMs = this.#newsTimeoutMs;
-    const [timeoutMs, patienceMs] = fetch.isNews ? [newsMs, Math.max(newsMs, newsPatienceMs)] : [fetchTimeoutMs, fetchMaxWaitMs];
+    const [timeoutMs, maxWaitMs] = fetch.isNews ? [newsMs, Math.max(newsMs, newsMaxWaitMs)] : [fetchTimeoutMs, fetchMaxWaitMs];
     const isSame = fetch.puller === puller;
     // Another link may retry earlier than the same link. After several unanswered requests, the interval grows.
     const growth = 1.5 ** Math.max(0, fetch.attempts - QUICK_ATTEMPTS);
     const waitMs = Math.min(fetchMaxWaitMs, timeoutMs * (isSame ? 1.5 : 1) * growth);
-    const busyMonoMs = Math.min(fetch.puller.receivedMonoMs, fetch.sinceMonoMs + patienceMs);
+    const busyMonoMs = Math.min(fetch.puller.receivedMonoMs, fetch.sinceMonoMs + maxWaitMs);
     if (monoMs - Math.max(fetch.sinceMonoMs, busyMonoMs) < waitMs) return false;
     this.#all.set(id, { ...request, puller, sinceMonoMs: monoMs, firstMonoMs: fetch.firstMonoMs, through, attempts: fetch.attempts + 1 });
     return true;

@@ -406,12 +406,12 @@ export class Replicator {
     this.#hasWitness ||= relation === "cluster";
   }
 
-  addFetcher(puller: PullingLink): void {
+  addPuller(puller: PullingLink): void {
     this.#pullers.add(puller);
   }
 
   /** Called when the link has been closed. Other links may then request the origins that it was fetching. */
-  dropFetcher(puller: PullingLink): void {
+  dropPuller(puller: PullingLink): void {
     this.#pullers.delete(puller);
     this.#fetches.drop(puller);
   }

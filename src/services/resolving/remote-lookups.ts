@@ -37,7 +37,7 @@ const DECODED_BYTES = 2000;
  * Memory for cached answers about aliases and names, in bytes. This amount is used once for the viewers in the settings, and once for callers with
  * credentials.
  */
-const CARRIERS_BYTES = 8 * 1024 * 1024;
+const ALIAS_OWNERS_BYTES = 8 * 1024 * 1024;
 
 export interface DnsRooms {
   readonly machine: ResolverMachine;
@@ -59,7 +59,7 @@ interface RemoteLookupOptions {
 export function openRemoteLookups(rooms: DnsRooms, options: RemoteLookupOptions & { readonly viewers: readonly Caller[] }): RemoteLookups {
   const { viewers } = options;
   const open = (viewer: Caller, parts: number) =>
-    openRemoteLookup(rooms, { ...options, viewer, maxBytes: Math.ceil(CARRIERS_BYTES / parts) });
+    openRemoteLookup(rooms, { ...options, viewer, maxBytes: Math.ceil(ALIAS_OWNERS_BYTES / parts) });
   const named = new Map(viewers.map((viewer) => [classOf(viewer), open(viewer, viewers.length)]));
   /** The lookups for callers with credentials. The least recently used ones come first. */
   const others = new BoundedMap<string, FetchingRemoteLookup>(MAX_FETCHING_VIEWS);

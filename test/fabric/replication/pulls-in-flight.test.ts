@@ -2,10 +2,10 @@
 import { expect, test } from "vitest";
 import { ReplicatingNode } from "../../fakes/replication.ts";
 
-const OPTIONS = { fetchTimeoutMs: 1000, fetchMaxWaitMs: 30_000, newsTimeoutMs: 400, newsPatienceMs: 1000, maxOrigins: 1000 };
+const OPTIONS = { fetchTimeoutMs: 1000, fetchMaxWaitMs: 30_000, newsTimeoutMs: 400, newsMaxWaitMs: 1000, maxOrigins: 1000 };
 const NEWS = { wanted: 1, isNews: true as boolean };
 
-type Fetcher = Parameters<ReplicatingNode["shared"]["addFetcher"]>[0];
+type Fetcher = Parameters<ReplicatingNode["shared"]["addPuller"]>[0];
 type Time = Parameters<ReplicatingNode["shared"]["takeFetch"]>[2];
 
 /** What links of a node ask for: of each origin as much is here as the question says. */

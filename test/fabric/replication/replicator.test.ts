@@ -5,7 +5,7 @@ import type { FabricOutput } from "../../../src/fabric/io-types.ts";
 import { NEVER } from "../../../src/lib/machine.ts";
 import { drain, framesOf, open, ReplicatingNode, run, vectorOf, Wire } from "../../fakes/replication.ts";
 
-type Fetcher = Parameters<ReplicatingNode["shared"]["addFetcher"]>[0];
+type Fetcher = Parameters<ReplicatingNode["shared"]["addPuller"]>[0];
 
 function puller(receivedMonoMs = 0): Fetcher & { receivedMonoMs: number; readonly reconsidered: string[] } {
   const reconsidered: string[] = [];
@@ -62,7 +62,7 @@ test("one link at a time fetches an origin; one that delivers keeps it, one that
   expect([take(two, 1500), take(two, 1900), take(one, 2000)]).toEqual([false, true, false]);
   shared.endFetch("x/1", one);
   expect(take(one, 2010)).toBe(false);
-  shared.dropFetcher(two);
+  shared.dropPuller(two);
   expect(take(one, 2020)).toBe(true);
 });
 
@@ -91,8 +91,8 @@ test("links are told as a sorted list of at most 256, and the same list is the s
 test("an origin readmitted is considered anew by every link that is open", () => {
   const { shared } = new ReplicatingNode({ nodeId: "a" });
   const [one, two] = [puller(), puller()];
-  for (const each of [one, two]) shared.addFetcher(each);
-  shared.dropFetcher(two);
+  for (const each of [one, two]) shared.addPuller(each);
+  shared.dropPuller(two);
   shared.readmit("x", 2);
   expect([one.reconsidered, two.reconsidered]).toEqual([["x/2"], []]);
 });
