@@ -38,7 +38,7 @@ async function items(door: GrpcDoor): Promise<readonly JsonObject[]> {
 
 async function register(door: GrpcDoor, entry: JsonObject) {
   const { code, reason, fields, message } = await door.ask("register", { entries: [entry], staticLease: true });
-  return { code, reason, fields, rule: /checks\.[a-z]+(?= )/.exec(message)?.[0] };
+  return { code, reason, fields, rule: /checks\.[a-z]+(?=[ :])/.exec(message)?.[0] };
 }
 
 test("servers of HTTP and gRPC stop and come back: a watch at another node is told each turn once, with the class of the failure", async () => {
