@@ -252,7 +252,7 @@ test("a watch of what it did not follow makes it follow that, and goes on at the
 test("writes are refused, and the refusal names nodes", async () => {
   const refused = await refusal(discoveryAt(resolver, "admin").register({ entries: [entryOf("svc.market", "new")], staticLease: true }));
   expect(refused).toMatch(
-    /^FailedPrecondition read_only: this server is a resolver, which rejects writes: send the call to a node, for example grpc:\/\/127\.0\.0\.1:\d+/,
+    /^FailedPrecondition read_only: this server is a resolver, which rejects writes: send the call to a node, for example 127\.0\.0\.1:\d+/,
   );
 });
 
