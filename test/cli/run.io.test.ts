@@ -261,6 +261,12 @@ test("a node that is not ready is told with the command that shows what it waits
       "error: not_ready: no clocks yet\n" +
       `error: run waymark discovery lag --server ${fake.address} to see what it is waiting for, or use another node\n`,
   });
+  const waiting = "not_ready: this resolver is waiting for the current policy from an upstream";
+  fake.refusals.set("register", { code: status.UNAVAILABLE, message: waiting, reason: "NOT_READY" });
+  expect(await waymark([...REGISTER, "--server", fake.address])).toMatchObject({
+    exit: 1,
+    stderr: `error: ${waiting}\nerror: GET /readyz on the HTTP port of the resolver shows the reason; or use another server\n`,
+  });
 });
 
 test("a DNS gateway that fails to answer is told in words, with the command that shows why", async () => {
