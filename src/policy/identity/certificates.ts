@@ -23,7 +23,7 @@ export function isPrincipal(text: string): boolean {
 }
 
 /** OpenSSL's error codes for certificates whose chain does not end in a trusted CA. */
-const IS_UNKNOWN_CA = /^(?:UNABLE_TO_(?:GET_ISSUER|VERIFY_LEAF)|DEPTH_ZERO_SELF_SIGNED|SELF_SIGNED)/;
+const IS_UNKNOWN_CA = /^(?:CERT_SIGNATURE_FAILURE|UNABLE_TO_(?:GET_ISSUER|VERIFY_LEAF)|DEPTH_ZERO_SELF_SIGNED|SELF_SIGNED)/;
 
 type TrustedCertificate = Extract<PeerCertificate, { readonly isTrusted: true }>;
 

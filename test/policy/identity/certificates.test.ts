@@ -47,6 +47,11 @@ test.each([
     says: "was not signed by a CA in tls.ca_file of this node (SELF_SIGNED_CERT_IN_CHAIN)",
   },
   {
+    what: "an authority of the same name",
+    shown: { isTrusted: false, why: "CERT_SIGNATURE_FAILURE" } as const,
+    says: "was not signed by a CA in tls.ca_file of this node (CERT_SIGNATURE_FAILURE)",
+  },
+  {
     what: "an unknown issuer",
     shown: { isTrusted: false, why: "UNABLE_TO_VERIFY_LEAF_SIGNATURE" } as const,
     says: "was not signed by a CA in tls.ca_file of this node (UNABLE_TO_VERIFY_LEAF_SIGNATURE)",
