@@ -40,17 +40,19 @@ export function exitOf(error: unknown): ExitCode {
 }
 
 /** Returns advice for an untrusted certificate, based on the messages of OpenSSL and Node.js, or undefined for other errors. */
-function distrust(message: string): string | undefined {
+function distrust(message: string, server: string, caFile: string | undefined): string | undefined {
   if (/certificate has expired/.test(message)) return "the certificate has expired: renew it on the server";
   if (/does not match certificate|Hostname\/IP/.test(message))
     return "the certificate is for a different name: use a host name that the certificate lists";
   if (/self-signed certificate|unable to (?:verify|get)|certificate (?:signature failure|verify failed)/.test(message))
-    return "the CA that issued the certificate is not trusted: pass the CA file with --ca";
+    return caFile === undefined
+      ? "the CA that issued the certificate is not trusted: pass the CA file with --ca"
+      : `${caFile} does not contain the CA that signed the certificate of ${server}`;
   return undefined;
 }
 
-/** Returns the lines to print for an error: the failure, each invalid field, and advice. */
-export function errorLines(error: unknown): readonly string[] {
+/** Returns the lines to print for an error: the failure, each invalid field, and advice. `caFile` is the CA file that the command used. */
+export function errorLines(error: unknown, caFile?: string): readonly string[] {
   if (!(error instanceof RequestError)) return (error instanceof Error ? error.message : String(error)).split("\n");
   const { violations, retryMs, isReachable, server, code } = error.facts;
   if (!isReachable) {
@@ -60,7 +62,7 @@ export function errorLines(error: unknown): readonly string[] {
         `cannot reach ${server} over plaintext`,
         "the server requires TLS: pass its CA file with --ca, or pass --tls to trust the system's CAs",
       ];
-    const advice = distrust(error.message);
+    const advice = distrust(error.message, server, caFile);
     if (advice !== undefined) return [`cannot trust ${server}: ${error.message}`, advice];
     return [
       `cannot reach ${server}: ${error.message}`,
@@ -71,7 +73,7 @@ export function errorLines(error: unknown): readonly string[] {
   const fields = violations.length > 1 ? violations.map(({ field, description }) => `  ${field}: ${description}`) : [];
   const unready =
     error.facts.reason === "NOT_READY"
-      ? [`run waymark discovery lag --server ${server} to see what it is waiting for, or use another node`]
+      ? [`GET /readyz on the HTTP port of ${server} shows what it is waiting for; retry later, or use another server`]
       : [];
   return [headline, ...fields, ...unready, ...(retryMs === undefined ? [] : [`try again in ${Math.ceil(retryMs / 1000)} s`])];
 }

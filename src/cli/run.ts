@@ -165,7 +165,7 @@ async function runVerb(spec: VerbSpec, { environment, args, flags }: CommandCall
     return (await verb({ environment, args, flags, out, client, viewer, completionOf })) ?? EXIT.done;
   } catch (error) {
     cancelSlow?.();
-    for (const line of errorLines(error)) out.error(line);
+    for (const line of errorLines(error, flags.text("ca") ?? (environment.env["WAYMARK_CA"] || undefined))) out.error(line);
     if (error instanceof UsageError) out.note(`run waymark ${spec.path} --help for usage`);
     return exitOf(error);
   } finally {

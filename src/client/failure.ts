@@ -39,6 +39,8 @@ export function transportWords(text: string): string {
   if (/wrong version number|packet length too long/.test(last)) return SPEAKS_NO_TLS;
   // The server answered with another protocol, such as HTTP/1.1.
   if (last.startsWith("Protocol error")) return NO_GRPC;
+  // Node.js adds advice about its own flags, which programs and the CLI do not have.
+  if (last.startsWith("unable to ")) return last.replace(/; if the root CA is installed locally, .*$/s, "");
   // The rest is a message from grpc-js, which includes the time of day.
   return last === "" || last === "null" || last.startsWith("Failed to connect") ? NO_CONNECTION : last;
 }

@@ -12,7 +12,7 @@ import { SERVER_FIXED } from "../grpc/server/server.io.ts";
 import type { ListenerTlsFiles } from "../grpc/server/tls-files.io.ts";
 import { SharedInflater } from "../grpc/wire/inflater.io.ts";
 import { hostPort } from "../lib/addresses.ts";
-import { assert, InvariantError } from "../lib/errors.ts";
+import { assert, InvariantError, rethrowInvariant } from "../lib/errors.ts";
 import { later } from "../lib/stall-aware-time.io.ts";
 import type { RefusedAct } from "../policy/audit/record.ts";
 import { anonymousCaller } from "../policy/identity/caller.ts";
@@ -155,7 +155,7 @@ export function openDnsListener(
     },
     drain: () => gateway.stop(),
     stop: () => gateway.stop(),
-    readiness: () => [dnsCheck(settings, dnsEndpointOf(gateway))],
+    readiness: () => [dnsCheck(settings, dnsEndpointOf(gateway), options.checkCaughtUp)],
   });
   return parts.open(
     "DNS",
@@ -183,9 +183,20 @@ export function clusterNames(
   return new ClusterNames({ summaries, dnsNames, hosts, zones: dns.zones, now });
 }
 
-/** Returns the `/readyz` line about DNS. The line reports only whether the gateway is open, and other lines report the state of the catalog. */
-export function dnsCheck({ dns }: Settings, { host, udp }: DnsEndpoint, more = ""): ReadyCheck {
-  return { name: "dns", ok: true, detail: `answers for ${dns.zones.join(", ")} on ${hostPort(host, udp)}${more}` };
+/**
+ * Returns the `/readyz` line about DNS: whether the gateway answers. The line is always ok, because other lines report the state of the catalog.
+ * `checkCaughtUp` throws `not_ready` while queries are not answered.
+ */
+export function dnsCheck({ dns, node }: Settings, { host, udp }: DnsEndpoint, checkCaughtUp: () => void, more = ""): ReadyCheck {
+  const address = hostPort(host, udp);
+  let detail = `answers for ${dns.zones.join(", ")} on ${address}${more}`;
+  try {
+    checkCaughtUp();
+  } catch (error) {
+    rethrowInvariant(error);
+    detail = `listens on ${address}; answers SERVFAIL until the ${node.mode} is ready${more}`;
+  }
+  return { name: "dns", ok: true, detail };
 }
 
 type ListenerServing = Pick<GrpcListenerOptions, "services" | "health" | "chain"> & {

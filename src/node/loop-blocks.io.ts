@@ -14,7 +14,7 @@ export function watchEventLoop(log: Pick<Log, "warn">, metrics: Metrics): NodeCo
   let timer: NodeJS.Timeout | undefined;
   const look = () => {
     const warning = blocks.look(performance.now());
-    if (warning !== undefined) log.warn({ ...warning }, `event loop blocked for ${warning.blockMs} ms; requests were delayed`);
+    if (warning !== undefined) log.warn({ ...warning }, `event loop blocked for ${warning.blockMs} ms; requests may have been delayed`);
   };
   return {
     start: () => {

@@ -62,7 +62,7 @@ export async function startParts(
     // An interrupted start closes its parts as carefully as a ready node does when it stops. The node has not had any callers yet, so there is
     // nothing to drain.
     const isStopped = interrupt?.aborted === true && error === interrupt.reason;
-    if (isStopped) log.info({ stopTimeoutMs: settings.node.stopTimeoutMs }, "node is stopping");
+    if (isStopped) log.info({ stopTimeoutMs: settings.node.stopTimeoutMs }, `${settings.node.mode} is stopping`);
     await parts.stop(new StopDeadline(isStopped ? settings.node.stopTimeoutMs + CLOSING_MS : FAILED_CLOSE_MS));
     throw error;
   }
@@ -86,8 +86,8 @@ export async function stopParts(
   { settings, log }: NodeOptions,
   { nodeId, drain }: { readonly nodeId: string; readonly drain: () => void },
 ): Promise<void> {
-  const { stopTimeoutMs } = settings.node;
-  log.info({ nodeId, stopTimeoutMs }, "node is stopping");
+  const { stopTimeoutMs, mode } = settings.node;
+  log.info({ nodeId, stopTimeoutMs }, `${mode} is stopping`);
   const [callers, end] = [new StopDeadline(stopTimeoutMs), new StopDeadline(stopTimeoutMs + CLOSING_MS)];
   drain();
   await parts.drain(callers);

@@ -11,7 +11,15 @@ import type { Histogram, MetricSeries, Metrics } from "../lib/metrics/metrics.ts
 import { type Caller, hasRole, isOwner } from "../policy/identity/caller.ts";
 import type { ConnectionPeer } from "../policy/identity/tenants.ts";
 import type { CallCost } from "../policy/limits/rate-limits.ts";
-import { authorise, changesNothing, costOf, type RequiredAccess, requestCheckOf, requiredAccessOf } from "../services/contract.ts";
+import {
+  authorise,
+  changesNothing,
+  costOf,
+  isOnlyOnNodes,
+  type RequiredAccess,
+  requestCheckOf,
+  requiredAccessOf,
+} from "../services/contract.ts";
 import type { AnswerSink, CallContext, MethodHandler, RequestListener, StreamSource } from "../services/service.ts";
 import { KnownStreams } from "./known-streams.ts";
 import { jsonFault } from "./request-shape/json.ts";
@@ -267,6 +275,10 @@ export class MethodChain {
     return encoding === "proto" ? protobufFault(plan, bytes) : jsonFault(plan, bytes);
   }
 
+  #unimplemented(): WaymarkError {
+    return unimplemented(this.path, isOnlyOnNodes(this.desc));
+  }
+
   /** Identifies the caller, and throws `draining` while the server is draining. Throws or rejects to reject the call. */
   #identify(arrival: CallArrival, requestId: string): Caller | Promise<Caller> {
     const { isForEverybody } = this.#requiredAccess;
@@ -325,7 +337,7 @@ export class MethodChain {
    * neither stored nor decoded. The function does not count or record the rejection, because the rejected call itself is counted and recorded.
    */
   judgeHeaders(arrival: CallArrival): WaymarkError | undefined | Promise<WaymarkError | undefined> {
-    if (this.handler === undefined) return unimplemented(this.path);
+    if (this.handler === undefined) return this.#unimplemented();
     try {
       const caller = this.#ports.identify(arrival.header, arrival);
       return caller instanceof Promise
@@ -396,7 +408,7 @@ export class MethodChain {
     const request = this.#admit(context, exchange.arrival, sent);
     if (request instanceof WaymarkError) throw request;
     const handler = this.handler;
-    if (handler === undefined || handler.kind !== "unary") throw unimplemented(this.path);
+    if (handler === undefined || handler.kind !== "unary") throw this.#unimplemented();
     this.checkRequest(request);
     // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- it was decoded with the method's descriptor, so it has the handler's type.
     const answer = handler.handle(request as never, context);
@@ -491,7 +503,7 @@ export class MethodChain {
   /** Returns the source of responses for an admitted server stream. Throws to reject the stream. */
   openSource(request: Message, context: CallContext): StreamSource {
     const handler = this.handler;
-    if (handler?.kind !== "server_streaming") throw unimplemented(this.path);
+    if (handler?.kind !== "server_streaming") throw this.#unimplemented();
     this.checkRequest(request);
     // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- as in unary.
     return handler.open(request as never, context);
@@ -500,7 +512,7 @@ export class MethodChain {
   /** Returns the listener for the requests of an admitted stream. Throws to reject the stream. */
   openRequests(answers: AnswerSink, context: CallContext): RequestListener<never> {
     const handler = this.handler;
-    if (handler?.kind !== "client_streaming" && handler?.kind !== "bidi_streaming") throw unimplemented(this.path);
+    if (handler?.kind !== "client_streaming" && handler?.kind !== "bidi_streaming") throw this.#unimplemented();
     return handler.open(answers, context);
   }
 

@@ -142,9 +142,15 @@ export function draining(): WaymarkError {
   return new WaymarkError("draining", "this node is draining; retry on another node", { retryMs: DRAIN_RETRY_MS });
 }
 
-/** Returns the error for a method that this server does not have: a later version implements it, or the server is a resolver. */
-export function unimplemented(path: string): WaymarkError {
-  return new WaymarkError("unimplemented", `this server does not implement ${path}`);
+/**
+ * Returns the error for a method that this server does not have. All nodes have the methods about the mesh (`isOnlyOnNodes`), so a server without
+ * them is a resolver. A later version implements the other methods.
+ */
+export function unimplemented(path: string, isOnlyOnNodes = false): WaymarkError {
+  const text = isOnlyOnNodes
+    ? "this server is a resolver and not a member of the mesh: send the call to a node"
+    : `this server does not implement ${path}`;
+  return new WaymarkError("unimplemented", text);
 }
 
 /** Returns the error for a caller without a credential if the settings require one. */

@@ -81,6 +81,11 @@ export function isRefusedByResolvers(desc: DescMethod): boolean {
   return getOption(desc, call).resolver === ResolverBehavior.REFUSE;
 }
 
+/** Returns whether only nodes have the method, because it is about the mesh. */
+export function isOnlyOnNodes(desc: DescMethod): boolean {
+  return getOption(desc, call).resolver === ResolverBehavior.UNIMPLEMENTED;
+}
+
 /**
  * Returns whether a resolver may proxy calls of the method to its upstream without checking access itself. The upstream checks the resolver's access instead of
  * the caller's. Therefore, a resolver needs its own handlers for methods that depend on the caller. A resolver also needs handlers for writes,
@@ -94,9 +99,9 @@ export function isProxied(desc: DescMethod): desc is DescMethodUnary {
 
 /** Returns whether servers of this kind must have a handler for the method. A missing `answered_by` option is a bug and aborts the start. */
 export function mustAnswer(desc: DescMethod, isResolver: boolean): boolean {
-  const { answeredBy, resolver } = getOption(desc, call);
+  const { answeredBy } = getOption(desc, call);
   assert(answeredBy !== AnsweredBy.UNSPECIFIED, "rpc has no answered_by in its proto", { rpc: rpcName(desc) });
-  return !(isResolver && resolver === ResolverBehavior.UNIMPLEMENTED);
+  return !(isResolver && isOnlyOnNodes(desc));
 }
 
 /** Returns the routes of the method that servers of this kind must answer. Methods that only nodes answer have no routes on a resolver. */

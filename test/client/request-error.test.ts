@@ -73,6 +73,10 @@ test.each([
     words: "write EPROTO 80:error:0A000119:SSL routines:bad:record.c:1:",
   },
   {
+    said: "No connection established. Last error: Error: unable to verify the first certificate; if the root CA is installed locally, try running Node.js with --use-system-ca. Resolution note: ",
+    words: "unable to verify the first certificate",
+  },
+  {
     said: "No connection established. Last error: Protocol error (2026-11-22T00:10:58.444Z). Resolution note: x",
     words: "the server does not speak gRPC",
   },

@@ -512,7 +512,7 @@ ${credential({ tenant: "admin", token: TOKENS.admin, roles: '"mesh.admin"' })}
   });
 
   test.each([
-    { what: "of another authority", leaf: () => theirs.issue("web", { uris: [SPIFFE] }), says: "not trusted" },
+    { what: "of another authority", leaf: () => theirs.issue("web", { uris: [SPIFFE] }), says: "was not signed by a CA in tls.ca_file" },
     { what: "that has expired", leaf: () => ours.issue("web", { uris: [SPIFFE], endsInMs: -60_000 }), says: "CERT_HAS_EXPIRED" },
     { what: "with two SPIFFE ids", leaf: () => ours.issue("web", { uris: [SPIFFE, `${SPIFFE}2`] }), says: "more than one SPIFFE id" },
     {

@@ -127,11 +127,15 @@ test("over TLS it shows its token, again after the file was changed; without one
     token: readToken(tokenFile, "resolver.token_file"),
   }));
   const said = (of: DrivenResolver) => resolverChecks(of.rooms, { isServing: of.machine.isReady, fault: of.driver.fault });
-  await until("its token is refused", () => resolver.warnings.some((line) => line.includes("refuses this resolver: unauthenticated")));
+  await until("its token is refused", () =>
+    resolver.warnings.some((line) => line.includes("an upstream refuses this resolver: the upstream")),
+  );
   expect(resolver.machine.isReady).toBe(false);
   expect(said(resolver).map(({ detail }) => detail)).toEqual([
     "loading",
-    expect.stringMatching(/^cannot read from any upstream; no data is cached yet; last fault: .* refuses this resolver: unauthenticated: /),
+    expect.stringMatching(
+      /^cannot read from any upstream; no data is cached yet; last fault: the upstream \S+ refuses this resolver: unauthenticated: /,
+    ),
     "waiting for the current policy from an upstream",
   ]);
   using powerless = new DrivenResolver([node.grpc], {}, () => ({ tls: { ca: authority.ca }, token: "token-of-an-admin" }));

@@ -95,6 +95,11 @@ test("--tls trusts the system's authorities, an address warns of nothing, and wh
   expect(distrusted.exit).toBe(3);
   expect(distrusted.stderr).toContain("the CA that issued the certificate is not trusted: pass the CA file with --ca");
   expect(distrusted.stderr).not.toContain("check that the server is running");
+  const { caFile } = stranger;
+  const wrong = await ask([], ["--ca", caFile]);
+  expect(wrong.exit).toBe(3);
+  expect(wrong.stderr).toContain(`error: ${caFile} does not contain the CA that signed the certificate of ${node.grpc}\n`);
+  expect(wrong.stderr).not.toMatch(/--use-system-ca|--ca$/m);
   const plain = await ask([], []);
   expect(plain.exit).toBe(3);
   expect(plain.stderr).toContain("the server requires TLS: pass its CA file with --ca");

@@ -4,11 +4,12 @@ import { once } from "node:events";
 import { connect } from "node:http2";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import { WaymarkError } from "../../src/lib/errors.ts";
 import { openLog } from "../../src/lib/log.io.ts";
 import { Metrics } from "../../src/lib/metrics/metrics.ts";
 import { NodeComponents, StopDeadline } from "../../src/node/components.io.ts";
 import { DnsPresence } from "../../src/node/dns/presence.ts";
-import { endpointsOf, type ListenersOptions, type NodeListeners, openListeners } from "../../src/node/listeners.io.ts";
+import { dnsCheck, endpointsOf, type ListenersOptions, type NodeListeners, openListeners } from "../../src/node/listeners.io.ts";
 import { anonymousCaller } from "../../src/policy/identity/caller.ts";
 import { openScraper } from "../../src/server/metrics.io.ts";
 import { type DiscoveryInside, startDiscovery } from "../fakes/discovery-service.ts";
@@ -176,4 +177,23 @@ test.each([
   const query = Buffer.from(queryBytes({ name: "web.market.waymark", type: "A" })).toString("base64url");
   const url = `http://127.0.0.1:${endpointsOf(listeners).calls.ports.http}/dns-query?dns=${query}`;
   expect((await fetch(url, { headers: { connection: "close" } })).status).toBe(status);
+});
+
+test("the DNS line of /readyz says that queries get SERVFAIL until the process is ready", () => {
+  const at = { host: "127.0.0.1", udp: 53 } as const;
+  const { settings } = inside;
+  const unready = () => {
+    throw new WaymarkError("not_ready", "no data yet");
+  };
+  const resolver = { ...settings, node: { ...settings.node, mode: "resolver" } } as const;
+  const details = [
+    dnsCheck(settings, at as never, () => undefined, "; 2 of 2 processes answer"),
+    dnsCheck(settings, at as never, unready),
+    dnsCheck(resolver, at as never, unready),
+  ].map(({ detail }) => detail);
+  expect(details).toEqual([
+    "answers for waymark on 127.0.0.1:53; 2 of 2 processes answer",
+    "listens on 127.0.0.1:53; answers SERVFAIL until the node is ready",
+    "listens on 127.0.0.1:53; answers SERVFAIL until the resolver is ready",
+  ]);
 });

@@ -3,6 +3,7 @@ import type { Message } from "@bufbuild/protobuf";
 import { create } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import { Health, HealthCheckRequestSchema, HealthCheckResponse_ServingStatus } from "../../gen/grpc/health/v1/health_pb.js";
+import { PeerService, PeerServiceListRequestSchema } from "../../gen/waymark/control/v1/peer_pb.js";
 import { CatalogQueryRequestSchema, CatalogWatchRequestSchema, DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { PolicyService, VerifyAuditRequestSchema, VerifyAuditResponseSchema } from "../../gen/waymark/policy/v1/policy_pb.js";
 import { WaymarkError } from "../../src/lib/errors.ts";
@@ -144,7 +145,14 @@ test("a method without handler is unimplemented", () => {
   const { chain } = demoChain();
   const exchange = new FakeExchange();
   chain.method(DiscoveryService.method.summaryQuery, undefined).unary(request(""), exchange);
-  expect(exchange.answers).toMatchObject([{ reason: "unimplemented" }]);
+  chain.method(PeerService.method.list, undefined).unary(create(PeerServiceListRequestSchema), exchange);
+  expect(exchange.answers).toMatchObject([
+    {
+      reason: "unimplemented",
+      message: "unimplemented: this server does not implement /waymark.discovery.v1.DiscoveryService/SummaryQuery",
+    },
+    { reason: "unimplemented", message: "unimplemented: this server is a resolver and not a member of the mesh: send the call to a node" },
+  ]);
 });
 
 test("a caller who is not known is refused before the handler", () => {

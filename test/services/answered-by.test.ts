@@ -79,14 +79,15 @@ test("a route that the proto of its rpc does not name ends the start", () => {
 });
 
 test("a resolver refuses the calls that its protos refuse, in each form that a call has, and names nodes", async () => {
-  const urls = () => Promise.resolve(["a", "b", "c", "d", "e"]);
+  const urls = () => Promise.resolve(["grpc://a:1", "grpcs://b:1", "grpcs://c:1", "d", "e"]);
   const refused = METHODS.filter((method) => getOption(method, call).resolver === ResolverBehavior.REFUSE);
   expect(refused.length).toBeGreaterThan(10);
   for (const method of refused) {
     const handler = nodeCalls(method.parent, { urls, ports: {} as never })[method.localName];
     const error = await refusalOf(handler);
-    expect(error).toMatchObject({ reason: "read_only", details: { metadata: { urls: "a b c d" } } });
+    expect(error).toMatchObject({ reason: "read_only", details: { metadata: { urls: "grpc://a:1 grpcs://b:1 grpcs://c:1 d" } } });
     expect(error.message).toContain("this server is a resolver, which ");
+    expect(error.message).toContain(": send the call to a node, for example a:1 or b:1 (TLS) or c:1 (TLS) or d");
   }
 });
 

@@ -181,10 +181,11 @@ export function fabricReadiness(
   time: Time,
 ): { readonly ok: boolean; readonly detail: string } {
   const { isReady, detail } = fabric.readiness.read(time);
-  const { alive, suspect } = fabric.membership.counts();
+  const { alive, suspect, dead } = fabric.membership.counts();
   const others = alive + suspect;
+  const none = dead === 0 ? "no other members" : `no other member is alive (${dead} dead)`;
   const parts = [...(fault === "" ? [] : [fault]), detailOf(detail, fabric.lifecycle.protectedClusters())];
-  const members = others === 1 ? "1 other member" : `${others === 0 ? "no" : others} other members`;
+  const members = others === 0 ? none : `${others} other member${others === 1 ? "" : "s"}`;
   parts.push(`${members}${suspect > 0 ? `, ${suspect} suspected` : ""}`);
   const partial = fabric.replication.notWhole();
   if (partial.length > 0) parts.push(partialText(partial));

@@ -8,6 +8,7 @@ import type { PendingConnection } from "../../grpc/client/pool.io.ts";
 import { GRPC_PORT, hostPort, isLoopbackHost, withoutMapping } from "../../lib/addresses.ts";
 import { stallAwareTimeout } from "../../lib/stall-aware-time.io.ts";
 import type { UpstreamCredentials } from "./credentials.io.ts";
+import { connectionFault } from "./upstream-codec.ts";
 
 export interface UpstreamDialOptions {
   /** `host` or `host:port`, with an IPv6 host in brackets. */
@@ -61,7 +62,7 @@ export function dialUpstream({
     reject(new Error(why));
   };
   const timer = stallAwareTimeout(() => fail(`no connection to ${authority} within ${timeoutMs} ms`), timeoutMs);
-  socket.on("error", (error: NodeJS.ErrnoException) => fail(wordsOf(error)));
+  socket.on("error", (error: NodeJS.ErrnoException) => fail(connectionFault(wordsOf(error))));
   socket.once("close", () => fail("the connection was closed during the HTTP/2 handshake"));
   socket.once(tls === undefined ? "connect" : "secureConnect", () => {
     if (tls === undefined && token !== undefined && !isLoopbackHost(withoutMapping(socket.remoteAddress ?? "")))

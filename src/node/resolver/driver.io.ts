@@ -15,6 +15,7 @@ import type { UpstreamAnswer } from "../../services/resolving/ports.ts";
 import type { ResolverRooms } from "./resolver-rooms.ts";
 import { SparseLog } from "./sparse-log.ts";
 import type { UpstreamCalls } from "./upstream-calls.io.ts";
+import { CredentialRefusal } from "./upstream-codec.ts";
 import type { StreamEvents, UpstreamStreamHandle } from "./upstream-streams.io.ts";
 
 export interface ResolverDriverParts {
@@ -193,9 +194,9 @@ export class ResolverDriver {
     try {
       input = { kind: "probed", upstream, ...(await this.#calls.probe(upstream)) };
     } catch (thrown) {
-      const { message, details } = refusalIn(thrown);
-      this.#fail(upstream, message, "an upstream does not answer");
-      input = { kind: "probe failed", upstream, ...retryIn(details) };
+      const error = refusalIn(thrown);
+      this.#fail(upstream, error, "an upstream does not answer");
+      input = { kind: "probe failed", upstream, ...retryIn(error.details) };
     }
     this.input(input);
   }
@@ -217,10 +218,10 @@ export class ResolverDriver {
         if (this.#faults.size > 0) this.#faults.clear();
         this.input({ kind: `${content} said`, stream, bytes, delayMs });
       },
-      ended: ({ message, details }, refusal) => {
+      ended: (error, refusal) => {
         this.#streams.delete(`${content} ${stream}`);
-        this.#fail(upstream, message, "a stream from an upstream ended");
-        this.input({ kind: `${content} ended`, stream, ...retryIn(details), ...(refusal !== undefined && { refusal }) });
+        this.#fail(upstream, error, "a stream from an upstream ended");
+        this.input({ kind: `${content} ended`, stream, ...retryIn(error.details), ...(refusal !== undefined && { refusal }) });
       },
     };
     this.#streams.set(`${content} ${stream}`, open(events));
@@ -231,9 +232,11 @@ export class ResolverDriver {
     this.#streams.delete(`${content} ${stream}`);
   }
 
-  #fail(upstream: string, detail: string, message: string): void {
+  #fail(upstream: string, error: WaymarkError, message: string): void {
+    const isRefused = error instanceof CredentialRefusal;
+    const detail = isRefused ? error.text : error.message;
     this.#faults.set(upstream, detail);
-    this.#warn(upstream, detail, message);
+    this.#warn(upstream, detail, isRefused ? "an upstream refuses this resolver" : message);
   }
 
   #warn(upstream: string, detail: string, message: string): void {

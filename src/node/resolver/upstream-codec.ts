@@ -13,7 +13,7 @@ import { WatchPolicyRequestSchema } from "../../../gen/waymark/policy/v1/policy_
 import type { WholeName } from "../../catalog/query/instances.ts";
 import { findMessage, unpackDetail } from "../../consumer/error-details.ts";
 import type { GrpcStatus } from "../../grpc/wire/status.ts";
-import { CODES, type ErrorReason, REASONS, WaymarkError } from "../../lib/errors.ts";
+import { CODES, type ErrorDetails, type ErrorReason, REASONS, WaymarkError } from "../../lib/errors.ts";
 import { misplaced } from "../../lib/protowire.ts";
 import type { VersionPlace } from "../../policy/versions/version.ts";
 import type { UpstreamFacts } from "../../resolver/upstreams.ts";
@@ -98,6 +98,25 @@ function decoded(bytes: Uint8Array): ServerInfoResponse {
   }
 }
 
+/** The error if an upstream refuses the resolver's own credential. `text` is the message without the reason, which the upstream did not send. */
+export class CredentialRefusal extends WaymarkError {
+  readonly text: string;
+
+  constructor(text: string, details: ErrorDetails) {
+    super("not_ready", text, details);
+    this.text = text;
+  }
+}
+
+/** Returns the remedy for a failed TLS handshake with an upstream, based on the messages of OpenSSL and Node.js, or the unchanged message. */
+export function connectionFault(message: string): string {
+  if (/wrong version number|packet length too long/.test(message))
+    return "the server does not speak TLS: remove resolver.tls_ca_file (and resolver.tls), or set tls.cert_file on that server";
+  if (/self-signed certificate|unable to (?:verify|get)|certificate signature failure/.test(message))
+    return "the server's certificate was not signed by a trusted CA: resolver.tls_ca_file must contain the CA that signed it";
+  return message;
+}
+
 /**
  * Returns the error that a caller of the resolver gets if a call to an upstream failed. If the upstream rejected the resolver's own credential or
  * limited its rate, the caller did nothing wrong and gets `not_ready`. `isFromServer` is true if the server sent the status itself.
@@ -112,8 +131,8 @@ export function refusalOf(upstream: string, { code, message, details }: GrpcStat
   if (isFromServer && parsed.reason !== undefined && PASSED_ON.has(parsed.reason))
     return new WaymarkError(parsed.reason, text, { ...retry, ...metadata });
   const isRefused = isFromServer && (parsed.reason === "unauthenticated" || parsed.reason === "discovery_access_denied");
-  const outcome = isRefused ? `refuses this resolver: ${parsed.reason}` : "sent no answer";
-  return new WaymarkError("not_ready", `the upstream ${upstream} ${outcome}: ${text}`, retry);
+  if (isRefused) return new CredentialRefusal(`the upstream ${upstream} refuses this resolver: ${parsed.reason}: ${text}`, retry);
+  return new WaymarkError("not_ready", `the upstream ${upstream} sent no answer: ${text}`, retry);
 }
 
 /**

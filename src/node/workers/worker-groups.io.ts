@@ -6,6 +6,7 @@ import type { Metrics } from "../../lib/metrics/metrics.ts";
 import { MetricsSum } from "../../lib/metrics/sum.ts";
 import { type MetricsScraper, openScraper } from "../../server/metrics.io.ts";
 import type { NodeComponents } from "../components.io.ts";
+import { checkSound } from "../core/write-eligibility.ts";
 import { DnsPresence } from "../dns/presence.ts";
 import { dnsCheck } from "../listeners.io.ts";
 import type { NodeOptions } from "../starting.io.ts";
@@ -48,7 +49,7 @@ export class WorkerGroups {
         readiness: () => {
           const { dns } = opened.endpoints;
           const counted = isDns ? `; ${opened.listeningCount} of ${count} processes answer` : "";
-          return dns === undefined ? [] : [dnsCheck(settings, dns, counted)];
+          return dns === undefined ? [] : [dnsCheck(settings, dns, () => checkSound(group.core.facts()), counted)];
         },
       };
     });

@@ -22,11 +22,17 @@ export function isPrincipal(text: string): boolean {
   return PRINCIPAL.test(text);
 }
 
+/** OpenSSL's error codes for certificates whose chain does not end in a trusted CA. */
+const IS_UNKNOWN_CA = /^(?:CERT_SIGNATURE_FAILURE|UNABLE_TO_(?:GET_ISSUER|VERIFY_LEAF)|DEPTH_ZERO_SELF_SIGNED|SELF_SIGNED)/;
+
 type TrustedCertificate = Extract<PeerCertificate, { readonly isTrusted: true }>;
 
 /** Throws `unauthenticated` if a certificate is not trusted or has expired. */
 export function checkCertificate(certificate: PeerCertificate, wallMs: number): asserts certificate is TrustedCertificate {
-  if (!certificate.isTrusted) throw unauthenticated(`client certificate is not trusted (${certificate.why})`);
+  if (!certificate.isTrusted) {
+    const fault = IS_UNKNOWN_CA.test(certificate.why) ? "was not signed by a CA in tls.ca_file of this node" : "is not trusted";
+    throw unauthenticated(`client certificate ${fault} (${certificate.why})`);
+  }
   if (wallMs > certificate.expiresWallMs) throw unauthenticated("client certificate has expired since the connection was opened");
 }
 

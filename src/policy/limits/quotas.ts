@@ -231,8 +231,21 @@ export class NamespaceQuotas {
     this.#ports.onRefusal({ caller, action, namespace, reason: "quota_exceeded", detail }, holder, bound);
     const metadata = { [holder]: name, bound, max: `${max}`, ...(mayShowUsage && { current: `${current}` }) };
     const text = mayShowUsage ? detail : `${holder} ${JSON.stringify(name)} may have at most ${max} ${bound}`;
-    return new WaymarkError("quota_exceeded", `${text}; this request would add ${added}`, { metadata });
+    return new WaymarkError("quota_exceeded", `${text}; this request would add ${added}: ${remedy(holder, bound)}`, { metadata });
   }
+}
+
+const WAYS_TO_FREE: Readonly<Record<QuotaBound, string>> = {
+  entries: "unregister entries",
+  bytes: "unregister entries",
+  watches: "close watches",
+  checks: "remove checks",
+};
+
+function remedy(holder: QuotaHolder, bound: QuotaBound): string {
+  const setting = `quotas.${holder}_${bound}`;
+  const limit = holder === "tenant" ? setting : `the quota in the policy rule of the namespace, or ${setting} if the rule has none`;
+  return `${WAYS_TO_FREE[bound]}, or raise ${limit}`;
 }
 
 /** Adds an entry to the sums of a request. The control plane's own namespaces have no quota. */

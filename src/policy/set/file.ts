@@ -33,7 +33,7 @@ export function readPolicyFile(text: string, known: ValidationFacts = {}): Parse
   const { places, problems: broken } = readDocuments(text, { refusesRepeatedKeys: true });
   if (broken.length > 0) return { set: undefined, problems: broken.map(({ line, message }) => problemAt(line, "", message)) };
   const [place, second] = places;
-  if (place === undefined) return refused(1, "is empty: a policy needs at least the version key");
+  if (place === undefined) return refused(1, "is empty: a policy is an object with the keys version, default_allow and rules");
   if (second !== undefined) return refused(second.line(), "a second document begins here: a policy file must contain exactly one document");
   const reader = new PolicyFileReader();
   const set = reader.set(place);

@@ -162,6 +162,10 @@ class SetCheck {
   #pattern(pattern: string, path: string): boolean {
     const isBelow = pattern.endsWith(BELOW);
     const prefix = isBelow ? pattern.slice(0, -BELOW.length) : pattern;
+    if (pattern === "*") {
+      this.#error(path, '"*" is not a pattern: a rule needs a namespace before the *; use default_allow for namespaces without a rule');
+      return false;
+    }
     if (!isNamespace(prefix, PROTOCOL_BOUNDS)) {
       const rule = prefix.includes("*") ? `${quoted(pattern)} can have a * only as its last label` : namespaceRule(prefix, PROTOCOL_BOUNDS);
       this.#error(path, `${rule}; write p for p and all namespaces below it, or p.* for the namespaces below p only`);

@@ -57,10 +57,13 @@ export function checkAge(age: Pick<AnswerAge, "ageMs" | "source" | "unreachable"
   const { ageMs } = age;
   const maxStalenessMs = durationMs(bound.maxStaleness);
   if (ageMs <= maxStalenessMs) return;
-  const message = isKnownAge(ageMs)
-    ? `the data may be ${ageMs} ms old, but max_staleness is ${maxStalenessMs} ms: retry, or use another server`
-    : `the age of the data is not known yet, but max_staleness is ${maxStalenessMs} ms: retry, or use another server`;
-  throw tooStale(message);
+  const fault = isKnownAge(ageMs) ? `the data may be ${ageMs} ms old` : "the age of the data is not known yet";
+  // The age of a resolver's data includes the round trip to its upstream, so it is never 0.
+  const remedy =
+    maxStalenessMs === 0 && age.source !== SOURCE.REPLICA
+      ? "raise max_staleness to a few hundred milliseconds, or send the call to a node"
+      : "retry, or use another server";
+  throw tooStale(`${fault}, but max_staleness is ${maxStalenessMs} ms: ${remedy}`);
 }
 
 function checkReachable({ source, unreachable }: Pick<AnswerAge, "source" | "unreachable">): void {

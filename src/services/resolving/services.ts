@@ -208,8 +208,14 @@ function refusing(method: DescMethod, { urls }: NodeCallsParts): MethodHandler {
   }
 }
 
+/** Returns the `host:port` of a URL, which is the form that the CLI's flag `--server` accepts. */
+function serverText(url: string): string {
+  const address = url.replace(/^grpcs?:\/\//, "");
+  return url.startsWith("grpcs://") ? `${address} (TLS)` : address;
+}
+
 function readOnly(why: string, urls: readonly string[]): WaymarkError {
-  const where = urls.length === 0 ? "" : `, for example ${urls.join(" or ")}`;
+  const where = urls.length === 0 ? "" : `, for example ${urls.map(serverText).join(" or ")}`;
   return new WaymarkError("read_only", `this server is a resolver, which ${why}: send the call to a node${where}`, {
     metadata: { urls: urls.join(" ") },
   });

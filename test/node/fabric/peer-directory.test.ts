@@ -217,6 +217,15 @@ test("readiness counts the others as people do, and a node whose others have lef
   expect(peers.lag(world.time()).detail).toBe("no peers left");
 });
 
+test("readiness gives the number of dead members when no other member is alive", () => {
+  const { world, nodes, node } = watched(3);
+  const detail = () => fabricReadiness(node.fabric, WELL, world.time()).detail;
+  world.runUntil(() => detail() === "in sync with all peers; 2 other members", 30_000);
+  for (const other of nodes.slice(1)) world.kill(other, "machine");
+  world.runUntil(() => node.fabric.membership.counts().dead === 2, 120_000);
+  expect(detail()).toMatch(/; no other member is alive \(2 dead\)$/);
+});
+
 test("a node whose word about itself most others refuse is no member: it is not ready, and says why", () => {
   const { world, node } = watched(2);
   const odd = world.start({ nodeId: "odd", seeds: ["n1:1"], roles: Array.from({ length: 17 }, (_, i) => `r${i}`) });

@@ -5,7 +5,14 @@ import { expect, test } from "vitest";
 import { StatusSchema } from "../../../gen/google/rpc/status_pb.js";
 import { CatalogQueryRequestSchema } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { CODES, type ErrorReason, REASONS, WaymarkError } from "../../../src/lib/errors.ts";
-import { fetchRequest, readFacts, refusalOf, watchRefusalOf } from "../../../src/node/resolver/upstream-codec.ts";
+import {
+  CredentialRefusal,
+  connectionFault,
+  fetchRequest,
+  readFacts,
+  refusalOf,
+  watchRefusalOf,
+} from "../../../src/node/resolver/upstream-codec.ts";
 import { grpcStatus } from "../../../src/server/grpc-methods.ts";
 import { refusal } from "../../../src/server/status.ts";
 
@@ -31,6 +38,25 @@ test("what is about the request, or the mesh, is passed on with its hint; what i
   expect([said("draining", 10 * 60_000), said("draining")].map(({ details }) => details)).toEqual([{ retryMs: 60_000 }, {}]);
   expect(said("too_stale").message).toBe("too_stale: words");
   expect(said("unauthenticated").message).toBe("not_ready: the upstream a:1 refuses this resolver: unauthenticated: words");
+  expect(reasons.filter((reason) => said(reason) instanceof CredentialRefusal)).toEqual(["unauthenticated", "discovery_access_denied"]);
+  expect(said("unauthenticated")).toMatchObject({ text: "the upstream a:1 refuses this resolver: unauthenticated: words" });
+});
+
+const NO_TLS = "the server does not speak TLS: remove resolver.tls_ca_file (and resolver.tls), or set tls.cert_file on that server";
+const NO_CA = "the server's certificate was not signed by a trusted CA: resolver.tls_ca_file must contain the CA that signed it";
+
+test.each([
+  { said: "401D:error:0A00010B:SSL routines:tls_validate_record_header:wrong version number:../deps/openssl/x.c:80:", words: NO_TLS },
+  { said: "1:error:0A0000C6:SSL routines:tls_get_more_records:packet length too long:../deps/openssl/x.c:1:", words: NO_TLS },
+  {
+    said: "unable to verify the first certificate; if the root CA is installed locally, try running Node.js with --use-system-ca",
+    words: NO_CA,
+  },
+  { said: "self-signed certificate in certificate chain", words: NO_CA },
+  { said: "certificate has expired", words: "certificate has expired" },
+  { said: "connect ECONNREFUSED 127.0.0.1:1", words: "connect ECONNREFUSED 127.0.0.1:1" },
+])("a failed connection is logged with its remedy: $said", ({ said: message, words }) => {
+  expect(connectionFault(message)).toBe(words);
 });
 
 test("only some refusals of a watch are about what it asks for; after all others the server is left", () => {

@@ -44,7 +44,22 @@ test.each([
   {
     what: "another authority's",
     shown: { isTrusted: false, why: "SELF_SIGNED_CERT_IN_CHAIN" } as const,
-    says: "not trusted (SELF_SIGNED_CERT_IN_CHAIN)",
+    says: "was not signed by a CA in tls.ca_file of this node (SELF_SIGNED_CERT_IN_CHAIN)",
+  },
+  {
+    what: "an authority of the same name",
+    shown: { isTrusted: false, why: "CERT_SIGNATURE_FAILURE" } as const,
+    says: "was not signed by a CA in tls.ca_file of this node (CERT_SIGNATURE_FAILURE)",
+  },
+  {
+    what: "an unknown issuer",
+    shown: { isTrusted: false, why: "UNABLE_TO_VERIFY_LEAF_SIGNATURE" } as const,
+    says: "was not signed by a CA in tls.ca_file of this node (UNABLE_TO_VERIFY_LEAF_SIGNATURE)",
+  },
+  {
+    what: "a time that is over",
+    shown: { isTrusted: false, why: "CERT_HAS_EXPIRED" } as const,
+    says: "client certificate is not trusted (CERT_HAS_EXPIRED)",
   },
 ])("a certificate with $what is refused", ({ shown, says }) => {
   expect(() => principalOf(shown, 0)).toThrow(says);

@@ -56,7 +56,7 @@ test("checks of a tenant are limited, including staged checks, and an entry may 
   catalog.visible.set("a", checked(2));
   catalog.quotas.stage(1, added(checked(2)));
   expect(() => catalog.quotas.check(CALLER, [added(checked(2))])).toThrow(
-    'quota_exceeded: tenant "t" has 4 of at most 5 checks; this request would add 2',
+    'quota_exceeded: tenant "t" has 4 of at most 5 checks; this request would add 2: remove checks, or raise quotas.tenant_checks',
   );
   for (const change of [added(checked(1)), { before: checked(2), after: checked(3) }, added(checked(5, "u")), added(checked(0))])
     expect(() => catalog.quotas.check(CALLER, [change])).not.toThrow();
@@ -68,15 +68,23 @@ test.each([
   {
     what: "entries of a namespace",
     namespaceQuota: { entries: 2 },
-    want: 'namespace "svc" has 2 of at most 2 entries; this request would add 1',
+    want: 'namespace "svc" has 2 of at most 2 entries; this request would add 1: unregister entries, or raise the quota in the policy rule of the namespace, or quotas.namespace_entries if the rule has none',
   },
   {
     what: "bytes of a namespace",
     namespaceQuota: { bytes: 250 },
-    want: 'namespace "svc" has 200 of at most 250 bytes; this request would add 100',
+    want: 'namespace "svc" has 200 of at most 250 bytes; this request would add 100: unregister entries, or raise the quota in the policy rule of the namespace, or quotas.namespace_bytes if the rule has none',
   },
-  { what: "entries of a tenant", tenantQuota: { entries: 2 }, want: 'tenant "t" has 2 of at most 2 entries; this request would add 1' },
-  { what: "bytes of a tenant", tenantQuota: { bytes: 299 }, want: 'tenant "t" has 200 of at most 299 bytes; this request would add 100' },
+  {
+    what: "entries of a tenant",
+    tenantQuota: { entries: 2 },
+    want: 'tenant "t" has 2 of at most 2 entries; this request would add 1: unregister entries, or raise quotas.tenant_entries',
+  },
+  {
+    what: "bytes of a tenant",
+    tenantQuota: { bytes: 299 },
+    want: 'tenant "t" has 200 of at most 299 bytes; this request would add 100: unregister entries, or raise quotas.tenant_bytes',
+  },
 ])("$what are bounded, and the refusal names what is full", ({ namespaceQuota = {}, tenantQuota = {}, want }) => {
   const catalog = new Catalog();
   Object.assign(catalog, { namespaceQuota, tenantQuota });
@@ -146,7 +154,9 @@ test("watches are bounded by namespace and tenant while they are open", () => {
   expect(() => catalog.quotas.openWatch(CALLER, "svc.a")).toThrow('namespace "svc.a" has 1 of at most 1 watches');
   // All namespaces at once count for the tenant alone.
   catalog.quotas.openWatch(CALLER, "");
-  expect(() => catalog.quotas.openWatch(CALLER, "svc.b")).toThrow('tenant "t" has 2 of at most 2 watches');
+  expect(() => catalog.quotas.openWatch(CALLER, "svc.b")).toThrow(
+    'tenant "t" has 2 of at most 2 watches; this request would add 1: close watches, or raise quotas.tenant_watches',
+  );
   expect(catalog.quotas.watchCount("namespace", "svc.b")).toBe(0);
   close();
   close();

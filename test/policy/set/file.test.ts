@@ -118,7 +118,7 @@ test.each([
   { why: "a rule that is a word", text: "rules: [a]", line: 1, path: "rules[0]", says: "must be a map" },
   { why: "the same pattern twice", text: "rules:\n- namespace: a\n- namespace: a", line: 3, path: "rules[1].namespace", says: "rules[0]" },
   { why: "a file that is a list", text: "- namespace: a", line: 1, path: "", says: "must be a map with version, default_allow, rules" },
-  { why: "an empty file", text: "# nothing\n", line: 1, path: "", says: "is empty" },
+  { why: "an empty file", text: "# nothing\n", line: 1, path: "", says: "is empty: a policy is an object with the keys" },
   { why: "a second document", text: "version: a\n---\nversion: b", line: 3, path: "", says: "second document" },
   { why: "a key twice in YAML", text: "version: a\nversion: b", line: 2, path: "", says: "unique" },
   {

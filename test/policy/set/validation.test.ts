@@ -17,7 +17,7 @@ test.each([
   { why: "no name", rules: [rule("")], path: "rules[0].namespace", says: "is required" },
   { why: "upper case", rules: [rule("Svc")], path: "rules[0].namespace", says: "[a-z0-9-]" },
   { why: "a star in the middle", rules: [rule("a.*.b")], path: "rules[0].namespace", says: "only as its last label" },
-  { why: "only a star", rules: [rule("*")], path: "rules[0].namespace", says: "only as its last label" },
+  { why: "only a star", rules: [rule("*")], path: "rules[0].namespace", says: '"*" is not a pattern: a rule needs' },
   { why: "the control plane", rules: [rule("discovery.nodes")], path: "rules[0].namespace", says: "control plane" },
   { why: "the control plane below", rules: [rule("discovery.*")], path: "rules[0].namespace", says: "control plane" },
   { why: "a pattern twice", rules: [rule("a"), rule("b"), rule("a")], path: "rules[2].namespace", says: "rules[0]" },
