@@ -73,7 +73,7 @@ export function errorLines(error: unknown, caFile?: string): readonly string[] {
   const fields = violations.length > 1 ? violations.map(({ field, description }) => `  ${field}: ${description}`) : [];
   const unready =
     error.facts.reason === "NOT_READY"
-      ? [`GET /readyz on the HTTP port of ${server} shows what it is waiting for; retry later, or use another server`]
+      ? ["GET /readyz on the HTTP port of the server shows what it is waiting for; retry later, or use another server"]
       : [];
   return [headline, ...fields, ...unready, ...(retryMs === undefined ? [] : [`try again in ${Math.ceil(retryMs / 1000)} s`])];
 }
