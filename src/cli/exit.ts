@@ -73,5 +73,6 @@ export function errorLines(error: unknown): readonly string[] {
     error.facts.reason === "NOT_READY"
       ? [`run waymark discovery lag --server ${server} to see what it is waiting for, or use another node`]
       : [];
-  return [headline, ...fields, ...unready, ...(retryMs === undefined ? [] : [`try again in ${Math.ceil(retryMs / 1000)} s`])];
+  const retry = retryMs === undefined || error.message.includes("try again in ") ? [] : [`try again in ${Math.ceil(retryMs / 1000)} s`];
+  return [headline, ...fields, ...unready, ...retry];
 }
