@@ -168,7 +168,7 @@ export function isAdmin(caller: Caller): boolean {
   return hasRole(caller, "mesh.admin");
 }
 
-/** Returns the error for a lease that this node does not have. `advice` says what the caller can do. */
+/** Returns the error for a lease that this node does not have. `advice` is the next step for the caller. */
 export function unknownLease(id: string, advice: string): WaymarkError {
   return new WaymarkError(
     "lease_not_found",
