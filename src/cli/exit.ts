@@ -75,5 +75,6 @@ export function errorLines(error: unknown, caFile?: string): readonly string[] {
     error.facts.reason === "NOT_READY"
       ? ["GET /readyz on the HTTP port of the server shows what it is waiting for; retry later, or use another server"]
       : [];
-  return [headline, ...fields, ...unready, ...(retryMs === undefined ? [] : [`try again in ${Math.ceil(retryMs / 1000)} s`])];
+  const retry = retryMs === undefined || error.message.includes("try again in ") ? [] : [`try again in ${Math.ceil(retryMs / 1000)} s`];
+  return [headline, ...fields, ...unready, ...retry];
 }

@@ -181,6 +181,6 @@ export function factTable(json: Readonly<Record<string, unknown>>): OutputTable<
 }
 
 /** `next_page_token` for `nextPageToken`. */
-function snakeCase(name: string): string {
+export function snakeCase(name: string): string {
   return name.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 }

@@ -1,6 +1,6 @@
 /** Provides the client's TLS functions: connection credentials, certificate checks, and detection of servers that require TLS. */
 
-import { isIP, type LookupFunction } from "node:net";
+import { isIP, type LookupFunction, type Socket } from "node:net";
 // This is a default import, because a named import of a function that is missing in older Node.js versions would fail before `connect` can report the
 // version.
 import nodeTls from "node:tls";
@@ -21,14 +21,18 @@ export function credentialsOf(tls: TlsFiles | undefined, option = "tls", checkSe
   const wrong = findTlsFault(tls, `${option}.cert`);
   if (wrong !== undefined) throw new RangeError(`connect: ${option}.${wrong.file} ${wrong.fault}`);
   const verifying = checkServerIdentity && { checkServerIdentity };
-  return withoutAddressAsName(credentials.createSsl(pem(tls.ca) ?? systemRoots(), pem(tls.key), pem(tls.cert), verifying));
+  return withOwnConnector(credentials.createSsl(pem(tls.ca) ?? systemRoots(), pem(tls.key), pem(tls.cert), verifying));
 }
 
 /**
- * grpc-js sends the host of each server as the TLS server name, and there is no option to turn this off. For an IP address, Node.js then prints the
- * warning DEP0123 in the user's program, because RFC 6066 allows only DNS names. Without a server name, the certificate is verified against the host.
+ * Changes the TLS connections of grpc-js in two ways, for which it has no options:
+ *
+ * - It sends the host of each server as the TLS server name. For an IP address, Node.js then prints the warning DEP0123 in the user's program, because
+ *   RFC 6066 allows only DNS names. Without a server name, the certificate is verified against the host.
+ * - It waits for the TLS handshake without a time limit, even after the channel has been closed. A server that accepts connections and never answers
+ *   would keep the user's program from exiting.
  */
-function withoutAddressAsName(made: ChannelCredentials): ChannelCredentials {
+function withOwnConnector(made: ChannelCredentials): ChannelCredentials {
   // oxlint-disable-next-line no-underscore-dangle -- the name that grpc-js gave it
   const create = made._createSecureConnector.bind(made);
   // oxlint-disable-next-line no-underscore-dangle -- the name that grpc-js gave it
@@ -37,7 +41,21 @@ function withoutAddressAsName(made: ChannelCredentials): ChannelCredentials {
     const options: unknown = Reflect.get(connector, "connectionOptions");
     if (typeof options === "object" && options !== null && isIP(String(Reflect.get(options, "servername"))) !== 0)
       Reflect.deleteProperty(options, "servername");
-    return connector;
+    const opening = new Set<Socket>();
+    return {
+      connect: (socket) => {
+        // The calls that wait for the connection keep the process running.
+        socket.unref();
+        opening.add(socket);
+        return connector.connect(socket).finally(() => opening.delete(socket));
+      },
+      waitForReady: () => connector.waitForReady(),
+      getCallCredentials: () => connector.getCallCredentials(),
+      destroy: () => {
+        for (const socket of opening) socket.destroy();
+        connector.destroy();
+      },
+    };
   };
   return made;
 }

@@ -195,7 +195,12 @@ const SETTINGS = {
   summary: SUMMARY_SETTINGS,
   tenants: TENANT_SETTINGS,
   persistence: {
-    dataDir: text({ ...PATH, default: "./waymark-data", flag: "--data-dir <dir>", doc: "Directory for the journal and the node id." }),
+    dataDir: text({
+      ...PATH,
+      default: "./waymark-data",
+      flag: "--data-dir <dir>",
+      doc: "Directory for the data of this process: journal, policy, audit log, snapshots and node id.",
+    }),
     newGeneration: bool({
       notForResolver: `${AT_RESOLVER.records} and has no generations`,
       default: false,

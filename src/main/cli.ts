@@ -20,7 +20,7 @@ process.on("SIGTERM", onSignal);
 // A reader such as `head` may close the pipe early, which is not an error.
 process.stdout.on("error", () => process.exit(0));
 
-/** Maximum time that the process keeps running after its node has stopped or failed, in ms. The node has closed everything by then. */
+/** Maximum time that the process keeps running after its command has ended, in ms. A node has closed everything by then. */
 const CLOSE_MS = 1000;
 
 async function serve(request: ServeRequest): Promise<void> {
@@ -51,3 +51,7 @@ const environment = await openEnvironment({
   verifyAudit: async (text) => (await import("./policy.ts")).verifyAudit(text),
 });
 process.exitCode = await runCli(process.argv.slice(2), environment);
+// The command has ended, so the next signal ends the process.
+signals = 1;
+// A connection attempt that gets no answer keeps the process running for minutes. grpc-js does not cancel it when the channel is closed.
+if (process.stdout.writableLength === 0) setTimeout(() => process.exit(), CLOSE_MS).unref();

@@ -124,6 +124,8 @@ test("programs get one document", async () => {
 test.each([
   { words: ["@127.0.0.1:1", "a.waymark"], exit: 3, says: "no answer from the DNS server at 127.0.0.1:1" },
   { words: ["@127.0.0.1:1", "a.waymark", "+tcp"], exit: 3, says: "no answer" },
+  { words: ["@no.such.invalid", "a.waymark"], exit: 2, says: "no address is known for no.such.invalid: expected an IP address or a known" },
+  { words: ["@no.such.invalid", "a.waymark", "+tcp"], exit: 2, says: "no address is known for no.such.invalid" },
   { words: ["@", "a.waymark"], exit: 2, says: "expected @host" },
   { words: ["@127.0.0.1:70000", "a.waymark"], exit: 2, says: "expected @host" },
   { words: ["@127.0.0.1:0", "a.waymark"], exit: 2, says: "expected @host" },

@@ -23,7 +23,7 @@ test.each(["resolver", "discovery"])("%s cache-stats shows a line for each field
   const table = await waymark([group, "cache-stats", "--server", fake.address]);
   expect([table.exit, table.stdout.split("\n").map((line) => line.trim().replaceAll(/ +/g, " "))]).toEqual([
     0,
-    expect.arrayContaining(["FIELD VALUE", "entries 12", "hitRate 0.75", "lag 0s", "upstream a:1"]) as string[],
+    expect.arrayContaining(["FIELD VALUE", "entries 12", "hit_rate 0.75", "lag 0s", "upstream a:1"]) as string[],
   ]);
   expect(table.stdout).toMatch(/^resyncs +(digest=2,gap=0|gap=0,digest=2)$/m);
   const { stdout } = await waymark([group, "cache-stats", "-o", "json", "--server", fake.address]);
@@ -53,11 +53,18 @@ test.each([
   expect(JSON.parse(stdout)).toEqual({ entries: String(count) });
 });
 
-test("resync says it where nothing is followed that it could fetch again", async () => {
+test.each([
+  { namespaces: [], says: /^this resolver does not follow any namespace with entries; / },
+  {
+    namespaces: ["svc.typo"],
+    says: /^no followed namespace with entries matches svc\.typo; names that were fetched from it will be fetched again on their next lookup$/m,
+  },
+  { namespaces: ["a", "b"], says: /^no followed namespace with entries matches a or b; names that were fetched from them / },
+])("resync of $namespaces says it where nothing is followed that it could fetch again", async ({ namespaces, says }) => {
   const fake = await startFake();
   fake.cache.set("resync", () => ({ entries: 0n }));
-  const { exit, stdout, stderr } = await waymark(["resolver", "resync", "svc.typo", "--server", fake.address]);
-  expect([exit, stdout + stderr]).toEqual([0, expect.stringMatching(/^this resolver does not follow any namespace with entries/)]);
+  const { exit, stdout, stderr } = await waymark(["resolver", "resync", ...namespaces, "--server", fake.address]);
+  expect([exit, stdout + stderr]).toEqual([0, expect.stringMatching(says)]);
 });
 
 test("prewarm without a namespace is bad usage", async () => {

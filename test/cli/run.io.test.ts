@@ -134,6 +134,10 @@ test.each([
   { argv: ["discovery", "resolve", "f", "--namespace", "a", "--policy", "hash"], says: "--policy hash requires --hash-key" },
   { argv: ["discovery", "resolve", "f", "--namespace", "a", "--policy", "hash", "--hash-key", ""], says: "--hash-key is empty" },
   { argv: ["discovery", "resolve", "f", "--namespace", "a", "--hash-key", "k"], says: "--hash-key requires --policy hash" },
+  {
+    argv: ["discovery", "resolve", "f", "--namespace", "a", "--version-range", "^1"],
+    says: "--version-range requires --kind function, because only functions have versions",
+  },
   { argv: ["apply"], says: "--file" },
   { argv: ["apply", "-f", "missing.yaml"], says: "cannot read --file missing.yaml" },
   { argv: ["discovery", "query", "--server", "host:port"], says: "expected host:port" },
@@ -261,6 +265,15 @@ test("a node that is not ready is told with the command that shows what it waits
       "error: not_ready: no clocks yet\n" +
       "error: GET /readyz on the HTTP port of the server shows what it is waiting for; retry later, or use another server\n",
   });
+});
+
+test.each([
+  { message: "quota_exceeded: full", wants: "error: quota_exceeded: full\nerror: try again in 29 s\n" },
+  { message: "discovery_rate_limited: over; try again in 29 s", wants: "error: discovery_rate_limited: over; try again in 29 s\n" },
+])("the delay of a refusal is told once: $message", async ({ message, wants }) => {
+  const fake = await startFake();
+  fake.refusals.set("register", { code: status.RESOURCE_EXHAUSTED, message, reason: "QUOTA_EXCEEDED", retryMs: 28_576 });
+  expect(await waymark([...REGISTER, "--server", fake.address])).toMatchObject({ exit: 1, stderr: wants });
 });
 
 test("a DNS gateway that fails to answer is told in words, with the command that shows why", async () => {

@@ -2,7 +2,7 @@
 import { create, type DescMessage, fromBinary, type MessageInitShape, type MessageShape, toBinary } from "@bufbuild/protobuf";
 import { anyPack, durationFromMs } from "@bufbuild/protobuf/wkt";
 import { type handleUnaryCall, Metadata, Server, ServerCredentials, type ServerWritableStream, status } from "@grpc/grpc-js";
-import { BadRequestSchema, ErrorInfoSchema } from "../../gen/google/rpc/error_details_pb.js";
+import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from "../../gen/google/rpc/error_details_pb.js";
 import { StatusSchema } from "../../gen/google/rpc/status_pb.js";
 import type { Entry, EntryKey } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { type PeerSchema, PeerStatus } from "../../gen/waymark/catalog/v1/peer_pb.js";
@@ -39,6 +39,7 @@ export interface Refusal {
   readonly message: string;
   readonly reason?: string;
   readonly violations?: readonly { readonly field: string; readonly description: string }[];
+  readonly retryMs?: number;
 }
 
 export interface Call {
@@ -284,11 +285,12 @@ function textOf(key: EntryKey): string {
   return [key.namespace, key.name, key.kind, key.instanceId].join("\0");
 }
 
-function refused({ code, message, reason, violations }: Refusal) {
+function refused({ code, message, reason, violations, retryMs }: Refusal) {
   const metadata = new Metadata();
   if (reason !== undefined) {
     const details = [anyPack(ErrorInfoSchema, create(ErrorInfoSchema, { reason, domain: "waymark" }))];
     if (violations) details.push(anyPack(BadRequestSchema, create(BadRequestSchema, { fieldViolations: [...violations] })));
+    if (retryMs !== undefined) details.push(anyPack(RetryInfoSchema, create(RetryInfoSchema, { retryDelay: durationFromMs(retryMs) })));
     metadata.set("grpc-status-details-bin", Buffer.from(toBinary(StatusSchema, create(StatusSchema, { code, message, details }))));
   }
   return Object.assign(new Error(message), { code, details: message, metadata });

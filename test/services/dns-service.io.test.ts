@@ -529,6 +529,7 @@ test("ResolveName says where the set has more records than it tells, as the gate
   const [records, isCut, why] = await told("SRV", "_svc._tcp.web.svc.prod");
   expect([records, isCut, why]).toEqual([4_060, true, "70 HEALTHY; the answer has 4060 records, and more records exist"]);
   expect(await told("A", "web.svc.prod")).toEqual([1, false, "70 HEALTHY; the answer has 1 record"]);
+  expect(await told("SRV", "web.svc.prod")).toEqual([0, false, "70 HEALTHY; the answer has 0 records"]);
 });
 
 test("a source that the gateway refuses is REFUSED here too, with the extended error", async () => {
@@ -560,7 +561,7 @@ test("explain tells view, alias, policy, health, TTL and how long caches may hol
   // By another clock.
   expect(await drained(-60_000)).toBe("dns:http:8081 is in maintenance: caches may keep its records for another 10 s");
   expect(reasons.map(({ topic, detail }) => `${topic}: ${detail.replace(/ (9|10) s more/, " 10 s more")}`)).toEqual([
-    "view: cluster local, no tenant; source 127.0.0.1 (as over dot) matches no row in dns.views",
+    "view: cluster local, no tenant; source 127.0.0.1 (as a query over DNS over TLS) matches no row in dns.views",
     "alias: shop.svc.prod.waymark resolves to web.svc.prod.waymark (CNAME)",
     "policy: namespace svc.prod is visible to this viewer (policy_disabled)",
     "name: web.svc.prod.waymark resolves to 1 entry with 2 targets",
@@ -597,6 +598,17 @@ test("explain tells the entries of an alias that is the name of one instance, an
   };
   expect((await told("w1.web.svc.prod")).find((text) => text.startsWith("tier"))).toBe("tier: 1 HEALTHY; the answer has 1 record");
   expect((await told("ghost.node")).filter((text) => text.startsWith("policy"))).toEqual([]);
+});
+
+test.each([
+  { recordType: "SRV", name: "web.svc.prod", told: ["SRV records are at _svc._tcp.web.svc.prod.waymark"] },
+  { recordType: "SRV", name: "_svc._tcp.web.svc.prod", told: [] },
+  { recordType: "A", name: "web.svc.prod", told: [] },
+])("explain of $recordType of $name tells where the SRV records are: $told", async ({ recordType, name, told }) => {
+  const bench = await open();
+  await bench.register(asEndpoint({}));
+  const { reasons } = await bench.call(m.resolveName, { name: `${name}.waymark`, recordType, explain: true }, OPERATOR);
+  expect(reasons.map(({ detail }) => detail).filter((detail) => detail.startsWith("SRV"))).toEqual(told);
 });
 
 test("explain says of an alias that leads nowhere that DNS cannot carry the entry, and of a name above others that they are below it", async () => {

@@ -110,7 +110,8 @@ export function keyOf({ key, detail }: Entry): string {
 function normalise(place: DocumentNode, desc: DescMessage, problems: LineProblem[]): JsonValue | undefined {
   const { value } = place;
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
-    problems.push({ line: place.line(), message: `${shown(value)} is not ${desc === EntrySchema ? "an entry" : `a ${desc.name}`}` });
+    const rule = desc === EntrySchema ? "an entry: expected an object with key, targets, and other fields" : `a ${desc.name}`;
+    problems.push({ line: place.line(), message: `${shown(value)} is not ${rule}` });
     return undefined;
   }
   const json: Record<string, JsonValue> = {};
@@ -200,5 +201,5 @@ function expectedScalar(scalar: number): string {
 
 function shown(value: unknown): string {
   const text = JSON.stringify(value) ?? String(value);
-  return text.length > 80 ? `${text.slice(0, 77)}...` : text;
+  return text.length > 80 ? `${text.slice(0, 77)}...${text.startsWith('"') ? '"' : ""}` : text;
 }

@@ -6,7 +6,7 @@ import type { FlagSpec, VerbSpec } from "./verb.ts";
 const PRINCIPAL: FlagSpec = { flags: "--principal <name>", doc: "Only operations by this principal." };
 const ACCESS: readonly FlagSpec[] = [
   { flags: "--namespace <namespace>", doc: "Only operations on exactly this namespace." },
-  { flags: "--reason <reason>", doc: "Only operations with this outcome, such as viewer_denied or rate_limited." },
+  { flags: "--reason <reason>", doc: "Only records with this reason (column REASON), such as viewer_denied or rate_limited." },
 ];
 const TIMES: readonly FlagSpec[] = [
   { flags: "--since <when>", doc: "Start: a time such as 2026-01-31T12:00:00Z, or a duration before now such as 1h." },

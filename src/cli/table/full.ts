@@ -1,6 +1,7 @@
 /**
  * The VERBS table including the flags of `serve` for settings. This file is separate, because loading the settings is slower than most commands.
  */
+import type { SettingField } from "../../config/field.ts";
 import { SETTING_ROWS } from "../../config/settings.ts";
 import type { FlagSpec, VerbSpec } from "./verb.ts";
 import { VERBS } from "./verbs.ts";
@@ -11,7 +12,7 @@ const SETTING_FLAGS = SETTING_ROWS.flatMap(({ setting, path }): FlagSpec[] =>
     : [
         {
           flags: setting.flag,
-          doc: `${setting.doc} (setting ${path})`,
+          doc: `${setting.doc} (setting ${path}${defaultText(setting)})`,
           // A list is rejected if it is given twice, because the first list would be silently lost. An empty list is also rejected, because a node
           // whose --join is an unset variable would start alone.
           ...(setting.type.startsWith("list") ? { isList: true } : { mayBeEmpty: true, isOverridable: true }),
@@ -19,6 +20,12 @@ const SETTING_FLAGS = SETTING_ROWS.flatMap(({ setting, path }): FlagSpec[] =>
         },
       ],
 );
+
+/** Empty for a setting that has no default, or whose default is off or an empty list. */
+function defaultText(setting: SettingField<unknown>): string {
+  const text = setting.default === false ? "" : setting.toText(setting.default);
+  return text === "" ? "" : `, default ${text}`;
+}
 
 export const ALL_VERBS: readonly VerbSpec[] = VERBS.map((verb) => {
   if (verb.path !== "serve") return verb;

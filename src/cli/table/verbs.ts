@@ -208,7 +208,11 @@ export const VERBS: readonly VerbSpec[] = [
   {
     path: "unregister",
     summary: "Remove one entry, or all entries of a lease.",
-    flags: [...NAME_FLAGS, KIND_FLAG, { flags: "--lease <id>", doc: "End this lease and remove all of its entries." }],
+    flags: [
+      ...NAME_FLAGS.map((flag): FlagSpec => ({ ...flag, doc: `${flag.doc} Required unless --lease is set.` })),
+      KIND_FLAG,
+      { flags: "--lease <id>", doc: "End this lease and remove all of its entries." },
+    ],
     examples: [
       ["unregister --namespace svc.market --name web --instance web-1", "remove one instance"],
       ["unregister --lease LEASE_ID", "remove everything registered under a lease"],
@@ -251,7 +255,10 @@ export const VERBS: readonly VerbSpec[] = [
       },
       ...PAGE_FLAGS,
       { flags: "--max-staleness <duration>", doc: "Fail if the server's data may be older than this, such as 5s." },
-      { flags: "--max-staleness-strict", doc: "With --max-staleness: also fail while a node that may still accept writes is unreachable." },
+      {
+        flags: "--max-staleness-strict",
+        doc: "Fail while a node that may still accept writes is unreachable. Does not need --max-staleness.",
+      },
       { flags: "--explain", doc: "Show why each entry was included or left out." },
     ],
     examples: [
@@ -321,7 +328,10 @@ export const VERBS: readonly VerbSpec[] = [
     flags: [
       { flags: "--namespace <namespace>", doc: "Namespace of the service.", isRequired: true },
       { flags: "--kind <kind>", doc: "Kind of the name (default service).", choices: KIND_WORDS },
-      { flags: "--version-range <range>", doc: "Only functions whose version is in this npm range, such as ^1.2.0." },
+      {
+        flags: "--version-range <range>",
+        doc: "Only functions whose version is in this npm range, such as ^1.2.0. Requires --kind function.",
+      },
       { flags: "--prefer-region <region>", doc: "Prefer endpoints in this region." },
       { flags: "--prefer-zone <zone>", doc: "Prefer endpoints in this zone." },
       {

@@ -98,6 +98,9 @@ export const resolve: VerbFunction = async ({ args, flags, out, client, viewer }
   if (flags.text("policy") === "hash" && (flags.text("hashKey") ?? "") === "")
     throw new UsageError("--policy hash requires --hash-key, such as a user id");
   if (flags.text("policy") !== "hash" && flags.text("hashKey") !== undefined) throw new UsageError("--hash-key requires --policy hash");
+  const versionRange = versionRangeOf(flags);
+  if (versionRange !== "" && flags.enum("kind", EntryKind) !== EntryKind.FUNCTION)
+    throw new UsageError("--version-range requires --kind function, because only functions have versions");
   const namespace = flags.text("namespace") ?? "";
   const request = {
     ...viewer,
@@ -105,7 +108,7 @@ export const resolve: VerbFunction = async ({ args, flags, out, client, viewer }
     namespace,
     kind: flags.enum("kind", EntryKind),
     policy: flags.enum("policy", ResolvePolicy),
-    versionRange: versionRangeOf(flags),
+    versionRange,
     ...((region !== undefined || zone !== undefined) && { prefer: { region: region ?? "", zone: zone ?? "" } }),
     hashKey: flags.text("hashKey") ?? "",
     limit: limitOf(flags) ?? 0,

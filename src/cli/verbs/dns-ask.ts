@@ -94,6 +94,8 @@ export async function askOf({ isTcp, server, name, type, ...place }: DnsQueryReq
   const number = numberOf(type);
   const asked = { ...place, name: name.replace(/\.$/, "") || ".", type: number === undefined ? type : `UNKNOWN_${number}` };
   const reply = await askDns(asked, isTcp).catch((error: unknown) => {
+    if (error instanceof Error && "syscall" in error && error.syscall === "getaddrinfo")
+      throw new UsageError(`no address is known for ${server}: expected an IP address or a known host name, with an optional port`);
     const advice = "check the address and port (waymark discovery status shows them for a node), and that no firewall blocks UDP or TCP";
     throw new CommandError(`no answer from the DNS server at ${server}\n${advice}`, EXIT.unreachable, error);
   });

@@ -82,7 +82,7 @@ export const register: VerbFunction = async ({ args, flags, out, client }) => {
     columns: [
       { title: "NAME", text: (fqdn) => fqdn },
       { title: "LEASE", text: () => answer.leaseId },
-      { title: "TTL", text: () => (answer.ttl === undefined ? "static" : `${durationMs(answer.ttl) / 1000}s`) },
+      { title: "LEASE TTL", text: () => (answer.ttl === undefined ? "static" : `${durationMs(answer.ttl) / 1000}s`) },
     ],
     rows: answer.fqdns,
     whenEmpty: "registered, but without a DNS name; run waymark dns explain NAME to see why",

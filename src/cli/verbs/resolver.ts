@@ -11,6 +11,7 @@ import {
 import { durationText } from "../../lib/duration.ts";
 import { counted } from "../../lib/text/visible-text.ts";
 import { wholeJson } from "../messages.ts";
+import { snakeCase } from "../output.ts";
 import type { VerbFunction } from "../table/verb.ts";
 
 export const cacheStats: VerbFunction = async ({ out, client }) => {
@@ -34,7 +35,7 @@ function lagText({ upstream, lag }: CacheStatsResponse): string {
 
 function showStats(out: Parameters<VerbFunction>[0]["out"], answer: CacheStatsResponse): void {
   const json = wholeJson(CacheStatsResponseSchema, answer);
-  const rows = Object.entries(json).map(([name, value]) => ({ name, value: textOf(value) }));
+  const rows = Object.entries(json).map(([name, value]) => ({ name: snakeCase(name), value: textOf(value) }));
   out.document(json, {
     columns: [
       { title: "FIELD", text: ({ name }) => name },
@@ -47,7 +48,9 @@ function showStats(out: Parameters<VerbFunction>[0]["out"], answer: CacheStatsRe
 export const resync: VerbFunction = async ({ args, out, client }) => {
   const answer = await client().call(ResolverService.method.resync, { namespaces: [...args] });
   const none =
-    "this resolver does not follow any namespace with entries; names that it has fetched will be fetched again on their next lookup";
+    args.length === 0
+      ? "this resolver does not follow any namespace with entries; names that it has fetched will be fetched again on their next lookup"
+      : `no followed namespace with entries matches ${args.join(" or ")}; names that were fetched from ${args.length === 1 ? "it" : "them"} will be fetched again on their next lookup`;
   print(out, answer.entries === 0n ? none : `${entries(answer, "was", "were")} fetched again`, wholeJson(ResyncResponseSchema, answer));
 };
 

@@ -236,8 +236,8 @@ export class Registrar {
    * `lease_not_found`. A key that has since been registered under another lease or on another node remains registered there.
    */
   unregisterLease(caller: Caller, leaseId: string, time: Time, keys?: readonly KeyText[]): readonly KeyText[] {
-    if (this.#leases.principalOfLease(leaseId) !== caller.principal && !isAdmin(caller)) throw unknownLease(leaseId);
-    if (!this.#leases.has(leaseId)) throw unknownLease(leaseId);
+    const isForeign = this.#leases.principalOfLease(leaseId) !== caller.principal && !isAdmin(caller);
+    if (isForeign || !this.#leases.has(leaseId)) throw unknownLease(leaseId, "its entries are gone, or call the node that granted it");
     return this.#whole(() =>
       keys === undefined ? this.entryRemovals.lease(leaseId, BODY.UNREGISTERED, time) : this.entryRemovals.ofLease(leaseId, keys, time),
     );
@@ -444,7 +444,7 @@ export class Registrar {
   #joinedLease(caller: Caller, command: RegisterCommand): { id: string; ttlMs: number | undefined } {
     const lease = this.#leases.find(command.leaseId);
     if (lease?.principal !== caller.principal || this.#leases.isLost(lease.id) || !this.#rights.mayHold(caller, lease.id))
-      throw unknownLease(command.leaseId);
+      throw unknownLease(command.leaseId, "omit the lease to get a new one");
     if (command.isStatic && lease.ttlMs !== undefined)
       throw invalid("static_lease", "must be false: lease_id refers to a lease that is not static");
     return lease;

@@ -168,10 +168,11 @@ export function isAdmin(caller: Caller): boolean {
   return hasRole(caller, "mesh.admin");
 }
 
-export function unknownLease(id: string): WaymarkError {
+/** Returns the error for a lease that this node does not have. `advice` is the next step for the caller. */
+export function unknownLease(id: string, advice: string): WaymarkError {
   return new WaymarkError(
     "lease_not_found",
-    `unknown lease ${JSON.stringify(id.slice(0, 128))}: it no longer exists, or another node granted it; register the entries again`,
+    `unknown lease ${JSON.stringify(id.slice(0, 128))}: it no longer exists, or another node granted it; ${advice}`,
   );
 }
 

@@ -129,7 +129,8 @@ export class RateLimiter {
     const who = namespace === "" ? callerText(caller) : `namespace ${JSON.stringify(namespace.slice(0, 256))}`;
     const retryMs = Math.ceil(waitMs);
     this.#onRefusal({ caller, action, namespace, reason: "rate_limited", detail: `${who} has a limit of ${bound}` });
-    return this.#error(`limit exceeded: ${who} has a limit of ${bound}; try again in ${retryMs} ms`, retryMs);
+    const retry = retryMs > 10_000 ? `${Math.ceil(retryMs / 1000)} s` : `${retryMs} ms`;
+    return this.#error(`limit exceeded: ${who} has a limit of ${bound}; try again in ${retry}`, retryMs);
   }
 
   #error(message: string, retryMs: number): WaymarkError {

@@ -80,7 +80,7 @@ export function reasonsOf(told: ExplainedAnswer, sources: ReasonSources): readon
   const unspelt = subject.kind === "empty" ? unspeltWords(place, sources) : undefined;
   say("name", `${shown(last)} ${unspelt ?? subjectWords(subject, typeText(question.type))}`);
   if (subject.kind === "entries" && subject.isCluster === true) say("ttl", clusterTtlWords(subject, plan, settings));
-  else if (subject.kind === "entries") sayEntries(entriesOf(place.relative, subject, catalog), told, { settings, say, nowWallMs });
+  else if (subject.kind === "entries") sayEntries(entriesOf(place.relative, subject, catalog), told, { settings, say, nowWallMs, place });
   else if (subject.kind === "alias") say("ttl", ttlWords(subject.aliasOwners, undefined, settings));
   return reasons;
 }
@@ -184,12 +184,21 @@ interface ReasonContext {
   readonly settings: DnsSettings;
   readonly nowWallMs: number;
   readonly say: (topic: ReasonTopic, detail: string) => void;
+  readonly place: { readonly zone: string; readonly relative: string };
+}
+
+/** Returns the names of the SRV records of a service. All entries of a service have the same name, so the first entry with ports is enough. */
+function srvNames(entries: readonly EntryView[], zone: string, { zones }: DnsSettings): readonly string[] {
+  const first = entries.find(({ targets }) => targets.some(hasPort));
+  if (first === undefined) return [];
+  const transports = [...new Set(first.targets.filter(hasPort).map(transportOf))];
+  return fullNames(first.key, transports, [zone], zones).fqdns.filter((name) => name.startsWith("_"));
 }
 
 function sayEntries(
   entries: readonly EntryView[],
-  { plan, shownCount }: ExplainedAnswer,
-  { settings, say, nowWallMs }: ReasonContext,
+  { plan, shownCount, question }: ExplainedAnswer,
+  { settings, say, nowWallMs, place }: ReasonContext,
 ): void {
   const counts = new Map<Health, number>();
   for (const { health } of entries) counts.set(health, (counts.get(health) ?? 0) + 1);
@@ -197,6 +206,8 @@ function sayEntries(
   const all = counted(plan.groups.flat().length, "record");
   const told = shownCount < plan.groups.flat().length ? `${shownCount} of ${all} (limited by dns.answer_limit)` : all;
   say("tier", `${healths}; the answer has ${told}${plan.isCut === true ? ", and more records exist" : ""}`);
+  if (typeText(question.type) === "SRV" && parseName(place.relative).form === "direct")
+    for (const srvName of srvNames(entries, place.zone, settings)) say("name", `SRV records are at ${srvName}`);
   const inUse = entries.filter((entry) => !isDrained(entry));
   if (inUse.length > 0) say("ttl", ttlWords(inUse, plan, settings));
   const drained = entries.filter(isDrained);

@@ -93,7 +93,7 @@ function viewerFor(caller: Caller, asked: Viewer | undefined, allowsOverride: bo
 export function viewWords({ nameCaller, isCallers, view, row, viewer, isRefused }: QuestionRights): string {
   const { locality, answerLimit } = view;
   const matched = row === 0 ? "no row in dns.views" : `dns.views[${row - 1}]`;
-  const from = `source ${nameCaller.address} (${isCallers ? "as " : ""}over ${nameCaller.transport}) matches ${matched}`;
+  const from = `source ${nameCaller.address} (${isCallers ? "as a query over DNS over TLS" : `over ${nameCaller.transport}`}) matches ${matched}`;
   if (isRefused) return `${from}; sources without a view are refused`;
   const place = locality === undefined ? "" : `, region ${locality.region}${locality.zone === "" ? "" : `, zone ${locality.zone}`}`;
   const limit = answerLimit === undefined ? "" : `, at most ${answerLimit} records per set`;

@@ -13,6 +13,7 @@ import {
 } from "../../../gen/waymark/resolver/v1/resolver_pb.js";
 import { WaymarkError } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
+import { counted } from "../../lib/text/visible-text.ts";
 import { type AuditSink, accessEvent } from "../../policy/audit/record.ts";
 import type { CacheOperation, OperationRequest } from "../../resolver/maintenance/cache-operations.ts";
 import { hitRatio, type ResolverStatistics } from "../../resolver/maintenance/statistics.ts";
@@ -92,7 +93,7 @@ async function actOn(
   begin({ act, namespaces, onOutcome: (outcome) => ("error" in outcome ? reject(outcome.error) : resolve(outcome.entryCount)) });
   try {
     const entryCount = await promise;
-    note("allowed", "", `${entryCount} entries in`);
+    note("allowed", "", `${counted(entryCount, "entry", "entries")} in`);
     return BigInt(entryCount);
   } catch (error) {
     note("denied", error instanceof WaymarkError ? error.reason : "", "failed for");

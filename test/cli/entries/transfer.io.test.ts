@@ -243,7 +243,7 @@ test("every problem of a file is told with its line, and nothing is applied", as
     expect.stringMatching(/^9 key\.namespace: /),
     '11 health: "sick" is not one of healthy, degraded, critical, maintenance, orphaned',
     '12 ttl: "soon" is not a duration in seconds, such as "30s"',
-    "13 5 is not an entry",
+    "13 5 is not an entry: expected an object with key, targets, and other fields",
     "15 has the same key as the entry on line 14",
   ]);
   expect(stderr).toContain("nothing was applied");

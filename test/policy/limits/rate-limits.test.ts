@@ -115,6 +115,9 @@ describe.each(BUCKET_FORMS)("buckets $form", ({ makeBuckets, mostKept }) => {
     expect(() => refuse(tenant("a"))).toThrow(
       'discovery_rate_limited: limit exceeded: tenant "a" has a limit of 120 reads per minute; try again in 500 ms',
     );
+    const slow = limitsOf({ readsPerMinute: 2, windowMs: 1000 }).limits;
+    slow.admit(tenant("a"), "read", 0);
+    expect(() => slow.admit(tenant("a"), "read", 0.5)).toThrow("has a limit of 2 reads per minute; try again in 30 s");
     expect(() => refuse(stranger("192.0.2.9"))).toThrow("this address has a limit of 120 reads per minute");
     expect(refusals).toMatchObject([
       { action: "read", namespace: "", reason: "rate_limited", detail: 'tenant "a" has a limit of 120 reads per minute' },
