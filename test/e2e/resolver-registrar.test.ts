@@ -110,7 +110,9 @@ test("an upstream that takes no writes and names nobody is told of", async () =>
   world.answer = () => new WaymarkError("read_only", "no");
   world.registrar.begin();
   await until("it is told of", () => world.lines.length > 0);
-  expect(world.lines).toEqual([expect.stringContaining("clients cannot discover it: the upstream is a resolver and does not list any node")]);
+  expect(world.lines).toEqual([
+    expect.stringContaining("clients cannot discover it: the upstream is a resolver and does not list any node"),
+  ]);
 });
 
 test("when the server of its lease is away at the end, another one removes its key", async () => {
