@@ -100,7 +100,7 @@ export class SwitchQueue {
     this.#begin(number, true);
   }
 
-  /** Called when all records of a copy follow the policy of the change. */
+  /** Called when the new policy has been applied to all records of a copy. */
   show(): void {
     this.#running?.work.show();
   }

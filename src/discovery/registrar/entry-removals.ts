@@ -134,7 +134,7 @@ export class EntryRemovals {
     return ended;
   }
 
-  /** Processes the keys from `superseded` whose batch failed again, because nothing else would end them. */
+  /** Retries the keys from `superseded` whose batch failed, because no other code ends their records. */
   retry(time: Time): void {
     const keys = this.#failedBatchKeys;
     this.#failedBatchKeys = [];

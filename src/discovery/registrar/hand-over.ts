@@ -1,7 +1,7 @@
 /**
  * Hands the static entries of a leaving node over to another node of its cluster (semantics.md, Stop), because no client would register
- * them again. The leaving node offers its records. Another node puts them as its own records, with a stamp one step higher. The leaving node ends its
- * own records when it sees the new ones. Later writes and unregisters on other nodes have higher stamps than both.
+ * them again. The leaving node offers its records. Another node registers them as its own records, with a stamp one step higher. The leaving node
+ * ends its own records when it sees the new ones. Later writes and unregisters on other nodes have higher stamps than both.
  */
 
 import { checksOf } from "../../catalog/entry/checks.ts";

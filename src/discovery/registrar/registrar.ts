@@ -237,7 +237,7 @@ export class Registrar {
    */
   unregisterLease(caller: Caller, leaseId: string, time: Time, keys?: readonly KeyText[]): readonly KeyText[] {
     const isForeign = this.#leases.principalOfLease(leaseId) !== caller.principal && !isAdmin(caller);
-    if (isForeign || !this.#leases.has(leaseId)) throw unknownLease(leaseId, "its entries are gone, or call the node that granted it");
+    if (isForeign || !this.#leases.has(leaseId)) throw unknownLease(leaseId, "in that case, call the other node");
     return this.#whole(() =>
       keys === undefined ? this.entryRemovals.lease(leaseId, BODY.UNREGISTERED, time) : this.entryRemovals.ofLease(leaseId, keys, time),
     );

@@ -196,7 +196,7 @@ export const SUMMARY_METRICS = {
   summary_export_lag_seconds: gauge(
     "seconds",
     {},
-    "Age of the oldest summary that must be sent over a border but is not yet accepted by the other side, because the link is slow or missing. 0 when nothing is due.",
+    "Age of the oldest summary that must be sent to another region but has not been accepted there yet, because the link is slow or missing. 0 when nothing is due.",
     "largest",
   ),
 } as const;
