@@ -430,9 +430,10 @@ test("tidy names an old word in the name of a file, in a name and in a sentence,
   ]);
 });
 
-test("tidy names a word of a file or an exported type that the glossary and the list of technical words lack", () => {
+test("tidy names a word of a file, a class or an exported type that the glossary and the list of technical words lack", () => {
   const folder = plant({
-    "src/lib/told-queue.ts": "/** A queue. */\nexport class ToldQueue {}\nexport interface PeerQueues {}\nclass Owing {}\n",
+    "src/lib/told-queue.ts":
+      "/** A queue. */\nexport class ToldQueue {}\nexport interface PeerQueues {}\nclass Owing {}\nclass Row {}\ninterface Local {}\n",
     "src/summary/saying.ts": "/** Issue 63 renames it. */\nexport class Saying {}\n",
     "docs/glossary.md": "| **peer** | Another node. |\n",
     "scripts/technical-words.txt": "lib queue\n",
@@ -441,18 +442,21 @@ test("tidy names a word of a file or an exported type that the glossary and the 
   expect(unknownNameWords(folder)).toEqual([
     `src/lib/told-queue.ts: "told" of lib/told-queue ${where}`,
     `src/lib/told-queue.ts: "told" of ToldQueue ${where}`,
+    `src/lib/told-queue.ts: "owing" of Owing ${where}`,
+    "src/lib/told-queue.ts: Row is too vague: use two words or more",
   ]);
 });
 
 test("tidy counts turns of phrase that are hard to read, and holds each folder to its budget", () => {
   const folder = plant({
     "README.md": "Nobody tells `nobody`.\n\n```sh\ntell somebody\n```\n",
-    "docs/a.md": "# A page\n",
+    "docs/a.md": "# A page\n\n- One item.\n- Another item takes long.\n- A third item.\n\n| a | b |\n| --- | --- |\n| one | seldom |\n",
     "docs/guides/a.md": "A plain sentence.\n",
     "proto/waymark/v1/a.proto": "// Sent once a second.\nmessage A {}\n",
     "src/lib/a.ts": '/** What a node holds. */\nexport const a = "is told to the peer"; // seldom\n',
   });
   expect(wordingFaults(folder, { "README.md": 2, "docs/guides": 1, "src/lib": 2 })).toEqual([
+    'docs/a.md: hits 2, budget 0: docs/a.md:4: rule 6 "takes", docs/a.md:9: rule 7 "seldom"',
     "docs/guides: hits 0, budget 1: lower the budget in scripts/wording.ts",
     'proto/waymark/v1: hits 1, budget 0: proto/waymark/v1/a.proto:1: rule 8 "once a"',
     'src/lib: hits 3, budget 2: src/lib/a.ts:1: rule 1 "What a", src/lib/a.ts:2: rule 2 "told", src/lib/a.ts:2: rule 7 "seldom"',
