@@ -172,8 +172,10 @@ export const unregister: VerbFunction = async ({ flags, out, client }) => {
     });
   }
   if (answer.removed > 0) return EXIT.done;
-  out.error(
-    `nothing was removed: ${leaseId === undefined ? `the entry ${NAMES.map((name) => flags.text(name)).join("/")}` : `the lease ${leaseId}`} does not exist`,
-  );
+  const why =
+    leaseId === undefined
+      ? `the entry ${NAMES.map((name) => flags.text(name)).join("/")} does not exist`
+      : `the lease ${leaseId} has no entries`;
+  out.error(`nothing was removed: ${why}`);
   return EXIT.notFound;
 };
