@@ -148,7 +148,11 @@ test("exit codes tell what happened, and stdout stays empty", async () => {
   await using node = await startNodeProcess(["--ephemeral"]);
   const cases = [
     { argv: ["discovery", "resolve", "nothing", "--namespace", "a.b"], exit: 5, says: "not_found" },
-    { argv: ["unregister", "--namespace", "a.b", "--name", "x", "--instance", "y"], exit: 5, says: "nothing was removed: the entry a.b/x/y does not exist" },
+    {
+      argv: ["unregister", "--namespace", "a.b", "--name", "x", "--instance", "y"],
+      exit: 5,
+      says: "nothing was removed: the entry a.b/x/y does not exist",
+    },
     { argv: ["dns", "resolve", "nothing.a.b.waymark"], exit: 5, says: "NXDOMAIN" },
     { argv: ["register", "--namespace", "discovery.x", "--name", "x", "--instance", "y"], exit: 1, says: "reserved" },
     { argv: ["discovery", "query", "--page-token", "forged"], exit: 1, says: "page_token" },
