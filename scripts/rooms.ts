@@ -16,7 +16,7 @@ const PARTS: Readonly<Record<string, readonly string[]>> = {
   discovery: ["lib", "consumer", "catalog", "policy", "summary", "fabric"],
   resolver: ["lib", "consumer", "catalog", "policy", "summary"],
   dns: ["lib", "consumer", "catalog", "policy", "resolver", "discovery"],
-  store: ["lib", "catalog", "policy"],
+  store: ["lib", "grpc", "catalog", "policy"],
   control: ["lib", "store", "fabric"],
   data: ["lib", "catalog", "policy", "fabric"],
   services: [

@@ -1,11 +1,12 @@
 /**
- * The interface of a `ControlStore`, a key-value store for values that must be the same for all readers (policies, leases, flags).
+ * The interface of a `ControlStore`, a key-value store for values that must be the same for all readers (policies, leaders, sessions).
  *
- * - Order: every change has a revision: 1, 2, 3, …, one sequence for the whole store. Revisions never decrease, and no number is used twice.
- *   An item's version is the revision of its last change, so one version always has the same content.
- * - Atomicity: a swap happens completely or not at all, and only if the item was not changed since `expectedVersion`. Each page of a list
- *   shows one point in time, but different pages may show different points in time. No transaction includes several keys.
- * - Durability: an acknowledged swap is on disk. If a swap fails with `store_unavailable`, it has possibly happened nevertheless, so read first.
+ * - Order: every change has a revision. Revisions grow, and no number is used for two changes of one key. There can be gaps between them, because other
+ *   programs may write to the same store. An item's version is the revision of its last change, so one version of a key always has the same content.
+ * - Atomicity: a transaction happens completely or not at all, and only if each condition holds. Each page of a list shows one point in time, but
+ *   different pages may show different points in time.
+ * - Durability: an acknowledged change is on disk. If a request fails with `store_unavailable`, it has possibly happened nevertheless, or can still
+ *   happen, so read first. A late request does no harm if its conditions name versions.
  * - A watch reports the newest change of each key, ordered by revision, and reports a change only when it is durable. It may omit earlier
  *   changes of the same key.
  */
@@ -15,8 +16,10 @@ import { invalid, WaymarkError } from "../../lib/errors.ts";
 
 /** Keys are printable ASCII, so that every store orders them the same way, by their bytes. */
 export const MAX_KEY_LENGTH = 512;
-/** Maximum size of a value, which is large enough for one version of a policy. */
+/** Maximum size of a value in the store of one node, which is large enough for one version of a policy. */
 export const MAX_VALUE_BYTES = POLICY_BOUNDS.maxVersionBytes;
+/** Maximum number of conditions of a transaction, and of its changes. */
+export const MAX_TRANSACTION_ITEMS = 100;
 /** Maximum number of items on a page of a list, and of changes in one step of a watch. */
 export const MAX_PAGE_ITEMS = 1000;
 /** A page ends early when the size of its values reaches this limit. A page contains at least one item. */
@@ -45,6 +48,25 @@ export type SwapResult =
   | { readonly isSwapped: true; readonly version: number }
   /** Nothing has changed, because the item has this version instead of the expected one; 0 if there is no item. */
   | { readonly isSwapped: false; readonly version: number };
+
+/** Holds if the item's version is `version`, or for 0 if there is no item. */
+export interface StoreCondition {
+  readonly key: string;
+  readonly version: number;
+}
+
+/** Puts `value`, or removes the item if `value` is undefined. Removing an absent item has no effect. */
+export interface StoreWrite {
+  readonly key: string;
+  readonly value: Uint8Array | undefined;
+}
+
+/** The result of a `transact`. `revision` is the revision of the store after the transaction, or at the time of the refusal. */
+export type TransactResult =
+  /** `versions` has the new version of each changed item, in the order of the changes; 0 for the removal of an absent item. */
+  | { readonly isCommitted: true; readonly revision: number; readonly versions: readonly number[] }
+  /** Nothing has changed. `versions` has the version of each item in the conditions, in their order; 0 if there is no item. */
+  | { readonly isCommitted: false; readonly revision: number; readonly versions: readonly number[] };
 
 export interface StorePage {
   /** By key, ascending. */
@@ -76,7 +98,7 @@ export interface StoreChanges {
   readonly changes: readonly StoreChange[];
   /** The revision from which to resume. */
   readonly revision: number;
-  /** Whether these changes include everything up to now. */
+  /** False if the store already has later changes: after a reset, the reader has all items only when this is true. */
   readonly isCurrent: boolean;
 }
 
@@ -98,9 +120,15 @@ export interface ControlStore extends AsyncDisposable {
   /** Returns the items whose key starts with `prefix`. */
   list(prefix: string, page?: StorePageRequest): Promise<StorePage>;
   /**
-   * Puts `value`, or removes the item if `value` is undefined, provided that the item's version is `expectedVersion` (0 means that there must be no
-   * item). Removing an absent item has no effect and returns `isSwapped` with the version 0. Rejects with `quota_exceeded` if the value is larger
-   * than 16 MiB or the store is full. The value is copied before this method returns.
+   * Makes all changes if each condition holds, or none. A key may be in several conditions, but only in one change. Rejects with `invalid_argument`
+   * without a change, for more than 100 conditions or changes, and for a repeated key; and with `quota_exceeded` if a value is too large or the store
+   * is full. The values are copied before this method returns.
+   */
+  transact(conditions: readonly StoreCondition[], changes: readonly StoreWrite[]): Promise<TransactResult>;
+  /**
+   * A transaction with one condition and one change. Puts `value`, or removes the item if `value` is undefined, provided that the item's version is
+   * `expectedVersion` (0 means that there must be no item). Removing an absent item has no effect and returns `isSwapped` with the version 0. Rejects
+   * like `transact`.
    */
   compareAndSwap(key: string, expectedVersion: number, value: Uint8Array | undefined): Promise<SwapResult>;
   /**
@@ -108,6 +136,11 @@ export interface ControlStore extends AsyncDisposable {
    * old, or above the revision of this store.
    */
   watch(prefix: string, fromRevision: number): StoreWatch;
+  /**
+   * Permits the store to forget all changes up to a revision, so that watches from earlier revisions start over. A store that limits its history itself
+   * does nothing.
+   */
+  compact(revision: number): Promise<void>;
   /** Answers all earlier calls, and then closes the store. Idempotent. */
   close(): Promise<void>;
 }
@@ -140,9 +173,20 @@ export interface StoreUse {
 }
 
 /** Throws `quota_exceeded` if a value is too large. */
-export function checkValue(key: string, value: Uint8Array | undefined): void {
-  if (value !== undefined && value.length > MAX_VALUE_BYTES)
-    throw new WaymarkError("quota_exceeded", `the value of ${key} has ${value.length} bytes; at most ${MAX_VALUE_BYTES} are allowed`);
+export function checkValue(key: string, value: Uint8Array | undefined, maxBytes = MAX_VALUE_BYTES): void {
+  if (value !== undefined && value.length > maxBytes)
+    throw new WaymarkError("quota_exceeded", `the value of ${key} has ${value.length} bytes; at most ${maxBytes} are allowed`);
+}
+
+/** Throws `invalid_argument` or `quota_exceeded` for a transaction that no store accepts. */
+export function checkTransaction(conditions: readonly StoreCondition[], changes: readonly StoreWrite[], maxBytes = MAX_VALUE_BYTES): void {
+  if (changes.length === 0) throw invalid("changes", "must have at least one change");
+  for (const [field, list] of [["conditions", conditions] as const, ["changes", changes] as const]) {
+    if (list.length > MAX_TRANSACTION_ITEMS) throw invalid(field, `must have at most ${MAX_TRANSACTION_ITEMS} items, got ${list.length}`);
+    for (const { key } of list) checkKey(key);
+  }
+  if (new Set(changes.map(({ key }) => key)).size < changes.length) throw invalid("changes", "must not have two changes of one key");
+  for (const { key, value } of changes) checkValue(key, value, maxBytes);
 }
 
 /**
