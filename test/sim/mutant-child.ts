@@ -18,6 +18,7 @@ type Worlds =
   | "isOfResolvers"
   | "isOfOrders"
   | "isOfDns"
+  | "isOfLeaders"
   | "isOfRegions";
 
 const ROOT = join(import.meta.dirname, "..", "..");
@@ -60,6 +61,7 @@ function worldsOf(of: Pick<Mutant, Worlds>) {
   if (of.isOfNode === true) return import("./node-worlds.ts");
   if (of.isOfResolvers === true) return import("./resolver-worlds.ts");
   if (of.isOfDns === true) return import("./dns-worlds.ts");
+  if (of.isOfLeaders === true) return import("./leaders.ts");
   if (of.isOfRegions === true) return import("./region-worlds.ts");
   if (of.isOfOrders === true) return import("./orders.ts");
   if (of.isOfGenerations === true) return import("./generations.ts");

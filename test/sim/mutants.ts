@@ -6,6 +6,7 @@ import { COPY_MUTANTS } from "./mutants-copies.ts";
 import { DISCOVERY_MUTANTS } from "./mutants-discovery.ts";
 import { DNS_MUTANTS } from "./mutants-dns.ts";
 import { GENERATION_MUTANTS } from "./mutants-generations.ts";
+import { LEADER_MUTANTS } from "./mutants-leaders.ts";
 import { NODE_MUTANTS } from "./mutants-node.ts";
 import { ORDER_MUTANTS } from "./mutants-orders.ts";
 import { REGION_MUTANTS } from "./mutants-regions.ts";
@@ -48,6 +49,8 @@ export interface Mutant {
   readonly isOfOrders?: boolean;
   /** As `isOfLost`, in the worlds of `dns-worlds.ts`. */
   readonly isOfDns?: boolean;
+  /** As `isOfLost`, in the worlds of `leaders.ts`. */
+  readonly isOfLeaders?: boolean;
   /** As `isOfLost`, in the worlds of `region-worlds.ts`. */
   readonly isOfRegions?: boolean;
   /** Found fast enough for every build. */
@@ -771,6 +774,7 @@ export const MUTANTS: readonly Mutant[] = [
   ...COPY_MUTANTS,
   ...DISCOVERY_MUTANTS,
   ...DNS_MUTANTS,
+  ...LEADER_MUTANTS,
   ...GENERATION_MUTANTS,
   ...NODE_MUTANTS,
   ...ORDER_MUTANTS,

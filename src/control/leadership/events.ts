@@ -1,0 +1,69 @@
+/** The events of leadership, made from what the watches of the store report, so that all nodes report the same events. */
+import type { StoreChanges } from "../../store/control/store.ts";
+import { StoreCopy } from "./copy.ts";
+import type { LeadershipEvent } from "./io-types.ts";
+import { decodeLeader, LEADERS, type LeaderRecord } from "./records.ts";
+
+/** Number of events that a node keeps for readers that resume. */
+const MAX_EVENTS = 1024;
+
+export class LeaderEvents {
+  readonly #leaders = new StoreCopy<LeaderRecord>(decodeLeader);
+  readonly #recent: LeadershipEvent[] = [];
+  /** Readers that have seen less than this revision must begin with a snapshot. */
+  #sinceRevision = 0;
+  #revision = 0;
+
+  /** The leaders at the time of the last event, by scope. */
+  *current(): Generator<readonly [string, LeaderRecord]> {
+    for (const [key, { value }] of this.#leaders.items) if (value !== undefined) yield [key.slice(LEADERS.length), value];
+  }
+
+  /** The revision up to which all events are known. */
+  get revision(): number {
+    return this.#revision;
+  }
+
+  /** The events after a revision. Undefined if some of them are forgotten, or if this node has not seen that revision. */
+  after(revision: number): readonly LeadershipEvent[] | undefined {
+    if (revision < this.#sinceRevision || revision > this.#revision) return undefined;
+    return this.#recent.filter((event) => event.revision > revision);
+  }
+
+  /** Takes a step of the watch on the leaders. Returns its events. */
+  leadersChanged(changes: StoreChanges, monoMs: number): readonly LeadershipEvent[] {
+    const isFirst = !this.#leaders.isComplete;
+    const taken = this.#leaders.take(changes, monoMs);
+    this.#revision = Math.max(this.#revision, changes.revision);
+    if (changes.isReset || isFirst) this.#sinceRevision = this.#revision;
+    if (isFirst) return [];
+    const events = taken.flatMap(({ key, before, after, revision }) => {
+      const event = eventOf(before?.value, after?.value);
+      return event === undefined ? [] : [{ ...event, scope: key.slice(LEADERS.length), revision }];
+    });
+    return this.#keep(events);
+  }
+
+  /** A session has ended. Returns an event for each scope that is free from now on. */
+  sessionEnded(session: string, revision: number): readonly LeadershipEvent[] {
+    const events: LeadershipEvent[] = [];
+    for (const [scope, leader] of this.current()) if (leader.session === session) events.push({ kind: "expired", scope, leader, revision });
+    return this.#keep(events);
+  }
+
+  #keep(events: readonly LeadershipEvent[]): readonly LeadershipEvent[] {
+    this.#recent.push(...events);
+    for (const { revision } of this.#recent.splice(0, this.#recent.length - MAX_EVENTS))
+      this.#sinceRevision = Math.max(this.#sinceRevision, revision);
+    return events;
+  }
+}
+
+/** The event of a record that has changed. */
+function eventOf(before: LeaderRecord | undefined, after: LeaderRecord | undefined): Pick<LeadershipEvent, "kind" | "leader"> | undefined {
+  const isHeld = after !== undefined && after.session !== "";
+  if (isHeld && (after.session !== before?.session || after.fence.number !== before.fence.number))
+    return { kind: "elected", leader: after };
+  if (!isHeld && before !== undefined && before.session !== "") return { kind: "stepped_down", leader: after ?? before };
+  return undefined;
+}

@@ -1,0 +1,515 @@
+/**
+ * Elects leaders through the control store. The design is client-go's `leaderelection` with Consul's sessions (one record for each process, however
+ * many scopes it holds) and the sequencers of Chubby (Burrows, OSDI 2006, section 2.4), which are called fences here.
+ *
+ * A holder acts only while its session is valid by its own clock. A candidate deletes a session that it saw unchanged for a whole lease, on the version
+ * that it saw, so that a renewal on its way fails. A scope whose session does not exist is free.
+ */
+import { WaymarkError } from "../../lib/errors.ts";
+import { type Machine, NEVER, type Time } from "../../lib/machine.ts";
+import type { FenceToken } from "../../store/control/fence.ts";
+import type { StoreChanges, StoreCondition, StoreWrite, TransactResult } from "../../store/control/store.ts";
+import { type CopiedItem, StoreCopy } from "./copy.ts";
+import { LeaderEvents } from "./events.ts";
+import type { LeadershipInput, LeadershipOutput, OrderRefusal, RequestId } from "./io-types.ts";
+import {
+  decodeLeader,
+  decodeSession,
+  decodeStore,
+  encodeLeader,
+  encodeStore,
+  LEADERS,
+  type LeaderRecord,
+  SESSIONS,
+  type SessionRecord,
+  STORE_KEY,
+  type StoreRecord,
+} from "./records.ts";
+import { GLOBAL_SCOPE } from "./scope.ts";
+import { RETRY_MS, Session } from "./session.ts";
+
+export interface LeadershipOptions {
+  readonly nodeId: string;
+  readonly clusterId: string;
+  /** Unique id of this process instance. */
+  readonly boot: string;
+  readonly leaseMs: number;
+  /** Whether the store belongs to this process alone, which its lock of the file guarantees. There are no session records then. */
+  readonly isOwnStore: boolean;
+  /** Time between two compactions of the store. 0: none. */
+  readonly compactMs: number;
+  /** Returns a random id. */
+  readonly newId: () => string;
+}
+
+/** A scope for which this node is a candidate. */
+interface Stand {
+  readonly scope: string;
+  readonly holderId: string;
+  /** Whether a request for this scope is pending. */
+  isPending: boolean;
+  /** Monotonic time (ms) before which no request is sent after a failure. */
+  retryMs: number;
+  /** Monotonic time (ms) before which this node does not take the scope, because it has just given it up. */
+  notBeforeMs: number;
+  /** The highest number of a fence that was read for this scope. */
+  highestNumber: number;
+  /** This node never acts again under fences up to this number. */
+  releasedNumber: number;
+  /** The record under which this node held the scope at the last look. */
+  held: LeaderRecord | undefined;
+  /** Why this node gives up the scope for good. Undefined if it does not. */
+  withdrawal: string | undefined;
+}
+
+type Answered = (result: TransactResult | undefined, time: Time, out: LeadershipOutput[]) => void;
+
+/**
+ * After an outage of the store, holders have this part of a lease to renew their sessions: a renewal that was sent just before the end of the outage
+ * may still wait for its timeout, which is at most a third of a lease, and then for its retry.
+ */
+const RETURN = 1 / 2;
+
+export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
+  readonly #options: LeadershipOptions;
+  readonly #session: Session;
+  readonly #store = new StoreCopy<StoreRecord>(decodeStore);
+  readonly #leaders = new StoreCopy<LeaderRecord>(decodeLeader);
+  /** Copies of sessions by the prefix that their watch has. */
+  readonly #sessions = new Map<string, StoreCopy<SessionRecord>>();
+  readonly events = new LeaderEvents();
+  readonly #stands = new Map<string, Stand>();
+  readonly #asked = new Map<RequestId, Answered>();
+  #lastRequest = 0;
+  /** The highest revision of the store that this node has seen. */
+  #revision = 0;
+  /** Monotonic time (ms) of the last sign that the store is away, and of the last sign that it is there. */
+  #troubleMs = Number.NEGATIVE_INFINITY;
+  #answeredMs = Number.NEGATIVE_INFINITY;
+  #ineligible = "not ready";
+  #creationMs = Number.NEGATIVE_INFINITY;
+  #isCreating = false;
+  /** Sessions whose deletion is pending. */
+  readonly #deleting = new Set<string>();
+  #compaction: { readonly revision: number; readonly dueMs: number } | undefined;
+  #stop: "no" | "begun" | "session" | "over" = "no";
+  #hasBegun = false;
+  #lookedMs = Number.NEGATIVE_INFINITY;
+
+  constructor(options: LeadershipOptions) {
+    this.#options = options;
+    this.#session = new Session(options);
+  }
+
+  handle(input: LeadershipInput, time: Time, out: LeadershipOutput[]): void {
+    if (!this.#hasBegun) {
+      this.#hasBegun = true;
+      for (const prefix of [STORE_KEY, LEADERS]) out.push({ kind: "watch", prefix });
+    }
+    this.#take(input, time, out);
+    this.#look(time, out);
+  }
+
+  nextDeadlineMs(): number {
+    let next = NEVER;
+    // What was due at the last look has been done, or waits for something else.
+    const at = (dueMs: number) => {
+      if (dueMs > this.#lookedMs && dueMs < next) next = dueMs;
+    };
+    at(this.#compaction?.dueMs ?? NEVER);
+    if (!this.#options.isOwnStore && this.#needsSession) at(this.#session.dueMs);
+    if (this.#isMissingStore && !this.#isCreating) at(this.#creationMs);
+    for (const stand of this.#stands.values()) if (!stand.isPending) at(Math.max(stand.retryMs, stand.notBeforeMs));
+    for (const { silentMs } of this.#watchedSessions()) at(silentMs);
+    return next;
+  }
+
+  /**
+   * Returns the fence of a scope. The caller may act as its leader until its next `await`. Throws `no_leader` if this node does not hold the scope.
+   */
+  require(scope: string, time: Time): FenceToken {
+    const held = this.#heldRecord(this.#stands.get(scope));
+    if (held === undefined || time.monoMs >= this.#validUntilMs)
+      throw new WaymarkError("no_leader", `this node is not the leader of ${scope}`);
+    return held.fence;
+  }
+
+  /** The scopes for which `require` returns a fence. */
+  heldScopes(time: Time): readonly string[] {
+    if (time.monoMs >= this.#validUntilMs) return [];
+    return [...this.#stands.values()].filter((stand) => this.#heldRecord(stand) !== undefined).map(({ scope }) => scope);
+  }
+
+  /** Why this node is no candidate for any scope. Empty if it is one. */
+  get fault(): string {
+    if (this.#ineligible !== "") return this.#ineligible;
+    const item = this.#store.items.get(STORE_KEY);
+    if (!this.#store.isComplete || !this.#leaders.isComplete) return "the control store has not answered yet";
+    if (item === undefined) return "the control store is new";
+    if (item.value === undefined) return `the record ${STORE_KEY} in the control store cannot be read`;
+    const { clusterId } = item.value;
+    return clusterId === this.#options.clusterId ? "" : `the control store belongs to the cluster ${clusterId}`;
+  }
+
+  /**
+   * Monotonic time (ms) at which a leader can lose its scope if it does not renew its session. Undefined if it has no such time, or if this node does
+   * not know it.
+   */
+  expiryMs({ session }: LeaderRecord): number | undefined {
+    if (this.#options.isOwnStore) return undefined;
+    if (session === this.#sessionName) return this.#session.validUntilMs;
+    const found = this.#sessionOf(session);
+    return typeof found === "string" ? undefined : found.sinceMs + (found.value?.leaseMs ?? this.#options.leaseMs);
+  }
+
+  /** The identity of the store. Undefined until this node has read it. */
+  get store(): StoreRecord | undefined {
+    return this.#store.items.get(STORE_KEY)?.value;
+  }
+
+  get revision(): number {
+    return this.#revision;
+  }
+
+  /** The leaders, as this node knows them: scope to record. An unreadable record is undefined. */
+  get leaders(): ReadonlyMap<string, LeaderRecord | undefined> {
+    return new Map([...this.#leaders.items].map(([key, { value }]) => [key.slice(LEADERS.length), value]));
+  }
+
+  /** Whether the last request to the store was answered, and since when the store has been in this state (monotonic ms). */
+  get availability(): { readonly isAvailable: boolean; readonly answeredMs: number } {
+    return { isAvailable: this.#answeredMs > this.#troubleMs, answeredMs: this.#answeredMs };
+  }
+
+  #take(input: LeadershipInput, time: Time, out: LeadershipOutput[]): void {
+    switch (input.kind) {
+      case "tick":
+        return;
+      case "transacted":
+        return this.#transacted(input.request, input.result, time, out);
+      case "changed":
+        return this.#changed(input.prefix, input.changes, time, out);
+      case "eligible":
+        this.#ineligible = input.fault;
+        return;
+      case "stand":
+        return this.#stand(input.scope, input.holderId);
+      case "withdraw": {
+        const stand = this.#stands.get(input.scope);
+        if (stand !== undefined) stand.withdrawal ??= input.reason;
+        return;
+      }
+      case "resign":
+        return this.#askToResign(input, time, out);
+      case "raiseEpoch":
+        return this.#raiseEpoch(input.order, time, out);
+      case "stop":
+        if (this.#stop === "no") this.#stop = "begun";
+        for (const stand of this.#stands.values()) stand.withdrawal ??= "the node stopped";
+    }
+  }
+
+  #transacted(request: RequestId, result: TransactResult | undefined, time: Time, out: LeadershipOutput[]): void {
+    const answered = this.#asked.get(request);
+    this.#asked.delete(request);
+    if (result === undefined) this.#troubleMs = time.monoMs;
+    else {
+      this.#answeredMs = time.monoMs;
+      this.#revision = Math.max(this.#revision, result.revision);
+    }
+    answered?.(result, time, out);
+  }
+
+  #changed(prefix: string, changes: StoreChanges | undefined, { monoMs }: Time, out: LeadershipOutput[]): void {
+    if (changes === undefined) {
+      this.#troubleMs = monoMs;
+      return;
+    }
+    this.#answeredMs = monoMs;
+    this.#revision = Math.max(this.#revision, changes.revision);
+    if (prefix === STORE_KEY) this.#store.take(changes, monoMs);
+    else if (prefix === LEADERS) {
+      this.#leaders.take(changes, monoMs);
+      for (const event of this.events.leadersChanged(changes, monoMs)) out.push({ kind: "event", event });
+    } else {
+      const taken = this.#sessions.get(prefix)?.take(changes, monoMs) ?? [];
+      for (const { key, after, revision } of taken)
+        if (after === undefined)
+          for (const event of this.events.sessionEnded(key.slice(SESSIONS.length), revision)) out.push({ kind: "event", event });
+    }
+  }
+
+  #stand(scope: string, holderId: string): void {
+    const known = this.#stands.get(scope);
+    if (known !== undefined && known.withdrawal === undefined) return;
+    const [far, none] = [Number.NEGATIVE_INFINITY, undefined];
+    const kept = known ?? { isPending: false, retryMs: far, notBeforeMs: far, highestNumber: 0, releasedNumber: 0, held: none };
+    this.#stands.set(scope, { ...kept, scope, holderId, withdrawal: none });
+  }
+
+  #look(time: Time, out: LeadershipOutput[]): void {
+    this.#lookedMs = time.monoMs;
+    if (this.#stop === "over") return;
+    this.#createStore(time, out);
+    if (!this.#options.isOwnStore && this.#needsSession && time.monoMs >= this.#session.dueMs) this.#renew(time, out);
+    for (const stand of this.#stands.values()) {
+      this.#report(stand, out);
+      this.#decide(stand, time, out);
+    }
+    for (const { name, version, silentMs } of this.#watchedSessions())
+      if (time.monoMs >= silentMs && this.fault === "") this.#deleteSession(name, version, out);
+    this.#compact(time, out);
+    this.#watch(out);
+    if (this.#stop !== "no") this.#endSession(out);
+  }
+
+  /** Writes the identity of a store that nobody has used before. */
+  #createStore({ monoMs, wallMs }: Time, out: LeadershipOutput[]): void {
+    if (!this.#isMissingStore || this.#isCreating || monoMs < this.#creationMs) return;
+    const { clusterId, newId } = this.#options;
+    const record = { clusterId, id: newId(), epoch: Math.floor(wallMs / 1000) };
+    this.#isCreating = true;
+    this.#transact([{ key: STORE_KEY, version: 0 }], [{ key: STORE_KEY, value: encodeStore(record) }], out, (result, time) => {
+      this.#isCreating = false;
+      this.#creationMs = time.monoMs + RETRY_MS;
+      if (result?.isCommitted === true) this.#store.note(STORE_KEY, result.versions[0] ?? 0, record, time.monoMs);
+    });
+  }
+
+  get #isMissingStore(): boolean {
+    return this.#ineligible === "" && this.#store.isComplete && !this.#store.items.has(STORE_KEY);
+  }
+
+  /** A node without scopes needs no session. */
+  get #needsSession(): boolean {
+    return this.fault === "" && this.#stop === "no" && this.#stands.size > 0;
+  }
+
+  /** Monotonic time (ms) until which this node may act. */
+  get #validUntilMs(): number {
+    return this.#options.isOwnStore ? NEVER : this.#session.validUntilMs;
+  }
+
+  get #sessionName(): string {
+    return this.#options.isOwnStore ? this.#options.boot : this.#session.name;
+  }
+
+  #renew(time: Time, out: LeadershipOutput[]): void {
+    const { condition, change } = this.#session.request(time);
+    this.#transact([condition], [change], out, (result, answeredTime) => this.#session.answered(result, answeredTime));
+  }
+
+  /** The record of a scope if this node holds it. Whether this node may act also depends on the time. */
+  #heldRecord(stand: Stand | undefined): LeaderRecord | undefined {
+    if (stand === undefined) return undefined;
+    const record = this.#leaders.items.get(LEADERS + stand.scope)?.value;
+    const isHeld =
+      record?.session === this.#sessionName &&
+      record.fence.number > stand.releasedNumber &&
+      record.fence.storeEpoch === this.store?.epoch &&
+      record.resign === undefined &&
+      stand.withdrawal === undefined &&
+      this.fault === "";
+    return isHeld ? record : undefined;
+  }
+
+  /** Reports the loss of a scope that this node did not give up. */
+  #report(stand: Stand, out: LeadershipOutput[]): void {
+    const { held, scope } = stand;
+    stand.held = this.#heldRecord(stand);
+    if (held === undefined || stand.held !== undefined) return;
+    const record = this.#leaders.items.get(LEADERS + scope)?.value;
+    const isGivenUp = record?.session === this.#sessionName || held.fence.number <= stand.releasedNumber;
+    if (!isGivenUp) out.push({ kind: "event", event: { kind: "lost", scope, leader: held, revision: 0 } });
+  }
+
+  #decide(stand: Stand, time: Time, out: LeadershipOutput[]): void {
+    const item = this.#leaders.items.get(LEADERS + stand.scope);
+    const record = item?.value;
+    if (record !== undefined) stand.highestNumber = Math.max(stand.highestNumber, record.fence.number);
+    if (stand.isPending || time.monoMs < stand.retryMs) return;
+    if (item !== undefined && record?.session === this.#sessionName) {
+      if (this.#heldRecord(stand) === undefined) this.#release(stand, { ...item, value: record }, time, out);
+      return;
+    }
+    if (stand.withdrawal !== undefined) {
+      this.#stands.delete(stand.scope);
+      return;
+    }
+    // An unreadable record counts as held.
+    if (item !== undefined && record === undefined) return;
+    const mayTake = this.fault === "" && time.monoMs >= stand.notBeforeMs && time.monoMs < this.#validUntilMs;
+    if (mayTake && this.#isFree(record)) this.#elect(stand, item, time, out);
+  }
+
+  #isFree(record: LeaderRecord | undefined): boolean {
+    return record === undefined || record.session === "" || this.#options.isOwnStore || this.#sessionOf(record.session) === "absent";
+  }
+
+  /** The session of this name: `absent` if it is known not to exist, `unknown` if no watch has reported about it yet. */
+  #sessionOf(name: string): CopiedItem<SessionRecord> | "absent" | "unknown" {
+    const key = SESSIONS + name;
+    for (const [prefix, copy] of this.#sessions) if (key.startsWith(prefix) && copy.isComplete) return copy.items.get(key) ?? "absent";
+    return "unknown";
+  }
+
+  /** Takes a free scope. */
+  #elect(stand: Stand, item: CopiedItem<LeaderRecord> | undefined, { wallMs }: Time, out: LeadershipOutput[]): void {
+    const before = item?.value;
+    const { nodeId, newId } = this.#options;
+    const record: LeaderRecord = {
+      holderId: stand.holderId,
+      nodeId,
+      session: this.#sessionName,
+      term: (before?.term ?? 0) + 1,
+      fence: { failoverVersion: 0, storeEpoch: this.store?.epoch ?? 0, number: 1 + Math.max(this.#revision, stand.highestNumber) },
+      issuedWallMs: wallMs,
+      reason: before === undefined ? "first leader" : before.session === "" ? before.reason : `the session of ${before.nodeId} ended`,
+      correlationId: newId(),
+      resign: undefined,
+    };
+    this.#write(stand, record, item?.version ?? 0, out);
+  }
+
+  /** Empties the record of a scope. This node never acts again under its fence, even if the answer is lost. */
+  #release(stand: Stand, item: CopiedItem<LeaderRecord> & { readonly value: LeaderRecord }, time: Time, out: LeadershipOutput[]): void {
+    const { value, version } = item;
+    const why = value.resign ?? stand.withdrawal ?? (this.fault || "the epoch of the store was raised");
+    stand.releasedNumber = value.fence.number;
+    if (value.resign !== undefined) stand.notBeforeMs = time.monoMs + this.#options.leaseMs;
+    this.#write(stand, { ...value, session: "", reason: why, correlationId: this.#options.newId(), resign: undefined }, version, out);
+  }
+
+  #write(stand: Stand, record: LeaderRecord, version: number, out: LeadershipOutput[]): void {
+    const key = LEADERS + stand.scope;
+    stand.isPending = true;
+    this.#transact([{ key, version }], [{ key, value: encodeLeader(record) }], out, (result, { monoMs }) => {
+      // A scope that was stood for again has a new object for it.
+      const current = this.#stands.get(stand.scope) ?? stand;
+      current.isPending = false;
+      if (result?.isCommitted === true) this.#leaders.note(key, result.versions[0] ?? 0, record, monoMs);
+      // Otherwise, the watch reports what is there.
+      else current.retryMs = monoMs + RETRY_MS;
+    });
+  }
+
+  #askToResign(
+    { order, scope, reason }: Extract<LeadershipInput, { readonly kind: "resign" }>,
+    _time: Time,
+    out: LeadershipOutput[],
+  ): void {
+    const key = LEADERS + scope;
+    const { value, version } = this.#leaders.items.get(key) ?? {};
+    if (value === undefined || version === undefined || value.session === "") {
+      out.push({ kind: "ordered", order, refusal: { reason: "no_leader", message: `${scope} has no leader` } });
+      return;
+    }
+    const marked = { ...value, resign: reason };
+    this.#transact([{ key, version }], [{ key, value: encodeLeader(marked) }], out, (result, { monoMs }, later) => {
+      if (result?.isCommitted === true) this.#leaders.note(key, result.versions[0] ?? 0, marked, monoMs);
+      later.push({ kind: "ordered", order, refusal: refusalOf(result, `the leader of ${scope} has changed`) });
+    });
+  }
+
+  #raiseEpoch(order: number, { wallMs }: Time, out: LeadershipOutput[]): void {
+    const { value, version = 0 } = this.#store.items.get(STORE_KEY) ?? {};
+    if (value === undefined) {
+      out.push({ kind: "ordered", order, refusal: { reason: "store_unavailable", message: "the control store has not been read yet" } });
+      return;
+    }
+    const raised = { ...value, epoch: Math.max(Math.floor(wallMs / 1000), value.epoch + 1) };
+    this.#transact([{ key: STORE_KEY, version }], [{ key: STORE_KEY, value: encodeStore(raised) }], out, (result, { monoMs }, later) => {
+      if (result?.isCommitted === true) this.#store.note(STORE_KEY, result.versions[0] ?? 0, raised, monoMs);
+      later.push({ kind: "ordered", order, refusal: refusalOf(result, "the epoch of the store has changed") });
+    });
+  }
+
+  /** The sessions of others that this node may delete, and when each is silent for a whole lease. */
+  *#watchedSessions(): Generator<{ readonly name: string; readonly version: number; readonly silentMs: number }> {
+    if (this.#options.isOwnStore || this.#stop !== "no") return;
+    for (const copy of this.#sessions.values())
+      for (const [key, { version, sinceMs, value }] of copy.items) {
+        const leaseMs = value?.leaseMs ?? this.#options.leaseMs;
+        const name = key.slice(SESSIONS.length);
+        if (name === this.#sessionName || this.#deleting.has(name)) continue;
+        yield { name, version, silentMs: Math.max(sinceMs + leaseMs, this.#troubleMs + leaseMs * RETURN) };
+      }
+  }
+
+  #deleteSession(name: string, version: number, out: LeadershipOutput[]): void {
+    const key = SESSIONS + name;
+    this.#deleting.add(name);
+    this.#transact([{ key, version }], [{ key, value: undefined }], out, (result, { monoMs }) => {
+      this.#deleting.delete(name);
+      if (result === undefined) return;
+      for (const [prefix, copy] of this.#sessions) {
+        if (!key.startsWith(prefix)) continue;
+        const found = result.isCommitted ? 0 : (result.versions[0] ?? 0);
+        // The holder has renewed its session, and the watch has not reported it yet.
+        if (found > 0) copy.note(key, found, copy.items.get(key)?.value, monoMs);
+        else copy.items.delete(key);
+      }
+    });
+  }
+
+  /** The leader of the global scope lets the store forget what it had one interval ago. */
+  #compact(time: Time, out: LeadershipOutput[]): void {
+    const { compactMs, isOwnStore } = this.#options;
+    if (compactMs === 0 || isOwnStore) return;
+    if (this.#heldRecord(this.#stands.get(GLOBAL_SCOPE)) === undefined) this.#compaction = undefined;
+    else if (this.#compaction === undefined || time.monoMs >= this.#compaction.dueMs) {
+      if (this.#compaction !== undefined) out.push({ kind: "compact", revision: this.#compaction.revision });
+      this.#compaction = { revision: this.#revision, dueMs: time.monoMs + compactMs };
+    }
+  }
+
+  /** Watches the sessions of the holders that this node may succeed. The leader of the global scope watches all sessions, to remove silent ones. */
+  #watch(out: LeadershipOutput[]): void {
+    if (this.#options.isOwnStore) return;
+    const wanted = new Set<string>();
+    if (this.#heldRecord(this.#stands.get(GLOBAL_SCOPE)) !== undefined) wanted.add(SESSIONS);
+    else
+      for (const scope of this.#stands.keys()) {
+        const { session = "" } = this.#leaders.items.get(LEADERS + scope)?.value ?? {};
+        if (session !== "" && session !== this.#sessionName) wanted.add(SESSIONS + session);
+      }
+    for (const prefix of this.#sessions.keys())
+      if (!wanted.has(prefix)) {
+        this.#sessions.delete(prefix);
+        out.push({ kind: "unwatch", prefix });
+      }
+    for (const prefix of wanted)
+      if (!this.#sessions.has(prefix)) {
+        this.#sessions.set(prefix, new StoreCopy(decodeSession));
+        out.push({ kind: "watch", prefix });
+      }
+  }
+
+  #endSession(out: LeadershipOutput[]): void {
+    if (this.#stop !== "begun" || this.#stands.size > 0 || this.#asked.size > 0) return;
+    const key = SESSIONS + this.#session.name;
+    const { version } = this.#session;
+    if (version === 0) {
+      this.#stop = "over";
+      out.push({ kind: "stopped" });
+      return;
+    }
+    this.#stop = "session";
+    this.#transact([{ key, version }], [{ key, value: undefined }], out, (_result, _time, later) => {
+      this.#stop = "over";
+      later.push({ kind: "stopped" });
+    });
+  }
+
+  #transact(conditions: readonly StoreCondition[], changes: readonly StoreWrite[], out: LeadershipOutput[], answered: Answered): void {
+    const request = ++this.#lastRequest;
+    this.#asked.set(request, answered);
+    out.push({ kind: "transact", request, conditions, changes });
+  }
+}
+
+function refusalOf(result: TransactResult | undefined, conflict: string): OrderRefusal | undefined {
+  if (result?.isCommitted === true) return undefined;
+  if (result !== undefined) return { reason: "version_conflict", message: `${conflict}; read it again` };
+  return { reason: "store_unavailable", message: "the control store did not answer; the change may have happened, so read it again" };
+}

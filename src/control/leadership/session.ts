@@ -1,0 +1,103 @@
+/**
+ * The session of this process: a record that the process renews by compare-and-swap. All scopes of the process live as long as the session. The design
+ * is that of Consul's sessions; client-go's `leaderelection` has the same rules for one scope.
+ */
+import { assert } from "../../lib/errors.ts";
+import type { Time } from "../../lib/machine.ts";
+import type { StoreCondition, StoreWrite, TransactResult } from "../../store/control/store.ts";
+import { encodeSession, SESSIONS } from "./records.ts";
+
+/** Time between two attempts after a failure. */
+export const RETRY_MS = 200;
+/** A session is renewed after this part of a lease. */
+const RENEWAL = 1 / 3;
+/** A holder acts for this part of a lease after it sent its last successful renewal. The rest is for clocks that run up to 4 % fast or slow. */
+const VALIDITY = 11 / 12;
+
+export interface SessionOptions {
+  readonly nodeId: string;
+  /** Unique id of this process instance, so that no other process ever had a session of the same name. */
+  readonly boot: string;
+  readonly leaseMs: number;
+}
+
+export interface SessionRequest {
+  readonly condition: StoreCondition;
+  readonly change: StoreWrite;
+}
+
+export class Session {
+  readonly #options: SessionOptions;
+  #count = 1;
+  /** Version of the record. 0 until the record is known to exist. */
+  #version = 0;
+  #validUntilMs = Number.NEGATIVE_INFINITY;
+  #dueMs = Number.NEGATIVE_INFINITY;
+  /** When the request was sent whose answer is pending. */
+  #sentMs: number | undefined;
+
+  constructor(options: SessionOptions) {
+    this.#options = options;
+  }
+
+  /** The name of the session, below `sessions/`. Each name is created by one request only, so that a late request cannot revive a session. */
+  get name(): string {
+    return `${this.#options.nodeId}/${this.#options.boot}-${this.#count}`;
+  }
+
+  get version(): number {
+    return this.#version;
+  }
+
+  /** Monotonic time (ms) until which this process may act for the scopes that it holds. */
+  get validUntilMs(): number {
+    return this.#validUntilMs;
+  }
+
+  /** Monotonic time (ms) of the next request. `NEVER` while an answer is pending. */
+  get dueMs(): number {
+    return this.#sentMs === undefined ? this.#dueMs : Number.POSITIVE_INFINITY;
+  }
+
+  /** The request that creates or renews the session. */
+  request({ monoMs, wallMs }: Time): SessionRequest {
+    assert(this.#sentMs === undefined, "a session is renewed while another request is pending");
+    this.#sentMs = monoMs;
+    const { nodeId, leaseMs } = this.#options;
+    const key = SESSIONS + this.name;
+    return {
+      condition: { key, version: this.#version },
+      change: { key, value: encodeSession({ nodeId, leaseMs, renewedWallMs: wallMs }) },
+    };
+  }
+
+  /** Takes the answer to `request`. If another node has ended the session, the next one has a new name. */
+  answered(result: TransactResult | undefined, { monoMs }: Time): void {
+    const sentMs = this.#sentMs;
+    assert(sentMs !== undefined, "a session received an answer to no request");
+    this.#sentMs = undefined;
+    const { leaseMs } = this.#options;
+    const version = result?.versions[0] ?? 0;
+    if (result?.isCommitted === true) {
+      this.#version = version;
+      // The record can have changed as soon as the request was sent, and other nodes count from that change.
+      this.#validUntilMs = sentMs + leaseMs * VALIDITY;
+      this.#dueMs = sentMs + leaseMs * RENEWAL;
+    } else if (this.#version === 0) this.#startOver(monoMs + RETRY_MS);
+    else if (result === undefined) this.#dueMs = monoMs + RETRY_MS;
+    else if (version === 0) this.#startOver(monoMs);
+    else {
+      // A renewal whose answer was lost has had its effect.
+      this.#version = version;
+      this.#dueMs = monoMs;
+    }
+  }
+
+  /** Gives the session up, and takes a new name for the next one. */
+  #startOver(dueMs: number): void {
+    this.#count += 1;
+    this.#version = 0;
+    this.#validUntilMs = Number.NEGATIVE_INFINITY;
+    this.#dueMs = dueMs;
+  }
+}

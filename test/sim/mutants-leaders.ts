@@ -1,0 +1,63 @@
+/** Planted bugs of leadership (semantics.md, Leadership). */
+const MACHINE = "src/control/leadership/machine.ts";
+const SESSION = "src/control/leadership/session.ts";
+
+export const LEADER_MUTANTS = [
+  {
+    name: "a session name is used again",
+    rule: "Leadership: a session name is created by one request only",
+    edits: [{ file: SESSION, find: "    this.#count += 1;\n", replace: "" }],
+    withinSeeds: 400,
+    isOfLeaders: true,
+  },
+  {
+    name: "a session is valid from the answer",
+    rule: "Leadership: a holder acts for a part of a lease after it sent its last renewal",
+    edits: [
+      {
+        file: SESSION,
+        find: "this.#validUntilMs = sentMs + leaseMs * VALIDITY;",
+        replace: "this.#validUntilMs = monoMs + leaseMs * VALIDITY;",
+      },
+    ],
+    withinSeeds: 100,
+    isOfLeaders: true,
+    isCheap: true,
+  },
+  {
+    name: "a takeover leaves the session",
+    rule: "Leadership: a candidate deletes the session of a silent holder, on the version that it saw",
+    edits: [
+      {
+        file: MACHINE,
+        find: "    const key = SESSIONS + name;\n    this.#deleting.add(name);\n",
+        replace:
+          "    const key = SESSIONS + name;\n    for (const copy of this.#sessions.values()) copy.items.delete(key);\n    if (version > 0) return;\n",
+      },
+    ],
+    withinSeeds: 100,
+    isOfLeaders: true,
+    isCheap: true,
+  },
+  {
+    name: "a holder acts again after a lost resign",
+    rule: "Leadership: a holder that resigned never acts under that fence again",
+    edits: [{ file: MACHINE, find: "      record.fence.number > stand.releasedNumber &&\n", replace: "" }],
+    withinSeeds: 400,
+    isOfLeaders: true,
+  },
+  {
+    name: "an outage of the store is taken for the silence of holders",
+    rule: "Leadership: after an outage of the store, holders have half a lease to renew their sessions",
+    edits: [
+      {
+        file: MACHINE,
+        find: "Math.max(sinceMs + leaseMs, this.#troubleMs + leaseMs * RETURN)",
+        replace: "sinceMs + leaseMs",
+      },
+    ],
+    withinSeeds: 20,
+    isOfLeaders: true,
+    isCheap: true,
+  },
+] as const;
