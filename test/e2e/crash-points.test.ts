@@ -43,11 +43,12 @@ const COUNT = {
     writer.close();
     return rows;
   },
+  /** Each transaction changes two keys. Half of a transaction must never be found. */
   control: (directory: string): number => {
     const file = new ControlFile({ directory, bounds: STORE_BOUNDS, takesAsItIs: false });
-    const version = file.get("counter")?.version ?? 0;
+    const [first, last] = [file.get("counter")?.version ?? 0, file.get("twin")?.version ?? 0];
     file.close();
-    return version;
+    return first === Math.max(0, last - 1) ? last / 2 : -1;
   },
   /** A chain with a break has no record that could be trusted. */
   audit: (directory: string): number => {

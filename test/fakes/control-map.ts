@@ -2,11 +2,15 @@
 import {
   checkKey,
   checkPrefix,
-  checkValue,
+  checkTransaction,
   MAX_PAGE_ITEMS,
+  type StoreCondition,
   type StoreItem,
   type StorePage,
+  type StoreWrite,
   type SwapResult,
+  swapResult,
+  type TransactResult,
 } from "../../src/store/control/store.ts";
 
 export class ControlMap {
@@ -26,15 +30,27 @@ export class ControlMap {
     return { items, revision: this.#revision, nextAfter: items.length < found.length ? items.at(-1)?.key : undefined };
   }
 
+  transact(conditions: readonly StoreCondition[], changes: readonly StoreWrite[]): TransactResult {
+    checkTransaction(conditions, changes);
+    const found = conditions.map(({ key }) => this.#versionOf(key));
+    if (conditions.some(({ version }, at) => version !== found[at]))
+      return { isCommitted: false, revision: this.#revision, versions: found };
+    const versions = changes.map((change) => this.#write(change));
+    return { isCommitted: true, revision: this.#revision, versions };
+  }
+
   compareAndSwap(key: string, expectedVersion: number, value: Uint8Array | undefined): SwapResult {
-    checkKey(key);
-    checkValue(key, value);
-    const version = this.#items.get(key)?.version ?? 0;
-    if (version !== expectedVersion) return { isSwapped: false, version };
-    if (version === 0 && value === undefined) return { isSwapped: true, version: 0 };
+    return swapResult(this.transact([{ key, version: expectedVersion }], [{ key, value }]));
+  }
+
+  #versionOf(key: string): number {
+    return this.#items.get(key)?.version ?? 0;
+  }
+
+  #write({ key, value }: StoreWrite): number {
+    if (value === undefined && !this.#items.delete(key)) return 0;
     this.#revision++;
-    if (value === undefined) this.#items.delete(key);
-    else this.#items.set(key, { key, value: Uint8Array.from(value), version: this.#revision });
-    return { isSwapped: true, version: this.#revision };
+    if (value !== undefined) this.#items.set(key, { key, value: Uint8Array.from(value), version: this.#revision });
+    return this.#revision;
   }
 }

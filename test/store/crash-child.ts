@@ -37,8 +37,9 @@ async function controlLife(): Promise<void> {
   await using store = await openSqliteStore(directory);
   for (let round = 0; round < 3; round++) {
     const version = (await store.get("counter"))?.version ?? 0;
-    const swap = await store.compareAndSwap("counter", version, new Uint8Array(10));
-    if (swap.isSwapped) acknowledged(swap.version);
+    const changes = ["counter", "twin"].map((key) => ({ key, value: new Uint8Array(10) }));
+    const { isCommitted, revision } = await store.transact([{ key: "counter", version }], changes);
+    if (isCommitted) acknowledged(revision / changes.length);
   }
 }
 

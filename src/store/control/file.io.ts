@@ -12,10 +12,13 @@ import {
   MAX_PAGE_ITEMS,
   type StoreBounds,
   type StoreChange,
+  type StoreCondition,
   type StoreItem,
   type StorePage,
   type StorePageRequest,
-  type SwapResult,
+  type StoreUse,
+  type StoreWrite,
+  type TransactResult,
 } from "./store.ts";
 import { type FoundChanges, mustReset, type WatchPosition } from "./store-watches.ts";
 
@@ -31,10 +34,10 @@ CREATE TABLE items (version INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, value
 `,
 };
 
-export interface SwapRequest {
-  readonly key: string;
-  readonly expectedVersion: number;
-  readonly value: Uint8Array<ArrayBuffer> | undefined;
+/** Conditions and changes that `checkTransaction` accepts. */
+export interface TransactRequest {
+  readonly conditions: readonly StoreCondition[];
+  readonly changes: readonly { readonly key: string; readonly value: Uint8Array<ArrayBuffer> | undefined }[];
 }
 
 /** The first character that sorts after all characters allowed in a key. */
@@ -61,12 +64,23 @@ function prepareAll(db: DatabaseSync) {
     insert: db.prepare("INSERT INTO items VALUES (?, ?, ?, ?)"),
     insertRemoval: db.prepare("INSERT INTO items (version, key, sum) VALUES (?, ?, ?)"),
     meta: db.prepare("UPDATE meta SET revision = ?, floor = ?"),
-    oldestRemoval: db.prepare("SELECT version, key FROM items WHERE value IS NULL ORDER BY version LIMIT 1"),
+    forget: db.prepare(
+      "DELETE FROM items WHERE version IN (SELECT version FROM items WHERE value IS NULL ORDER BY version LIMIT ?) RETURNING version",
+    ),
     usage: db.prepare(
       "SELECT count(value) AS items, count(*) AS keys, coalesce(sum(iif(value IS NULL, 0, length(key) + length(value))), 0) AS bytes FROM items",
     ),
     position: db.prepare("SELECT revision, floor FROM meta WHERE one = 1"),
   };
+}
+
+/** The position and size of the file after its last commit. */
+interface FileState extends StoreUse {
+  readonly revision: number;
+  /** The revision of the newest removal that was forgotten. */
+  readonly floor: number;
+  /** The number of removals that are remembered. */
+  readonly removals: number;
 }
 
 /** The open file. Methods throw SQLite's errors unchanged. A change that failed is never visible in a later answer. */
@@ -75,11 +89,7 @@ export class ControlFile implements ThreadOwner {
   readonly #bounds: StoreBounds;
   readonly #opened: OpenDatabase;
   readonly #sql: ReturnType<typeof prepareAll>;
-  #revision: number;
-  #floor: number;
-  #items: number;
-  #removals: number;
-  #totalBytes: number;
+  #state: FileState;
   /** Whether nothing has been written since the file was opened. */
   #isSealed = true;
 
@@ -91,17 +101,19 @@ export class ControlFile implements ThreadOwner {
     this.#opened = directory === undefined ? openInMemory() : openOnDisk(directory, { takesAsItIs });
     this.#sql = prepareAll(this.#opened.db);
     const [position, usage] = [this.#sql.position.get(), this.#sql.usage.get()];
-    // If a file is accepted although it has lost its last revisions, their numbers are not reused.
-    this.#revision = Math.max(Number(position?.["revision"]), this.#opened.watermark);
-    this.#floor = Number(position?.["floor"]);
-    this.#items = Number(usage?.["items"]);
-    this.#removals = Number(usage?.["keys"]) - this.#items;
-    this.#totalBytes = Number(usage?.["bytes"]);
+    const items = Number(usage?.["items"]);
+    this.#state = {
+      // If a file is accepted although it has lost its last revisions, their numbers are not reused.
+      revision: Math.max(Number(position?.["revision"]), this.#opened.watermark),
+      floor: Number(position?.["floor"]),
+      items,
+      removals: Number(usage?.["keys"]) - items,
+      totalBytes: Number(usage?.["bytes"]),
+    };
   }
 
   get(key: string, move: TransferBuffer = keep): StoreItem | undefined {
-    const row = this.#sql.byKey.get(key);
-    const item = row === undefined ? undefined : readRow(row, this.#opened.path).item;
+    const item = this.#find(key)?.item;
     move(item?.value.buffer);
     return item;
   }
@@ -110,15 +122,15 @@ export class ControlFile implements ThreadOwner {
     const { rows, isAll } = readPage(this.#sql.list.iterate(after, prefix, prefix + ABOVE_KEYS), { limit, path: this.#opened.path });
     const items = rows.flatMap(({ item }) => (item === undefined ? [] : [item]));
     for (const { value } of items) move(value.buffer);
-    return { items, revision: this.#revision, nextAfter: isAll ? undefined : items.at(-1)?.key };
+    return { items, revision: this.#state.revision, nextAfter: isAll ? undefined : items.at(-1)?.key };
   }
 
   changesSince(
     { prefix, position }: { readonly prefix: string; readonly position: WatchPosition },
     move: TransferBuffer = keep,
   ): FoundChanges {
-    const storeRevision = this.#revision;
-    const isReset = mustReset(position, { revision: storeRevision, floor: this.#floor });
+    const { revision: storeRevision } = this.#state;
+    const isReset = mustReset(position, this.#state);
     const from = isReset ? 0 : position.afterRevision;
     const found = this.#sql.since.iterate(from, prefix, prefix + ABOVE_KEYS);
     const { rows, isAll } = readPage(found, { limit: MAX_PAGE_ITEMS, path: this.#opened.path });
@@ -127,36 +139,25 @@ export class ControlFile implements ThreadOwner {
     return { isReset, changes, revision: isAll ? storeRevision : (rows.at(-1)?.version ?? from), isCurrent: isAll, storeRevision };
   }
 
-  /** Works like `ControlStore.compareAndSwap`. The swap is on disk when this method returns. */
-  compareAndSwap({ key, expectedVersion, value }: SwapRequest): SwapResult {
-    const row = this.#sql.byKey.get(key);
-    const held = row === undefined ? undefined : readRow(row, this.#opened.path).item;
-    const version = held?.version ?? 0;
-    if (version !== expectedVersion) return { isSwapped: false, version };
-    if (held === undefined && value === undefined) return { isSwapped: true, version: 0 };
-    const freedBytes = held === undefined ? undefined : key.length + held.value.length;
-    if (value !== undefined) checkRoom({ key, value, freedBytes }, { items: this.#items, totalBytes: this.#totalBytes }, this.#bounds);
-    const isRemoval = value === undefined;
-    const removals = this.#removals + Number(isRemoval) - Number(row !== undefined && held === undefined);
-    const next = this.#revision + 1;
-    const forgotten = removals > this.#bounds.maxRemovals ? this.#sql.oldestRemoval.get() : undefined;
-    const floor = forgotten === undefined ? this.#floor : Number(forgotten["version"]);
-    this.#unseal();
-    this.#sql.transaction(() => {
-      this.#sql.remove.run(key);
-      const sum = rowSum(next, key, value);
-      if (value === undefined) this.#sql.insertRemoval.run(next, key, sum);
-      else this.#sql.insert.run(next, key, value, sum);
-      if (forgotten !== undefined) this.#sql.remove.run(String(forgotten["key"]));
-      this.#sql.meta.run(next, floor);
+  /** Works like `ControlStore.transact`. The changes are on disk when this method returns. Each change has its own revision. */
+  transact({ conditions, changes }: TransactRequest): TransactResult {
+    const before = this.#state;
+    const found = conditions.map(({ key }) => this.#find(key)?.item?.version ?? 0);
+    if (conditions.some(({ version }, at) => version !== found[at]))
+      return { isCommitted: false, revision: before.revision, versions: found };
+    const after = { ...before };
+    const versions = changes.map(({ key, value }) => {
+      const row = this.#find(key);
+      const held = row?.item?.value;
+      if (held === undefined && value === undefined) return 0;
+      after.items += Number(value !== undefined) - Number(held !== undefined);
+      after.removals += Number(value === undefined) - Number(row !== undefined && held === undefined);
+      after.totalBytes += sizeBytes(key, value) - sizeBytes(key, held);
+      return ++after.revision;
     });
-    this.#opened.noteRevision(next);
-    this.#revision = next;
-    this.#floor = floor;
-    this.#items += Number(!isRemoval) - Number(held !== undefined);
-    this.#removals = removals - Number(forgotten !== undefined);
-    this.#totalBytes += (value === undefined ? 0 : key.length + value.length) - (freedBytes ?? 0);
-    return { isSwapped: true, version: next };
+    checkRoom(before, after, this.#bounds);
+    if (after.revision > before.revision) this.#commit(changes, versions, after);
+    return { isCommitted: true, revision: after.revision, versions };
   }
 
   /** Closes the database, and leaves one complete file with its seal if the disk permits it. */
@@ -164,10 +165,36 @@ export class ControlFile implements ThreadOwner {
     this.#opened.close();
   }
 
+  #find(key: string): StoreChange | undefined {
+    const row = this.#sql.byKey.get(key);
+    return row === undefined ? undefined : readRow(row, this.#opened.path);
+  }
+
+  /** Writes the changes whose version is not 0, and forgets the oldest removals above the bound. */
+  #commit(changes: readonly StoreWrite[], versions: readonly number[], after: FileState): void {
+    const tooMany = Math.max(0, after.removals - this.#bounds.maxRemovals);
+    let { floor } = after;
+    this.#unseal();
+    this.#sql.transaction(() => {
+      for (const [at, { key, value }] of changes.entries()) {
+        const version = versions[at] ?? 0;
+        if (version === 0) continue;
+        this.#sql.remove.run(key);
+        const sum = rowSum(version, key, value);
+        if (value === undefined) this.#sql.insertRemoval.run(version, key, sum);
+        else this.#sql.insert.run(version, key, value, sum);
+      }
+      if (tooMany > 0) for (const { version } of this.#sql.forget.all(tooMany)) floor = Math.max(floor, Number(version));
+      this.#sql.meta.run(after.revision, floor);
+    });
+    this.#opened.noteRevision(after.revision);
+    this.#state = { ...after, floor, removals: after.removals - tooMany };
+  }
+
   /** Called before the first change. Writes to the write-ahead log, syncs it, and then moves the seal of the last stop away. */
   #unseal(): void {
     if (!this.#isSealed) return;
-    this.#sql.transaction(() => this.#sql.meta.run(this.#revision, this.#floor));
+    this.#sql.transaction(() => this.#sql.meta.run(this.#state.revision, this.#state.floor));
     this.#opened.unseal();
     this.#isSealed = false;
   }
@@ -221,6 +248,11 @@ function checkRows(db: DatabaseSync, path: string): void {
   let last = 0;
   for (const row of db.prepare("SELECT version, key, value, sum FROM items ORDER BY version").iterate()) last = readRow(row, path).version;
   if (last > revision) throw damaged(path, `it has version ${last}, which is above its revision ${revision}`);
+}
+
+/** The size of an item in bytes, or 0 if there is no value. */
+function sizeBytes(key: string, value: Uint8Array | undefined): number {
+  return value === undefined ? 0 : key.length + value.length;
 }
 
 function rowSum(version: number, key: string, value: Uint8Array | undefined): number {

@@ -4,21 +4,25 @@
  */
 import { WaymarkError } from "../../lib/errors.ts";
 import { ThreadCalls } from "../thread.io.ts";
-import { ControlFile, type ControlFileOptions, type SwapRequest } from "./file.io.ts";
+import { ControlFile, type ControlFileOptions, type TransactRequest } from "./file.io.ts";
 import {
   type ControlStore,
   checkKey,
   checkLimit,
   checkPrefix,
-  checkValue,
+  checkTransaction,
   MAX_PAGE_ITEMS,
   STORE_BOUNDS,
   type StoreBounds,
+  type StoreCondition,
   type StoreItem,
   type StorePage,
   type StorePageRequest,
   type StoreWatch,
+  type StoreWrite,
   type SwapResult,
+  swapResult,
+  type TransactResult,
 } from "./store.ts";
 import { type FoundChanges, StoreWatches, type WatchPosition } from "./store-watches.ts";
 
@@ -27,8 +31,8 @@ interface StoreQueries {
   get(key: string): Promise<StoreItem | undefined>;
   list(request: Required<StorePageRequest> & { readonly prefix: string }): Promise<StorePage>;
   changesSince(request: { readonly prefix: string; readonly position: WatchPosition }): Promise<FoundChanges>;
-  /** The caller must not use the value's bytes after this call. */
-  compareAndSwap(request: SwapRequest): Promise<SwapResult>;
+  /** The caller must not use the bytes of the values after this call. */
+  transact(request: TransactRequest): Promise<TransactResult>;
   close(): Promise<void>;
 }
 
@@ -45,7 +49,10 @@ export async function openSqliteStore(directory: string, options: Partial<Contro
     get: (key) => calls.call("get", key),
     list: (request) => calls.call("list", request),
     changesSince: (request) => calls.call("changesSince", request),
-    compareAndSwap: (request) => calls.call("compareAndSwap", request, request.value === undefined ? [] : [request.value.buffer]),
+    transact: (request) => {
+      const buffers = request.changes.flatMap(({ value }) => (value === undefined ? [] : [value.buffer]));
+      return calls.call("transact", request, buffers);
+    },
     close: () => calls.close(),
   });
 }
@@ -57,7 +64,7 @@ export function openMemoryStore(bounds: StoreBounds = STORE_BOUNDS): ControlStor
     get: (key) => Promise.try(() => database.get(key)),
     list: (request) => Promise.try(() => database.list(request)),
     changesSince: (request) => Promise.try(() => database.changesSince(request)),
-    compareAndSwap: (request) => Promise.try(() => database.compareAndSwap(request)),
+    transact: (request) => Promise.try(() => database.transact(request)),
     close: () => Promise.try(() => database.close()),
   });
 }
@@ -90,20 +97,27 @@ class SqliteStore implements ControlStore {
     return this.#asked.list({ prefix, after, limit });
   }
 
-  async compareAndSwap(key: string, expectedVersion: number, value: Uint8Array | undefined): Promise<SwapResult> {
-    checkKey(key);
+  async transact(conditions: readonly StoreCondition[], changes: readonly StoreWrite[]): Promise<TransactResult> {
+    checkTransaction(conditions, changes);
     this.#checkOpen();
-    checkValue(key, value);
-    // The value is copied, because the caller may change the bytes that it passed.
-    const copy = value === undefined ? undefined : Uint8Array.from(value);
-    const swap = await this.#asked.compareAndSwap({ key, expectedVersion, value: copy });
-    if (swap.isSwapped) this.#watches.changed();
-    return swap;
+    // The values are copied, because the caller may change the bytes that it passed.
+    const copies = changes.map(({ key, value }) => ({ key, value: value === undefined ? undefined : Uint8Array.from(value) }));
+    const result = await this.#asked.transact({ conditions, changes: copies });
+    if (result.isCommitted) this.#watches.changed();
+    return result;
+  }
+
+  async compareAndSwap(key: string, expectedVersion: number, value: Uint8Array | undefined): Promise<SwapResult> {
+    return swapResult(await this.transact([{ key, version: expectedVersion }], [{ key, value }]));
   }
 
   watch(prefix: string, fromRevision: number): StoreWatch {
     checkPrefix(prefix);
     return this.#watches.open(prefix, fromRevision);
+  }
+
+  async compact(): Promise<void> {
+    this.#checkOpen();
   }
 
   close(): Promise<void> {

@@ -8,7 +8,7 @@
  * - Durability: an acknowledged change is on disk. If a request fails with `store_unavailable`, it has possibly happened nevertheless, or can still
  *   happen, so read first. A late request does no harm if its conditions name versions.
  * - A watch reports the newest change of each key, ordered by revision, and reports a change only when it is durable. It may omit earlier
- *   changes of the same key.
+ *   changes of the same key. The changes of one transaction can be in two steps only if `isCurrent` is false in the first of them.
  */
 
 import { POLICY_BOUNDS } from "../../lib/bounds.ts";
@@ -166,14 +166,14 @@ export function checkLimit(limit: number): void {
     throw invalid("limit", `must be from 1 to ${MAX_PAGE_ITEMS}, got ${limit}`);
 }
 
-/** The current size of a store, before a swap. */
+/** The size of a store. */
 export interface StoreUse {
   readonly items: number;
   readonly totalBytes: number;
 }
 
 /** Throws `quota_exceeded` if a value is too large. */
-export function checkValue(key: string, value: Uint8Array | undefined, maxBytes = MAX_VALUE_BYTES): void {
+function checkValue(key: string, value: Uint8Array | undefined, maxBytes: number): void {
   if (value !== undefined && value.length > maxBytes)
     throw new WaymarkError("quota_exceeded", `the value of ${key} has ${value.length} bytes; at most ${maxBytes} are allowed`);
 }
@@ -189,20 +189,17 @@ export function checkTransaction(conditions: readonly StoreCondition[], changes:
   for (const { key, value } of changes) checkValue(key, value, maxBytes);
 }
 
-/**
- * Throws `quota_exceeded` if there is no room for a value. `freedBytes` is the size that the swap frees, or undefined if the swap adds an item.
- */
-export function checkRoom(
-  item: { readonly key: string; readonly value: Uint8Array; readonly freedBytes: number | undefined },
-  use: StoreUse,
-  bounds: StoreBounds,
-): void {
-  const { key, value, freedBytes } = item;
-  if (freedBytes === undefined && use.items >= bounds.maxItems)
-    throw new WaymarkError("quota_exceeded", `the store is full: it has the maximum of ${use.items} items, so ${key} was not added`);
-  const totalBytes = use.totalBytes + key.length + value.length - (freedBytes ?? 0);
-  if (totalBytes > bounds.maxTotalBytes) {
-    const message = `the store would have ${totalBytes} bytes with ${key}; at most ${bounds.maxTotalBytes} are allowed`;
+/** Throws `quota_exceeded` if a transaction makes a store grow above its bounds. */
+export function checkRoom(before: StoreUse, after: StoreUse, { maxItems, maxTotalBytes }: StoreBounds): void {
+  if (after.items > maxItems && after.items > before.items)
+    throw new WaymarkError("quota_exceeded", `the store is full: it would have ${after.items} items; at most ${maxItems} are allowed`);
+  if (after.totalBytes > maxTotalBytes && after.totalBytes > before.totalBytes) {
+    const message = `the store is full: it would have ${after.totalBytes} bytes; at most ${maxTotalBytes} are allowed`;
     throw new WaymarkError("quota_exceeded", message);
   }
+}
+
+/** The result of `compareAndSwap`, from its transaction. */
+export function swapResult({ isCommitted, versions: [version = 0] }: TransactResult): SwapResult {
+  return { isSwapped: isCommitted, version };
 }

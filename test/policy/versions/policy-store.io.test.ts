@@ -81,7 +81,9 @@ test("an apply whose answer from the store was lost is found by the next one", a
   const lossy: ControlStore = {
     get: (key) => store.get(key),
     list: (prefix, page) => store.list(prefix, page),
+    transact: (conditions, changes) => store.transact(conditions, changes),
     watch: (prefix, from) => store.watch(prefix, from),
+    compact: (revision) => store.compact(revision),
     close: () => store.close(),
     [Symbol.asyncDispose]: () => store.close(),
     compareAndSwap: async (key, version, value) => {

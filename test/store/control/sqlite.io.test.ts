@@ -4,17 +4,28 @@ import { appendFileSync, existsSync, readFileSync, rmSync, statSync, truncateSyn
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { DatabaseSync } from "node:sqlite";
-import { expect, test } from "vitest";
+import { afterAll, expect, test } from "vitest";
 import { openSqliteStore } from "../../../src/store/control/sqlite.io.ts";
-import type { ControlStore } from "../../../src/store/control/store.ts";
+import { type ControlStore, MAX_VALUE_BYTES } from "../../../src/store/control/store.ts";
 import { storeContract } from "../../contract/store.ts";
 import { directoryBytes, temporaryDirectory } from "../journal-fixture.ts";
 
+// An open store keeps the thread of all stores alive, so that the tests do not start it again.
+const others = temporaryDirectory();
+const other = await openSqliteStore(others.path);
+afterAll(async () => {
+  await other.close();
+  others[Symbol.dispose]();
+});
+
 storeContract("sqlite", {
   runs: 10,
+  maxValueBytes: MAX_VALUE_BYTES,
+  hasBounds: true,
+  forgets: "maxRemovals",
   open: async (bounds) => {
     const directory = temporaryDirectory();
-    const store = await openSqliteStore(directory.path, bounds === undefined ? {} : { bounds });
+    const store = await openSqliteStore(directory.path, { bounds });
     const close = store.close.bind(store);
     const closeAll = async (): Promise<void> => {
       await close();
@@ -49,6 +60,25 @@ test("everything is there after a restart: items, versions, and removals that a 
     isCurrent: true,
   });
   expect(await store.compareAndSwap("c", 0, bytes("three"))).toEqual({ isSwapped: true, version: 4 });
+});
+
+test("a transaction is complete after a restart, and later revisions follow its last one", async () => {
+  using directory = temporaryDirectory();
+  await filled(directory.path);
+  const changes = [
+    { key: "a", value: undefined },
+    { key: "b", value: bytes("three") },
+    { key: "c", value: bytes("four") },
+  ];
+  {
+    await using store = await open(directory.path);
+    expect(await store.transact([{ key: "a", version: 1 }], changes)).toEqual({ isCommitted: true, revision: 6, versions: [4, 5, 6] });
+  }
+  await using store = await open(directory.path);
+  expect((await store.list("")).items.map(({ key, version }) => `${key}@${version}`)).toEqual(["b@5", "c@6"]);
+  using watch = store.watch("", 3);
+  expect((await watch.next())?.changes.map(({ key, version }) => `${key}@${version}`)).toEqual(["a@4", "b@5", "c@6"]);
+  expect(await store.compareAndSwap("d", 0, bytes("five"))).toEqual({ isSwapped: true, version: 7 });
 });
 
 test("a second opener is told who holds the store, and gets it once that one has closed", async () => {
@@ -143,7 +173,10 @@ test("a disk that refuses is said, changes nothing, and does not stop what comes
   await using store = await open(directory.path);
   using watch = store.watch("", 3);
   await expect(store.compareAndSwap("b", 0, bytes("x"))).rejects.toThrow("store_unavailable: disk full");
+  const changes = ["a", "b"].map((key) => ({ key, value: bytes("x") }));
+  await expect(store.transact([], changes)).rejects.toThrow("store_unavailable: disk full");
   expect(await store.get("b")).toBeUndefined();
+  expect((await store.get("a"))?.version).toBe(1);
   expect(await store.compareAndSwap("c", 0, bytes("y"))).toEqual({ isSwapped: true, version: 4 });
   expect((await watch.next())?.changes.map(({ key }) => key)).toEqual(["c"]);
 });
