@@ -90,6 +90,8 @@ async function openParts(options: NodeOptions, parts: NodeComponents): Promise<R
     readiness: () => [policyCheck(core)],
   }));
   await awaitPolicy(core, settings);
+  const openLeaders = () => openLeadership({ settings, log: log.child("leadership"), core, ownStore: store });
+  const leadership = await parts.open("leadership", openLeaders, ({ component }) => component);
   const fabric = await parts.open(
     "fabric",
     () => openFabric(options, core),

@@ -42,6 +42,12 @@ export const MESH_METRICS = {
     {},
     "Maximum possible age of other nodes' entries on this node: the time since the slowest peer confirmed that nothing is missing. Before the node is ready, the value is the age of its snapshot or, without a snapshot, the time since 1970. Normal values are 1 to 2, or 5 to 10 if some pairs of nodes have no link.",
   ),
+  mesh_leadership_transitions_total: counter(
+    "transitions",
+    {},
+    "Scopes that this node began or ceased to lead: elections, resignations, ended sessions and losses.",
+  ),
+  mesh_leadership_held: gauge("scopes", { kind: ["global-control", "shard", "custom"] }, "Scopes that this node leads now, by kind."),
   mesh_links: gauge("links", { state: ["opening", "greeting", "up", "ending"] }, "Replication links, by state."),
   mesh_border_links: gauge("links", { state: ["opening", "greeting", "up", "ending"] }, "Links to clusters in other regions, by state."),
   mesh_border_neighbours_unlinked: gauge("clusters", {}, "Clusters in fabric.borders whose region has no link to any node of this region."),

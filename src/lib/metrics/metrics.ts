@@ -67,6 +67,12 @@ export const METRICS = {
   ),
   waymark_journal_commit_ms: histogram("ms", DELAY_MS, {}, "Time from passing a batch to the journal until it is on disk."),
   waymark_journal_batch_records: histogram("records", COUNTS, {}, "Records per journal batch."),
+  waymark_store_available: gauge("boolean", {}, "Whether the control store answered the last request of this node: 1 or 0."),
+  waymark_store_requests_total: counter(
+    "requests",
+    { outcome: ["ok", "refused", "unavailable"] },
+    "Requests to etcd: answered, refused by etcd, and failed without an answer. Not counted for the embedded store.",
+  ),
   waymark_journal_pending_records: gauge("records", {}, "Records waiting to be written to the journal."),
   waymark_journal_bytes: gauge("bytes", {}, "Size of the journal files."),
   waymark_journal_failures_total: counter("batches", {}, "Journal batches that could not be written."),

@@ -1,0 +1,127 @@
+/** The leadership of a node: its control store, when it may be a leader, and what operators see of it. */
+import { randomBytes } from "node:crypto";
+import { setTimeout as wait } from "node:timers/promises";
+import type { Settings } from "../../config/settings.ts";
+import type { LeadershipEvent } from "../../control/leadership/io-types.ts";
+import { GLOBAL_SCOPE, type ScopeKind, scopeOf } from "../../control/leadership/scope.ts";
+import type { Log } from "../../lib/log.io.ts";
+import { now } from "../../lib/stall-aware-time.io.ts";
+import { NODE_ACT, subjectOf } from "../../policy/audit/record.ts";
+import type { LeadershipSource } from "../../services/leadership/source.ts";
+import type { ControlStore } from "../../store/control/store.ts";
+import { openEtcdStore } from "../../store/etcd/store.io.ts";
+import type { NodeComponent } from "../components.io.ts";
+import { hasSeeds } from "../core/rooms.ts";
+import type { NodeCore } from "../rooms.io.ts";
+import { LeadershipDriver } from "./leadership-driver.io.ts";
+
+export interface NodeLeadership {
+  readonly source: LeadershipSource;
+  readonly component: NodeComponent;
+}
+
+export interface NodeLeadershipOptions {
+  readonly settings: Settings;
+  readonly log: Log;
+  readonly core: NodeCore;
+  /** The store of this node, which is the control store if the settings name no other. */
+  readonly ownStore: ControlStore;
+}
+
+const PRIVATE = "the control store of this node is private, and the cluster has other nodes: set store.kind to etcd on all of them";
+
+export function openLeadership({ settings, log, core, ownStore }: NodeLeadershipOptions): NodeLeadership {
+  const { identity, metrics, guard } = core;
+  const { kind } = settings.store;
+  const store = kind === "etcd" ? openSharedStore(settings, identity.clusterId, core) : ownStore;
+  const driver = new LeadershipDriver({
+    nodeId: identity.nodeId,
+    clusterId: identity.clusterId,
+    boot: identity.boot,
+    leaseMs: settings.leadership.leaseMs,
+    isOwnStore: kind === "embedded",
+    compactMs: settings.store.compactIntervalMs,
+    newId: () => randomBytes(8).toString("hex"),
+    kind,
+    store,
+    onEvent: (event) => report(event, { log, core }),
+  });
+  const isPrivate = () => kind === "embedded" && (hasSeeds(settings) || guard.hadPeers);
+  let isServing = false;
+  const look = () => driver.input({ kind: "eligible", fault: isPrivate() ? PRIVATE : isServing ? "" : "this node is not ready" });
+  const unfollow = core.driver.follow((notice) => {
+    if (notice.kind === "serving") isServing = notice.isServing;
+    if (notice.kind === "serving" || notice.kind === "memberChanged") look();
+  });
+  const component: NodeComponent = {
+    start: () => {
+      look();
+      if (!settings.leadership.candidate) return;
+      for (const scope of [GLOBAL_SCOPE, ...settings.leadership.scopes]) driver.input({ kind: "stand", scope, holderId: identity.nodeId });
+    },
+    // If the store does not answer, the session ends by itself.
+    drain: () => Promise.race([driver.stop(), wait(settings.store.timeoutMs, undefined, { ref: false })]),
+    stop: async () => {
+      unfollow();
+      driver.close();
+      if (store !== ownStore) await store.close();
+    },
+    // Always ok: reads do not need the control store.
+    readiness: (time) => [{ name: "control store", ok: true, detail: storeDetail(driver, time) }],
+    observe: () => observe(driver, core),
+  };
+  return { source: driver, component };
+}
+
+function openSharedStore({ store: settings }: Settings, clusterId: string, { metrics }: Pick<NodeCore, "metrics">): ControlStore {
+  const { endpoints, caFile, certFile, keyFile, user, passwordFile, timeoutMs } = settings;
+  return openEtcdStore({
+    endpoints,
+    prefix: settings.prefix || `/waymark/${clusterId}/`,
+    tls: caFile === undefined && certFile === undefined ? undefined : { caFile, certFile, keyFile },
+    user,
+    passwordFile,
+    timeoutMs,
+    onRequest: (outcome) => metrics.inc("waymark_store_requests_total", { outcome }),
+  });
+}
+
+function storeDetail(driver: LeadershipDriver, time: ReturnType<typeof now>): string {
+  const { fault, ageMs, kind } = driver.store(time);
+  const age = ageMs === 0 ? "" : `; last answer ${Math.round(ageMs / 1000)} s ago`;
+  const held = driver.machine.heldScopes(time).length;
+  return `${kind}; ${fault === "" ? `this node leads ${held} scope${held === 1 ? "" : "s"}` : fault}${age}`;
+}
+
+const KINDS: readonly ScopeKind[] = ["global-control", "shard", "custom"];
+
+function observe(driver: LeadershipDriver, { metrics }: Pick<NodeCore, "metrics">): void {
+  const held = driver.machine.heldScopes(now());
+  for (const kind of KINDS)
+    metrics.set("mesh_leadership_held", { kind }, held.filter((scope) => scopeOf(scope)?.kind === kind).length);
+  metrics.set("waymark_store_available", {}, driver.machine.availability.isAvailable ? 1 : 0);
+}
+
+const MESSAGES = {
+  elected: "leader elected",
+  stepped_down: "leader stepped down",
+  expired: "session of a leader ended",
+  lost: "this node lost a scope",
+} as const satisfies Record<LeadershipEvent["kind"], string>;
+
+/** Logs a transition on every node. The node that it concerns counts and audits it. */
+function report({ kind, scope, leader, revision }: LeadershipEvent, { log, core }: Pick<NodeLeadershipOptions, "core" | "log">): void {
+  const { holderId, nodeId, term, fence, reason, correlationId } = leader;
+  const detail = { scope, holderId, nodeId, term, fence: fence.number, revision, reason, correlationId };
+  log[kind === "lost" || kind === "expired" ? "warn" : "info"](detail, MESSAGES[kind]);
+  if (nodeId !== core.identity.nodeId) return;
+  core.metrics.inc("mesh_leadership_transitions_total", {});
+  core.audit?.record({
+    ...NODE_ACT,
+    atWallMs: now().wallMs,
+    action: `mesh.leader_${kind}`,
+    reason,
+    detail: `scope=${scope} holder=${holderId} term=${term} fence=${fence.storeEpoch}.${fence.number} correlation=${correlationId}`,
+    subjects: subjectOf("node", nodeId),
+  });
+}

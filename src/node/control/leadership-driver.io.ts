@@ -1,0 +1,193 @@
+/** Runs the leadership machine of a node on its control store: carries out its orders, and feeds it with answers, watches and timers. */
+import { Leadership, type LeadershipOptions } from "../../control/leadership/machine.ts";
+import type { LeadershipEvent, LeadershipInput, LeadershipOutput, OrderRefusal } from "../../control/leadership/io-types.ts";
+import { decodeSession, SESSIONS } from "../../control/leadership/records.ts";
+import { MAX_TIMER_MS } from "../../lib/duration.ts";
+import { rethrowInvariant, WaymarkError } from "../../lib/errors.ts";
+import type { Time } from "../../lib/machine.ts";
+import { now } from "../../lib/stall-aware-time.io.ts";
+import type { LeaderRow, LeadershipSource, SessionRow, StoreStatus } from "../../services/leadership/source.ts";
+import type { ControlStore, StoreWatch, TransactResult } from "../../store/control/store.ts";
+
+export interface LeadershipDriverOptions extends LeadershipOptions {
+  readonly kind: StoreStatus["kind"];
+  readonly store: ControlStore;
+  /** Called with each event, after the machine has handled what caused it. */
+  readonly onEvent: (event: LeadershipEvent) => void;
+}
+
+/** Time until a watch that failed is tried again. */
+const RETRY_MS = 200;
+
+export class LeadershipDriver implements LeadershipSource {
+  readonly machine: Leadership;
+  readonly #options: LeadershipDriverOptions;
+  readonly #watches = new Map<string, StoreWatch>();
+  readonly #followers = new Set<(event: LeadershipEvent) => void>();
+  readonly #orders = new Map<number, (refusal: OrderRefusal | undefined) => void>();
+  readonly #stopped = Promise.withResolvers<void>();
+  #lastOrder = 0;
+  #timer: NodeJS.Timeout | undefined;
+  #isClosed = false;
+  /** Why the last request to the store failed. Empty if it was answered. */
+  #storeFault = "";
+
+  constructor(options: LeadershipDriverOptions) {
+    this.#options = options;
+    this.machine = new Leadership(options);
+  }
+
+  get events() {
+    return this.machine.events;
+  }
+
+  input(input: LeadershipInput): void {
+    if (this.#isClosed) return;
+    const out: LeadershipOutput[] = [];
+    this.machine.handle(input, now(), out);
+    for (const output of out) this.#carryOut(output);
+    this.#setTimer();
+  }
+
+  /** Gives up all scopes, and ends the session. Resolves when the store has confirmed it. */
+  stop(): Promise<void> {
+    this.input({ kind: "stop" });
+    return this.#stopped.promise;
+  }
+
+  /** Stops all work. The store stays open. */
+  close(): void {
+    this.#isClosed = true;
+    clearTimeout(this.#timer);
+    for (const watch of this.#watches.values()) watch.close();
+    this.#watches.clear();
+    for (const answered of this.#orders.values()) answered({ reason: "store_unavailable", message: "this node is stopping" });
+  }
+
+  leaders(time: Time): readonly LeaderRow[] {
+    return [...this.machine.leaders].map(([scope, record]) => {
+      const expiryMs = record && this.machine.expiryMs(record);
+      return { scope, record, expiresWallMs: expiryMs === undefined ? undefined : Math.round(time.wallMs + expiryMs - time.monoMs) };
+    });
+  }
+
+  async sessions(): Promise<readonly SessionRow[]> {
+    const rows: SessionRow[] = [];
+    for (let after: string | undefined = ""; after !== undefined; ) {
+      const { items, nextAfter }: Awaited<ReturnType<ControlStore["list"]>> = await this.#options.store.list(SESSIONS, { after });
+      for (const { key, value, version } of items) rows.push({ name: key.slice(SESSIONS.length), version, record: decodeSession(value) });
+      after = nextAfter;
+    }
+    return rows;
+  }
+
+  store({ monoMs }: Time): StoreStatus {
+    const { machine } = this;
+    const { isAvailable, answeredMs } = machine.availability;
+    return {
+      kind: this.#options.kind,
+      id: machine.store?.id ?? "",
+      epoch: machine.store?.epoch ?? 0,
+      revision: machine.revision,
+      ageMs: isAvailable ? 0 : Math.round(monoMs - Math.max(answeredMs, 0)),
+      fault: this.#storeFault || machine.fault,
+    };
+  }
+
+  follow(onEvent: (event: LeadershipEvent) => void): () => void {
+    const follower = (event: LeadershipEvent) => onEvent(event);
+    this.#followers.add(follower);
+    return () => this.#followers.delete(follower);
+  }
+
+  async resign(scope: string, reason: string): Promise<void> {
+    await this.#order((order) => ({ kind: "resign", order, scope, reason }));
+  }
+
+  async raiseEpoch(): Promise<number> {
+    await this.#order((order) => ({ kind: "raiseEpoch", order }));
+    return this.machine.store?.epoch ?? 0;
+  }
+
+  #order(inputOf: (order: number) => LeadershipInput): Promise<void> {
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const order = ++this.#lastOrder;
+    this.#orders.set(order, (refusal) => {
+      this.#orders.delete(order);
+      if (refusal === undefined) resolve();
+      else reject(new WaymarkError(refusal.reason, refusal.message));
+    });
+    this.input(inputOf(order));
+    return promise;
+  }
+
+  #carryOut(output: LeadershipOutput): void {
+    switch (output.kind) {
+      case "transact":
+        void this.#transact(output);
+        return;
+      case "watch": {
+        const watch = this.#options.store.watch(output.prefix, 0);
+        this.#watches.set(output.prefix, watch);
+        void this.#watch(output.prefix, watch);
+        return;
+      }
+      case "unwatch":
+        this.#watches.get(output.prefix)?.close();
+        this.#watches.delete(output.prefix);
+        return;
+      case "compact":
+        void this.#options.store.compact(output.revision).catch((error: unknown) => this.#failed(error));
+        return;
+      case "ordered":
+        this.#orders.get(output.order)?.(output.refusal);
+        return;
+      case "event":
+        this.#options.onEvent(output.event);
+        for (const follower of this.#followers) follower(output.event);
+        return;
+      case "stopped":
+        this.#stopped.resolve();
+    }
+  }
+
+  async #transact({ request, conditions, changes }: Extract<LeadershipOutput, { readonly kind: "transact" }>): Promise<void> {
+    let result: TransactResult | undefined;
+    try {
+      result = await this.#options.store.transact(conditions, changes);
+      this.#storeFault = "";
+    } catch (error) {
+      this.#failed(error);
+    }
+    this.input({ kind: "transacted", request, result });
+  }
+
+  async #watch(prefix: string, watch: StoreWatch): Promise<void> {
+    while (!this.#isClosed) {
+      try {
+        const changes = await watch.next();
+        if (changes === undefined) return;
+        if (this.#watches.get(prefix) === watch) this.input({ kind: "changed", prefix, changes });
+      } catch (error) {
+        this.#failed(error);
+        if (this.#watches.get(prefix) !== watch) return;
+        this.input({ kind: "changed", prefix, changes: undefined });
+        await new Promise((resolve) => {
+          setTimeout(resolve, RETRY_MS).unref();
+        });
+      }
+    }
+  }
+
+  #failed(error: unknown): void {
+    rethrowInvariant(error);
+    this.#storeFault = error instanceof Error ? error.message : String(error);
+  }
+
+  #setTimer(): void {
+    clearTimeout(this.#timer);
+    const inMs = this.machine.nextDeadlineMs() - performance.now();
+    if (inMs > MAX_TIMER_MS) return;
+    this.#timer = setTimeout(() => this.input({ kind: "tick" }), Math.max(0, inMs));
+  }
+}

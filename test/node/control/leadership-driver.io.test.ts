@@ -1,0 +1,72 @@
+import { expect, test } from "vitest";
+import type { LeadershipEvent } from "../../../src/control/leadership/io-types.ts";
+import { GLOBAL_SCOPE } from "../../../src/control/leadership/scope.ts";
+import { now } from "../../../src/lib/stall-aware-time.io.ts";
+import { LeadershipDriver } from "../../../src/node/control/leadership-driver.io.ts";
+import { openMemoryStore } from "../../../src/store/control/sqlite.io.ts";
+import type { ControlStore } from "../../../src/store/control/store.ts";
+import { until } from "../../fakes/until.ts";
+
+function driverOn(store: ControlStore, nodeId: string, { isOwnStore = true, events = [] as LeadershipEvent[] } = {}) {
+  let count = 0;
+  const driver = new LeadershipDriver({
+    nodeId,
+    clusterId: "local",
+    boot: `${nodeId}-boot`,
+    leaseMs: 1500,
+    isOwnStore,
+    compactMs: 0,
+    newId: () => `${nodeId}-${++count}`,
+    kind: isOwnStore ? "embedded" : "etcd",
+    store,
+    onEvent: (event) => events.push(event),
+  });
+  driver.input({ kind: "eligible", fault: "" });
+  driver.input({ kind: "stand", scope: GLOBAL_SCOPE, holderId: nodeId });
+  return { driver, events };
+}
+
+const leads = ({ machine }: LeadershipDriver) => machine.heldScopes(now()).includes(GLOBAL_SCOPE);
+
+test("a lone node leads at once, gives way to an operator, and leads no more when it is stopped", async () => {
+  await using store = openMemoryStore();
+  const { driver, events } = driverOn(store, "a");
+  await until(() => leads(driver));
+  const fence = driver.machine.require(GLOBAL_SCOPE, now());
+  expect(driver.leaders(now())).toMatchObject([{ scope: GLOBAL_SCOPE, record: { nodeId: "a", term: 1, fence }, expiresWallMs: undefined }]);
+  expect(driver.store(now())).toMatchObject({ kind: "embedded", ageMs: 0, fault: "", epoch: fence.storeEpoch });
+  await driver.resign(GLOBAL_SCOPE, "maintenance");
+  expect(leads(driver)).toBe(false);
+  await until(() => events.some(({ kind, leader }) => kind === "stepped_down" && leader.reason === "maintenance"));
+  const epoch = await driver.raiseEpoch();
+  expect(epoch).toBeGreaterThan(fence.storeEpoch);
+  await expect(driver.resign("custom/orders/none", "x")).rejects.toMatchObject({ reason: "no_leader" });
+  await driver.stop();
+  driver.close();
+});
+
+test("two nodes that share a store have one leader, and the second follows when the first stops", async () => {
+  await using store = openMemoryStore();
+  const first = driverOn(store, "a", { isOwnStore: false });
+  await until(() => leads(first.driver));
+  const second = driverOn(store, "b", { isOwnStore: false });
+  await until(async () => (await second.driver.sessions()).length === 2);
+  expect(leads(second.driver)).toBe(false);
+  await first.driver.stop();
+  await until(() => leads(second.driver));
+  expect(second.events.map(({ kind }) => kind)).toEqual(["stepped_down", "elected"]);
+  expect((await second.driver.sessions()).map(({ name }) => name)).toEqual([expect.stringMatching(/^b\//)]);
+  first.driver.close();
+  await second.driver.stop();
+  second.driver.close();
+});
+
+test("a store that is closed makes no leader, and says so", async () => {
+  const store = openMemoryStore();
+  await store.close();
+  const { driver } = driverOn(store, "a");
+  await until(() => driver.store(now()).fault !== "");
+  expect(driver.store(now()).fault).toContain("the store is closed");
+  await expect(driver.raiseEpoch()).rejects.toMatchObject({ reason: "store_unavailable" });
+  driver.close();
+});
