@@ -2,7 +2,7 @@
 import { isLoopbackHost, splitHostPort } from "../lib/addresses.ts";
 import { RECORD_BOUNDS } from "../lib/bounds.ts";
 import { MINUTE_MS } from "../lib/duration.ts";
-import { ADDRESS, ID, int, list, ms, PATH, PUBLIC_KEY, text } from "./field.ts";
+import { ADDRESS, ID, int, LABEL, list, ms, PATH, PUBLIC_KEY, text } from "./field.ts";
 import { requiredTable, rows, type ValueOf } from "./field-table.ts";
 
 /**
@@ -12,7 +12,6 @@ import { requiredTable, rows, type ValueOf } from "./field-table.ts";
 const MAX_BORDERS = 64;
 const MAX_BORDER_REGIONS = 32;
 
-const LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?";
 /** The same limit as for the pattern in a policy rule. */
 const MAX_PATTERN = RECORD_BOUNDS.maxNamespaceLength + ".*".length;
 const NAMESPACES = {

@@ -36,6 +36,11 @@ export function hasUpstreamTls({ resolver }: Settings): boolean {
   return resolver.tls || resolver.tlsCaFile !== undefined;
 }
 
+/** Whether a node uses TLS to etcd. */
+export function hasStoreTls({ store }: Settings): boolean {
+  return store.caFile !== undefined || store.certFile !== undefined;
+}
+
 /** Whether the settings name or expect other nodes. */
 export function wantsPeers({ fabric }: Settings): boolean {
   return fabric.enabled === true || fabric.seeds.length > 0 || fabric.borders.length > 0;

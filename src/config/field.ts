@@ -193,6 +193,8 @@ export const PUBLIC_KEY = {
   pattern: /^[A-Za-z0-9+/]{43}=$/,
   what: "32 bytes in base64, as `openssl pkey -in FILE -pubout -outform DER | tail -c 32 | base64` prints them",
 } as const;
+/** Source of the pattern for one label of a namespace. */
+export const LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?";
 export const PATH = { pattern: /^[^\0]{1,4096}$/, what: "a file path" } as const;
 /** `host:port`, with brackets around an IPv6 address. */
 export const ADDRESS =

@@ -1,6 +1,6 @@
 /** Settings for a resolver: the group `resolver` of SETTINGS in `settings.ts`. */
 import { HOUR_MS, MINUTE_MS } from "../lib/duration.ts";
-import { ADDRESS, bool, bytes, int, list, ms, PATH, text } from "./field.ts";
+import { ADDRESS, bool, bytes, int, LABEL, list, ms, PATH, text } from "./field.ts";
 
 /** The item in `resolver.namespaces` that means the whole catalog. */
 export const EVERYTHING = "*";
@@ -11,9 +11,9 @@ export const AT_RESOLVER = {
   fabric: "a resolver has no fabric links; it reads from resolver.upstreams",
   policy: "a resolver uses the policy of its upstreams",
   records: "a resolver has no entries of its own",
+  store: "a resolver has no control store, and is never a leader",
 } as const;
 
-const LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?";
 /** A value above one hour would be too long for a catalog that changes. */
 const TTL = { min: 1000, max: HOUR_MS } as const;
 /** Minimum memory per entry of resolver.max_entries, in bytes. The counters of requests per name use up to half of this amount. */

@@ -12,9 +12,9 @@ import { factsBytes, NODE_BOUNDS } from "../lib/bounds.ts";
 import { durationText } from "../lib/duration.ts";
 import { borderProblems } from "./borders.ts";
 import { MAX_DNS_PREFIXES } from "./dns.ts";
-import { hasUpstreamTls } from "./exposure.ts";
+import { hasStoreTls, hasUpstreamTls } from "./exposure.ts";
 import { LEAST_ENTRY_BYTES } from "./resolver.ts";
-import { SETTING_ROWS, type Settings, valueOfRow } from "./settings.ts";
+import { SETTING_ROWS, type SettingRow, type Settings, valueOfRow } from "./settings.ts";
 
 /** The path of a setting, and how the setting conflicts with others. */
 type BrokenRule = readonly [path: string, message: string];
@@ -184,6 +184,7 @@ function modeProblems(settings: Settings): readonly BrokenRule[] {
   if (settings.summary.resolverNamespaces.length > 0 && settings.summary.resolverScopes.length === 0)
     problems.push(["summary.resolver_namespaces", "needs summary.resolver_scopes, which lists the channels whose summaries are followed"]);
   if (node.mode === "resolver") problems.push(...resolverProblems(settings));
+  else if (settings.store.kind === "etcd") problems.push(...etcdProblems(settings));
   return [...problems, ...uselessSettings(settings)];
 }
 
@@ -203,20 +204,45 @@ function resolverProblems(settings: Settings): readonly BrokenRule[] {
   return problems;
 }
 
+function etcdProblems(settings: Settings): readonly BrokenRule[] {
+  const { store, leadership } = settings;
+  const problems: BrokenRule[] = [];
+  if (store.endpoints.length === 0)
+    problems.push(["store.endpoints", 'is empty; store.kind = "etcd" needs at least one endpoint, such as "127.0.0.1:2379"']);
+  if (store.certFile !== undefined && store.keyFile === undefined) problems.push(["store.cert_file", "needs store.key_file too"]);
+  if (store.keyFile !== undefined && store.certFile === undefined) problems.push(["store.key_file", "needs store.cert_file too"]);
+  if (store.user !== undefined && store.passwordFile === undefined) problems.push(["store.user", "needs store.password_file too"]);
+  if (store.passwordFile !== undefined && store.user === undefined) problems.push(["store.password_file", "needs store.user too"]);
+  const open = hasStoreTls(settings) ? undefined : store.endpoints.find((endpoint) => !isLoopbackHost(splitHostPort(endpoint).host));
+  if (store.passwordFile !== undefined && open !== undefined)
+    problems.push([
+      "store.password_file",
+      `${open} is not on this machine, and a password must not cross the network unencrypted; set store.ca_file, which turns TLS on`,
+    ]);
+  if (store.timeoutMs > leadership.leaseMs / 3) {
+    const most = `a third of leadership.lease, which is ${durationText(leadership.leaseMs)}`;
+    problems.push(["store.timeout", `${durationText(store.timeoutMs)} is more than ${most}`]);
+  }
+  return problems;
+}
+
+const ONLY_ETCD = 'has an effect only with etcd: set store.kind = "etcd", or remove the setting';
 const ONLY_RESOLVER = 'is only for a resolver: set node.mode = "resolver" (flag --mode resolver), or remove the setting';
 
 /** Settings that have no effect in this mode. Such settings are refused, because a user who sets them expects an effect. */
 function uselessSettings(settings: Settings): readonly BrokenRule[] {
   const { mode } = settings.node;
   return SETTING_ROWS.flatMap((row): BrokenRule[] => {
-    const why = mode === "resolver" ? row.setting.notForResolver : isOfResolver(row.path) ? ONLY_RESOLVER : undefined;
+    const why = mode === "resolver" ? row.setting.notForResolver : uselessReason(row, settings);
     if (why === undefined || !asksForSomething(row.setting.default, valueOfRow(settings, row))) return [];
     return [[row.path, mode === "resolver" ? `cannot be set for a resolver: ${why}` : why]];
   });
 }
 
-function isOfResolver(path: string): boolean {
-  return path.startsWith("resolver.") || path.startsWith("summary.resolver_");
+/** Why a setting has no effect on a node. */
+function uselessReason({ group, path }: SettingRow, { store }: Settings): string | undefined {
+  if (group === "resolver" || path.startsWith("summary.resolver_")) return ONLY_RESOLVER;
+  return group === "store" && store.kind !== "etcd" ? ONLY_ETCD : undefined;
 }
 
 /** Whether a value differs from the default. If the setting is automatic when absent, "off" does not count as a difference. */
