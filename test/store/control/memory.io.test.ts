@@ -35,7 +35,7 @@ test("a watch reports only the newest of several changes of a key", async () => 
 });
 
 test("a transaction with more removals than are remembered makes earlier watches start over", async () => {
-  await using store = openMemoryStore({ ...STORE_BOUNDS, maxRemovals: 2 });
+  await using store = openMemoryStore({ ...STORE_BOUNDS, maxRemovals: 1 });
   const keys = ["a", "b", "c", "d"];
   await store.transact(
     [],
@@ -47,8 +47,19 @@ test("a transaction with more removals than are remembered makes earlier watches
   );
   using before = store.watch("", 4);
   expect(await before.next()).toMatchObject({ isReset: true, changes: [{ key: "d" }], revision: 7 });
-  using after = store.watch("", 5);
-  expect(await after.next()).toMatchObject({ isReset: false, changes: [{ key: "b" }, { key: "c" }], revision: 7 });
+  using between = store.watch("", 5);
+  expect(await between.next()).toMatchObject({ isReset: true, changes: [{ key: "d" }], revision: 7 });
+  using after = store.watch("", 6);
+  expect(await after.next()).toMatchObject({ isReset: false, changes: [{ key: "c" }], revision: 7 });
+});
+
+test("an item that is created again no longer counts as a removal", async () => {
+  await using store = openMemoryStore({ ...STORE_BOUNDS, maxRemovals: 1 });
+  for (const value of [bytes("1"), undefined, bytes("2")]) await store.transact([], [{ key: "a", value }]);
+  await store.transact([], [{ key: "b", value: bytes("1") }]);
+  await store.transact([], [{ key: "b", value: undefined }]);
+  using watch = store.watch("", 4);
+  expect(await watch.next()).toMatchObject({ isReset: false, changes: [{ key: "b", version: 5, item: undefined }] });
 });
 
 test("the simulator's map answers as the store does", async () => {
