@@ -1,5 +1,5 @@
 /** Settings for the control store and for leadership: the groups `store` and `leadership` of SETTINGS in `settings.ts`. */
-import { RECORD_BOUNDS } from "../lib/bounds.ts";
+import { LEASE_BOUNDS, RECORD_BOUNDS } from "../lib/bounds.ts";
 import { DAY_MS, MINUTE_MS } from "../lib/duration.ts";
 import { ADDRESS, bool, choice, LABEL, list, ms, PATH, text } from "./field.ts";
 import { AT_RESOLVER } from "./resolver.ts";
@@ -24,7 +24,7 @@ export const STORE_SETTINGS = {
     pattern: /^(?:\/[\x21-\x7e]{1,254}\/)?$/,
     what: "a prefix such as /waymark/prod/: 3 to 256 characters of printable ASCII without spaces, starting and ending with /",
     default: "",
-    doc: "Prefix of all keys in etcd. Each cluster needs its own prefix. When empty, the prefix is `/waymark/<node.cluster_id>/`.",
+    doc: "Prefix of all keys in etcd. Each cluster needs its own prefix. When empty, the prefix is `/waymark/<node.cluster_id>/`, with the id in percent-encoding.",
   }),
   caFile: text({
     notForResolver: AT_RESOLVER.store,
@@ -66,8 +66,8 @@ export const LEADERSHIP_SETTINGS = {
   leaseMs: ms({
     notForResolver: AT_RESOLVER.store,
     default: 3000,
-    min: 1500,
-    max: 60_000,
+    min: LEASE_BOUNDS.minMs,
+    max: LEASE_BOUNDS.maxMs,
     doc: "How long a node keeps its scopes without contact to the store. A node renews its session every third of this time. A longer lease tolerates longer outages of the store, but other nodes replace a failed leader later.",
   }),
   candidate: bool({

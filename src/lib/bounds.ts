@@ -86,3 +86,6 @@ export const POLICY_BOUNDS = {
 
 /** Maximum number of prepared DNS answers without records that the gateway caches. */
 export const MAX_NEGATIVE_DNS_PLANS = 2_000;
+
+/** Bounds of the lease of a leader's session. */
+export const LEASE_BOUNDS = { minMs: 1500, maxMs: 60_000 } as const;

@@ -1,4 +1,5 @@
 /** The records of leadership in the control store: their keys, and their JSON, which operators can read with `etcdctl get`. */
+import { LEASE_BOUNDS } from "../../lib/bounds.ts";
 import type { FenceToken } from "../../store/control/fence.ts";
 
 /** The key of the record that says which cluster the store belongs to. */
@@ -7,9 +8,6 @@ export const STORE_KEY = "store";
 export const LEADERS = "leaders/";
 /** Prefix of the keys of sessions; the name of a session follows: `<node>/<n>`. */
 export const SESSIONS = "sessions/";
-
-/** Bounds of a lease. */
-export const LEASE_BOUNDS = { minMs: 1500, maxMs: 60_000 } as const;
 
 /** The identity of a store. There is one such record in a store. */
 export interface StoreRecord {

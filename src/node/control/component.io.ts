@@ -31,7 +31,7 @@ export interface NodeLeadershipOptions {
 const PRIVATE = "the control store of this node is private, and the cluster has other nodes: set store.kind to etcd on all of them";
 
 export function openLeadership({ settings, log, core, ownStore }: NodeLeadershipOptions): NodeLeadership {
-  const { identity, metrics, guard } = core;
+  const { identity, guard } = core;
   const { kind } = settings.store;
   const store = kind === "etcd" ? openSharedStore(settings, identity.clusterId, core) : ownStore;
   const driver = new LeadershipDriver({
@@ -77,7 +77,7 @@ function openSharedStore({ store: settings }: Settings, clusterId: string, { met
   const { endpoints, caFile, certFile, keyFile, user, passwordFile, timeoutMs } = settings;
   return openEtcdStore({
     endpoints,
-    prefix: settings.prefix || `/waymark/${clusterId}/`,
+    prefix: settings.prefix || `/waymark/${encodeURIComponent(clusterId)}/`,
     tls: caFile === undefined && certFile === undefined ? undefined : { caFile, certFile, keyFile },
     user,
     passwordFile,
@@ -97,8 +97,7 @@ const KINDS: readonly ScopeKind[] = ["global-control", "shard", "custom"];
 
 function observe(driver: LeadershipDriver, { metrics }: Pick<NodeCore, "metrics">): void {
   const held = driver.machine.heldScopes(now());
-  for (const kind of KINDS)
-    metrics.set("mesh_leadership_held", { kind }, held.filter((scope) => scopeOf(scope)?.kind === kind).length);
+  for (const kind of KINDS) metrics.set("mesh_leadership_held", { kind }, held.filter((scope) => scopeOf(scope)?.kind === kind).length);
   metrics.set("waymark_store_available", {}, driver.machine.availability.isAvailable ? 1 : 0);
 }
 

@@ -1,6 +1,7 @@
 /** Runs the leadership machine of a node on its control store: carries out its orders, and feeds it with answers, watches and timers. */
-import { Leadership, type LeadershipOptions } from "../../control/leadership/machine.ts";
+
 import type { LeadershipEvent, LeadershipInput, LeadershipOutput, OrderRefusal } from "../../control/leadership/io-types.ts";
+import { Leadership, type LeadershipOptions } from "../../control/leadership/machine.ts";
 import { decodeSession, SESSIONS } from "../../control/leadership/records.ts";
 import { MAX_TIMER_MS } from "../../lib/duration.ts";
 import { rethrowInvariant, WaymarkError } from "../../lib/errors.ts";

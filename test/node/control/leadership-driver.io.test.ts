@@ -31,13 +31,13 @@ const leads = ({ machine }: LeadershipDriver) => machine.heldScopes(now()).inclu
 test("a lone node leads at once, gives way to an operator, and leads no more when it is stopped", async () => {
   await using store = openMemoryStore();
   const { driver, events } = driverOn(store, "a");
-  await until(() => leads(driver));
+  await until("the node leads", () => leads(driver));
   const fence = driver.machine.require(GLOBAL_SCOPE, now());
   expect(driver.leaders(now())).toMatchObject([{ scope: GLOBAL_SCOPE, record: { nodeId: "a", term: 1, fence }, expiresWallMs: undefined }]);
   expect(driver.store(now())).toMatchObject({ kind: "embedded", ageMs: 0, fault: "", epoch: fence.storeEpoch });
   await driver.resign(GLOBAL_SCOPE, "maintenance");
   expect(leads(driver)).toBe(false);
-  await until(() => events.some(({ kind, leader }) => kind === "stepped_down" && leader.reason === "maintenance"));
+  await until("it steps down", () => events.some(({ kind, leader }) => kind === "stepped_down" && leader.reason === "maintenance"));
   const epoch = await driver.raiseEpoch();
   expect(epoch).toBeGreaterThan(fence.storeEpoch);
   await expect(driver.resign("custom/orders/none", "x")).rejects.toMatchObject({ reason: "no_leader" });
@@ -48,12 +48,12 @@ test("a lone node leads at once, gives way to an operator, and leads no more whe
 test("two nodes that share a store have one leader, and the second follows when the first stops", async () => {
   await using store = openMemoryStore();
   const first = driverOn(store, "a", { isOwnStore: false });
-  await until(() => leads(first.driver));
+  await until("the first leads", () => leads(first.driver));
   const second = driverOn(store, "b", { isOwnStore: false });
-  await until(async () => (await second.driver.sessions()).length === 2);
+  await until("both have a session", async () => (await second.driver.sessions()).length === 2);
   expect(leads(second.driver)).toBe(false);
   await first.driver.stop();
-  await until(() => leads(second.driver));
+  await until("the second leads", () => leads(second.driver));
   expect(second.events.map(({ kind }) => kind)).toEqual(["stepped_down", "elected"]);
   expect((await second.driver.sessions()).map(({ name }) => name)).toEqual([expect.stringMatching(/^b\//)]);
   first.driver.close();
@@ -65,8 +65,7 @@ test("a store that is closed makes no leader, and says so", async () => {
   const store = openMemoryStore();
   await store.close();
   const { driver } = driverOn(store, "a");
-  await until(() => driver.store(now()).fault !== "");
-  expect(driver.store(now()).fault).toContain("the store is closed");
+  await until("it says so", () => driver.store(now()).fault.includes("the store is closed"));
   await expect(driver.raiseEpoch()).rejects.toMatchObject({ reason: "store_unavailable" });
   driver.close();
 });
