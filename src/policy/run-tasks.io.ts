@@ -21,6 +21,8 @@ export interface TaskPorts {
     list(prefix: string, page: { readonly after: string }): Promise<StoredPage>;
     compareAndSwap(key: string, expectedVersion: number, value: Uint8Array | undefined): Promise<{ readonly isSwapped: boolean }>;
   };
+  /** Carries out `publish`. Absent if this node does not share a store with others. */
+  readonly publish?: ((number: number, bytes: Uint8Array) => Promise<boolean>) | undefined;
   readonly now: () => Time;
   /** Resolves in a later turn of the event loop. */
   readonly pause: () => Promise<void>;
@@ -72,7 +74,7 @@ export class TaskRunner {
   }
 
   async #answerTo(request: StoreRequest): Promise<TaskAnswer> {
-    const { store } = this.#ports;
+    const { store, publish } = this.#ports;
     switch (request.kind) {
       case "get":
         return { kind: "item", item: await store.get(request.key) };
@@ -80,6 +82,8 @@ export class TaskRunner {
         return { kind: "page", page: await store.list(request.prefix, { after: request.after }) };
       case "swap":
         return { kind: "swapped", isSwapped: (await store.compareAndSwap(request.key, request.expectedVersion, request.value)).isSwapped };
+      case "publish":
+        return { kind: "swapped", isSwapped: (await publish?.(request.number, request.bytes)) ?? true };
     }
   }
 }

@@ -10,7 +10,9 @@ export type StoreRequest =
   | { readonly kind: "get"; readonly key: string }
   | { readonly kind: "list"; readonly prefix: string; readonly after: string }
   /** Puts or removes the value if the item has the expected version. Version 0 means that there is no item. */
-  | { readonly kind: "swap"; readonly key: string; readonly expectedVersion: number; readonly value: Uint8Array | undefined };
+  | { readonly kind: "swap"; readonly key: string; readonly expectedVersion: number; readonly value: Uint8Array | undefined }
+  /** Puts a version into the control store that the nodes share, if that has no version of this number. */
+  | { readonly kind: "publish"; readonly number: number; readonly bytes: Uint8Array };
 
 /** A condition or a store operation that a task waits for. */
 export type TaskRequest =
@@ -74,6 +76,13 @@ export function* page(prefix: string, after: string): PolicyTask<StoredPage> {
 export function* swap(key: string, expectedVersion: number, value: Uint8Array | undefined): PolicyTask<boolean> {
   const answer = yield { kind: "swap", key, expectedVersion, value };
   assert(answer.kind === "swapped", "the answer to a swap request is not a swap result");
+  return answer.isSwapped;
+}
+
+/** Returns whether the store that the nodes share had no other version of this number. */
+export function* publish(number: number, bytes: Uint8Array): PolicyTask<boolean> {
+  const answer = yield { kind: "publish", number, bytes };
+  assert(answer.kind === "swapped", "the answer to a publish request is not a swap result");
   return answer.isSwapped;
 }
 
@@ -206,6 +215,7 @@ export class TaskMachine implements Machine<TaskInput, TaskOrder> {
       case "get":
       case "list":
       case "swap":
+      case "publish":
         out.push({ kind: "store", ask: this.#ask(running), request: ask });
         return undefined;
       case "audited":

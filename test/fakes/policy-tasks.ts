@@ -24,6 +24,8 @@ export function answerOf(map: ControlMap, request: StoreRequest): TaskAnswer {
         return { kind: "page", page: map.list(request.prefix, { after: request.after }) };
       case "swap":
         return { kind: "swapped", isSwapped: map.compareAndSwap(request.key, request.expectedVersion, request.value).isSwapped };
+      case "publish":
+        throw new Error("a node of its own publishes nothing");
     }
   } catch (error) {
     return { kind: "failed", error };

@@ -19,7 +19,7 @@ import {
   validateSlices,
 } from "../set/validation.ts";
 import type { RecordSource } from "../set/verdict.ts";
-import { alone, getItem, type PolicyTask, page, type StoredPage, swap, time } from "../task.ts";
+import { alone, getItem, type PolicyTask, page, publish, type StoredPage, swap, time } from "../task.ts";
 import { decodeFacts, decodeVersion, encodeVersion } from "./codec.ts";
 import { type ApplyTerms, conflict, type PolicyEngine, readVersion } from "./engine.ts";
 import {
@@ -40,6 +40,8 @@ export interface PolicyStoreParts {
   /** The known clusters and regions, with which the owners in rules are checked. */
   readonly knownPlaces: () => ReadonlySet<string>;
   readonly audit: (event: AuditEvent) => void;
+  /** Whether versions that are applied on this node are first put into a store that the nodes share. Absent means false. */
+  readonly isShared?: boolean;
   /** Called when the newest version on this node has changed, before any listener shows the new version. */
   readonly onHead: (head: VersionPlace) => void;
 }
@@ -301,7 +303,7 @@ export class PolicyStore {
     const bytes = encodeVersion(version);
     yield;
     const dropped = yield* alone(() =>
-      isInitial && this.engine.newestNumber > 0 ? this.#beginAgain(version, bytes) : this.#add(version, bytes),
+      isInitial && this.engine.newestNumber > 0 ? this.#beginAgain(version, bytes) : this.#add(version, bytes, isInitial),
     );
     this.#parts.audit(appliedEvent({ version, before, reason, actor, wallMs: (yield* time()).wallMs }));
     for (const old of dropped) yield* drop(keyOf(old));
@@ -309,8 +311,11 @@ export class PolicyStore {
   }
 
   /** Stores a version if its number is free, and puts it in force. Returns the numbers of versions that are no longer kept. */
-  *#add(version: PolicyVersion, bytes: Uint8Array): PolicyTask<readonly number[]> {
+  *#add(version: PolicyVersion, bytes: Uint8Array, isInitial: boolean): PolicyTask<readonly number[]> {
     const { engine } = this;
+    // An initial version is only a beginning, which every other version replaces, so it does not need the store.
+    const isShared = this.#parts.isShared === true && !isInitial;
+    if (isShared && !(yield* publish(version.number, bytes))) throw conflict(version.number, version.number - 1);
     const isSwapped = yield* swap(keyOf(version.number), 0, bytes);
     if (!isSwapped) yield* this.#catchUp();
     if (!isSwapped || version.number <= engine.newestNumber) throw conflict(engine.newestNumber, version.number - 1);

@@ -1,0 +1,152 @@
+/**
+ * The policy in the control store that the nodes share. A version is put there before it is in force anywhere, and other nodes take it from there,
+ * as they take it from links. Each node keeps its own versions, so it knows its policy without the store.
+ */
+import { setTimeout as wait } from "node:timers/promises";
+import { rethrowInvariant, WaymarkError } from "../../lib/errors.ts";
+import { decodeFacts } from "../../policy/versions/codec.ts";
+import { isNewer, NO_PLACE, type VersionPlace } from "../../policy/versions/version.ts";
+import type { ControlStore, StoreWatch, StoreWrite } from "../../store/control/store.ts";
+
+/** The heads of the versions. A head is written after all parts of its version. */
+const HEADS = "policy/";
+const PARTS = "policy-parts/";
+/** Maximum size of a part, so that each store accepts it. */
+const PART_BYTES = 512 * 1024;
+/** Number of versions that the store keeps. */
+const KEPT = 16;
+/** Time until the watch is tried again after a failure. */
+const RETRY_MS = 200;
+
+export interface SharedPolicyPorts {
+  readonly store: ControlStore;
+  /** The newest version on this node. */
+  readonly place: () => VersionPlace;
+  /** The newest version on this node in encoded form. */
+  readonly encoded: (number: number) => Promise<Uint8Array | undefined>;
+  /** Takes a version from the store. */
+  readonly adopt: (place: VersionPlace, bytes: Uint8Array) => Promise<void>;
+  /** Called with the reason why the store and this node could not be compared. */
+  readonly onFault: (error: unknown) => void;
+}
+
+export class SharedPolicy {
+  readonly #ports: SharedPolicyPorts;
+  readonly #watch: StoreWatch;
+  #newest = NO_PLACE;
+  #isComplete = false;
+  #isClosed = false;
+
+  constructor(ports: SharedPolicyPorts) {
+    this.#ports = ports;
+    this.#watch = ports.store.watch(HEADS, 0);
+  }
+
+  /** Follows the store until `close`. */
+  async run(): Promise<void> {
+    while (!this.#isClosed) {
+      try {
+        const found = await this.#watch.next();
+        if (found === undefined) return;
+        for (const { item } of found.changes) {
+          const place = item && readPlace(item.value);
+          if (place !== undefined && isNewer(place, this.#newest)) this.#newest = place;
+        }
+        if (found.isCurrent) this.#isComplete = true;
+        await this.compare();
+      } catch (error) {
+        rethrowInvariant(error);
+        if (this.#isClosed) return;
+        this.#ports.onFault(error);
+        await wait(RETRY_MS, undefined, { ref: false });
+      }
+    }
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    this.#watch.close();
+  }
+
+  /** Takes the newest version from the store, or puts this node's newest version there if that is newer. */
+  async compare(): Promise<void> {
+    if (!this.#isComplete || this.#isClosed) return;
+    const here = this.#ports.place();
+    if (isNewer(this.#newest, here)) {
+      const bytes = await this.#read(this.#newest);
+      if (bytes !== undefined) await this.#ports.adopt(this.#newest, bytes);
+    } else if (isNewer(here, this.#newest)) {
+      const bytes = await this.#ports.encoded(here.number);
+      if (bytes !== undefined) await this.publish(here.number, bytes);
+    }
+  }
+
+  /**
+   * Puts a version into the store, unless it has another version of this number that is not older. Returns whether the store has this version now.
+   * Rejects with `store_unavailable` if the store does not answer.
+   */
+  async publish(number: number, bytes: Uint8Array): Promise<boolean> {
+    const { store } = this.#ports;
+    const read = decodeFacts(bytes);
+    if (!read.ok) throw new WaymarkError("internal", `policy version ${number} cannot be read: ${read.fault}`);
+    const { hlc, nodeId, checksum } = read.version;
+    const place = { number, hlc, nodeId, checksum };
+    const held = await store.get(keyOf(number));
+    const heldPlace = held && readPlace(held.value);
+    if (heldPlace !== undefined && !isNewer(place, heldPlace)) return !isNewer(heldPlace, place);
+    for (let at = 0; at * PART_BYTES < bytes.length; at++) {
+      const value = bytes.subarray(at * PART_BYTES, (at + 1) * PART_BYTES);
+      await store.transact([], [{ key: partKey(place, at), value }]);
+    }
+    const head = { hlc, node_id: nodeId, checksum, bytes: bytes.length };
+    const value = new TextEncoder().encode(JSON.stringify({ number, ...head }));
+    const { isSwapped } = await store.compareAndSwap(keyOf(number), held?.version ?? 0, value);
+    if (isSwapped) await this.#drop(number - KEPT);
+    return isSwapped;
+  }
+
+  async #read(place: VersionPlace): Promise<Uint8Array | undefined> {
+    const parts: Uint8Array[] = [];
+    for (let at = 0; ; at++) {
+      const item = await this.#ports.store.get(partKey(place, at));
+      if (item === undefined) break;
+      parts.push(item.value);
+    }
+    return parts.length === 0 ? undefined : Buffer.concat(parts);
+  }
+
+  /** Removes a version that is no longer kept. A failure is not an error: the next version removes another one. */
+  async #drop(number: number): Promise<void> {
+    if (number < 1) return;
+    const { store } = this.#ports;
+    const { items } = await store.list(`${PARTS}${padded(number)}/`);
+    const removals: StoreWrite[] = items.slice(0, 99).map(({ key }) => ({ key, value: undefined }));
+    await store.transact([], [{ key: keyOf(number), value: undefined }, ...removals]);
+  }
+}
+
+function padded(number: number): string {
+  return `${number}`.padStart(16, "0");
+}
+
+function keyOf(number: number): string {
+  return HEADS + padded(number);
+}
+
+/** The parts of two versions of the same number have different keys. */
+function partKey({ number, hlc, nodeId, checksum }: VersionPlace, at: number): string {
+  return `${PARTS}${padded(number)}/${hlc}-${nodeId}-${checksum.slice(0, 16)}/${`${at}`.padStart(4, "0")}`;
+}
+
+/** Returns undefined for a head that cannot be read. */
+function readPlace(value: Uint8Array): VersionPlace | undefined {
+  try {
+    const head = JSON.parse(new TextDecoder().decode(value)) as Record<string, unknown>; // oxlint-disable-line typescript/no-unsafe-type-assertion -- every field is checked
+    const { number, hlc, node_id: nodeId, checksum } = head;
+    if (typeof number !== "number" || typeof hlc !== "number" || typeof nodeId !== "string" || typeof checksum !== "string")
+      return undefined;
+    return { number, hlc, nodeId, checksum };
+  } catch {
+    return undefined;
+  }
+}
