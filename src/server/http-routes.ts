@@ -2,16 +2,17 @@
  * The GET routes of the HTTP edge: the node's own routes, and the routes of its services. This file does not open a socket.
  * `server/edge/listener.io.ts` sends the responses.
  */
-import { type JsonValue, toBinary, toJson } from "@bufbuild/protobuf";
-import { base64Encode } from "@bufbuild/protobuf/wire";
-import { assert, CODES, codeName, type ErrorCode, invalid, WaymarkError } from "../lib/errors.ts";
+import { type JsonValue } from "@bufbuild/protobuf";
+import { assert, CODES, type ErrorCode, invalid, WaymarkError } from "../lib/errors.ts";
 import { fnv64, hashHex } from "../lib/hash64.ts";
 import { visibleJson } from "../lib/text/visible-text.ts";
 import { demandRole, type MeshRole } from "../policy/identity/caller.ts";
-import type { HttpRoute, RouteParameters, ServiceDefinition } from "../services/service.ts";
+import type { EventRoute, HttpRoute, RouteParameters, ServiceDefinition } from "../services/service.ts";
 import type { CallArrival, CallChain, CallName } from "./chain.ts";
-import { retryAfterSeconds } from "./edge/call.ts";
+import { errorJson, retryAfterSeconds } from "./edge/call.ts";
+import { EventExchange, eventReader, eventWriter } from "./edge/events.ts";
 import { type RpcStatus, refusal } from "./status.ts";
+import { SourceStream } from "./streams.ts";
 
 /** The readiness of one subsystem. */
 export interface ReadyCheck {
@@ -54,7 +55,7 @@ export interface HttpResponse {
   readonly status: number;
   readonly contentType: string;
   readonly headers: Readonly<Record<string, string>>;
-  readonly body: string | Uint8Array | Iterable<string>;
+  readonly body: string | Uint8Array | Iterable<string> | AsyncIterable<string>;
   /** The path of the matched route, for metrics; `other` if none matched. */
   readonly route: string;
 }
@@ -62,6 +63,7 @@ export interface HttpResponse {
 const MAX_QUERY_CHARS = 4096;
 const MAX_PARAMETERS = 16;
 const JSON_TYPE = "application/json; charset=utf-8";
+const EVENT_TYPE = "text/event-stream; charset=utf-8";
 
 /** A response without its `route`. Routes and errors return responses in this form. */
 export type RouteResponse = Omit<HttpResponse, "route">;
@@ -149,6 +151,36 @@ function rowOf(
   };
 }
 
+/** The query parameter for clients that cannot set the header `Last-Event-ID`. */
+const LAST_EVENT_ID = "last_event_id";
+
+function eventRowOf(route: EventRoute, { desc, handlers }: ServiceDefinition, chain: CallChain): PathRow {
+  const rpc = desc.methods.find(({ localName }) => localName === route.rpc);
+  assert(rpc?.methodKind === "server_streaming", "the rpc of an event route is not a server stream", { path: route.path });
+  const method = chain.method(rpc, handlers[rpc.localName]);
+  const { parameters, events } = route;
+  const requestOf = eventReader(rpc.input, [...parameters, events.resume]);
+  const textOf = eventWriter(rpc.output, events);
+  return {
+    parameters: [...parameters, LAST_EVENT_ID],
+    answer: async ({ [LAST_EVENT_ID]: idOfUrl = "", ...values }, { arrival, method: httpMethod }) => {
+      // A client that reconnects repeats its URL, so the header is newer than the parameter.
+      const lastId = arrival.header("last-event-id") ?? idOfUrl;
+      const exchange = new EventExchange(arrival, textOf, chain.ports.later);
+      const stream = new SourceStream(method, exchange);
+      arrival.onGone?.(() => {
+        stream.gone();
+        exchange.end();
+      });
+      stream.open(requestOf(lastId === "" ? values : { ...values, [events.resume]: lastId }));
+      const refused = await exchange.opened;
+      if (refused !== undefined) return errorAnswer(refused);
+      if (httpMethod === "HEAD") stream.end();
+      return { status: 200, contentType: EVENT_TYPE, headers: { ...NO_STORE, "x-accel-buffering": "no" }, body: exchange };
+    },
+  };
+}
+
 const NO_STORE: Readonly<Record<string, string>> = { "cache-control": "no-store" };
 
 /** Answers all requests that are not rpcs. */
@@ -161,7 +193,10 @@ export class HttpRoutes {
     this.#metricsAccess = sources.metricsAccess;
     this.#chain = chain;
     const serviceRows = services.flatMap((service) =>
-      (service.routes ?? []).map((route): [string, PathRow] => [route.path, rowOf(route, service, chain)]),
+      (service.routes ?? []).map((route): [string, PathRow] => [
+        route.path,
+        "events" in route ? eventRowOf(route, service, chain) : rowOf(route, service, chain),
+      ]),
     );
     const providedPaths = new Set(serviceRows.map(([path]) => path));
     // Nodes that do not provide an optional route keep its `LATER` row.
@@ -226,14 +261,9 @@ const HTTP_STATUS: Readonly<Record<ErrorCode, number>> = {
   [CODES.UNAUTHENTICATED]: 401,
 };
 
-/** Returns an error as Connect error JSON, so that one client can read the errors of routes and rpcs. */
+/** Returns the response to a rejected request. */
 export function errorAnswer(status: RpcStatus, httpStatus = HTTP_STATUS[status.code]): RouteResponse {
-  const details = status.details.map(({ desc, value }) => ({
-    type: desc.typeName,
-    value: base64Encode(toBinary(desc, value), "std_raw"),
-    debug: toJson(desc, value),
-  }));
-  const answer = json(httpStatus, { code: codeName(status.code).toLowerCase(), message: status.message, details });
+  const answer = json(httpStatus, errorJson(status));
   const seconds = retryAfterSeconds(status);
   return seconds === undefined ? answer : { ...answer, headers: { ...answer.headers, "retry-after": String(seconds) } };
 }

@@ -153,6 +153,12 @@ export function peerService(parts: PeerParts): ServiceDefinition {
         answer: (asked, { time }) => ({ kind: "page", ...peersJson(parts, asked, time) }),
       },
       {
+        path: "/control/events/peers",
+        parameters: ["cluster_id", "region"],
+        rpc: "watch",
+        events: { id: "cursor", resume: "cursor", names: ["snapshot", "bookmark", "deltas"] },
+      },
+      {
         path: "/discovery/lag",
         parameters: PAGE,
         rpc: "lag",

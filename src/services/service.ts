@@ -141,6 +141,16 @@ export interface RouteRow {
   readonly rpcWith?: Readonly<Record<string, string>>;
 }
 
+/** The fields of a streaming rpc that its server-sent events use, by the names in its proto. */
+export interface EventFields {
+  /** Field of a response that contains the id of its event. An event without an id does not change the position of the reader. */
+  readonly id: string;
+  /** Field of the request that contains the id of the last event that the reader has. */
+  readonly resume: string;
+  /** Fields of a response. The first one that is set names the event: an enum with its value, another field with its own name. */
+  readonly names: readonly string[];
+}
+
 /** Returns the rpcs that may apply to requests for a route. */
 export function rpcsOf({ rpc, rpcWith = {} }: RouteRow): readonly string[] {
   return [rpc, ...Object.values(rpcWith)];
@@ -155,11 +165,21 @@ export interface HttpRoute extends RouteRow {
   readonly answer: (parameters: RouteParameters, context: CallContext) => RouteAnswer | Promise<RouteAnswer>;
 }
 
+/**
+ * A path for HTTP GET that sends the messages of a server-streaming rpc as server-sent events. The parameters are fields of the rpc's request. The
+ * route contains no functions, because read workers serve it.
+ */
+export interface EventRoute extends RouteRow {
+  readonly events: EventFields;
+  readonly rpcWith?: never;
+  readonly answer?: never;
+}
+
 /** A service and its handlers, by the local name of the method (`catalogQuery`). A method without a handler responds with `unimplemented`. */
 export interface ServiceDefinition {
   readonly desc: DescService;
   readonly handlers: Readonly<Record<string, MethodHandler>>;
-  readonly routes?: readonly HttpRoute[];
+  readonly routes?: readonly (HttpRoute | EventRoute)[];
   /** Largest request in bytes, if this is lower than the listener's limit. */
   readonly maxRequestBytes?: number | undefined;
 }

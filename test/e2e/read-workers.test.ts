@@ -9,6 +9,7 @@ import { ErrorInfoSchema } from "../../gen/google/rpc/error_details_pb.js";
 import { Snapshot } from "../../gen/waymark/catalog/v1/watch_pb.js";
 import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { dig, isDigThere } from "../fakes/dig.ts";
+import { EventReader } from "../fakes/event-reader.ts";
 import { GrpcDoor } from "../fakes/node.ts";
 import { type NodeProcess, startNodeProcess, waymarkProcess } from "../fakes/node-process.ts";
 
@@ -76,6 +77,14 @@ test("a watch goes on at any worker, from the short cursor that another gave out
     }
     ended.abort();
     expect(told).toEqual([`next${i}`]);
+  }
+});
+
+test("every worker sends the changes of members as server-sent events", async () => {
+  for (let i = 0; i < DOORS; i++) {
+    using events = new EventReader({ base: `http://${shared.listeners["http"]}`, path: "/control/events/peers", version: "1.1" });
+    await events.reads("event: end\n");
+    expect(events.events.map(({ event }) => event)).toEqual(["begin", "continue", "end"]);
   }
 });
 

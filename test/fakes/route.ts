@@ -18,7 +18,7 @@ export function askRoute(
 ): { readonly page: JsonValue; readonly steady: JsonValue | undefined } {
   const { path, parameters = {}, time = { monoMs: 0, wallMs: 0 }, caller = anonymousCaller("local", "127.0.0.1") } = asked;
   const route = service.routes?.find((each) => each.path === path);
-  if (route === undefined) throw new Error(`no route ${path}`);
+  if (route?.answer === undefined) throw new Error(`no route ${path}`);
   const answer = route.answer(parameters, { caller, time, requestId: "r" });
   if (answer instanceof Promise) throw new Error(`${path} is answered later`);
   if (answer.kind === "pieces") return { page: JSON.parse([...answer.pieces].join("")) as JsonValue, steady: undefined };

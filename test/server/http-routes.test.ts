@@ -99,7 +99,9 @@ async function ask({
     onDeadline: () => () => {},
   };
   const response = await new HttpRoutes(from, services, chain).answer({ method: "GET", target: "/", arrival, ...request });
-  return { ...response, json: (): unknown => JSON.parse(typeof response.body === "string" ? response.body : [...response.body].join("")) };
+  const { body } = response;
+  if (Symbol.asyncIterator in Object(body)) throw new Error("the answer is a stream");
+  return { ...response, json: (): unknown => JSON.parse(typeof body === "string" ? body : [...(body as Iterable<string>)].join("")) };
 }
 
 test("/healthz answers as long as the process does", async () => {

@@ -12,50 +12,18 @@ import {
 import { shortCursorText, shortHolder } from "../../src/catalog/watch/cursor.ts";
 import { anonymousCaller } from "../../src/policy/identity/caller.ts";
 import { requestCheckOf } from "../../src/services/contract.ts";
-import { type MemberDirectory, type MemberRow, peerService } from "../../src/services/peers.ts";
+import { peerService } from "../../src/services/peers.ts";
 import type { StreamSource } from "../../src/services/service.ts";
 import { runs } from "../fakes/effort.ts";
-import { updateOf } from "../fakes/fabric-values.ts";
+import { FakeMembers, memberRow as row } from "../fakes/watched-members.ts";
 
 const TIME = { monoMs: 5000, wallMs: 1_760_000_005_000 };
 const CONTEXT = { caller: anonymousCaller("c1", "127.0.0.1", ["mesh.read"]), time: TIME, requestId: "r" };
 
-function row(nodeId: string, more: Partial<MemberRow> = {}): MemberRow {
-  return { ...updateOf(nodeId, { region: "r1" }), lastSeenWallMs: 1, rttMs: 1, isSelf: false, isLinked: true, ...more };
-}
-
-class Mesh implements MemberDirectory {
-  readonly rows = new Map<string, MemberRow>();
-  readonly #followers = new Set<(nodeId: string) => void>();
-
-  constructor(...rows: MemberRow[]) {
-    for (const each of rows) this.rows.set(each.nodeId, each);
-  }
-
-  put(changed: MemberRow): void {
-    this.rows.set(changed.nodeId, changed);
-    for (const follower of this.#followers) follower(changed.nodeId);
-  }
-
-  drop(nodeId: string): void {
-    this.rows.delete(nodeId);
-    for (const follower of this.#followers) follower(nodeId);
-  }
-
-  members = () => [...this.rows.values()];
-  member = (nodeId: string) => this.rows.get(nodeId);
-  story = () => ({ events: [], suspicionEndsWallMs: undefined, confirmedBy: [] });
-  lag = () => ({ isReady: true, isCaughtUp: true, isProtected: false, detail: "", ageMs: 0, origins: [], links: [] });
-  follow = (onChange: (nodeId: string) => void) => {
-    this.#followers.add(onChange);
-    return () => this.#followers.delete(onChange);
-  };
-}
-
 type Asked = MessageInitShape<typeof PeerServiceWatchRequestSchema>;
 
 /** The service of one run of a node; `ticks` wakes what waits for time. */
-function served(mesh: Mesh, boot = "b1") {
+function served(mesh: FakeMembers, boot = "b1") {
   const ticks = new Set<() => void>();
   const tick = (wake: () => void) => {
     ticks.add(wake);
@@ -95,7 +63,7 @@ const cursorOf = (messages: readonly PeerServiceWatchResponse[]) => messages.fin
 const silent = () => {};
 
 test("a watch is a snapshot, then what changes, each member as it is now", () => {
-  const mesh = new Mesh(row("n1"), row("n2"), row("n3", { clusterId: "c2" }));
+  const mesh = new FakeMembers(row("n1"), row("n2"), row("n3", { clusterId: "c2" }));
   const stream = served(mesh).open({ clusterId: "c1" });
   let wakes = 0;
   stream.attach(() => (wakes += 1), silent);
@@ -125,7 +93,7 @@ test("a watch is a snapshot, then what changes, each member as it is now", () =>
 });
 
 test("a bookmark comes as often as asked for, and says how many members there are", () => {
-  const on = served(new Mesh(row("n1")));
+  const on = served(new FakeMembers(row("n1")));
   const stream = on.open({ bookmarkInterval: { seconds: 2n } });
   stream.attach(silent, silent);
   expect(told(stream)).toEqual(["BEGIN", "CONTINUE create n1", "END 1"]);
@@ -139,7 +107,7 @@ test("a bookmark comes as often as asked for, and says how many members there ar
 });
 
 test("a reader that comes back with its cursor is told what changed meanwhile, and then that this is all", () => {
-  const mesh = new Mesh(row("n1"), row("n2"), row("n3"));
+  const mesh = new FakeMembers(row("n1"), row("n2"), row("n3"));
   const on = served(mesh);
   const cursor = cursorOf(pulled(on.open()));
   mesh.drop("n2");
@@ -155,13 +123,13 @@ test.each([
   { what: "of another filter", asked: { region: "r1" }, boot: "b1" },
   { what: "of another run", asked: {}, boot: "b2" },
 ])("a cursor $what begins anew", ({ asked, boot }) => {
-  const mesh = new Mesh(row("n1"));
+  const mesh = new FakeMembers(row("n1"));
   const cursor = cursorOf(pulled(served(mesh).open()));
   expect(told(served(mesh, boot).open({ ...asked, cursor }))).toEqual(END);
 });
 
 test("a cursor of the catalog, or of a place that is not reached yet, begins anew; what no node wrote is refused", () => {
-  const on = served(new Mesh(row("n1")));
+  const on = served(new FakeMembers(row("n1")));
   const cursor = cursorOf(pulled(on.open()));
   const holder = cursor.split(".")[1] ?? "";
   expect(told(on.open({ cursor: shortCursorText(shortHolder("b1", "0123456789abcdef"), 1) }))).toEqual(END);
@@ -172,7 +140,7 @@ test("a cursor of the catalog, or of a place that is not reached yet, begins ane
 });
 
 test("who is further behind than what is kept gets a snapshot, on an open stream too", () => {
-  const mesh = new Mesh(row("n1"));
+  const mesh = new FakeMembers(row("n1"));
   const on = served(mesh);
   const stream = on.open();
   stream.attach(silent, silent);
@@ -186,7 +154,7 @@ test("who is further behind than what is kept gets a snapshot, on an open stream
 
 test("messages stay within 16 KiB, whatever there is to tell", () => {
   const rows = Array.from({ length: 500 }, (_, i) => row(`node-${i}`, { labels: { rack: "x".repeat(60) } }));
-  const mesh = new Mesh(...rows);
+  const mesh = new FakeMembers(...rows);
   const stream = served(mesh).open();
   stream.attach(silent, silent);
   const sizes: number[] = [];
@@ -241,7 +209,7 @@ const STEP = fc.oneof(
 test("at the end of every snapshot and at every bookmark a reader holds what a list would say, however often it is cut off", () => {
   fc.assert(
     fc.property(fc.array(STEP, { maxLength: 40 }), fc.constantFrom("", "c1"), (steps, clusterId) => {
-      const mesh = new Mesh(row("n1"), row("n2", { clusterId: "c2" }));
+      const mesh = new FakeMembers(row("n1"), row("n2", { clusterId: "c2" }));
       const on = served(mesh);
       const reader = new Reader();
       let stream = on.open({ clusterId });

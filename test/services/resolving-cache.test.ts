@@ -52,7 +52,7 @@ function cacheWith(outcome: OperationOutcome, changes: Partial<ResolverStatistic
     assert(handler?.kind === "unary", name);
     return handler.handle(request as never, CONTEXT);
   };
-  const page = async (path: string) => resolver.routes?.find((route) => route.path === path)?.answer({}, CONTEXT);
+  const page = async (path: string) => resolver.routes?.find((route) => route.path === path)?.answer?.({}, CONTEXT);
   return { events, asked, call, page };
 }
 

@@ -123,7 +123,7 @@ function started({ isFollowing = true, prefixes = ["svc.a", "n1"], hasPolicy = t
     return (await said) as ResolveResponse;
   };
   const route = (path: string, asked: Readonly<Record<string, string>>) =>
-    discovery.routes?.find((each) => each.path === path)?.answer(asked, context(RED));
+    discovery.routes?.find((each) => each.path === path)?.answer?.(asked, context(RED));
   if (isRun) world.run(2 * SECOND);
   const begin = () => {
     server.summaries = summaries;

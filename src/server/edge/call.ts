@@ -1,12 +1,13 @@
 /** A request to the HTTP edge while Connect processes it, and the conversion of statuses and errors to and from Connect. */
-import { type DescMessage, fromBinary, type Message } from "@bufbuild/protobuf";
+import { type DescMessage, fromBinary, type JsonValue, type Message, toBinary, toJson } from "@bufbuild/protobuf";
+import { base64Encode } from "@bufbuild/protobuf/wire";
 import { durationMs } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { type RetryInfo, RetryInfoSchema } from "../../../gen/google/rpc/error_details_pb.js";
 import type { PendingRequest } from "../../grpc/server/connection-guard.io.ts";
 import type { UnreadAnswers } from "../../grpc/server/unread-answers.ts";
 import { apart } from "../../grpc/wire/message-reader.ts";
-import { invalid, WaymarkError } from "../../lib/errors.ts";
+import { codeName, invalid, WaymarkError } from "../../lib/errors.ts";
 import type { CallArrival, MethodChain } from "../chain.ts";
 import type { RpcStatus } from "../status.ts";
 import { joined, MessagesOfBody } from "./messages.ts";
@@ -199,6 +200,16 @@ export function connectError(status: RpcStatus): ConnectError {
   const seconds = retryAfterSeconds(status);
   if (seconds !== undefined) error.metadata.set("retry-after", String(seconds));
   return error;
+}
+
+/** Returns a status as Connect error JSON, so that one client can read the errors of routes, events and rpcs. */
+export function errorJson({ code, message, details }: RpcStatus): JsonValue {
+  const shown = details.map(({ desc, value }) => ({
+    type: desc.typeName,
+    value: base64Encode(toBinary(desc, value), "std_raw"),
+    debug: toJson(desc, value),
+  }));
+  return { code: codeName(code).toLowerCase(), message, details: shown };
 }
 
 /** Returns the value of `Retry-After` in whole seconds (at least 1). Returns undefined when a retry cannot succeed. */

@@ -101,13 +101,13 @@ async function untilFlushed(response: EdgeResponse, sizeBytes: number, { unread,
 
 async function writePieces(
   response: EdgeResponse,
-  pieces: Iterable<string>,
+  pieces: Iterable<string> | AsyncIterable<string>,
   to: AnswerRecipient & { readonly turn: TurnBudget },
 ): Promise<void> {
   const { turn } = to;
   const inTurn = () => new Promise<void>((resolve) => (turn.mayAct() ? resolve() : turn.wait(resolve)));
   await inTurn();
-  for (const piece of pieces) {
+  for await (const piece of pieces) {
     if (isClosed(response)) return;
     if (piece !== "") await writeBytes(response, Buffer.from(piece), to);
     await inTurn();

@@ -26,7 +26,7 @@ import type { Time } from "../../lib/machine.ts";
 import type { Histogram, Metrics } from "../../lib/metrics/metrics.ts";
 import { type Caller, viewerOf } from "../../policy/identity/caller.ts";
 import { prometheusRoute } from "../prometheus-sd.ts";
-import type { CallContext, MethodHandler, NodeIdentity, ServiceDefinition, StreamSource } from "../service.ts";
+import type { CallContext, HttpRoute, MethodHandler, NodeIdentity, StreamSource } from "../service.ts";
 import { demandResolver } from "../service.ts";
 import type { PeerDirectory } from "./answer-age.ts";
 import { type AnswerAge, answerAge, checkAge, AnswerPositions as ShortPlaces, SOURCE, type StalenessBound } from "./answer-age.ts";
@@ -94,7 +94,8 @@ const NOBODY: readonly string[] = [];
 export type ReadMethod = "catalogQuery" | "catalogWatch" | "resolve" | "namespaceStatus" | "serverInfo";
 
 /** The handlers for calls that a copy of the catalog answers. */
-export interface ReadHandlers extends Required<Pick<ServiceDefinition, "routes">> {
+export interface ReadHandlers {
+  readonly routes: readonly HttpRoute[];
   readonly handlers: Readonly<Record<ReadMethod, MethodHandler>>;
   /** `Resolve` of ResolverService. */
   readonly resolveName: MethodHandler;

@@ -8,6 +8,7 @@ import { isForwarded, rpcName } from "../contract.ts";
 import { requestReader } from "../discovery/response-bytes.ts";
 import {
   type CallContext,
+  type EventRoute,
   type HttpRoute,
   type MethodHandler,
   type RouteRow,
@@ -70,12 +71,13 @@ export class CallForwarder {
 
   /**
    * Returns a service for this worker. The service forwards the calls that the main thread must answer according to their protos (`answered_by`). The
-   * service also forwards routes for these calls: the main thread's routes in `rows` that `own` does not serve.
+   * service also forwards routes for these calls: the main thread's routes in `rows` that `own` does not serve. For an event route, it
+   * forwards only the rpc.
    */
   service(
     desc: DescService,
     own: Partial<ServiceDefinition> = {},
-    rows: readonly RouteRow[] = [],
+    rows: readonly (RouteRow | EventRoute)[] = [],
   ): Required<Pick<ServiceDefinition, "desc" | "handlers" | "routes">> {
     const { handlers = {}, routes = [] } = own;
     const forwarded = desc.methods.filter((method) => isForwarded(method, handlers[method.localName] !== undefined));
@@ -84,7 +86,7 @@ export class CallForwarder {
     return {
       desc,
       handlers: { ...handlers, ...Object.fromEntries(forwarded.map((method) => [method.localName, this.handler(method)])) },
-      routes: [...routes, ...others.map((row) => this.#route(row))],
+      routes: [...routes, ...others.map((row) => ("events" in row ? row : this.#route(row)))],
     };
   }
 

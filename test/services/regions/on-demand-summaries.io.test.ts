@@ -33,7 +33,7 @@ async function query(request: MessageInitShape<typeof SummaryQueryRequestSchema>
 
 async function page(parameters: RouteParameters): Promise<unknown> {
   const route = inside.service.routes?.find(({ path }) => path === "/discovery/summary");
-  const answer = await route?.answer(parameters, context());
+  const answer = await route?.answer?.(parameters, context());
   return answer?.kind === "page" ? answer.page : undefined;
 }
 

@@ -103,7 +103,8 @@ export declare type Call = Message<"waymark.options.v1.Call"> & {
 
   /**
    * Paths of HTTP GET routes that are backed by this rpc. Every process that answers the rpc itself serves these
-   * routes, and so does a read worker that forwards the rpc.
+   * routes, and so does a read worker that forwards the rpc. The routes of a server-streaming rpc send its messages as
+   * server-sent events.
    *
    * @generated from field: repeated string routes = 7;
    */
