@@ -15,6 +15,7 @@ import type { ServiceTable } from "../services/service-table.ts";
 import { openAuditLog } from "../store/audit/log.io.ts";
 import { openChecks } from "./checks/component.io.ts";
 import type { NodeComponent, NodeComponents } from "./components.io.ts";
+import { openLeadership, openSharedStore } from "./control/component.io.ts";
 import type { NodeEndpoints } from "./core/endpoints.ts";
 import { awaitsPolicy, mayBeOthers } from "./core/joining.ts";
 import { chooseFabric } from "./core/open-fabric.ts";
@@ -84,13 +85,21 @@ async function openParts(options: NodeOptions, parts: NodeComponents): Promise<R
   const others = () => mayBeOthers(settings, { isReady: core.machine.readiness.isReady, fabric: core.machine.fabric }, now());
   const openOwnChecks = () => openChecks(settings, core, log.child("checks"));
   await parts.open("checks", openOwnChecks, (component) => component);
-  const openPolicy = () => openNodePolicy({ settings, log: log.child("policy"), core, audit, store, mayBeOthers: others, tick });
-  const policy = await parts.open("policy", openPolicy, (opened) => ({
-    reload: () => opened.reload(),
-    readiness: () => [policyCheck(core)],
-  }));
+  const openShared = () => (settings.store.kind === "etcd" ? openSharedStore(settings, metrics) : undefined);
+  const sharedStore = await parts.open("control store", openShared, (opened) => ({ stop: () => opened?.close() }));
+  const given = { settings, log: log.child("policy"), core, audit, store, sharedStore, mayBeOthers: others, tick };
+  const policy = await parts.open(
+    "policy",
+    () => openNodePolicy(given),
+    (opened) => ({
+      start: () => opened.start(),
+      reload: () => opened.reload(),
+      stop: () => opened.stop(),
+      readiness: () => [policyCheck(core)],
+    }),
+  );
   await awaitPolicy(core, settings);
-  const openLeaders = () => openLeadership({ settings, log: log.child("leadership"), core, ownStore: store });
+  const openLeaders = () => openLeadership({ settings, log: log.child("leadership"), core, store: sharedStore ?? store });
   const leadership = await parts.open("leadership", openLeaders, ({ component }) => component);
   const fabric = await parts.open(
     "fabric",

@@ -18,6 +18,7 @@ import type { AuditLog } from "../store/audit/log.io.ts";
 import { openMemoryStore, openSqliteStore } from "../store/control/sqlite.io.ts";
 import type { ControlStore } from "../store/control/store.ts";
 import { channelsOf } from "../summary/building/outlets.ts";
+import { SharedPolicy } from "./control/shared-policy.io.ts";
 import { hasAdopted } from "./core/open-fabric.ts";
 import { CHANNEL_OF } from "./core/rooms.ts";
 import type { CoreDriver } from "./core-driver.io.ts";
@@ -33,6 +34,9 @@ export interface NodePolicy {
   letIn(): Promise<void>;
   /** Reads the policy file again. */
   reload(): void;
+  /** Compares the policy with the store that the nodes share, from now on. */
+  start(): void;
+  stop(): void;
 }
 
 export interface NodePolicyOptions {
@@ -41,6 +45,8 @@ export interface NodePolicyOptions {
   readonly core: NodeCore;
   readonly audit: AuditLog;
   readonly store: ControlStore;
+  /** The control store that this node shares with others. Undefined if it has none. */
+  readonly sharedStore?: ControlStore | undefined;
   /** Whether other nodes may have a policy that this node lacks, because it is not ready yet or cannot reach any of them. */
   readonly mayBeOthers: () => boolean;
   /** Calls `wake` several times a second until the returned function is called. */
@@ -56,7 +62,7 @@ function factsOf({ replica, reads, identity }: NodeCore, settings: Settings): Ca
 
 /** Puts the last stored policy in force, and then the policy file if it has changed. */
 export async function openNodePolicy(options: NodePolicyOptions): Promise<NodePolicy> {
-  const { settings, log, core, audit, store, tick } = options;
+  const { settings, log, core, audit, store, sharedStore, tick } = options;
   const { policies, identity, replica, machine, driver, guard } = core;
   const self = { clusterId: identity.clusterId, region: identity.region };
   const wakes = new Set<() => void>();
@@ -66,19 +72,23 @@ export async function openNodePolicy(options: NodePolicyOptions): Promise<NodePo
     self,
     knownPlaces: () => knownPlaces(core, settings),
     audit: (event) => audit.record(event),
+    isShared: sharedStore !== undefined,
     onHead: (head) => {
       driver.input({ kind: "policy", head });
+      shared?.compare();
       for (const wake of wakes) wake();
     },
   });
-  const tasks = new TaskRunner({
+  const tasks: TaskRunner = new TaskRunner({
     store,
+    publish: (number, bytes) => shared?.publish(number, bytes) ?? Promise.resolve(true),
     now,
     pause: () => new Promise((resolve) => setImmediate(resolve)),
     audited: () => audit.durable(),
     shown: () => core.switchPolicy(),
     heard: () => core.policyDelivered(),
   });
+  const shared = sharedStore && sharedPolicy(sharedStore, { tasks, policyStore, core, log });
   await tasks.run(policyStore.restore());
   if (!guard.hadPeers && (await holdsDataOfOthers(settings, core))) guard.shown();
   driver.follow((notice) => carryOut(notice, { tasks, policyStore, driver, log }));
@@ -111,8 +121,29 @@ export async function openNodePolicy(options: NodePolicyOptions): Promise<NodePo
       },
     }),
     letIn: () => applied.letIn().catch((error: unknown) => notApplied(error, log)),
+    start: () => void shared?.run(),
+    stop: () => shared?.close(),
     reload: () => void applied.again().catch((error: unknown) => notApplied(error, log)),
   };
+}
+
+function sharedPolicy(
+  store: ControlStore,
+  { tasks, policyStore, core, log }: { tasks: TaskRunner; policyStore: PolicyStore; core: NodeCore; log: Log },
+): SharedPolicy {
+  const { identity, policies } = core;
+  const via = { nodeId: "", clusterId: identity.clusterId };
+  return new SharedPolicy({
+    store,
+    place: () => policies.place,
+    encoded: (number) => tasks.run(policyStore.encoded(number)),
+    adopt: async (place, bytes) => {
+      const result = await tasks.run(policyStore.adopt(place, bytes, via));
+      if (!result.isAdopted && result.fault !== "")
+        log.error({ number: place.number, fault: result.fault }, "policy version in the control store not taken");
+    },
+    onFault: (error) => log.debug({ err: error }, "policy not compared with the control store"),
+  });
 }
 
 /** Whether the data directory contains data that only another node can have sent. Must be called after the stored policies are restored. */

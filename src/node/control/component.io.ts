@@ -5,6 +5,7 @@ import type { Settings } from "../../config/settings.ts";
 import type { LeadershipEvent } from "../../control/leadership/io-types.ts";
 import { GLOBAL_SCOPE, type ScopeKind, scopeOf } from "../../control/leadership/scope.ts";
 import type { Log } from "../../lib/log.io.ts";
+import type { Metrics } from "../../lib/metrics/metrics.ts";
 import { now } from "../../lib/stall-aware-time.io.ts";
 import { NODE_ACT, subjectOf } from "../../policy/audit/record.ts";
 import type { LeadershipSource } from "../../services/leadership/source.ts";
@@ -24,16 +25,15 @@ export interface NodeLeadershipOptions {
   readonly settings: Settings;
   readonly log: Log;
   readonly core: NodeCore;
-  /** The store of this node, which is the control store if the settings name no other. */
-  readonly ownStore: ControlStore;
+  /** The store that the nodes share, or the store of this node. */
+  readonly store: ControlStore;
 }
 
 const PRIVATE = "the control store of this node is private, and the cluster has other nodes: set store.kind to etcd on all of them";
 
-export function openLeadership({ settings, log, core, ownStore }: NodeLeadershipOptions): NodeLeadership {
+export function openLeadership({ settings, log, core, store }: NodeLeadershipOptions): NodeLeadership {
   const { identity, guard } = core;
   const { kind } = settings.store;
-  const store = kind === "etcd" ? openSharedStore(settings, identity.clusterId, core) : ownStore;
   const driver = new LeadershipDriver({
     nodeId: identity.nodeId,
     clusterId: identity.clusterId,
@@ -61,10 +61,9 @@ export function openLeadership({ settings, log, core, ownStore }: NodeLeadership
     },
     // If the store does not answer, the session ends by itself.
     drain: () => Promise.race([driver.stop(), wait(settings.store.timeoutMs, undefined, { ref: false })]),
-    stop: async () => {
+    stop: () => {
       unfollow();
       driver.close();
-      if (store !== ownStore) await store.close();
     },
     // Always ok: reads do not need the control store.
     readiness: (time) => [{ name: "control store", ok: true, detail: storeDetail(driver, time) }],
@@ -73,11 +72,12 @@ export function openLeadership({ settings, log, core, ownStore }: NodeLeadership
   return { source: driver, component };
 }
 
-function openSharedStore({ store: settings }: Settings, clusterId: string, { metrics }: Pick<NodeCore, "metrics">): ControlStore {
+/** Opens the store that the nodes share. It need not be reachable. */
+export function openSharedStore({ store: settings, node }: Settings, metrics: Metrics): ControlStore {
   const { endpoints, caFile, certFile, keyFile, user, passwordFile, timeoutMs } = settings;
   return openEtcdStore({
     endpoints,
-    prefix: settings.prefix || `/waymark/${encodeURIComponent(clusterId)}/`,
+    prefix: settings.prefix || `/waymark/${encodeURIComponent(node.clusterId)}/`,
     tls: caFile === undefined && certFile === undefined ? undefined : { caFile, certFile, keyFile },
     user,
     passwordFile,

@@ -36,6 +36,9 @@ export class SharedPolicy {
   #newest = NO_PLACE;
   #isComplete = false;
   #isClosed = false;
+  /** Whether a comparison is running, and whether another one must follow it. */
+  #isComparing = false;
+  #isAgain = false;
 
   constructor(ports: SharedPolicyPorts) {
     this.#ports = ports;
@@ -53,7 +56,7 @@ export class SharedPolicy {
           if (place !== undefined && isNewer(place, this.#newest)) this.#newest = place;
         }
         if (found.isCurrent) this.#isComplete = true;
-        await this.compare();
+        this.compare();
       } catch (error) {
         rethrowInvariant(error);
         if (this.#isClosed) return;
@@ -68,9 +71,30 @@ export class SharedPolicy {
     this.#watch.close();
   }
 
+  /** Compares the store with this node, and tries again until that succeeds. */
+  compare(): void {
+    this.#isAgain = true;
+    if (!this.#isComparing) void this.#compareUntilEqual();
+  }
+
+  async #compareUntilEqual(): Promise<void> {
+    this.#isComparing = true;
+    while (this.#isAgain && this.#isComplete && !this.#isClosed) {
+      this.#isAgain = false;
+      try {
+        await this.#compareOnce();
+      } catch (error) {
+        rethrowInvariant(error);
+        this.#ports.onFault(error);
+        this.#isAgain = true;
+        await wait(RETRY_MS, undefined, { ref: false });
+      }
+    }
+    this.#isComparing = false;
+  }
+
   /** Takes the newest version from the store, or puts this node's newest version there if that is newer. */
-  async compare(): Promise<void> {
-    if (!this.#isComplete || this.#isClosed) return;
+  async #compareOnce(): Promise<void> {
     const here = this.#ports.place();
     if (isNewer(this.#newest, here)) {
       const bytes = await this.#read(this.#newest);
