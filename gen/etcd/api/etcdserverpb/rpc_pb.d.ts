@@ -61,11 +61,6 @@ export declare type RangeRequest = Message<"etcdserverpb.RangeRequest"> & {
    * @generated from field: bool keys_only = 8;
    */
   keysOnly: boolean;
-
-  /**
-   * @generated from field: bool count_only = 9;
-   */
-  countOnly: boolean;
 };
 
 /**
