@@ -13,6 +13,7 @@ const NEEDS: readonly { readonly word: string; readonly looksFor: RegExp }[] = [
   { word: "`libfaketime`", looksFor: /libfaketime/ },
   { word: "`chromium`", looksFor: /hasChromium/ },
   { word: "`promtool`", looksFor: /isPromtool/ },
+  { word: "`etcd`", looksFor: /isEtcdThere/ },
   { word: "`grpcurl`", looksFor: /isGrpcurlThere/ },
   { word: "`connectconformance`", looksFor: /isConformanceThere/ },
   { word: "`go`", looksFor: /isGoThere/ },

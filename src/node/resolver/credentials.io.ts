@@ -2,10 +2,11 @@
  * The credentials of a resolver for its upstream servers, in the form that connections and calls need. The files may change while the resolver is
  * running.
  */
-import { createSecureContext, getCACertificates, type SecureContext } from "node:tls";
+import type { SecureContext } from "node:tls";
 import { isDeepStrictEqual } from "node:util";
 import { hasUpstreamTls } from "../../config/exposure.ts";
 import type { Settings } from "../../config/settings.ts";
+import { type DialCredentials, dialContext } from "../../grpc/client/dial.io.ts";
 import { MAX_PEM_BYTES, readCertificates, readNamedFile, readToken } from "../../lib/named-file.io.ts";
 
 export class UpstreamCredentials {
@@ -25,7 +26,7 @@ export class UpstreamCredentials {
   /** Reads all files again. Returns whether the credentials changed. If a file is unusable, throws and keeps the previous credentials. */
   reload(): boolean {
     const access = this.#read();
-    this.tls = access.tls && contextOf(access.tls);
+    this.tls = access.tls && dialContext(access.tls);
     const isChanged = !isDeepStrictEqual({ ...this.#known, token: this.token }, access);
     this.#known = access;
     this.token = access.token;
@@ -44,38 +45,21 @@ export class UpstreamCredentials {
   }
 }
 
-function contextOf({ ca, ...own }: UpstreamTls): SecureContext {
-  return createSecureContext({ ca: ca ?? systemRoots(), minVersion: "TLSv1.2", ...own });
-}
-
-/** The CAs that the system trusts. Undefined if there are none. Node.js then uses its own list. */
-function systemRoots(): string[] | undefined {
-  const roots = [...getCACertificates("system"), ...getCACertificates("extra")];
-  return roots.length === 0 ? undefined : roots;
-}
-
 // Reads the token and certificate files with which a resolver authenticates itself and verifies its upstreams.
-
-/** PEM files for TLS. */
-interface UpstreamTls {
-  /** The trusted CAs. If absent, the system's CAs are used. */
-  readonly ca?: Buffer;
-  readonly cert?: Buffer;
-  readonly key?: Buffer;
-}
 
 export interface UpstreamAccess {
   readonly token: string | undefined;
   /** Undefined for plaintext. */
-  readonly tls: UpstreamTls | undefined;
+  readonly tls: DialCredentials | undefined;
 }
 
 /** Reads the files that the settings name. Error messages name the setting and the file, but never the content. */
 export function readUpstreamAccess(settings: Settings): UpstreamAccess {
   const { tokenFile, tlsCaFile, tlsCertFile, tlsKeyFile } = settings.resolver;
-  const read = (name: "cert" | "key", path: string | undefined): UpstreamTls =>
+  const read = (name: "cert" | "key", path: string | undefined): DialCredentials =>
     path === undefined ? {} : { [name]: readNamedFile({ setting: `resolver.tls_${name}_file`, path, maxBytes: MAX_PEM_BYTES }) };
-  const ca = (path: string | undefined): UpstreamTls => (path === undefined ? {} : { ca: readCertificates("resolver.tls_ca_file", path) });
+  const ca = (path: string | undefined): DialCredentials =>
+    path === undefined ? {} : { ca: readCertificates("resolver.tls_ca_file", path) };
   return {
     token: tokenFile === undefined ? undefined : readToken(tokenFile, "resolver.token_file"),
     tls: hasUpstreamTls(settings) ? { ...ca(tlsCaFile), ...read("cert", tlsCertFile), ...read("key", tlsKeyFile) } : undefined,

@@ -4,16 +4,18 @@
  */
 import type { DescMethod } from "@bufbuild/protobuf";
 import type { WholeName } from "../../catalog/query/instances.ts";
+import type { ClientLimits } from "../../grpc/client/connection.io.ts";
+import { dialServer } from "../../grpc/client/dial.io.ts";
 import { ConnectionPool, type PooledAnswer } from "../../grpc/client/pool.io.ts";
 import type { AssemblyBounds } from "../../grpc/wire/message-reader.ts";
 import { GrpcMetadata } from "../../grpc/wire/metadata.ts";
+import { GRPC_PORT } from "../../lib/addresses.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import { stallAwareDueMs } from "../../lib/stall-aware-time.io.ts";
 import type { VersionPlace } from "../../policy/versions/version.ts";
 import type { UpstreamFacts } from "../../resolver/upstreams.ts";
 import type { UpstreamAccess } from "./credentials.io.ts";
 import { UpstreamCredentials } from "./credentials.io.ts";
-import { CONNECTION_LIMITS, dialUpstream, MAX_ANSWER_BYTES } from "./dial.io.ts";
 import {
   fetchRequest,
   PATHS,
@@ -22,6 +24,7 @@ import {
   readFacts,
   refusalOf,
   summariesRequest,
+  UPSTREAM_REMEDIES,
   type WatchTarget,
   watchRequest,
 } from "./upstream-codec.ts";
@@ -56,6 +59,25 @@ const IDLE_MS = 30_000;
 const SWEEP_MS = 250;
 /** Maximum total size of all incomplete answers, over all connections for calls. */
 const MAX_BUFFERED_BYTES = 64 * 1024 * 1024;
+/** Maximum size of a message. A page has at most 1 MiB plus one entry, a watch message 16 KiB or one entry, and a part of a policy 128 KiB. */
+const MAX_ANSWER_BYTES = 4_194_304;
+/** Flow-control windows: the number of bytes that an upstream may send on a stream, or on the whole connection, before they are read. */
+const STREAM_WINDOW_BYTES = 524_288;
+const CONNECTION_WINDOW_BYTES = 1_048_576;
+const CONNECTION_LIMITS: ClientLimits = {
+  maxReceiveBytes: MAX_ANSWER_BYTES,
+  maxSendBytes: MAX_ANSWER_BYTES,
+  maxBufferedBytes: 16 * MAX_ANSWER_BYTES,
+  maxCalls: 4096,
+  maxSessionMemoryMiB: 16,
+  maxHeaderPairs: 64,
+  maxHeaderListBytes: 16_384,
+  streamWindowBytes: STREAM_WINDOW_BYTES,
+  connectionWindowBytes: CONNECTION_WINDOW_BYTES,
+  keepaliveTimeMs: 5000,
+  keepaliveTimeoutMs: 5000,
+};
+const PLAINTEXT_FAULT = "the token is sent only over TLS or to a loopback address; set resolver.tls or resolver.tls_ca_file";
 
 export class UpstreamCalls {
   readonly #options: UpstreamCallsOptions;
@@ -183,7 +205,9 @@ export class UpstreamCalls {
 
   #dial(address: string, timeoutMs: number, onLeaving: () => void, measuresDelay = false) {
     const connection = { limits: CONNECTION_LIMITS, bounds: this.#bounds, onLeaving, measuresDelay };
-    return dialUpstream({ address, credentials: this.#credentials, timeoutMs, connection });
+    const { tls, token } = this.#credentials;
+    const plaintextFault = token === undefined ? undefined : PLAINTEXT_FAULT;
+    return dialServer({ address, defaultPort: GRPC_PORT, tls, plaintextFault, remedies: UPSTREAM_REMEDIES, timeoutMs, connection });
   }
 
   #sweep(): void {

@@ -12,6 +12,7 @@ import { SummaryWatchRequestSchema } from "../../../gen/waymark/discovery/v1/sum
 import { WatchPolicyRequestSchema } from "../../../gen/waymark/policy/v1/policy_pb.js";
 import type { WholeName } from "../../catalog/query/instances.ts";
 import { findMessage, unpackDetail } from "../../consumer/error-details.ts";
+import type { DialRemedies } from "../../grpc/client/dial-fault.ts";
 import type { GrpcStatus } from "../../grpc/wire/status.ts";
 import { CODES, type ErrorDetails, type ErrorReason, REASONS, WaymarkError } from "../../lib/errors.ts";
 import { misplaced } from "../../lib/protowire.ts";
@@ -108,14 +109,11 @@ export class CredentialRefusal extends WaymarkError {
   }
 }
 
-/** Returns the remedy for a failed TLS handshake with an upstream, based on the messages of OpenSSL and Node.js, or the unchanged message. */
-export function connectionFault(message: string): string {
-  if (/wrong version number|packet length too long/.test(message))
-    return "the server does not speak TLS: remove resolver.tls_ca_file (and resolver.tls), or set tls.cert_file on that server";
-  if (/self-signed certificate|unable to (?:verify|get)|certificate signature failure/.test(message))
-    return "the server's certificate was not signed by a trusted CA: resolver.tls_ca_file must contain the CA that signed it";
-  return message;
-}
+/** The settings to change after a failed connection to an upstream. */
+export const UPSTREAM_REMEDIES: DialRemedies = {
+  notTls: "remove resolver.tls_ca_file (and resolver.tls), or set tls.cert_file on that server",
+  untrusted: "resolver.tls_ca_file must contain the CA that signed it",
+};
 
 /**
  * Returns the error that a caller of the resolver gets if a call to an upstream failed. If the upstream rejected the resolver's own credential or

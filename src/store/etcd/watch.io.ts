@@ -1,0 +1,196 @@
+/**
+ * Watches a prefix in etcd. A reset reads all items as of one revision, page by page, and then watches the changes after that revision. A step ends at
+ * the end of a revision, so that no part of a transaction is lost or repeated when a watch continues on another member.
+ */
+import type { GrpcStatus } from "../../grpc/wire/status.ts";
+import { assert, CODES, WaymarkError } from "../../lib/errors.ts";
+import { MAX_PAGE_ITEMS, MAX_TRANSACTION_ITEMS, type StoreChange, type StoreChanges, type StoreWatch } from "../control/store.ts";
+import { type EtcdClient, type EtcdStream, ifWithoutHistory } from "./client.io.ts";
+import { ETCD_METHODS, type PageRange, type WatchMessage } from "./codec.ts";
+
+/** Bounds of the changes that wait for the reader. Above them, etcd is slowed down by flow control. One more message may arrive. */
+const MAX_WAITING_ITEMS = MAX_PAGE_ITEMS;
+const MAX_WAITING_BYTES = 4 * 1024 * 1024;
+/** The last revision of a step may add the other changes of its transaction. */
+const STEP_ITEMS = MAX_PAGE_ITEMS - MAX_TRANSACTION_ITEMS;
+
+/** The next page of a reset. All pages show one revision, which is 0 before the first page. */
+type ResetPosition = Omit<PageRange, "limit">;
+
+const FIRST_PAGE: ResetPosition = { after: "", revision: 0 };
+
+export class EtcdWatch implements StoreWatch {
+  readonly #client: EtcdClient;
+  readonly #prefix: string;
+  readonly #onClose: () => void;
+  #reset: ResetPosition | undefined;
+  /** All changes up to this revision have been returned. */
+  #revision: number;
+  #stream: EtcdStream | undefined;
+  /** The error with which the last stream ended. */
+  #fault: WaymarkError | undefined;
+  /** The newest change of each key, by version. */
+  readonly #waiting = new Map<string, StoreChange>();
+  #waitingBytes = 0;
+  /** All changes up to this revision have arrived. */
+  #arrivedRevision = 0;
+  #wake: (() => void) | undefined;
+  /** Ends the call of `next` that is in progress. */
+  #end: (() => void) | undefined;
+  #isClosed = false;
+
+  constructor(client: EtcdClient, { prefix, fromRevision, onClose }: { prefix: string; fromRevision: number; onClose: () => void }) {
+    this.#client = client;
+    this.#prefix = prefix;
+    this.#onClose = onClose;
+    this.#revision = fromRevision;
+    this.#reset = fromRevision === 0 ? FIRST_PAGE : undefined;
+  }
+
+  next(): Promise<StoreChanges | undefined> {
+    assert(this.#end === undefined, "next() was called on a watch before its previous call ended", { prefix: this.#prefix });
+    const { promise, resolve, reject } = Promise.withResolvers<StoreChanges | undefined>();
+    this.#end = () => resolve(undefined);
+    this.#pull().then(resolve, reject);
+    return promise.finally(() => {
+      this.#end = undefined;
+    });
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    this.#onClose();
+    this.#endStream();
+    this.#end?.();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  async #pull(): Promise<StoreChanges | undefined> {
+    while (!this.#isClosed) {
+      try {
+        const found = await this.#step();
+        if (found !== undefined) return found;
+      } catch (error) {
+        ifWithoutHistory(error);
+        this.#reset = FIRST_PAGE;
+      }
+    }
+    return undefined;
+  }
+
+  /** Returns the next changes. Undefined if another step must follow. */
+  async #step(): Promise<StoreChanges | undefined> {
+    if (this.#reset !== undefined) return this.#readPage(this.#reset);
+    const found = this.#take();
+    if (found !== undefined) return found;
+    const fault = this.#fault;
+    this.#fault = undefined;
+    if (fault !== undefined) throw fault;
+    await (this.#stream === undefined ? this.#open() : this.#arrival());
+    return undefined;
+  }
+
+  async #readPage({ after, revision }: ResetPosition): Promise<StoreChanges> {
+    const page = await this.#client.page(this.#prefix, { after, limit: MAX_PAGE_ITEMS, revision });
+    const isCurrent = page.nextAfter === undefined;
+    this.#revision = revision === 0 ? page.revision : revision;
+    this.#reset = page.nextAfter === undefined ? undefined : { after: page.nextAfter, revision: this.#revision };
+    const changes = page.items.map((item) => ({ key: item.key, version: item.version, item }));
+    changes.sort((a, b) => a.version - b.version);
+    // A reader that resumes before it has all items must start over.
+    return { isReset: after === "", changes, revision: isCurrent ? this.#revision : 0, isCurrent };
+  }
+
+  /** Watches the changes after the position. */
+  async #open(): Promise<void> {
+    // If etcd was restored from a backup, a revision may be in its future. A watch would wait for this revision, but a read fails.
+    await this.#client.page(this.#prefix, { after: "", limit: 1, revision: this.#revision });
+    const request = this.#client.codec.watchRequest(this.#prefix, this.#revision);
+    const stream = await this.#client.openStream(ETCD_METHODS.watch, request, {
+      message: (bytes) => this.#message(stream, bytes),
+      closed: ({ status }) => this.#ended(stream, status),
+    });
+    this.#stream = stream;
+    if (this.#isClosed) this.#endStream();
+  }
+
+  #message(stream: EtcdStream, bytes: Uint8Array): void {
+    if (stream !== this.#stream) return;
+    const message = this.#read(bytes);
+    this.#keep(message);
+    if (message.canceled !== undefined) this.#ended(stream, message.canceled);
+    this.#wake?.();
+  }
+
+  #read(bytes: Uint8Array): WatchMessage {
+    try {
+      return this.#client.codec.readWatch(bytes);
+    } catch (error) {
+      if (!(error instanceof WaymarkError)) throw error;
+      return { changes: [], isPartial: false, canceled: { code: CODES.INTERNAL, message: error.message } };
+    }
+  }
+
+  #keep({ changes, isPartial }: WatchMessage): void {
+    for (const change of changes) {
+      if (change.version <= this.#revision) continue;
+      const earlier = this.#waiting.get(change.key);
+      if (earlier !== undefined) this.#drop(earlier);
+      this.#waiting.set(change.key, change);
+      this.#waitingBytes += sizeBytes(change);
+    }
+    const last = changes.at(-1);
+    if (last !== undefined) this.#arrivedRevision = isPartial ? last.version - 1 : last.version;
+    if (this.#waiting.size > MAX_WAITING_ITEMS || this.#waitingBytes > MAX_WAITING_BYTES) this.#stream?.call.pause();
+  }
+
+  /** Returns the next changes that waited. Undefined if there are none. */
+  #take(): StoreChanges | undefined {
+    const changes: StoreChange[] = [];
+    for (const change of this.#waiting.values()) {
+      const last = changes.at(-1);
+      if (change.version > this.#arrivedRevision || (changes.length >= STEP_ITEMS && change.version !== last?.version)) break;
+      changes.push(change);
+    }
+    for (const change of changes) this.#drop(change);
+    const last = changes.at(-1);
+    if (last === undefined) return undefined;
+    this.#revision = last.version;
+    return { isReset: false, changes, revision: last.version, isCurrent: this.#waiting.size === 0 };
+  }
+
+  #ended(stream: EtcdStream, status: GrpcStatus): void {
+    if (stream !== this.#stream) return;
+    this.#fault = stream.fail(status);
+    this.#endStream();
+  }
+
+  /** Ends the stream. Changes that have arrived completely are still returned. */
+  #endStream(): void {
+    for (const change of this.#waiting.values()) if (change.version > this.#arrivedRevision) this.#drop(change);
+    const stream = this.#stream;
+    this.#stream = undefined;
+    stream?.call.cancel();
+    this.#wake?.();
+  }
+
+  #drop(change: StoreChange): void {
+    this.#waiting.delete(change.key);
+    this.#waitingBytes -= sizeBytes(change);
+  }
+
+  /** Waits for a message or the end of the stream. */
+  #arrival(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#wake = resolve;
+      this.#stream?.call.resume();
+    });
+  }
+}
+
+function sizeBytes({ key, item }: StoreChange): number {
+  return key.length + (item?.value.length ?? 0);
+}

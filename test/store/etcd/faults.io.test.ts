@@ -1,0 +1,99 @@
+/** Requests that etcd refuses or does not answer. */
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { ControlStore } from "../../../src/store/control/store.ts";
+import type { EtcdOptions, EtcdOutcome } from "../../../src/store/etcd/client.io.ts";
+import { MAX_ETCD_VALUE_BYTES, openEtcdStore } from "../../../src/store/etcd/store.io.ts";
+import { EtcdCluster, isEtcdThere } from "../../fakes/etcd.ts";
+import { answering, closeServers, freePort } from "../../fakes/probed-servers.ts";
+import { until } from "../../fakes/until.ts";
+
+const bytes = (text: string) => new TextEncoder().encode(text);
+const open = (options: Partial<EtcdOptions>): ControlStore =>
+  openEtcdStore({ endpoints: [], prefix: "/waymark/faults/", timeoutMs: 1000, ...options });
+const unavailable = (text: RegExp | string) => ({ reason: "store_unavailable", message: expect.stringMatching(text) as string });
+
+afterAll(closeServers);
+
+describe("without etcd", () => {
+  test("a store opens, and its requests name an endpoint and the cause", async () => {
+    const port = await freePort();
+    await using store = open({ endpoints: [`127.0.0.1:${port}`] });
+    await expect(store.get("a")).rejects.toMatchObject(unavailable(`^store_unavailable: etcd 127.0.0.1:${port}: .*ECONNREFUSED`));
+    using watch = store.watch("", 0);
+    await expect(watch.next()).rejects.toMatchObject(unavailable("ECONNREFUSED"));
+    await expect(watch.next()).rejects.toMatchObject(unavailable("ECONNREFUSED"));
+  });
+
+  test("a request to a server that does not answer fails within the timeout", async () => {
+    const silent = await answering();
+    await using store = open({ endpoints: [`127.0.0.1:${silent.port}`], timeoutMs: 200 });
+    const startMs = performance.now();
+    await expect(store.get("a")).rejects.toMatchObject(unavailable(/no connection .*within 200 ms/));
+    expect(performance.now() - startMs).toBeLessThan(2000);
+  });
+
+  test.each([
+    { what: "CA file", options: { tls: { caFile: "/absent/ca.pem" } }, says: "store.ca_file: /absent/ca.pem: " },
+    { what: "key file", options: { tls: { keyFile: "/absent/key.pem" } }, says: "store.key_file: /absent/key.pem: " },
+    {
+      what: "password file",
+      options: { user: "waymark", passwordFile: "/absent/password" },
+      says: "store.password_file: /absent/password: ",
+    },
+  ])("an unreadable $what is named", async ({ options, says }) => {
+    await using store = open({ endpoints: ["127.0.0.1:1"], ...options });
+    await expect(store.get("a")).rejects.toMatchObject(unavailable(says));
+  });
+});
+
+describe.runIf(isEtcdThere())("with etcd", () => {
+  let etcd: EtcdCluster;
+  beforeAll(async () => {
+    etcd = await EtcdCluster.start({ flags: ["--quota-backend-bytes=4194304"] });
+  });
+  afterAll(() => etcd[Symbol.asyncDispose]());
+
+  test("the first endpoint that can be reached answers, in the same request", async () => {
+    await using store = open({ endpoints: [`127.0.0.1:${await freePort()}`, ...etcd.endpoints] });
+    expect(await store.get("absent")).toBeUndefined();
+  });
+
+  test("a member that was paused does not answer in time, and the next request goes to the next endpoint", async () => {
+    const [member] = etcd.members;
+    const silent = await answering();
+    await using store = open({ endpoints: [`127.0.0.1:${member?.endpoint.split(":")[1]}`, `127.0.0.1:${silent.port}`], timeoutMs: 300 });
+    await until("the member answers", async () => (await store.list("")).revision > 0);
+    member?.signal("SIGSTOP");
+    try {
+      await expect(store.get("a")).rejects.toMatchObject(unavailable(`etcd ${member?.endpoint}: the deadline passed`));
+      await expect(store.get("a")).rejects.toMatchObject(unavailable(`etcd 127.0.0.1:${silent.port}: no connection`));
+    } finally {
+      member?.signal("SIGCONT");
+    }
+    await until("the member answers again", async () => (await store.list("")).revision > 0);
+  });
+
+  test("a transaction above etcd's limit for requests is refused, and its values could be stored one by one", async () => {
+    await using store = open({ endpoints: etcd.endpoints });
+    const value = new Uint8Array(MAX_ETCD_VALUE_BYTES);
+    const both = ["a", "b"].map((key) => ({ key, value }));
+    await expect(store.transact([], both)).rejects.toMatchObject({ reason: "quota_exceeded" });
+    expect((await store.list("")).items).toEqual([]);
+  });
+
+  test("each request is counted with its outcome, and a full etcd is named and still answers reads", async () => {
+    const outcomes: EtcdOutcome[] = [];
+    await using store = open({ endpoints: etcd.endpoints, onRequest: (outcome) => outcomes.push(outcome) });
+    // etcd notices only after its next commit, up to 100 ms later, that it is full.
+    const fill = async (): Promise<void> => {
+      for (let at = 0; at < 200; at++) await store.compareAndSwap(`k${at}`, 0, new Uint8Array(MAX_ETCD_VALUE_BYTES));
+    };
+    await expect(fill()).rejects.toMatchObject(unavailable("etcdserver: mvcc: database space exceeded"));
+    await expect(store.compareAndSwap("small", 0, bytes("x"))).rejects.toMatchObject(unavailable("database space exceeded"));
+    expect((await store.list("k", { limit: 1 })).items).toHaveLength(1);
+    expect(outcomes.slice(-3)).toEqual(["refused", "refused", "ok"]);
+    expect(outcomes[0]).toBe("ok");
+    await store.close();
+    await expect(store.get("a")).rejects.toMatchObject(unavailable("closed"));
+  });
+});

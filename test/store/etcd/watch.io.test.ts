@@ -1,0 +1,180 @@
+/** Watches whose connection, history or reader fails. */
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { CODES } from "../../../src/lib/errors.ts";
+import { type ControlStore, MAX_PAGE_ITEMS, type StoreChanges, type StoreWatch } from "../../../src/store/control/store.ts";
+import { EtcdClient } from "../../../src/store/etcd/client.io.ts";
+import { ETCD_METHODS, type WatchMessage } from "../../../src/store/etcd/codec.ts";
+import { openEtcdStore } from "../../../src/store/etcd/store.io.ts";
+import { EtcdCluster, isEtcdThere } from "../../fakes/etcd.ts";
+import { Relay } from "../../fakes/relay.ts";
+
+const bytes = (text: string) => new TextEncoder().encode(text);
+
+/** Reads a watch up to a revision, as `reset`, `+key@version` and `-key@version`. */
+async function readTo(watch: StoreWatch, revision: number, steps: StoreChanges[] = []): Promise<readonly string[]> {
+  const lines: string[] = [];
+  for (;;) {
+    const step = await watch.next();
+    if (step === undefined) return [...lines, "closed"];
+    steps.push(step);
+    if (step.isReset) lines.push("reset");
+    lines.push(...step.changes.map(({ key, version, item }) => `${item === undefined ? "-" : "+"}${key}@${version}`));
+    if (step.isCurrent && step.revision >= revision) return lines;
+  }
+}
+
+describe.runIf(isEtcdThere())("a watch of etcd", () => {
+  let etcd: EtcdCluster;
+  let storeCount = 0;
+  beforeAll(async () => {
+    etcd = await EtcdCluster.start();
+  });
+  afterAll(() => etcd[Symbol.asyncDispose]());
+
+  /** A store with keys of its own, through a relay. */
+  async function openRelayed(): Promise<{ readonly store: ControlStore; readonly direct: ControlStore; readonly relay: Relay }> {
+    storeCount += 1;
+    const prefix = `/waymark/watch-${storeCount}/`;
+    const relay = await Relay.to(etcd.endpoints[0] ?? "");
+    const options = { prefix, timeoutMs: 1000 };
+    return {
+      store: openEtcdStore({ ...options, endpoints: [relay.address] }),
+      direct: openEtcdStore({ ...options, endpoints: etcd.endpoints }),
+      relay,
+    };
+  }
+
+  const put = async (store: ControlStore, ...keys: readonly string[]): Promise<number> =>
+    (
+      await store.transact(
+        [],
+        keys.map((key) => ({ key, value: bytes("x") })),
+      )
+    ).revision;
+  const remove = async (store: ControlStore, key: string): Promise<number> =>
+    (await store.transact([], [{ key, value: undefined }])).revision;
+
+  test("a watch whose connection is lost fails once, and then continues without missing or repeating a change", async () => {
+    const { store, direct, relay } = await openRelayed();
+    const a = await put(direct, "a");
+    using watch = store.watch("", 0);
+    expect(await readTo(watch, a)).toEqual(["reset", `+a@${a}`]);
+    const waiting = watch.next();
+    const b = await put(direct, "b");
+    expect(await waiting).toMatchObject({ revision: b });
+    const failing = watch.next();
+    relay.heal();
+    await expect(failing).rejects.toMatchObject({ reason: "store_unavailable" });
+    const c = await put(direct, "c", "d");
+    const removal = await remove(direct, "a");
+    expect(await readTo(watch, removal)).toEqual([`+c@${c}`, `+d@${c}`, `-a@${removal}`]);
+    await Promise.all([store.close(), direct.close(), relay[Symbol.asyncDispose]()]);
+  });
+
+  test("a watch whose connection is lost starts over if the changes that it missed were forgotten", async () => {
+    const { store, direct, relay } = await openRelayed();
+    const a = await put(direct, "a", "b");
+    using watch = store.watch("", 0);
+    await readTo(watch, a);
+    const failing = watch.next();
+    relay.heal();
+    await expect(failing).rejects.toMatchObject({ reason: "store_unavailable" });
+    // etcd accepts a watch that starts at the revision of the removal, but has forgotten the removal.
+    const removal = await remove(direct, "a");
+    await direct.compact(removal);
+    await direct.compact(removal);
+    const next = watch.next();
+    expect(await next).toMatchObject({ isReset: true, changes: [{ key: "b" }], isCurrent: true });
+    const c = await put(direct, "c");
+    expect(await readTo(watch, c)).toEqual([`+c@${c}`]);
+    await Promise.all([store.close(), direct.close(), relay[Symbol.asyncDispose]()]);
+  });
+
+  test("a slow reader receives the newest change of each key, in steps of whole transactions, and etcd waits meanwhile", async () => {
+    const { store, direct, relay } = await openRelayed();
+    const first = await put(direct, "first");
+    using watch = store.watch("", first);
+    const next = watch.next();
+    await put(direct, "second");
+    await next;
+    relay.forget();
+    // 24 MB, which is more than the bounds of the waiting changes and of the flow-control window together.
+    const value = new Uint8Array(4000);
+    let last = 0;
+    for (let round = 0; round < 4; round++)
+      for (let at = 0; at < 15; at++) {
+        const changes = Array.from({ length: 100 }, (_, key) => ({ key: `k${at}-${key}`, value }));
+        last = (await direct.transact([], changes)).revision;
+      }
+    expect(await store.get("first")).toMatchObject({ version: first });
+    expect(relay.passed.back.length).toBeLessThan(10_000_000);
+    const steps: StoreChanges[] = [];
+    const lines = await readTo(watch, last, steps);
+    const newest = new Map(lines.map((line) => [line.split("@")[0], Number(line.split("@")[1])]));
+    const { items } = await direct.list("k", { limit: 1000 });
+    expect(newest.size).toBe(1500);
+    expect(items.every(({ key, version }) => newest.get(`+${key}`) === version)).toBe(true);
+    for (const { changes, revision } of steps) {
+      expect(changes.length).toBeLessThanOrEqual(MAX_PAGE_ITEMS);
+      expect(changes.at(-1)?.version).toBe(revision);
+    }
+    const revisions = steps.map(({ changes }) => new Set(changes.map(({ version }) => version)));
+    expect(revisions.reduce((sum, each) => sum + each.size, 0)).toBe(new Set(revisions.flatMap((each) => [...each])).size);
+    await Promise.all([store.close(), direct.close(), relay[Symbol.asyncDispose]()]);
+  });
+
+  test("changes and items larger than one message of etcd arrive, and each step has whole transactions", async () => {
+    const { store, direct, relay } = await openRelayed();
+    const first = await put(direct, "first");
+    // etcd splits messages above 2 MiB, here after 4 changes.
+    const value = new Uint8Array(450_000);
+    let last = 0;
+    for (let at = 0; at < 12; at++)
+      last = (
+        await direct.transact(
+          [],
+          ["a", "b", "c"].map((key) => ({ key: `${key}${at}`, value })),
+        )
+      ).revision;
+    using watch = store.watch("", first);
+    const steps: StoreChanges[] = [];
+    expect(await readTo(watch, last, steps)).toHaveLength(36);
+    for (const { changes } of steps) expect(changes.length % 3).toBe(0);
+    using other = store.watch("", 0);
+    expect(await readTo(other, last)).toHaveLength(38);
+    await Promise.all([store.close(), direct.close(), relay[Symbol.asyncDispose]()]);
+  });
+
+  test("etcd refuses a watch from before a removal that it has forgotten", async () => {
+    const prefix = "/waymark/forgotten/";
+    const store = openEtcdStore({ endpoints: etcd.endpoints, prefix, timeoutMs: 1000 });
+    const revision = await put(store, "a");
+    const removal = await remove(store, "a");
+    await store.compact(removal);
+    const client = new EtcdClient({ endpoints: etcd.endpoints, prefix, timeoutMs: 1000 });
+    const ended = Promise.withResolvers<WatchMessage["canceled"]>();
+    const { call } = await client.openStream(ETCD_METHODS.watch, client.codec.watchRequest("", revision), {
+      message: (message) => {
+        const { canceled } = client.codec.readWatch(message);
+        if (canceled !== undefined) ended.resolve(canceled);
+      },
+      closed: () => {},
+    });
+    expect(await ended.promise).toMatchObject({ code: CODES.OUT_OF_RANGE });
+    call.cancel();
+    await Promise.all([store.close(), client.close()]);
+  });
+
+  test("a request that is lost after it was sent fails, and is not repeated", async () => {
+    const { store, direct, relay } = await openRelayed();
+    const a = await put(direct, "a");
+    expect(await store.get("a")).toMatchObject({ version: a });
+    relay.cut();
+    const lost = store.compareAndSwap("a", a, bytes("lost"));
+    await expect(lost).rejects.toMatchObject({ reason: "store_unavailable" });
+    relay.heal();
+    expect((await direct.get("a"))?.version).toBe(a);
+    expect(await store.compareAndSwap("a", a, bytes("again"))).toMatchObject({ isSwapped: true });
+    await Promise.all([store.close(), direct.close(), relay[Symbol.asyncDispose]()]);
+  });
+});
