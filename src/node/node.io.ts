@@ -3,6 +3,7 @@ import { randomFillSync } from "node:crypto";
 import type { JsonValue } from "@bufbuild/protobuf";
 import { askedBounds } from "../catalog/entry/names.ts";
 import type { Settings } from "../config/settings.ts";
+import { LeaderEvents } from "../control/leadership/events.ts";
 import { parseZone } from "../dns/names/names.ts";
 import { assert, sentError, WaymarkError } from "../lib/errors.ts";
 import type { Time } from "../lib/machine.ts";
@@ -10,6 +11,8 @@ import { Metrics } from "../lib/metrics/metrics.ts";
 import { draws } from "../lib/rng.ts";
 import { now } from "../lib/stall-aware-time.io.ts";
 import { type DiscoveryParts, type DiscoveryServices, discoveryServices } from "../services/discovery/discovery.ts";
+import { type LeadershipParts, leadershipService } from "../services/leadership/leadership.ts";
+import type { LeadershipSource } from "../services/leadership/source.ts";
 import { type PeerParts, peerService } from "../services/peers.ts";
 import type { ServiceTable } from "../services/service-table.ts";
 import { openAuditLog } from "../store/audit/log.io.ts";
@@ -102,6 +105,7 @@ async function openParts(options: NodeOptions, parts: NodeComponents): Promise<R
     DnsService: dns,
     PolicyService: policy.service,
     PeerService: peerService(peerParts(settings, core, fabric, seals)),
+    LeadershipService: leadershipService(leadershipParts(settings, core)),
   };
   const openSerials = () => ZoneSerials.open({ ...core, settings, log: log.child("dns") });
   const serials = await parts.open("zone serials", openSerials, (opened) => opened ?? {});
@@ -370,6 +374,22 @@ function peerParts({ server }: Settings, core: NodeCore, { peers: source }: Node
   const summaries = regions && ((time: Time) => regions.lag(machine.fabric, time));
   const common = { source, identity, clusterKeys, summaries, maxWatches: server.maxPeerWatches, tick };
   return { ...common, checkCaughtUp: () => checkCaughtUp(machine.readiness.isReady) };
+}
+
+/** A node that knows no leaders, until the node has a leadership machine. */
+const NO_LEADERS: LeadershipSource = {
+  leaders: () => [],
+  sessions: async () => [],
+  store: () => ({ kind: "embedded", id: "", epoch: 0, revision: 0, ageMs: 0, fault: "this node elects no leaders" }),
+  events: new LeaderEvents(),
+  follow: () => () => {},
+  resign: () => Promise.reject(new WaymarkError("no_leader", "this node elects no leaders")),
+  raiseEpoch: () => Promise.reject(new WaymarkError("store_unavailable", "this node elects no leaders")),
+};
+
+function leadershipParts({ server }: Settings, { identity, accessLog }: NodeCore): LeadershipParts {
+  const { nodeId: servedBy } = identity;
+  return { source: NO_LEADERS, servedBy, maxSubscriptions: server.maxPeerWatches, tick, onOperation: accessLog.onLeadership };
 }
 
 function heldSummaries({ regions, machine }: NodeCore): DiscoveryParts["summaries"] {
