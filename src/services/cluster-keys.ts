@@ -13,7 +13,7 @@ import { fnv64, hashHex } from "../lib/hash64.ts";
 import type { Time } from "../lib/machine.ts";
 import type { ListedKey } from "../signing/key-registry.ts";
 import { requestCheckOf, timestampOf } from "./contract.ts";
-import { type PageRequest, paged, pageOf } from "./paging.ts";
+import { type PageRequest, paged, pageOf } from "./list-page.ts";
 import type { RouteParameters } from "./service.ts";
 
 /** A key of a cluster, or an announcement of a key. */

@@ -35,7 +35,7 @@ import type { Time } from "../lib/machine.ts";
 import { type ClusterKeyRow, keysAnswer, keysJson } from "./cluster-keys.ts";
 import { bookmarkMs, requestCheckOf } from "./contract.ts";
 import { wireScope } from "./discovery/nodes.ts";
-import { PAGE, type PageRequest, paged, pageOf } from "./paging.ts";
+import { PAGE, type PageRequest, paged, pageOf } from "./list-page.ts";
 import { MemberChanges, PeerWatch } from "./peer-watch.ts";
 import { type SummaryLag, steadySummaryLag, wireSummaryLag } from "./regions/lag.ts";
 import type { CallContext, HandlersOf, RouteParameters, ServiceDefinition, StreamSource } from "./service.ts";

@@ -99,7 +99,7 @@ export const MESH_VERBS: readonly VerbSpec[] = [
   {
     path: "mesh leaders raise-store-epoch",
     summary:
-      "Raise the epoch of the control store after it was restored from a backup, so that new fences are greater than all earlier ones. All leaders resign. Requires the role mesh.admin.",
+      "After the control store was restored from a backup, make all earlier fences outdated. All leaders resign. Requires the role mesh.admin.",
     flags: [{ flags: "--reason <text>", doc: "Why the epoch is raised, for the audit log.", isRequired: true }],
     examples: [['mesh leaders raise-store-epoch --reason "restored from a backup"', "make all fences from before the restore invalid"]],
     load: async () => (await leaders()).raiseStoreEpoch,

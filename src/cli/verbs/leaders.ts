@@ -1,5 +1,4 @@
 /** Verbs that show the leaders of a cluster, make them resign, and raise the epoch of the control store. */
-import { create } from "@bufbuild/protobuf";
 import { durationMs } from "@bufbuild/protobuf/wkt";
 import {
   type Leader,
@@ -35,15 +34,12 @@ const COLUMNS: readonly TableColumn<Leader>[] = [
   { title: "REASON", text: ({ reason, resignReason }) => (resignReason === "" ? reason : `asked to resign: ${resignReason}`) },
 ];
 
-const NONE = create(LeaderSchema);
-
 const EVENT_COLUMNS: readonly TableColumn<LeadershipServiceSubscribeResponse>[] = [
   { title: "EVENT", text: ({ kind }) => enumWord(LeaderEventKind, kind) },
-  ...COLUMNS.filter(({ title }) => title !== "EXPIRES").map(({ title, text }) => ({
-    title,
-    text: ({ leader, detail }: LeadershipServiceSubscribeResponse) =>
-      leader === undefined && title === "REASON" ? detail : text(leader ?? NONE),
-  })),
+  ...COLUMNS.filter(({ title }) => title !== "EXPIRES").map(({ title, text }): TableColumn<LeadershipServiceSubscribeResponse> => {
+    const textWithout = (detail: string) => (title === "REASON" ? detail : "");
+    return { title, text: ({ leader, detail }) => (leader === undefined ? textWithout(detail) : text(leader)) };
+  }),
 ];
 
 export const list: VerbFunction = async (context) => {
@@ -72,7 +68,7 @@ function read({ flags, client }: VerbContext) {
 function storeLine({ kind, epoch, age, fault }: StoreStatus, servedBy: string): string {
   const isAway = age !== undefined && durationMs(age) > 0;
   const silence = isAway ? `, has not answered ${servedBy} for ${shortDuration(age)}` : "";
-  return `control store: ${enumWord(StoreKind, kind)}, epoch ${epoch}${silence}${fault === "" ? "" : `; ${servedBy} is no candidate: ${fault}`}`;
+  return `control store: ${enumWord(StoreKind, kind)}, epoch ${epoch}${silence}${fault === "" ? "" : `; ${servedBy} is not a candidate: ${fault}`}`;
 }
 
 async function watch(context: VerbContext): Promise<void> {

@@ -24,7 +24,7 @@ import { fnv64, hashHex } from "../../lib/hash64.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
 import { requestCheckOf, timestampOf } from "../contract.ts";
-import { PAGE, paged, pageOf } from "../paging.ts";
+import { PAGE, paged, pageOf } from "../list-page.ts";
 import type { CallContext, HandlersOf, RouteParameters, ServiceDefinition, StreamSource } from "../service.ts";
 import { leaderMessage } from "./leader-message.ts";
 import type { LeaderRow, LeadershipSource, SessionRow, StoreStatus } from "./source.ts";

@@ -1,4 +1,4 @@
-/** What the leadership service reads and orders. The node implements it with its leadership machine and its control store. */
+/** The interface of the leadership service to its node, which implements it with its leadership machine and its control store. */
 import type { LeaderEvents } from "../../control/leadership/events.ts";
 import type { LeadershipEvent } from "../../control/leadership/io-types.ts";
 import type { LeaderRecord, SessionRecord } from "../../control/leadership/records.ts";
