@@ -43,7 +43,8 @@ export class LeaderEvents {
     if (changes.isReset || isFirst) this.#sinceRevision = this.#revision;
     if (isFirst) return [];
     const events = taken.flatMap(({ key, before, after, revision }) => {
-      const event = eventOf(before?.value, after?.value);
+      const isUnreadable = after !== undefined && after.value === undefined;
+      const event = isUnreadable ? undefined : eventOf(before?.value, after?.value);
       return event === undefined ? [] : [{ ...event, scope: key.slice(LEADERS.length), revision }];
     });
     return this.#keep(events);

@@ -79,8 +79,9 @@ test("a stream is a snapshot of the leaders, then each change", () => {
   elect(store, OTHER, 50);
   store.lead([A, { session: "", reason: "the node stopped" }]);
   expect(lines()).toEqual([`ELECTED ${OTHER} n9 @${store.revision - 1}`, `STEPPED_DOWN ${A} n9 @${store.revision}`]);
-  // A request to resign is no change of the leader.
+  // A request to resign is no change of the leader, and neither is a record that cannot be read, because its scope counts as held.
   store.lead([B, { resign: "please" }]);
+  store.transact([], [{ key: LEADERS + B, value: Buffer.from("?") }]);
   expect(lines()).toEqual([]);
 });
 
