@@ -1,12 +1,46 @@
 // Made by scripts/gen-codec.ts from the protos of the services: change these, then `npm run gen`.
 import { type FieldProblems, quoted } from "../../src/catalog/entry/names.ts";
 import type { Viewer } from "./catalog/v1/viewer_pb.js";
+import type { LeadershipServiceListRequest, LeadershipServiceRaiseStoreEpochRequest, LeadershipServiceResignRequest, LeadershipServiceSubscribeRequest } from "./control/v1/leadership_pb.js";
 import type { PeerServiceGetRequest, PeerServiceKeysRequest, PeerServiceLagRequest, PeerServiceListRequest, PeerServiceWatchRequest } from "./control/v1/peer_pb.js";
 import type { CatalogQueryRequest, CatalogWatchRequest, ClusterMapRequest, EntryReport, KeepAliveRequest, ListPeersRequest, NamespaceStatusRequest, Preference, RegisterRequest, RenewRequest, ResolveRequest as DiscoveryResolveRequest, SetMaintenanceRequest, UnregisterRequest } from "./discovery/v1/discovery_pb.js";
 import type { SummaryQueryRequest, SummaryWatchRequest } from "./discovery/v1/summary_pb.js";
 import type { DescribeNameRequest, Endpoint, ListNamesRequest, NameSource, RegisterNameRequest, RegisteredName, ResolveNameRequest, UnregisterNameRequest } from "./dns/v1/dns_pb.js";
 import type { AccessAuditRequest, ApplyPolicyRequest, ExplainRequest, PolicyAuditRequest, PolicyHistoryRequest, PolicyPlace, RollbackPolicyRequest, ValidatePolicyRequest, VerifyAuditRequest, WatchPolicyRequest } from "./policy/v1/policy_pb.js";
 import type { EvictRequest, PrewarmRequest, ResolveRequest as ResolverResolveRequest, ResyncRequest } from "./resolver/v1/resolver_pb.js";
+
+/** Adds what breaks the contract's rules in `LeadershipServiceListRequest`. */
+export function checkLeadershipServiceListRequest(value: LeadershipServiceListRequest, problems: FieldProblems): void {
+  if (value.scopePrefix !== "") problems.text(value.scopePrefix, 376, "scope_prefix");
+  if (!(value.limit >= 0 && value.limit <= 2147483647)) problems.range(value.limit, 0, 2147483647, "limit");
+  if (value.pageToken !== "") problems.text(value.pageToken, 8192, "page_token");
+}
+
+function checkLeadershipServiceSubscribeRequest_scopes(many: readonly string[], problems: FieldProblems): void {
+  problems.items(many.length, 100, "scopes");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? "";
+    const before = problems.count;
+    problems.text(item, 376, "");
+    if (problems.count !== before) problems.under(before, `scopes[${i}]`);
+  }
+}
+
+/** Adds what breaks the contract's rules in `LeadershipServiceSubscribeRequest`. */
+export function checkLeadershipServiceSubscribeRequest(value: LeadershipServiceSubscribeRequest, problems: FieldProblems): void {
+  if (value.scopes.length > 0) checkLeadershipServiceSubscribeRequest_scopes(value.scopes, problems);
+}
+
+/** Adds what breaks the contract's rules in `LeadershipServiceResignRequest`. */
+export function checkLeadershipServiceResignRequest(value: LeadershipServiceResignRequest, problems: FieldProblems): void {
+  problems.text(value.scope, 376, "scope");
+  problems.text(value.reason, 256, "reason");
+}
+
+/** Adds what breaks the contract's rules in `LeadershipServiceRaiseStoreEpochRequest`. */
+export function checkLeadershipServiceRaiseStoreEpochRequest(value: LeadershipServiceRaiseStoreEpochRequest, problems: FieldProblems): void {
+  problems.text(value.reason, 256, "reason");
+}
 
 function checkPeerServiceListRequest_statuses(many: readonly number[], problems: FieldProblems): void {
   problems.items(many.length, 4, "statuses");
@@ -911,6 +945,7 @@ export type ListSetting = "maxListItems" | "maxMetadataPairs" | "maxRequestEntri
 
 /** Most items of each list and map of requests: a number, or the setting that says it. */
 export const LIST_BOUNDS: ReadonlyMap<string, number | ListSetting> = new Map<string, number | ListSetting>([
+  ["waymark.control.v1.LeadershipServiceSubscribeRequest.scopes", 100],
   ["waymark.control.v1.PeerServiceListRequest.statuses", 4],
   ["waymark.discovery.v1.RegisterRequest.entries", "maxRequestEntries"],
   ["waymark.catalog.v1.Entry.targets", "maxTargets"],
@@ -988,6 +1023,10 @@ export type RequestCheck = (request: never, problems: FieldProblems) => void;
 
 /** The check of a request by the name of its type. A request that cannot break a rule has none. */
 export const REQUEST_CHECKS: ReadonlyMap<string, RequestCheck> = new Map<string, RequestCheck>([
+  ["waymark.control.v1.LeadershipServiceListRequest", checkLeadershipServiceListRequest],
+  ["waymark.control.v1.LeadershipServiceSubscribeRequest", checkLeadershipServiceSubscribeRequest],
+  ["waymark.control.v1.LeadershipServiceResignRequest", checkLeadershipServiceResignRequest],
+  ["waymark.control.v1.LeadershipServiceRaiseStoreEpochRequest", checkLeadershipServiceRaiseStoreEpochRequest],
   ["waymark.control.v1.PeerServiceListRequest", checkPeerServiceListRequest],
   ["waymark.control.v1.PeerServiceWatchRequest", checkPeerServiceWatchRequest],
   ["waymark.control.v1.PeerServiceGetRequest", checkPeerServiceGetRequest],

@@ -1,5 +1,6 @@
 /** Records every denial, every write and a sample of the reads in the audit log, and counts denials. */
 import { type KeyText, keyLabel, namespaceOfKey } from "../catalog/record/record.ts";
+import { scopeOf } from "../control/leadership/scope.ts";
 import { METRICS, type Metrics } from "../lib/metrics/metrics.ts";
 import { counted } from "../lib/text/visible-text.ts";
 import { type AuditSink, accessEvent, joinSubjects, MAX_SUBJECTS, subjectOf } from "../policy/audit/record.ts";
@@ -7,6 +8,7 @@ import type { Caller } from "../policy/identity/caller.ts";
 import type { OnDenied } from "../policy/set/verdict.ts";
 import type { AcceptedOverride } from "../services/discovery/maintenance.ts";
 import type { AcceptedWrite } from "../services/discovery/write-handlers.ts";
+import type { LeadershipOperation } from "../services/leadership/leadership.ts";
 
 /**
  * Maximum number of namespaces per call that get audit records of their own. Entries of any further namespaces share records that have no namespace.
@@ -74,6 +76,12 @@ export class AccessLog {
       const detail = `${prefix} node ${nodeId}, ${counted(count, "entry", "entries")}${tail}`;
       this.#recordAllowed(caller, { ...event, namespace: "", subjects: subjectOf("node", nodeId), detail });
     } else this.#recordEntries(caller, { ...event, named: [], keys, isNone: false, detailOf: (entries) => `${prefix} ${entries}${tail}` });
+  };
+
+  /** Records an operation on a leader or on the control store. */
+  readonly onLeadership = (caller: Caller, { action, requestId, scope, detail }: LeadershipOperation): void => {
+    const subjects = scope === "" ? "" : subjectOf("scope", scope);
+    this.#recordAllowed(caller, { action, requestId, namespace: scopeOf(scope)?.namespace ?? "", subjects, detail });
   };
 
   /** Records a zone transfer to a secondary DNS server, whether complete or aborted. */

@@ -10,6 +10,8 @@ import { Metrics } from "../lib/metrics/metrics.ts";
 import { draws } from "../lib/rng.ts";
 import { now } from "../lib/stall-aware-time.io.ts";
 import { type DiscoveryParts, type DiscoveryServices, discoveryServices } from "../services/discovery/discovery.ts";
+import { type LeadershipParts, leadershipService } from "../services/leadership/leadership.ts";
+import type { LeadershipSource } from "../services/leadership/source.ts";
 import { type PeerParts, peerService } from "../services/peers.ts";
 import type { ServiceTable } from "../services/service-table.ts";
 import { openAuditLog } from "../store/audit/log.io.ts";
@@ -113,6 +115,7 @@ async function openParts(options: NodeOptions, parts: NodeComponents): Promise<R
     DnsService: dns,
     PolicyService: policy.service,
     PeerService: peerService(peerParts(settings, core, fabric, seals)),
+    LeadershipService: leadershipService(leadershipParts(settings, core, leadership.source)),
   };
   const openSerials = () => ZoneSerials.open({ ...core, settings, log: log.child("dns") });
   const serials = await parts.open("zone serials", openSerials, (opened) => opened ?? {});
@@ -381,6 +384,11 @@ function peerParts({ server }: Settings, core: NodeCore, { peers: source }: Node
   const summaries = regions && ((time: Time) => regions.lag(machine.fabric, time));
   const common = { source, identity, clusterKeys, summaries, maxWatches: server.maxPeerWatches, tick };
   return { ...common, checkCaughtUp: () => checkCaughtUp(machine.readiness.isReady) };
+}
+
+function leadershipParts({ server }: Settings, { identity, accessLog }: NodeCore, source: LeadershipSource): LeadershipParts {
+  const { nodeId: servedBy } = identity;
+  return { source, servedBy, maxSubscriptions: server.maxPeerWatches, tick, onOperation: accessLog.onLeadership };
 }
 
 function heldSummaries({ regions, machine }: NodeCore): DiscoveryParts["summaries"] {

@@ -1,4 +1,4 @@
-/** Implements `PeerService.Keys`, which returns the cluster keys that this node trusts, and the paging for all lists in that service. */
+/** Implements `PeerService.Keys`, which returns the cluster keys that this node trusts. */
 
 import { create, toJson } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
@@ -9,13 +9,11 @@ import {
   PeerServiceKeysRequestSchema,
   PeerServiceKeysResponseSchema,
 } from "../../gen/waymark/control/v1/peer_pb.js";
-import { decodePageToken, encodePageToken, pageLimit } from "../catalog/query/query.ts";
-import { invalid } from "../lib/errors.ts";
 import { fnv64, hashHex } from "../lib/hash64.ts";
 import type { Time } from "../lib/machine.ts";
-import { MAX_WALL_MS } from "../policy/set/validation.ts";
 import type { ListedKey } from "../signing/key-registry.ts";
-import { requestCheckOf } from "./contract.ts";
+import { requestCheckOf, timestampOf } from "./contract.ts";
+import { type PageRequest, paged, pageOf } from "./list-page.ts";
 import type { RouteParameters } from "./service.ts";
 
 /** A key of a cluster, or an announcement of a key. */
@@ -30,20 +28,12 @@ export interface ListedKeys {
   readonly time: Time;
 }
 
-export interface KeysRequest {
-  readonly limit: number;
-  readonly pageToken: string;
-}
-
-/** Query parameters of a list. */
-export const PAGE = ["limit", "page_token"] as const;
-
 /** Number of digits in the position of a key in its cluster's list. */
 const PLACE_DIGITS = 6;
 
 export function keysAnswer(
   { rows, servedBy, time }: ListedKeys,
-  { clusterId, limit, pageToken }: KeysRequest & Pick<PeerServiceKeysRequest, "clusterId">,
+  { clusterId, limit, pageToken }: PageRequest & Pick<PeerServiceKeysRequest, "clusterId">,
 ) {
   const seen = new Map<string, number>();
   const placed = rows.map((row) => {
@@ -87,33 +77,4 @@ function wireKey({ cluster, region, keyId, publicKey, counts, announced, signs }
       notAfter: timestampOf(announced.notAfterWallMs),
     }),
   });
-}
-
-/** Limits the time to the range of a Timestamp, which ends with the year 9999. An announcement can contain any time. */
-function timestampOf(wallMs: number) {
-  return timestampFromMs(Math.min(wallMs, MAX_WALL_MS));
-}
-
-/** Returns the requested page of the rows, sorted by `placeOf`. `hash` identifies the filter of the list. */
-export function paged<T>(
-  rows: readonly T[],
-  placeOf: (row: T) => string,
-  { limit, pageToken, hash }: KeysRequest & { readonly hash: string },
-) {
-  const after = decodePageToken(pageToken, hash);
-  const rest = rows
-    .map((row) => ({ row, place: placeOf(row) }))
-    .filter(({ place }) => place > after)
-    .toSorted((a, b) => (a.place < b.place ? -1 : 1));
-  const page = rest.slice(0, pageLimit(limit));
-  const last = page.at(-1);
-  const nextPageToken = last === undefined || page.length === rest.length ? "" : encodePageToken(last.place, hash);
-  return { page: page.map(({ row }) => row), nextPageToken };
-}
-
-/** Reads the page parameters of a GET request. */
-export function pageOf({ limit = "0", page_token: pageToken = "" }: RouteParameters): KeysRequest {
-  if (!/^\d{1,6}$/.test(limit))
-    throw invalid("limit", `must be a whole number from 0 to 999999, got ${JSON.stringify(limit.slice(0, 64))}`);
-  return { limit: Number(limit), pageToken };
 }

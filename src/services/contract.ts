@@ -11,7 +11,7 @@ import {
   hasOption,
   type Message,
 } from "@bufbuild/protobuf";
-import { type Duration, MethodOptions_IdempotencyLevel } from "@bufbuild/protobuf/wkt";
+import { type Duration, MethodOptions_IdempotencyLevel, type Timestamp, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import type { Entry } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { RegisterNameRequestSchema } from "../../gen/waymark/dns/v1/dns_pb.js";
 import { Act, AnsweredBy, access, call, ResolverBehavior, Role, Cost as WireCost } from "../../gen/waymark/options/v1/options_pb.js";
@@ -22,6 +22,7 @@ import { assert, invalid, WaymarkError } from "../lib/errors.ts";
 import type { RefusedAct } from "../policy/audit/record.ts";
 import { type Caller, demandRole, hasRole, isOwner, isOwnerOf, type MeshRole } from "../policy/identity/caller.ts";
 import type { CallCost } from "../policy/limits/rate-limits.ts";
+import { MAX_WALL_MS } from "../policy/set/validation.ts";
 
 /** Replaces the options of `waymark.options.v1` for gRPC's own services, whose protos cannot be annotated. All of these services only read data. */
 export interface ForeignFacts {
@@ -280,6 +281,11 @@ export function checkAliases(
   const error = new WaymarkError("discovery_access_denied", message, { metadata: { role: "mesh.admin" } });
   rules.onRefused({ caller, action: "register", namespace: key?.namespace ?? "", reason: error.reason, detail: error.message });
   throw error;
+}
+
+/** Converts a time to a Timestamp, whose range ends with the year 9999. Signed announcements and stored records can contain any time. */
+export function timestampOf(wallMs: number): Timestamp {
+  return timestampFromMs(Math.min(wallMs, MAX_WALL_MS));
 }
 
 /** Converts a Duration to ms, including fractions. */

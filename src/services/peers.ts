@@ -32,9 +32,10 @@ import { enumName } from "../lib/enum-words.ts";
 import { invalid, WaymarkError } from "../lib/errors.ts";
 import { fnv64, hashHex } from "../lib/hash64.ts";
 import type { Time } from "../lib/machine.ts";
-import { type ClusterKeyRow, type KeysRequest, keysAnswer, keysJson, PAGE, paged, pageOf } from "./cluster-keys.ts";
+import { type ClusterKeyRow, keysAnswer, keysJson } from "./cluster-keys.ts";
 import { bookmarkMs, requestCheckOf } from "./contract.ts";
 import { wireScope } from "./discovery/nodes.ts";
+import { PAGE, type PageRequest, paged, pageOf } from "./list-page.ts";
 import { MemberChanges, PeerWatch } from "./peer-watch.ts";
 import { type SummaryLag, steadySummaryLag, wireSummaryLag } from "./regions/lag.ts";
 import type { CallContext, HandlersOf, RouteParameters, ServiceDefinition, StreamSource } from "./service.ts";
@@ -283,7 +284,7 @@ function originPlace({ nodeId, generation }: Pick<OriginLagRow, "nodeId" | "gene
   return `${nodeId}\0${String(generation).padStart(16, "0")}`;
 }
 
-function lag({ source, identity, summaries }: PeerParts, { limit, pageToken }: KeysRequest, time: Time) {
+function lag({ source, identity, summaries }: PeerParts, { limit, pageToken }: PageRequest, time: Time) {
   const report = source.lag(time);
   const { page, nextPageToken } = paged(report.origins, originPlace, { limit, pageToken, hash: LAG });
   return create(PeerServiceLagResponseSchema, {

@@ -21,6 +21,7 @@ const SERVICES = [
   "grpc.health.v1.Health",
   "grpc.reflection.v1.ServerReflection",
   "grpc.reflection.v1alpha.ServerReflection",
+  "waymark.control.v1.LeadershipService",
   "waymark.control.v1.PeerService",
   "waymark.discovery.v1.DiscoveryService",
   "waymark.dns.v1.DnsService",

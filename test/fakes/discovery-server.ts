@@ -1,11 +1,24 @@
-/** A DiscoveryService in memory behind a real gRPC server on a free port, and a PolicyService and PeerService that answer as they are told: what the client and the command line need of one. */
-import { create, type DescMessage, fromBinary, type MessageInitShape, type MessageShape, toBinary } from "@bufbuild/protobuf";
+/** A DiscoveryService in memory behind a real gRPC server on a free port, and a PolicyService, PeerService and LeadershipService that answer as they are told: what the client and the command line need of one. */
+import {
+  create,
+  type DescMessage,
+  type DescService,
+  fromBinary,
+  type MessageInitShape,
+  type MessageShape,
+  toBinary,
+} from "@bufbuild/protobuf";
 import { anyPack, durationFromMs } from "@bufbuild/protobuf/wkt";
 import { type handleUnaryCall, Metadata, Server, ServerCredentials, type ServerWritableStream, status } from "@grpc/grpc-js";
 import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from "../../gen/google/rpc/error_details_pb.js";
 import { StatusSchema } from "../../gen/google/rpc/status_pb.js";
 import type { Entry, EntryKey } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { type PeerSchema, PeerStatus } from "../../gen/waymark/catalog/v1/peer_pb.js";
+import {
+  LeadershipService,
+  type LeadershipServiceSubscribeRequest,
+  LeadershipServiceSubscribeResponseSchema,
+} from "../../gen/waymark/control/v1/leadership_pb.js";
 import { PeerService, type PeerServiceWatchRequest, PeerServiceWatchResponseSchema } from "../../gen/waymark/control/v1/peer_pb.js";
 import {
   type CatalogQueryRequest,
@@ -64,6 +77,10 @@ export class FakeDiscovery {
   /** What the first ones get instead, one list a stream; those end after it. */
   meshScripts: (readonly PeerMessage[])[] = [];
   readonly meshRequests: PeerServiceWatchRequest[] = [];
+  /** Answers of LeadershipService, as those of PolicyService; and what each Subscribe gets, as `meshScripts`. The last stream stays open. */
+  readonly leaders = new Map<string, (request: never) => Record<string, unknown>>();
+  leaderScripts: (readonly MessageInitShape<typeof LeadershipServiceSubscribeResponseSchema>[])[] = [];
+  readonly leaderRequests: LeadershipServiceSubscribeRequest[] = [];
   readonly entries = new Map<string, Entry>();
   readonly calls: Call[] = [];
   /** By method local name. */
@@ -157,22 +174,38 @@ export class FakeDiscovery {
   }
 
   #addMesh(): void {
-    const { watch } = PeerService.method;
-    const unary = PeerService.methods
-      .filter((method) => method.methodKind === "unary")
-      .map((method) => this.#unary(method, (request) => this.mesh.get(method.localName)?.(request as never) ?? {}));
-    const handle = (call: ServerWritableStream<PeerServiceWatchRequest, unknown>) => {
+    this.#addStreaming(PeerService, this.mesh, (call: ServerWritableStream<PeerServiceWatchRequest, unknown>) => {
       this.meshRequests.push(call.request);
       const script = this.meshScripts.shift();
       for (const message of script ?? this.meshScript) call.write(create(PeerServiceWatchResponseSchema, message));
       if (script !== undefined) call.end();
-    };
+    });
+    this.#addStreaming(LeadershipService, this.leaders, (call: ServerWritableStream<LeadershipServiceSubscribeRequest, unknown>) => {
+      this.leaderRequests.push(call.request);
+      for (const message of this.leaderScripts.shift() ?? []) call.write(create(LeadershipServiceSubscribeResponseSchema, message));
+      if (this.leaderScripts.length > 0) call.end();
+    });
+  }
+
+  /** Adds a service that has one stream. */
+  #addStreaming<I>(
+    { methods }: DescService,
+    answers: ReadonlyMap<string, (request: never) => Record<string, unknown>>,
+    handle: (call: ServerWritableStream<I, unknown>) => void,
+  ): void {
+    const unary = methods
+      .filter((method) => method.methodKind === "unary")
+      .map((method) => this.#unary(method, (request) => answers.get(method.localName)?.(request as never) ?? {}));
+    const streams = methods.filter((method) => method.methodKind === "server_streaming");
     this.#server.addService(
       {
         ...Object.fromEntries(unary.map(({ name, definition }) => [name, definition])),
-        watch: { ...definitionOf(watch), responseStream: true },
+        ...Object.fromEntries(streams.map((method) => [method.localName, { ...definitionOf(method), responseStream: true }])),
       },
-      { ...Object.fromEntries(unary.map(({ name, handle: one }) => [name, one])), watch: handle },
+      {
+        ...Object.fromEntries(unary.map(({ name, handle: one }) => [name, one])),
+        ...Object.fromEntries(streams.map(({ localName }) => [localName, handle])),
+      },
     );
   }
 

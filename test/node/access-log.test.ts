@@ -69,6 +69,15 @@ test.each([
 });
 
 test.each([
+  { scope: "custom/orders/a", record: { namespace: "orders", subjects: "scope:custom/orders/a" } },
+  { scope: "", record: { namespace: "", subjects: "" } },
+])("an operation on the leader of $scope is recorded with the scope and its namespace", ({ scope, record }) => {
+  const { accessLog, events } = open(0);
+  accessLog.onLeadership(ANN, { action: "mesh.resign_leader", requestId: "r", scope, detail: "new disks" });
+  expect(events).toMatchObject([{ action: "mesh.resign_leader", outcome: "allowed", requestId: "r", detail: "new disks", ...record }]);
+});
+
+test.each([
   { oneInReads: 0, recorded: 0 },
   { oneInReads: 1, recorded: 100 },
   { oneInReads: 30, recorded: 3 },

@@ -282,7 +282,6 @@ test.each([
   "/discovery/summary",
   "/routing/trace?destination=n2",
   "/control/clusters",
-  "/control/leaders",
   "/control/shards?limit=5",
   "/control/versions",
   "/control/capacity",

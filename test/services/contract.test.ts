@@ -1,6 +1,7 @@
 /** What the options of the rpcs say of limits, and how it is read. */
 import { create, type DescService } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
+import { LeadershipService } from "../../gen/waymark/control/v1/leadership_pb.js";
 import { PeerService } from "../../gen/waymark/control/v1/peer_pb.js";
 import { CatalogQueryRequestSchema, DiscoveryService, RegisterRequestSchema } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { DnsService } from "../../gen/waymark/dns/v1/dns_pb.js";
@@ -49,6 +50,7 @@ test.each<{ service: DescService; want: Record<string, string[]> }>([
   },
   { service: ResolverService, want: { read: ["Resolve", "CacheStats"], write: ["Resync", "Prewarm", "Evict"], none: [] } },
   { service: PeerService, want: { read: ["List", "Watch", "Get", "Lag", "Keys"], write: [], none: [] } },
+  { service: LeadershipService, want: { read: ["List", "Subscribe"], write: ["Resign", "RaiseStoreEpoch"], none: [] } },
   { service: FabricService, want: { read: [], write: [], none: ["Link", "Maintain", "Probe", "ProbeIndirect", "PushPull"] } },
 ])("what each rpc of $service.name takes a token for", ({ service, want }) => {
   const found = costs(service);

@@ -1,4 +1,4 @@
-/** The rows of the VERBS table for the mesh: its members and the replication state. */
+/** The rows of the VERBS table for the mesh: its members, its leaders and the replication state. */
 import type { FlagSpec, VerbSpec } from "./verb.ts";
 
 const WHERE: readonly FlagSpec[] = [
@@ -6,7 +6,13 @@ const WHERE: readonly FlagSpec[] = [
   { flags: "--region <region>", doc: "Only members of this region." },
 ];
 
+const SCOPE_PREFIX: FlagSpec = {
+  flags: "--scope <prefix>",
+  doc: "Only this scope, or the scopes that begin with these parts, such as custom or custom/orders.",
+};
+
 const mesh = () => import("../verbs/mesh.ts");
+const leaders = () => import("../verbs/leaders.ts");
 
 /** `mesh peers get` and its synonym `mesh peers status`. */
 function memberVerb(path: string): VerbSpec {
@@ -60,6 +66,43 @@ export const MESH_VERBS: readonly VerbSpec[] = [
     args: [{ name: "<node>", doc: "Id of the member, such as node-3." }],
     examples: [["mesh peers explain node-3", "show why node-3 is considered dead"]],
     load: async () => (await mesh()).explain,
+  },
+  {
+    path: "mesh leaders list",
+    summary: "List the leaders that the server knows, and the scopes that had a leader before.",
+    isDefault: true,
+    flags: [SCOPE_PREFIX],
+    examples: [
+      ["mesh leaders list", "list every scope with its leader; the same as mesh leaders"],
+      ["mesh leaders list --scope custom/orders", "list the scopes of the namespace orders"],
+    ],
+    load: async () => (await leaders()).list,
+  },
+  {
+    path: "mesh leaders status",
+    summary: "Show the leaders, and the state of the control store that elects them.",
+    flags: [SCOPE_PREFIX, { flags: "--watch", doc: "Print each leader once, then every change. Reconnect after an interruption." }],
+    examples: [
+      ["mesh leaders status", "also show why the server cannot be a leader, if it cannot"],
+      ["mesh leaders status --watch -o json", "print one JSON object per change"],
+    ],
+    load: async () => (await leaders()).status,
+  },
+  {
+    path: "mesh leaders resign",
+    summary: "Ask the leader of a scope to resign, so that another candidate is elected. Requires the role mesh.operate.",
+    args: [{ name: "<scope>", doc: "Scope, such as global-control or custom/orders/cleaner." }],
+    flags: [{ flags: "--reason <text>", doc: "Why the leader must resign, for the audit log.", isRequired: true }],
+    examples: [['mesh leaders resign global-control --reason "host maintenance"', "elect another node as leader of the cluster"]],
+    load: async () => (await leaders()).resign,
+  },
+  {
+    path: "mesh leaders raise-store-epoch",
+    summary:
+      "After the control store was restored from a backup, make all earlier fences outdated. All leaders resign. Requires the role mesh.admin.",
+    flags: [{ flags: "--reason <text>", doc: "Why the epoch is raised, for the audit log.", isRequired: true }],
+    examples: [['mesh leaders raise-store-epoch --reason "restored from a backup"', "make all fences from before the restore invalid"]],
+    load: async () => (await leaders()).raiseStoreEpoch,
   },
   {
     path: "discovery lag",

@@ -492,6 +492,7 @@ export const GROUPS: Readonly<Record<string, string>> = {
   mesh: "Show the nodes of the mesh and how they see each other.",
   "mesh config": "Check and show settings; the same as config.",
   "mesh peers": "Show the members of the mesh.",
+  "mesh leaders": "Show the leaders of the cluster, and replace them.",
   summary: "Show the signed service summaries that regions exchange.",
   "summary keys": "List and announce the signing keys of clusters.",
   resolver: "Show and control the cache of a resolver.",

@@ -20,18 +20,16 @@ import type { Client } from "../../client/client.ts";
 import { RequestError } from "../../client/request-error.ts";
 import { isKnownAge } from "../../lib/duration.ts";
 import { enumWord } from "../../lib/enum-words.ts";
-import { sleep } from "../environment.ts";
 import { UsageError } from "../exit.ts";
 import type { Flags } from "../flags.ts";
 import { timeText, wholeJson } from "../messages.ts";
 import type { CommandOutput, TableColumn } from "../output.ts";
 import { readPages } from "../pages.ts";
+import { followStream } from "../streams.ts";
 import type { VerbFunction } from "../table/verb.ts";
 import { shortDuration } from "../texts.ts";
 import { cacheLag } from "./resolver.ts";
 import { borderTable, noteExports, sourceTable } from "./summary-lag.ts";
-
-const RETRY_MS = 1000;
 
 const PEER_COLUMNS: readonly TableColumn<Peer>[] = [
   { title: "NODE", text: ({ nodeId, isSelf }) => (isSelf ? `${nodeId} *` : nodeId) },
@@ -56,26 +54,14 @@ export const list: VerbFunction = async ({ flags, out, client }) => {
   out.document(json, { columns: PEER_COLUMNS, rows: peers });
 };
 
-export const watch: VerbFunction = async ({ environment, flags, out, client }) => {
-  const isOneRound = flags.isOn("untilCurrent");
+export const watch: VerbFunction = async (context) => {
+  const { environment, flags, out, client } = context;
   const printer = new MemberPrinter(out);
-  while (!environment.interrupt.aborted) {
-    const server = client().server;
-    const request = { ...whereOf(flags), cursor: printer.cursor };
-    try {
-      for await (const message of client().stream(PeerService.method.watch, request, { signal: environment.interrupt })) {
-        out.begun();
-        printer.print(message);
-        if (isOneRound && printer.isCurrent) return;
-      }
-      out.note("the server ended the stream; reconnecting");
-    } catch (error) {
-      if (environment.interrupt.aborted) break;
-      if (!(error instanceof RequestError && error.isAway)) throw error;
-      out.note(`watch interrupted: ${error.message}; reconnecting`);
-      client().failOver(server);
-    }
-    await sleep(environment, RETRY_MS);
+  const open = () =>
+    client().stream(PeerService.method.watch, { ...whereOf(flags), cursor: printer.cursor }, { signal: environment.interrupt });
+  for await (const message of followStream(context, open)) {
+    printer.print(message);
+    if (flags.isOn("untilCurrent") && printer.isCurrent) return;
   }
 };
 

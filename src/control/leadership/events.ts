@@ -19,6 +19,11 @@ export class LeaderEvents {
     for (const [key, { value }] of this.#leaders.items) if (value !== undefined) yield [key.slice(LEADERS.length), value];
   }
 
+  /** Whether this node has read all leaders. */
+  get isComplete(): boolean {
+    return this.#leaders.isComplete;
+  }
+
   /** The revision up to which all events are known. */
   get revision(): number {
     return this.#revision;
@@ -38,17 +43,20 @@ export class LeaderEvents {
     if (changes.isReset || isFirst) this.#sinceRevision = this.#revision;
     if (isFirst) return [];
     const events = taken.flatMap(({ key, before, after, revision }) => {
-      const event = eventOf(before?.value, after?.value);
+      const isUnreadable = after !== undefined && after.value === undefined;
+      const event = isUnreadable ? undefined : eventOf(before?.value, after?.value);
       return event === undefined ? [] : [{ ...event, scope: key.slice(LEADERS.length), revision }];
     });
     return this.#keep(events);
   }
 
-  /** A session has ended. Returns an event for each scope that is free from now on. */
-  sessionEnded(session: string, revision: number): readonly LeadershipEvent[] {
-    const events: LeadershipEvent[] = [];
-    for (const [scope, leader] of this.current()) if (leader.session === session) events.push({ kind: "expired", scope, leader, revision });
-    return this.#keep(events);
+  /**
+   * A session has ended. Returns an event for each scope that is free from now on. The events are not kept: other nodes do not know them, and the two
+   * watches are not in order, so that a reader that has seen a later leader would never receive them.
+   */
+  sessionEnded(session: string): readonly LeadershipEvent[] {
+    const ended = [...this.current()].filter(([, leader]) => leader.session === session);
+    return ended.map(([scope, leader]) => ({ kind: "expired", scope, leader, revision: 0 }));
   }
 
   #keep(events: readonly LeadershipEvent[]): readonly LeadershipEvent[] {

@@ -55,6 +55,6 @@ export interface LeadershipEvent {
   readonly kind: LeadershipEventKind;
   readonly scope: string;
   readonly leader: LeaderRecord;
-  /** The revision of the change. 0 for `lost`, which only the deposed holder reports. */
+  /** The revision of the change. 0 for events that not all nodes report: `expired`, and `lost`, which only the deposed holder reports. */
   readonly revision: number;
 }

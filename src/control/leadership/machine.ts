@@ -233,9 +233,9 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
       for (const event of this.events.leadersChanged(changes, monoMs)) out.push({ kind: "event", event });
     } else {
       const taken = this.#sessions.get(prefix)?.take(changes, monoMs) ?? [];
-      for (const { key, after, revision } of taken)
+      for (const { key, after } of taken)
         if (after === undefined)
-          for (const event of this.events.sessionEnded(key.slice(SESSIONS.length), revision)) out.push({ kind: "event", event });
+          for (const event of this.events.sessionEnded(key.slice(SESSIONS.length))) out.push({ kind: "event", event });
     }
   }
 

@@ -31,3 +31,13 @@ export function scopeOf(text: string): LeaderScope | undefined {
   if ((kind !== "shard" && kind !== "custom") || namespace.length > MAX_NAMESPACE_LENGTH) return undefined;
   return { kind, namespace };
 }
+
+/** Throws `invalid_argument` for `field` if the text is neither a scope nor the first parts of scopes, such as `custom/orders`. */
+export function checkScopePrefix(text: string, field: string): void {
+  if (["", "/x", "/x/x"].every((rest) => scopeOf(text + rest) === undefined)) parseScope(text, field);
+}
+
+/** Whether a scope is the same as a prefix, or begins with its parts. */
+export function hasScopePrefix(scope: string, prefix: string): boolean {
+  return prefix === "" || scope === prefix || scope.startsWith(`${prefix}/`);
+}

@@ -50,7 +50,7 @@ export interface AuditEvent {
 export const MAX_SUBJECTS = 100;
 
 /** Returns the string for a subject that is not an entry. An entry key cannot have such a prefix, because namespaces contain no colon. */
-export function subjectOf(sort: "lease" | "node" | "policy" | "zone", name: number | string): string {
+export function subjectOf(sort: "lease" | "node" | "policy" | "scope" | "zone", name: number | string): string {
   return `${sort}:${name}`;
 }
 

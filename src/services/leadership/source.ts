@@ -1,4 +1,4 @@
-/** What the leadership service reads and orders. The node implements it with its leadership machine and its control store. */
+/** The interface of the leadership service to its node, which implements it with its leadership machine and its control store. */
 import type { LeaderEvents } from "../../control/leadership/events.ts";
 import type { LeadershipEvent } from "../../control/leadership/io-types.ts";
 import type { LeaderRecord, SessionRecord } from "../../control/leadership/records.ts";
@@ -33,6 +33,13 @@ export interface StoreStatus {
   readonly fault: string;
 }
 
+/** This node has found another control store in its cluster. */
+export interface SplitBrain {
+  readonly kind: "split_brain";
+  /** The other node and its store, for operators. */
+  readonly detail: string;
+}
+
 export interface LeadershipSource {
   /** All leaders that this node knows, in no particular order. */
   leaders(time: Time): readonly LeaderRow[];
@@ -40,9 +47,9 @@ export interface LeadershipSource {
   sessions(): Promise<readonly SessionRow[]>;
   store(time: Time): StoreStatus;
   /** The leaders in the order of their events, and the recent events. */
-  readonly events: Pick<LeaderEvents, "after" | "current" | "revision">;
+  readonly events: Pick<LeaderEvents, "after" | "current" | "isComplete" | "revision">;
   /** Calls `onEvent` with each event, until the returned function is called. */
-  follow(onEvent: (event: LeadershipEvent) => void): () => void;
+  follow(onEvent: (event: LeadershipEvent | SplitBrain) => void): () => void;
   /** Asks the leader to resign. Rejects with `no_leader`, `version_conflict` or `store_unavailable`. */
   resign(scope: string, reason: string): Promise<void>;
   /** Raises the epoch of the store. Returns the new epoch. Rejects like `resign`. */

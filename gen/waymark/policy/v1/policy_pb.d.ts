@@ -1358,8 +1358,8 @@ export declare type AuditRecord = Message<"waymark.policy.v1.AuditRecord"> & {
 
   /**
    * The subjects of the operation: entries as `namespace/name/instance`, services as `namespace/name`, and other subjects
-   * with a prefix, as in `lease:a1/7`, `node:n1`, `policy:12` and `zone:waymark`. At most 100. If one record cannot
-   * contain all subjects, further records have the same `request_id`.
+   * with a prefix, as in `lease:a1/7`, `node:n1`, `policy:12`, `scope:global-control` and `zone:waymark`. At most 100. If
+   * one record cannot contain all subjects, further records have the same `request_id`.
    *
    * @generated from field: repeated string subjects = 16;
    */

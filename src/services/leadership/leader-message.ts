@@ -1,0 +1,32 @@
+/** Encodes the record of a leader as a message of the contract. */
+import { create } from "@bufbuild/protobuf";
+import { type Leader, LeaderSchema, LeaderScopeKind } from "../../../gen/waymark/control/v1/leadership_pb.js";
+import type { LeaderRecord } from "../../control/leadership/records.ts";
+import { scopeOf } from "../../control/leadership/scope.ts";
+import { enumName } from "../../lib/enum-words.ts";
+import { timestampOf } from "../contract.ts";
+
+const UNREADABLE = "the record in the control store cannot be read, so the scope counts as held";
+
+/** The leader of a scope, or its last leader. The record is undefined if it cannot be read. */
+export function leaderMessage(scope: string, record: LeaderRecord | undefined): Leader {
+  const kind = scopeOf(scope)?.kind;
+  const named = { scope, kind: kind === undefined ? LeaderScopeKind.UNSPECIFIED : LeaderScopeKind[enumName(kind)] };
+  if (record === undefined) return create(LeaderSchema, { ...named, reason: UNREADABLE });
+  const { holderId, nodeId, term, fence, issuedWallMs, reason, correlationId, resign = "" } = record;
+  return create(LeaderSchema, {
+    ...named,
+    holderId,
+    nodeId,
+    term: BigInt(term),
+    fence: {
+      failoverVersion: BigInt(fence.failoverVersion),
+      storeEpoch: BigInt(fence.storeEpoch),
+      number: BigInt(fence.number),
+    },
+    issuedAt: timestampOf(issuedWallMs),
+    reason,
+    correlationId,
+    resignReason: resign,
+  });
+}

@@ -1,0 +1,233 @@
+/** Implements waymark.control.v1.LeadershipService: the leaders that this node knows, their events, and the operations on them. */
+import { create, type JsonObject, toJson } from "@bufbuild/protobuf";
+import { durationFromMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
+import {
+  type Leader,
+  LeaderSessionSchema,
+  LeadershipService,
+  type LeadershipServiceListRequest,
+  LeadershipServiceListRequestSchema,
+  type LeadershipServiceListResponse,
+  LeadershipServiceListResponseSchema,
+  type LeadershipServiceRaiseStoreEpochRequest,
+  LeadershipServiceRaiseStoreEpochResponseSchema,
+  type LeadershipServiceResignRequest,
+  LeadershipServiceResignResponseSchema,
+  type LeadershipServiceSubscribeRequest,
+  StoreKind,
+  StoreStatusSchema,
+} from "../../../gen/waymark/control/v1/leadership_pb.js";
+import { checkScopePrefix, hasScopePrefix, parseScope } from "../../control/leadership/scope.ts";
+import { enumName } from "../../lib/enum-words.ts";
+import { WaymarkError } from "../../lib/errors.ts";
+import { fnv64, hashHex } from "../../lib/hash64.ts";
+import type { Time } from "../../lib/machine.ts";
+import type { Caller } from "../../policy/identity/caller.ts";
+import { requestCheckOf, timestampOf } from "../contract.ts";
+import { PAGE, paged, pageOf } from "../list-page.ts";
+import type { CallContext, HandlersOf, RouteParameters, ServiceDefinition, StreamSource } from "../service.ts";
+import { leaderMessage } from "./leader-message.ts";
+import type { LeaderRow, LeadershipSource, SessionRow, StoreStatus } from "./source.ts";
+import { LeaderSubscription } from "./subscription.ts";
+
+/** An operation on a leader or on the control store, as recorded in the audit log. */
+export interface LeadershipOperation {
+  readonly action: "mesh.resign_leader" | "mesh.raise_store_epoch";
+  readonly requestId: string;
+  /** Empty for an operation on the store. */
+  readonly scope: string;
+  /** The operator's reason, and whether the outcome is known. */
+  readonly detail: string;
+}
+
+export interface LeadershipParts {
+  readonly source: LeadershipSource;
+  /** The id of this node. */
+  readonly servedBy: string;
+  /** Largest number of open streams. */
+  readonly maxSubscriptions: number;
+  /** Calls `wake` several times a second until the returned function is called. */
+  readonly tick: (wake: () => void) => () => void;
+  /** Records an operation that was carried out, or whose outcome is unknown. */
+  readonly onOperation: (caller: Caller, operation: LeadershipOperation) => void;
+}
+
+export function leadershipService(parts: LeadershipParts): ServiceDefinition {
+  const open = new Set<LeaderSubscription>();
+  return {
+    desc: LeadershipService,
+    handlers: {
+      list: { kind: "unary", handle: (request: LeadershipServiceListRequest, { time }) => list(parts, request, time) },
+      subscribe: { kind: "server_streaming", open: (request: LeadershipServiceSubscribeRequest) => subscribe(parts, request, open) },
+      resign: { kind: "unary", handle: (request: LeadershipServiceResignRequest, context) => resign(parts, request, context) },
+      raiseStoreEpoch: {
+        kind: "unary",
+        handle: (request: LeadershipServiceRaiseStoreEpochRequest, context) => raiseStoreEpoch(parts, request, context),
+      },
+    } satisfies HandlersOf<typeof LeadershipService>,
+    routes: [
+      {
+        path: "/control/leaders",
+        parameters: ["scope", ...PAGE],
+        rpc: "list",
+        answer: async (asked, { time }) => ({ kind: "page", ...(await leadersJson(parts, asked, time)) }),
+      },
+      {
+        path: "/control/events/leadership",
+        parameters: ["scopes"],
+        rpc: "subscribe",
+        events: { id: "id", resume: "after_id", names: ["kind"] },
+      },
+      {
+        path: "/control/lease-health",
+        parameters: [],
+        rpc: "list",
+        answer: async (_asked, { time }) => ({ kind: "page", ...(await leaseHealthJson(parts, time)) }),
+      },
+    ],
+  };
+}
+
+async function list(
+  { source, servedBy }: LeadershipParts,
+  { scopePrefix, limit, pageToken }: LeadershipServiceListRequest,
+  time: Time,
+): Promise<LeadershipServiceListResponse> {
+  if (scopePrefix !== "") checkScopePrefix(scopePrefix, "scope_prefix");
+  const rows = source.leaders(time).filter(({ scope }) => hasScopePrefix(scope, scopePrefix));
+  const hash = hashHex(fnv64(`leaders\0${scopePrefix}`));
+  const { page, nextPageToken } = paged(rows, ({ scope }) => scope, { limit, pageToken, hash });
+  const store = source.store(time);
+  return create(LeadershipServiceListResponseSchema, {
+    leaders: page.map(currentLeader),
+    sessions: pageToken === "" ? (await sessionsIn(source, store)).map(wireSession) : [],
+    store: wireStore(store),
+    nextPageToken,
+    servedBy,
+    generatedAt: timestampFromMs(time.wallMs),
+  });
+}
+
+/** Returns no sessions if the store is unavailable. A store that does not answer now is not asked, because the answer would be late. */
+async function sessionsIn(source: LeadershipSource, { ageMs }: StoreStatus): Promise<readonly SessionRow[]> {
+  if (ageMs > 0) return [];
+  try {
+    return (await source.sessions()).toSorted((a, b) => (a.name < b.name ? -1 : 1));
+  } catch (error) {
+    if (!isUnavailable(error)) throw error;
+    return [];
+  }
+}
+
+function isUnavailable(error: unknown): boolean {
+  return error instanceof WaymarkError && error.reason === "store_unavailable";
+}
+
+function currentLeader({ scope, record, expiresWallMs }: LeaderRow): Leader {
+  const leader = leaderMessage(scope, record);
+  if (record?.session === "") leader.holderId = "";
+  else if (expiresWallMs !== undefined) leader.expiresAt = timestampOf(Math.round(expiresWallMs));
+  return leader;
+}
+
+function wireSession({ name, record }: SessionRow) {
+  if (record === undefined) return create(LeaderSessionSchema, { name });
+  const { nodeId, leaseMs, renewedWallMs } = record;
+  return create(LeaderSessionSchema, { name, nodeId, lease: durationFromMs(leaseMs), renewedAt: timestampOf(renewedWallMs) });
+}
+
+function wireStore({ kind, id, epoch, revision, ageMs, fault }: StoreStatus) {
+  return create(StoreStatusSchema, {
+    kind: StoreKind[enumName(kind)],
+    id,
+    epoch: BigInt(epoch),
+    revision: BigInt(revision),
+    age: durationFromMs(Math.round(ageMs)),
+    fault,
+  });
+}
+
+const checkList = requestCheckOf(LeadershipServiceListRequestSchema);
+
+/** Returns the answer of `List`, and the same answer without the values that change with time and renewals. Throws `invalid_argument`. */
+async function leadersJson(parts: LeadershipParts, asked: RouteParameters, time: Time) {
+  const { scope: scopePrefix = "" } = asked;
+  if (scopePrefix !== "") checkScopePrefix(scopePrefix, "scope");
+  const request = create(LeadershipServiceListRequestSchema, { scopePrefix, ...pageOf(asked) });
+  checkList(request);
+  const answer = await list(parts, request, time);
+  return { page: wholeJson(answer), steady: steadyJson(answer) };
+}
+
+/** Returns the sessions and the store of the first page of `List`. */
+async function leaseHealthJson(parts: LeadershipParts, time: Time) {
+  const answer = await list(parts, create(LeadershipServiceListRequestSchema, { limit: 1 }), time);
+  const { leaders: _leaders, nextPageToken: _token, ...page } = wholeJson(answer);
+  answer.leaders = [];
+  return { page, steady: steadyJson(answer) };
+}
+
+function wholeJson(answer: LeadershipServiceListResponse): JsonObject {
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the JSON form of a message is an object
+  return toJson(LeadershipServiceListResponseSchema, answer, { alwaysEmitImplicit: true }) as JsonObject;
+}
+
+function steadyJson(answer: LeadershipServiceListResponse) {
+  for (const leader of answer.leaders) delete leader.expiresAt;
+  for (const session of answer.sessions) delete session.renewedAt;
+  if (answer.store !== undefined) {
+    answer.store.revision = 0n;
+    delete answer.store.age;
+  }
+  delete answer.generatedAt;
+  return toJson(LeadershipServiceListResponseSchema, answer);
+}
+
+function subscribe(
+  { source, maxSubscriptions, tick }: LeadershipParts,
+  { scopes, afterId }: LeadershipServiceSubscribeRequest,
+  open: Set<LeaderSubscription>,
+): StreamSource {
+  scopes.forEach((scope, i) => checkScopePrefix(scope, `scopes[${i}]`));
+  if (open.size >= maxSubscriptions) {
+    throw new WaymarkError(
+      "quota_exceeded",
+      `too many streams of leaders: ${maxSubscriptions} are open on this node, which is the limit; retry later or use another node`,
+      { retryMs: 1000 },
+    );
+  }
+  const after = afterId === 0n ? undefined : Number(afterId);
+  const opened: LeaderSubscription = new LeaderSubscription({ source, scopes, after, tick, onClose: () => open.delete(opened) });
+  open.add(opened);
+  return opened;
+}
+
+async function resign(parts: LeadershipParts, { scope, reason }: LeadershipServiceResignRequest, context: CallContext) {
+  parseScope(scope);
+  await operate(parts, context, { action: "mesh.resign_leader", scope, detail: reason }, () => parts.source.resign(scope, reason));
+  const row = parts.source.leaders(context.time).find((each) => each.scope === scope);
+  return create(LeadershipServiceResignResponseSchema, row && { leader: currentLeader(row) });
+}
+
+async function raiseStoreEpoch(parts: LeadershipParts, { reason }: LeadershipServiceRaiseStoreEpochRequest, context: CallContext) {
+  const act = { action: "mesh.raise_store_epoch", scope: "", detail: reason } as const;
+  const epoch = await operate(parts, context, act, () => parts.source.raiseEpoch());
+  return create(LeadershipServiceRaiseStoreEpochResponseSchema, { epoch: BigInt(epoch) });
+}
+
+/** Runs an operation, and records it. An operation whose answer is lost can have had its effect, so it is recorded too. */
+async function operate<T>(
+  { onOperation }: LeadershipParts,
+  { caller, requestId }: CallContext,
+  operation: Omit<LeadershipOperation, "requestId">,
+  run: () => Promise<T>,
+): Promise<T> {
+  try {
+    const result = await run();
+    onOperation(caller, { ...operation, requestId });
+    return result;
+  } catch (error) {
+    if (isUnavailable(error)) onOperation(caller, { ...operation, requestId, detail: `${operation.detail}; the outcome is unknown` });
+    throw error;
+  }
+}

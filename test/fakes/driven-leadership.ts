@@ -1,0 +1,191 @@
+/** Nodes with the real leadership machine on one store in memory, which answers at once. Time passes only when a test says so. */
+import type { LeadershipEvent, LeadershipInput, LeadershipOutput, OrderRefusal } from "../../src/control/leadership/io-types.ts";
+import { Leadership } from "../../src/control/leadership/machine.ts";
+import { decodeSession, encodeLeader, LEADERS, type LeaderRecord, SESSIONS } from "../../src/control/leadership/records.ts";
+import { WaymarkError } from "../../src/lib/errors.ts";
+import type { Time } from "../../src/lib/machine.ts";
+import type { LeadershipSource, SessionRow, SplitBrain } from "../../src/services/leadership/source.ts";
+import type { StoreChange, StoreCondition, StoreItem, StoreWrite, TransactResult } from "../../src/store/control/store.ts";
+
+const LEASE_MS = 3000;
+const WALL_START_MS = 1_760_000_000_000;
+
+/** A store like etcd: all changes of a transaction have one revision. */
+export class SharedStore {
+  readonly nodes: DrivenLeadership[] = [];
+  readonly items = new Map<string, StoreItem>();
+  isAway = false;
+  revision = 0;
+  monoMs = 1000;
+
+  get time(): Time {
+    return { monoMs: this.monoMs, wallMs: WALL_START_MS + this.monoMs };
+  }
+
+  transact(conditions: readonly StoreCondition[], writes: readonly StoreWrite[]): TransactResult {
+    const found = conditions.map(({ key }) => this.items.get(key)?.version ?? 0);
+    if (conditions.some(({ version }, at) => version !== found[at]))
+      return { isCommitted: false, revision: this.revision, versions: found };
+    this.revision += 1;
+    const version = this.revision;
+    const changes = writes.map(({ key, value }): StoreChange => ({ key, version, item: value && { key, value, version } }));
+    for (const { key, item } of changes)
+      if (item === undefined) this.items.delete(key);
+      else this.items.set(key, item);
+    for (const node of this.nodes) node.changed(changes);
+    return { isCommitted: true, revision: version, versions: writes.map(() => version) };
+  }
+
+  /** Writes the records of leaders in one transaction, as if other nodes had. */
+  lead(...leaders: readonly (readonly [scope: string, record: Partial<LeaderRecord>])[]): void {
+    this.transact(
+      [],
+      leaders.map(([scope, record]) => ({ key: LEADERS + scope, value: encodeLeader(leaderRecord(record)) })),
+    );
+  }
+
+  pass(forMs: number): void {
+    const untilMs = this.monoMs + forMs;
+    for (;;) {
+      const dueMs = Math.min(...this.nodes.map((node) => node.machine.nextDeadlineMs()));
+      if (dueMs > untilMs) break;
+      this.monoMs = dueMs;
+      for (const node of this.nodes) node.input({ kind: "tick" });
+    }
+    this.monoMs = untilMs;
+  }
+}
+
+export function leaderRecord(record: Partial<LeaderRecord> = {}): LeaderRecord {
+  const fence = { failoverVersion: 0, storeEpoch: 7, number: 40 };
+  const held = { holderId: "n9", nodeId: "n9", session: "n9/s", term: 1, fence, issuedWallMs: WALL_START_MS, reason: "first leader" };
+  return { ...held, correlationId: "c", resign: undefined, ...record };
+}
+
+export class DrivenLeadership implements LeadershipSource {
+  readonly machine: Leadership;
+  readonly #store: SharedStore;
+  readonly #queue: LeadershipInput[] = [];
+  readonly #watched = new Set<string>();
+  readonly #followers = new Set<(event: LeadershipEvent | SplitBrain) => void>();
+  readonly #orders = new Map<number, (refusal: OrderRefusal | undefined) => void>();
+  #isBusy = false;
+
+  constructor(store: SharedStore, nodeId: string, scopes: readonly string[] = []) {
+    this.#store = store;
+    store.nodes.push(this);
+    let count = 0;
+    const newId = () => `${nodeId}-${++count}`;
+    const options = { nodeId, clusterId: "c1", boot: "b", leaseMs: LEASE_MS, isOwnStore: false, compactMs: 0, newId };
+    this.machine = new Leadership(options);
+    this.input({ kind: "eligible", fault: "" });
+    for (const scope of scopes) this.input({ kind: "stand", scope, holderId: nodeId });
+  }
+
+  get events() {
+    return this.machine.events;
+  }
+
+  input(input: LeadershipInput): void {
+    this.#queue.push(input);
+    if (this.#isBusy) return;
+    this.#isBusy = true;
+    for (let next = this.#queue.shift(); next !== undefined; next = this.#queue.shift()) {
+      const out: LeadershipOutput[] = [];
+      this.machine.handle(next, this.#store.time, out);
+      for (const output of out) this.#carryOut(output);
+    }
+    this.#isBusy = false;
+  }
+
+  changed(changes: readonly StoreChange[]): void {
+    if (this.#store.isAway) return;
+    const { revision } = this.#store;
+    for (const prefix of this.#watched) {
+      const found = changes.filter(({ key }) => key.startsWith(prefix));
+      if (found.length > 0) this.input({ kind: "changed", prefix, changes: { isReset: false, changes: found, revision, isCurrent: true } });
+    }
+  }
+
+  #carryOut(output: LeadershipOutput): void {
+    switch (output.kind) {
+      case "transact": {
+        const { request, conditions, changes } = output;
+        this.input({ kind: "transacted", request, result: this.#store.isAway ? undefined : this.#store.transact(conditions, changes) });
+        return;
+      }
+      case "watch":
+        this.#watched.add(output.prefix);
+        this.reset(output.prefix);
+        return;
+      case "unwatch":
+        this.#watched.delete(output.prefix);
+        return;
+      case "ordered":
+        this.#orders.get(output.order)?.(output.refusal);
+        return;
+      case "event":
+        this.report(output.event);
+        return;
+      case "compact":
+      case "stopped":
+        return;
+    }
+  }
+
+  /** Starts a watch over. */
+  reset(prefix: string): void {
+    const { isAway, items, revision } = this.#store;
+    if (isAway) return;
+    const found = [...items.values()].filter(({ key }) => key.startsWith(prefix)).toSorted((a, b) => a.version - b.version);
+    const changes = found.map((item) => ({ key: item.key, version: item.version, item }));
+    this.input({ kind: "changed", prefix, changes: { isReset: true, changes, revision, isCurrent: true } });
+  }
+
+  report(event: LeadershipEvent | SplitBrain): void {
+    for (const follower of this.#followers) follower(event);
+  }
+
+  leaders(time: Time) {
+    return [...this.machine.leaders].map(([scope, record]) => {
+      const expiryMs = record && this.machine.expiryMs(record);
+      return { scope, record, expiresWallMs: expiryMs === undefined ? undefined : time.wallMs + expiryMs - time.monoMs };
+    });
+  }
+
+  sessions(): Promise<readonly SessionRow[]> {
+    if (this.#store.isAway) return Promise.reject(new WaymarkError("store_unavailable", "the store does not answer"));
+    const rows = [...this.#store.items.values()].filter(({ key }) => key.startsWith(SESSIONS));
+    return Promise.resolve(
+      rows.map(({ key, version, value }) => ({ name: key.slice(SESSIONS.length), version, record: decodeSession(value) })),
+    );
+  }
+
+  store({ monoMs }: Time) {
+    const { revision, fault, store, availability } = this.machine;
+    const ageMs = availability.isAvailable ? 0 : monoMs - availability.answeredMs;
+    return { kind: "etcd", id: store?.id ?? "", epoch: store?.epoch ?? 0, revision, ageMs, fault } as const;
+  }
+
+  follow(onEvent: (event: LeadershipEvent | SplitBrain) => void): () => void {
+    this.#followers.add(onEvent);
+    return () => this.#followers.delete(onEvent);
+  }
+
+  resign(scope: string, reason: string): Promise<void> {
+    return this.#order((order) => this.input({ kind: "resign", order, scope, reason }));
+  }
+
+  async raiseEpoch(): Promise<number> {
+    await this.#order((order) => this.input({ kind: "raiseEpoch", order }));
+    return this.machine.store?.epoch ?? 0;
+  }
+
+  #order(give: (order: number) => void): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const order = this.#orders.size + 1;
+      this.#orders.set(order, (refusal) => (refusal === undefined ? resolve() : reject(new WaymarkError(refusal.reason, refusal.message))));
+      give(order);
+    });
+  }
+}
