@@ -20,8 +20,9 @@ export interface CopyChange<T> {
 export class StoreCopy<T> {
   readonly items = new Map<string, CopiedItem<T>>();
   readonly #decode: (bytes: Uint8Array) => T | undefined;
-  /** The keys that the watch has reported since it started over. Undefined if it has reported all items. */
-  #reported: Set<string> | undefined;
+  /** The items that the watch has reported since it started over. Undefined if it has reported all items. */
+  #reported: Map<string, CopiedItem<T>> | undefined;
+  #revision = 0;
   #isComplete = false;
 
   constructor(decode: (bytes: Uint8Array) => T | undefined) {
@@ -33,44 +34,61 @@ export class StoreCopy<T> {
     return this.#isComplete;
   }
 
-  /** Number of items that cannot be read. */
-  get unreadableCount(): number {
-    return [...this.items.values()].filter(({ value }) => value === undefined).length;
+  /** The revision of the store up to which the copy has all changes. */
+  get revision(): number {
+    return this.#revision;
   }
 
-  /** Takes a step of the watch. Returns the changes that are news, in order. */
+  /** Takes a step of the watch. Returns the changes that are news, in order. While the watch starts over, there are none until it has reported all items. */
   take({ isReset, changes, revision, isCurrent }: StoreChanges, monoMs: number): readonly CopyChange<T>[] {
-    if (isReset) this.#reported = new Set();
+    if (isReset) this.#reported = new Map();
     const taken: CopyChange<T>[] = [];
     for (const { key, version, item } of changes) {
-      this.#reported?.add(key);
-      const before = this.items.get(key);
-      if (before !== undefined && before.version >= version) continue;
       const after = item === undefined ? undefined : { version, value: this.#decode(item.value), sinceMs: monoMs };
-      this.#set(key, after);
-      if (before !== undefined || after !== undefined) taken.push({ key, before, after, revision: version });
+      const before = this.items.get(key);
+      if (this.#reported !== undefined) setItem(this.#reported, key, after);
+      else if (before === undefined || before.version < version) {
+        setItem(this.items, key, after);
+        if (before !== undefined || after !== undefined) taken.push({ key, before, after, revision: version });
+      }
     }
-    if (isCurrent && this.#reported !== undefined) taken.push(...this.#removeUnreported(this.#reported, revision));
-    if (isCurrent) this.#isComplete = true;
+    if (this.#reported === undefined) this.#revision = revision;
+    else if (isCurrent) taken.push(...this.#startOver(this.#reported, revision));
     return taken;
   }
 
   /** Takes an item that this process has written or read itself, which can be newer than what the watch has reported. */
-  note(key: string, version: number, value: T | undefined, monoMs: number): void {
+  note(key: string, { version, value, sinceMs }: CopiedItem<T>): void {
     const known = this.items.get(key);
-    if (known === undefined || known.version < version) this.items.set(key, { version, value, sinceMs: monoMs });
+    if (known === undefined || known.version < version) this.items.set(key, { version, value, sinceMs });
   }
 
-  #set(key: string, item: CopiedItem<T> | undefined): void {
-    if (item === undefined) this.items.delete(key);
-    else this.items.set(key, item);
-  }
-
-  /** Removes the items that were removed while the watch was interrupted. Items above `revision` are this process's own, and newer. */
-  #removeUnreported(reported: ReadonlySet<string>, revision: number): readonly CopyChange<T>[] {
+  /**
+   * Replaces all items by those that the watch has reported. Only items above `revision`, which are this process's own, are newer. If `revision` is
+   * lower than before, the store was restored from a backup, and no item is newer.
+   */
+  #startOver(reported: ReadonlyMap<string, CopiedItem<T>>, revision: number): readonly CopyChange<T>[] {
+    const keptRevision = revision < this.#revision ? Number.POSITIVE_INFINITY : revision;
+    const taken: CopyChange<T>[] = [];
+    for (const [key, after] of reported) {
+      const before = this.items.get(key);
+      if (before?.version === after.version || (before !== undefined && before.version > keptRevision)) continue;
+      this.items.set(key, after);
+      taken.push({ key, before, after, revision: after.version });
+    }
+    for (const [key, before] of this.items)
+      if (!reported.has(key) && before.version <= keptRevision) {
+        this.items.delete(key);
+        taken.push({ key, before, after: undefined, revision });
+      }
     this.#reported = undefined;
-    const gone = [...this.items].filter(([key, { version }]) => !reported.has(key) && version <= revision);
-    for (const [key] of gone) this.items.delete(key);
-    return gone.map(([key, before]) => ({ key, before, after: undefined, revision }));
+    this.#revision = revision;
+    this.#isComplete = true;
+    return taken;
   }
+}
+
+function setItem<T>(items: Map<string, T>, key: string, item: T | undefined): void {
+  if (item === undefined) items.delete(key);
+  else items.set(key, item);
 }

@@ -13,6 +13,7 @@ export class LeaderEvents {
   /** Readers that have seen less than this revision must begin with a snapshot. */
   #sinceRevision = 0;
   #revision = 0;
+  #isStartingOver = false;
 
   /** The leaders at the time of the last event, by scope. */
   *current(): Generator<readonly [string, LeaderRecord]> {
@@ -35,19 +36,23 @@ export class LeaderEvents {
     return this.#recent.filter((event) => event.revision > revision);
   }
 
-  /** Takes a step of the watch on the leaders. Returns its events. */
+  /** Takes a step of the watch on the leaders. Returns its events. After the watch has started over, all readers must begin with a snapshot. */
   leadersChanged(changes: StoreChanges, monoMs: number): readonly LeadershipEvent[] {
     const isFirst = !this.#leaders.isComplete;
     const taken = this.#leaders.take(changes, monoMs);
-    this.#revision = Math.max(this.#revision, changes.revision);
-    if (changes.isReset || isFirst) this.#sinceRevision = this.#revision;
-    if (isFirst) return [];
     const events = taken.flatMap(({ key, before, after, revision }) => {
       const isUnreadable = after !== undefined && after.value === undefined;
       const event = isUnreadable ? undefined : eventOf(before?.value, after?.value);
       return event === undefined ? [] : [{ ...event, scope: key.slice(LEADERS.length), revision }];
     });
-    return this.#keep(events);
+    this.#isStartingOver ||= changes.isReset;
+    if (!this.#isStartingOver) return this.#keep(events, changes.revision);
+    if (!changes.isCurrent) return [];
+    this.#isStartingOver = false;
+    this.#recent.length = 0;
+    this.#revision = changes.revision;
+    this.#sinceRevision = changes.revision;
+    return isFirst ? [] : events;
   }
 
   /**
@@ -59,7 +64,8 @@ export class LeaderEvents {
     return ended.map(([scope, leader]) => ({ kind: "expired", scope, leader, revision: 0 }));
   }
 
-  #keep(events: readonly LeadershipEvent[]): readonly LeadershipEvent[] {
+  #keep(events: readonly LeadershipEvent[], upTo: number): readonly LeadershipEvent[] {
+    this.#revision = Math.max(this.#revision, upTo);
     this.#recent.push(...events);
     for (const { revision } of this.#recent.splice(0, this.#recent.length - MAX_EVENTS))
       this.#sinceRevision = Math.max(this.#sinceRevision, revision);

@@ -5,13 +5,14 @@
  * A holder acts only while its session is valid by its own clock. A candidate deletes a session that it saw unchanged for a whole lease, on the version
  * that it saw, so that a renewal on its way fails. A scope whose session does not exist is free.
  */
+import { LEASE_BOUNDS } from "../../lib/bounds.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import { type Machine, NEVER, type Time } from "../../lib/machine.ts";
 import type { FenceToken } from "../../store/control/fence.ts";
 import type { StoreChanges, StoreCondition, StoreWrite, TransactResult } from "../../store/control/store.ts";
 import { type CopiedItem, StoreCopy } from "./copy.ts";
 import { LeaderEvents } from "./events.ts";
-import type { LeadershipInput, LeadershipOutput, OrderRefusal, RequestId } from "./io-types.ts";
+import type { LeadershipInput, LeadershipOutput, OrderId, OrderRefusal, RequestId } from "./io-types.ts";
 import {
   decodeLeader,
   decodeSession,
@@ -45,7 +46,7 @@ export interface LeadershipOptions {
 /** A scope for which this node is a candidate. */
 interface Stand {
   readonly scope: string;
-  readonly holderId: string;
+  holderId: string;
   /** Whether a request for this scope is pending. */
   isPending: boolean;
   /** Monotonic time (ms) before which no request is sent after a failure. */
@@ -58,8 +59,10 @@ interface Stand {
   releasedNumber: number;
   /** The record under which this node held the scope at the last look. */
   held: LeaderRecord | undefined;
-  /** Why this node gives up the scope for good. Undefined if it does not. */
+  /** Why this node gives up the scope on behalf of its holder. Undefined if it does not. */
   withdrawal: string | undefined;
+  /** The holder for which this node stands after the withdrawal. Undefined if there is none. */
+  successorId: string | undefined;
 }
 
 type Answered = (result: TransactResult | undefined, time: Time, out: LeadershipOutput[]) => void;
@@ -142,7 +145,11 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
 
   /** Why this node is no candidate for any scope. Empty if it is one. */
   get fault(): string {
-    if (this.#ineligible !== "") return this.#ineligible;
+    return this.#ineligible || this.#storeFault;
+  }
+
+  /** Why this node cannot use the store for leadership. Empty if it can. */
+  get #storeFault(): string {
     const item = this.#store.items.get(STORE_KEY);
     if (!this.#store.isComplete || !this.#leaders.isComplete) return "the control store has not answered yet";
     if (item === undefined) return "the control store is new";
@@ -158,8 +165,8 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
   expiryMs({ session }: LeaderRecord): number | undefined {
     if (this.#options.isOwnStore) return undefined;
     if (session === this.#sessionName) return this.#session.validUntilMs;
-    const found = this.#sessionOf(session);
-    return typeof found === "string" ? undefined : found.sinceMs + (found.value?.leaseMs ?? this.#options.leaseMs);
+    const found = this.#sessionOf(session, NEVER);
+    return typeof found === "string" ? undefined : found.sinceMs + leaseOf(found);
   }
 
   /** The identity of the store. Undefined until this node has read it. */
@@ -194,18 +201,15 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
         return;
       case "stand":
         return this.#stand(input.scope, input.holderId);
-      case "withdraw": {
-        const stand = this.#stands.get(input.scope);
-        if (stand !== undefined) stand.withdrawal ??= input.reason;
-        return;
-      }
+      case "withdraw":
+        return this.#withdraw(input.scope, input.reason);
       case "resign":
-        return this.#askToResign(input, time, out);
+        return this.#askToResign(input, out);
       case "raiseEpoch":
         return this.#raiseEpoch(input.order, time, out);
       case "stop":
         if (this.#stop === "no") this.#stop = "begun";
-        for (const stand of this.#stands.values()) stand.withdrawal ??= "the node stopped";
+        for (const scope of this.#stands.keys()) this.#withdraw(scope, "the node stopped");
     }
   }
 
@@ -229,22 +233,38 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
     this.#revision = Math.max(this.#revision, changes.revision);
     if (prefix === STORE_KEY) this.#store.take(changes, monoMs);
     else if (prefix === LEADERS) {
-      this.#leaders.take(changes, monoMs);
+      for (const { key, after } of this.#leaders.take(changes, monoMs))
+        if (after?.value?.session === this.#sessionName) this.#disown(key.slice(LEADERS.length));
       for (const event of this.events.leadersChanged(changes, monoMs)) out.push({ kind: "event", event });
     } else {
       const taken = this.#sessions.get(prefix)?.take(changes, monoMs) ?? [];
-      for (const { key, after } of taken)
-        if (after === undefined)
-          for (const event of this.events.sessionEnded(key.slice(SESSIONS.length))) out.push({ kind: "event", event });
+      for (const { key, after } of taken) if (after === undefined) this.#sessionEnded(key.slice(SESSIONS.length), out);
     }
   }
 
+  #sessionEnded(name: string, out: LeadershipOutput[]): void {
+    for (const event of this.events.sessionEnded(name)) out.push({ kind: "event", event });
+  }
+
   #stand(scope: string, holderId: string): void {
+    if (this.#stop !== "no") return;
     const known = this.#stands.get(scope);
-    if (known !== undefined && known.withdrawal === undefined) return;
-    const [far, none] = [Number.NEGATIVE_INFINITY, undefined];
-    const kept = known ?? { isPending: false, retryMs: far, notBeforeMs: far, highestNumber: 0, releasedNumber: 0, held: none };
-    this.#stands.set(scope, { ...kept, scope, holderId, withdrawal: none });
+    if (known === undefined) this.#stands.set(scope, newStand(scope, holderId));
+    else if (known.withdrawal !== undefined) known.successorId = holderId;
+  }
+
+  #withdraw(scope: string, reason: string): void {
+    const stand = this.#stands.get(scope);
+    if (stand === undefined) return;
+    stand.withdrawal ??= reason;
+    stand.successorId = undefined;
+  }
+
+  /** A request for this scope was late, so that its holder has withdrawn before the record names it. The record must be emptied. */
+  #disown(scope: string): void {
+    if (this.#stands.has(scope)) return;
+    this.#stand(scope, "");
+    this.#withdraw(scope, "the holder withdrew");
   }
 
   #look(time: Time, out: LeadershipOutput[]): void {
@@ -272,7 +292,8 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
     this.#transact([{ key: STORE_KEY, version: 0 }], [{ key: STORE_KEY, value: encodeStore(record) }], out, (result, time) => {
       this.#isCreating = false;
       this.#creationMs = time.monoMs + RETRY_MS;
-      if (result?.isCommitted === true) this.#store.note(STORE_KEY, result.versions[0] ?? 0, record, time.monoMs);
+      if (result?.isCommitted === true)
+        this.#store.note(STORE_KEY, { version: result.versions[0] ?? 0, value: record, sinceMs: time.monoMs });
     });
   }
 
@@ -333,23 +354,37 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
       return;
     }
     if (stand.withdrawal !== undefined) {
-      this.#stands.delete(stand.scope);
-      return;
+      if (stand.successorId === undefined) {
+        this.#stands.delete(stand.scope);
+        return;
+      }
+      // The record no longer names the earlier holder's fence.
+      stand.holderId = stand.successorId;
+      stand.successorId = undefined;
+      stand.withdrawal = undefined;
     }
     // An unreadable record counts as held.
     if (item !== undefined && record === undefined) return;
     const mayTake = this.fault === "" && time.monoMs >= stand.notBeforeMs && time.monoMs < this.#validUntilMs;
-    if (mayTake && this.#isFree(record)) this.#elect(stand, item, time, out);
+    if (mayTake && (record === undefined || this.#isFree(record, item?.version ?? 0))) this.#elect(stand, item, time, out);
   }
 
-  #isFree(record: LeaderRecord | undefined): boolean {
-    return record === undefined || record.session === "" || this.#options.isOwnStore || this.#sessionOf(record.session) === "absent";
+  #isFree({ session }: LeaderRecord, version: number): boolean {
+    return session === "" || this.#options.isOwnStore || this.#sessionOf(session, version) === "absent";
   }
 
-  /** The session of this name: `absent` if it is known not to exist, `unknown` if no watch has reported about it yet. */
-  #sessionOf(name: string): CopiedItem<SessionRecord> | "absent" | "unknown" {
+  /**
+   * The session of this name, which a record of this version names: `absent` if it has ended, `unknown` if no watch has reported about it since the
+   * record was written. A watch on one session begins after its record was read.
+   */
+  #sessionOf(name: string, version: number): CopiedItem<SessionRecord> | "absent" | "unknown" {
     const key = SESSIONS + name;
-    for (const [prefix, copy] of this.#sessions) if (key.startsWith(prefix) && copy.isComplete) return copy.items.get(key) ?? "absent";
+    for (const [prefix, copy] of this.#sessions) {
+      if (!key.startsWith(prefix) || !copy.isComplete) continue;
+      const found = copy.items.get(key);
+      if (found !== undefined) return found;
+      if (prefix === key || copy.revision >= version) return "absent";
+    }
     return "unknown";
   }
 
@@ -368,7 +403,9 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
       correlationId: newId(),
       resign: undefined,
     };
-    this.#write(stand, record, item?.version ?? 0, out);
+    // A raised epoch that this node has not read yet must not be followed by a fence of the earlier epoch.
+    const epoch = { key: STORE_KEY, version: this.#store.items.get(STORE_KEY)?.version ?? 0 };
+    this.#write(stand, record, [{ key: LEADERS + stand.scope, version: item?.version ?? 0 }, epoch], out);
   }
 
   /** Empties the record of a scope. This node never acts again under its fence, even if the answer is lost. */
@@ -377,49 +414,53 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
     const why = value.resign ?? stand.withdrawal ?? (this.fault || "the epoch of the store was raised");
     stand.releasedNumber = value.fence.number;
     if (value.resign !== undefined) stand.notBeforeMs = time.monoMs + this.#options.leaseMs;
-    this.#write(stand, { ...value, session: "", reason: why, correlationId: this.#options.newId(), resign: undefined }, version, out);
+    this.#write(
+      stand,
+      { ...value, session: "", reason: why, correlationId: this.#options.newId(), resign: undefined },
+      [{ key: LEADERS + stand.scope, version }],
+      out,
+    );
   }
 
-  #write(stand: Stand, record: LeaderRecord, version: number, out: LeadershipOutput[]): void {
+  #write(stand: Stand, record: LeaderRecord, conditions: readonly StoreCondition[], out: LeadershipOutput[]): void {
     const key = LEADERS + stand.scope;
     stand.isPending = true;
-    this.#transact([{ key, version }], [{ key, value: encodeLeader(record) }], out, (result, { monoMs }) => {
-      // A scope that was stood for again has a new object for it.
-      const current = this.#stands.get(stand.scope) ?? stand;
-      current.isPending = false;
-      if (result?.isCommitted === true) this.#leaders.note(key, result.versions[0] ?? 0, record, monoMs);
+    this.#transact(conditions, [{ key, value: encodeLeader(record) }], out, (result, { monoMs }) => {
+      stand.isPending = false;
+      if (result?.isCommitted === true) this.#leaders.note(key, { version: result.versions[0] ?? 0, value: record, sinceMs: monoMs });
       // Otherwise, the watch reports what is there.
-      else current.retryMs = monoMs + RETRY_MS;
+      else stand.retryMs = monoMs + RETRY_MS;
     });
   }
 
-  #askToResign(
-    { order, scope, reason }: Extract<LeadershipInput, { readonly kind: "resign" }>,
-    _time: Time,
-    out: LeadershipOutput[],
-  ): void {
+  #askToResign({ order, scope, reason }: Extract<LeadershipInput, { readonly kind: "resign" }>, out: LeadershipOutput[]): void {
+    if (this.#refuses(order, out)) return;
     const key = LEADERS + scope;
     const { value, version } = this.#leaders.items.get(key) ?? {};
     if (value === undefined || version === undefined || value.session === "") {
       out.push({ kind: "ordered", order, refusal: { reason: "no_leader", message: `${scope} has no leader` } });
       return;
     }
-    const marked = { ...value, resign: reason };
+    const marked = { ...value, resign: reason || "an operator asked for it" };
     this.#transact([{ key, version }], [{ key, value: encodeLeader(marked) }], out, (result, { monoMs }, later) => {
-      if (result?.isCommitted === true) this.#leaders.note(key, result.versions[0] ?? 0, marked, monoMs);
+      if (result?.isCommitted === true) this.#leaders.note(key, { version: result.versions[0] ?? 0, value: marked, sinceMs: monoMs });
       later.push({ kind: "ordered", order, refusal: refusalOf(result, `the leader of ${scope} has changed`) });
     });
   }
 
-  #raiseEpoch(order: number, { wallMs }: Time, out: LeadershipOutput[]): void {
-    const { value, version = 0 } = this.#store.items.get(STORE_KEY) ?? {};
-    if (value === undefined) {
-      out.push({ kind: "ordered", order, refusal: { reason: "store_unavailable", message: "the control store has not been read yet" } });
-      return;
-    }
+  /** Refuses an order if this node cannot use the store. */
+  #refuses(order: OrderId, out: LeadershipOutput[]): boolean {
+    const message = this.#storeFault;
+    if (message !== "") out.push({ kind: "ordered", order, refusal: { reason: "store_unavailable", message } });
+    return message !== "";
+  }
+
+  #raiseEpoch(order: OrderId, { wallMs }: Time, out: LeadershipOutput[]): void {
+    const { value, version } = this.#store.items.get(STORE_KEY) ?? {};
+    if (this.#refuses(order, out) || value === undefined || version === undefined) return;
     const raised = { ...value, epoch: Math.max(Math.floor(wallMs / 1000), value.epoch + 1) };
     this.#transact([{ key: STORE_KEY, version }], [{ key: STORE_KEY, value: encodeStore(raised) }], out, (result, { monoMs }, later) => {
-      if (result?.isCommitted === true) this.#store.note(STORE_KEY, result.versions[0] ?? 0, raised, monoMs);
+      if (result?.isCommitted === true) this.#store.note(STORE_KEY, { version: result.versions[0] ?? 0, value: raised, sinceMs: monoMs });
       later.push({ kind: "ordered", order, refusal: refusalOf(result, "the epoch of the store has changed") });
     });
   }
@@ -428,8 +469,8 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
   *#watchedSessions(): Generator<{ readonly name: string; readonly version: number; readonly silentMs: number }> {
     if (this.#options.isOwnStore || this.#stop !== "no") return;
     for (const copy of this.#sessions.values())
-      for (const [key, { version, sinceMs, value }] of copy.items) {
-        const leaseMs = value?.leaseMs ?? this.#options.leaseMs;
+      for (const [key, item] of copy.items) {
+        const [{ version, sinceMs }, leaseMs] = [item, leaseOf(item)];
         const name = key.slice(SESSIONS.length);
         if (name === this.#sessionName || this.#deleting.has(name)) continue;
         yield { name, version, silentMs: Math.max(sinceMs + leaseMs, this.#troubleMs + leaseMs * RETURN) };
@@ -439,15 +480,15 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
   #deleteSession(name: string, version: number, out: LeadershipOutput[]): void {
     const key = SESSIONS + name;
     this.#deleting.add(name);
-    this.#transact([{ key, version }], [{ key, value: undefined }], out, (result, { monoMs }) => {
+    this.#transact([{ key, version }], [{ key, value: undefined }], out, (result, { monoMs }, later) => {
       this.#deleting.delete(name);
       if (result === undefined) return;
       for (const [prefix, copy] of this.#sessions) {
         if (!key.startsWith(prefix)) continue;
         const found = result.isCommitted ? 0 : (result.versions[0] ?? 0);
         // The holder has renewed its session, and the watch has not reported it yet.
-        if (found > 0) copy.note(key, found, copy.items.get(key)?.value, monoMs);
-        else copy.items.delete(key);
+        if (found > 0) copy.note(key, { version: found, value: copy.items.get(key)?.value, sinceMs: monoMs });
+        else if (copy.items.delete(key)) this.#sessionEnded(name, later);
       }
     });
   }
@@ -473,15 +514,19 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
         const { session = "" } = this.#leaders.items.get(LEADERS + scope)?.value ?? {};
         if (session !== "" && session !== this.#sessionName) wanted.add(SESSIONS + session);
       }
-    for (const prefix of this.#sessions.keys())
+    const known = [...this.#sessions];
+    for (const prefix of wanted)
+      if (!this.#sessions.has(prefix)) {
+        const copy = new StoreCopy(decodeSession);
+        // A session that is silent stays silent.
+        for (const [key, item] of known.flatMap(([, { items }]) => [...items])) if (key.startsWith(prefix)) copy.note(key, item);
+        this.#sessions.set(prefix, copy);
+        out.push({ kind: "watch", prefix });
+      }
+    for (const [prefix] of known)
       if (!wanted.has(prefix)) {
         this.#sessions.delete(prefix);
         out.push({ kind: "unwatch", prefix });
-      }
-    for (const prefix of wanted)
-      if (!this.#sessions.has(prefix)) {
-        this.#sessions.set(prefix, new StoreCopy(decodeSession));
-        out.push({ kind: "watch", prefix });
       }
   }
 
@@ -506,6 +551,17 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
     this.#asked.set(request, answered);
     out.push({ kind: "transact", request, conditions, changes });
   }
+}
+
+function newStand(scope: string, holderId: string): Stand {
+  const [far, none] = [Number.NEGATIVE_INFINITY, undefined];
+  const times = { isPending: false, retryMs: far, notBeforeMs: far, highestNumber: 0, releasedNumber: 0 };
+  return { scope, holderId, ...times, held: none, withdrawal: none, successorId: none };
+}
+
+/** The lease (ms) of a session. A session that cannot be read may have the longest lease. */
+function leaseOf({ value }: CopiedItem<SessionRecord>): number {
+  return value?.leaseMs ?? LEASE_BOUNDS.maxMs;
 }
 
 function refusalOf(result: TransactResult | undefined, conflict: string): OrderRefusal | undefined {

@@ -9,6 +9,9 @@ export const LEADERS = "leaders/";
 /** Prefix of the keys of sessions; the name of a session follows: `<node>/<n>`. */
 export const SESSIONS = "sessions/";
 
+/** Maximum number of characters of a text in a record. A longer reason is cut, so that the record stays readable. */
+const MAX_TEXT_LENGTH = 1024;
+
 /** The identity of a store. There is one such record in a store. */
 export interface StoreRecord {
   readonly clusterId: string;
@@ -63,9 +66,9 @@ export function encodeLeader({ fence, ...record }: LeaderRecord): Uint8Array {
     store_epoch: fence.storeEpoch,
     number: fence.number,
     issued_at_ms: record.issuedWallMs,
-    reason: record.reason,
+    reason: record.reason.slice(0, MAX_TEXT_LENGTH),
     correlation_id: record.correlationId,
-    resign: record.resign ?? "",
+    resign: record.resign?.slice(0, MAX_TEXT_LENGTH) ?? "",
   });
 }
 
@@ -108,9 +111,6 @@ interface RecordFields {
 }
 
 class UnreadableError extends Error {}
-
-/** Maximum number of characters of a text in a record. */
-const MAX_TEXT_LENGTH = 1024;
 
 function decode<T>(bytes: Uint8Array, read: (fields: RecordFields) => T): T | undefined {
   try {

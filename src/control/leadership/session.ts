@@ -71,7 +71,7 @@ export class Session {
     };
   }
 
-  /** Takes the answer to `request`. If another node has ended the session, the next one has a new name. */
+  /** Takes the answer to `request`. If the session has ended, the next one has a new name. */
   answered(result: TransactResult | undefined, { monoMs }: Time): void {
     const sentMs = this.#sentMs;
     assert(sentMs !== undefined, "a session received an answer to no request");
@@ -85,7 +85,8 @@ export class Session {
       this.#dueMs = sentMs + leaseMs * RENEWAL;
     } else if (this.#version === 0) this.#startOver(monoMs + RETRY_MS);
     else if (result === undefined) this.#dueMs = monoMs + RETRY_MS;
-    else if (version === 0) this.#startOver(monoMs);
+    // Another node has ended the session, or the store was restored from a backup, so that versions went back.
+    else if (version < this.#version) this.#startOver(monoMs);
     else {
       // A renewal whose answer was lost has had its effect.
       this.#version = version;

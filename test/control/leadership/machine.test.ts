@@ -1,0 +1,534 @@
+/** The rules of leaders (semantics.md, Leadership), each in a small world without trouble of other kinds. */
+import * as fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import type { LeadershipInput } from "../../../src/control/leadership/io-types.ts";
+import { encodeLeader, LEADERS, SESSIONS, STORE_KEY } from "../../../src/control/leadership/records.ts";
+import { GLOBAL_SCOPE } from "../../../src/control/leadership/scope.ts";
+import { NEVER } from "../../../src/lib/machine.ts";
+import { compareFences } from "../../../src/store/control/fence.ts";
+import { runs } from "../../fakes/effort.ts";
+import { type Fate, type LabNode, LEASE_MS, LeaderLab, type Transaction, WALL_MS } from "../../fakes/leader-lab.ts";
+
+const CLEANER = "custom/orders/cleaner";
+const INDEX = "custom/orders/index";
+
+/** Whether a request writes a key with this prefix. */
+function writes(prefix: string): (request: Transaction) => boolean {
+  return ({ changes }) => changes.some(({ key }) => key.startsWith(prefix));
+}
+
+/** The next such request has this fate, and all others are done. */
+function next(node: LabNode, prefix: string, fate: Fate): void {
+  let isOver = false;
+  node.fateOf = (request) => {
+    if (isOver || !writes(prefix)(request)) return "done";
+    isOver = true;
+    return fate;
+  };
+}
+
+/** The events of a node, as `kind scope`. */
+function eventsOf({ events }: LabNode): readonly string[] {
+  return events.map(({ kind, scope }) => `${kind} ${scope}`);
+}
+
+/** A holder of the scopes, and a candidate that started later. */
+function twoNodes(...scopes: readonly string[]): { lab: LeaderLab; holder: LabNode; other: LabNode } {
+  const lab = new LeaderLab();
+  const holder = lab.node("n1", scopes);
+  lab.advance(100);
+  const other = lab.node("n2", scopes);
+  lab.advance(100);
+  expect(holder.machine.heldScopes(holder.time)).toEqual(scopes);
+  return { lab, holder, other };
+}
+
+describe("embedded store", () => {
+  const own = { isOwnStore: true };
+
+  test("the node leads at once, and an idle node writes nothing", () => {
+    const lab = new LeaderLab();
+    const node = lab.node("n1", [CLEANER], own);
+    expect(lab.leader(CLEANER)).toMatchObject({ holderId: "n1", nodeId: "n1", term: 1, reason: "first leader" });
+    expect(node.number(CLEANER)).toBe(2);
+    expect(node.machine.expiryMs(lab.leader(CLEANER))).toBeUndefined();
+    expect(node.dueMs).toBe(NEVER);
+    expect([...node.watches.keys()]).toEqual([STORE_KEY, LEADERS]);
+    expect(node.sent.map(({ changes }) => changes[0]?.key)).toEqual([STORE_KEY, LEADERS + CLEANER]);
+  });
+
+  test("the next process leads at once, with the next term and a greater fence", () => {
+    const lab = new LeaderLab();
+    const first = lab.node("n1", [CLEANER], own);
+    first.isCrashed = true;
+    const second = lab.node("n1", [CLEANER], { ...own, boot: "b2" });
+    expect(lab.leader(CLEANER)).toMatchObject({ session: "b2", term: 2 });
+    expect(second.number(CLEANER)).toBe(3);
+  });
+
+  test("a stop empties the record", () => {
+    const lab = new LeaderLab();
+    const node = lab.node("n1", [CLEANER], own);
+    node.input({ kind: "stop" });
+    expect(lab.leader(CLEANER)).toMatchObject({ session: "", reason: "the node stopped" });
+    expect(node.stoppedCount).toBe(1);
+  });
+});
+
+describe("the store", () => {
+  test("one of many nodes creates its record, and all read it", () => {
+    const lab = new LeaderLab();
+    const nodes = ["n1", "n2", "n3"].map((name) => lab.node(name, []));
+    expect(new Set(nodes.map(({ machine }) => machine.store?.id)).size).toBe(1);
+    expect(nodes[2]?.machine.store).toEqual({ clusterId: "lab", id: "n1-1", epoch: Math.floor((WALL_MS + lab.nowMs) / 1000) });
+  });
+
+  test.each([
+    ["of another cluster", JSON.stringify({ cluster_id: "other", id: "s", epoch: 1 }), "the control store belongs to the cluster other"],
+    ["that cannot be read", "?", "the record store in the control store cannot be read"],
+  ])("a store %s is a fault: the node does not stand, and refuses orders", (_, text, fault) => {
+    const lab = new LeaderLab();
+    lab.put(STORE_KEY, text);
+    const node = lab.node("n1", [CLEANER]);
+    lab.advance(10_000);
+    expect(node.machine.fault).toBe(fault);
+    node.input({ kind: "raiseEpoch", order: 1 });
+    node.input({ kind: "resign", order: 2, scope: CLEANER, reason: "" });
+    expect(node.refusals).toEqual([1, 2].map(() => ({ reason: "store_unavailable", message: fault })));
+    expect(node.sent).toEqual([]);
+  });
+
+  test("a node that is not ready does not stand, and gives up its scopes", () => {
+    const { lab, holder, other } = twoNodes(CLEANER);
+    holder.input({ kind: "eligible", fault: "not ready" });
+    expect([holder.machine.fault, holder.holds(CLEANER), other.holds(CLEANER)]).toEqual(["not ready", false, true]);
+    expect(lab.leader(CLEANER).reason).toBe("not ready");
+  });
+});
+
+describe("session", () => {
+  test("is created once, and renewed every third of a lease", () => {
+    const lab = new LeaderLab();
+    const node = lab.node("n1", [CLEANER]);
+    const start = lab.nowMs;
+    lab.advance(10 * LEASE_MS);
+    const sent = node.sent.filter(writes(SESSIONS));
+    expect(sent.length).toBe(31);
+    expect(sent.map(({ conditions }) => conditions[0]?.version === 0).filter(Boolean).length).toBe(1);
+    expect(lab.sessions).toEqual(["n1/b1-1"]);
+    expect(lab.nowMs - start).toBe(10 * LEASE_MS);
+  });
+
+  test("is needed only by a node that stands", () => {
+    const lab = new LeaderLab();
+    lab.node("n1", []);
+    lab.advance(LEASE_MS);
+    expect(lab.sessions).toEqual([]);
+  });
+
+  test("is valid for 11/12 of a lease after the renewal was sent, however late the answer is", () => {
+    const lab = new LeaderLab();
+    const node = lab.node("n1", [CLEANER]);
+    next(node, SESSIONS, "held");
+    lab.advance(LEASE_MS / 3 + 900);
+    node.arrive();
+    node.fateOf = () => "lost";
+    lab.advance((LEASE_MS * 11) / 12 - 901);
+    expect(node.machine.expiryMs(lab.leader(CLEANER))).toBe(lab.nowMs + 1);
+    expect(node.holds(CLEANER)).toBe(true);
+    lab.advance(1);
+    expect(node.holds(CLEANER)).toBe(false);
+    expect(() => node.machine.require(CLEANER, node.time)).toThrow(expect.objectContaining({ reason: "no_leader" }));
+  });
+
+  test.each([
+    ["creation", 0, "lost", ["n1/b1-2"]],
+    ["creation", 0, "unanswered", ["n1/b1-1", "n1/b1-2"]],
+    ["renewal", 1, "lost", ["n1/b1-1"]],
+    ["renewal", 1, "unanswered", ["n1/b1-1"]],
+  ] as const)("after a %s (request %d) that was %s, the store has %j", (_, at, fate, sessions) => {
+    const lab = new LeaderLab();
+    const node = lab.node("n1", []);
+    let count = 0;
+    node.fateOf = (request) => (writes(SESSIONS)(request) && count++ === at ? fate : "done");
+    node.input({ kind: "stand", scope: CLEANER, holderId: "n1" });
+    lab.advance(LEASE_MS / 3 + 250);
+    expect([lab.sessions, node.holds(CLEANER), eventsOf(node)]).toEqual([sessions, true, [`elected ${CLEANER}`]]);
+  });
+
+  test("that another node ended costs each scope once, and the node stands again with a new name", () => {
+    const lab = new LeaderLab();
+    const node = lab.node("n1", [CLEANER, INDEX]);
+    lab.put(`${SESSIONS}n1/b1-1`, undefined);
+    lab.advance(LEASE_MS / 3);
+    const lost = [CLEANER, INDEX].map((scope) => `lost ${scope}`);
+    expect(eventsOf(node).filter((event) => event.startsWith("lost"))).toEqual(lost);
+    expect(lab.leader(INDEX)).toMatchObject({ session: "n1/b1-2", term: 2, reason: "the session of n1 ended" });
+    expect(node.holds(INDEX)).toBe(true);
+  });
+
+  test("that is older in the store than its node knows is not used: the store was restored", () => {
+    const lab = new LeaderLab();
+    const node = lab.node("n1", [CLEANER]);
+    const backup = lab.store.state;
+    lab.advance(LEASE_MS);
+    lab.store.restore(backup);
+    lab.advance(LEASE_MS / 3);
+    expect([node.holds(CLEANER), lab.sessions]).toEqual([false, ["n1/b1-1", "n1/b1-2"]]);
+    lab.advance(LEASE_MS);
+    expect([node.holds(CLEANER), lab.sessions]).toEqual([true, ["n1/b1-2"]]);
+  });
+});
+
+describe("takeover", () => {
+  test("happens when the session was unchanged for a whole lease, frees all scopes by one deletion, and keeps terms and fences growing", () => {
+    const { lab, holder, other } = twoNodes(CLEANER, INDEX);
+    lab.advance(LEASE_MS);
+    const before = [CLEANER, INDEX].map((scope) => lab.leader(scope));
+    // The last renewal was 200 ms ago.
+    holder.isCrashed = true;
+    lab.advance(LEASE_MS - 201);
+    expect(other.sent.filter(({ changes }) => changes[0]?.value === undefined)).toEqual([]);
+    lab.advance(1);
+    const deletions = other.sent.filter(({ changes }) => changes[0]?.value === undefined);
+    expect(deletions.map(({ changes }) => changes[0]?.key)).toEqual([`${SESSIONS}n1/b1-1`]);
+    for (const [at, scope] of [CLEANER, INDEX].entries()) {
+      expect(other.holds(scope)).toBe(true);
+      expect(lab.leader(scope)).toMatchObject({ term: 2, reason: "the session of n1 ended" });
+      expect(lab.leader(scope).fence.number).toBeGreaterThan(before[at]?.fence.number ?? NEVER);
+    }
+    const free = [CLEANER, INDEX].map((scope) => `expired ${scope}`);
+    expect(eventsOf(other).filter((event) => event.startsWith("expired"))).toEqual(free);
+    lab.advance(10);
+    expect(eventsOf(other).filter((event) => event.startsWith("expired"))).toEqual(free);
+  });
+
+  test("names the version that was seen, so that a renewal that was not seen prevents it for another lease", () => {
+    const { lab, holder, other } = twoNodes(CLEANER);
+    other.deafTo.add(`${SESSIONS}n1/b1-1`);
+    lab.advance(LEASE_MS / 3);
+    holder.isCrashed = true;
+    // The candidate saw the first version 100 ms before this test began.
+    lab.advance((LEASE_MS * 2) / 3 - 100);
+    expect(other.sent.filter(({ changes }) => changes[0]?.value === undefined).length).toBe(1);
+    lab.advance(LEASE_MS - 1);
+    expect([other.holds(CLEANER), lab.sessions]).toEqual([false, ["n1/b1-1", "n2/b1-1"]]);
+    lab.advance(1);
+    expect(other.holds(CLEANER)).toBe(true);
+  });
+
+  test("waits for half a lease after the last sign that the store is away", () => {
+    const { lab, holder, other } = twoNodes(CLEANER);
+    holder.isCrashed = true;
+    lab.advance(LEASE_MS - 300);
+    other.input({ kind: "changed", prefix: STORE_KEY, changes: undefined });
+    expect(other.machine.availability.isAvailable).toBe(false);
+    lab.advance(LEASE_MS / 2 - 1);
+    expect(other.holds(CLEANER)).toBe(false);
+    lab.advance(1);
+    expect(other.holds(CLEANER)).toBe(true);
+  });
+
+  test.each([
+    ["the holder's", JSON.stringify({ node_id: "x", lease_ms: 9000, renewed_at_ms: 0 }), 9000],
+    ["the longest that there is, if the session cannot be read", "?", 60_000],
+  ])("waits for the lease of the session: %s", (_, session, leaseMs) => {
+    const { lab, holder, other } = twoNodes(CLEANER);
+    holder.isCrashed = true;
+    lab.put(`${SESSIONS}n1/b1-1`, session);
+    lab.advance(leaseMs - 1);
+    expect(other.holds(CLEANER)).toBe(false);
+    lab.advance(1);
+    expect(other.holds(CLEANER)).toBe(true);
+  });
+
+  test("never happens to an unreadable record, which counts as held", () => {
+    const lab = new LeaderLab();
+    lab.put(LEADERS + CLEANER, "{}");
+    const node = lab.node("n1", [CLEANER]);
+    lab.advance(3 * LEASE_MS);
+    expect(node.holds(CLEANER)).toBe(false);
+    expect([...node.machine.leaders]).toEqual([[CLEANER, undefined]]);
+  });
+
+  test("does not happen while the watch on sessions is behind the watch on leaders", () => {
+    const lab = new LeaderLab();
+    const first = lab.node("n1", [GLOBAL_SCOPE, CLEANER]);
+    first.deafTo.add(SESSIONS);
+    first.input({ kind: "withdraw", scope: CLEANER, reason: "over" });
+    const second = lab.node("n2", [CLEANER]);
+    first.input({ kind: "stand", scope: CLEANER, holderId: "n1" });
+    lab.advance(10);
+    expect([second.holds(CLEANER), first.holds(CLEANER)]).toEqual([true, false]);
+  });
+
+  test("keeps the time of silence when the candidate becomes the leader of the global scope", () => {
+    const lab = new LeaderLab();
+    const [first, second] = [lab.node("n1", [GLOBAL_SCOPE]), lab.node("n2", [CLEANER])];
+    const third = lab.node("n3", [GLOBAL_SCOPE, CLEANER]);
+    lab.advance(1);
+    first.isCrashed = true;
+    second.isCrashed = true;
+    lab.advance(LEASE_MS);
+    expect([third.holds(GLOBAL_SCOPE), third.holds(CLEANER)]).toEqual([true, true]);
+  });
+});
+
+describe("fence", () => {
+  test("has 1 + the revision of the store, also if the record was deleted", () => {
+    const { lab, holder, other } = twoNodes(CLEANER);
+    const before = holder.number(CLEANER) ?? NEVER;
+    holder.isCrashed = true;
+    lab.put(LEADERS + CLEANER, undefined);
+    expect(lab.leader(CLEANER).term).toBe(1);
+    expect(other.number(CLEANER)).toBeGreaterThan(before);
+  });
+
+  test("has 1 + the highest number of the scope, if that is above the revision", () => {
+    const lab = new LeaderLab();
+    const node = lab.node("n1", [CLEANER]);
+    const record = { ...lab.leader(CLEANER), session: "", fence: { failoverVersion: 0, storeEpoch: 1, number: 1_000_000 } };
+    lab.put(LEADERS + CLEANER, new TextDecoder().decode(encodeLeader(record)));
+    expect(node.number(CLEANER)).toBe(1_000_001);
+  });
+
+  test.each([
+    ["now", 5, 5],
+    ["one more, if that is later", 0, 1],
+  ])("has the epoch of the store, and a raised epoch is %s", (_, seconds, raisedBy) => {
+    const { lab, holder, other } = twoNodes(CLEANER);
+    lab.advance(seconds * 1000);
+    const before = holder.machine.require(CLEANER, holder.time);
+    other.input({ kind: "raiseEpoch", order: 1 });
+    expect(other.refusals).toEqual([undefined]);
+    expect(holder.machine.store?.epoch).toBe(before.storeEpoch + raisedBy);
+    expect(compareFences(holder.machine.require(CLEANER, holder.time), before)).toBeGreaterThan(0);
+    expect(lab.leader(CLEANER)).toMatchObject({ term: 2, fence: { storeEpoch: before.storeEpoch + raisedBy } });
+    expect(eventsOf(holder)).toEqual([`elected ${CLEANER}`, `elected ${CLEANER}`]);
+  });
+
+  test("is not made from an epoch that has been raised meanwhile", () => {
+    const { lab, holder, other } = twoNodes(CLEANER);
+    other.deafTo.add(STORE_KEY);
+    holder.input({ kind: "raiseEpoch", order: 1 });
+    holder.input({ kind: "withdraw", scope: CLEANER, reason: "over" });
+    lab.advance(LEASE_MS);
+    expect(other.holds(CLEANER)).toBe(false);
+    other.deafTo.clear();
+    lab.report();
+    lab.advance(200);
+    expect(other.machine.require(CLEANER, other.time).storeEpoch).toBe(holder.machine.store?.epoch);
+  });
+
+  test("has a greater epoch after the store was restored from a backup and its epoch raised", () => {
+    const { lab, holder, other } = twoNodes(CLEANER);
+    const backup = lab.store.state;
+    holder.input({ kind: "withdraw", scope: CLEANER, reason: "over" });
+    lab.advance(LEASE_MS);
+    const before = other.machine.require(CLEANER, other.time);
+    lab.store.restore(backup);
+    lab.report();
+    lab.advance(2 * LEASE_MS);
+    other.input({ kind: "raiseEpoch", order: 1 });
+    lab.advance(2 * LEASE_MS);
+    expect(other.refusals).toEqual([undefined]);
+    expect(compareFences(other.machine.require(CLEANER, other.time), before)).toBeGreaterThan(0);
+  });
+});
+
+describe("resign", () => {
+  test("by a mark of another node: the holder stops at once, empties its record and stands again after one lease", () => {
+    const { lab, holder, other } = twoNodes(CLEANER);
+    other.input({ kind: "withdraw", scope: CLEANER, reason: "" });
+    next(holder, LEADERS, "held");
+    other.input({ kind: "resign", order: 7, scope: CLEANER, reason: "maintenance" });
+    expect([other.refusals, lab.leader(CLEANER).resign, holder.holds(CLEANER)]).toEqual([[undefined], "maintenance", false]);
+    holder.arrive();
+    expect(lab.leader(CLEANER)).toMatchObject({ session: "", reason: "maintenance", resign: undefined });
+    lab.advance(LEASE_MS - 1);
+    expect(holder.holds(CLEANER)).toBe(false);
+    lab.advance(1);
+    expect(lab.leader(CLEANER)).toMatchObject({ session: "n1/b1-1", term: 2, reason: "maintenance" });
+  });
+
+  test("gives the scope to a candidate at once, and an empty reason is a reason", () => {
+    const { lab, holder, other } = twoNodes(CLEANER);
+    holder.input({ kind: "resign", order: 1, scope: CLEANER, reason: "" });
+    expect([holder.holds(CLEANER), other.holds(CLEANER)]).toEqual([false, true]);
+    other.input({ kind: "resign", order: 1, scope: CLEANER, reason: "x".repeat(5000) });
+    lab.advance(LEASE_MS);
+    expect(lab.leader(CLEANER).term).toBe(3);
+  });
+
+  test("is final under its fence, even if the answer is lost", () => {
+    const { lab, holder } = twoNodes(CLEANER);
+    const number = holder.number(CLEANER);
+    holder.fateOf = (request) => (writes(LEADERS)(request) ? "lost" : "done");
+    holder.input({ kind: "withdraw", scope: CLEANER, reason: "over" });
+    holder.input({ kind: "stand", scope: CLEANER, holderId: "n1" });
+    lab.advance(LEASE_MS);
+    expect([lab.leader(CLEANER).fence.number, holder.holds(CLEANER)]).toEqual([number, false]);
+    holder.fateOf = () => "done";
+    lab.advance(200);
+    expect(lab.leader(CLEANER)).toMatchObject({ term: 2, session: "n1/b1-1" });
+    expect(holder.number(CLEANER)).toBeGreaterThan(number ?? NEVER);
+  });
+
+  test.each([
+    ["a scope without a record", INDEX, "done", "no_leader"],
+    ["a scope that is free", CLEANER, "done", "no_leader"],
+    ["a leader that has changed", GLOBAL_SCOPE, "held", "version_conflict"],
+    ["a store that does not answer", GLOBAL_SCOPE, "lost", "store_unavailable"],
+  ] as const)("of %s is refused", (_, scope, fate, reason) => {
+    const { lab, holder, other } = twoNodes(CLEANER, GLOBAL_SCOPE);
+    for (const node of [other, holder]) node.input({ kind: "withdraw", scope: CLEANER, reason: "over" });
+    next(other, LEADERS, fate);
+    other.input({ kind: "resign", order: 1, scope, reason: "x" });
+    if (fate === "held") holder.input({ kind: "withdraw", scope, reason: "over" });
+    other.arrive();
+    expect(other.refusals.map((refusal) => refusal?.reason)).toEqual([reason]);
+    expect(lab.sessions.length).toBe(2);
+  });
+});
+
+describe("holders", () => {
+  test("a holder never acts under the fence of another holder of the same node", () => {
+    const lab = new LeaderLab();
+    const node = lab.node("n1", []);
+    next(node, LEADERS, "unanswered");
+    node.input({ kind: "stand", scope: CLEANER, holderId: "first" });
+    const number = node.number(CLEANER);
+    expect([lab.leader(CLEANER).holderId, number]).toEqual(["first", expect.any(Number)]);
+    node.input({ kind: "withdraw", scope: CLEANER, reason: "over" });
+    node.input({ kind: "stand", scope: CLEANER, holderId: "second" });
+    expect(node.holds(CLEANER)).toBe(false);
+    lab.advance(200);
+    expect(lab.leader(CLEANER)).toMatchObject({ holderId: "second", term: 2 });
+    expect(node.number(CLEANER)).toBeGreaterThan(number ?? NEVER);
+  });
+
+  test("a record that arrives late in the store, after its holder withdrew, is emptied", () => {
+    const lab = new LeaderLab();
+    const node = lab.node("n1", []);
+    next(node, LEADERS, "late");
+    node.input({ kind: "stand", scope: CLEANER, holderId: "program" });
+    node.input({ kind: "withdraw", scope: CLEANER, reason: "over" });
+    lab.advance(LEASE_MS);
+    node.arrive();
+    expect(lab.leader(CLEANER)).toMatchObject({ session: "", holderId: "program" });
+    expect(node.holds(CLEANER)).toBe(false);
+  });
+});
+
+describe("stop", () => {
+  test("empties the records, ends the session, and reports the end once", () => {
+    const { lab, holder, other } = twoNodes(CLEANER, INDEX);
+    holder.input({ kind: "stop" });
+    holder.input({ kind: "stop" });
+    expect([other.holds(CLEANER), other.holds(INDEX), holder.stoppedCount, lab.sessions]).toEqual([true, true, 1, ["n2/b1-1"]]);
+    expect(lab.leader(CLEANER).reason).toBe("the node stopped");
+    expect(holder.dueMs).toBe(NEVER);
+  });
+
+  test("waits for pending requests, and a program that stands meanwhile is ignored", () => {
+    const lab = new LeaderLab();
+    const node = lab.node("n1", []);
+    next(node, LEADERS, "held");
+    node.input({ kind: "stand", scope: CLEANER, holderId: "n1" });
+    node.input({ kind: "stop" });
+    node.input({ kind: "stand", scope: INDEX, holderId: "n1" });
+    expect(node.stoppedCount).toBe(0);
+    node.arrive();
+    expect([node.stoppedCount, lab.sessions, lab.leader(CLEANER).session]).toEqual([1, [], ""]);
+  });
+
+  test("without a session ends at once, and a lost answer to the end of the session does not delay it", () => {
+    const lab = new LeaderLab();
+    const [idle, node] = [lab.node("n1", []), lab.node("n2", [CLEANER])];
+    idle.input({ kind: "stop" });
+    node.fateOf = ({ changes }) => (changes[0]?.value === undefined ? "lost" : "done");
+    node.input({ kind: "stop" });
+    expect([idle.stoppedCount, node.stoppedCount, lab.leader(CLEANER).session]).toEqual([1, 1, ""]);
+  });
+});
+
+describe("watches", () => {
+  test("are on the sessions of holders that this node may succeed", () => {
+    const { lab, holder, other } = twoNodes(CLEANER);
+    lab.node("n3", [INDEX]);
+    const common = [STORE_KEY, LEADERS];
+    expect([...holder.watches.keys()]).toEqual(common);
+    expect([...other.watches.keys()]).toEqual([...common, `${SESSIONS}n1/b1-1`]);
+    holder.input({ kind: "withdraw", scope: CLEANER, reason: "over" });
+    expect([...other.watches.keys()]).toEqual(common);
+  });
+
+  test("of the leader of the global scope are on all sessions, and it removes silent ones", () => {
+    const lab = new LeaderLab();
+    const node = lab.node("n1", [GLOBAL_SCOPE]);
+    expect([...node.watches.keys()]).toEqual([STORE_KEY, LEADERS, SESSIONS]);
+    lab.advance(500);
+    lab.put(`${SESSIONS}n9/b1-1`, JSON.stringify({ node_id: "n9", lease_ms: LEASE_MS, renewed_at_ms: 0 }));
+    lab.advance(LEASE_MS - 1);
+    expect(lab.sessions).toEqual(["n1/b1-1", "n9/b1-1"]);
+    lab.advance(1);
+    expect(lab.sessions).toEqual(["n1/b1-1"]);
+    node.input({ kind: "withdraw", scope: GLOBAL_SCOPE, reason: "over" });
+    expect([...node.watches.keys()]).toEqual([STORE_KEY, LEADERS]);
+  });
+});
+
+test("only the leader of the global scope compacts, up to what it knew one interval ago", () => {
+  const lab = new LeaderLab();
+  const options = { compactMs: 10_000 };
+  const [holder, other] = [lab.node("n1", [GLOBAL_SCOPE], options), lab.node("n2", [GLOBAL_SCOPE], options)];
+  const known: [low: number, high: number][] = [[0, holder.machine.revision]];
+  for (let count = 1; count <= 3; count++) {
+    lab.advance(9999);
+    const low = holder.machine.revision;
+    expect(holder.compacted.length).toBe(count - 1);
+    lab.advance(1);
+    known.push([low, holder.machine.revision]);
+  }
+  for (const [at, revision] of holder.compacted.entries()) {
+    expect(revision).toBeGreaterThanOrEqual(known[at]?.[0] ?? NEVER);
+    expect(revision).toBeLessThanOrEqual(known[at]?.[1] ?? 0);
+  }
+  expect(other.compacted).toEqual([]);
+});
+
+test("no tick leaves a deadline in the past, whatever was lost, late or ordered", () => {
+  const scope = fc.constantFrom(GLOBAL_SCOPE, CLEANER);
+  const input: fc.Arbitrary<LeadershipInput> = fc.oneof(
+    fc.record({ kind: fc.constantFrom("withdraw" as const), scope, reason: fc.constant("over") }),
+    fc.record({ kind: fc.constant("stand" as const), scope, holderId: fc.constantFrom("a", "b") }),
+    fc.record({ kind: fc.constant("resign" as const), order: fc.constant(1), scope, reason: fc.constant("x") }),
+    fc.record({ kind: fc.constant("eligible" as const), fault: fc.constantFrom("", "not ready") }),
+    fc.constantFrom<LeadershipInput>({ kind: "raiseEpoch", order: 1 }, { kind: "changed", prefix: LEADERS, changes: undefined }),
+  );
+  const fate = fc.constantFrom<Fate>("done", "done", "lost", "unanswered", "held", "late");
+  const step = fc.record({ node: fc.nat(2), input, fate, advance: fc.nat(4000), arrives: fc.boolean() });
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 12 }), fc.boolean(), (steps, stops) => {
+      const lab = new LeaderLab();
+      const nodes = ["n1", "n2", "n3"].map((name) => lab.node(name, [GLOBAL_SCOPE, CLEANER], { compactMs: 2500 }));
+      for (const { node: at, input: given, fate: next, advance, arrives } of steps) {
+        const node = nodes[at];
+        if (node === undefined) throw new Error("there are three nodes");
+        node.fateOf = () => next;
+        node.input(given);
+        // The lab checks the deadline of each tick.
+        lab.advance(advance);
+        if (arrives) node.arrive();
+      }
+      for (const node of nodes) {
+        node.fateOf = () => "done";
+        node.arrive();
+        if (stops) node.input({ kind: "stop" });
+      }
+      lab.advance(3 * LEASE_MS);
+      if (stops) expect(nodes.map(({ stoppedCount }) => stoppedCount)).toEqual([1, 1, 1]);
+    }),
+    { numRuns: runs(200) },
+  );
+});

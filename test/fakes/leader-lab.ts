@@ -1,0 +1,213 @@
+/**
+ * Leadership machines with a store that they share, in virtual time. Requests and watches take no time, unless a test loses or delays them.
+ * Every tick must move the machine's deadline.
+ */
+import { expect } from "vitest";
+import type { LeadershipEvent, LeadershipInput, LeadershipOutput, OrderRefusal } from "../../src/control/leadership/io-types.ts";
+import { Leadership, type LeadershipOptions } from "../../src/control/leadership/machine.ts";
+import { decodeLeader, LEADERS, type LeaderRecord, SESSIONS } from "../../src/control/leadership/records.ts";
+import type { Time } from "../../src/lib/machine.ts";
+import type { WatchPosition } from "../../src/store/control/store-watches.ts";
+import { SharedStore, WATCH_START } from "./shared-store.ts";
+
+export const LEASE_MS = 3000;
+export const WALL_MS = 1_760_000_000_000;
+
+export type Transaction = Extract<LeadershipOutput, { readonly kind: "transact" }>;
+/** Done; not done and not answered; done and not answered; done and answered later, by `arrive`; done later and not answered. */
+export type Fate = "done" | "lost" | "unanswered" | "held" | "late";
+
+export class LeaderLab {
+  nowMs = 1000;
+  readonly store = new SharedStore();
+  readonly nodes: LabNode[] = [];
+  readonly #tasks: (() => void)[] = [];
+  #isRunning = false;
+
+  /** A process that is ready and stands for the scopes. */
+  node(nodeId: string, scopes: readonly string[], options: Partial<LeadershipOptions> = {}): LabNode {
+    const node = new LabNode(this, nodeId, options);
+    this.nodes.push(node);
+    node.input({ kind: "eligible", fault: "" });
+    for (const scope of scopes) node.input({ kind: "stand", scope, holderId: nodeId });
+    return node;
+  }
+
+  advance(byMs: number): void {
+    const untilMs = this.nowMs + byMs;
+    for (;;) {
+      const due = this.nodes.toSorted((a, b) => a.dueMs - b.dueMs)[0];
+      if (due === undefined || due.dueMs > untilMs) break;
+      expect(due.dueMs, "a deadline is later than the last tick").toBeGreaterThan(due.tickMs);
+      this.nowMs = Math.max(this.nowMs, due.dueMs);
+      due.tick();
+    }
+    this.nowMs = untilMs;
+  }
+
+  run(task: () => void): void {
+    this.#tasks.push(task);
+    if (this.#isRunning) return;
+    this.#isRunning = true;
+    try {
+      for (let next = this.#tasks.shift(); next !== undefined; next = this.#tasks.shift()) next();
+    } finally {
+      this.#isRunning = false;
+    }
+  }
+
+  /** A change by another program. */
+  put(key: string, value: string | undefined): void {
+    this.store.put(key, value === undefined ? undefined : new TextEncoder().encode(value));
+    this.report();
+  }
+
+  /** Brings what is new in the store to all watches. */
+  report(): void {
+    for (const node of this.nodes) node.report();
+  }
+
+  leader(scope: string): LeaderRecord {
+    const record = decodeLeader(this.store.valueOf(LEADERS + scope) ?? new Uint8Array());
+    if (record === undefined) throw new Error(`${scope} has no readable record`);
+    return record;
+  }
+
+  /** Names of the sessions in the store. */
+  get sessions(): readonly string[] {
+    return this.store.keys(SESSIONS).map((key) => key.slice(SESSIONS.length));
+  }
+}
+
+export class LabNode {
+  readonly lab: LeaderLab;
+  readonly machine: Leadership;
+  readonly events: LeadershipEvent[] = [];
+  readonly refusals: (OrderRefusal | undefined)[] = [];
+  readonly compacted: number[] = [];
+  readonly sent: Transaction[] = [];
+  stoppedCount = 0;
+  tickMs = Number.NEGATIVE_INFINITY;
+  /** A process that has crashed neither runs nor hears anything. */
+  isCrashed = false;
+  fateOf: (request: Transaction) => Fate = () => "done";
+  /** The watches with these prefixes report nothing for now. */
+  readonly deafTo = new Set<string>();
+  readonly watches = new Map<string, WatchPosition>();
+  #held: (() => void)[] = [];
+
+  constructor(lab: LeaderLab, nodeId: string, options: Partial<LeadershipOptions>) {
+    this.lab = lab;
+    let count = 0;
+    this.machine = new Leadership({
+      nodeId,
+      clusterId: "lab",
+      boot: "b1",
+      leaseMs: LEASE_MS,
+      isOwnStore: false,
+      compactMs: 0,
+      newId: () => `${nodeId}-${++count}`,
+      ...options,
+    });
+  }
+
+  get time(): Time {
+    return { monoMs: this.lab.nowMs, wallMs: WALL_MS + this.lab.nowMs };
+  }
+
+  get dueMs(): number {
+    return this.isCrashed ? Number.POSITIVE_INFINITY : this.machine.nextDeadlineMs();
+  }
+
+  tick(): void {
+    this.tickMs = this.lab.nowMs;
+    this.input({ kind: "tick" });
+  }
+
+  input(input: LeadershipInput): void {
+    this.lab.run(() => {
+      if (this.isCrashed) return;
+      const out: LeadershipOutput[] = [];
+      this.machine.handle(input, this.time, out);
+      for (const output of out) this.#carryOut(output);
+    });
+  }
+
+  /** The number of the fence that this node has for a scope. Undefined if it may not act. */
+  number(scope: string): number | undefined {
+    return this.holds(scope) ? this.machine.require(scope, this.time).number : undefined;
+  }
+
+  holds(scope: string): boolean {
+    return !this.isCrashed && this.machine.heldScopes(this.time).includes(scope);
+  }
+
+  /** Carries out the requests that are held or late. */
+  arrive(): void {
+    for (const task of this.#held.splice(0)) this.lab.run(task);
+  }
+
+  report(): void {
+    for (const prefix of this.watches.keys()) this.lab.run(() => this.#report(prefix));
+  }
+
+  #report(prefix: string): void {
+    const position = this.watches.get(prefix);
+    if (position === undefined || this.deafTo.has(prefix)) return;
+    const found = this.lab.store.read(prefix, position, 2);
+    if (found === undefined) return;
+    this.watches.set(prefix, found.position);
+    this.input({ kind: "changed", prefix, changes: found.step });
+    this.lab.run(() => this.#report(prefix));
+  }
+
+  #carryOut(output: LeadershipOutput): void {
+    switch (output.kind) {
+      case "transact":
+        this.sent.push(output);
+        return this.lab.run(() => this.#transact(output));
+      case "watch":
+        expect(this.watches.has(output.prefix), `${output.prefix} is watched once`).toBe(false);
+        this.watches.set(output.prefix, WATCH_START);
+        return this.lab.run(() => this.#report(output.prefix));
+      case "unwatch":
+        expect(this.watches.delete(output.prefix), `${output.prefix} was watched`).toBe(true);
+        return;
+      case "compact":
+        this.compacted.push(output.revision);
+        return;
+      case "ordered":
+        this.refusals.push(output.refusal);
+        return;
+      case "event":
+        this.events.push(output.event);
+        return;
+      case "stopped":
+        this.stoppedCount += 1;
+    }
+  }
+
+  #transact(sent: Transaction): void {
+    const fate = this.fateOf(sent);
+    const { request, conditions, changes } = sent;
+    const apply = () => {
+      const result = this.lab.store.transact(conditions, changes);
+      this.lab.report();
+      return result;
+    };
+    const done = (): void => {
+      // The answer comes before the watches report.
+      const result = this.lab.store.transact(conditions, changes);
+      this.input({ kind: "transacted", request, result });
+      this.lab.run(() => this.lab.report());
+    };
+    if (fate === "done") return done();
+    if (fate === "held") {
+      this.#held.push(done);
+      return;
+    }
+    if (fate === "late") this.#held.push(apply);
+    if (fate === "unanswered") apply();
+    this.input({ kind: "transacted", request, result: undefined });
+  }
+}
