@@ -65,7 +65,8 @@ describe.runIf(isEtcdThere())("with etcd", () => {
     await until("the member answers", async () => (await store.list("")).revision > 0);
     member?.signal("SIGSTOP");
     try {
-      await expect(store.get("a")).rejects.toMatchObject(unavailable(`etcd ${member?.endpoint}: the deadline passed`));
+      const says = `etcd ${member?.endpoint}: the deadline passed`;
+      await until("it is paused", async () => String(await store.get("a").catch((error: unknown) => error)).includes(says));
       await expect(store.get("a")).rejects.toMatchObject(unavailable(`etcd 127.0.0.1:${silent.port}: no connection`));
     } finally {
       member?.signal("SIGCONT");
