@@ -1,4 +1,5 @@
 /** Requests that etcd refuses or does not answer. */
+import { networkInterfaces } from "node:os";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { ControlStore } from "../../../src/store/control/store.ts";
 import type { EtcdOptions, EtcdOutcome } from "../../../src/store/etcd/client.io.ts";
@@ -44,6 +45,17 @@ describe("without etcd", () => {
     await using store = open({ endpoints: ["127.0.0.1:1"], ...options });
     await expect(store.get("a")).rejects.toMatchObject(unavailable(says));
   });
+});
+
+test("a password is not sent in plaintext to another machine", async () => {
+  const host = Object.values(networkInterfaces())
+    .flatMap((addresses) => addresses ?? [])
+    .find(({ internal, family }) => !internal && family === "IPv4")?.address;
+  if (host === undefined) return;
+  const server = await answering(undefined, { host });
+  await using store = open({ endpoints: [`${host}:${server.port}`], user: "waymark" });
+  await expect(store.get("a")).rejects.toMatchObject(unavailable("the password is sent only over TLS or to a loopback address"));
+  expect(server.said).toEqual([]);
 });
 
 describe.runIf(isEtcdThere())("with etcd", () => {
