@@ -12,8 +12,8 @@ export const CARRIED = ["gen", "proto", "third_party", "docs/examples", "package
 
 /** Each thread begins with a module of its own, which is found by its name: those of the store, and a read worker. */
 function threadModules(): Readonly<Record<string, string>> {
-  const owners = readdirSync(join(ROOT, "src/store"), { withFileTypes: true }).filter((each) => each.isDirectory());
-  const names = owners.map(({ name }) => `${name}/worker.io`);
+  const files = readdirSync(join(ROOT, "src/store"), { recursive: true, encoding: "utf8" });
+  const names = files.filter((file) => file.endsWith("/worker.io.ts")).map((file) => file.replace(/\.ts$/, ""));
   const ofStore = Object.fromEntries(["thread-entry.io", ...names].map((name) => [name, `src/store/${name}.ts`]));
   return { ...ofStore, "worker.io": "src/node/workers/worker.io.ts" };
 }

@@ -126,7 +126,6 @@ export class EtcdClient {
 
   /** Sends a request and returns the answer. Rejects with an `EtcdError`, or with `quota_exceeded` if the request is too large. */
   async call(path: string, message: Uint8Array): Promise<Uint8Array> {
-    this.#checkOpen();
     if (message.length > MAX_REQUEST_BYTES)
       throw new WaymarkError("quota_exceeded", `the request has ${message.length} bytes; etcd accepts at most ${MAX_REQUEST_BYTES}`);
     const request = this.#callTwice(path, message);
@@ -157,7 +156,6 @@ export class EtcdClient {
 
   /** Opens a stream with one request. Rejects with an `EtcdError`. The listener is called in later turns of the event loop. */
   async openStream(path: string, message: Uint8Array, listener: CallListener): Promise<EtcdStream> {
-    this.#checkOpen();
     const session = this.#currentSession();
     const { connection, metadata } = await this.#opened(session, this.#options.timeoutMs);
     const call = connection.start({ path, isSingleResponse: false, metadata, timeoutMs: undefined }, listener);
@@ -188,7 +186,9 @@ export class EtcdClient {
     }
   }
 
+  /** Throws `store_unavailable` after `close`. */
   #currentSession(): EtcdSession {
+    if (this.#isClosed) throw new WaymarkError("store_unavailable", "the store is closed");
     if (this.#session?.connection?.isOpen === false) this.#leave(this.#session);
     if (this.#session === undefined) {
       const { endpoints } = this.#options;
@@ -225,10 +225,6 @@ export class EtcdClient {
     this.#session = undefined;
     session.leave(this.#options.timeoutMs);
   }
-
-  #checkOpen(): void {
-    if (this.#isClosed) throw new WaymarkError("store_unavailable", "the store is closed");
-  }
 }
 
 interface OpenedSession {
@@ -254,10 +250,7 @@ class EtcdSession {
   /** Refuses new calls. After `afterMs`, ends those that are still open. */
   leave(afterMs: number): void {
     const { connection } = this;
-    if (connection === undefined) {
-      this.#dial?.cancel();
-      return;
-    }
+    if (connection === undefined) return this.#dial?.cancel();
     connection.close();
     if (connection.callCount === 0 || afterMs === 0) connection.destroy();
     else setTimeout(() => connection.destroy(), afterMs);

@@ -119,19 +119,15 @@ export class EtcdWatch implements StoreWatch {
 
   #message(stream: EtcdStream, bytes: Uint8Array): void {
     if (stream !== this.#stream) return;
-    const message = this.#read(bytes);
-    this.#keep(message);
-    if (message.canceled !== undefined) this.#ended(stream, message.canceled);
-    this.#wake?.();
-  }
-
-  #read(bytes: Uint8Array): WatchMessage {
     try {
-      return this.#client.codec.readWatch(bytes);
+      const message = this.#client.codec.readWatch(bytes);
+      this.#keep(message);
+      if (message.canceled !== undefined) this.#ended(stream, message.canceled);
     } catch (error) {
       if (!(error instanceof WaymarkError)) throw error;
-      return { changes: [], isPartial: false, canceled: { code: CODES.INTERNAL, message: error.message } };
+      this.#ended(stream, { code: CODES.INTERNAL, message: error.message });
     }
+    this.#wake?.();
   }
 
   #keep({ changes, isPartial }: WatchMessage): void {

@@ -1,4 +1,5 @@
 /** Requests that etcd refuses or does not answer. */
+import { networkInterfaces } from "node:os";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { ControlStore } from "../../../src/store/control/store.ts";
 import type { EtcdOptions, EtcdOutcome } from "../../../src/store/etcd/client.io.ts";
@@ -46,6 +47,17 @@ describe("without etcd", () => {
   });
 });
 
+test("a password is not sent in plaintext to another machine", async () => {
+  const host = Object.values(networkInterfaces())
+    .flatMap((addresses) => addresses ?? [])
+    .find(({ internal, family }) => !internal && family === "IPv4")?.address;
+  if (host === undefined) return;
+  const server = await answering(undefined, { host });
+  await using store = open({ endpoints: [`${host}:${server.port}`], user: "waymark" });
+  await expect(store.get("a")).rejects.toMatchObject(unavailable("the password is sent only over TLS or to a loopback address"));
+  expect(server.said).toEqual([]);
+});
+
 describe.runIf(isEtcdThere())("with etcd", () => {
   let etcd: EtcdCluster;
   beforeAll(async () => {
@@ -65,7 +77,8 @@ describe.runIf(isEtcdThere())("with etcd", () => {
     await until("the member answers", async () => (await store.list("")).revision > 0);
     member?.signal("SIGSTOP");
     try {
-      await expect(store.get("a")).rejects.toMatchObject(unavailable(`etcd ${member?.endpoint}: the deadline passed`));
+      const says = `etcd ${member?.endpoint}: the deadline passed`;
+      await until("it is paused", async () => String(await store.get("a").catch((error: unknown) => error)).includes(says));
       await expect(store.get("a")).rejects.toMatchObject(unavailable(`etcd 127.0.0.1:${silent.port}: no connection`));
     } finally {
       member?.signal("SIGCONT");
