@@ -14,10 +14,11 @@ import { type LeadershipParts, leadershipService } from "../services/leadership/
 import type { LeadershipSource } from "../services/leadership/source.ts";
 import { type PeerParts, peerService } from "../services/peers.ts";
 import type { ServiceTable } from "../services/service-table.ts";
-import { openAuditLog } from "../store/audit/log.io.ts";
+import { type AuditLog, openAuditLog } from "../store/audit/log.io.ts";
+import type { ControlStore } from "../store/control/store.ts";
 import { openChecks } from "./checks/component.io.ts";
 import type { NodeComponent, NodeComponents } from "./components.io.ts";
-import { openLeadership, openSharedStore } from "./control/component.io.ts";
+import { type NodeLeadership, openLeadership, openSharedStore } from "./control/component.io.ts";
 import type { NodeEndpoints } from "./core/endpoints.ts";
 import { awaitsPolicy, mayBeOthers } from "./core/joining.ts";
 import { chooseFabric } from "./core/open-fabric.ts";
@@ -84,25 +85,9 @@ async function openParts(options: NodeOptions, parts: NodeComponents): Promise<R
   const seals = await openKeys(options, parts);
   const core = await parts.open("core", () => buildCore(options, { journal, metrics, audit, seals }), corePart);
   await watchSummaries(options, core, parts);
-  const others = () => mayBeOthers(settings, { isReady: core.machine.readiness.isReady, fabric: core.machine.fabric }, now());
   const openOwnChecks = () => openChecks(settings, core, log.child("checks"));
   await parts.open("checks", openOwnChecks, (component) => component);
-  const openShared = () => (settings.store.kind === "etcd" ? openSharedStore(settings, metrics) : undefined);
-  const sharedStore = await parts.open("control store", openShared, (opened) => ({ stop: () => opened?.close() }));
-  const given = { settings, log: log.child("policy"), core, audit, store, sharedStore, mayBeOthers: others, tick };
-  const policy = await parts.open(
-    "policy",
-    () => openNodePolicy(given),
-    (opened) => ({
-      start: () => opened.start(),
-      reload: () => opened.reload(),
-      stop: () => opened.stop(),
-      readiness: () => [policyCheck(core)],
-    }),
-  );
-  await awaitPolicy(core, settings);
-  const openLeaders = () => openLeadership({ settings, log: log.child("leadership"), core, store: sharedStore ?? store });
-  const leadership = await parts.open("leadership", openLeaders, ({ component }) => component);
+  const { policy, leadership } = await openControl(options, { core, audit, store }, parts);
   const fabric = await parts.open(
     "fabric",
     () => openFabric(options, core),
@@ -127,6 +112,35 @@ async function openParts(options: NodeOptions, parts: NodeComponents): Promise<R
     settings.dns.enabled && settings.dns.processes > 0 ? await openDnsProcesses(options, served, forCallers, parts) : forCallers;
   observe(options, metrics, parts);
   return serve(options, { core, policy, fabric, reached }, parts);
+}
+
+interface ControlParts {
+  readonly core: NodeCore;
+  readonly audit: AuditLog;
+  /** The store of this node. */
+  readonly store: ControlStore;
+}
+
+/** Opens the policy and the leadership, which use the store of this node, and the store that the nodes share if there is one. */
+async function openControl(
+  { settings, log }: NodeOptions,
+  { core, audit, store }: ControlParts,
+  parts: NodeComponents,
+): Promise<{ readonly policy: NodePolicy; readonly leadership: NodeLeadership }> {
+  const { machine, metrics } = core;
+  const openShared = () => (settings.store.kind === "etcd" ? openSharedStore(settings, metrics) : undefined);
+  const sharedStore = await parts.open("control store", openShared, (opened) => ({ stop: () => opened?.close() }));
+  const others = () => mayBeOthers(settings, { isReady: machine.readiness.isReady, fabric: machine.fabric }, now());
+  const given = { settings, log: log.child("policy"), core, audit, store, sharedStore, mayBeOthers: others, tick };
+  const policy = await parts.open(
+    "policy",
+    () => openNodePolicy(given),
+    (opened) => ({ ...opened.component, readiness: () => [policyCheck(core)] }),
+  );
+  await awaitPolicy(core, settings);
+  const openLeaders = () => openLeadership({ settings, log: log.child("leadership"), core, store: sharedStore ?? store });
+  const leadership = await parts.open("leadership", openLeaders, ({ component }) => component);
+  return { policy, leadership };
 }
 
 /** Opens the cluster keys, on a node that stores summaries. */

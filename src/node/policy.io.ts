@@ -6,7 +6,7 @@ import { catalogFactsForPlan, regionsOf } from "../discovery/policy-facts.ts";
 import { rethrowInvariant } from "../lib/errors.ts";
 import type { Log } from "../lib/log.io.ts";
 import { now } from "../lib/stall-aware-time.io.ts";
-import { TaskRunner } from "../policy/run-tasks.io.ts";
+import { type TaskPorts, TaskRunner } from "../policy/run-tasks.io.ts";
 import type { CatalogFacts } from "../policy/set/plan.ts";
 import type { Viewer } from "../policy/set/verdict.ts";
 import { PolicyFile } from "../policy/versions/policy-file.ts";
@@ -18,6 +18,7 @@ import type { AuditLog } from "../store/audit/log.io.ts";
 import { openMemoryStore, openSqliteStore } from "../store/control/sqlite.io.ts";
 import type { ControlStore } from "../store/control/store.ts";
 import { channelsOf } from "../summary/building/outlets.ts";
+import type { NodeComponent } from "./components.io.ts";
 import { SharedPolicy } from "./control/shared-policy.io.ts";
 import { hasAdopted } from "./core/open-fabric.ts";
 import { CHANNEL_OF } from "./core/rooms.ts";
@@ -32,11 +33,8 @@ export interface NodePolicy {
   readonly service: ServiceDefinition;
   /** Applies the policy file if the cluster has no policy. Must be called when this node becomes ready. */
   letIn(): Promise<void>;
-  /** Reads the policy file again. */
-  reload(): void;
-  /** Compares the policy with the store that the nodes share, from now on. */
-  start(): void;
-  stop(): void;
+  /** Reads the policy file again at a reload, and compares the policy with the store that the nodes share while the node runs. */
+  readonly component: NodeComponent;
 }
 
 export interface NodePolicyOptions {
@@ -62,7 +60,7 @@ function factsOf({ replica, reads, identity }: NodeCore, settings: Settings): Ca
 
 /** Puts the last stored policy in force, and then the policy file if it has changed. */
 export async function openNodePolicy(options: NodePolicyOptions): Promise<NodePolicy> {
-  const { settings, log, core, audit, store, sharedStore, tick } = options;
+  const { settings, log, core, audit, sharedStore, tick } = options;
   const { policies, identity, replica, machine, driver, guard } = core;
   const self = { clusterId: identity.clusterId, region: identity.region };
   const wakes = new Set<() => void>();
@@ -79,15 +77,7 @@ export async function openNodePolicy(options: NodePolicyOptions): Promise<NodePo
       for (const wake of wakes) wake();
     },
   });
-  const tasks: TaskRunner = new TaskRunner({
-    store,
-    publish: (number, bytes) => shared?.publish(number, bytes) ?? Promise.resolve(true),
-    now,
-    pause: () => new Promise((resolve) => setImmediate(resolve)),
-    audited: () => audit.durable(),
-    shown: () => core.switchPolicy(),
-    heard: () => core.policyDelivered(),
-  });
+  const tasks = taskRunner(options, (number, bytes) => shared?.publish(number, bytes) ?? Promise.resolve(true));
   const shared = sharedStore && sharedPolicy(sharedStore, { tasks, policyStore, core, log });
   await tasks.run(policyStore.restore());
   if (!guard.hadPeers && (await holdsDataOfOthers(settings, core))) guard.shown();
@@ -121,12 +111,27 @@ export async function openNodePolicy(options: NodePolicyOptions): Promise<NodePo
       },
     }),
     letIn: () => applied.letIn().catch((error: unknown) => notApplied(error, log)),
-    start: () => void shared?.run(),
-    stop: () => shared?.close(),
-    reload: () => void applied.again().catch((error: unknown) => notApplied(error, log)),
+    component: {
+      start: () => void shared?.run(),
+      reload: () => void applied.again().catch((error: unknown) => notApplied(error, log)),
+      stop: () => shared?.close(),
+    },
   };
 }
 
+function taskRunner({ store, audit, core }: NodePolicyOptions, publish: TaskPorts["publish"]): TaskRunner {
+  return new TaskRunner({
+    store,
+    publish,
+    now,
+    pause: () => new Promise((resolve) => setImmediate(resolve)),
+    audited: () => audit.durable(),
+    shown: () => core.switchPolicy(),
+    heard: () => core.policyDelivered(),
+  });
+}
+
+/** Compares the policy of this node with the store that the nodes share. */
 function sharedPolicy(
   store: ControlStore,
   { tasks, policyStore, core, log }: { tasks: TaskRunner; policyStore: PolicyStore; core: NodeCore; log: Log },
@@ -140,7 +145,7 @@ function sharedPolicy(
     adopt: async (place, bytes) => {
       const result = await tasks.run(policyStore.adopt(place, bytes, via));
       if (!result.isAdopted && result.fault !== "")
-        log.error({ number: place.number, fault: result.fault }, "policy version in the control store not taken");
+        log.error({ number: place.number, fault: result.fault }, "policy version in the control store not applied");
     },
     onFault: (error) => log.debug({ err: error }, "policy not compared with the control store"),
   });

@@ -55,7 +55,7 @@ test.each<{ what: string; seeds: readonly string[]; wasReady: boolean; hadPeers:
     if (row.hadPeers) writeFileSync(join(dataDir, "had-peers"), "");
     const { policy, policies, store } = await start();
     put("edited");
-    policy.reload();
+    policy.component.reload?.();
     await until("it is read, or told that it is not", () => policies.inForce?.version === "edited" || warned.length > 0);
     expect([policies.inForce?.version, policies.newestNumber, warned.filter((line) => line.includes("not reloaded")).length]).toEqual(
       row.isRead ? ["edited", 2, 0] : ["first", 1, 1],

@@ -1,4 +1,4 @@
-/** The leadership of a node: its control store, when it may be a leader, and what operators see of it. */
+/** The leadership of a node: opens the shared control store, decides whether the node may be a leader, and reports its leadership to operators. */
 import { randomBytes } from "node:crypto";
 import { setTimeout as wait } from "node:timers/promises";
 import type { Settings } from "../../config/settings.ts";
@@ -73,15 +73,15 @@ export function openLeadership({ settings, log, core, store }: NodeLeadershipOpt
 }
 
 /** Opens the store that the nodes share. It need not be reachable. */
-export function openSharedStore({ store: settings, node }: Settings, metrics: Metrics): ControlStore {
-  const { endpoints, caFile, certFile, keyFile, user, passwordFile, timeoutMs } = settings;
+export function openSharedStore({ store, node }: Settings, metrics: Metrics): ControlStore {
+  const { caFile, certFile, keyFile } = store;
   return openEtcdStore({
-    endpoints,
-    prefix: settings.prefix || `/waymark/${encodeURIComponent(node.clusterId)}/`,
+    endpoints: store.endpoints,
+    prefix: store.prefix || `/waymark/${encodeURIComponent(node.clusterId)}/`,
     tls: caFile === undefined && certFile === undefined ? undefined : { caFile, certFile, keyFile },
-    user,
-    passwordFile,
-    timeoutMs,
+    user: store.user,
+    passwordFile: store.passwordFile,
+    timeoutMs: store.timeoutMs,
     onRequest: (outcome) => metrics.inc("waymark_store_requests_total", { outcome }),
   });
 }

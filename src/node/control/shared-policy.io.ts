@@ -24,7 +24,7 @@ export interface SharedPolicyPorts {
   readonly place: () => VersionPlace;
   /** The newest version on this node in encoded form. */
   readonly encoded: (number: number) => Promise<Uint8Array | undefined>;
-  /** Takes a version from the store. */
+  /** Applies a version that another node put into the store. */
   readonly adopt: (place: VersionPlace, bytes: Uint8Array) => Promise<void>;
   /** Called with the reason why the store and this node could not be compared. */
   readonly onFault: (error: unknown) => void;
@@ -93,7 +93,7 @@ export class SharedPolicy {
     this.#isComparing = false;
   }
 
-  /** Takes the newest version from the store, or puts this node's newest version there if that is newer. */
+  /** Applies the newest version from the store, or puts this node's newest version there if that is newer. */
   async #compareOnce(): Promise<void> {
     const here = this.#ports.place();
     if (isNewer(this.#newest, here)) {

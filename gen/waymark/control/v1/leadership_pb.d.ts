@@ -609,7 +609,7 @@ export declare const LeaderEventKindSchema: GenEnum<LeaderEventKind>;
 export declare const LeadershipService: GenService<{
   /**
    * Returns the leaders that the serving node knows, in the order of their scopes. The call succeeds even if the control
-   * store is unavailable; `store.age` then contains the age of the answer.
+   * store is unavailable; the field `age` of the store then contains the age of the answer.
    *
    * @generated from rpc waymark.control.v1.LeadershipService.List
    */
