@@ -48,15 +48,50 @@ export const LEADER_MUTANTS = [
   },
   {
     name: "an outage of the store is taken for the silence of holders",
-    rule: "Leadership: after an outage of the store, holders have half a lease to renew their sessions",
+    rule: "Leadership: when the store is back, holders have a third of a lease and two retries to renew their sessions",
     edits: [
       {
         file: MACHINE,
-        find: "Math.max(sinceMs + leaseMs, this.#troubleMs + leaseMs * RETURN)",
+        find: "Math.max(sinceMs + leaseMs, this.#backMs + leaseMs / 3 + RETURN_MS)",
         replace: "sinceMs + leaseMs",
       },
     ],
     withinSeeds: 20,
+    isOfLeaders: true,
+    isCheap: true,
+  },
+  {
+    name: "a delayed answer is no sign of an outage",
+    rule: "Leadership: an answer that comes late counts as the end of an outage",
+    edits: [{ file: MACHINE, find: "if (this.#isAway || isLate)", replace: "if (this.#isAway)" }],
+    withinSeeds: 400,
+    isOfLeaders: true,
+  },
+  {
+    name: "a session that no watch has reported yet is taken for ended",
+    rule: "Leadership: a session has ended if it was absent after the record that names it was written",
+    edits: [{ file: MACHINE, find: "if (prefix === key || copy.revision >= version) return", replace: "return" }],
+    withinSeeds: 400,
+    isOfLeaders: true,
+  },
+  {
+    name: "a fence has an epoch that was raised meanwhile",
+    rule: "Leadership: an election fails if the epoch of the store was raised meanwhile",
+    edits: [{ file: MACHINE, find: "version: item?.version ?? 0 }, epoch], out);", replace: "version: item?.version ?? 0 }], out);" }],
+    withinSeeds: 400,
+    isOfLeaders: true,
+  },
+  {
+    name: "records outlive the restore of an earlier store",
+    rule: "Leadership: after the store was restored from a backup, nodes know what the store has",
+    edits: [
+      {
+        file: "src/control/leadership/copy.ts",
+        find: "revision < this.#revision ? Number.POSITIVE_INFINITY : revision;",
+        replace: "revision;",
+      },
+    ],
+    withinSeeds: 100,
     isOfLeaders: true,
     isCheap: true,
   },

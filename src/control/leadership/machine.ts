@@ -68,10 +68,10 @@ interface Stand {
 type Answered = (result: TransactResult | undefined, time: Time, out: LeadershipOutput[]) => void;
 
 /**
- * After an outage of the store, holders have this part of a lease to renew their sessions: a renewal that was sent just before the end of the outage
+ * When the store is back after an outage, holders have this time and a third of a lease to renew their sessions: a renewal that was sent just before
  * may still wait for its timeout, which is at most a third of a lease, and then for its retry.
  */
-const RETURN = 1 / 2;
+const RETURN_MS = 2 * RETRY_MS;
 
 export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
   readonly #options: LeadershipOptions;
@@ -86,9 +86,11 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
   #lastRequest = 0;
   /** The highest revision of the store that this node has seen. */
   #revision = 0;
-  /** Monotonic time (ms) of the last sign that the store is away, and of the last sign that it is there. */
-  #troubleMs = Number.NEGATIVE_INFINITY;
+  /** Whether the last sign of the store was a failure, or there was none yet. */
+  #isAway = true;
+  /** Monotonic time (ms) of the last answer, and of the first answer after the last outage. */
   #answeredMs = Number.NEGATIVE_INFINITY;
+  #backMs = Number.NEGATIVE_INFINITY;
   #ineligible = "not ready";
   #creationMs = Number.NEGATIVE_INFINITY;
   #isCreating = false;
@@ -183,9 +185,9 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
     return new Map([...this.#leaders.items].map(([key, { value }]) => [key.slice(LEADERS.length), value]));
   }
 
-  /** Whether the last request to the store was answered, and since when the store has been in this state (monotonic ms). */
+  /** Whether the last sign of the store was an answer, and when the last answer came (monotonic ms). */
   get availability(): { readonly isAvailable: boolean; readonly answeredMs: number } {
-    return { isAvailable: this.#answeredMs > this.#troubleMs, answeredMs: this.#answeredMs };
+    return { isAvailable: !this.#isAway, answeredMs: this.#answeredMs };
   }
 
   #take(input: LeadershipInput, time: Time, out: LeadershipOutput[]): void {
@@ -216,21 +218,27 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
   #transacted(request: RequestId, result: TransactResult | undefined, time: Time, out: LeadershipOutput[]): void {
     const answered = this.#asked.get(request);
     this.#asked.delete(request);
-    if (result === undefined) this.#troubleMs = time.monoMs;
-    else {
-      this.#answeredMs = time.monoMs;
-      this.#revision = Math.max(this.#revision, result.revision);
-    }
+    this.#hear(result?.revision, time.monoMs);
     answered?.(result, time, out);
   }
 
-  #changed(prefix: string, changes: StoreChanges | undefined, { monoMs }: Time, out: LeadershipOutput[]): void {
-    if (changes === undefined) {
-      this.#troubleMs = monoMs;
+  /** Takes a sign of the store: its revision, or undefined for a failure. */
+  #hear(revision: number | undefined, monoMs: number): void {
+    if (revision === undefined) {
+      this.#isAway = true;
       return;
     }
+    // Renewals get more answers than this, unless the store delays them.
+    const isLate = monoMs - this.#answeredMs > this.#options.leaseMs / 3 + RETRY_MS;
+    if (this.#isAway || isLate) this.#backMs = monoMs;
+    this.#isAway = false;
     this.#answeredMs = monoMs;
-    this.#revision = Math.max(this.#revision, changes.revision);
+    this.#revision = Math.max(this.#revision, revision);
+  }
+
+  #changed(prefix: string, changes: StoreChanges | undefined, { monoMs }: Time, out: LeadershipOutput[]): void {
+    this.#hear(changes?.revision, monoMs);
+    if (changes === undefined) return;
     if (prefix === STORE_KEY) this.#store.take(changes, monoMs);
     else if (prefix === LEADERS) {
       for (const { key, after } of this.#leaders.take(changes, monoMs))
@@ -467,13 +475,13 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
 
   /** The sessions of others that this node may delete, and when each is silent for a whole lease. */
   *#watchedSessions(): Generator<{ readonly name: string; readonly version: number; readonly silentMs: number }> {
-    if (this.#options.isOwnStore || this.#stop !== "no") return;
+    if (this.#options.isOwnStore || this.#stop !== "no" || this.#isAway) return;
     for (const copy of this.#sessions.values())
       for (const [key, item] of copy.items) {
         const [{ version, sinceMs }, leaseMs] = [item, leaseOf(item)];
         const name = key.slice(SESSIONS.length);
         if (name === this.#sessionName || this.#deleting.has(name)) continue;
-        yield { name, version, silentMs: Math.max(sinceMs + leaseMs, this.#troubleMs + leaseMs * RETURN) };
+        yield { name, version, silentMs: Math.max(sinceMs + leaseMs, this.#backMs + leaseMs / 3 + RETURN_MS) };
       }
   }
 

@@ -217,13 +217,28 @@ describe("takeover", () => {
     expect(other.holds(CLEANER)).toBe(true);
   });
 
-  test("waits for half a lease after the last sign that the store is away", () => {
+  test("does not happen while the store is away, and then waits for a third of a lease and 400 ms", () => {
     const { lab, holder, other } = twoNodes(CLEANER);
     holder.isCrashed = true;
-    lab.advance(LEASE_MS - 300);
-    other.input({ kind: "changed", prefix: STORE_KEY, changes: undefined });
-    expect(other.machine.availability.isAvailable).toBe(false);
-    lab.advance(LEASE_MS / 2 - 1);
+    other.fateOf = () => "lost";
+    lab.advance(2 * LEASE_MS);
+    expect([other.machine.availability.isAvailable, lab.sessions.length]).toEqual([false, 2]);
+    other.fateOf = () => "done";
+    while (!other.machine.availability.isAvailable) lab.advance(1);
+    expect(other.machine.availability.answeredMs).toBe(lab.nowMs);
+    lab.advance(LEASE_MS / 3 + 399);
+    expect(other.holds(CLEANER)).toBe(false);
+    lab.advance(1);
+    expect(other.holds(CLEANER)).toBe(true);
+  });
+
+  test("waits in the same way after an answer that the store has delayed", () => {
+    const { lab, holder, other } = twoNodes(CLEANER);
+    holder.isCrashed = true;
+    next(other, SESSIONS, "held");
+    lab.advance(LEASE_MS - 200);
+    other.arrive();
+    lab.advance(LEASE_MS / 3 + 399);
     expect(other.holds(CLEANER)).toBe(false);
     lab.advance(1);
     expect(other.holds(CLEANER)).toBe(true);
