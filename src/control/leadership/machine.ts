@@ -59,10 +59,8 @@ interface Stand {
   releasedNumber: number;
   /** The record under which this node held the scope at the last look. */
   held: LeaderRecord | undefined;
-  /** Why this node gives up the scope on behalf of its holder. Undefined if it does not. */
+  /** Why the holder gives up the scope. Undefined if it does not. */
   withdrawal: string | undefined;
-  /** The holder for which this node stands after the withdrawal. Undefined if there is none. */
-  successorId: string | undefined;
 }
 
 type Answered = (result: TransactResult | undefined, time: Time, out: LeadershipOutput[]) => void;
@@ -258,14 +256,18 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
     if (this.#stop !== "no") return;
     const known = this.#stands.get(scope);
     if (known === undefined) this.#stands.set(scope, newStand(scope, holderId));
-    else if (known.withdrawal !== undefined) known.successorId = holderId;
+    else if (known.withdrawal !== undefined) {
+      known.holderId = holderId;
+      known.withdrawal = undefined;
+    }
   }
 
   #withdraw(scope: string, reason: string): void {
     const stand = this.#stands.get(scope);
     if (stand === undefined) return;
     stand.withdrawal ??= reason;
-    stand.successorId = undefined;
+    // If another holder stands before the record is empty, it must not act under the fence of this holder.
+    stand.releasedNumber = Math.max(stand.releasedNumber, stand.highestNumber);
   }
 
   /** A request for this scope was late, so that its holder has withdrawn before the record names it. The record must be emptied. */
@@ -334,6 +336,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
     const record = this.#leaders.items.get(LEADERS + stand.scope)?.value;
     const isHeld =
       record?.session === this.#sessionName &&
+      record.holderId === stand.holderId &&
       record.fence.number > stand.releasedNumber &&
       record.fence.storeEpoch === this.store?.epoch &&
       record.resign === undefined &&
@@ -362,14 +365,8 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
       return;
     }
     if (stand.withdrawal !== undefined) {
-      if (stand.successorId === undefined) {
-        this.#stands.delete(stand.scope);
-        return;
-      }
-      // The record no longer names the earlier holder's fence.
-      stand.holderId = stand.successorId;
-      stand.successorId = undefined;
-      stand.withdrawal = undefined;
+      this.#stands.delete(stand.scope);
+      return;
     }
     // An unreadable record counts as held.
     if (item !== undefined && record === undefined) return;
@@ -419,7 +416,9 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
   /** Empties the record of a scope. This node never acts again under its fence, even if the answer is lost. */
   #release(stand: Stand, item: CopiedItem<LeaderRecord> & { readonly value: LeaderRecord }, time: Time, out: LeadershipOutput[]): void {
     const { value, version } = item;
-    const why = value.resign ?? stand.withdrawal ?? (this.fault || "the epoch of the store was raised");
+    const isOfEarlierEpoch = value.fence.storeEpoch !== this.store?.epoch;
+    const otherwise = isOfEarlierEpoch ? "the epoch of the store was raised" : "the holder withdrew";
+    const why = value.resign ?? stand.withdrawal ?? (this.fault || otherwise);
     stand.releasedNumber = value.fence.number;
     if (value.resign !== undefined) stand.notBeforeMs = time.monoMs + this.#options.leaseMs;
     this.#write(
@@ -564,7 +563,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
 function newStand(scope: string, holderId: string): Stand {
   const [far, none] = [Number.NEGATIVE_INFINITY, undefined];
   const times = { isPending: false, retryMs: far, notBeforeMs: far, highestNumber: 0, releasedNumber: 0 };
-  return { scope, holderId, ...times, held: none, withdrawal: none, successorId: none };
+  return { scope, holderId, ...times, held: none, withdrawal: none };
 }
 
 /** The lease (ms) of a session. A session that cannot be read may have the longest lease. */

@@ -407,19 +407,31 @@ describe("resign", () => {
 });
 
 describe("holders", () => {
-  test("a holder never acts under the fence of another holder of the same node", () => {
+  test.each(["first", "second"])("after a holder withdrew, %s never acts under its fence", (holderId) => {
     const lab = new LeaderLab();
     const node = lab.node("n1", []);
+    // The node may not write for the next 200 ms.
     next(node, LEADERS, "unanswered");
     node.input({ kind: "stand", scope: CLEANER, holderId: "first" });
     const number = node.number(CLEANER);
     expect([lab.leader(CLEANER).holderId, number]).toEqual(["first", expect.any(Number)]);
     node.input({ kind: "withdraw", scope: CLEANER, reason: "over" });
-    node.input({ kind: "stand", scope: CLEANER, holderId: "second" });
+    node.input({ kind: "stand", scope: CLEANER, holderId });
     expect(node.holds(CLEANER)).toBe(false);
     lab.advance(200);
-    expect(lab.leader(CLEANER)).toMatchObject({ holderId: "second", term: 2 });
+    expect(lab.leader(CLEANER)).toMatchObject({ holderId, term: 2, reason: "the holder withdrew" });
     expect(node.number(CLEANER)).toBeGreaterThan(number ?? NEVER);
+  });
+
+  test("a record whose holder withdrew before it was written is not its successor's", () => {
+    const lab = new LeaderLab();
+    const node = lab.node("n1", []);
+    next(node, LEADERS, "held");
+    node.input({ kind: "stand", scope: CLEANER, holderId: "first" });
+    node.input({ kind: "withdraw", scope: CLEANER, reason: "over" });
+    node.input({ kind: "stand", scope: CLEANER, holderId: "second" });
+    node.arrive();
+    expect([lab.leader(CLEANER).term, lab.leader(CLEANER).holderId, node.holds(CLEANER)]).toEqual([2, "second", true]);
   });
 
   test("a record that arrives late in the store, after its holder withdrew, is emptied", () => {
