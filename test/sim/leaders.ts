@@ -213,7 +213,7 @@ class LeaderWorld {
   readonly store = new SharedStore();
   isAway = false;
   /** Requests that wait until the store is back. */
-  #waiting: (() => void)[] = [];
+  readonly #waiting: (() => void)[] = [];
   /** The epoch of the backup from which the store was restored. Fences of this epoch prove nothing until the operator raises it. */
   #restoredEpoch = 0;
   readonly nodes: readonly LeaderNode[];
@@ -482,18 +482,14 @@ class LeaderWorld {
 }
 
 function wordsOf(message: LeadershipInput | LeadershipOutput): string {
-  switch (message.kind) {
-    case "transact": {
-      const conditions = message.conditions.map(({ key, version }) => `${key}@${version}`);
-      return `transact ${message.request} if ${conditions.join(" ")}${message.changes[0]?.value === undefined ? " remove" : ""}`;
-    }
-    case "transacted":
-      return `transacted ${message.request} ${JSON.stringify(message.result)}`;
-    case "changed":
-      return `changed ${message.prefix} ${message.changes?.changes.map(({ key, version, item }) => `${key}@${version}${item ? "" : " removed"}`).join(" ")}`;
-    default:
-      return JSON.stringify(message);
+  if (message.kind === "transact") {
+    const conditions = message.conditions.map(({ key, version }) => `${key}@${version}`);
+    return `transact ${message.request} if ${conditions.join(" ")}${message.changes[0]?.value === undefined ? " remove" : ""}`;
   }
+  if (message.kind === "transacted") return `transacted ${message.request} ${JSON.stringify(message.result)}`;
+  if (message.kind !== "changed") return JSON.stringify(message);
+  const changes = message.changes?.changes.map(({ key, version, item }) => `${key}@${version}${item ? "" : " removed"}`);
+  return `changed ${message.prefix} ${changes?.join(" ") ?? "interrupted"}`;
 }
 
 /** Runs one world. Appends what the nodes received and sent to `trace`. */

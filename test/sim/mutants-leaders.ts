@@ -47,7 +47,7 @@ export const LEADER_MUTANTS = [
     isOfLeaders: true,
   },
   {
-    name: "an outage of the store is taken for the silence of holders",
+    name: "an outage of the store counts as silence of holders",
     rule: "Leadership: when the store is back, holders have a third of a lease and two retries to renew their sessions",
     edits: [
       {
@@ -68,7 +68,7 @@ export const LEADER_MUTANTS = [
     isOfLeaders: true,
   },
   {
-    name: "a session that no watch has reported yet is taken for ended",
+    name: "a session that no watch has reported yet counts as ended",
     rule: "Leadership: a session has ended if it was absent after the record that names it was written",
     edits: [{ file: MACHINE, find: "if (prefix === key || copy.revision >= version) return", replace: "return" }],
     withinSeeds: 400,
@@ -83,7 +83,7 @@ export const LEADER_MUTANTS = [
   },
   {
     name: "records outlive the restore of an earlier store",
-    rule: "Leadership: after the store was restored from a backup, nodes know what the store has",
+    rule: "Leadership: after the store was restored from a backup, nodes believe the store instead of their copies",
     edits: [
       {
         file: "src/control/leadership/copy.ts",

@@ -115,7 +115,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
 
   nextDeadlineMs(): number {
     let next = NEVER;
-    // What was due at the last look has been done, or waits for something else.
+    // All that was due at the last look has been done, or waits for something else.
     const at = (dueMs: number) => {
       if (dueMs > this.#lookedMs && dueMs < next) next = dueMs;
     };
@@ -216,12 +216,12 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
   #transacted(request: RequestId, result: TransactResult | undefined, time: Time, out: LeadershipOutput[]): void {
     const answered = this.#asked.get(request);
     this.#asked.delete(request);
-    this.#hear(result?.revision, time.monoMs);
+    this.#observe(result?.revision, time.monoMs);
     answered?.(result, time, out);
   }
 
-  /** Takes a sign of the store: its revision, or undefined for a failure. */
-  #hear(revision: number | undefined, monoMs: number): void {
+  /** Applies a sign of the store: its revision, or undefined for a failure. */
+  #observe(revision: number | undefined, monoMs: number): void {
     if (revision === undefined) {
       this.#isAway = true;
       return;
@@ -235,7 +235,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
   }
 
   #changed(prefix: string, changes: StoreChanges | undefined, { monoMs }: Time, out: LeadershipOutput[]): void {
-    this.#hear(changes?.revision, monoMs);
+    this.#observe(changes?.revision, monoMs);
     if (changes === undefined) return;
     if (prefix === STORE_KEY) this.#store.take(changes, monoMs);
     else if (prefix === LEADERS) {
@@ -266,11 +266,11 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
     const stand = this.#stands.get(scope);
     if (stand === undefined) return;
     stand.withdrawal ??= reason;
-    // If another holder stands before the record is empty, it must not act under the fence of this holder.
+    // The next holder must not act under the fence of this one, even if the record is not empty yet.
     stand.releasedNumber = Math.max(stand.releasedNumber, stand.highestNumber);
   }
 
-  /** A request for this scope was late, so that its holder has withdrawn before the record names it. The record must be emptied. */
+  /** Empties a record whose holder withdrew before it was written. */
   #disown(scope: string): void {
     if (this.#stands.has(scope)) return;
     this.#stand(scope, "");
@@ -293,7 +293,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
     if (this.#stop !== "no") this.#endSession(out);
   }
 
-  /** Writes the identity of a store that nobody has used before. */
+  /** Writes the identity of a store that has not been used before. */
   #createStore({ monoMs, wallMs }: Time, out: LeadershipOutput[]): void {
     if (!this.#isMissingStore || this.#isCreating || monoMs < this.#creationMs) return;
     const { clusterId, newId } = this.#options;
@@ -393,7 +393,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
     return "unknown";
   }
 
-  /** Takes a free scope. */
+  /** Claims a free scope. */
   #elect(stand: Stand, item: CopiedItem<LeaderRecord> | undefined, { wallMs }: Time, out: LeadershipOutput[]): void {
     const before = item?.value;
     const { nodeId, newId } = this.#options;
@@ -435,7 +435,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
     this.#transact(conditions, [{ key, value: encodeLeader(record) }], out, (result, { monoMs }) => {
       stand.isPending = false;
       if (result?.isCommitted === true) this.#leaders.note(key, { version: result.versions[0] ?? 0, value: record, sinceMs: monoMs });
-      // Otherwise, the watch reports what is there.
+      // Otherwise, the watch reports the record.
       else stand.retryMs = monoMs + RETRY_MS;
     });
   }
@@ -500,7 +500,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
     });
   }
 
-  /** The leader of the global scope lets the store forget what it had one interval ago. */
+  /** The leader of the global scope lets the store forget the changes of more than one interval ago. */
   #compact(time: Time, out: LeadershipOutput[]): void {
     const { compactMs, isOwnStore } = this.#options;
     if (compactMs === 0 || isOwnStore) return;

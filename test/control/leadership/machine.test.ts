@@ -18,7 +18,7 @@ function writes(prefix: string): (request: Transaction) => boolean {
 }
 
 /** The next such request has this fate, and all others are done. */
-function next(node: LabNode, prefix: string, fate: Fate): void {
+function once(node: LabNode, prefix: string, fate: Fate): void {
   let isOver = false;
   node.fateOf = (request) => {
     if (isOver || !writes(prefix)(request)) return "done";
@@ -129,7 +129,7 @@ describe("session", () => {
   test("is valid for 11/12 of a lease after the renewal was sent, however late the answer is", () => {
     const lab = new LeaderLab();
     const node = lab.node("n1", [CLEANER]);
-    next(node, SESSIONS, "held");
+    once(node, SESSIONS, "held");
     lab.advance(LEASE_MS / 3 + 900);
     node.arrive();
     node.fateOf = () => "lost";
@@ -235,7 +235,7 @@ describe("takeover", () => {
   test("waits in the same way after an answer that the store has delayed", () => {
     const { lab, holder, other } = twoNodes(CLEANER);
     holder.isCrashed = true;
-    next(other, SESSIONS, "held");
+    once(other, SESSIONS, "held");
     lab.advance(LEASE_MS - 200);
     other.arrive();
     lab.advance(LEASE_MS / 3 + 399);
@@ -355,7 +355,7 @@ describe("resign", () => {
   test("by a mark of another node: the holder stops at once, empties its record and stands again after one lease", () => {
     const { lab, holder, other } = twoNodes(CLEANER);
     other.input({ kind: "withdraw", scope: CLEANER, reason: "" });
-    next(holder, LEADERS, "held");
+    once(holder, LEADERS, "held");
     other.input({ kind: "resign", order: 7, scope: CLEANER, reason: "maintenance" });
     expect([other.refusals, lab.leader(CLEANER).resign, holder.holds(CLEANER)]).toEqual([[undefined], "maintenance", false]);
     holder.arrive();
@@ -397,7 +397,7 @@ describe("resign", () => {
   ] as const)("of %s is refused", (_, scope, fate, reason) => {
     const { lab, holder, other } = twoNodes(CLEANER, GLOBAL_SCOPE);
     for (const node of [other, holder]) node.input({ kind: "withdraw", scope: CLEANER, reason: "over" });
-    next(other, LEADERS, fate);
+    once(other, LEADERS, fate);
     other.input({ kind: "resign", order: 1, scope, reason: "x" });
     if (fate === "held") holder.input({ kind: "withdraw", scope, reason: "over" });
     other.arrive();
@@ -411,7 +411,7 @@ describe("holders", () => {
     const lab = new LeaderLab();
     const node = lab.node("n1", []);
     // The node may not write for the next 200 ms.
-    next(node, LEADERS, "unanswered");
+    once(node, LEADERS, "unanswered");
     node.input({ kind: "stand", scope: CLEANER, holderId: "first" });
     const number = node.number(CLEANER);
     expect([lab.leader(CLEANER).holderId, number]).toEqual(["first", expect.any(Number)]);
@@ -426,7 +426,7 @@ describe("holders", () => {
   test("a record whose holder withdrew before it was written is not its successor's", () => {
     const lab = new LeaderLab();
     const node = lab.node("n1", []);
-    next(node, LEADERS, "held");
+    once(node, LEADERS, "held");
     node.input({ kind: "stand", scope: CLEANER, holderId: "first" });
     node.input({ kind: "withdraw", scope: CLEANER, reason: "over" });
     node.input({ kind: "stand", scope: CLEANER, holderId: "second" });
@@ -437,7 +437,7 @@ describe("holders", () => {
   test("a record that arrives late in the store, after its holder withdrew, is emptied", () => {
     const lab = new LeaderLab();
     const node = lab.node("n1", []);
-    next(node, LEADERS, "late");
+    once(node, LEADERS, "late");
     node.input({ kind: "stand", scope: CLEANER, holderId: "program" });
     node.input({ kind: "withdraw", scope: CLEANER, reason: "over" });
     lab.advance(LEASE_MS);
@@ -460,7 +460,7 @@ describe("stop", () => {
   test("waits for pending requests, and a program that stands meanwhile is ignored", () => {
     const lab = new LeaderLab();
     const node = lab.node("n1", []);
-    next(node, LEADERS, "held");
+    once(node, LEADERS, "held");
     node.input({ kind: "stand", scope: CLEANER, holderId: "n1" });
     node.input({ kind: "stop" });
     node.input({ kind: "stand", scope: INDEX, holderId: "n1" });
@@ -539,10 +539,10 @@ test("no tick leaves a deadline in the past, whatever was lost, late or ordered"
     fc.property(fc.array(step, { maxLength: 12 }), fc.boolean(), (steps, stops) => {
       const lab = new LeaderLab();
       const nodes = ["n1", "n2", "n3"].map((name) => lab.node(name, [GLOBAL_SCOPE, CLEANER], { compactMs: 2500 }));
-      for (const { node: at, input: given, fate: next, advance, arrives } of steps) {
+      for (const { node: at, input: given, fate: drawn, advance, arrives } of steps) {
         const node = nodes[at];
         if (node === undefined) throw new Error("there are three nodes");
-        node.fateOf = () => next;
+        node.fateOf = () => drawn;
         node.input(given);
         // The lab checks the deadline of each tick.
         lab.advance(advance);
