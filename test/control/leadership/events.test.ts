@@ -56,7 +56,7 @@ test("the first leaders are no events; each later change of a holder is one", ()
   }
 });
 
-test("the end of a session is an event for each scope that names it, and a reader resumes after it", () => {
+test("the end of a session is an event without a revision for each scope that names it, from which no reader resumes", () => {
   const reader = new Reader();
   for (const [scope, session] of [
     ["a", "s1"],
@@ -65,9 +65,16 @@ test("the end of a session is an event for each scope that names it, and a reade
   ] as const)
     reader.put(scope, session);
   reader.take();
-  const ended = reader.events.sessionEnded("s1", 9);
-  expect(shown(ended)).toEqual(["expired a 9", "expired c 9"]);
-  expect([reader.events.revision, reader.events.after(9), shown(reader.events.after(3))]).toEqual([9, [], shown(ended)]);
+  expect(shown(reader.events.sessionEnded("s1"))).toEqual(["expired a 0", "expired c 0"]);
+  expect([reader.events.revision, reader.events.after(3)]).toEqual([3, []]);
+});
+
+test("a record that cannot be read is no event", () => {
+  const reader = new Reader();
+  reader.put("a", "s1");
+  reader.take();
+  reader.store.put(`${LEADERS}a`, Uint8Array.of(0));
+  expect(reader.take()).toEqual([]);
 });
 
 test("a reader resumes from the last 1,024 events, and begins with a snapshot if it has seen less, or more than this node", () => {
