@@ -7,7 +7,7 @@ export const FOUND_BY: Readonly<Record<string, number>> = {
   "a session is valid from the answer": 34,
   "a delayed answer is no sign of an outage": 176,
   "a session that no watch has reported yet counts as ended": 69,
-  "a fence has an epoch that was raised meanwhile": 15,
+  "a fence has an epoch that was raised meanwhile": 235,
   "a takeover leaves the session": 11,
   "a session name is used again": 3,
   "records outlive the restore of an earlier store": 3,

@@ -52,8 +52,11 @@ export class StoreCopy<T> {
         if (before !== undefined || after !== undefined) taken.push({ key, before, after, revision: version });
       }
     }
-    if (this.#reported === undefined) this.#revision = revision;
-    else if (isCurrent) taken.push(...this.#startOver(this.#reported, revision));
+    // An earlier step omits items that changed again later.
+    if (isCurrent) {
+      if (this.#reported !== undefined) taken.push(...this.#startOver(this.#reported, revision));
+      this.#revision = revision;
+    }
     return taken;
   }
 
@@ -82,7 +85,6 @@ export class StoreCopy<T> {
         taken.push({ key, before, after: undefined, revision });
       }
     this.#reported = undefined;
-    this.#revision = revision;
     this.#isComplete = true;
     return taken;
   }

@@ -115,3 +115,16 @@ test("a watch that starts over changes nothing before it has reported all items,
   ]);
   expect(model.copy.items.get("a/2")?.sinceMs).toBe(since);
 });
+
+test("a copy has a revision when the watch has nothing more, because a step omits items that changed again later", () => {
+  const model = new Model();
+  model.put("a/1", 1, false);
+  model.take(1);
+  model.put("a/2", 1, false);
+  model.put("a/3", 1, false);
+  model.put("a/2", 2, false);
+  model.take(1);
+  expect([model.copy.revision, model.copy.items.has("a/2")]).toEqual([1, false]);
+  model.take(1);
+  expect([model.copy.revision, model.copy.items.has("a/2")]).toEqual([4, true]);
+});
