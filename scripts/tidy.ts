@@ -85,9 +85,6 @@ export function unreachedFiles(root: string): readonly string[] {
     .map((file) => `${file} is reached by no test of its room`);
 }
 
-/** Files that wait for their first user. Fences are part of the contract of the store, and leaders will use them. */
-const EARLY: readonly string[] = ["src/store/control/fence.ts"];
-
 /** Files of `src` that no process, no thread and no user of the package loads. These start at the entries of `knip.json`. Knip itself counts what a test imports as used. */
 export function unusedFiles(root: string): readonly string[] {
   const { entry } = JSON.parse(read(root, "knip.json")) as { readonly entry: readonly string[] };
@@ -96,7 +93,7 @@ export function unusedFiles(root: string): readonly string[] {
   const reached = new Set(files.filter((file) => starts.some((start) => posix.matchesGlob(file, start))));
   for (const file of reached)
     for (const each of importsOf(root, file)) if (each.file !== undefined && files.includes(each.file)) reached.add(each.file);
-  return files.filter((file) => !reached.has(file) && !EARLY.includes(file)).map((file) => `${file} is imported by tests alone`);
+  return files.filter((file) => !reached.has(file)).map((file) => `${file} is imported by tests alone`);
 }
 
 /** The files that join the rooms of a node. */

@@ -2,10 +2,10 @@
  * Leadership machines with a store that they share, in virtual time. Requests and watches take no time, unless a test loses or delays them.
  * Every tick must move the machine's deadline.
  */
-import { expect } from "vitest";
 import type { LeadershipEvent, LeadershipInput, LeadershipOutput, OrderRefusal } from "../../src/control/leadership/io-types.ts";
 import { Leadership, type LeadershipOptions } from "../../src/control/leadership/machine.ts";
 import { decodeLeader, LEADERS, type LeaderRecord, SESSIONS } from "../../src/control/leadership/records.ts";
+import { assert } from "../../src/lib/errors.ts";
 import type { Time } from "../../src/lib/machine.ts";
 import type { WatchPosition } from "../../src/store/control/store-watches.ts";
 import { SharedStore, WATCH_START } from "./shared-store.ts";
@@ -38,7 +38,7 @@ export class LeaderLab {
     for (;;) {
       const due = this.nodes.toSorted((a, b) => a.dueMs - b.dueMs)[0];
       if (due === undefined || due.dueMs > untilMs) break;
-      expect(due.dueMs, "a deadline is later than the last tick").toBeGreaterThan(due.tickMs);
+      assert(due.dueMs > due.tickMs, "a tick left its deadline in the past", { deadline: due.dueMs });
       this.nowMs = Math.max(this.nowMs, due.dueMs);
       due.tick();
     }
@@ -94,7 +94,7 @@ export class LabNode {
   /** The watches with these prefixes report nothing for now. */
   readonly deafTo = new Set<string>();
   readonly watches = new Map<string, WatchPosition>();
-  #held: (() => void)[] = [];
+  readonly #held: (() => void)[] = [];
 
   constructor(lab: LeaderLab, nodeId: string, options: Partial<LeadershipOptions>) {
     this.lab = lab;
@@ -167,11 +167,11 @@ export class LabNode {
         this.sent.push(output);
         return this.lab.run(() => this.#transact(output));
       case "watch":
-        expect(this.watches.has(output.prefix), `${output.prefix} is watched once`).toBe(false);
+        assert(!this.watches.has(output.prefix), "a prefix is watched twice", { prefix: output.prefix });
         this.watches.set(output.prefix, WATCH_START);
         return this.lab.run(() => this.#report(output.prefix));
       case "unwatch":
-        expect(this.watches.delete(output.prefix), `${output.prefix} was watched`).toBe(true);
+        assert(this.watches.delete(output.prefix), "a prefix was not watched", { prefix: output.prefix });
         return;
       case "compact":
         this.compacted.push(output.revision);

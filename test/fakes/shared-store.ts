@@ -16,6 +16,7 @@ export class SharedStore {
   /** All removals up to this revision are forgotten. */
   #floor = 0;
   revision = 0;
+  restoreCount = 0;
 
   versionOf(key: string): number {
     const change = this.#changes.get(key);
@@ -68,17 +69,18 @@ export class SharedStore {
     };
   }
 
-  /** Forgets all removals, so that watches that are behind start over. */
-  compact(): void {
-    this.#floor = this.revision;
+  /** Forgets the removals up to a revision, so that watches that are behind it start over. Does nothing for a revision that it has not reached. */
+  compact(revision: number): void {
+    if (revision <= this.revision) this.#floor = Math.max(this.#floor, revision);
   }
 
   get state(): StoreState {
     return { revision: this.revision, changes: new Map(this.#changes) };
   }
 
-  /** Restores an earlier state, as from a backup. */
+  /** Restores an earlier state, as from a backup. All watches must start over. */
   restore({ revision, changes }: StoreState): void {
+    this.restoreCount += 1;
     this.revision = revision;
     this.#changes = new Map(changes);
     this.#floor = revision;

@@ -3,7 +3,15 @@
  * costs its own run and nothing else. The long tests print the seed of each mutant that they find.
  */
 export const FOUND_BY: Readonly<Record<string, number>> = {
-  "a holder acts again after a lost resign": 139,
+  "a holder acts again after a lost resign": 110,
+  "a session is valid from the answer": 34,
+  "a delayed answer is no sign of an outage": 176,
+  "a session that no watch has reported yet counts as ended": 69,
+  "a fence has an epoch that was raised meanwhile": 235,
+  "a takeover leaves the session": 11,
+  "a session name is used again": 3,
+  "records outlive the restore of an earlier store": 3,
+  "an outage of the store counts as silence of holders": 4,
   "a version is a time": 7,
   "a beacon counts by its time": 7,
   "the newest stamp of a key counts": 7,

@@ -1,21 +1,31 @@
 /**
  * Worlds of leaders: a few processes with the leadership machine of the product, one store that they share, and a network between them that loses
- * and delays requests and answers. Processes pause, stop, crash and start; the store is away; operators ask leaders to resign.
+ * and delays requests, answers and watches. Processes pause, stop, crash and start; operators ask leaders to resign; the store is away, forgets what
+ * watches have not read, and is restored from a backup.
  */
 
 import type { LeadershipInput, LeadershipOutput } from "../../src/control/leadership/io-types.ts";
 import { Leadership } from "../../src/control/leadership/machine.ts";
+import { decodeStore, STORE_KEY } from "../../src/control/leadership/records.ts";
 import { GLOBAL_SCOPE } from "../../src/control/leadership/scope.ts";
 import type { Time } from "../../src/lib/machine.ts";
 import { NEVER } from "../../src/lib/machine.ts";
 import { Rng } from "../../src/lib/rng.ts";
 import { compareFences, type FenceToken } from "../../src/store/control/fence.ts";
-import type { StoreChange, StoreCondition, StoreWrite, TransactResult } from "../../src/store/control/store.ts";
+import type { StoreCondition, StoreWrite, TransactResult } from "../../src/store/control/store.ts";
+import type { WatchPosition } from "../../src/store/control/store-watches.ts";
+import { SharedStore, WATCH_START } from "../fakes/shared-store.ts";
 import { World } from "./world.ts";
 
-const LEASE_MS = 3000;
-/** Time after which a request fails. */
+const LEASES_MS = [1500, 3000, 6000] as const;
+/** Maximum time after which a request fails. */
 const TIMEOUT_MS = 1000;
+/** Maximum number of changes in a step of a watch. */
+const STEP_CHANGES = 3;
+/** A store that was restored from a backup has fewer changes than this, until the world ends. */
+const REVISION_GAP = 10_000;
+/** Order of the operator who raises the epoch after the store was restored. */
+const RAISE_AFTER_RESTORE = 3;
 const SCOPES = [GLOBAL_SCOPE, "custom/orders/cleaner", "custom/orders/index"];
 const WALL_START_MS = 1_760_000_000_000;
 /** How long the world is troubled, and how long it is calm afterwards. */
@@ -31,6 +41,10 @@ export interface LeaderOutcome {
   readonly outages: number;
   readonly resignations: number;
   readonly stops: number;
+  /** Number of times that the store was restored from a backup and its epoch raised. */
+  readonly restores: number;
+  /** Number of watches that started over because the store had forgotten changes. */
+  readonly resets: number;
 }
 
 class Violation extends Error {
@@ -42,39 +56,12 @@ class Violation extends Error {
   }
 }
 
-/** The store: what it holds, and every change since its start. */
-class SharedStore {
-  isAway = false;
-  readonly #items = new Map<string, { readonly value: Uint8Array; readonly version: number }>();
-  readonly changes: StoreChange[] = [];
-  revision = 0;
-
-  transact(conditions: readonly StoreCondition[], writes: readonly StoreWrite[]): TransactResult {
-    const found = conditions.map(({ key }) => this.#items.get(key)?.version ?? 0);
-    if (conditions.some(({ version }, at) => version !== found[at]))
-      return { isCommitted: false, revision: this.revision, versions: found };
-    const versions = writes.map(({ key, value }) => {
-      if (value === undefined && !this.#items.has(key)) return 0;
-      const version = ++this.revision;
-      const item = value && { key, value, version };
-      if (item === undefined) this.#items.delete(key);
-      else this.#items.set(key, item);
-      this.changes.push({ key, version, item });
-      return version;
-    });
-    return { isCommitted: true, revision: this.revision, versions };
-  }
-
-  /** All items with a prefix, as a watch reports them when it starts over. */
-  all(prefix: string): StoreChange[] {
-    const found = [...this.#items].filter(([key]) => key.startsWith(prefix));
-    return found.map(([key, item]) => ({ key, version: item.version, item: { key, ...item } })).toSorted((a, b) => a.version - b.version);
-  }
-}
-
 interface Watch {
-  at: number;
-  isStarted: boolean;
+  position: WatchPosition;
+  /** Whether a step is on its way. */
+  isDue: boolean;
+  /** The watch is interrupted until this time (ms). */
+  silentUntilMs: number;
 }
 
 class LeaderNode {
@@ -82,6 +69,7 @@ class LeaderNode {
   readonly #sim: LeaderWorld;
   readonly #rate: number;
   readonly #rng: Rng;
+  readonly leaseMs: number;
   machine: Leadership;
   isUp = true;
   pausedUntilMs = 0;
@@ -91,9 +79,10 @@ class LeaderNode {
   readonly watches = new Map<string, Watch>();
   #timerMs = NEVER;
 
-  constructor(sim: LeaderWorld, name: string, rng: Rng) {
+  constructor(sim: LeaderWorld, name: string, leaseMs: number, rng: Rng) {
     this.#sim = sim;
     this.name = name;
+    this.leaseMs = leaseMs;
     this.#rng = rng;
     this.#rate = 0.96 + rng.next() * 0.08;
     this.machine = this.#make();
@@ -137,6 +126,9 @@ class LeaderNode {
     }
     const out: LeadershipOutput[] = [];
     this.machine.handle(input, this.time, out);
+    this.#sim.trace?.push(
+      `${this.#sim.world.nowMs.toFixed(1)} ${this.name}${this.#boot} ${wordsOf(input)} -> ${out.map(wordsOf).join(", ")}`,
+    );
     for (const output of out) this.#carryOut(output);
     this.#sim.check();
     this.#setTimer();
@@ -168,9 +160,9 @@ class LeaderNode {
       nodeId: name,
       clusterId: "sim",
       boot,
-      leaseMs: LEASE_MS,
+      leaseMs: this.leaseMs,
       isOwnStore: false,
-      compactMs: 60_000,
+      compactMs: 15_000,
       newId: () => `${name}-${boot}-${++count}`,
     });
   }
@@ -191,16 +183,18 @@ class LeaderNode {
       case "transact":
         return this.#sim.transact(this, output);
       case "watch":
-        this.watches.set(output.prefix, { at: 0, isStarted: false });
+        this.watches.set(output.prefix, { position: WATCH_START, isDue: false, silentUntilMs: 0 });
         return this.#sim.report(this, output.prefix);
       case "unwatch":
         this.watches.delete(output.prefix);
         return;
       case "stopped":
         return this.crash(100);
-      case "event":
       case "compact":
+        return this.#sim.store.compact(output.revision);
       case "ordered":
+        return this.#sim.ordered(output);
+      case "event":
         return;
     }
   }
@@ -217,26 +211,40 @@ class LeaderNode {
 class LeaderWorld {
   readonly world = new World();
   readonly store = new SharedStore();
+  isAway = false;
+  /** Requests that wait until the store is back. */
+  readonly #waiting: (() => void)[] = [];
+  /** The epoch of the backup from which the store was restored. Fences of this epoch prove nothing until the operator raises it. */
+  #restoredEpoch = 0;
   readonly nodes: readonly LeaderNode[];
   readonly #rng: Rng;
-  /** The last fence under which somebody acted, by scope. */
-  readonly #last = new Map<string, { readonly fence: FenceToken; readonly node: string }>();
+  /** The last holder of a scope, and the greatest fence under which somebody acted. */
+  readonly #last = new Map<string, { readonly fence: FenceToken; readonly node: string; readonly greatest: FenceToken }>();
   isTroubled = true;
   holders = 0;
   outages = 0;
   resignations = 0;
   stops = 0;
+  restores = 0;
+  resets = 0;
   /** In some worlds nothing happens but outages of the store. */
   readonly #hasOnlyOutages: boolean;
   /** Share of the requests whose request, or answer, is lost or late. */
   readonly #loss: number;
 
-  constructor(seed: number) {
+  readonly trace: string[] | undefined;
+
+  constructor(seed: number, trace?: string[]) {
+    this.trace = trace;
     this.#rng = new Rng(`leaders ${seed}`);
     this.#hasOnlyOutages = seed % 4 === 0;
     this.#loss = this.#hasOnlyOutages || this.#rng.next() < 0.5 ? 0 : this.#rng.next() * 0.15;
     const count = 2 + this.#rng.int(4);
-    this.nodes = Array.from({ length: count }, (_, at) => new LeaderNode(this, `n${at}`, this.#rng.fork(`n${at}`)));
+    const leaseMs = this.#hasOnlyOutages || this.#rng.next() < 0.5 ? this.#leaseMs() : undefined;
+    this.nodes = Array.from({ length: count }, (_, at) => {
+      const rng = this.#rng.fork(`n${at}`);
+      return new LeaderNode(this, `n${at}`, leaseMs ?? this.#leaseMs(), rng);
+    });
   }
 
   run(): void {
@@ -249,7 +257,7 @@ class LeaderWorld {
     this.#trouble();
     this.world.runUntil(TROUBLED_MS);
     this.isTroubled = false;
-    this.store.isAway = false;
+    this.#isBack();
     for (const node of this.nodes) node.isCut = false;
     this.world.runUntil(TROUBLED_MS + CALM_MS);
     for (const scope of SCOPES)
@@ -270,46 +278,58 @@ class LeaderWorld {
           "one leader",
           `${one.node} and ${other.node} act for ${scope} at ${this.world.nowMs} ms, under ${one.fence.number} and ${other.fence.number}`,
         );
-      const last = this.#last.get(scope);
-      if (one === undefined || (last?.node === one.node && compareFences(last.fence, one.fence) === 0)) continue;
-      if (last !== undefined && compareFences(last.fence, one.fence) >= 0)
-        throw new Violation(
-          "fences grow",
-          `${one.node} acts for ${scope} under ${one.fence.number}, after ${last.node} under ${last.fence.number}`,
-        );
-      if (last !== undefined && this.#hasOnlyOutages)
-        throw new Violation(
-          "holders stay",
-          `${one.node} acts for ${scope} under ${one.fence.number} after an outage of the store, ${last.node} before`,
-        );
-      this.#last.set(scope, one);
-      this.holders += 1;
+      if (one !== undefined) this.#checkFence(scope, one);
     }
+  }
+
+  #checkFence(scope: string, { node, fence }: { readonly node: string; readonly fence: FenceToken }): void {
+    const last = this.#last.get(scope);
+    if (last?.node === node && compareFences(last.fence, fence) === 0) return;
+    const isLater = last === undefined || compareFences(last.greatest, fence) < 0;
+    if (!isLater && fence.storeEpoch > this.#restoredEpoch)
+      throw new Violation(
+        "fences grow",
+        `${node} acts for ${scope} under ${fence.storeEpoch}.${fence.number}, after ${last.node} under ${last.greatest.storeEpoch}.${last.greatest.number}`,
+      );
+    if (last !== undefined && this.#hasOnlyOutages)
+      throw new Violation(
+        "holders stay",
+        `${node} acts for ${scope} under ${fence.number} after an outage of the store, ${last.node} before`,
+      );
+    this.#last.set(scope, { node, fence, greatest: isLater ? fence : last.greatest });
+    this.holders += 1;
   }
 
   transact(node: LeaderNode, { request, conditions, changes }: Extract<LeadershipOutput, { readonly kind: "transact" }>): void {
     const { boot } = node;
+    const { restoreCount } = this.store;
     let isAnswered = false;
     const answer = (result: TransactResult | undefined): void => {
       if (isAnswered || node.boot !== boot) return;
       isAnswered = true;
       node.input({ kind: "transacted", request, result });
     };
-    this.world.after(TIMEOUT_MS, () => answer(undefined));
+    // A request that is on its way when the store is restored does not reach the restored store.
+    const arrive = (isAnswerLost: boolean): void => {
+      if (restoreCount !== this.store.restoreCount) return;
+      const result = this.#apply(conditions, changes);
+      if (isAnswerLost || node.isCut) return;
+      this.world.after(this.#delayMs(), () => answer(result));
+    };
+    this.world.after(Math.min(TIMEOUT_MS, node.leaseMs / 3), () => answer(undefined));
     if (node.isCut || this.#isLost()) {
       // The request reaches the store late, or never.
-      if (node.draw() < 0.5) this.world.after(node.draw() * 4 * LEASE_MS, () => this.#apply(conditions, changes));
+      if (node.draw() < 0.5) this.world.after(node.draw() * 4 * node.leaseMs, () => this.isAway || arrive(true));
       return;
     }
     this.world.after(this.#delayMs(), () => {
-      const result = this.#apply(conditions, changes);
-      if (result === undefined || node.isCut || this.#isLost()) return;
-      this.world.after(this.#delayMs(), () => answer(result));
+      if (!this.isAway) arrive(this.#isLost());
+      // An etcd that elects its own leader does not refuse requests, but delays them.
+      else if (node.draw() < 0.5) this.#waiting.push(() => isAnswered || arrive(false));
     });
   }
 
-  #apply(conditions: readonly StoreCondition[], changes: readonly StoreWrite[]): TransactResult | undefined {
-    if (this.store.isAway) return undefined;
+  #apply(conditions: readonly StoreCondition[], changes: readonly StoreWrite[]): TransactResult {
     const result = this.store.transact(conditions, changes);
     if (result.isCommitted)
       for (const node of this.nodes)
@@ -317,25 +337,25 @@ class LeaderWorld {
     return result;
   }
 
-  /** Brings the changes of a watch to a node, sooner or later. */
-  report(node: LeaderNode, prefix: string): void {
+  /** Brings the changes of a watch to a node, sooner or later, step by step. */
+  report(node: LeaderNode, prefix: string, delayMs = this.#delayMs()): void {
     const watch = node.watches.get(prefix);
-    if (watch === undefined) return;
-    this.world.after(this.#delayMs(), () => {
+    if (watch === undefined || watch.isDue) return;
+    watch.isDue = true;
+    this.world.after(delayMs, () => {
+      watch.isDue = false;
       if (node.watches.get(prefix) !== watch) return;
-      if (this.store.isAway || node.isCut) {
-        node.input({ kind: "changed", prefix, changes: undefined });
-        this.world.after(200, () => this.report(node, prefix));
+      if (this.isAway || node.isCut || this.world.nowMs < watch.silentUntilMs) {
+        if (this.isAway || node.isCut) node.input({ kind: "changed", prefix, changes: undefined });
+        this.report(node, prefix, 200);
         return;
       }
-      const isReset = !watch.isStarted;
-      const found = isReset
-        ? this.store.all(prefix)
-        : this.store.changes.filter(({ key, version }) => version > watch.at && key.startsWith(prefix));
-      if (!isReset && found.length === 0) return;
-      watch.isStarted = true;
-      watch.at = this.store.revision;
-      node.input({ kind: "changed", prefix, changes: { isReset, changes: found, revision: watch.at, isCurrent: true } });
+      const found = this.store.read(prefix, watch.position, STEP_CHANGES);
+      if (found === undefined) return;
+      if (found.step.isReset && watch.position !== WATCH_START) this.resets += 1;
+      watch.position = found.position;
+      node.input({ kind: "changed", prefix, changes: found.step });
+      this.report(node, prefix);
     });
   }
 
@@ -350,8 +370,8 @@ class LeaderWorld {
   #trouble(): void {
     if (!this.isTroubled || this.world.nowMs > TROUBLED_MS - 12_000) return;
     const node = this.nodes[this.#rng.int(this.nodes.length)];
-    const lengthMs = 200 + this.#rng.next() * 3 * LEASE_MS;
-    switch (this.#hasOnlyOutages ? 3 : this.#rng.int(9)) {
+    const lengthMs = 200 + this.#rng.next() * 9000;
+    switch (this.#hasOnlyOutages ? 3 : this.#rng.int(11)) {
       case 0:
         node?.pause(lengthMs);
         break;
@@ -369,7 +389,9 @@ class LeaderWorld {
         node?.input({ kind: "resign", order: 1, scope: GLOBAL_SCOPE, reason: "the operator said so" });
         break;
       case 5:
-        if (this.#rng.int(4) === 0) node?.input({ kind: "raiseEpoch", order: 2 });
+        // Another node reads the epoch late.
+        this.#interrupt(this.nodes[this.#rng.int(this.nodes.length)], lengthMs);
+        node?.input({ kind: "raiseEpoch", order: 2 });
         break;
       case 7:
         node?.input({ kind: "eligible", fault: "not ready" });
@@ -383,9 +405,15 @@ class LeaderWorld {
         this.stops += 1;
         node?.stop();
         break;
+      case 9:
+        this.#interrupt(node, lengthMs);
+        break;
+      case 10:
+        this.#restore();
+        break;
     }
     // A second outage within a lease may cost a holder its scope.
-    this.world.after((this.#hasOnlyOutages ? lengthMs + LEASE_MS : 0) + this.#rng.next() * 9000, () => this.#trouble());
+    this.world.after((this.#hasOnlyOutages ? lengthMs + 6000 : 0) + this.#rng.next() * 9000, () => this.#trouble());
   }
 
   #cut(node: LeaderNode | undefined, forMs: number): void {
@@ -397,18 +425,76 @@ class LeaderWorld {
   }
 
   #outage(forMs: number): void {
-    if (this.store.isAway) return;
+    if (this.isAway) return;
     if (this.#hasOnlyOutages) this.outages += 1;
-    this.store.isAway = true;
-    this.world.after(forMs, () => {
-      this.store.isAway = false;
+    this.isAway = true;
+    this.world.after(forMs, () => this.#isBack());
+  }
+
+  #isBack(): void {
+    this.isAway = false;
+    for (const request of this.#waiting.splice(0)) this.world.after(this.#delayMs(), request);
+  }
+
+  /** Interrupts the watches of a node, while the store forgets the changes that they have not read. */
+  #interrupt(node: LeaderNode | undefined, forMs: number): void {
+    for (const watch of node?.watches.values() ?? []) if (this.#rng.next() < 0.5) watch.silentUntilMs = this.world.nowMs + forMs;
+    this.world.after(forMs, () => this.store.compact(this.store.revision));
+  }
+
+  /** Restores the store from a backup, after all sessions have ended, and lets an operator raise its epoch some time later. */
+  #restore(): void {
+    // Sessions end before the store is back, and the calm time begins after that.
+    if (this.store.versionOf(STORE_KEY) === 0 || this.world.nowMs > TROUBLED_MS - 30_000) return;
+    const backup = this.store.state;
+    // No version is used again after the restore.
+    this.store.revision += REVISION_GAP;
+    this.world.after(1000 + this.#rng.next() * 10_000, () => {
+      if (this.isAway) return;
+      this.isAway = true;
+      this.world.after(8000, () => {
+        this.store.restore(backup);
+        this.#restoredEpoch = decodeStore(this.store.valueOf(STORE_KEY) ?? new Uint8Array())?.epoch ?? 0;
+        for (const node of this.nodes)
+          for (const [prefix, watch] of node.watches) {
+            watch.position = WATCH_START;
+            this.report(node, prefix);
+          }
+        this.#isBack();
+        this.world.after(this.#rng.next() * 5000, () => this.#raise());
+      });
     });
+  }
+
+  #raise(): void {
+    this.nodes[this.#rng.int(this.nodes.length)]?.input({ kind: "raiseEpoch", order: RAISE_AFTER_RESTORE });
+  }
+
+  ordered({ order, refusal }: Extract<LeadershipOutput, { readonly kind: "ordered" }>): void {
+    if (order !== RAISE_AFTER_RESTORE) return;
+    if (refusal === undefined) this.restores += 1;
+    else this.world.after(500, () => this.#raise());
+  }
+
+  #leaseMs(): number {
+    return LEASES_MS[this.#rng.int(LEASES_MS.length)] ?? LEASES_MS[0];
   }
 }
 
-/** Runs one world. */
-export function runSeed(seed: number): LeaderOutcome {
-  const sim = new LeaderWorld(seed);
+function wordsOf(message: LeadershipInput | LeadershipOutput): string {
+  if (message.kind === "transact") {
+    const conditions = message.conditions.map(({ key, version }) => `${key}@${version}`);
+    return `transact ${message.request} if ${conditions.join(" ")}${message.changes[0]?.value === undefined ? " remove" : ""}`;
+  }
+  if (message.kind === "transacted") return `transacted ${message.request} ${JSON.stringify(message.result)}`;
+  if (message.kind !== "changed") return JSON.stringify(message);
+  const changes = message.changes?.changes.map(({ key, version, item }) => `${key}@${version}${item ? "" : " removed"}`);
+  return `changed ${message.prefix} ${changes?.join(" ") ?? "interrupted"}`;
+}
+
+/** Runs one world. Appends what the nodes received and sent to `trace`. */
+export function runSeed(seed: number, trace?: string[]): LeaderOutcome {
+  const sim = new LeaderWorld(seed, trace);
   let violation: LeaderOutcome["violation"];
   try {
     sim.run();
@@ -416,6 +502,15 @@ export function runSeed(seed: number): LeaderOutcome {
     if (!(error instanceof Violation)) throw error;
     violation = { invariant: error.invariant, message: error.message };
   }
-  const { holders, outages, resignations, stops } = sim;
-  return { violation, holders, outages, resignations, stops };
+  const { holders, outages, resignations, stops, restores, resets } = sim;
+  return { violation, holders, outages, resignations, stops, restores, resets };
+}
+
+const EXPLAINED_LINES = 40;
+
+/** The violation of a world, and the last messages of its nodes. */
+export function explain(seed: number, { violation }: LeaderOutcome): string {
+  const trace: string[] = [];
+  runSeed(seed, trace);
+  return [`seed ${seed}: ${violation?.invariant}: ${violation?.message}`, ...trace.slice(-EXPLAINED_LINES)].join("\n");
 }

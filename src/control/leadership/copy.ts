@@ -9,7 +9,7 @@ export interface CopiedItem<T> {
   readonly sinceMs: number;
 }
 
-/** A change that the copy has taken. An item is undefined if it did not exist before, or does not exist any more. */
+/** A change that the copy has made. An item is undefined if it did not exist before, or does not exist any more. */
 export interface CopyChange<T> {
   readonly key: string;
   readonly before: CopiedItem<T> | undefined;
@@ -39,7 +39,7 @@ export class StoreCopy<T> {
     return this.#revision;
   }
 
-  /** Takes a step of the watch. Returns the changes that are news, in order. While the watch starts over, there are none until it has reported all items. */
+  /** Applies a step of the watch. Returns the new changes, in order. While the watch starts over, there are none until it has reported all items. */
   take({ isReset, changes, revision, isCurrent }: StoreChanges, monoMs: number): readonly CopyChange<T>[] {
     if (isReset) this.#reported = new Map();
     const taken: CopyChange<T>[] = [];
@@ -52,12 +52,15 @@ export class StoreCopy<T> {
         if (before !== undefined || after !== undefined) taken.push({ key, before, after, revision: version });
       }
     }
-    if (this.#reported === undefined) this.#revision = revision;
-    else if (isCurrent) taken.push(...this.#startOver(this.#reported, revision));
+    // An earlier step omits items that changed again later.
+    if (isCurrent) {
+      if (this.#reported !== undefined) taken.push(...this.#startOver(this.#reported, revision));
+      this.#revision = revision;
+    }
     return taken;
   }
 
-  /** Takes an item that this process has written or read itself, which can be newer than what the watch has reported. */
+  /** Adds an item that this process has written or read itself, which can be newer than the items that the watch has reported. */
   note(key: string, { version, value, sinceMs }: CopiedItem<T>): void {
     const known = this.items.get(key);
     if (known === undefined || known.version < version) this.items.set(key, { version, value, sinceMs });
@@ -82,7 +85,6 @@ export class StoreCopy<T> {
         taken.push({ key, before, after: undefined, revision });
       }
     this.#reported = undefined;
-    this.#revision = revision;
     this.#isComplete = true;
     return taken;
   }

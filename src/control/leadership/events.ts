@@ -1,4 +1,4 @@
-/** The events of leadership, made from what the watches of the store report, so that all nodes report the same events. */
+/** The events of leadership, made from the reports of the store's watches, so that all nodes report the same events. */
 import type { StoreChanges } from "../../store/control/store.ts";
 import { StoreCopy } from "./copy.ts";
 import type { LeadershipEvent } from "./io-types.ts";
@@ -36,7 +36,7 @@ export class LeaderEvents {
     return this.#recent.filter((event) => event.revision > revision);
   }
 
-  /** Takes a step of the watch on the leaders. Returns its events. After the watch has started over, all readers must begin with a snapshot. */
+  /** Applies a step of the watch on the leaders. Returns its events. After the watch has started over, all readers must begin with a snapshot. */
   leadersChanged(changes: StoreChanges, monoMs: number): readonly LeadershipEvent[] {
     const isFirst = !this.#leaders.isComplete;
     const taken = this.#leaders.take(changes, monoMs);

@@ -11,7 +11,7 @@ export type LeadershipInput =
   | { readonly kind: "tick" }
   /** The answer to `transact`. Undefined if the outcome is unknown: the request failed, but can have had its effect or can still have it. */
   | { readonly kind: "transacted"; readonly request: RequestId; readonly result: TransactResult | undefined }
-  /** A step of the watch on a prefix. Undefined if the watch is interrupted; it goes on without another order. */
+  /** A step of the watch on a prefix. Undefined if the watch is interrupted; it continues without another order. */
   | { readonly kind: "changed"; readonly prefix: string; readonly changes: StoreChanges | undefined }
   /** Whether this node may be a leader. If not, `fault` says why, for operators. */
   | { readonly kind: "eligible"; readonly fault: string }

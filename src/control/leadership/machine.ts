@@ -59,19 +59,17 @@ interface Stand {
   releasedNumber: number;
   /** The record under which this node held the scope at the last look. */
   held: LeaderRecord | undefined;
-  /** Why this node gives up the scope on behalf of its holder. Undefined if it does not. */
+  /** Why the holder gives up the scope. Undefined if it does not. */
   withdrawal: string | undefined;
-  /** The holder for which this node stands after the withdrawal. Undefined if there is none. */
-  successorId: string | undefined;
 }
 
 type Answered = (result: TransactResult | undefined, time: Time, out: LeadershipOutput[]) => void;
 
 /**
- * After an outage of the store, holders have this part of a lease to renew their sessions: a renewal that was sent just before the end of the outage
+ * When the store is back after an outage, holders have this time and a third of a lease to renew their sessions: a renewal that was sent just before
  * may still wait for its timeout, which is at most a third of a lease, and then for its retry.
  */
-const RETURN = 1 / 2;
+const RETURN_MS = 2 * RETRY_MS;
 
 export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
   readonly #options: LeadershipOptions;
@@ -86,9 +84,11 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
   #lastRequest = 0;
   /** The highest revision of the store that this node has seen. */
   #revision = 0;
-  /** Monotonic time (ms) of the last sign that the store is away, and of the last sign that it is there. */
-  #troubleMs = Number.NEGATIVE_INFINITY;
+  /** Whether the last sign of the store was a failure, or there was none yet. */
+  #isAway = true;
+  /** Monotonic time (ms) of the last answer, and of the first answer after the last outage. */
   #answeredMs = Number.NEGATIVE_INFINITY;
+  #backMs = Number.NEGATIVE_INFINITY;
   #ineligible = "not ready";
   #creationMs = Number.NEGATIVE_INFINITY;
   #isCreating = false;
@@ -115,7 +115,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
 
   nextDeadlineMs(): number {
     let next = NEVER;
-    // What was due at the last look has been done, or waits for something else.
+    // All that was due at the last look has been done, or waits for something else.
     const at = (dueMs: number) => {
       if (dueMs > this.#lookedMs && dueMs < next) next = dueMs;
     };
@@ -183,9 +183,9 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
     return new Map([...this.#leaders.items].map(([key, { value }]) => [key.slice(LEADERS.length), value]));
   }
 
-  /** Whether the last request to the store was answered, and since when the store has been in this state (monotonic ms). */
+  /** Whether the last sign of the store was an answer, and when the last answer came (monotonic ms). */
   get availability(): { readonly isAvailable: boolean; readonly answeredMs: number } {
-    return { isAvailable: this.#answeredMs > this.#troubleMs, answeredMs: this.#answeredMs };
+    return { isAvailable: !this.#isAway, answeredMs: this.#answeredMs };
   }
 
   #take(input: LeadershipInput, time: Time, out: LeadershipOutput[]): void {
@@ -216,21 +216,27 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
   #transacted(request: RequestId, result: TransactResult | undefined, time: Time, out: LeadershipOutput[]): void {
     const answered = this.#asked.get(request);
     this.#asked.delete(request);
-    if (result === undefined) this.#troubleMs = time.monoMs;
-    else {
-      this.#answeredMs = time.monoMs;
-      this.#revision = Math.max(this.#revision, result.revision);
-    }
+    this.#observe(result?.revision, time.monoMs);
     answered?.(result, time, out);
   }
 
-  #changed(prefix: string, changes: StoreChanges | undefined, { monoMs }: Time, out: LeadershipOutput[]): void {
-    if (changes === undefined) {
-      this.#troubleMs = monoMs;
+  /** Applies a sign of the store: its revision, or undefined for a failure. */
+  #observe(revision: number | undefined, monoMs: number): void {
+    if (revision === undefined) {
+      this.#isAway = true;
       return;
     }
+    // Renewals get more answers than this, unless the store delays them.
+    const isLate = monoMs - this.#answeredMs > this.#options.leaseMs / 3 + RETRY_MS;
+    if (this.#isAway || isLate) this.#backMs = monoMs;
+    this.#isAway = false;
     this.#answeredMs = monoMs;
-    this.#revision = Math.max(this.#revision, changes.revision);
+    this.#revision = Math.max(this.#revision, revision);
+  }
+
+  #changed(prefix: string, changes: StoreChanges | undefined, { monoMs }: Time, out: LeadershipOutput[]): void {
+    this.#observe(changes?.revision, monoMs);
+    if (changes === undefined) return;
     if (prefix === STORE_KEY) this.#store.take(changes, monoMs);
     else if (prefix === LEADERS) {
       for (const { key, after } of this.#leaders.take(changes, monoMs))
@@ -250,17 +256,21 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
     if (this.#stop !== "no") return;
     const known = this.#stands.get(scope);
     if (known === undefined) this.#stands.set(scope, newStand(scope, holderId));
-    else if (known.withdrawal !== undefined) known.successorId = holderId;
+    else if (known.withdrawal !== undefined) {
+      known.holderId = holderId;
+      known.withdrawal = undefined;
+    }
   }
 
   #withdraw(scope: string, reason: string): void {
     const stand = this.#stands.get(scope);
     if (stand === undefined) return;
     stand.withdrawal ??= reason;
-    stand.successorId = undefined;
+    // The next holder must not act under the fence of this one, even if the record is not empty yet.
+    stand.releasedNumber = Math.max(stand.releasedNumber, stand.highestNumber);
   }
 
-  /** A request for this scope was late, so that its holder has withdrawn before the record names it. The record must be emptied. */
+  /** Empties a record whose holder withdrew before it was written. */
   #disown(scope: string): void {
     if (this.#stands.has(scope)) return;
     this.#stand(scope, "");
@@ -283,7 +293,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
     if (this.#stop !== "no") this.#endSession(out);
   }
 
-  /** Writes the identity of a store that nobody has used before. */
+  /** Writes the identity of a store that has not been used before. */
   #createStore({ monoMs, wallMs }: Time, out: LeadershipOutput[]): void {
     if (!this.#isMissingStore || this.#isCreating || monoMs < this.#creationMs) return;
     const { clusterId, newId } = this.#options;
@@ -326,6 +336,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
     const record = this.#leaders.items.get(LEADERS + stand.scope)?.value;
     const isHeld =
       record?.session === this.#sessionName &&
+      record.holderId === stand.holderId &&
       record.fence.number > stand.releasedNumber &&
       record.fence.storeEpoch === this.store?.epoch &&
       record.resign === undefined &&
@@ -354,14 +365,8 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
       return;
     }
     if (stand.withdrawal !== undefined) {
-      if (stand.successorId === undefined) {
-        this.#stands.delete(stand.scope);
-        return;
-      }
-      // The record no longer names the earlier holder's fence.
-      stand.holderId = stand.successorId;
-      stand.successorId = undefined;
-      stand.withdrawal = undefined;
+      this.#stands.delete(stand.scope);
+      return;
     }
     // An unreadable record counts as held.
     if (item !== undefined && record === undefined) return;
@@ -388,7 +393,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
     return "unknown";
   }
 
-  /** Takes a free scope. */
+  /** Claims a free scope. */
   #elect(stand: Stand, item: CopiedItem<LeaderRecord> | undefined, { wallMs }: Time, out: LeadershipOutput[]): void {
     const before = item?.value;
     const { nodeId, newId } = this.#options;
@@ -411,7 +416,9 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
   /** Empties the record of a scope. This node never acts again under its fence, even if the answer is lost. */
   #release(stand: Stand, item: CopiedItem<LeaderRecord> & { readonly value: LeaderRecord }, time: Time, out: LeadershipOutput[]): void {
     const { value, version } = item;
-    const why = value.resign ?? stand.withdrawal ?? (this.fault || "the epoch of the store was raised");
+    const isOfEarlierEpoch = value.fence.storeEpoch !== this.store?.epoch;
+    const otherwise = isOfEarlierEpoch ? "the epoch of the store was raised" : "the holder withdrew";
+    const why = value.resign ?? stand.withdrawal ?? (this.fault || otherwise);
     stand.releasedNumber = value.fence.number;
     if (value.resign !== undefined) stand.notBeforeMs = time.monoMs + this.#options.leaseMs;
     this.#write(
@@ -428,7 +435,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
     this.#transact(conditions, [{ key, value: encodeLeader(record) }], out, (result, { monoMs }) => {
       stand.isPending = false;
       if (result?.isCommitted === true) this.#leaders.note(key, { version: result.versions[0] ?? 0, value: record, sinceMs: monoMs });
-      // Otherwise, the watch reports what is there.
+      // Otherwise, the watch reports the record.
       else stand.retryMs = monoMs + RETRY_MS;
     });
   }
@@ -467,13 +474,13 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
 
   /** The sessions of others that this node may delete, and when each is silent for a whole lease. */
   *#watchedSessions(): Generator<{ readonly name: string; readonly version: number; readonly silentMs: number }> {
-    if (this.#options.isOwnStore || this.#stop !== "no") return;
+    if (this.#options.isOwnStore || this.#stop !== "no" || this.#isAway) return;
     for (const copy of this.#sessions.values())
       for (const [key, item] of copy.items) {
         const [{ version, sinceMs }, leaseMs] = [item, leaseOf(item)];
         const name = key.slice(SESSIONS.length);
         if (name === this.#sessionName || this.#deleting.has(name)) continue;
-        yield { name, version, silentMs: Math.max(sinceMs + leaseMs, this.#troubleMs + leaseMs * RETURN) };
+        yield { name, version, silentMs: Math.max(sinceMs + leaseMs, this.#backMs + leaseMs / 3 + RETURN_MS) };
       }
   }
 
@@ -493,7 +500,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
     });
   }
 
-  /** The leader of the global scope lets the store forget what it had one interval ago. */
+  /** The leader of the global scope lets the store forget the changes of more than one interval ago. */
   #compact(time: Time, out: LeadershipOutput[]): void {
     const { compactMs, isOwnStore } = this.#options;
     if (compactMs === 0 || isOwnStore) return;
@@ -556,7 +563,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
 function newStand(scope: string, holderId: string): Stand {
   const [far, none] = [Number.NEGATIVE_INFINITY, undefined];
   const times = { isPending: false, retryMs: far, notBeforeMs: far, highestNumber: 0, releasedNumber: 0 };
-  return { scope, holderId, ...times, held: none, withdrawal: none, successorId: none };
+  return { scope, holderId, ...times, held: none, withdrawal: none };
 }
 
 /** The lease (ms) of a session. A session that cannot be read may have the longest lease. */

@@ -104,13 +104,13 @@ function encode(record: Readonly<Record<string, string | number>>): Uint8Array {
   return new TextEncoder().encode(JSON.stringify(record));
 }
 
-/** Reads the fields of a record. Throws `UnreadableError` for a field that is missing or has the wrong type. */
+/** Reads the fields of a record. Throws `FieldError` for a field that is missing or has the wrong type. */
 interface RecordFields {
   text(name: string): string;
   count(name: string): number;
 }
 
-class UnreadableError extends Error {}
+class FieldError extends Error {}
 
 function decode<T>(bytes: Uint8Array, read: (fields: RecordFields) => T): T | undefined {
   try {
@@ -119,17 +119,17 @@ function decode<T>(bytes: Uint8Array, read: (fields: RecordFields) => T): T | un
     return read({
       text: (name) => {
         const value = row.get(name);
-        if (typeof value !== "string" || value.length > MAX_TEXT_LENGTH) throw new UnreadableError(name);
+        if (typeof value !== "string" || value.length > MAX_TEXT_LENGTH) throw new FieldError(name);
         return value;
       },
       count: (name) => {
         const value = row.get(name);
-        if (typeof value !== "number" || !Number.isSafeInteger(value) || value < 0) throw new UnreadableError(name);
+        if (typeof value !== "number" || !Number.isSafeInteger(value) || value < 0) throw new FieldError(name);
         return value;
       },
     });
   } catch (error) {
-    if (error instanceof UnreadableError || error instanceof SyntaxError || error instanceof TypeError) return undefined;
+    if (error instanceof FieldError || error instanceof SyntaxError || error instanceof TypeError) return undefined;
     throw error;
   }
 }

@@ -1,6 +1,6 @@
 /**
  * The session of this process: a record that the process renews by compare-and-swap. All scopes of the process live as long as the session. The design
- * is that of Consul's sessions; client-go's `leaderelection` has the same rules for one scope.
+ * follows the sessions of Consul; client-go's `leaderelection` has the same rules for one scope.
  */
 import { assert } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
@@ -71,7 +71,7 @@ export class Session {
     };
   }
 
-  /** Takes the answer to `request`. If the session has ended, the next one has a new name. */
+  /** Applies the answer to `request`. If the session has ended, the next one has a new name. */
   answered(result: TransactResult | undefined, { monoMs }: Time): void {
     const sentMs = this.#sentMs;
     assert(sentMs !== undefined, "a session received an answer to no request");
@@ -94,7 +94,7 @@ export class Session {
     }
   }
 
-  /** Gives the session up, and takes a new name for the next one. */
+  /** Gives the session up, and chooses a new name for the next one. */
   #startOver(dueMs: number): void {
     this.#count += 1;
     this.#version = 0;

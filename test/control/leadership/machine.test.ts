@@ -18,7 +18,7 @@ function writes(prefix: string): (request: Transaction) => boolean {
 }
 
 /** The next such request has this fate, and all others are done. */
-function next(node: LabNode, prefix: string, fate: Fate): void {
+function once(node: LabNode, prefix: string, fate: Fate): void {
   let isOver = false;
   node.fateOf = (request) => {
     if (isOver || !writes(prefix)(request)) return "done";
@@ -129,7 +129,7 @@ describe("session", () => {
   test("is valid for 11/12 of a lease after the renewal was sent, however late the answer is", () => {
     const lab = new LeaderLab();
     const node = lab.node("n1", [CLEANER]);
-    next(node, SESSIONS, "held");
+    once(node, SESSIONS, "held");
     lab.advance(LEASE_MS / 3 + 900);
     node.arrive();
     node.fateOf = () => "lost";
@@ -217,13 +217,28 @@ describe("takeover", () => {
     expect(other.holds(CLEANER)).toBe(true);
   });
 
-  test("waits for half a lease after the last sign that the store is away", () => {
+  test("does not happen while the store is away, and then waits for a third of a lease and 400 ms", () => {
     const { lab, holder, other } = twoNodes(CLEANER);
     holder.isCrashed = true;
-    lab.advance(LEASE_MS - 300);
-    other.input({ kind: "changed", prefix: STORE_KEY, changes: undefined });
-    expect(other.machine.availability.isAvailable).toBe(false);
-    lab.advance(LEASE_MS / 2 - 1);
+    other.fateOf = () => "lost";
+    lab.advance(2 * LEASE_MS);
+    expect([other.machine.availability.isAvailable, lab.sessions.length]).toEqual([false, 2]);
+    other.fateOf = () => "done";
+    while (!other.machine.availability.isAvailable) lab.advance(1);
+    expect(other.machine.availability.answeredMs).toBe(lab.nowMs);
+    lab.advance(LEASE_MS / 3 + 399);
+    expect(other.holds(CLEANER)).toBe(false);
+    lab.advance(1);
+    expect(other.holds(CLEANER)).toBe(true);
+  });
+
+  test("waits in the same way after an answer that the store has delayed", () => {
+    const { lab, holder, other } = twoNodes(CLEANER);
+    holder.isCrashed = true;
+    once(other, SESSIONS, "held");
+    lab.advance(LEASE_MS - 200);
+    other.arrive();
+    lab.advance(LEASE_MS / 3 + 399);
     expect(other.holds(CLEANER)).toBe(false);
     lab.advance(1);
     expect(other.holds(CLEANER)).toBe(true);
@@ -340,7 +355,7 @@ describe("resign", () => {
   test("by a mark of another node: the holder stops at once, empties its record and stands again after one lease", () => {
     const { lab, holder, other } = twoNodes(CLEANER);
     other.input({ kind: "withdraw", scope: CLEANER, reason: "" });
-    next(holder, LEADERS, "held");
+    once(holder, LEADERS, "held");
     other.input({ kind: "resign", order: 7, scope: CLEANER, reason: "maintenance" });
     expect([other.refusals, lab.leader(CLEANER).resign, holder.holds(CLEANER)]).toEqual([[undefined], "maintenance", false]);
     holder.arrive();
@@ -382,7 +397,7 @@ describe("resign", () => {
   ] as const)("of %s is refused", (_, scope, fate, reason) => {
     const { lab, holder, other } = twoNodes(CLEANER, GLOBAL_SCOPE);
     for (const node of [other, holder]) node.input({ kind: "withdraw", scope: CLEANER, reason: "over" });
-    next(other, LEADERS, fate);
+    once(other, LEADERS, fate);
     other.input({ kind: "resign", order: 1, scope, reason: "x" });
     if (fate === "held") holder.input({ kind: "withdraw", scope, reason: "over" });
     other.arrive();
@@ -392,25 +407,37 @@ describe("resign", () => {
 });
 
 describe("holders", () => {
-  test("a holder never acts under the fence of another holder of the same node", () => {
+  test.each(["first", "second"])("after a holder withdrew, %s never acts under its fence", (holderId) => {
     const lab = new LeaderLab();
     const node = lab.node("n1", []);
-    next(node, LEADERS, "unanswered");
+    // The node may not write for the next 200 ms.
+    once(node, LEADERS, "unanswered");
     node.input({ kind: "stand", scope: CLEANER, holderId: "first" });
     const number = node.number(CLEANER);
     expect([lab.leader(CLEANER).holderId, number]).toEqual(["first", expect.any(Number)]);
     node.input({ kind: "withdraw", scope: CLEANER, reason: "over" });
-    node.input({ kind: "stand", scope: CLEANER, holderId: "second" });
+    node.input({ kind: "stand", scope: CLEANER, holderId });
     expect(node.holds(CLEANER)).toBe(false);
     lab.advance(200);
-    expect(lab.leader(CLEANER)).toMatchObject({ holderId: "second", term: 2 });
+    expect(lab.leader(CLEANER)).toMatchObject({ holderId, term: 2, reason: "the holder withdrew" });
     expect(node.number(CLEANER)).toBeGreaterThan(number ?? NEVER);
+  });
+
+  test("a record whose holder withdrew before it was written is not its successor's", () => {
+    const lab = new LeaderLab();
+    const node = lab.node("n1", []);
+    once(node, LEADERS, "held");
+    node.input({ kind: "stand", scope: CLEANER, holderId: "first" });
+    node.input({ kind: "withdraw", scope: CLEANER, reason: "over" });
+    node.input({ kind: "stand", scope: CLEANER, holderId: "second" });
+    node.arrive();
+    expect([lab.leader(CLEANER).term, lab.leader(CLEANER).holderId, node.holds(CLEANER)]).toEqual([2, "second", true]);
   });
 
   test("a record that arrives late in the store, after its holder withdrew, is emptied", () => {
     const lab = new LeaderLab();
     const node = lab.node("n1", []);
-    next(node, LEADERS, "late");
+    once(node, LEADERS, "late");
     node.input({ kind: "stand", scope: CLEANER, holderId: "program" });
     node.input({ kind: "withdraw", scope: CLEANER, reason: "over" });
     lab.advance(LEASE_MS);
@@ -433,7 +460,7 @@ describe("stop", () => {
   test("waits for pending requests, and a program that stands meanwhile is ignored", () => {
     const lab = new LeaderLab();
     const node = lab.node("n1", []);
-    next(node, LEADERS, "held");
+    once(node, LEADERS, "held");
     node.input({ kind: "stand", scope: CLEANER, holderId: "n1" });
     node.input({ kind: "stop" });
     node.input({ kind: "stand", scope: INDEX, holderId: "n1" });
@@ -512,10 +539,10 @@ test("no tick leaves a deadline in the past, whatever was lost, late or ordered"
     fc.property(fc.array(step, { maxLength: 12 }), fc.boolean(), (steps, stops) => {
       const lab = new LeaderLab();
       const nodes = ["n1", "n2", "n3"].map((name) => lab.node(name, [GLOBAL_SCOPE, CLEANER], { compactMs: 2500 }));
-      for (const { node: at, input: given, fate: next, advance, arrives } of steps) {
+      for (const { node: at, input: given, fate: drawn, advance, arrives } of steps) {
         const node = nodes[at];
         if (node === undefined) throw new Error("there are three nodes");
-        node.fateOf = () => next;
+        node.fateOf = () => drawn;
         node.input(given);
         // The lab checks the deadline of each tick.
         lab.advance(advance);
