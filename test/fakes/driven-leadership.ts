@@ -169,7 +169,11 @@ export class DrivenLeadership implements LeadershipSource {
 
   follow(onEvent: (event: LeadershipEvent | SplitBrain) => void): () => void {
     this.#followers.add(onEvent);
-    return () => this.#followers.delete(onEvent);
+    this.input({ kind: "follow", isFollowed: true });
+    return () => {
+      this.#followers.delete(onEvent);
+      this.input({ kind: "follow", isFollowed: this.#followers.size > 0 });
+    };
   }
 
   resign(scope: string, reason: string): Promise<void> {

@@ -56,12 +56,12 @@ export class LeaderEvents {
   }
 
   /**
-   * A session has ended. Returns an event for each scope that is free from now on. The events are not kept: other nodes do not know them, and the two
-   * watches are not in order, so that a reader that has seen a later leader would never receive them.
+   * Returns an event for each scope whose leader has this session. The events are not kept: other nodes do not know them, and the watches of leaders
+   * and sessions are not in order, so that a reader that has seen a later leader would never receive them.
    */
-  sessionEnded(session: string): readonly LeadershipEvent[] {
-    const ended = [...this.current()].filter(([, leader]) => leader.session === session);
-    return ended.map(([scope, leader]) => ({ kind: "expired", scope, leader, revision: 0 }));
+  ofSession(kind: "expired" | "renewed", session: string): readonly LeadershipEvent[] {
+    const leaders = [...this.current()].filter(([, leader]) => leader.session === session);
+    return leaders.map(([scope, leader]) => ({ kind, scope, leader, revision: 0 }));
   }
 
   #keep(events: readonly LeadershipEvent[], upTo: number): readonly LeadershipEvent[] {

@@ -15,6 +15,8 @@ export type LeadershipInput =
   | { readonly kind: "changed"; readonly prefix: string; readonly changes: StoreChanges | undefined }
   /** Whether this node may be a leader. If not, `fault` says why, for operators. */
   | { readonly kind: "eligible"; readonly fault: string }
+  /** Whether somebody reads the events of this node, including renewals, so that the node watches all sessions. */
+  | { readonly kind: "follow"; readonly isFollowed: boolean }
   /** This node is a candidate for a scope from now on, on behalf of a holder. */
   | { readonly kind: "stand"; readonly scope: string; readonly holderId: string }
   /** This node gives up a scope, and is no candidate for it any more. */
@@ -49,7 +51,7 @@ export interface OrderRefusal {
   readonly message: string;
 }
 
-export type LeadershipEventKind = "elected" | "stepped_down" | "expired" | "lost";
+export type LeadershipEventKind = "elected" | "renewed" | "stepped_down" | "expired" | "lost";
 
 export interface LeadershipEvent {
   readonly kind: LeadershipEventKind;

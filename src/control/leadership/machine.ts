@@ -89,6 +89,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
   /** Monotonic time (ms) of the last answer, and of the first answer after the last outage. */
   #answeredMs = Number.NEGATIVE_INFINITY;
   #backMs = Number.NEGATIVE_INFINITY;
+  #isFollowed = false;
   #ineligible = "not ready";
   #creationMs = Number.NEGATIVE_INFINITY;
   #isCreating = false;
@@ -199,6 +200,9 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
       case "eligible":
         this.#ineligible = input.fault;
         return;
+      case "follow":
+        this.#isFollowed = input.isFollowed;
+        return;
       case "stand":
         return this.#stand(input.scope, input.holderId);
       case "withdraw":
@@ -244,12 +248,14 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
       for (const event of this.events.leadersChanged(changes, monoMs)) out.push({ kind: "event", event });
     } else {
       const taken = this.#sessions.get(prefix)?.take(changes, monoMs) ?? [];
-      for (const { key, after } of taken) if (after === undefined) this.#sessionEnded(key.slice(SESSIONS.length), out);
+      for (const { key, before, after } of taken)
+        if (after === undefined) this.#report("expired", key.slice(SESSIONS.length), out);
+        else if (this.#isFollowed && before !== undefined) this.#report("renewed", key.slice(SESSIONS.length), out);
     }
   }
 
-  #sessionEnded(name: string, out: LeadershipOutput[]): void {
-    for (const event of this.events.sessionEnded(name)) out.push({ kind: "event", event });
+  #report(kind: "expired" | "renewed", session: string, out: LeadershipOutput[]): void {
+    for (const event of this.events.ofSession(kind, session)) out.push({ kind: "event", event });
   }
 
   #stand(scope: string, holderId: string): void {
@@ -283,7 +289,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
     this.#createStore(time, out);
     if (!this.#options.isOwnStore && this.#needsSession && time.monoMs >= this.#session.dueMs) this.#renew(time, out);
     for (const stand of this.#stands.values()) {
-      this.#report(stand, out);
+      this.#reportLoss(stand, out);
       this.#decide(stand, time, out);
     }
     for (const { name, version, silentMs } of this.#watchedSessions())
@@ -346,7 +352,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
   }
 
   /** Reports the loss of a scope that this node did not give up. */
-  #report(stand: Stand, out: LeadershipOutput[]): void {
+  #reportLoss(stand: Stand, out: LeadershipOutput[]): void {
     const { held, scope } = stand;
     stand.held = this.#heldRecord(stand);
     if (held === undefined || stand.held !== undefined) return;
@@ -475,11 +481,12 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
   /** The sessions of others that this node may delete, and when each is silent for a whole lease. */
   *#watchedSessions(): Generator<{ readonly name: string; readonly version: number; readonly silentMs: number }> {
     if (this.#options.isOwnStore || this.#stop !== "no" || this.#isAway) return;
+    const rivals = this.#isGlobalLeader ? undefined : this.#rivals();
     for (const copy of this.#sessions.values())
       for (const [key, item] of copy.items) {
         const [{ version, sinceMs }, leaseMs] = [item, leaseOf(item)];
         const name = key.slice(SESSIONS.length);
-        if (name === this.#sessionName || this.#deleting.has(name)) continue;
+        if (name === this.#sessionName || this.#deleting.has(name) || rivals?.has(name) === false) continue;
         yield { name, version, silentMs: Math.max(sinceMs + leaseMs, this.#backMs + leaseMs / 3 + RETURN_MS) };
       }
   }
@@ -495,7 +502,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
         const found = result.isCommitted ? 0 : (result.versions[0] ?? 0);
         // The holder has renewed its session, and the watch has not reported it yet.
         if (found > 0) copy.note(key, { version: found, value: copy.items.get(key)?.value, sinceMs: monoMs });
-        else if (copy.items.delete(key)) this.#sessionEnded(name, later);
+        else if (copy.items.delete(key)) this.#report("expired", name, later);
       }
     });
   }
@@ -504,7 +511,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
   #compact(time: Time, out: LeadershipOutput[]): void {
     const { compactMs, isOwnStore } = this.#options;
     if (compactMs === 0 || isOwnStore) return;
-    if (this.#heldRecord(this.#stands.get(GLOBAL_SCOPE)) === undefined) this.#compaction = undefined;
+    if (!this.#isGlobalLeader) this.#compaction = undefined;
     else if (this.#compaction === undefined || time.monoMs >= this.#compaction.dueMs) {
       if (this.#compaction !== undefined) out.push({ kind: "compact", revision: this.#compaction.revision });
       this.#compaction = { revision: this.#revision, dueMs: time.monoMs + compactMs };
@@ -514,13 +521,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
   /** Watches the sessions of the holders that this node may succeed. The leader of the global scope watches all sessions, to remove silent ones. */
   #watch(out: LeadershipOutput[]): void {
     if (this.#options.isOwnStore) return;
-    const wanted = new Set<string>();
-    if (this.#heldRecord(this.#stands.get(GLOBAL_SCOPE)) !== undefined) wanted.add(SESSIONS);
-    else
-      for (const scope of this.#stands.keys()) {
-        const { session = "" } = this.#leaders.items.get(LEADERS + scope)?.value ?? {};
-        if (session !== "" && session !== this.#sessionName) wanted.add(SESSIONS + session);
-      }
+    const wanted = new Set(this.#isFollowed || this.#isGlobalLeader ? [SESSIONS] : [...this.#rivals()].map((name) => SESSIONS + name));
     const known = [...this.#sessions];
     for (const prefix of wanted)
       if (!this.#sessions.has(prefix)) {
@@ -535,6 +536,16 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
         this.#sessions.delete(prefix);
         out.push({ kind: "unwatch", prefix });
       }
+  }
+
+  get #isGlobalLeader(): boolean {
+    return this.#heldRecord(this.#stands.get(GLOBAL_SCOPE)) !== undefined;
+  }
+
+  /** The names of the sessions of the holders that this node may succeed. */
+  #rivals(): ReadonlySet<string> {
+    const sessions = [...this.#stands.keys()].map((scope) => this.#leaders.items.get(LEADERS + scope)?.value?.session ?? "");
+    return new Set(sessions.filter((name) => name !== "" && name !== this.#sessionName));
   }
 
   #endSession(out: LeadershipOutput[]): void {

@@ -101,15 +101,17 @@ function observe(driver: LeadershipDriver, { metrics }: Pick<NodeCore, "metrics"
   metrics.set("waymark_store_available", {}, driver.machine.availability.isAvailable ? 1 : 0);
 }
 
+/** Renewals are not logged. */
 const MESSAGES = {
   elected: "leader elected",
   stepped_down: "leader stepped down",
   expired: "session of a leader ended",
   lost: "this node lost a scope",
-} as const satisfies Record<LeadershipEvent["kind"], string>;
+} as const satisfies Record<Exclude<LeadershipEvent["kind"], "renewed">, string>;
 
 /** Logs a transition on every node. The node that it concerns counts and audits it. */
 function report({ kind, scope, leader, revision }: LeadershipEvent, { log, core }: Pick<NodeLeadershipOptions, "core" | "log">): void {
+  if (kind === "renewed") return;
   const { holderId, nodeId, term, fence, reason, correlationId } = leader;
   const detail = { scope, holderId, nodeId, term, fence: fence.number, revision, reason, correlationId };
   log[kind === "lost" || kind === "expired" ? "warn" : "info"](detail, MESSAGES[kind]);

@@ -98,7 +98,11 @@ export class LeadershipDriver implements LeadershipSource {
   follow(onEvent: (event: LeadershipEvent) => void): () => void {
     const follower = (event: LeadershipEvent) => onEvent(event);
     this.#followers.add(follower);
-    return () => this.#followers.delete(follower);
+    this.input({ kind: "follow", isFollowed: true });
+    return () => {
+      this.#followers.delete(follower);
+      this.input({ kind: "follow", isFollowed: this.#followers.size > 0 });
+    };
   }
 
   async resign(scope: string, reason: string): Promise<void> {

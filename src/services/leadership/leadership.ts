@@ -74,7 +74,7 @@ export function leadershipService(parts: LeadershipParts): ServiceDefinition {
       },
       {
         path: "/control/events/leadership",
-        parameters: ["scopes"],
+        parameters: ["scopes", "include_renewed"],
         rpc: "subscribe",
         events: { id: "id", resume: "after_id", names: ["kind"] },
       },
@@ -185,7 +185,7 @@ function steadyJson(answer: LeadershipServiceListResponse) {
 
 function subscribe(
   { source, maxSubscriptions, tick }: LeadershipParts,
-  { scopes, afterId }: LeadershipServiceSubscribeRequest,
+  { scopes, includeRenewed: includesRenewed, afterId }: LeadershipServiceSubscribeRequest,
   open: Set<LeaderSubscription>,
 ): StreamSource {
   scopes.forEach((scope, i) => checkScopePrefix(scope, `scopes[${i}]`));
@@ -197,7 +197,14 @@ function subscribe(
     );
   }
   const after = afterId === 0n ? undefined : Number(afterId);
-  const opened: LeaderSubscription = new LeaderSubscription({ source, scopes, after, tick, onClose: () => open.delete(opened) });
+  const opened: LeaderSubscription = new LeaderSubscription({
+    source,
+    scopes,
+    includesRenewed,
+    after,
+    tick,
+    onClose: () => open.delete(opened),
+  });
   open.add(opened);
   return opened;
 }

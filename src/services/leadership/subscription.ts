@@ -13,6 +13,7 @@ export interface SubscriptionParts {
   readonly source: Pick<LeadershipSource, "events" | "follow">;
   /** Scopes, or their first parts. Empty means all. */
   readonly scopes: readonly string[];
+  readonly includesRenewed: boolean;
   /** Revision after which the stream resumes. Undefined if the stream starts with a snapshot. */
   readonly after: number | undefined;
   /** Calls `wake` several times a second until the returned function is called, because a new snapshot can be due without an event. */
@@ -68,6 +69,7 @@ export class LeaderSubscription implements StreamSource {
 
   /** Keeps an event that is not in the log. */
   #note(event: LeadershipEvent | SplitBrain): void {
+    if (event.kind === "renewed" && !this.#parts.includesRenewed) return;
     if (event.kind === "split_brain") this.#withoutId.set("", event);
     else if (event.revision === 0 && this.#matches(event.scope)) this.#withoutId.set(event.scope, { ...event, id: 0 });
   }

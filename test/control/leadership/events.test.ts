@@ -65,7 +65,7 @@ test("the end of a session is an event without a revision for each scope that na
   ] as const)
     reader.put(scope, session);
   reader.take();
-  expect(shown(reader.events.sessionEnded("s1"))).toEqual(["expired a 0", "expired c 0"]);
+  expect(shown(reader.events.ofSession("expired", "s1"))).toEqual(["expired a 0", "expired c 0"]);
   expect([reader.events.revision, reader.events.after(3)]).toEqual([3, []]);
 });
 

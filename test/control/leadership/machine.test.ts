@@ -505,6 +505,20 @@ describe("watches", () => {
   });
 });
 
+test("a node whose events are read watches all sessions, reports renewals, and ends no session of a scope for which it is no candidate", () => {
+  const lab = new LeaderLab();
+  const [holder, reader] = [lab.node("n1", [CLEANER]), lab.node("n2", [])];
+  reader.input({ kind: "follow", isFollowed: true });
+  lab.advance(LEASE_MS / 3);
+  expect(reader.events.map(({ kind }) => kind)).toContain("renewed");
+  holder.isCrashed = true;
+  lab.advance(3 * LEASE_MS);
+  expect(lab.leader(CLEANER).nodeId).toBe("n1");
+  expect(lab.sessions).toHaveLength(1);
+  reader.input({ kind: "follow", isFollowed: false });
+  expect([...reader.watches.keys()].filter((prefix) => prefix.startsWith("sessions/"))).toEqual([]);
+});
+
 test("only the leader of the global scope compacts, up to what it knew one interval ago", () => {
   const lab = new LeaderLab();
   const options = { compactMs: 10_000 };

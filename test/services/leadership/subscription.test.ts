@@ -189,10 +189,22 @@ test("the end of a session, a lost scope and split brain are events without an i
   store.transact([], [{ key: name, value: undefined }]);
   const elected = `ELECTED ${A} n2 @${store.items.get(LEADERS + A)?.version}`;
   expect(ofHeir.lines()).toEqual([`EXPIRED ${A} n1`, elected]);
-  expect(ofHolder.lines()).toEqual([elected, `LOST ${A} n1`]);
+  expect(ofHolder.lines()).toEqual([`EXPIRED ${A} n1`, elected, `LOST ${A} n1`]);
   for (let i = 0; i < 3; i++) holder.report({ kind: "split_brain", detail: `n${i} uses another store` });
   holder.report({ kind: "lost", scope: OTHER, leader: leaderRecord(), revision: 0 });
   expect(pulled(slow).map(lineOf)).toEqual([elected, `LOST ${A} n1`, "SPLIT_BRAIN n2 uses another store"]);
+});
+
+test("a reader that asks for renewals gets them from a node that is no candidate, and others do not", () => {
+  const store = new SharedStore();
+  const holder = new DrivenLeadership(store, "n1", [A]);
+  const observer = new DrivenLeadership(store, "n2");
+  const [all, changes] = [reading(observer, { includeRenewed: true }), reading(observer)];
+  for (const { lines } of [all, changes]) lines();
+  store.pass(1100);
+  expect(all.lines()).toEqual([`RENEWED ${A} n1`]);
+  expect(changes.lines()).toEqual([]);
+  expect(holder.machine.heldScopes(store.time)).toEqual([A]);
 });
 
 test("a node has a bounded number of streams, and a stream that ended gives its place to another", () => {

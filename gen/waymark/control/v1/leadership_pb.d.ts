@@ -318,6 +318,13 @@ export declare type LeadershipServiceSubscribeRequest = Message<"waymark.control
    * @generated from field: uint64 after_id = 2;
    */
   afterId: bigint;
+
+  /**
+   * Whether the stream has an event for each renewal of a session and each scope of its holder.
+   *
+   * @generated from field: bool include_renewed = 3;
+   */
+  includeRenewed: boolean;
 };
 
 /**
@@ -335,7 +342,7 @@ export declare const LeadershipServiceSubscribeRequestSchema: GenMessage<Leaders
 export declare type LeadershipServiceSubscribeResponse = Message<"waymark.control.v1.LeadershipServiceSubscribeResponse"> & {
   /**
    * Revision of the control store that the reader reaches with this event. Several leaders can change in one revision,
-   * so only the last event of a revision has an id. 0 in events that not all nodes send (EXPIRED, LOST and SPLIT_BRAIN).
+   * so only the last event of a revision has an id. 0 in events that not all nodes send (RENEWED, EXPIRED, LOST and SPLIT_BRAIN).
    * These events are not repeated when the reader resumes.
    *
    * @generated from field: uint64 id = 1;
@@ -560,33 +567,39 @@ export enum LeaderEventKind {
   ELECTED = 2,
 
   /**
-   * A leader gave up its scope.
+   * A leader renewed its session. Sent only if the reader asks for it.
    *
-   * @generated from enum value: LEADER_EVENT_KIND_STEPPED_DOWN = 3;
+   * @generated from enum value: LEADER_EVENT_KIND_RENEWED = 3;
    */
-  STEPPED_DOWN = 3,
+  RENEWED = 3,
 
   /**
-   * The session of a leader ended, so its scope is free. Only candidates for the scope and the leader of `global-control`
-   * send this event.
+   * A leader gave up its scope.
    *
-   * @generated from enum value: LEADER_EVENT_KIND_EXPIRED = 4;
+   * @generated from enum value: LEADER_EVENT_KIND_STEPPED_DOWN = 4;
    */
-  EXPIRED = 4,
+  STEPPED_DOWN = 4,
+
+  /**
+   * The session of a leader ended, so its scope is free.
+   *
+   * @generated from enum value: LEADER_EVENT_KIND_EXPIRED = 5;
+   */
+  EXPIRED = 5,
 
   /**
    * The serving node lost a scope that it did not give up. Only this node sends the event.
    *
-   * @generated from enum value: LEADER_EVENT_KIND_LOST = 5;
+   * @generated from enum value: LEADER_EVENT_KIND_LOST = 6;
    */
-  LOST = 5,
+  LOST = 6,
 
   /**
    * Another node of the cluster uses a different control store, so the serving node is not a candidate for any scope.
    *
-   * @generated from enum value: LEADER_EVENT_KIND_SPLIT_BRAIN = 6;
+   * @generated from enum value: LEADER_EVENT_KIND_SPLIT_BRAIN = 7;
    */
-  SPLIT_BRAIN = 6,
+  SPLIT_BRAIN = 7,
 }
 
 /**
