@@ -15,7 +15,7 @@ export type LeadershipInput =
   | { readonly kind: "changed"; readonly prefix: string; readonly changes: StoreChanges | undefined }
   /** Whether this node may be a leader. If not, `fault` says why, for operators. */
   | { readonly kind: "eligible"; readonly fault: string }
-  /** Whether somebody reads the events of this node, including renewals, so that the node watches all sessions. */
+  /** Whether the events of this node have readers. If so, the node watches all sessions and reports renewals. */
   | { readonly kind: "follow"; readonly isFollowed: boolean }
   /** This node is a candidate for a scope from now on, on behalf of a holder. */
   | { readonly kind: "stand"; readonly scope: string; readonly holderId: string }
