@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { until } from "../fakes/until.ts";
 import { type Block, blocksOf, isAsSaid, isBegunAsSaid, unrunOf } from "./commands.ts";
 
-const PAGES = ["README.md", "docs/quickstart.md", "docs/guides/policy.md", "docs/guides/policy-handover.md"];
+const PAGES = ["README.md", "docs/quickstart.md", ...["policy", "policy-handover", "leaders"].map((page) => `docs/guides/${page}.md`)];
 /** What cannot be run inside a test, and is run by CI as a whole. */
 const KNOWN = ["npm ci && npm start", "npm test"];
 const DEADLINE_MS = 120_000;

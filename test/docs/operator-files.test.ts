@@ -51,6 +51,9 @@ test.each([
   { page: "docs/runbooks/summary-not-seen.md", least: 1 },
   { page: "docs/runbooks/lost-region.md", least: 1 },
   { page: "docs/runbooks/no-exporter.md", least: 2 },
+  { page: "docs/runbooks/no-leader.md", least: 0 },
+  { page: "docs/runbooks/leader-flaps.md", least: 1 },
+  { page: "docs/runbooks/store-unavailable.md", least: 1 },
 ])("$page names metrics and alerts that there are", ({ page, least }) => {
   const text = readFileSync(page, "utf8");
   const named = [...text.matchAll(/`?\b((?:waymark|discovery|rpc)_[a-z_]+_\w+|discovery_summaries|summary_export_\w+)/g)].map(

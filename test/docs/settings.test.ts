@@ -14,15 +14,29 @@ function settingsOf(name: string, text = readFileSync(`${FOLDER}/${name}`, "utf8
 }
 
 test("there are samples", () => {
-  expect(FILES).toEqual(["dev.toml", "hub.toml", "patient.toml", "production.toml", "spoke.toml"]);
+  expect(FILES).toEqual(["dev.toml", "fleet.toml", "hub.toml", "lone.toml", "patient.toml", "production.toml", "spoke.toml"]);
 });
 
-test.each(FILES.filter((name) => name !== "patient.toml"))("%s is loaded without a problem", (name) => {
+test.each(FILES.filter((name) => !["fleet.toml", "patient.toml"].includes(name)))("%s is loaded without a problem", (name) => {
   expect(settingsOf(name).node.id).not.toBe(undefined);
 });
 
 test("patient.toml is the part of a file that a slow network needs", () => {
   expect(settingsOf("patient.toml").fabric).toMatchObject({ intervalMs: 2500, pingTimeoutMs: 2000, suspicionMultiplier: 2 });
+});
+
+test("fleet.toml completes production.toml with an etcd that only the cluster uses", () => {
+  const [production, fleet] = ["production.toml", "fleet.toml"].map((name) => readFileSync(`${FOLDER}/${name}`, "utf8"));
+  const { node, store, leadership } = settingsOf("node.toml", `${production}\n${fleet}`);
+  expect([store.kind, store.prefix]).toEqual(["etcd", `/waymark/${node.clusterId}/`]);
+  expect([store.caFile, store.user, store.passwordFile]).not.toContain(undefined);
+  expect(leadership).toMatchObject({ leaseMs: 3000, candidate: true });
+});
+
+test("lone.toml is a node that can lead with a store of its own", () => {
+  const { fabric, store, leadership, persistence } = settingsOf("lone.toml");
+  expect([fabric.seeds, store.kind, persistence.ephemeral]).toEqual([[], "embedded", false]);
+  expect(leadership.scopes).toEqual(["custom/svc.orders/cleaner"]);
 });
 
 test.each(["production.toml", "hub.toml", "spoke.toml"])("%s proves who is who, on both sorts of listeners", (name) => {
@@ -67,7 +81,7 @@ test("the settings in the guide of resolvers fit the cluster of production.toml"
   expect([resolver.tokenFile, resolver.tlsCaFile]).not.toContain(undefined);
 });
 
-test.each(["clustering.md", "production.md"])("the guide %s names only samples that are there", (page) => {
+test.each(["clustering.md", "production.md", "leaders.md"])("the guide %s names only samples that are there", (page) => {
   const named = readFileSync(`docs/guides/${page}`, "utf8").matchAll(/examples\/settings\/([a-z]+\.toml)/g);
   expect([...named].map(([, name]) => name).filter((name) => !FILES.includes(name ?? ""))).toEqual([]);
 });
