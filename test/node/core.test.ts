@@ -94,6 +94,7 @@ const HANDLED = {
   offer: true,
   policyRefused: true,
   stop: true,
+  controlStore: true,
   summariesChanged: true,
   changed: true,
   superseded: true,

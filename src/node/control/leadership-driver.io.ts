@@ -7,7 +7,7 @@ import { MAX_TIMER_MS } from "../../lib/duration.ts";
 import { rethrowInvariant, WaymarkError } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
 import { now } from "../../lib/stall-aware-time.io.ts";
-import type { LeaderRow, LeadershipSource, SessionRow, StoreStatus } from "../../services/leadership/source.ts";
+import type { LeaderRow, LeadershipSource, SessionRow, SplitBrain, StoreStatus } from "../../services/leadership/source.ts";
 import type { ControlStore, StoreWatch, TransactResult } from "../../store/control/store.ts";
 
 export interface LeadershipDriverOptions extends LeadershipOptions {
@@ -15,6 +15,8 @@ export interface LeadershipDriverOptions extends LeadershipOptions {
   readonly store: ControlStore;
   /** Called with each event, after the machine has handled what caused it. */
   readonly onEvent: (event: LeadershipEvent) => void;
+  /** Called with the id of the store when this node has read it, and when it has changed. */
+  readonly onStore: (id: string) => void;
 }
 
 /** Time until a watch that failed is tried again. */
@@ -24,12 +26,13 @@ export class LeadershipDriver implements LeadershipSource {
   readonly machine: Leadership;
   readonly #options: LeadershipDriverOptions;
   readonly #watches = new Map<string, StoreWatch>();
-  readonly #followers = new Set<(event: LeadershipEvent) => void>();
+  readonly #followers = new Set<(event: LeadershipEvent | SplitBrain) => void>();
   readonly #orders = new Map<number, (refusal: OrderRefusal | undefined) => void>();
   readonly #stopped = Promise.withResolvers<void>();
   #lastOrder = 0;
   #timer: NodeJS.Timeout | undefined;
   #isClosed = false;
+  #storeId = "";
   /** Why the last request to the store failed. Empty if it was answered. */
   #storeFault = "";
 
@@ -48,6 +51,10 @@ export class LeadershipDriver implements LeadershipSource {
     this.machine.handle(input, now(), out);
     for (const output of out) this.#carryOut(output);
     this.#setTimer();
+    const { id = "" } = this.machine.store ?? {};
+    if (id === this.#storeId) return;
+    this.#storeId = id;
+    this.#options.onStore(id);
   }
 
   /** Gives up all scopes, and ends the session. Resolves when the store has confirmed it. */
@@ -95,10 +102,15 @@ export class LeadershipDriver implements LeadershipSource {
     };
   }
 
-  follow(onEvent: (event: LeadershipEvent) => void): () => void {
-    const follower = (event: LeadershipEvent) => onEvent(event);
+  follow(onEvent: (event: LeadershipEvent | SplitBrain) => void): () => void {
+    const follower: typeof onEvent = (event) => onEvent(event);
     this.#followers.add(follower);
     return () => this.#followers.delete(follower);
+  }
+
+  /** Passes an event to all followers. */
+  report(event: LeadershipEvent | SplitBrain): void {
+    for (const follower of this.#followers) follower(event);
   }
 
   async resign(scope: string, reason: string): Promise<void> {
@@ -145,7 +157,7 @@ export class LeadershipDriver implements LeadershipSource {
         return;
       case "event":
         this.#options.onEvent(output.event);
-        for (const follower of this.#followers) follower(output.event);
+        this.report(output.event);
         return;
       case "stopped":
         this.#stopped.resolve();

@@ -20,6 +20,7 @@ function driverOn(store: ControlStore, nodeId: string, { isOwnStore = true, even
     kind: isOwnStore ? "embedded" : "etcd",
     store,
     onEvent: (event) => events.push(event),
+    onStore: () => {},
   });
   driver.input({ kind: "eligible", fault: "" });
   driver.input({ kind: "stand", scope: GLOBAL_SCOPE, holderId: nodeId });
