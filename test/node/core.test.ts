@@ -109,6 +109,18 @@ test("every input of a node, and all news among its parts, are handled by a part
   expect(list.kinds.toSorted()).toEqual(handled.toSorted());
 });
 
+test("the control store that a node shares is announced when it is read, and in all later facts", () => {
+  const { fabric, give } = joined();
+  const announced = () => fabric.membership.members()[0]?.controlStore;
+  expect(announced()).toBeUndefined();
+  give({ kind: "controlStore", id: "s1" });
+  expect(announced()).toBe("s1");
+  give({ kind: "generationKept", generation: 9 });
+  expect(announced()).toBe("s1");
+  give({ kind: "controlStore", id: "" });
+  expect(announced()).toBeUndefined();
+});
+
 test("what others say before a node may say anything is kept, and answered in its order when it begins", () => {
   const { machine, give } = machineOf();
   const { fabric } = new FabricWorld().start({ nodeId: "a" });

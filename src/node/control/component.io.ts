@@ -49,6 +49,10 @@ export function openLeadership({ settings, log, core, store }: NodeLeadershipOpt
       if (kind === "etcd") core.driver.input({ kind: "controlStore", id });
       look();
     },
+    onFault: (fault) => {
+      if (fault === "") log.info({ kind }, "control store available again");
+      else log.warn({ kind, fault }, "control store unavailable");
+    },
   });
   let isServing = false;
   const peers = new LeadershipPeers({ driver, log, core });

@@ -22,7 +22,7 @@ const PRIVATE = "the control store of this node is private, and the cluster has 
 /** Why a node must not be a leader, for operators. Empty if it may be one. Private stores would each elect a leader of the same cluster. */
 export function eligibilityFault({ isServing, isPrivate, hasOthers, foreign }: EligibilityFacts): string {
   if (isPrivate && hasOthers) return PRIVATE;
-  return foreign[0]?.detail ?? (isServing ? "" : "this node is not ready");
+  return foreign[0]?.detail ?? (isServing ? "" : "this node is not ready, or is stopping");
 }
 
 /** Returns the other members of a cluster that use another control store than this node, which has read its own. */

@@ -2,9 +2,9 @@
 
 import type { LeadershipEvent, LeadershipInput, LeadershipOutput, OrderRefusal } from "../../control/leadership/io-types.ts";
 import { Leadership, type LeadershipOptions } from "../../control/leadership/machine.ts";
-import { decodeSession, SESSIONS } from "../../control/leadership/records.ts";
+import { decodeSession, SESSIONS, STORE_KEY } from "../../control/leadership/records.ts";
 import { MAX_TIMER_MS } from "../../lib/duration.ts";
-import { rethrowInvariant, WaymarkError } from "../../lib/errors.ts";
+import { rethrowInvariant, sentError, WaymarkError } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
 import { now } from "../../lib/stall-aware-time.io.ts";
 import type { LeaderRow, LeadershipSource, SessionRow, SplitBrain, StoreStatus } from "../../services/leadership/source.ts";
@@ -12,15 +12,19 @@ import type { ControlStore, StoreWatch, TransactResult } from "../../store/contr
 
 export interface LeadershipDriverOptions extends LeadershipOptions {
   readonly kind: StoreStatus["kind"];
-  readonly store: ControlStore;
+  readonly store: Pick<ControlStore, "compact" | "get" | "list" | "transact" | "watch">;
   /** Called with each event, after the machine has handled what caused it. */
   readonly onEvent: (event: LeadershipEvent) => void;
   /** Called with the id of the store when this node has read it, and when it has changed. */
   readonly onStore: (id: string) => void;
+  /** Called with the reason when the store does not answer, and with an empty text when it answers again. */
+  readonly onFault: (fault: string) => void;
 }
 
 /** Time until a watch that failed is tried again. */
 const RETRY_MS = 200;
+/** The number of a request that the machine has not made: its answer shows only that the store is there. */
+const NO_REQUEST = 0;
 
 export class LeadershipDriver implements LeadershipSource {
   readonly machine: Leadership;
@@ -128,7 +132,7 @@ export class LeadershipDriver implements LeadershipSource {
     this.#orders.set(order, (refusal) => {
       this.#orders.delete(order);
       if (refusal === undefined) resolve();
-      else reject(new WaymarkError(refusal.reason, refusal.message));
+      else reject(new WaymarkError(refusal.reason, this.#storeFault === "" ? refusal.message : `${refusal.message} (${this.#storeFault})`));
     });
     this.input(inputOf(order));
     return promise;
@@ -168,7 +172,7 @@ export class LeadershipDriver implements LeadershipSource {
     let result: TransactResult | undefined;
     try {
       result = await this.#options.store.transact(conditions, changes);
-      this.#storeFault = "";
+      this.#setFault("");
     } catch (error) {
       this.#failed(error);
     }
@@ -176,13 +180,17 @@ export class LeadershipDriver implements LeadershipSource {
   }
 
   async #watch(prefix: string, watch: StoreWatch): Promise<void> {
+    let isInterrupted = false;
     while (!this.#isClosed) {
       try {
+        if (isInterrupted) await this.#probe();
+        isInterrupted = false;
         const changes = await watch.next();
         if (changes === undefined) return;
         if (this.#watches.get(prefix) === watch) this.input({ kind: "changed", prefix, changes });
       } catch (error) {
         this.#failed(error);
+        isInterrupted = true;
         if (this.#watches.get(prefix) !== watch) return;
         this.input({ kind: "changed", prefix, changes: undefined });
         await new Promise((resolve) => {
@@ -192,9 +200,22 @@ export class LeadershipDriver implements LeadershipSource {
     }
   }
 
+  /** Waits for an answer of the store. A watch that continues after an interruption reports nothing until something changes. */
+  async #probe(): Promise<void> {
+    await this.#options.store.get(STORE_KEY);
+    this.#setFault("");
+    this.input({ kind: "transacted", request: NO_REQUEST, result: { isCommitted: false, revision: 0, versions: [] } });
+  }
+
   #failed(error: unknown): void {
     rethrowInvariant(error);
-    this.#storeFault = error instanceof Error ? error.message : String(error);
+    this.#setFault(error instanceof WaymarkError ? sentError(error).text : String(error));
+  }
+
+  #setFault(fault: string): void {
+    const isChange = (fault === "") !== (this.#storeFault === "");
+    this.#storeFault = fault;
+    if (isChange && !this.#isClosed) this.#options.onFault(fault);
   }
 
   #setTimer(): void {

@@ -1,0 +1,36 @@
+import { expect, test } from "vitest";
+import { decodeStore } from "../../../src/control/leadership/records.ts";
+import { GLOBAL_SCOPE } from "../../../src/control/leadership/scope.ts";
+import { LEASE_MS, LeaderLab } from "../../fakes/leader-lab.ts";
+
+test("the last sign of a leader that died is the last renewal that its successor saw", () => {
+  const lab = new LeaderLab();
+  const first = lab.node("a", [GLOBAL_SCOPE]);
+  const second = lab.node("b", [GLOBAL_SCOPE]);
+  lab.advance(2 * LEASE_MS);
+  const renewedMs = lab.nowMs;
+  first.isCrashed = true;
+  lab.advance(2 * LEASE_MS);
+  expect(lab.leader(GLOBAL_SCOPE).nodeId).toBe("b");
+  expect(second.machine.lastSignMs(GLOBAL_SCOPE)).toBeLessThanOrEqual(renewedMs);
+  expect(second.machine.lastSignMs(GLOBAL_SCOPE)).toBeGreaterThan(renewedMs - LEASE_MS / 2);
+  lab.advance(LEASE_MS);
+  expect(second.machine.lastSignMs(GLOBAL_SCOPE)).toBeLessThanOrEqual(renewedMs);
+});
+
+test("the last sign of a leader that resigned is its resignation", () => {
+  const lab = new LeaderLab();
+  const first = lab.node("a", [GLOBAL_SCOPE]);
+  const second = lab.node("b", [GLOBAL_SCOPE]);
+  lab.advance(LEASE_MS);
+  first.input({ kind: "stop" });
+  expect(lab.leader(GLOBAL_SCOPE).nodeId).toBe("b");
+  expect(second.machine.lastSignMs(GLOBAL_SCOPE)).toBe(lab.nowMs);
+  expect(second.machine.lastSignMs("custom/orders/other")).toBeUndefined();
+});
+
+test("the id of a store that nodes cannot announce makes its record unreadable", () => {
+  const bytes = (id: string) => new TextEncoder().encode(JSON.stringify({ cluster_id: "c1", id, epoch: 1 }));
+  expect(decodeStore(bytes("5f0e"))).toEqual({ clusterId: "c1", id: "5f0e", epoch: 1 });
+  for (const id of ["", "two words", "x".repeat(65)]) expect(decodeStore(bytes(id))).toBeUndefined();
+});
