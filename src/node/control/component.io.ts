@@ -150,7 +150,8 @@ export function openSharedStore({ store, node }: Settings, metrics: Metrics): Co
 
 function storeDetail(driver: LeadershipDriver, time: ReturnType<typeof now>): string {
   const { fault, ageMs, kind } = driver.store(time);
-  const age = ageMs === 0 ? "" : `; last answer ${Math.round(ageMs / 1000)} s ago`;
+  const isUnanswered = driver.machine.availability.answeredMs < 0;
+  const age = ageMs === 0 || isUnanswered ? "" : `; last answer ${Math.round(ageMs / 1000)} s ago`;
   const held = driver.machine.heldScopes(time).length;
   return `${kind}; ${fault === "" ? `this node leads ${held} scope${held === 1 ? "" : "s"}` : fault}${age}`;
 }

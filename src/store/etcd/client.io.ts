@@ -64,6 +64,7 @@ const LIMITS: ClientLimits = {
 const REMEDIES = {
   notTls: "remove store.ca_file, store.cert_file and store.key_file, or configure TLS on etcd",
   untrusted: "store.ca_file must contain the CA that signed it",
+  rejected: "store.cert_file must name a certificate that etcd trusts (--trusted-ca-file)",
 };
 const FREE_SPACE = "; compact and defragment etcd, and then disarm its alarm (etcdctl alarm disarm)";
 const PLAINTEXT_FAULT = "the password is sent only over TLS or to a loopback address; set store.ca_file";

@@ -413,3 +413,13 @@ test("a certificate that has run out is warned of, and keeps nobody from startin
   expect(exit).toBe(0);
   expect(stderr).toMatch(/warning: tls\.cert_file: the certificate in \S+ expired at \S+Z: TLS handshakes will fail/);
 });
+
+test("secrets of the control store that every user can read, and an expired certificate for it, cause warnings", async () => {
+  const key = file("open-old-key.pem", old.key);
+  const settings = etcd({ cert_file: FILES.oldCert, key_file: key, user: "u", password_file: FILES.token });
+  const { exit, stderr } = await waymark(["config", "validate", "node.json"], { files: { "node.json": JSON.stringify(settings) } });
+  expect(exit).toBe(0);
+  expect(stderr).toMatch(/warning: store\.cert_file: the certificate in \S+ expired at/);
+  expect(stderr).toContain(`warning: store.key_file: ${key} is readable by every user`);
+  expect(stderr).toContain(`warning: store.password_file: ${FILES.token} is readable by every user`);
+});
