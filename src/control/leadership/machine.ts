@@ -370,10 +370,10 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
       stand.successorId = undefined;
       stand.withdrawal = undefined;
     }
-    const session = record && this.#sessionOf(record.session, NEVER);
-    stand.lastSignMs = Math.max(stand.lastSignMs, typeof session === "object" ? session.sinceMs : (item?.sinceMs ?? time.monoMs));
     // An unreadable record counts as held.
     if (item !== undefined && record === undefined) return;
+    const session = record && this.#sessionOf(record.session, NEVER);
+    stand.lastSignMs = Math.max(stand.lastSignMs, typeof session === "object" ? session.sinceMs : (item?.sinceMs ?? time.monoMs));
     const mayTake = this.fault === "" && time.monoMs >= stand.notBeforeMs && time.monoMs < this.#validUntilMs;
     if (mayTake && (record === undefined || this.#isFree(record, item?.version ?? 0))) this.#elect(stand, item, time, out);
   }

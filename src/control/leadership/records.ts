@@ -9,8 +9,6 @@ export const LEADERS = "leaders/";
 /** Prefix of the keys of sessions; the name of a session follows: `<node>/<n>`. */
 export const SESSIONS = "sessions/";
 
-/** The id of a store, which nodes announce to each other. */
-const STORE_ID = /^[A-Za-z0-9._:/@+-]{1,64}$/;
 /** Maximum number of characters of a text in a record. A longer reason is cut, so that the record stays readable. */
 const MAX_TEXT_LENGTH = 1024;
 
@@ -55,7 +53,7 @@ export function encodeStore({ clusterId, id, epoch }: StoreRecord): Uint8Array {
 
 /** Returns undefined for bytes that are not a valid record. */
 export function decodeStore(bytes: Uint8Array): StoreRecord | undefined {
-  return decode(bytes, (at) => ({ clusterId: at.text("cluster_id"), id: at.text("id", STORE_ID), epoch: at.count("epoch") }));
+  return decode(bytes, (at) => ({ clusterId: at.text("cluster_id"), id: at.text("id"), epoch: at.count("epoch") }));
 }
 
 export function encodeLeader({ fence, ...record }: LeaderRecord): Uint8Array {
@@ -108,7 +106,7 @@ function encode(record: Readonly<Record<string, string | number>>): Uint8Array {
 
 /** Reads the fields of a record. Throws `UnreadableError` for a field that is missing or has the wrong type. */
 interface RecordFields {
-  text(name: string, pattern?: RegExp): string;
+  text(name: string): string;
   count(name: string): number;
 }
 
@@ -119,9 +117,9 @@ function decode<T>(bytes: Uint8Array, read: (fields: RecordFields) => T): T | un
     const json: unknown = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
     const row = new Map<string, unknown>(Object.entries(json ?? {}));
     return read({
-      text: (name, pattern) => {
+      text: (name) => {
         const value = row.get(name);
-        if (typeof value !== "string" || value.length > MAX_TEXT_LENGTH || pattern?.test(value) === false) throw new UnreadableError(name);
+        if (typeof value !== "string" || value.length > MAX_TEXT_LENGTH) throw new UnreadableError(name);
         return value;
       },
       count: (name) => {

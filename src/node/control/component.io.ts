@@ -1,6 +1,7 @@
 /** The leadership of a node: opens the shared control store, decides whether the node may be a leader, and reports its leadership to operators. */
 import { randomBytes } from "node:crypto";
 import { setTimeout as wait } from "node:timers/promises";
+import { ID } from "../../config/field.ts";
 import type { Settings } from "../../config/settings.ts";
 import type { LeadershipEvent } from "../../control/leadership/io-types.ts";
 import { GLOBAL_SCOPE, type ScopeKind, scopeOf } from "../../control/leadership/scope.ts";
@@ -46,7 +47,8 @@ export function openLeadership({ settings, log, core, store }: NodeLeadershipOpt
     store,
     onEvent: (event) => report(event, driver, { log, core }),
     onStore: (id) => {
-      if (kind === "etcd") core.driver.input({ kind: "controlStore", id });
+      // Members reject facts with an id that another program may have put into etcd.
+      if (kind === "etcd") core.driver.input({ kind: "controlStore", id: ID.pattern.test(id) ? id : "" });
       look();
     },
     onFault: (fault) => {

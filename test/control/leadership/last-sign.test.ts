@@ -1,5 +1,4 @@
 import { expect, test } from "vitest";
-import { decodeStore } from "../../../src/control/leadership/records.ts";
 import { GLOBAL_SCOPE } from "../../../src/control/leadership/scope.ts";
 import { LEASE_MS, LeaderLab } from "../../fakes/leader-lab.ts";
 
@@ -27,10 +26,4 @@ test("the last sign of a leader that resigned is its resignation", () => {
   expect(lab.leader(GLOBAL_SCOPE).nodeId).toBe("b");
   expect(second.machine.lastSignMs(GLOBAL_SCOPE)).toBe(lab.nowMs);
   expect(second.machine.lastSignMs("custom/orders/other")).toBeUndefined();
-});
-
-test("the id of a store that nodes cannot announce makes its record unreadable", () => {
-  const bytes = (id: string) => new TextEncoder().encode(JSON.stringify({ cluster_id: "c1", id, epoch: 1 }));
-  expect(decodeStore(bytes("5f0e"))).toEqual({ clusterId: "c1", id: "5f0e", epoch: 1 });
-  for (const id of ["", "two words", "x".repeat(65)]) expect(decodeStore(bytes(id))).toBeUndefined();
 });
