@@ -149,7 +149,7 @@ describe.runIf(isEtcdThere())("with etcd", () => {
     await policySays(b, /^version 1 in force$/);
 
     const both = await Promise.all([applyPolicy(a, "of-a", { expected: 1 }), applyPolicy(b, "of-b", { expected: 1 })]);
-    expect(both.map(({ isOk }) => isOk).toSorted()).toEqual([false, true]);
+    expect(both.filter(({ isOk }) => isOk)).toHaveLength(1);
     expect(both.find(({ isOk }) => !isOk)?.body.message).toContain("version_conflict");
     for (const node of [a, b]) await policySays(node, /^version 2 in force$/);
 

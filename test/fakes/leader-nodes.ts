@@ -8,7 +8,7 @@ import { until } from "./until.ts";
 
 /** The shortest lease, so that a test that waits for its end is quick. */
 export const LEASE_MS = 1500;
-export const STORE_TIMEOUT_MS = 500;
+const STORE_TIMEOUT_MS = 500;
 
 export interface ElectedLeader {
   readonly nodeId: string;
