@@ -77,6 +77,7 @@ const FABRIC_LAYOUT: Omit<Layout, "rulesOf"> = {
     "MemberUpdate.exports_summaries",
     "MemberUpdate.borders",
     "MemberUpdate.heard_rules",
+    "MemberUpdate.control_store",
     "HeardRule.reached",
     "LostOrigin.keys_through",
     "ProbeResponse.wall_ms",

@@ -60,6 +60,7 @@ export async function openEnvironment(
     | "fileWarnings"
     | "fileFaults"
     | "announceKey"
+    | "copyStore"
   >,
 ): Promise<Environment> {
   const facts: unknown = JSON.parse(await readFile(join(FOLDER, "package.json"), "utf8"));

@@ -78,6 +78,15 @@ export interface AnnouncedKey {
   readonly announcedBy: string;
 }
 
+/** The control state that was copied into etcd. */
+export interface CopiedStore {
+  readonly clusterId: string;
+  /** The epoch of the new store, which is higher than the epoch of the copied store. */
+  readonly epoch: number;
+  /** The newest policy version. 0 if there is none. */
+  readonly policyNumber: number;
+}
+
 export interface Environment {
   readonly version: string;
   readonly env: Readonly<Record<string, string | undefined>>;
@@ -103,6 +112,8 @@ export interface Environment {
   fileFaults(settings: Settings): Promise<readonly string[]>;
   /** Announces the next signing key of a cluster. Throws an error that contains the name of the file but never its content. */
   announceKey(asked: KeyToAnnounce): Promise<AnnouncedKey>;
+  /** Copies the control state of a stopped node into etcd. Throws an error for the operator. */
+  copyStore(settings: Settings): Promise<CopiedStore>;
   /** Verifies the hash chain of an audit log in JSON Lines. */
   verifyAudit(text: string): Promise<ChainReading>;
   /** Allows SIGHUP to end the process, because this command does not run a node. */

@@ -95,7 +95,6 @@ const LATER_COMMANDS: ReadonlySet<string> = new Set([
   "mesh clusters",
   "mesh config diff",
   "mesh join",
-  "mesh leaders",
   "mesh revoke",
   "mesh shards",
   "mesh versions",

@@ -46,6 +46,7 @@ const environment = await openEnvironment({
   fileWarnings: async (settings) => (await import("../node/files/file-warnings.io.ts")).fileWarnings(settings),
   fileFaults: async (settings) => (await import("../node/files/file-faults.io.ts")).fileFaults(settings),
   announceKey: async (request) => (await import("./keys.ts")).announceKey(request),
+  copyStore: async (settings) => (await import("./store.ts")).copyStore(settings),
   readPolicy: async (text) => (await import("./policy.ts")).readPolicy(text),
   writePolicy: async (policy, format) => (await import("./policy.ts")).writePolicy(policy, format),
   verifyAudit: async (text) => (await import("./policy.ts")).verifyAudit(text),

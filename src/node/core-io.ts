@@ -54,6 +54,8 @@ export type NodeInput =
   | { readonly kind: "policyShown" }
   /** The node's own entry. Sent when the listener addresses are known. */
   | { readonly kind: "publish"; readonly entry: OwnEntry }
+  /** The id of the control store that this node shares with others. Empty until the node has read it. */
+  | { readonly kind: "controlStore"; readonly id: string }
   /** Answers `probe`. */
   | { readonly kind: "probed"; readonly id: number; readonly outcome: CheckOutcome }
   /** The name lookup of a probe has ended. */

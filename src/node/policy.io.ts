@@ -6,7 +6,7 @@ import { catalogFactsForPlan, regionsOf } from "../discovery/policy-facts.ts";
 import { rethrowInvariant } from "../lib/errors.ts";
 import type { Log } from "../lib/log.io.ts";
 import { now } from "../lib/stall-aware-time.io.ts";
-import { type TaskPorts, TaskRunner } from "../policy/run-tasks.io.ts";
+import { TaskRunner } from "../policy/run-tasks.io.ts";
 import type { CatalogFacts } from "../policy/set/plan.ts";
 import type { Viewer } from "../policy/set/verdict.ts";
 import { PolicyFile } from "../policy/versions/policy-file.ts";
@@ -19,7 +19,7 @@ import { openMemoryStore, openSqliteStore } from "../store/control/sqlite.io.ts"
 import type { ControlStore } from "../store/control/store.ts";
 import { channelsOf } from "../summary/building/outlets.ts";
 import type { NodeComponent } from "./components.io.ts";
-import { SharedPolicy } from "./control/shared-policy.io.ts";
+import { publishPolicy, SharedPolicy } from "./control/shared-policy.io.ts";
 import { hasAdopted } from "./core/open-fabric.ts";
 import { CHANNEL_OF } from "./core/rooms.ts";
 import type { CoreDriver } from "./core-driver.io.ts";
@@ -77,7 +77,7 @@ export async function openNodePolicy(options: NodePolicyOptions): Promise<NodePo
       for (const wake of wakes) wake();
     },
   });
-  const tasks = taskRunner(options, (number, bytes) => shared?.publish(number, bytes) ?? Promise.resolve(true));
+  const tasks = taskRunner(options);
   const shared = sharedStore && sharedPolicy(sharedStore, { tasks, policyStore, core, log });
   await tasks.run(policyStore.restore());
   if (!guard.hadPeers && (await holdsDataOfOthers(settings, core))) guard.shown();
@@ -119,10 +119,10 @@ export async function openNodePolicy(options: NodePolicyOptions): Promise<NodePo
   };
 }
 
-function taskRunner({ store, audit, core }: NodePolicyOptions, publish: TaskPorts["publish"]): TaskRunner {
+function taskRunner({ store, sharedStore, audit, core }: NodePolicyOptions): TaskRunner {
   return new TaskRunner({
     store,
-    publish,
+    publish: sharedStore && ((number, bytes) => publishPolicy(sharedStore, number, bytes)),
     now,
     pause: () => new Promise((resolve) => setImmediate(resolve)),
     audited: () => audit.durable(),

@@ -121,7 +121,7 @@ test.each([
   { argv: ["discovery", "register"], says: "(Did you mean one of waymark register, waymark dns register?)" },
   { argv: ["audit", "access"], says: "(Did you mean waymark discovery access-audit?)" },
   { argv: ["import", "consul"], says: "error: unknown command 'consul'\nrun waymark import --help" },
-  { argv: ["start"], says: "error: unknown command 'start'\nrun waymark --help" },
+  { argv: ["begin"], says: "error: unknown command 'begin'\nrun waymark --help" },
   { argv: ["help", "resolve"], says: "discovery resolve" },
   { argv: ["dns", "resolve", ""], says: 'invalid DNS name ""' },
   { argv: ["dns", "resolve", "x..y"], says: 'invalid DNS name "x..y"' },

@@ -4,6 +4,7 @@ import type { Environment, ServeRequest } from "../../src/cli/environment.ts";
 import { runCli } from "../../src/cli/run.ts";
 import { announceKey } from "../../src/main/keys.ts";
 import { readPolicy, verifyAudit, writePolicy } from "../../src/main/policy.ts";
+import { copyStore } from "../../src/main/store.ts";
 import { fileFaults } from "../../src/node/files/file-faults.io.ts";
 import { fileWarnings } from "../../src/node/files/file-warnings.io.ts";
 
@@ -64,6 +65,7 @@ export async function waymark(argv: readonly string[], options: WorldOptions = {
     fileWarnings: async (settings) => fileWarnings(settings),
     fileFaults,
     announceKey: async (asked) => announceKey(asked),
+    copyStore,
     readPolicy: async (text) => readPolicy(text),
     writePolicy: async (policy, format) => writePolicy(policy, format),
     verifyAudit: async (text) => verifyAudit(text),

@@ -76,6 +76,7 @@ function inputOf(input: NodeInput): FabricInput | undefined {
     case "policyAdopted":
     case "policyShown":
     case "serve":
+    case "controlStore":
     case "probed":
     case "resolved":
     case "publish":

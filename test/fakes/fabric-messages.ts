@@ -78,12 +78,14 @@ const anyUpdate: fc.Arbitrary<MemberUpdate> = fc
     fc.boolean(),
     fc.array(fc.record({ region: anyId, links: fc.nat(4) }), { maxLength: 3 }),
     fc.array(anyHeardRule, { maxLength: 3 }),
+    fc.option(anyId, { nil: undefined }),
   )
-  .map(([update, start, keepsEntries, exportsSummaries, borders, heardRules]) => ({
+  .map(([update, start, keepsEntries, exportsSummaries, borders, heardRules, controlStore]) => ({
     ...update,
     ...start,
     ...(keepsEntries && { keepsEntries }),
     ...(exportsSummaries && { exportsSummaries }),
+    ...(controlStore !== undefined && { controlStore }),
     ...(borders.length > 0 && { borders }),
     ...(heardRules.length > 0 && {
       heardRules: heardRules.map(({ reached, ...rule }) => ({ ...rule, ...(reached.length > 0 && { reached }) })),

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { dialFault } from "../../src/grpc/client/dial-fault.ts";
 
-const REMEDIES = { notTls: "remove the CA", untrusted: "change the CA" };
+const REMEDIES = { notTls: "remove the CA", untrusted: "change the CA", rejected: "change the certificate" };
 const NO_TLS = "the server does not speak TLS: remove the CA";
 const NO_CA = "the server's certificate was not signed by a trusted CA: change the CA";
 
@@ -13,6 +13,14 @@ test.each([
     fault: NO_CA,
   },
   { says: "self-signed certificate in certificate chain", fault: NO_CA },
+  {
+    says: "405D:error:0A000412:SSL routines:ssl3_read_bytes:ssl/tls alert bad certificate:../deps/openssl/x.c:918:SSL alert number 42",
+    fault: "the server rejected the TLS handshake (bad certificate): change the certificate",
+  },
+  {
+    says: "405D:error:0A00045C:SSL routines:ssl3_read_bytes:tlsv13 alert certificate required:../deps/openssl/x.c:918:SSL alert number 116",
+    fault: "the server rejected the TLS handshake (certificate required): change the certificate",
+  },
   { says: "certificate has expired", fault: "certificate has expired" },
   { says: "connect ECONNREFUSED 127.0.0.1:1", fault: "connect ECONNREFUSED 127.0.0.1:1" },
 ])("a failed connection is reported with its remedy: $says", ({ says, fault }) => {

@@ -94,6 +94,7 @@ const HANDLED = {
   offer: true,
   policyRefused: true,
   stop: true,
+  controlStore: true,
   summariesChanged: true,
   changed: true,
   superseded: true,
@@ -106,6 +107,18 @@ test("every input of a node, and all news among its parts, are handled by a part
   const { list } = new NodeParts(machineOf().rooms, at(0));
   const handled = Object.entries(HANDLED).flatMap(([kind, isHandled]) => (isHandled ? [kind] : []));
   expect(list.kinds.toSorted()).toEqual(handled.toSorted());
+});
+
+test("the control store that a node shares is announced when it is read, and in all later facts", () => {
+  const { fabric, give } = joined();
+  const announced = () => fabric.membership.members()[0]?.controlStore;
+  expect(announced()).toBeUndefined();
+  give({ kind: "controlStore", id: "s1" });
+  expect(announced()).toBe("s1");
+  give({ kind: "generationKept", generation: 9 });
+  expect(announced()).toBe("s1");
+  give({ kind: "controlStore", id: "" });
+  expect(announced()).toBeUndefined();
 });
 
 test("what others say before a node may say anything is kept, and answered in its order when it begins", () => {

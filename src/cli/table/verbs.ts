@@ -411,6 +411,17 @@ export const VERBS: readonly VerbSpec[] = [
   ...SUMMARY_VERBS,
   ...RESOLVER_VERBS,
   ...DNS_VERBS,
+  {
+    path: "store copy",
+    isAlone: true,
+    summary: "Copy the policy and the cluster id of a stopped node into an empty prefix of etcd, with a higher epoch. Needs no server.",
+    flags: [
+      { flags: "--config <file>", doc: "Settings file of the node, with store.kind = etcd." },
+      { flags: "--to <store>", doc: "Store to copy to.", choices: ["etcd"], isRequired: true },
+    ],
+    examples: [["store copy --config node.toml --to etcd", "move from one node with its own store to several nodes that share etcd"]],
+    load: async () => (await import("../verbs/store.ts")).copy,
+  },
   ...configVerbs("config"),
   ...configVerbs("mesh config"),
   {
@@ -495,6 +506,7 @@ export const GROUPS: Readonly<Record<string, string>> = {
   "mesh leaders": "Show the leaders of the cluster, and replace them.",
   summary: "Show the signed service summaries that regions exchange.",
   "summary keys": "List and announce the signing keys of clusters.",
+  store: "Move the control state of a node.",
   resolver: "Show and control the cache of a resolver.",
   report: "Report on the whole catalog.",
   dns: "Register DNS names, and query the DNS gateway.",

@@ -53,6 +53,8 @@ interface Stand {
   retryMs: number;
   /** Monotonic time (ms) before which this node does not take the scope, because it has just given it up. */
   notBeforeMs: number;
+  /** Monotonic time (ms) at which this node last saw the earlier leader change its session or the record. */
+  lastSignMs: number;
   /** The highest number of a fence that was read for this scope. */
   highestNumber: number;
   /** This node never acts again under fences up to this number. */
@@ -136,6 +138,11 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
     if (held === undefined || time.monoMs >= this.#validUntilMs)
       throw new WaymarkError("no_leader", `this node is not the leader of ${scope}`);
     return held.fence;
+  }
+
+  /** Monotonic time (ms) of the last sign of life of the leader before this node. Undefined if this node is no candidate. */
+  lastSignMs(scope: string): number | undefined {
+    return this.#stands.get(scope)?.lastSignMs;
   }
 
   /** The scopes for which `require` returns a fence. */
@@ -376,6 +383,8 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
     }
     // An unreadable record counts as held.
     if (item !== undefined && record === undefined) return;
+    const session = record && this.#sessionOf(record.session, NEVER);
+    stand.lastSignMs = Math.max(stand.lastSignMs, typeof session === "object" ? session.sinceMs : (item?.sinceMs ?? time.monoMs));
     const mayTake = this.fault === "" && time.monoMs >= stand.notBeforeMs && time.monoMs < this.#validUntilMs;
     if (mayTake && (record === undefined || this.#isFree(record, item?.version ?? 0))) this.#elect(stand, item, time, out);
   }
@@ -573,7 +582,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
 
 function newStand(scope: string, holderId: string): Stand {
   const [far, none] = [Number.NEGATIVE_INFINITY, undefined];
-  const times = { isPending: false, retryMs: far, notBeforeMs: far, highestNumber: 0, releasedNumber: 0 };
+  const times = { isPending: false, retryMs: far, notBeforeMs: far, lastSignMs: far, highestNumber: 0, releasedNumber: 0 };
   return { scope, holderId, ...times, held: none, withdrawal: none };
 }
 

@@ -41,7 +41,8 @@ export function dialServer(options: ServerDialOptions): PendingConnection {
   };
   const timer = stallAwareTimeout(() => fail(`no connection to ${authority} within ${timeoutMs} ms`), timeoutMs);
   socket.on("error", (error: NodeJS.ErrnoException) => fail(dialFault(wordsOf(error), options.remedies)));
-  socket.once("close", () => fail("the connection was closed during the HTTP/2 handshake"));
+  const closed = `the connection was closed during the HTTP/2 handshake${tls === undefined ? "; the server may require TLS" : ""}`;
+  socket.once("close", () => fail(closed));
   socket.once(tls === undefined ? "connect" : "secureConnect", () => {
     if (tls === undefined && plaintextFault !== undefined && !isLoopbackHost(withoutMapping(socket.remoteAddress ?? "")))
       return fail(plaintextFault);
@@ -50,7 +51,7 @@ export function dialServer(options: ServerDialOptions): PendingConnection {
       timer.clear();
       resolve(connection);
     };
-    connection.ready().then(greeted, (error: Error) => fail(error.message));
+    connection.ready().then(greeted, (error: Error) => fail(dialFault(error.message, options.remedies)));
   });
   return { done, cancel: () => fail("the connection attempt was canceled") };
 }

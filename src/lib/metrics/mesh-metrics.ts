@@ -3,6 +3,8 @@ import { counter, gauge, histogram, OTHER } from "./row.ts";
 
 const RTT_MS = [0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 10_000] as const;
 
+const ELECTION_MS = [50, 100, 250, 500, 1000, 1500, 2000, 2500, 3000, 3500, 4000, 5000, 10_000, 60_000] as const;
+
 const FRAME_KINDS = [
   "hello",
   "goodbye",
@@ -48,6 +50,17 @@ export const MESH_METRICS = {
     "Scopes that this node began or ceased to lead: elections, resignations, ended sessions and losses.",
   ),
   mesh_leadership_held: gauge("scopes", { kind: ["global-control", "shard", "custom"] }, "Scopes that this node leads now, by kind."),
+  mesh_leadership_election_duration_ms: histogram(
+    "ms",
+    ELECTION_MS,
+    {},
+    "Time without a leader, for elections that this node won: from the last sign of life of the earlier leader that this node saw.",
+  ),
+  mesh_leadership_split_brain_total: counter(
+    "nodes",
+    {},
+    "Members of this node's cluster that were found to use another control store than this node.",
+  ),
   mesh_links: gauge("links", { state: ["opening", "greeting", "up", "ending"] }, "Replication links, by state."),
   mesh_border_links: gauge("links", { state: ["opening", "greeting", "up", "ending"] }, "Links to clusters in other regions, by state."),
   mesh_border_neighbours_unlinked: gauge("clusters", {}, "Clusters in fabric.borders whose region has no link to any node of this region."),

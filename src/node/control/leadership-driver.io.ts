@@ -2,34 +2,41 @@
 
 import type { LeadershipEvent, LeadershipInput, LeadershipOutput, OrderRefusal } from "../../control/leadership/io-types.ts";
 import { Leadership, type LeadershipOptions } from "../../control/leadership/machine.ts";
-import { decodeSession, SESSIONS } from "../../control/leadership/records.ts";
+import { decodeSession, SESSIONS, STORE_KEY } from "../../control/leadership/records.ts";
 import { MAX_TIMER_MS } from "../../lib/duration.ts";
-import { rethrowInvariant, WaymarkError } from "../../lib/errors.ts";
+import { rethrowInvariant, sentError, WaymarkError } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
 import { now } from "../../lib/stall-aware-time.io.ts";
-import type { LeaderRow, LeadershipSource, SessionRow, StoreStatus } from "../../services/leadership/source.ts";
+import type { LeaderRow, LeadershipSource, SessionRow, SplitBrain, StoreStatus } from "../../services/leadership/source.ts";
 import type { ControlStore, StoreWatch, TransactResult } from "../../store/control/store.ts";
 
 export interface LeadershipDriverOptions extends LeadershipOptions {
   readonly kind: StoreStatus["kind"];
-  readonly store: ControlStore;
+  readonly store: Pick<ControlStore, "compact" | "get" | "list" | "transact" | "watch">;
   /** Called with each event, after the machine has handled what caused it. */
   readonly onEvent: (event: LeadershipEvent) => void;
+  /** Called with the id of the store when this node has read it, and when it has changed. */
+  readonly onStore: (id: string) => void;
+  /** Called with the reason when the store does not answer, and with an empty text when it answers again. */
+  readonly onFault: (fault: string) => void;
 }
 
 /** Time until a watch that failed is tried again. */
 const RETRY_MS = 200;
+/** The number of a request that the machine has not made: its answer shows only that the store is there. */
+const NO_REQUEST = 0;
 
 export class LeadershipDriver implements LeadershipSource {
   readonly machine: Leadership;
   readonly #options: LeadershipDriverOptions;
   readonly #watches = new Map<string, StoreWatch>();
-  readonly #followers = new Set<(event: LeadershipEvent) => void>();
+  readonly #followers = new Set<(event: LeadershipEvent | SplitBrain) => void>();
   readonly #orders = new Map<number, (refusal: OrderRefusal | undefined) => void>();
   readonly #stopped = Promise.withResolvers<void>();
   #lastOrder = 0;
   #timer: NodeJS.Timeout | undefined;
   #isClosed = false;
+  #storeId = "";
   /** Why the last request to the store failed. Empty if it was answered. */
   #storeFault = "";
 
@@ -48,6 +55,10 @@ export class LeadershipDriver implements LeadershipSource {
     this.machine.handle(input, now(), out);
     for (const output of out) this.#carryOut(output);
     this.#setTimer();
+    const { id = "" } = this.machine.store ?? {};
+    if (id === this.#storeId) return;
+    this.#storeId = id;
+    this.#options.onStore(id);
   }
 
   /** Gives up all scopes, and ends the session. Resolves when the store has confirmed it. */
@@ -95,14 +106,19 @@ export class LeadershipDriver implements LeadershipSource {
     };
   }
 
-  follow(onEvent: (event: LeadershipEvent) => void): () => void {
-    const follower = (event: LeadershipEvent) => onEvent(event);
+  follow(onEvent: (event: LeadershipEvent | SplitBrain) => void): () => void {
+    const follower: typeof onEvent = (event) => onEvent(event);
     this.#followers.add(follower);
     this.input({ kind: "follow", isFollowed: true });
     return () => {
       this.#followers.delete(follower);
       this.input({ kind: "follow", isFollowed: this.#followers.size > 0 });
     };
+  }
+
+  /** Passes an event to all followers. */
+  report(event: LeadershipEvent | SplitBrain): void {
+    for (const follower of this.#followers) follower(event);
   }
 
   async resign(scope: string, reason: string): Promise<void> {
@@ -120,7 +136,7 @@ export class LeadershipDriver implements LeadershipSource {
     this.#orders.set(order, (refusal) => {
       this.#orders.delete(order);
       if (refusal === undefined) resolve();
-      else reject(new WaymarkError(refusal.reason, refusal.message));
+      else reject(new WaymarkError(refusal.reason, this.#storeFault === "" ? refusal.message : `${refusal.message} (${this.#storeFault})`));
     });
     this.input(inputOf(order));
     return promise;
@@ -149,7 +165,7 @@ export class LeadershipDriver implements LeadershipSource {
         return;
       case "event":
         this.#options.onEvent(output.event);
-        for (const follower of this.#followers) follower(output.event);
+        this.report(output.event);
         return;
       case "stopped":
         this.#stopped.resolve();
@@ -160,7 +176,7 @@ export class LeadershipDriver implements LeadershipSource {
     let result: TransactResult | undefined;
     try {
       result = await this.#options.store.transact(conditions, changes);
-      this.#storeFault = "";
+      this.#setFault("");
     } catch (error) {
       this.#failed(error);
     }
@@ -168,13 +184,17 @@ export class LeadershipDriver implements LeadershipSource {
   }
 
   async #watch(prefix: string, watch: StoreWatch): Promise<void> {
+    let isInterrupted = false;
     while (!this.#isClosed) {
       try {
+        if (isInterrupted) await this.#probe();
+        isInterrupted = false;
         const changes = await watch.next();
         if (changes === undefined) return;
         if (this.#watches.get(prefix) === watch) this.input({ kind: "changed", prefix, changes });
       } catch (error) {
         this.#failed(error);
+        isInterrupted = true;
         if (this.#watches.get(prefix) !== watch) return;
         this.input({ kind: "changed", prefix, changes: undefined });
         await new Promise((resolve) => {
@@ -184,9 +204,22 @@ export class LeadershipDriver implements LeadershipSource {
     }
   }
 
+  /** Waits for an answer of the store. A watch that continues after an interruption reports nothing until something changes. */
+  async #probe(): Promise<void> {
+    await this.#options.store.get(STORE_KEY);
+    this.#setFault("");
+    this.input({ kind: "transacted", request: NO_REQUEST, result: { isCommitted: false, revision: 0, versions: [] } });
+  }
+
   #failed(error: unknown): void {
     rethrowInvariant(error);
-    this.#storeFault = error instanceof Error ? error.message : String(error);
+    this.#setFault(error instanceof WaymarkError ? sentError(error).text : String(error));
+  }
+
+  #setFault(fault: string): void {
+    const isChange = (fault === "") !== (this.#storeFault === "");
+    this.#storeFault = fault;
+    if (isChange && !this.#isClosed) this.#options.onFault(fault);
   }
 
   #setTimer(): void {

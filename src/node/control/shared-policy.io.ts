@@ -5,7 +5,7 @@
 import { setTimeout as wait } from "node:timers/promises";
 import { rethrowInvariant, WaymarkError } from "../../lib/errors.ts";
 import { decodeFacts } from "../../policy/versions/codec.ts";
-import { isNewer, NO_PLACE, type VersionPlace } from "../../policy/versions/version.ts";
+import { isNewer, isSamePlace, NO_PLACE, type VersionPlace } from "../../policy/versions/version.ts";
 import type { ControlStore, StoreWatch, StoreWrite } from "../../store/control/store.ts";
 
 /** The heads of the versions. A head is written after all parts of its version. */
@@ -101,32 +101,8 @@ export class SharedPolicy {
       if (bytes !== undefined) await this.#ports.adopt(this.#newest, bytes);
     } else if (isNewer(here, this.#newest)) {
       const bytes = await this.#ports.encoded(here.number);
-      if (bytes !== undefined) await this.publish(here.number, bytes);
+      if (bytes !== undefined) await publishPolicy(this.#ports.store, here.number, bytes, { replacesOlder: true });
     }
-  }
-
-  /**
-   * Puts a version into the store, unless it has another version of this number that is not older. Returns whether the store has this version now.
-   * Rejects with `store_unavailable` if the store does not answer.
-   */
-  async publish(number: number, bytes: Uint8Array): Promise<boolean> {
-    const { store } = this.#ports;
-    const read = decodeFacts(bytes);
-    if (!read.ok) throw new WaymarkError("internal", `policy version ${number} cannot be read: ${read.fault}`);
-    const { hlc, nodeId, checksum } = read.version;
-    const place = { number, hlc, nodeId, checksum };
-    const held = await store.get(keyOf(number));
-    const heldPlace = held && readPlace(held.value);
-    if (heldPlace !== undefined && !isNewer(place, heldPlace)) return !isNewer(heldPlace, place);
-    for (let at = 0; at * PART_BYTES < bytes.length; at++) {
-      const value = bytes.subarray(at * PART_BYTES, (at + 1) * PART_BYTES);
-      await store.transact([], [{ key: partKey(place, at), value }]);
-    }
-    const head = { hlc, node_id: nodeId, checksum, bytes: bytes.length };
-    const value = new TextEncoder().encode(JSON.stringify({ number, ...head }));
-    const { isSwapped } = await store.compareAndSwap(keyOf(number), held?.version ?? 0, value);
-    if (isSwapped) await this.#drop(number - KEPT);
-    return isSwapped;
   }
 
   async #read(place: VersionPlace): Promise<Uint8Array | undefined> {
@@ -138,15 +114,46 @@ export class SharedPolicy {
     }
     return parts.length === 0 ? undefined : Buffer.concat(parts);
   }
+}
 
-  /** Removes a version that is no longer kept. A failure is not an error: the next version removes another one. */
-  async #drop(number: number): Promise<void> {
-    if (number < 1) return;
-    const { store } = this.#ports;
-    const { items } = await store.list(`${PARTS}${padded(number)}/`);
-    const removals: StoreWrite[] = items.slice(0, 99).map(({ key }) => ({ key, value: undefined }));
-    await store.transact([], [{ key: keyOf(number), value: undefined }, ...removals]);
+/** The methods of a store that putting a version there needs. */
+type PolicyTarget = Pick<ControlStore, "compareAndSwap" | "get" | "list" | "transact">;
+
+/**
+ * Puts a version into the store, unless it has another version of this number. With `replacesOlder`, an older version of this number is replaced.
+ * Returns whether the store has this version now. Rejects with `store_unavailable` if the store does not answer.
+ */
+export async function publishPolicy(
+  store: PolicyTarget,
+  number: number,
+  bytes: Uint8Array,
+  { replacesOlder = false } = {},
+): Promise<boolean> {
+  const read = decodeFacts(bytes);
+  if (!read.ok) throw new WaymarkError("internal", `policy version ${number} cannot be read: ${read.fault}`);
+  const { hlc, nodeId, checksum } = read.version;
+  const place = { number, hlc, nodeId, checksum };
+  const held = await store.get(keyOf(number));
+  const heldPlace = held && readPlace(held.value);
+  if (heldPlace !== undefined && isSamePlace(place, heldPlace)) return true;
+  if (heldPlace !== undefined && !(replacesOlder && isNewer(place, heldPlace))) return false;
+  for (let at = 0; at * PART_BYTES < bytes.length; at++) {
+    const value = bytes.subarray(at * PART_BYTES, (at + 1) * PART_BYTES);
+    await store.transact([], [{ key: partKey(place, at), value }]);
   }
+  const head = { hlc, node_id: nodeId, checksum, bytes: bytes.length };
+  const value = new TextEncoder().encode(JSON.stringify({ number, ...head }));
+  const { isSwapped } = await store.compareAndSwap(keyOf(number), held?.version ?? 0, value);
+  if (isSwapped) await drop(store, number - KEPT).catch(rethrowInvariant);
+  return isSwapped;
+}
+
+/** Removes a version that is no longer kept. A failure is not an error: the next version removes another one. */
+async function drop(store: PolicyTarget, number: number): Promise<void> {
+  if (number < 1) return;
+  const { items } = await store.list(`${PARTS}${padded(number)}/`);
+  const removals: StoreWrite[] = items.slice(0, 99).map(({ key }) => ({ key, value: undefined }));
+  await store.transact([], [{ key: keyOf(number), value: undefined }, ...removals]);
 }
 
 function padded(number: number): string {

@@ -7,7 +7,7 @@ import { readCookieSecrets } from "../../dns/server/cookie-secrets.io.ts";
 import { readZoneKeys } from "../../dns/signing/key-file.io.ts";
 import { readTransferKeys } from "../../dns/transfer/key-files.io.ts";
 import type { ClusterTokens } from "../../fabric/links/peer-auth.ts";
-import { MAX_PEM_BYTES, readCertificates, readNamedFile } from "../../lib/named-file.io.ts";
+import { MAX_PEM_BYTES, readCertificates, readNamedFile, readToken } from "../../lib/named-file.io.ts";
 import { APPENDING } from "../../store/audit/stream.io.ts";
 import { readBorders, readTlsAndBorders } from "../fabric/borders.io.ts";
 import { readClusterTokens } from "../fabric/secrets.io.ts";
@@ -19,7 +19,7 @@ import { readUpstreamAccess } from "../resolver/credentials.io.ts";
 type TlsSettings = Pick<Settings["tls"], "certFile" | "keyFile" | "caFile">;
 
 /** Prefix of `cert_file`, `key_file` and `ca_file`. */
-type TlsPrefix = "tls." | "fabric." | "resolver.tls_";
+type TlsPrefix = "tls." | "fabric." | "store." | "resolver.tls_";
 
 /** Returns the faults. Each fault is one line that names the setting and the file, and never contains file content. */
 export async function fileFaults(settings: Settings): Promise<readonly string[]> {
@@ -34,6 +34,7 @@ export async function fileFaults(settings: Settings): Promise<readonly string[]>
     ...(hasFabric ? await fabricTlsFaults(settings) : []),
     ...(hasFabric ? await tokenFaults(settings) : []),
     ...(isResolver ? [] : keyFaults(settings)),
+    ...(await storeFaults(settings.store)),
     ...(await faultOf(() => readCredentials(settings, node.clusterId))),
     ...(jwksFile === undefined ? [] : await faultOf(() => checkKeys(jwksFile), "tenants.jwt.jwks_file: ")),
     ...(policy.file === undefined ? [] : await policyFaults(policy.file)),
@@ -121,6 +122,12 @@ async function fabricTlsFaults(settings: Settings): Promise<readonly string[]> {
   const faults = tlsFaults("fabric.", settings.fabric);
   const { id: nodeId, clusterId } = settings.node;
   return faults.length > 0 ? faults : faultOf(() => readTlsAndBorders(settings, settings.fabric.borders, { nodeId, clusterId }));
+}
+
+async function storeFaults(store: Settings["store"]): Promise<readonly string[]> {
+  const { passwordFile } = store;
+  const faults = tlsFaults("store.", store);
+  return passwordFile === undefined ? faults : [...faults, ...(await faultOf(() => readToken(passwordFile, "store.password_file")))];
 }
 
 async function upstreamFaults(settings: Settings): Promise<readonly string[]> {

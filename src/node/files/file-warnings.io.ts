@@ -20,11 +20,12 @@ interface SecretFile {
  * separately, by refusing them.
  */
 export function fileWarnings(settings: Settings, wallMs = Date.now()): readonly string[] {
-  const { tls, fabric } = settings;
+  const { tls, fabric, store } = settings;
   return [
     ...secretFiles(settings).flatMap(secretWarnings),
     ...certificateWarnings("tls.cert_file", tls.certFile, wallMs),
     ...certificateWarnings("fabric.cert_file", fabric.certFile, wallMs),
+    ...certificateWarnings("store.cert_file", store.certFile, wallMs),
     ...keyWarnings(settings),
   ];
 }
@@ -74,7 +75,7 @@ function certificateWarnings(setting: string, path: string | undefined, wallMs: 
  * Returns the secret files that the settings name. `summary.signing_key_file` is not included, because a start refuses a key file that other users
  * can read.
  */
-function secretFiles({ tls, fabric, tenants, resolver, dns }: Settings): readonly SecretFile[] {
+function secretFiles({ tls, fabric, tenants, resolver, dns, store }: Settings): readonly SecretFile[] {
   return [
     { setting: "tls.key_file", path: tls.keyFile, isToken: false },
     { setting: "fabric.key_file", path: fabric.keyFile, isToken: false },
@@ -84,6 +85,8 @@ function secretFiles({ tls, fabric, tenants, resolver, dns }: Settings): readonl
       path,
       isToken: false,
     })),
+    { setting: "store.key_file", path: store.keyFile, isToken: false },
+    { setting: "store.password_file", path: store.passwordFile, isToken: false },
     { setting: "resolver.tls_key_file", path: resolver.tlsKeyFile, isToken: false },
     { setting: "resolver.token_file", path: resolver.tokenFile, isToken: true },
     ...credentialFiles(tenants),

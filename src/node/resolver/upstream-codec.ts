@@ -113,6 +113,7 @@ export class CredentialRefusal extends WaymarkError {
 export const UPSTREAM_REMEDIES: DialRemedies = {
   notTls: "remove resolver.tls_ca_file (and resolver.tls), or set tls.cert_file on that server",
   untrusted: "resolver.tls_ca_file must contain the CA that signed it",
+  rejected: "resolver.tls_cert_file must name a certificate that the server trusts (tls.ca_file)",
 };
 
 /**

@@ -94,7 +94,8 @@ interface Enactment {
 /** The result when another node offers a version. An empty fault means that this node already has this version or a newer one. */
 export type AdoptResult = { readonly isAdopted: true } | { readonly isAdopted: false; readonly fault: string };
 
-const VERSIONS = "policy/versions/";
+/** Start of the keys of versions, which are in the order of the numbers. */
+export const VERSIONS = "policy/versions/";
 const SUPERSEDED = "policy/superseded/";
 
 /** The methods of this class are tasks. Versions are stored one after another, whether they come from callers, the policy file or other nodes. */

@@ -64,7 +64,9 @@ const LIMITS: ClientLimits = {
 const REMEDIES = {
   notTls: "remove store.ca_file, store.cert_file and store.key_file, or configure TLS on etcd",
   untrusted: "store.ca_file must contain the CA that signed it",
+  rejected: "store.cert_file must name a certificate that etcd trusts (--trusted-ca-file)",
 };
+const FREE_SPACE = "; compact and defragment etcd, and then disarm its alarm (etcdctl alarm disarm)";
 const PLAINTEXT_FAULT = "the password is sent only over TLS or to a loopback address; set store.ca_file";
 
 /** Codes with which each member of etcd would answer the request. After all other codes, another member is tried. */
@@ -82,6 +84,7 @@ const REFUSALS: ReadonlySet<number> = new Set([
 const NOT_PROCESSED = /invalid auth token|user name is empty|revision of auth store is old|revision in header is old|etcdserver: no leader/;
 const TOO_LARGE = /request is too large|received message larger than max/;
 const NOT_ENABLED = /authentication is not enabled/;
+const NO_SPACE = /database space exceeded/;
 const NO_USER = /user name is empty/;
 const NO_HISTORY = /required revision (?:has been compacted|is a future revision)/;
 
@@ -93,7 +96,7 @@ export class EtcdError extends WaymarkError {
 
   constructor(endpoint: string, status: GrpcStatus, isUnprocessed = false) {
     const text = status.message.slice(0, MAX_FAULT_CHARS).toWellFormed();
-    const remedy = NO_USER.test(text) ? "; set store.user and store.password_file" : "";
+    const remedy = NO_USER.test(text) ? "; set store.user and store.password_file" : NO_SPACE.test(text) ? FREE_SPACE : "";
     super(TOO_LARGE.test(text) ? "quota_exceeded" : "store_unavailable", `etcd ${endpoint}: ${text}${remedy}`);
     this.status = status;
     this.isUnprocessed = isUnprocessed || NOT_PROCESSED.test(text);

@@ -10,7 +10,7 @@ function __waymark_at
         contains -- $word --config --mode --node-id --cluster-id --region --zone --workers --host --advertise-host --grpc-port --http-port --data-dir --dns-port --fabric-port --join --on-stop --cluster-token-file --upstream --namespaces --policy --log-level --log-scopes -f --file --namespace-prefix --importer --cluster-domain --address --scope --namespace --name --instance --kind --target --check --tag --capability --resource --metadata --alias --health --version-label --ttl --lease --node --reason --until --prefix --version-range --subject --limit --page-token --max-staleness --cursor --count --prefer-region --prefer-zone --hash-key --expect --percent --cluster --ticket --number --to --action --viewer --viewer-cluster --viewer-tenant --at --principal --since --interval --known --status --key-file --new-key-file --for --protocol --port --priority --weight --lease-ttl --alias-of --dns-server --source --listener --server --token --ca --cert --key --tenant -o --output --timeout; and set skip 1; and continue
         string match -q -- '-*' $word; and continue
         set -l next (string trim -- "$path $word")
-        contains -- $next 'serve' 'apply' 'import' 'import kubernetes' 'register' 'unregister' 'discovery' 'discovery maintenance' 'discovery query' 'discovery watch' 'discovery summary' 'discovery resolve' 'discovery cluster-map' 'discovery peers' 'discovery status' 'discovery policy' 'namespace' 'namespace policy' 'namespace policy validate' 'namespace policy apply' 'namespace policy export' 'namespace policy rollback' 'namespace policy history' 'namespace policy explain' 'namespace policy audit' 'discovery access-audit' 'audit' 'audit list' 'audit watch' 'audit verify' 'report' 'report export-lag' 'report namespace-health' 'mesh' 'mesh peers' 'mesh peers list' 'mesh peers watch' 'mesh peers get' 'mesh peers status' 'mesh peers explain' 'mesh leaders' 'mesh leaders list' 'mesh leaders status' 'mesh leaders resign' 'mesh leaders raise-store-epoch' 'discovery lag' 'summary' 'summary keys' 'summary keys list' 'summary keys announce' 'resolver' 'resolver cache-stats' 'resolver resync' 'resolver prewarm' 'resolver evict' 'discovery cache-stats' 'discovery resync' 'dns' 'dns register' 'dns unregister' 'dns list' 'dns describe' 'dns resolve' 'dns explain' 'dns node-encode' 'dns node-decode' 'config' 'config validate' 'config show' 'mesh config' 'mesh config validate' 'mesh config show' 'help' 'version' 'completion'; and set path $next
+        contains -- $next 'serve' 'apply' 'import' 'import kubernetes' 'register' 'unregister' 'discovery' 'discovery maintenance' 'discovery query' 'discovery watch' 'discovery summary' 'discovery resolve' 'discovery cluster-map' 'discovery peers' 'discovery status' 'discovery policy' 'namespace' 'namespace policy' 'namespace policy validate' 'namespace policy apply' 'namespace policy export' 'namespace policy rollback' 'namespace policy history' 'namespace policy explain' 'namespace policy audit' 'discovery access-audit' 'audit' 'audit list' 'audit watch' 'audit verify' 'report' 'report export-lag' 'report namespace-health' 'mesh' 'mesh peers' 'mesh peers list' 'mesh peers watch' 'mesh peers get' 'mesh peers status' 'mesh peers explain' 'mesh leaders' 'mesh leaders list' 'mesh leaders status' 'mesh leaders resign' 'mesh leaders raise-store-epoch' 'discovery lag' 'summary' 'summary keys' 'summary keys list' 'summary keys announce' 'resolver' 'resolver cache-stats' 'resolver resync' 'resolver prewarm' 'resolver evict' 'discovery cache-stats' 'discovery resync' 'dns' 'dns register' 'dns unregister' 'dns list' 'dns describe' 'dns resolve' 'dns explain' 'dns node-encode' 'dns node-decode' 'store' 'store copy' 'config' 'config validate' 'config show' 'mesh config' 'mesh config validate' 'mesh config show' 'help' 'version' 'completion'; and set path $next
     end
     test "$path" = "$argv"
 end
@@ -27,6 +27,7 @@ complete -c waymark -f -n '__waymark_at' -a 'mesh' -d 'Show the nodes of the mes
 complete -c waymark -f -n '__waymark_at' -a 'summary' -d 'Show the signed service summaries that regions exchange.'
 complete -c waymark -f -n '__waymark_at' -a 'resolver' -d 'Show and control the cache of a resolver.'
 complete -c waymark -f -n '__waymark_at' -a 'dns' -d 'Register DNS names, and query the DNS gateway.'
+complete -c waymark -f -n '__waymark_at' -a 'store' -d 'Move the control state of a node.'
 complete -c waymark -f -n '__waymark_at' -a 'config' -d 'Check and show settings.'
 complete -c waymark -f -n '__waymark_at' -a 'help' -d 'Show help for a command.'
 complete -c waymark -f -n '__waymark_at' -a 'version' -d 'Print the version of this program.'
@@ -325,6 +326,9 @@ complete -c waymark -n '__waymark_at dns resolve' -l dns-server -x -d 'DNS serve
 complete -c waymark -n '__waymark_at dns explain' -l cluster -x -d 'Show the answer for a viewer in this cluster. Requires the role mesh.operate.'
 complete -c waymark -n '__waymark_at dns explain' -l source -x -d 'Show the answer for a client at this address, with its view from dns.views. Requires the role mesh.operate.'
 complete -c waymark -n '__waymark_at dns explain' -l listener -x -a 'udp tcp dot doh' -d 'Listener that receives the query from --source (default udp).'
+complete -c waymark -f -n '__waymark_at store' -a 'copy' -d 'Copy the policy and the cluster id of a stopped node into an empty prefix of etcd, with a higher epoch. Needs no server.'
+complete -c waymark -n '__waymark_at store copy' -l config -r -F -d 'Settings file of the node, with store.kind = etcd.'
+complete -c waymark -n '__waymark_at store copy' -l to -x -a 'etcd' -d 'Store to copy to.'
 complete -c waymark -f -n '__waymark_at config' -a 'validate' -d 'Check a settings file: each value, settings that contradict each other, and the files that it refers to.'
 complete -c waymark -f -n '__waymark_at config' -a 'show' -d 'Print the effective settings and where each value comes from. Secrets are masked.'
 complete -c waymark -n '__waymark_at config validate' -F
@@ -348,6 +352,7 @@ complete -c waymark -f -n '__waymark_at help' -a 'mesh' -d 'Show the nodes of th
 complete -c waymark -f -n '__waymark_at help' -a 'summary' -d 'Show the signed service summaries that regions exchange.'
 complete -c waymark -f -n '__waymark_at help' -a 'resolver' -d 'Show and control the cache of a resolver.'
 complete -c waymark -f -n '__waymark_at help' -a 'dns' -d 'Register DNS names, and query the DNS gateway.'
+complete -c waymark -f -n '__waymark_at help' -a 'store' -d 'Move the control state of a node.'
 complete -c waymark -f -n '__waymark_at help' -a 'config' -d 'Check and show settings.'
 complete -c waymark -f -n '__waymark_at help' -a 'help' -d 'Show help for a command.'
 complete -c waymark -f -n '__waymark_at help' -a 'version' -d 'Print the version of this program.'

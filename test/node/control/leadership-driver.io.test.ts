@@ -1,13 +1,19 @@
 import { expect, test } from "vitest";
 import type { LeadershipEvent } from "../../../src/control/leadership/io-types.ts";
 import { GLOBAL_SCOPE } from "../../../src/control/leadership/scope.ts";
+import { WaymarkError } from "../../../src/lib/errors.ts";
 import { now } from "../../../src/lib/stall-aware-time.io.ts";
-import { LeadershipDriver } from "../../../src/node/control/leadership-driver.io.ts";
+import { LeadershipDriver, type LeadershipDriverOptions } from "../../../src/node/control/leadership-driver.io.ts";
 import { openMemoryStore } from "../../../src/store/control/sqlite.io.ts";
 import type { ControlStore } from "../../../src/store/control/store.ts";
 import { until } from "../../fakes/until.ts";
 
-function driverOn(store: ControlStore, nodeId: string, { isOwnStore = true, events = [] as LeadershipEvent[] } = {}) {
+function driverOn(
+  store: LeadershipDriverOptions["store"],
+  nodeId: string,
+  { isOwnStore = true, isCandidate = true, events = [] as LeadershipEvent[] } = {},
+) {
+  const faults: string[] = [];
   let count = 0;
   const driver = new LeadershipDriver({
     nodeId,
@@ -20,10 +26,12 @@ function driverOn(store: ControlStore, nodeId: string, { isOwnStore = true, even
     kind: isOwnStore ? "embedded" : "etcd",
     store,
     onEvent: (event) => events.push(event),
+    onStore: () => {},
+    onFault: (fault) => faults.push(fault),
   });
   driver.input({ kind: "eligible", fault: "" });
-  driver.input({ kind: "stand", scope: GLOBAL_SCOPE, holderId: nodeId });
-  return { driver, events };
+  if (isCandidate) driver.input({ kind: "stand", scope: GLOBAL_SCOPE, holderId: nodeId });
+  return { driver, events, faults };
 }
 
 const leads = ({ machine }: LeadershipDriver) => machine.heldScopes(now()).includes(GLOBAL_SCOPE);
@@ -67,5 +75,42 @@ test("a store that is closed makes no leader, and says so", async () => {
   const { driver } = driverOn(store, "a");
   await until("it says so", () => driver.store(now()).fault.includes("the store is closed"));
   await expect(driver.raiseEpoch()).rejects.toMatchObject({ reason: "store_unavailable" });
+  driver.close();
+});
+
+test("a store that is back after an outage counts as available, although nothing has changed in it", async () => {
+  await using store = openMemoryStore();
+  let isAway = false;
+  const interrupts = new Set<() => void>();
+  /** The watches report an error when the store goes away. */
+  const away: Pick<ControlStore, "compact" | "get" | "list" | "transact" | "watch"> = {
+    compact: () => Promise.resolve(),
+    list: (prefix, page) => store.list(prefix, page),
+    transact: (conditions, changes) => store.transact(conditions, changes),
+    get: (key) => (isAway ? Promise.reject(new WaymarkError("store_unavailable", "it is away")) : store.get(key)),
+    watch: (prefix, from) => {
+      const watch = store.watch(prefix, from);
+      let step = watch.next();
+      const next = async () => {
+        const { promise, reject } = Promise.withResolvers<never>();
+        const interrupt = () => reject(new WaymarkError("store_unavailable", "it is away"));
+        interrupts.add(interrupt);
+        const found = await Promise.race([step, promise]).finally(() => interrupts.delete(interrupt));
+        step = watch.next();
+        return found;
+      };
+      return { next, close: () => watch.close(), [Symbol.dispose]: () => watch.close() };
+    },
+  };
+  const { driver, faults } = driverOn(away, "a", { isCandidate: false });
+  await until("it has read the store", () => driver.store(now()).id !== "");
+  isAway = true;
+  for (const interrupt of interrupts) interrupt();
+  await until("it says so", () => driver.store(now()).fault === "it is away");
+  expect(driver.machine.availability.isAvailable).toBe(false);
+  isAway = false;
+  await until("it is back", () => driver.machine.availability.isAvailable);
+  expect(driver.store(now())).toMatchObject({ fault: "", ageMs: 0 });
+  expect(faults).toEqual(["it is away", ""]);
   driver.close();
 });

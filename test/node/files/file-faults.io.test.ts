@@ -74,6 +74,7 @@ const keyRow = (number: number, more: object = {}) => ({
   ...more,
 });
 const summary = (signing_key_file: string, ...keys: readonly object[]) => ({ summary: { signing_key_file, keys } });
+const etcd = (store: object) => ({ store: { kind: "etcd", endpoints: ["127.0.0.1:1"], ...store } });
 const borders = (...trusts: readonly object[]) => ({
   fabric: { borders: trusts.map((trust, i) => ({ cluster_id: `us${i + 1}`, region: "us", trust })) },
 });
@@ -148,6 +149,13 @@ test.each([
     settings: upstream({ tls: true, tls_cert_file: FILES.cert, tls_key_file: FILES.otherKey }),
     says: ["resolver.tls_key_file: ", "does not match the certificate"],
   },
+  { settings: etcd({ ca_file: FILES.words }), says: [`store.ca_file: ${FILES.words} contains no certificate in PEM format`] },
+  {
+    settings: etcd({ cert_file: FILES.cert, key_file: FILES.otherKey }),
+    says: ["store.key_file: ", "does not match the certificate"],
+  },
+  { settings: etcd({ user: "u", password_file: absent }), says: [`store.password_file: ${absent}: ENOENT`] },
+  { settings: etcd({ user: "u", password_file: FILES.words }), says: ["store.password_file: ", "one line"] },
   { settings: { policy: { file: absent } }, says: [`policy.file: ${absent}: ENOENT`, "remove the setting"] },
   { settings: { policy: { file: FILES.policyWords } }, says: ["policy.file: ", "line 1: "] },
   { settings: { audit: { file: folder } }, says: [`audit.file: ${folder} is a directory`] },
@@ -404,4 +412,14 @@ test("a certificate that has run out is warned of, and keeps nobody from startin
   const { exit, stderr } = await waymark(["config", "validate", "node.json"], { files: { "node.json": JSON.stringify(settings) } });
   expect(exit).toBe(0);
   expect(stderr).toMatch(/warning: tls\.cert_file: the certificate in \S+ expired at \S+Z: TLS handshakes will fail/);
+});
+
+test("secrets of the control store that every user can read, and an expired certificate for it, cause warnings", async () => {
+  const key = file("open-old-key.pem", old.key);
+  const settings = etcd({ cert_file: FILES.oldCert, key_file: key, user: "u", password_file: FILES.token });
+  const { exit, stderr } = await waymark(["config", "validate", "node.json"], { files: { "node.json": JSON.stringify(settings) } });
+  expect(exit).toBe(0);
+  expect(stderr).toMatch(/warning: store\.cert_file: the certificate in \S+ expired at/);
+  expect(stderr).toContain(`warning: store.key_file: ${key} is readable by every user`);
+  expect(stderr).toContain(`warning: store.password_file: ${FILES.token} is readable by every user`);
 });

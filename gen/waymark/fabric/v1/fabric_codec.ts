@@ -3027,6 +3027,7 @@ export interface MemberUpdateFields {
   readonly exportsSummaries?: boolean;
   readonly borders?: readonly BorderCountFields[];
   readonly heardRules?: readonly HeardRuleFields[];
+  readonly controlStore?: string;
 }
 
 export function newMemberUpdate(): Open<MemberUpdateFields> {
@@ -3151,11 +3152,16 @@ export function readMemberUpdate(reader: WireReader): MemberUpdateFields {
         mayGrow(value.heardRules?.length ?? 0, MAX_MEMBER_UPDATE_HEARD_RULES, "MemberUpdate.heard_rules");
         (value.heardRules ??= []).push(readHeardRule(reader));
         break;
+      case 186: {
+        const said = reader.text();
+        if (said !== "") value.controlStore = said;
+        break;
+      }
       case 66:
         reader.skip(tag);
         break;
       default:
-        reader.skipUnknown(tag, 22);
+        reader.skipUnknown(tag, 23);
     }
   }
   reader.leave(end);
@@ -3164,7 +3170,7 @@ export function readMemberUpdate(reader: WireReader): MemberUpdateFields {
 
 /** Bytes that surely hold `MemberUpdate`. Cost: one step a text. */
 export function roomMemberUpdate(value: MemberUpdateFields): number {
-  let room = 155 + 3 * (value.nodeId.length + value.status.length + value.address.length + value.clusterId.length + value.region.length + value.zone.length + value.version.length + value.accuser.length + (value.boot?.length ?? 0) + (value.bootBefore?.length ?? 0));
+  let room = 165 + 3 * (value.nodeId.length + value.status.length + value.address.length + value.clusterId.length + value.region.length + value.zone.length + value.version.length + value.accuser.length + (value.boot?.length ?? 0) + (value.bootBefore?.length ?? 0) + (value.controlStore?.length ?? 0));
   room += 10 + 8 * value.protocolVersions.length;
   room += textsRoom(value.transports);
   room += textsRoom(value.roles);
@@ -3205,6 +3211,7 @@ export function writeMemberUpdate(out: Uint8Array, start: number, tag: number, v
     const item = value.heardRules[i];
     if (item !== undefined) at = writeHeardRule(out, at, 178, item);
   }
+  at = writeTextField(out, at, 186, (value.controlStore ?? ""));
   return closeLength(out, body, at);
 }
 

@@ -1854,6 +1854,14 @@ export declare type MemberUpdate = Message<"waymark.fabric.v1.MemberUpdate"> & {
    * @generated from field: repeated waymark.fabric.v1.HeardRule heard_rules = 22;
    */
   heardRules: HeardRule[];
+
+  /**
+   * Identifier of the control store that the member shares with other members. Empty for a member with its own store, and
+   * until the member has read the store.
+   *
+   * @generated from field: string control_store = 23;
+   */
+  controlStore: string;
 };
 
 /**

@@ -858,6 +858,9 @@ export function checkMemberUpdate(value: MemberUpdateFields, problems: FieldProb
   if (value.heardRules !== undefined) {
     checkMemberUpdate_heard_rules(value.heardRules, problems);
   }
+  if (value.controlStore !== undefined) {
+    if (value.controlStore !== "") problems.name(value.controlStore, 64, "control_store");
+  }
 }
 
 function checkProbeRequest_updates(many: readonly MemberUpdateFields[], problems: FieldProblems): void {

@@ -72,6 +72,8 @@ export class NodeParts {
   readonly refusals = new RefusalLog();
   /** Undefined on a standalone node. */
   joined: JoinedParts | undefined;
+  /** The id of the control store that this node shares with others. Empty if there is none, or if the node has not read it. */
+  controlStore = "";
 
   constructor(rooms: NodeRooms, time: Time) {
     this.rooms = rooms;
@@ -95,7 +97,9 @@ export class NodeParts {
   /** Returns the member record that this node announces to other nodes. */
   facts(): MemberFacts {
     assert(this.joined !== undefined, "the member record was read before the node joined");
-    return { ...this.joined.facts, generation: this.rooms.replica.self.generation, ...this.rooms.summaries?.facts };
+    const { controlStore } = this;
+    const shared = controlStore === "" ? undefined : { controlStore };
+    return { ...this.joined.facts, generation: this.rooms.replica.self.generation, ...shared, ...this.rooms.summaries?.facts };
   }
 
   /** Whether a write must wait for `confirmed`: this process was paused, and other nodes may have accepted another process instance since. */
@@ -112,6 +116,7 @@ function rowsOf(core: NodeParts): readonly NodePart[] {
     { handle: { tick: (_, time) => limits.tick(time) }, nextDeadlineMs: () => limits.nextDeadlineMs() },
     generationsRow(core),
     fabricRow(core),
+    controlStoreRow(core),
     core.remotePolicy,
     core.refusals,
     eligibilityRow(core),
@@ -190,6 +195,18 @@ function fabricRow(core: NodeParts): NodePart {
       give({ kind: "tick" }, time, out);
     },
     nextDeadlineMs: () => (list.isBegun ? (core.joined?.fabric.nextDeadlineMs() ?? NEVER) : NEVER),
+  };
+}
+
+/** Announces the control store of this node, so that the members of a cluster find out if they use different ones. */
+function controlStoreRow(core: NodeParts): NodePart {
+  return {
+    handle: {
+      controlStore: ({ id }, time, out) => {
+        core.controlStore = id;
+        if (core.joined !== undefined) core.list.deliver({ kind: "facts", facts: core.facts() }, time, out);
+      },
+    },
   };
 }
 

@@ -1,0 +1,44 @@
+/** Decides whether a node may be a leader, from its store and from the members of its cluster. */
+import type { MemberUpdate } from "../../fabric/wire/messages.ts";
+
+export interface EligibilityFacts {
+  readonly isServing: boolean;
+  /** Whether only this node has its control store. */
+  readonly isPrivate: boolean;
+  /** Whether this node has met other nodes, or its settings name some. */
+  readonly hasOthers: boolean;
+  /** Members of the cluster that use another control store. */
+  readonly foreign: readonly ForeignStore[];
+}
+
+export interface ForeignStore {
+  readonly nodeId: string;
+  /** For operators: the node and both stores. */
+  readonly detail: string;
+}
+
+const PRIVATE = "the control store of this node is private, and the cluster has other nodes: set store.kind to etcd on all of them";
+
+/** Why a node must not be a leader, for operators. Empty if it may be one. Private stores would each elect a leader of the same cluster. */
+export function eligibilityFault({ isServing, isPrivate, hasOthers, foreign }: EligibilityFacts): string {
+  if (isPrivate && hasOthers) return PRIVATE;
+  return foreign[0]?.detail ?? (isServing ? "" : "this node is not ready, or is stopping");
+}
+
+/** Returns the other members of a cluster that use another control store than this node, which has read its own. */
+export function foreignStores(
+  members: readonly Pick<MemberUpdate, "clusterId" | "controlStore" | "nodeId">[],
+  own: { readonly clusterId: string; readonly id: string },
+): readonly ForeignStore[] {
+  if (own.id === "") return [];
+  return members.flatMap(({ nodeId, clusterId, controlStore = own.id }) =>
+    clusterId === own.clusterId && controlStore !== own.id
+      ? [
+          {
+            nodeId,
+            detail: `split brain: ${nodeId} uses the control store ${controlStore}, and this node uses ${own.id}: set the same store.endpoints and store.prefix on all nodes`,
+          },
+        ]
+      : [],
+  );
+}
