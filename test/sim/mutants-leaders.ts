@@ -71,7 +71,7 @@ export const LEADER_MUTANTS = [
     name: "a session that no watch has reported yet counts as ended",
     rule: "Leadership: a session has ended if it was absent after the record that names it was written",
     edits: [{ file: MACHINE, find: "if (prefix === key || copy.revision >= version) return", replace: "return" }],
-    withinSeeds: 400,
+    withinSeeds: 800,
     isOfLeaders: true,
   },
   {
