@@ -3,13 +3,13 @@
  * costs its own run and nothing else. The long tests print the seed of each mutant that they find.
  */
 export const FOUND_BY: Readonly<Record<string, number>> = {
-  "a holder acts again after a lost resign": 110,
-  "a session is valid from the answer": 34,
+  "a holder acts again after a lost resign": 165,
+  "a session is valid from the answer": 58,
   "a delayed answer is no sign of an outage": 176,
-  "a session that no watch has reported yet counts as ended": 69,
-  "a fence has an epoch that was raised meanwhile": 235,
+  "a session that no watch has reported yet counts as ended": 755,
+  "a fence has an epoch that was raised meanwhile": 294,
   "a takeover leaves the session": 11,
-  "a session name is used again": 3,
+  "a session name is used again": 15,
   "records outlive the restore of an earlier store": 3,
   "an outage of the store counts as silence of holders": 4,
   "a version is a time": 7,

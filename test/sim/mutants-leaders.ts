@@ -62,8 +62,8 @@ export const LEADER_MUTANTS = [
   },
   {
     name: "a delayed answer is no sign of an outage",
-    rule: "Leadership: an answer that comes late counts as the end of an outage",
-    edits: [{ file: MACHINE, find: "if (this.#isAway || isLate)", replace: "if (this.#isAway)" }],
+    rule: "Leadership: no answer for more than a third of a lease and 200 ms counts as an outage",
+    edits: [{ file: MACHINE, find: "if (this.#isAway || this.#isLate(monoMs))", replace: "if (this.#isAway)" }],
     withinSeeds: 400,
     isOfLeaders: true,
   },
@@ -71,7 +71,7 @@ export const LEADER_MUTANTS = [
     name: "a session that no watch has reported yet counts as ended",
     rule: "Leadership: a session has ended if it was absent after the record that names it was written",
     edits: [{ file: MACHINE, find: "if (prefix === key || copy.revision >= version) return", replace: "return" }],
-    withinSeeds: 400,
+    withinSeeds: 800,
     isOfLeaders: true,
   },
   {

@@ -237,12 +237,15 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
       this.#isAway = true;
       return;
     }
-    // Renewals get more answers than this, unless the store delays them.
-    const isLate = monoMs - this.#answeredMs > this.#options.leaseMs / 3 + RETRY_MS;
-    if (this.#isAway || isLate) this.#backMs = monoMs;
+    if (this.#isAway || this.#isLate(monoMs)) this.#backMs = monoMs;
     this.#isAway = false;
     this.#answeredMs = monoMs;
     this.#revision = Math.max(this.#revision, revision);
+  }
+
+  /** Whether the last answer is longer ago than the answers to renewals are, unless the store delays them. */
+  #isLate(monoMs: number): boolean {
+    return monoMs - this.#answeredMs > this.#options.leaseMs / 3 + RETRY_MS;
   }
 
   #changed(prefix: string, changes: StoreChanges | undefined, { monoMs }: Time, out: LeadershipOutput[]): void {
@@ -299,8 +302,9 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
       this.#reportLoss(stand, out);
       this.#decide(stand, time, out);
     }
-    for (const { name, version, silentMs } of this.#watchedSessions())
-      if (time.monoMs >= silentMs && this.fault === "") this.#deleteSession(name, version, out);
+    if (this.fault === "" && !this.#isLate(time.monoMs))
+      for (const { name, version, silentMs } of this.#watchedSessions())
+        if (time.monoMs >= silentMs) this.#deleteSession(name, version, out);
     this.#compact(time, out);
     this.#watch(out);
     if (this.#stop !== "no") this.#endSession(out);
@@ -340,7 +344,14 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
 
   #renew(time: Time, out: LeadershipOutput[]): void {
     const { condition, change } = this.#session.request(time);
-    this.#transact([condition], [change], out, (result, answeredTime) => this.#session.answered(result, answeredTime));
+    const known = this.#revision;
+    this.#transact([condition], [change], out, (result, later) => {
+      this.#session.answered(result, later);
+      if (result === undefined || result.revision >= known) return;
+      // The store was restored from a backup, and this node may hold less in it than it knows.
+      this.#revision = result.revision;
+      this.#session.startOver(later.monoMs);
+    });
   }
 
   /** The record of a scope if this node holds it. Whether this node may act also depends on the time. */

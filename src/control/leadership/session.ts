@@ -83,10 +83,10 @@ export class Session {
       // The record can have changed as soon as the request was sent, and other nodes count from that change.
       this.#validUntilMs = sentMs + leaseMs * VALIDITY;
       this.#dueMs = sentMs + leaseMs * RENEWAL;
-    } else if (this.#version === 0) this.#startOver(monoMs + RETRY_MS);
+    } else if (this.#version === 0) this.startOver(monoMs + RETRY_MS);
     else if (result === undefined) this.#dueMs = monoMs + RETRY_MS;
     // Another node has ended the session, or the store was restored from a backup, so that versions went back.
-    else if (version < this.#version) this.#startOver(monoMs);
+    else if (version < this.#version) this.startOver(monoMs);
     else {
       // A renewal whose answer was lost has had its effect.
       this.#version = version;
@@ -95,7 +95,7 @@ export class Session {
   }
 
   /** Gives the session up, and chooses a new name for the next one. */
-  #startOver(dueMs: number): void {
+  startOver(dueMs: number): void {
     this.#count += 1;
     this.#version = 0;
     this.#validUntilMs = Number.NEGATIVE_INFINITY;
