@@ -53,6 +53,8 @@ interface Stand {
   retryMs: number;
   /** Monotonic time (ms) before which this node does not take the scope, because it has just given it up. */
   notBeforeMs: number;
+  /** The number of the fence of the holder, and the monotonic time (ms) until which it acts. This node neither releases nor takes the scope earlier. */
+  granted: { readonly number: number; readonly untilMs: number };
   /** The highest number of a fence that was read for this scope. */
   highestNumber: number;
   /** This node never acts again under fences up to this number. */
@@ -61,6 +63,12 @@ interface Stand {
   held: LeaderRecord | undefined;
   /** Why the holder gives up the scope. Undefined if it does not. */
   withdrawal: string | undefined;
+}
+
+export interface HeldScope {
+  readonly leader: LeaderRecord;
+  /** `NEVER` if the store belongs to this process alone. */
+  readonly untilMs: number;
 }
 
 type Answered = (result: TransactResult | undefined, time: Time, out: LeadershipOutput[]) => void;
@@ -97,7 +105,8 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
   readonly #deleting = new Set<string>();
   #compaction: { readonly revision: number; readonly dueMs: number } | undefined;
   #stop: "no" | "begun" | "session" | "over" = "no";
-  #hasBegun = false;
+  /** Monotonic time (ms) of the first input. */
+  #beganMs: number | undefined;
   #lookedMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: LeadershipOptions) {
@@ -106,8 +115,8 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
   }
 
   handle(input: LeadershipInput, time: Time, out: LeadershipOutput[]): void {
-    if (!this.#hasBegun) {
-      this.#hasBegun = true;
+    if (this.#beganMs === undefined) {
+      this.#beganMs = time.monoMs;
       for (const prefix of [STORE_KEY, LEADERS]) out.push({ kind: "watch", prefix });
     }
     this.#take(input, time, out);
@@ -123,7 +132,11 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
     at(this.#compaction?.dueMs ?? NEVER);
     if (!this.#options.isOwnStore && this.#needsSession) at(this.#session.dueMs);
     if (this.#isMissingStore && !this.#isCreating) at(this.#creationMs);
-    for (const stand of this.#stands.values()) if (!stand.isPending) at(Math.max(stand.retryMs, stand.notBeforeMs));
+    for (const stand of this.#stands.values()) {
+      if (stand.isPending) continue;
+      at(Math.max(stand.retryMs, stand.notBeforeMs));
+      at(stand.granted.untilMs);
+    }
     for (const { silentMs } of this.#watchedSessions()) at(silentMs);
     return next;
   }
@@ -132,10 +145,16 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
    * Returns the fence of a scope. The caller may act as its leader until its next `await`. Throws `no_leader` if this node does not hold the scope.
    */
   require(scope: string, time: Time): FenceToken {
-    const held = this.#heldRecord(this.#stands.get(scope));
-    if (held === undefined || time.monoMs >= this.#validUntilMs)
-      throw new WaymarkError("no_leader", `this node is not the leader of ${scope}`);
-    return held.fence;
+    const held = this.held(scope, time);
+    if (held === undefined) throw new WaymarkError("no_leader", `this node is not the leader of ${scope}`);
+    return held.leader.fence;
+  }
+
+  /** The record of a scope that this node holds, and the monotonic time (ms) until which it may act. Undefined if `require` throws. */
+  held(scope: string, { monoMs }: Time): HeldScope | undefined {
+    const leader = this.#heldRecord(this.#stands.get(scope));
+    const untilMs = this.#validUntilMs;
+    return leader === undefined || monoMs >= untilMs ? undefined : { leader, untilMs };
   }
 
   /** The scopes for which `require` returns a fence. */
@@ -207,6 +226,12 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
         return this.#stand(input.scope, input.holderId);
       case "withdraw":
         return this.#withdraw(input.scope, input.reason);
+      case "granted": {
+        const { scope, number, untilMs } = input;
+        const stand = this.#stands.get(scope);
+        if (stand !== undefined && number >= stand.granted.number) stand.granted = { number, untilMs };
+        return;
+      }
       case "resign":
         return this.#askToResign(input, out);
       case "raiseEpoch":
@@ -365,7 +390,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
     const item = this.#leaders.items.get(LEADERS + stand.scope);
     const record = item?.value;
     if (record !== undefined) stand.highestNumber = Math.max(stand.highestNumber, record.fence.number);
-    if (stand.isPending || time.monoMs < stand.retryMs) return;
+    if (stand.isPending || time.monoMs < Math.max(stand.retryMs, stand.granted.untilMs)) return;
     if (item !== undefined && record?.session === this.#sessionName) {
       if (this.#heldRecord(stand) === undefined) this.#release(stand, { ...item, value: record }, time, out);
       return;
@@ -376,8 +401,16 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
     }
     // An unreadable record counts as held.
     if (item !== undefined && record === undefined) return;
+    this.#respectGrants(stand, record);
     const mayTake = this.fault === "" && time.monoMs >= stand.notBeforeMs && time.monoMs < this.#validUntilMs;
     if (mayTake && (record === undefined || this.#isFree(record, item?.version ?? 0))) this.#elect(stand, item, time, out);
+  }
+
+  /** An earlier process of this node has ended, but a program that campaigned through it can act until its last grant is over. */
+  #respectGrants(stand: Stand, record: LeaderRecord | undefined): void {
+    const { isOwnStore, leaseMs } = this.#options;
+    if (!isOwnStore || record === undefined || record.session === "" || record.holderId === record.nodeId) return;
+    stand.notBeforeMs = Math.max(stand.notBeforeMs, (this.#beganMs ?? 0) + leaseMs);
   }
 
   #isFree({ session }: LeaderRecord, version: number): boolean {
@@ -574,7 +607,8 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
 function newStand(scope: string, holderId: string): Stand {
   const [far, none] = [Number.NEGATIVE_INFINITY, undefined];
   const times = { isPending: false, retryMs: far, notBeforeMs: far, highestNumber: 0, releasedNumber: 0 };
-  return { scope, holderId, ...times, held: none, withdrawal: none };
+  const granted = { number: 0, untilMs: far };
+  return { scope, holderId, ...times, granted, held: none, withdrawal: none };
 }
 
 /** The lease (ms) of a session. A session that cannot be read may have the longest lease. */
