@@ -11,7 +11,7 @@ import { GLOBAL_SCOPE } from "../../src/control/leadership/scope.ts";
 import type { Time } from "../../src/lib/machine.ts";
 import { NEVER } from "../../src/lib/machine.ts";
 import { Rng } from "../../src/lib/rng.ts";
-import { compareFences, type FenceToken } from "../../src/store/control/fence.ts";
+import { compareFences, type FenceToken } from "../../src/lib/fence.ts";
 import type { StoreCondition, StoreWrite, TransactResult } from "../../src/store/control/store.ts";
 import type { WatchPosition } from "../../src/store/control/store-watches.ts";
 import { SharedStore, WATCH_START } from "../fakes/shared-store.ts";

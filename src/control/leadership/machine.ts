@@ -7,8 +7,8 @@
  */
 import { LEASE_BOUNDS } from "../../lib/bounds.ts";
 import { WaymarkError } from "../../lib/errors.ts";
+import type { FenceToken } from "../../lib/fence.ts";
 import { type Machine, NEVER, type Time } from "../../lib/machine.ts";
-import type { FenceToken } from "../../store/control/fence.ts";
 import type { StoreChanges, StoreCondition, StoreWrite, TransactResult } from "../../store/control/store.ts";
 import { type CopiedItem, StoreCopy } from "./copy.ts";
 import { LeaderEvents } from "./events.ts";

@@ -5,7 +5,7 @@ import { type Leader, LeaderSchema, LeaderScopeKind } from "../../../gen/waymark
 import type { LeaderRecord } from "../../control/leadership/records.ts";
 import { scopeOf } from "../../control/leadership/scope.ts";
 import { enumName } from "../../lib/enum-words.ts";
-import type { FenceToken } from "../../store/control/fence.ts";
+import type { FenceToken } from "../../lib/fence.ts";
 import { timestampOf } from "../contract.ts";
 
 const UNREADABLE = "the record in the control store cannot be read, so the scope counts as held";

@@ -1,7 +1,7 @@
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
-import { FenceSchema } from "../../../gen/waymark/control/v1/fence_pb.js";
-import { compareFences, type FenceToken } from "../../../src/store/control/fence.ts";
+import { FenceSchema } from "../../gen/waymark/control/v1/fence_pb.js";
+import { compareFences, type FenceToken } from "../../src/lib/fence.ts";
 
 function fence(failoverVersion: number, storeEpoch: number, number: number): FenceToken {
   return { failoverVersion, storeEpoch, number };
