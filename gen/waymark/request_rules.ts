@@ -45,7 +45,7 @@ export function checkLeadershipServiceRaiseStoreEpochRequest(value: LeadershipSe
 /** Adds what breaks the contract's rules in `LeadershipServiceCampaignRequest`. */
 export function checkLeadershipServiceCampaignRequest(value: LeadershipServiceCampaignRequest, problems: FieldProblems): void {
   if (value.scope !== "") problems.text(value.scope, 376, "scope");
-  if (value.holderId !== "") problems.name(value.holderId, problems.bounds.maxNameLength, "holder_id");
+  if (value.holderId !== "") problems.name(value.holderId, 256, "holder_id");
 }
 
 function checkPeerServiceListRequest_statuses(many: readonly number[], problems: FieldProblems): void {

@@ -19,7 +19,7 @@ import { isPassing, RequestError } from "./request-error.ts";
 
 /** Options of `lead`. */
 export interface LeadOptions {
-  /** Name of this program in lists, logs and audit records: at most 128 characters of `[A-Za-z0-9._:/@+-]`. By default, the server chooses it. */
+  /** Name of this program in lists, logs and audit records: at most 256 characters of `[A-Za-z0-9._:/@+-]`. By default, the server chooses it. */
   readonly holderId?: string;
   /** Ends the campaign. `work` is then given the time to end, because it gets the same reason from `term.signal`. */
   readonly signal?: AbortSignal;

@@ -129,14 +129,14 @@ export class Campaigns implements Machine<LeadershipInput | CampaignInput, Outpu
   #end(id: CampaignId, time: Time, out: Output[]): void {
     const campaign = this.#campaigns.get(id);
     if (campaign === undefined) return;
-    const { scope, holderId, isLeader } = campaign;
+    const { scope, isLeader } = campaign;
     const queue = this.#queues.get(scope) ?? [];
     const at = queue.indexOf(campaign);
     queue.splice(at, 1);
     this.#campaigns.delete(id);
     if (isLeader) out.push({ kind: "campaign", campaign: id, grant: undefined });
     if (at > 0) return;
-    this.#pass({ kind: "withdraw", scope, reason: `${holderId} ended its campaign` }, time, out);
+    this.#pass({ kind: "withdraw", scope, reason: "the program ended its campaign" }, time, out);
     const [next] = queue;
     if (next === undefined) this.#queues.delete(scope);
     else this.#pass({ kind: "stand", scope, holderId: next.holderId }, time, out);

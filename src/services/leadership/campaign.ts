@@ -68,7 +68,8 @@ class CampaignStream implements RequestListener<LeadershipServiceCampaignRequest
       const number = this.#lastGrant?.leader.fence.number;
       if (number !== undefined) source.input({ kind: "retired", scope, number });
       this.#answers.end();
-    } else if (!this.#isLeaving) source.input({ kind: "heartbeat", campaign: this.#campaign, scope, holderId });
+    } else if (this.#isLeaving) this.#answer(undefined);
+    else source.input({ kind: "heartbeat", campaign: this.#campaign, scope, holderId });
   }
 
   halfClosed(): void {
@@ -94,7 +95,7 @@ class CampaignStream implements RequestListener<LeadershipServiceCampaignRequest
     if (kind !== "custom") throw invalid("scope", `${scope} is led by nodes; programs can lead custom/<namespace>/<name>`);
     if (ownScopes.includes(scope)) throw invalid("scope", `${scope} is in leadership.scopes of this node, which leads it itself`);
     if (holderId === servedBy) throw invalid("holder_id", "is the id of this node");
-    const principal = this.#caller.principal.slice(0, 128);
+    const principal = this.#caller.principal.slice(0, 256);
     return { scope, namespace, holderId: holderId || principal || `program-${randomUUID().slice(0, 8)}` };
   }
 

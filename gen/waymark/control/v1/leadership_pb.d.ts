@@ -482,7 +482,7 @@ export declare type LeadershipServiceCampaignRequest = Message<"waymark.control.
   /**
    * Name of the program in lists, logs and audit records. It does not have to be unique. Empty in the first message means
    * the principal of the caller, or a random name for a caller without a credential. Ignored in later messages. At most
-   * 128 characters of [A-Za-z0-9._:/@+-].
+   * 256 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: string holder_id = 2;
    */
