@@ -35,7 +35,7 @@ export interface ServerChannel {
 /** An open stream of requests and answers. Leaving the loop over the answers early cancels the stream. */
 export interface DuplexStream<I extends DescMessage, O extends DescMessage> {
   /** Has no effect after the stream has ended. */
-  send(request: MessageShape<I>): void;
+  readonly send: (request: MessageShape<I>) => void;
   readonly answers: AsyncIterable<MessageShape<O>>;
 }
 

@@ -69,9 +69,9 @@ class LeaderCampaign<T> {
   readonly #scope: string;
   readonly #work: (term: LeaderTerm) => T | Promise<T>;
   readonly #options: LeadOptions;
+  readonly #result = Promise.withResolvers<T>();
   /** Aborted when the result is known. */
   readonly #finished = new AbortController();
-  #result: Promise<T> | undefined;
   #stream: CampaignStream | undefined;
   /** The term whose work is running, and the stream that granted it. */
   #led: { readonly term: RunningTerm; readonly stream: CampaignStream } | undefined;
@@ -89,7 +89,9 @@ class LeaderCampaign<T> {
     const { signal } = this.#options;
     const onAbort = () => this.#fail(signal?.reason);
     signal?.addEventListener("abort", onAbort, { once: true });
-    while (this.#result === undefined) {
+    // The result can be an error before it is awaited.
+    this.#result.promise.catch(() => {});
+    while (!this.#isFinished) {
       await this.#campaign().catch((error: unknown) => {
         if (!(error instanceof RequestError && isPassing(error))) this.#fail(error);
       });
@@ -97,7 +99,7 @@ class LeaderCampaign<T> {
     }
     signal?.removeEventListener("abort", onAbort);
     await this.#running;
-    return this.#result;
+    return this.#result.promise;
   }
 
   /** Campaigns on one server until the stream ends. */
@@ -144,7 +146,7 @@ class LeaderCampaign<T> {
     const untilMs = Number(sentMs) + durationMs(validFor);
     if (led?.stream === stream && BigInt(led.term.number) === number) led.term.extend(untilMs);
     // The work of an earlier term may still be running.
-    else if (led === undefined && this.#result === undefined && performance.now() < untilMs) {
+    else if (led === undefined && !this.#isFinished && performance.now() < untilMs) {
       const { failoverVersion, storeEpoch, number: within } = fence;
       const token = { failoverVersion: Number(failoverVersion), storeEpoch: Number(storeEpoch), number: Number(within) };
       this.#begin(new RunningTerm(this.#scope, Number(number), token, untilMs), stream);
@@ -156,24 +158,25 @@ class LeaderCampaign<T> {
     const result = (async () => this.#work(term))();
     const ended = () => {
       this.#led = undefined;
-      if (term.isValid()) this.#finish(result);
+      if (term.isValid()) {
+        this.#result.resolve(result);
+        this.#finished.abort();
+      }
       term.end(new Error(`the work for ${this.#scope} has ended`));
-      if (this.#stream === stream || this.#result !== undefined) this.#stream?.leave();
+      if (this.#stream === stream || this.#isFinished) this.#stream?.leave();
     };
     this.#running = result.then(ended, ended);
   }
 
   #fail(error: unknown): void {
-    this.#finish(Promise.reject(error));
+    this.#result.reject(error);
+    this.#finished.abort();
     if (this.#led === undefined) this.#stream?.leave();
     else this.#led.term.end(error);
   }
 
-  #finish(result: Promise<T>): void {
-    this.#result ??= result;
-    // `run` returns the first result.
-    result.catch(() => {});
-    this.#finished.abort();
+  get #isFinished(): boolean {
+    return this.#finished.signal.aborted;
   }
 }
 

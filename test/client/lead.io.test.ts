@@ -112,10 +112,9 @@ function setUp(timeoutMs = LONG_MS) {
   const done = Promise.withResolvers<string>();
   const work = (term: LeaderTerm) => {
     terms.push(term);
-    const lost = new Promise<string>((_resolve, reject) => {
-      term.signal.addEventListener("abort", () => reject(term.signal.reason), { once: true });
-    });
-    return Promise.race([done.promise, lost]);
+    const lost = Promise.withResolvers<string>();
+    term.signal.addEventListener("abort", () => lost.reject(term.signal.reason), { once: true });
+    return Promise.race([done.promise, lost.promise]);
   };
   const termed = async (count: number): Promise<LeaderTerm> => {
     await until(`term ${count} begins`, () => terms.length >= count);

@@ -7,7 +7,7 @@ import type { LeadershipInput, LeadershipOutput } from "../../src/control/leader
 import { Leadership } from "../../src/control/leadership/machine.ts";
 import { SharedStore, WATCH_START } from "./shared-store.ts";
 
-export const SCOPE = "custom/orders/cleaner";
+const SCOPE = "custom/orders/cleaner";
 export const LEASE_MS = 3000;
 const TIMEOUT_MS = 1000;
 

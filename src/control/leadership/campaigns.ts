@@ -108,7 +108,7 @@ export class Campaigns implements Machine<LeadershipInput | CampaignInput, Outpu
     const grant = this.#grant(campaign, time);
     campaign.isLeader = grant !== undefined;
     if (grant !== undefined) {
-      // The clock of the program can be up to 4 % slow, and the clock of this node up to 4 % fast. The program may not have received later answers.
+      // The clock of the program can be up to 4 % slow, and the clock of this node up to 4 % fast. It is possible that the program has not received later answers.
       const untilMs = Math.max(campaign.grantedMs, heardMs + grant.validForMs / VALIDITY);
       campaign.grantedMs = untilMs;
       this.#pass({ kind: "granted", scope, number: grant.leader.fence.number, untilMs }, time, out);

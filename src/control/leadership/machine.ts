@@ -53,7 +53,7 @@ interface Stand {
   retryMs: number;
   /** Monotonic time (ms) before which this node does not take the scope, because it has just given it up. */
   notBeforeMs: number;
-  /** The number of the fence of the holder, and the monotonic time (ms) until which it acts. This node neither releases nor takes the scope earlier. */
+  /** The number of the fence of the holder, and the monotonic time (ms) until which it acts. This node neither releases nor claims the scope earlier. */
   granted: { readonly number: number; readonly untilMs: number };
   /** The highest number of a fence that was read for this scope. */
   highestNumber: number;
@@ -65,7 +65,7 @@ interface Stand {
   withdrawal: string | undefined;
 }
 
-export interface HeldScope {
+export interface ValidLeader {
   readonly leader: LeaderRecord;
   /** `NEVER` if the store belongs to this process alone. */
   readonly untilMs: number;
@@ -151,7 +151,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
   }
 
   /** The record of a scope that this node holds, and the monotonic time (ms) until which it may act. Undefined if `require` throws. */
-  held(scope: string, { monoMs }: Time): HeldScope | undefined {
+  held(scope: string, { monoMs }: Time): ValidLeader | undefined {
     const leader = this.#heldRecord(this.#stands.get(scope));
     const untilMs = this.#validUntilMs;
     return leader === undefined || monoMs >= untilMs ? undefined : { leader, untilMs };

@@ -168,17 +168,17 @@ test("a node rejects a campaign above its limit, and accepts it when another one
 });
 
 test("the next process on an embedded store respects the grants of the last one, but not a scope that the last one held for itself", () => {
-  const lab = new LeaderLab();
-  const last = lab.node("n1", ["custom/orders/own"], { isOwnStore: true });
+  const leaders = new LeaderLab();
+  const last = leaders.node("n1", ["custom/orders/own"], { isOwnStore: true });
   last.input({ kind: "stand", scope: CLEANER, holderId: "ann" });
   last.isCrashed = true;
-  const next = lab.node("n1", ["custom/orders/own"], { isOwnStore: true, boot: "b2" });
+  const next = leaders.node("n1", ["custom/orders/own"], { isOwnStore: true, boot: "b2" });
   next.input({ kind: "stand", scope: CLEANER, holderId: "bob" });
   expect(next.holds("custom/orders/own")).toBe(true);
-  lab.advance(LEASE_MS - 1);
-  expect(lab.leader(CLEANER).holderId).toBe("ann");
-  lab.advance(1);
-  expect(lab.leader(CLEANER).holderId).toBe("bob");
+  leaders.advance(LEASE_MS - 1);
+  expect(leaders.leader(CLEANER).holderId).toBe("ann");
+  leaders.advance(1);
+  expect(leaders.leader(CLEANER).holderId).toBe("bob");
 });
 
 test.each([

@@ -60,7 +60,7 @@ class PlayedProgram {
     };
     const handler = campaignHandler(parts);
     if (handler.kind !== "bidi_streaming") throw new Error("Campaign is no stream");
-    this.#listener = handler.open(sink as AnswerSink, { caller, time: store.time, requestId: "r" });
+    this.#listener = handler.open(sink, { caller, time: store.time, requestId: "r" });
   }
 
   get isLeader(): boolean {
@@ -71,7 +71,7 @@ class PlayedProgram {
     try {
       const request = create(LeadershipServiceCampaignRequestSchema, init);
       check(request);
-      this.#listener.message(request as never, this.#store.time);
+      this.#listener.message(request, this.#store.time);
     } catch (error) {
       this.#end(error instanceof WaymarkError ? error.message : String(error));
     }
