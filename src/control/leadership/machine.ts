@@ -65,7 +65,7 @@ interface Stand {
   withdrawal: string | undefined;
 }
 
-export interface ValidLeader {
+export interface LeaseHolder {
   readonly leader: LeaderRecord;
   /** `NEVER` if the store belongs to this process alone. */
   readonly untilMs: number;
@@ -151,7 +151,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
   }
 
   /** The record of a scope that this node holds, and the monotonic time (ms) until which it may act. Undefined if `require` throws. */
-  held(scope: string, { monoMs }: Time): ValidLeader | undefined {
+  held(scope: string, { monoMs }: Time): LeaseHolder | undefined {
     const leader = this.#heldRecord(this.#stands.get(scope));
     const untilMs = this.#validUntilMs;
     return leader === undefined || monoMs >= untilMs ? undefined : { leader, untilMs };
