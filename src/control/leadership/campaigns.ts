@@ -71,7 +71,10 @@ export class Campaigns implements Machine<LeadershipInput | CampaignInput, Outpu
       const campaign = this.#campaigns.get(input.campaign) ?? this.#begin(input, time, out);
       campaign.heardMs = time.monoMs;
       this.#answer(campaign, time, out);
-    } else if (input.kind === "ended") this.#end(input.campaign, time, out);
+      // A heartbeat changes the state of no other program.
+      return;
+    }
+    if (input.kind === "ended") this.#end(input.campaign, time, out);
     else if (input.kind === "retired") this.#pass({ ...input, kind: "granted", untilMs: time.monoMs }, time, out);
     else this.#pass(input, time, out);
     for (const campaign of this.#campaigns.values()) if (time.monoMs >= this.#endMs(campaign)) this.#end(campaign.id, time, out);

@@ -101,6 +101,8 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
   #ineligible = "not ready";
   #creationMs = Number.NEGATIVE_INFINITY;
   #isCreating = false;
+  /** The names of the sessions of the holders that this node may succeed, as of the last look. */
+  #rivals: ReadonlySet<string> = new Set();
   /** Sessions whose deletion is pending. */
   readonly #deleting = new Set<string>();
   #compaction: { readonly revision: number; readonly dueMs: number } | undefined;
@@ -120,7 +122,8 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
       for (const prefix of [STORE_KEY, LEADERS]) out.push({ kind: "watch", prefix });
     }
     this.#take(input, time, out);
-    this.#look(time, out);
+    // A grant only postpones changes, and programs extend their grants often.
+    if (input.kind !== "granted" || input.untilMs <= time.monoMs) this.#look(time, out);
   }
 
   nextDeadlineMs(): number {
@@ -317,6 +320,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
       this.#reportLoss(stand, out);
       this.#decide(stand, time, out);
     }
+    this.#rivals = this.#rivalSessions();
     for (const { name, version, silentMs } of this.#watchedSessions())
       if (time.monoMs >= silentMs && this.fault === "") this.#deleteSession(name, version, out);
     this.#compact(time, out);
@@ -514,7 +518,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
   /** The sessions of others that this node may delete, and when each is silent for a whole lease. */
   *#watchedSessions(): Generator<{ readonly name: string; readonly version: number; readonly silentMs: number }> {
     if (this.#options.isOwnStore || this.#stop !== "no" || this.#isAway) return;
-    const rivals = this.#isGlobalLeader ? undefined : this.#rivals();
+    const rivals = this.#isGlobalLeader ? undefined : this.#rivals;
     for (const copy of this.#sessions.values())
       for (const [key, item] of copy.items) {
         const [{ version, sinceMs }, leaseMs] = [item, leaseOf(item)];
@@ -554,7 +558,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
   /** Watches the sessions of the holders that this node may succeed. The leader of the global scope watches all sessions, to remove silent ones. */
   #watch(out: LeadershipOutput[]): void {
     if (this.#options.isOwnStore) return;
-    const wanted = new Set(this.#isFollowed || this.#isGlobalLeader ? [SESSIONS] : [...this.#rivals()].map((name) => SESSIONS + name));
+    const wanted = new Set(this.#isFollowed || this.#isGlobalLeader ? [SESSIONS] : [...this.#rivals].map((name) => SESSIONS + name));
     const known = [...this.#sessions];
     for (const prefix of wanted)
       if (!this.#sessions.has(prefix)) {
@@ -575,8 +579,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
     return this.#heldRecord(this.#stands.get(GLOBAL_SCOPE)) !== undefined;
   }
 
-  /** The names of the sessions of the holders that this node may succeed. */
-  #rivals(): ReadonlySet<string> {
+  #rivalSessions(): ReadonlySet<string> {
     const sessions = [...this.#stands.keys()].map((scope) => this.#leaders.items.get(LEADERS + scope)?.value?.session ?? "");
     return new Set(sessions.filter((name) => name !== "" && name !== this.#sessionName));
   }

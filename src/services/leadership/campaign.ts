@@ -94,9 +94,9 @@ class CampaignStream implements RequestListener<LeadershipServiceCampaignRequest
     const { kind, namespace } = parseScope(scope);
     if (kind !== "custom") throw invalid("scope", `${scope} is led by nodes; programs can lead custom/<namespace>/<name>`);
     if (ownScopes.includes(scope)) throw invalid("scope", `${scope} is in leadership.scopes of this node, which leads it itself`);
-    if (holderId === servedBy) throw invalid("holder_id", "is the id of this node");
-    const principal = this.#caller.principal.slice(0, 256);
-    return { scope, namespace, holderId: holderId || principal || `program-${randomUUID().slice(0, 8)}` };
+    const name = holderId || this.#caller.principal.slice(0, 256) || `program-${randomUUID().slice(0, 8)}`;
+    if (name === servedBy) throw invalid("holder_id", "is the id of this node");
+    return { scope, namespace, holderId: name };
   }
 
   #answer(grant: CampaignGrant | undefined): void {
