@@ -92,8 +92,10 @@ class LeaderCampaign<T> {
     // The result can be an error before it is awaited.
     this.#result.promise.catch(() => {});
     while (!this.#isFinished) {
-      await this.#campaign().catch((error: unknown) => {
+      const server = this.#client.writeServer;
+      await this.#campaign(server).catch((error: unknown) => {
         if (!(error instanceof RequestError && isPassing(error))) this.#fail(error);
+        else if (!this.#isFinished) this.#client.failOver(server);
       });
       await pause(backoffMs(this.#failureCount++, Math.random(), RETRY), this.#finished.signal);
     }
@@ -103,8 +105,7 @@ class LeaderCampaign<T> {
   }
 
   /** Campaigns on one server until the stream ends. */
-  async #campaign(): Promise<void> {
-    const server = this.#client.writeServer;
+  async #campaign(server: string): Promise<void> {
     const abort = new AbortController();
     const { send, answers } = this.#client.duplexAt(server, LeadershipService.method.campaign, { signal: abort.signal });
     const { holderId = "" } = this.#options;
@@ -112,10 +113,7 @@ class LeaderCampaign<T> {
       const sentMs = BigInt(Math.floor(performance.now()));
       send(create(LeadershipServiceCampaignRequestSchema, { scope: this.#scope, holderId, resign, sentMs }));
     };
-    const onSilence = () => {
-      this.#client.failOver(server);
-      abort.abort();
-    };
+    const onSilence = () => abort.abort();
     let silence = setTimeout(onSilence, this.#client.timeoutMs);
     let beat: NodeJS.Timeout | undefined;
     const stream = { leave: () => (beat === undefined ? abort.abort() : message(true)) };

@@ -281,6 +281,18 @@ test.each([
   await result;
 });
 
+test.each(["RESOURCE_EXHAUSTED", "UNAVAILABLE"])("a server that rejects the campaign with %s is replaced by another one", async (code) => {
+  const { client, opened, termed, work, done } = setUp();
+  const result = lead(client, SCOPE, work);
+  (await opened(1)).end(failure(code));
+  const next = await opened(2);
+  expect(next.server).toBe("s1");
+  next.elect(1);
+  await termed(1);
+  done.resolve("done");
+  await result;
+});
+
 test("a rejection that a retry cannot change ends the campaign and the work", async () => {
   const { client, opened, termed, work } = setUp();
   const result = lead(client, SCOPE, work);
@@ -295,7 +307,7 @@ test("a rejection that a retry cannot change ends the campaign and the work", as
 
 test("a campaign is aborted with the reason of its signal, before and after an election", async () => {
   for (const isElected of [false, true]) {
-    const { client, opened, streams, termed, work } = setUp();
+    const { client, opened, streams, failedOver, termed, work } = setUp();
     const abort = new AbortController();
     const result = lead(client, SCOPE, work, { signal: abort.signal });
     const stream = await opened(1);
@@ -306,7 +318,7 @@ test("a campaign is aborted with the reason of its signal, before and after an e
     const reason = new Error("stop");
     abort.abort(reason);
     await expect(result).rejects.toBe(reason);
-    expect([stream.hasResigned, stream.isOver, streams.length]).toEqual([isElected, true, 1]);
+    expect([stream.hasResigned, stream.isOver, streams.length, failedOver]).toEqual([isElected, true, 1, []]);
     await expect(lead(client, SCOPE, work, { signal: abort.signal })).rejects.toBe(reason);
   }
 });
