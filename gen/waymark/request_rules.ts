@@ -1,7 +1,7 @@
 // Made by scripts/gen-codec.ts from the protos of the services: change these, then `npm run gen`.
 import { type FieldProblems, quoted } from "../../src/catalog/entry/names.ts";
 import type { Viewer } from "./catalog/v1/viewer_pb.js";
-import type { LeadershipServiceListRequest, LeadershipServiceRaiseStoreEpochRequest, LeadershipServiceResignRequest, LeadershipServiceSubscribeRequest } from "./control/v1/leadership_pb.js";
+import type { LeadershipServiceCampaignRequest, LeadershipServiceListRequest, LeadershipServiceRaiseStoreEpochRequest, LeadershipServiceResignRequest, LeadershipServiceSubscribeRequest } from "./control/v1/leadership_pb.js";
 import type { PeerServiceGetRequest, PeerServiceKeysRequest, PeerServiceLagRequest, PeerServiceListRequest, PeerServiceWatchRequest } from "./control/v1/peer_pb.js";
 import type { CatalogQueryRequest, CatalogWatchRequest, ClusterMapRequest, EntryReport, KeepAliveRequest, ListPeersRequest, NamespaceStatusRequest, Preference, RegisterRequest, RenewRequest, ResolveRequest as DiscoveryResolveRequest, SetMaintenanceRequest, UnregisterRequest } from "./discovery/v1/discovery_pb.js";
 import type { SummaryQueryRequest, SummaryWatchRequest } from "./discovery/v1/summary_pb.js";
@@ -40,6 +40,12 @@ export function checkLeadershipServiceResignRequest(value: LeadershipServiceResi
 /** Adds what breaks the contract's rules in `LeadershipServiceRaiseStoreEpochRequest`. */
 export function checkLeadershipServiceRaiseStoreEpochRequest(value: LeadershipServiceRaiseStoreEpochRequest, problems: FieldProblems): void {
   problems.text(value.reason, 256, "reason");
+}
+
+/** Adds what breaks the contract's rules in `LeadershipServiceCampaignRequest`. */
+export function checkLeadershipServiceCampaignRequest(value: LeadershipServiceCampaignRequest, problems: FieldProblems): void {
+  if (value.scope !== "") problems.text(value.scope, 376, "scope");
+  if (value.holderId !== "") problems.name(value.holderId, 256, "holder_id");
 }
 
 function checkPeerServiceListRequest_statuses(many: readonly number[], problems: FieldProblems): void {
@@ -1027,6 +1033,7 @@ export const REQUEST_CHECKS: ReadonlyMap<string, RequestCheck> = new Map<string,
   ["waymark.control.v1.LeadershipServiceSubscribeRequest", checkLeadershipServiceSubscribeRequest],
   ["waymark.control.v1.LeadershipServiceResignRequest", checkLeadershipServiceResignRequest],
   ["waymark.control.v1.LeadershipServiceRaiseStoreEpochRequest", checkLeadershipServiceRaiseStoreEpochRequest],
+  ["waymark.control.v1.LeadershipServiceCampaignRequest", checkLeadershipServiceCampaignRequest],
   ["waymark.control.v1.PeerServiceListRequest", checkPeerServiceListRequest],
   ["waymark.control.v1.PeerServiceWatchRequest", checkPeerServiceWatchRequest],
   ["waymark.control.v1.PeerServiceGetRequest", checkPeerServiceGetRequest],

@@ -1,5 +1,12 @@
 /** Defines the interfaces between the client and its parts: calls, streams, the servers that they use, and the connection to one server. */
-import type { DescMessage, DescMethodServerStreaming, DescMethodUnary, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
+import type {
+  DescMessage,
+  DescMethodBiDiStreaming,
+  DescMethodServerStreaming,
+  DescMethodUnary,
+  MessageInitShape,
+  MessageShape,
+} from "@bufbuild/protobuf";
 import { checkOptions, FUNCTION, type OptionRule, type OptionRules, SIGNAL, TEXT, TIMEOUT } from "./option-rules.ts";
 
 /** The connection to one server. Failures are `RequestError`s. */
@@ -17,7 +24,19 @@ export interface ServerChannel {
     request: MessageShape<I>,
     options: { readonly signal?: AbortSignal },
   ): AsyncIterable<MessageShape<O>>;
+  /** Opens a stream of requests and answers. Its answers must be iterated. Absent for servers of other clusters. */
+  duplex?<I extends DescMessage, O extends DescMessage>(
+    method: DescMethodBiDiStreaming<I, O>,
+    options: { readonly signal?: AbortSignal },
+  ): DuplexStream<I, O>;
   close(): void;
+}
+
+/** An open stream of requests and answers. Leaving the loop over the answers early cancels the stream. */
+export interface DuplexStream<I extends DescMessage, O extends DescMessage> {
+  /** Has no effect after the stream has ended. */
+  readonly send: (request: MessageShape<I>) => void;
+  readonly answers: AsyncIterable<MessageShape<O>>;
 }
 
 /** Options of a call. */
@@ -110,4 +129,10 @@ export interface ClientCalls {
    * all servers have rejected it.
    */
   serverBeside(refused: ReadonlySet<string>): string | undefined;
+  /** Opens a stream of requests and answers on the given server. A failure affects the choice of servers as a failure of `call` does. */
+  duplexAt<I extends DescMessage, O extends DescMessage>(
+    server: string,
+    method: DescMethodBiDiStreaming<I, O>,
+    options?: StreamOptions,
+  ): DuplexStream<I, O>;
 }

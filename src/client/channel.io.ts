@@ -2,15 +2,25 @@
 import {
   type DescMessage,
   type DescMethod,
+  type DescMethodBiDiStreaming,
   type DescMethodServerStreaming,
   type DescMethodUnary,
   fromBinary,
   type MessageShape,
 } from "@bufbuild/protobuf";
-import { type ChannelCredentials, connectivityState, Client as GrpcClient, Metadata, type ServiceError, status } from "@grpc/grpc-js";
+import {
+  type ChannelCredentials,
+  type ClientDuplexStream,
+  type ClientReadableStream,
+  connectivityState,
+  Client as GrpcClient,
+  Metadata,
+  type ServiceError,
+  status,
+} from "@grpc/grpc-js";
 import { durationText } from "../lib/duration.ts";
 import { pause } from "../lib/stall-aware-time.io.ts";
-import type { SummaryCallOptions } from "./calls.ts";
+import type { DuplexStream, SummaryCallOptions } from "./calls.ts";
 import { Client, type ClientOptions, type OtherClusterCalls } from "./client.ts";
 import { OwnCluster } from "./clusters/answer-cache.ts";
 import { clusterAccess } from "./clusters/cluster-access.io.ts";
@@ -182,16 +192,39 @@ class GrpcChannel implements DirectedChannel {
   ): AsyncIterable<MessageShape<O>> {
     const bytes = requestBytes(method.input, request, this.server);
     const connection = this.#begin();
-    const call = connection.client.makeServerStreamRequest(
-      pathOf(method),
-      asIs,
-      (answer) => {
-        connection.received();
-        return fromBinary(method.output, answer);
-      },
-      bytes,
-      this.#metadata,
+    const decode = (answer: Buffer) => this.#received(connection, method, answer);
+    yield* this.#answers(
+      connection.client.makeServerStreamRequest(pathOf(method), asIs, decode, bytes, this.#metadata),
+      connection,
+      signal,
     );
+  }
+
+  duplex<I extends DescMessage, O extends DescMessage>(
+    method: DescMethodBiDiStreaming<I, O>,
+    { signal }: { readonly signal?: AbortSignal },
+  ): DuplexStream<I, O> {
+    const connection = this.#begin();
+    const decode = (answer: Buffer) => this.#received(connection, method, answer);
+    const call = connection.client.makeBidiStreamRequest(pathOf(method), asIs, decode, this.#metadata);
+    const send = (request: MessageShape<I>) => void call.write(requestBytes(method.input, request, this.server));
+    return { send, answers: this.#answers(call, connection, signal) };
+  }
+
+  #received<I extends DescMessage, O extends DescMessage>(
+    connection: ChannelConnection,
+    { output }: DescMethodServerStreaming<I, O> | DescMethodBiDiStreaming<I, O>,
+    answer: Buffer,
+  ): MessageShape<O> {
+    connection.received();
+    return fromBinary(output, answer);
+  }
+
+  async *#answers<T>(
+    call: ClientReadableStream<T> | ClientDuplexStream<Buffer, T>,
+    connection: ChannelConnection,
+    signal: AbortSignal | undefined,
+  ): AsyncIterable<T> {
     const cancel = (): void => call.cancel();
     if (signal?.aborted === true) cancel();
     signal?.addEventListener("abort", cancel, { once: true });
@@ -203,7 +236,7 @@ class GrpcChannel implements DirectedChannel {
       if (isMute) call.cancel();
     }, this.#timeoutMs);
     try {
-      const messages: AsyncIterable<MessageShape<O>> = call;
+      const messages: AsyncIterable<T> = call;
       yield* messages;
     } catch (error) {
       if (isMute) throw this.#muteFailure(connection);

@@ -2,6 +2,7 @@
 import {
   type DescMessage,
   type DescMethod,
+  type DescMethodBiDiStreaming,
   type DescMethodServerStreaming,
   type DescMethodUnary,
   type DescService,
@@ -23,10 +24,12 @@ import {
   checkCallOptions,
   checkStreamOptions,
   checkSummaryCall,
+  type DuplexStream,
   type ServerChannel,
   type StreamOptions,
   type SummaryCallOptions,
 } from "./calls.ts";
+import { type LeaderTerm, type LeadOptions, lead } from "./lead.io.ts";
 import { type Choice, checkResolveOptions, type ResolveOptions } from "./live/choice.ts";
 import type { CountsOfName } from "./live/live-entries.ts";
 import { OneOffLookups } from "./live/lookups.io.ts";
@@ -204,6 +207,19 @@ export class Client implements WatchingCalls {
   }
 
   /**
+   * Leads a scope of the program's own, such as `custom/orders/cleaner`, and runs `work` while it is the leader:
+   * `client.lead("custom/orders/cleaner", async (term) => { ... })`. At most one program leads a scope at a time. `work` must stop when `term.signal` is
+   * aborted, and must send `term.metadata` with its writes so that their receiver can reject writes of an earlier leader.
+   *
+   * Resolves with the result of `work`, after the scope is free again. Rejects with the error of `work`, with the reason of `options.signal`, or with a
+   * `RequestError` if no server can accept the campaign, for example because a permission is missing. If the program loses the scope, it waits until
+   * `work` has ended, campaigns again, and runs `work` again in its next term, whether the lost run has returned or thrown.
+   */
+  lead<T>(scope: string, work: (term: LeaderTerm) => T | Promise<T>, options: LeadOptions = {}): Promise<T> {
+    return lead(this, scope, work, options);
+  }
+
+  /**
    * Returns statistics for each name that `resolve` has cached: choices, choices based on load, and reported calls with their latencies. For a live
    * map, use `LiveMap.stats`.
    */
@@ -243,6 +259,30 @@ export class Client implements WatchingCalls {
     for await (const message of this.#channel(server).serverStream(method, created(method.input, request, server), options)) {
       this.#answered(server);
       yield message;
+    }
+  }
+
+  /** Opens a stream of requests and answers on the given server. A failure affects the choice of servers as a failure of `call` does. */
+  duplexAt<I extends DescMessage, O extends DescMessage>(
+    server: string,
+    method: DescMethodBiDiStreaming<I, O>,
+    options: StreamOptions = {},
+  ): DuplexStream<I, O> {
+    checkStreamOptions(method.localName, options);
+    const stream = this.#channel(server).duplex?.(method, options);
+    if (stream === undefined) throw closedFailure("a client that was created for another cluster cannot lead scopes", server);
+    return { ...stream, answers: this.#observed(server, stream.answers) };
+  }
+
+  async *#observed<T>(server: string, answers: AsyncIterable<T>): AsyncIterable<T> {
+    try {
+      for await (const answer of answers) {
+        this.#answered(server);
+        yield answer;
+      }
+    } catch (error) {
+      this.#failed(server, error);
+      throw error;
     }
   }
 
@@ -314,11 +354,16 @@ export class Client implements WatchingCalls {
       this.#answered(server);
       return answer;
     } catch (error) {
-      if (!(error instanceof RequestError)) throw error;
-      if (error.isAway) this.failOver(server);
-      else if (isReadOnly(error)) this.#refusedWrites(server, error);
+      this.#failed(server, error);
       throw error;
     }
+  }
+
+  /** Switches to another server if this one is unavailable, or is a resolver that has rejected a write. */
+  #failed(server: string, error: unknown): void {
+    if (!(error instanceof RequestError)) return;
+    if (error.isAway) this.failOver(server);
+    else if (isReadOnly(error)) this.#refusedWrites(server, error);
   }
 
   /** Handles the rejection of a write by a resolver. If discovery is enabled, the nodes listed in the error are added as discovered servers. */

@@ -25,7 +25,7 @@ import {
   reportProblem,
 } from "./registration.ts";
 import { sendable, wrongRequest } from "./request-bytes.ts";
-import { closedFailure, RequestError } from "./request-error.ts";
+import { closedFailure, isPassing, RequestError } from "./request-error.ts";
 
 /** An event of a registration, passed to `onEvent`. */
 export type RegistrationEvent =
@@ -470,13 +470,6 @@ export class RegistrationHandle implements AsyncDisposable {
     const { code, retryMs } = error.facts;
     return { isPassing: isPassing(error), isDenied: code === "PERMISSION_DENIED" || code === "UNAUTHENTICATED", retryMs };
   }
-}
-
-/** Status codes after which a retry of the same request may succeed. A resolver rejects writes with FAILED_PRECONDITION. */
-const PASSING: ReadonlySet<string> = new Set(["RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "ABORTED", "INTERNAL", "UNKNOWN", "CANCELLED"]);
-
-function isPassing(error: RequestError): boolean {
-  return error.isAway || PASSING.has(error.facts.code) || error.facts.reason === "READ_ONLY";
 }
 
 function isLeaseUnknown(error: unknown): boolean {

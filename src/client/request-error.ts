@@ -57,6 +57,14 @@ export class RequestError extends Error {
   }
 }
 
+/** Status codes after which a retry may succeed. A resolver rejects writes with FAILED_PRECONDITION. */
+const PASSING: ReadonlySet<string> = new Set(["RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "ABORTED", "INTERNAL", "UNKNOWN", "CANCELLED"]);
+
+/** Whether a retry of the same request, perhaps on another server, may succeed. */
+export function isPassing(error: RequestError): boolean {
+  return error.isAway || PASSING.has(error.facts.code) || error.facts.reason === "READ_ONLY";
+}
+
 const NO_DETAILS = { reason: undefined, violations: [], retryMs: undefined, metadata: {} } as const;
 
 /** Returns the error for a call on a closed object. A retry does not help. `what` is the whole message. */

@@ -400,9 +400,13 @@ function peerParts({ server }: Settings, core: NodeCore, { peers: source }: Node
   return { ...common, checkCaughtUp: () => checkCaughtUp(machine.readiness.isReady) };
 }
 
-function leadershipParts({ server }: Settings, { identity, accessLog }: NodeCore, source: LeadershipSource): LeadershipParts {
+function leadershipParts({ server, leadership }: Settings, core: NodeCore, source: LeadershipSource): LeadershipParts {
+  const { identity, accessLog, registrar } = core;
   const { nodeId: servedBy } = identity;
-  return { source, servedBy, maxSubscriptions: server.maxPeerWatches, tick, onOperation: accessLog.onLeadership };
+  const { leaseMs, scopes: ownScopes } = leadership;
+  const checkNamespace = (...of: Parameters<typeof registrar.checkNamespace>) => registrar.checkNamespace(...of);
+  const { onLeadership: onOperation } = accessLog;
+  return { source, servedBy, leaseMs, ownScopes, checkNamespace, maxSubscriptions: server.maxPeerWatches, tick, onOperation };
 }
 
 function heldSummaries({ regions, machine }: NodeCore): DiscoveryParts["summaries"] {

@@ -270,3 +270,11 @@ test("a method to which the client streams has no function", () => {
   expect(streaming.map(({ localName }) => localName)).toContain("keepAlive");
   expect(streaming.filter(({ localName }) => names.includes(localName))).toEqual([]);
 });
+
+test("a client that was created for another cluster cannot lead scopes", async () => {
+  const { client } = setUp();
+  await expect(client.lead("custom/orders/cleaner", () => 1)).rejects.toMatchObject({
+    message: "a client that was created for another cluster cannot lead scopes",
+    facts: { code: "FAILED_PRECONDITION" },
+  });
+});

@@ -1,4 +1,5 @@
 /** Nodes with the real leadership machine on one store in memory, which answers at once. Time passes only when a test says so. */
+import { type CampaignAnswer, type CampaignGrant, type CampaignInput, Campaigns } from "../../src/control/leadership/campaigns.ts";
 import type { LeadershipEvent, LeadershipInput, LeadershipOutput, OrderRefusal } from "../../src/control/leadership/io-types.ts";
 import { Leadership } from "../../src/control/leadership/machine.ts";
 import { decodeSession, encodeLeader, LEADERS, type LeaderRecord, SESSIONS } from "../../src/control/leadership/records.ts";
@@ -47,7 +48,7 @@ export class SharedStore {
   pass(forMs: number): void {
     const untilMs = this.monoMs + forMs;
     for (;;) {
-      const dueMs = Math.min(...this.nodes.map((node) => node.machine.nextDeadlineMs()));
+      const dueMs = Math.min(...this.nodes.map((node) => node.campaigns.nextDeadlineMs()));
       if (dueMs > untilMs) break;
       this.monoMs = dueMs;
       for (const node of this.nodes) node.input({ kind: "tick" });
@@ -64,8 +65,10 @@ export function leaderRecord(record: Partial<LeaderRecord> = {}): LeaderRecord {
 
 export class DrivenLeadership implements LeadershipSource {
   readonly machine: Leadership;
+  readonly campaigns: Campaigns;
   readonly #store: SharedStore;
-  readonly #queue: LeadershipInput[] = [];
+  readonly #queue: (LeadershipInput | CampaignInput)[] = [];
+  readonly #programs = new Map<number, (grant: CampaignGrant | undefined) => void>();
   readonly #watched = new Set<string>();
   readonly #followers = new Set<(event: LeadershipEvent | SplitBrain) => void>();
   readonly #orders = new Map<number, (refusal: OrderRefusal | undefined) => void>();
@@ -78,6 +81,7 @@ export class DrivenLeadership implements LeadershipSource {
     const newId = () => `${nodeId}-${++count}`;
     const options = { nodeId, clusterId: "c1", boot: "b", leaseMs: LEASE_MS, isOwnStore: false, compactMs: 0, newId };
     this.machine = new Leadership(options);
+    this.campaigns = new Campaigns({ machine: this.machine, leaseMs: LEASE_MS, maxCampaigns: 4 });
     this.input({ kind: "eligible", fault: "" });
     for (const scope of scopes) this.input({ kind: "stand", scope, holderId: nodeId });
   }
@@ -86,16 +90,30 @@ export class DrivenLeadership implements LeadershipSource {
     return this.machine.events;
   }
 
-  input(input: LeadershipInput): void {
+  input(input: LeadershipInput | CampaignInput): void {
     this.#queue.push(input);
     if (this.#isBusy) return;
     this.#isBusy = true;
-    for (let next = this.#queue.shift(); next !== undefined; next = this.#queue.shift()) {
-      const out: LeadershipOutput[] = [];
-      this.machine.handle(next, this.#store.time, out);
-      for (const output of out) this.#carryOut(output);
+    try {
+      for (let next = this.#queue.shift(); next !== undefined; next = this.#queue.shift()) {
+        const out: (LeadershipOutput | CampaignAnswer)[] = [];
+        this.campaigns.handle(next, this.#store.time, out);
+        for (const output of out) this.#carryOut(output);
+      }
+    } finally {
+      this.#isBusy = false;
     }
-    this.#isBusy = false;
+  }
+
+  openCampaign(onAnswer: (grant: CampaignGrant | undefined) => void): number {
+    const id = this.#programs.size + 1;
+    this.#programs.set(id, onAnswer);
+    return id;
+  }
+
+  closeCampaign(campaign: number): void {
+    this.#programs.set(campaign, () => {});
+    this.input({ kind: "ended", campaign });
   }
 
   changed(changes: readonly StoreChange[]): void {
@@ -107,7 +125,7 @@ export class DrivenLeadership implements LeadershipSource {
     }
   }
 
-  #carryOut(output: LeadershipOutput): void {
+  #carryOut(output: LeadershipOutput | CampaignAnswer): void {
     switch (output.kind) {
       case "transact": {
         const { request, conditions, changes } = output;
@@ -120,6 +138,9 @@ export class DrivenLeadership implements LeadershipSource {
         return;
       case "unwatch":
         this.#watched.delete(output.prefix);
+        return;
+      case "campaign":
+        this.#programs.get(output.campaign)?.(output.grant);
         return;
       case "ordered":
         this.#orders.get(output.order)?.(output.refusal);

@@ -1,6 +1,6 @@
 /** Real nodes that elect leaders: their settings, and what each of them says of its leaders and of its control store. */
 import type { JsonObject } from "@bufbuild/protobuf";
-import { compareFences, type FenceToken } from "../../src/store/control/fence.ts";
+import { compareFences, type FenceToken } from "../../src/lib/fence.ts";
 import { ClusterHome } from "./cluster-home.ts";
 import { EventReader } from "./event-reader.ts";
 import type { NodeProcess } from "./node-process.ts";

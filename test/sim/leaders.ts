@@ -8,10 +8,10 @@ import type { LeadershipInput, LeadershipOutput } from "../../src/control/leader
 import { Leadership } from "../../src/control/leadership/machine.ts";
 import { decodeStore, STORE_KEY } from "../../src/control/leadership/records.ts";
 import { GLOBAL_SCOPE } from "../../src/control/leadership/scope.ts";
+import { compareFences, type FenceToken } from "../../src/lib/fence.ts";
 import type { Time } from "../../src/lib/machine.ts";
 import { NEVER } from "../../src/lib/machine.ts";
 import { Rng } from "../../src/lib/rng.ts";
-import { compareFences, type FenceToken } from "../../src/store/control/fence.ts";
 import type { StoreCondition, StoreWrite, TransactResult } from "../../src/store/control/store.ts";
 import type { WatchPosition } from "../../src/store/control/store-watches.ts";
 import { SharedStore, WATCH_START } from "../fakes/shared-store.ts";

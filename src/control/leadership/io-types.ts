@@ -21,6 +21,11 @@ export type LeadershipInput =
   | { readonly kind: "stand"; readonly scope: string; readonly holderId: string }
   /** This node gives up a scope, and is no candidate for it any more. */
   | { readonly kind: "withdraw"; readonly scope: string; readonly reason: string }
+  /**
+   * The holder with this number of a fence acts until this monotonic time (ms), even if this node gives up the scope earlier. The record is not changed
+   * before. A later input for the same or a later holder replaces the time.
+   */
+  | { readonly kind: "granted"; readonly scope: string; readonly number: number; readonly untilMs: number }
   /** An operator asks the leader of a scope to resign. Answered by `ordered`. */
   | { readonly kind: "resign"; readonly order: OrderId; readonly scope: string; readonly reason: string }
   /** An operator raises the epoch of the store. Answered by `ordered`. */

@@ -7,8 +7,8 @@
  */
 import { LEASE_BOUNDS } from "../../lib/bounds.ts";
 import { WaymarkError } from "../../lib/errors.ts";
+import type { FenceToken } from "../../lib/fence.ts";
 import { type Machine, NEVER, type Time } from "../../lib/machine.ts";
-import type { FenceToken } from "../../store/control/fence.ts";
 import type { StoreChanges, StoreCondition, StoreWrite, TransactResult } from "../../store/control/store.ts";
 import { type CopiedItem, StoreCopy } from "./copy.ts";
 import { LeaderEvents } from "./events.ts";
@@ -55,6 +55,8 @@ interface Stand {
   notBeforeMs: number;
   /** Monotonic time (ms) at which this node last saw the earlier leader change its session or the record. */
   lastSignMs: number;
+  /** The number of the fence of the holder, and the monotonic time (ms) until which it acts. This node neither releases nor claims the scope earlier. */
+  granted: { readonly number: number; readonly untilMs: number };
   /** The highest number of a fence that was read for this scope. */
   highestNumber: number;
   /** This node never acts again under fences up to this number. */
@@ -63,6 +65,12 @@ interface Stand {
   held: LeaderRecord | undefined;
   /** Why the holder gives up the scope. Undefined if it does not. */
   withdrawal: string | undefined;
+}
+
+export interface LeaseHolder {
+  readonly leader: LeaderRecord;
+  /** `NEVER` if the store belongs to this process alone. */
+  readonly untilMs: number;
 }
 
 type Answered = (result: TransactResult | undefined, time: Time, out: LeadershipOutput[]) => void;
@@ -95,11 +103,14 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
   #ineligible = "not ready";
   #creationMs = Number.NEGATIVE_INFINITY;
   #isCreating = false;
+  /** The names of the sessions of the holders that this node may succeed, as of the last look. */
+  #rivals: ReadonlySet<string> = new Set();
   /** Sessions whose deletion is pending. */
   readonly #deleting = new Set<string>();
   #compaction: { readonly revision: number; readonly dueMs: number } | undefined;
   #stop: "no" | "begun" | "session" | "over" = "no";
-  #hasBegun = false;
+  /** Monotonic time (ms) of the first input. */
+  #beganMs: number | undefined;
   #lookedMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: LeadershipOptions) {
@@ -108,12 +119,13 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
   }
 
   handle(input: LeadershipInput, time: Time, out: LeadershipOutput[]): void {
-    if (!this.#hasBegun) {
-      this.#hasBegun = true;
+    if (this.#beganMs === undefined) {
+      this.#beganMs = time.monoMs;
       for (const prefix of [STORE_KEY, LEADERS]) out.push({ kind: "watch", prefix });
     }
     this.#take(input, time, out);
-    this.#look(time, out);
+    // A grant only postpones changes, and programs extend their grants often.
+    if (input.kind !== "granted" || input.untilMs <= time.monoMs) this.#look(time, out);
   }
 
   nextDeadlineMs(): number {
@@ -125,7 +137,11 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
     at(this.#compaction?.dueMs ?? NEVER);
     if (!this.#options.isOwnStore && this.#needsSession) at(this.#session.dueMs);
     if (this.#isMissingStore && !this.#isCreating) at(this.#creationMs);
-    for (const stand of this.#stands.values()) if (!stand.isPending) at(Math.max(stand.retryMs, stand.notBeforeMs));
+    for (const stand of this.#stands.values()) {
+      if (stand.isPending) continue;
+      at(Math.max(stand.retryMs, stand.notBeforeMs));
+      at(stand.granted.untilMs);
+    }
     for (const { silentMs } of this.#watchedSessions()) at(silentMs);
     return next;
   }
@@ -134,10 +150,16 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
    * Returns the fence of a scope. The caller may act as its leader until its next `await`. Throws `no_leader` if this node does not hold the scope.
    */
   require(scope: string, time: Time): FenceToken {
-    const held = this.#heldRecord(this.#stands.get(scope));
-    if (held === undefined || time.monoMs >= this.#validUntilMs)
-      throw new WaymarkError("no_leader", `this node is not the leader of ${scope}`);
-    return held.fence;
+    const held = this.held(scope, time);
+    if (held === undefined) throw new WaymarkError("no_leader", `this node is not the leader of ${scope}`);
+    return held.leader.fence;
+  }
+
+  /** The record of a scope that this node holds, and the monotonic time (ms) until which it may act. Undefined if `require` throws. */
+  held(scope: string, { monoMs }: Time): LeaseHolder | undefined {
+    const leader = this.#heldRecord(this.#stands.get(scope));
+    const untilMs = this.#validUntilMs;
+    return leader === undefined || monoMs >= untilMs ? undefined : { leader, untilMs };
   }
 
   /** Monotonic time (ms) of the last sign of life of the leader before this node. Undefined if this node is no candidate. */
@@ -214,6 +236,12 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
         return this.#stand(input.scope, input.holderId);
       case "withdraw":
         return this.#withdraw(input.scope, input.reason);
+      case "granted": {
+        const { scope, number, untilMs } = input;
+        const stand = this.#stands.get(scope);
+        if (stand !== undefined && number >= stand.granted.number) stand.granted = { number, untilMs };
+        return;
+      }
       case "resign":
         return this.#askToResign(input, out);
       case "raiseEpoch":
@@ -302,6 +330,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
       this.#reportLoss(stand, out);
       this.#decide(stand, time, out);
     }
+    this.#rivals = this.#rivalSessions();
     if (this.fault === "" && !this.#isLate(time.monoMs))
       for (const { name, version, silentMs } of this.#watchedSessions())
         if (time.monoMs >= silentMs) this.#deleteSession(name, version, out);
@@ -383,7 +412,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
     const item = this.#leaders.items.get(LEADERS + stand.scope);
     const record = item?.value;
     if (record !== undefined) stand.highestNumber = Math.max(stand.highestNumber, record.fence.number);
-    if (stand.isPending || time.monoMs < stand.retryMs) return;
+    if (stand.isPending || time.monoMs < Math.max(stand.retryMs, stand.granted.untilMs)) return;
     if (item !== undefined && record?.session === this.#sessionName) {
       if (this.#heldRecord(stand) === undefined) this.#release(stand, { ...item, value: record }, time, out);
       return;
@@ -396,8 +425,16 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
     if (item !== undefined && record === undefined) return;
     const session = record && this.#sessionOf(record.session, NEVER);
     stand.lastSignMs = Math.max(stand.lastSignMs, typeof session === "object" ? session.sinceMs : (item?.sinceMs ?? time.monoMs));
+    this.#respectGrants(stand, record);
     const mayTake = this.fault === "" && time.monoMs >= stand.notBeforeMs && time.monoMs < this.#validUntilMs;
     if (mayTake && (record === undefined || this.#isFree(record, item?.version ?? 0))) this.#elect(stand, item, time, out);
+  }
+
+  /** An earlier process of this node has ended, but a program that campaigned through it can act until its last grant is over. */
+  #respectGrants(stand: Stand, record: LeaderRecord | undefined): void {
+    const { isOwnStore, leaseMs } = this.#options;
+    if (!isOwnStore || record === undefined || record.session === "" || record.holderId === record.nodeId) return;
+    stand.notBeforeMs = Math.max(stand.notBeforeMs, (this.#beganMs ?? 0) + leaseMs);
   }
 
   #isFree({ session }: LeaderRecord, version: number): boolean {
@@ -501,7 +538,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
   /** The sessions of others that this node may delete, and when each is silent for a whole lease. */
   *#watchedSessions(): Generator<{ readonly name: string; readonly version: number; readonly silentMs: number }> {
     if (this.#options.isOwnStore || this.#stop !== "no" || this.#isAway) return;
-    const rivals = this.#isGlobalLeader ? undefined : this.#rivals();
+    const rivals = this.#isGlobalLeader ? undefined : this.#rivals;
     for (const copy of this.#sessions.values())
       for (const [key, item] of copy.items) {
         const [{ version, sinceMs }, leaseMs] = [item, leaseOf(item)];
@@ -541,7 +578,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
   /** Watches the sessions of the holders that this node may succeed. The leader of the global scope watches all sessions, to remove silent ones. */
   #watch(out: LeadershipOutput[]): void {
     if (this.#options.isOwnStore) return;
-    const wanted = new Set(this.#isFollowed || this.#isGlobalLeader ? [SESSIONS] : [...this.#rivals()].map((name) => SESSIONS + name));
+    const wanted = new Set(this.#isFollowed || this.#isGlobalLeader ? [SESSIONS] : [...this.#rivals].map((name) => SESSIONS + name));
     const known = [...this.#sessions];
     for (const prefix of wanted)
       if (!this.#sessions.has(prefix)) {
@@ -562,8 +599,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
     return this.#heldRecord(this.#stands.get(GLOBAL_SCOPE)) !== undefined;
   }
 
-  /** The names of the sessions of the holders that this node may succeed. */
-  #rivals(): ReadonlySet<string> {
+  #rivalSessions(): ReadonlySet<string> {
     const sessions = [...this.#stands.keys()].map((scope) => this.#leaders.items.get(LEADERS + scope)?.value?.session ?? "");
     return new Set(sessions.filter((name) => name !== "" && name !== this.#sessionName));
   }
@@ -594,7 +630,8 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
 function newStand(scope: string, holderId: string): Stand {
   const [far, none] = [Number.NEGATIVE_INFINITY, undefined];
   const times = { isPending: false, retryMs: far, notBeforeMs: far, lastSignMs: far, highestNumber: 0, releasedNumber: 0 };
-  return { scope, holderId, ...times, held: none, withdrawal: none };
+  const granted = { number: 0, untilMs: far };
+  return { scope, holderId, ...times, granted, held: none, withdrawal: none };
 }
 
 /** The lease (ms) of a session. A session that cannot be read may have the longest lease. */

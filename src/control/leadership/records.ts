@@ -1,6 +1,6 @@
 /** The records of leadership in the control store: their keys, and their JSON, which operators can read with `etcdctl get`. */
 import { LEASE_BOUNDS } from "../../lib/bounds.ts";
-import type { FenceToken } from "../../store/control/fence.ts";
+import type { FenceToken } from "../../lib/fence.ts";
 
 /** The key of the record that says which cluster the store belongs to. */
 export const STORE_KEY = "store";

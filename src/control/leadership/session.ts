@@ -11,8 +11,11 @@ import { encodeSession, SESSIONS } from "./records.ts";
 export const RETRY_MS = 200;
 /** A session is renewed after this part of a lease. */
 const RENEWAL = 1 / 3;
-/** A holder acts for this part of a lease after it sent its last successful renewal. The rest is for clocks that run up to 4 % fast or slow. */
-const VALIDITY = 11 / 12;
+/**
+ * A holder acts for this part of a lease after it sent its last successful renewal, or for this part of the time for which a program has the scope. The
+ * rest is for clocks that run up to 4 % fast or slow.
+ */
+export const VALIDITY = 11 / 12;
 
 export interface SessionOptions {
   readonly nodeId: string;

@@ -38,6 +38,7 @@ import {
   checkControlWrites,
   checkEnding,
   checkMaintaining,
+  checkNamespace,
   checkOwner,
   checkPublishing,
   currentRecord,
@@ -429,6 +430,11 @@ export class Registrar {
       if (error instanceof InvariantError) error.isUndone = true;
       throw error;
     }
+  }
+
+  /** Like `checkNamespace` of `write-authorization.ts`. */
+  checkNamespace(caller: Caller, namespace: string, field: string): void {
+    checkNamespace(this.#options, caller, namespace, field);
   }
 
   #checkKeys(caller: Caller, stampedEntries: readonly StampedEntry[]): void {

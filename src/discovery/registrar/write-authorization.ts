@@ -2,8 +2,9 @@
 
 import { checksOf } from "../../catalog/entry/checks.ts";
 import type { StampedEntry } from "../../catalog/entry/codec.ts";
-import { isControlNamespace, NODES_NAMESPACE } from "../../catalog/entry/names.ts";
+import { isControlNamespace, isReservedNamespace, NODES_NAMESPACE } from "../../catalog/entry/names.ts";
 import { findRoleNamespace, isOfNodes, type RoleNamespace } from "../../catalog/entry/rules.ts";
+import { SCOPE } from "../../catalog/entry/scope.ts";
 import { hasNewerOverride } from "../../catalog/record/maintenance.ts";
 import { BODY, type CatalogRecord, isKeyOf, type KeyText, KIND, keyLabel, keyParts } from "../../catalog/record/record.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
@@ -41,17 +42,33 @@ export function checkPublishing(
   { namespace, scope, kind }: StampedEntry,
   index: number,
 ): void {
-  const { source, policies, onDenied } = publishing;
   if (kind === KIND.NODE && namespace === NODES_NAMESPACE) return;
   const denied = deniedPublishing(publishing, caller, { namespace, scope });
-  if (denied === undefined) return;
+  if (denied !== undefined) throw refusedNamespace(publishing, caller, { namespace, denied, field: `entries[${index}].key.namespace` });
+}
+
+/**
+ * Throws `invalid_argument` for a reserved namespace, and `discovery_access_denied` if the caller cannot register entries for the whole mesh in the
+ * namespace. `field` is the field of the request that contains it.
+ */
+export function checkNamespace(publishing: WriteAuthorizer, caller: Caller, namespace: string, field: string): void {
+  if (isReservedNamespace(namespace)) throw invalid(field, `the namespace ${namespace} is reserved for the control plane`);
+  const denied = deniedPublishing(publishing, caller, { namespace, scope: SCOPE.GLOBAL });
+  if (denied !== undefined) throw refusedNamespace(publishing, caller, { namespace, denied, field });
+}
+
+function refusedNamespace(
+  publishing: WriteAuthorizer,
+  caller: Caller,
+  { namespace, denied, field }: { readonly namespace: string; readonly denied: PolicyVerdict; readonly field: string },
+): WaymarkError {
+  const { source, policies, onDenied } = publishing;
   onDenied(caller, { action: "register", namespace, verdict: denied });
-  const field = `entries[${index}].key.namespace`;
   // The owners and the rule of a namespace are revealed only to callers that may see the namespace.
-  if (hiddenBy(publishing, caller, namespace) !== undefined) throw hiddenError(field, namespace);
+  if (hiddenBy(publishing, caller, namespace) !== undefined) return hiddenError(field, namespace);
   const { reason, rule } = policies.policy.source(namespace, source);
   const metadata = { namespace, reason, ...(rule !== "" && { rule }) };
-  throw new WaymarkError(
+  return new WaymarkError(
     "discovery_access_denied",
     `permission denied: ${field}: cluster ${source.clusterId} cannot publish in ${namespace} (${reason})`,
     { metadata },

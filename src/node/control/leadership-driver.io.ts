@@ -1,5 +1,12 @@
 /** Runs the leadership machine of a node on its control store: carries out its orders, and feeds it with answers, watches and timers. */
 
+import {
+  type CampaignAnswer,
+  type CampaignGrant,
+  type CampaignId,
+  type CampaignInput,
+  Campaigns,
+} from "../../control/leadership/campaigns.ts";
 import type { LeadershipEvent, LeadershipInput, LeadershipOutput, OrderRefusal } from "../../control/leadership/io-types.ts";
 import { Leadership, type LeadershipOptions } from "../../control/leadership/machine.ts";
 import { decodeSession, SESSIONS, STORE_KEY } from "../../control/leadership/records.ts";
@@ -21,6 +28,8 @@ export interface LeadershipDriverOptions extends LeadershipOptions {
   readonly onFault: (fault: string) => void;
 }
 
+/** Maximum number of campaigns of programs. */
+const MAX_CAMPAIGNS = 1000;
 /** Time until a watch that failed is tried again. */
 const RETRY_MS = 200;
 /** The number of a request that the machine has not made: its answer shows only that the store is there. */
@@ -33,7 +42,10 @@ export class LeadershipDriver implements LeadershipSource {
   readonly #followers = new Set<(event: LeadershipEvent | SplitBrain) => void>();
   readonly #orders = new Map<number, (refusal: OrderRefusal | undefined) => void>();
   readonly #stopped = Promise.withResolvers<void>();
+  readonly #campaigns: Campaigns;
+  readonly #programs = new Map<CampaignId, (grant: CampaignGrant | undefined) => void>();
   #lastOrder = 0;
+  #lastCampaign = 0;
   #timer: NodeJS.Timeout | undefined;
   #isClosed = false;
   #storeId = "";
@@ -43,16 +55,17 @@ export class LeadershipDriver implements LeadershipSource {
   constructor(options: LeadershipDriverOptions) {
     this.#options = options;
     this.machine = new Leadership(options);
+    this.#campaigns = new Campaigns({ machine: this.machine, leaseMs: options.leaseMs, maxCampaigns: MAX_CAMPAIGNS });
   }
 
   get events() {
     return this.machine.events;
   }
 
-  input(input: LeadershipInput): void {
+  input(input: LeadershipInput | CampaignInput): void {
     if (this.#isClosed) return;
-    const out: LeadershipOutput[] = [];
-    this.machine.handle(input, now(), out);
+    const out: (LeadershipOutput | CampaignAnswer)[] = [];
+    this.#campaigns.handle(input, now(), out);
     for (const output of out) this.#carryOut(output);
     this.#setTimer();
     const { id = "" } = this.machine.store ?? {};
@@ -130,6 +143,16 @@ export class LeadershipDriver implements LeadershipSource {
     return this.machine.store?.epoch ?? 0;
   }
 
+  openCampaign(onAnswer: (grant: CampaignGrant | undefined) => void): CampaignId {
+    this.#programs.set(++this.#lastCampaign, onAnswer);
+    return this.#lastCampaign;
+  }
+
+  closeCampaign(campaign: CampaignId): void {
+    this.#programs.delete(campaign);
+    this.input({ kind: "ended", campaign });
+  }
+
   #order(inputOf: (order: number) => LeadershipInput): Promise<void> {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const order = ++this.#lastOrder;
@@ -142,7 +165,7 @@ export class LeadershipDriver implements LeadershipSource {
     return promise;
   }
 
-  #carryOut(output: LeadershipOutput): void {
+  #carryOut(output: LeadershipOutput | CampaignAnswer): void {
     switch (output.kind) {
       case "transact":
         void this.#transact(output);
@@ -166,6 +189,9 @@ export class LeadershipDriver implements LeadershipSource {
       case "event":
         this.#options.onEvent(output.event);
         this.report(output.event);
+        return;
+      case "campaign":
+        this.#programs.get(output.campaign)?.(output.grant);
         return;
       case "stopped":
         this.#stopped.resolve();
@@ -224,7 +250,7 @@ export class LeadershipDriver implements LeadershipSource {
 
   #setTimer(): void {
     clearTimeout(this.#timer);
-    const inMs = this.machine.nextDeadlineMs() - performance.now();
+    const inMs = this.#campaigns.nextDeadlineMs() - performance.now();
     if (inMs > MAX_TIMER_MS) return;
     this.#timer = setTimeout(() => this.input({ kind: "tick" }), Math.max(0, inMs));
   }

@@ -1,9 +1,11 @@
 /** Encodes the record of a leader as a message of the contract. */
 import { create } from "@bufbuild/protobuf";
+import { FenceSchema } from "../../../gen/waymark/control/v1/fence_pb.js";
 import { type Leader, LeaderSchema, LeaderScopeKind } from "../../../gen/waymark/control/v1/leadership_pb.js";
 import type { LeaderRecord } from "../../control/leadership/records.ts";
 import { scopeOf } from "../../control/leadership/scope.ts";
 import { enumName } from "../../lib/enum-words.ts";
+import type { FenceToken } from "../../lib/fence.ts";
 import { timestampOf } from "../contract.ts";
 
 const UNREADABLE = "the record in the control store cannot be read, so the scope counts as held";
@@ -19,14 +21,14 @@ export function leaderMessage(scope: string, record: LeaderRecord | undefined): 
     holderId,
     nodeId,
     term: BigInt(term),
-    fence: {
-      failoverVersion: BigInt(fence.failoverVersion),
-      storeEpoch: BigInt(fence.storeEpoch),
-      number: BigInt(fence.number),
-    },
+    fence: fenceOf(fence),
     issuedAt: timestampOf(issuedWallMs),
     reason,
     correlationId,
     resignReason: resign,
   });
+}
+
+export function fenceOf({ failoverVersion, storeEpoch, number }: FenceToken) {
+  return create(FenceSchema, { failoverVersion: BigInt(failoverVersion), storeEpoch: BigInt(storeEpoch), number: BigInt(number) });
 }

@@ -26,6 +26,7 @@ import type { Caller } from "../../policy/identity/caller.ts";
 import { requestCheckOf, timestampOf } from "../contract.ts";
 import { PAGE, paged, pageOf } from "../list-page.ts";
 import type { CallContext, HandlersOf, RouteParameters, ServiceDefinition, StreamSource } from "../service.ts";
+import { type CampaignParts, campaignHandler } from "./campaign.ts";
 import { leaderMessage } from "./leader-message.ts";
 import type { LeaderRow, LeadershipSource, SessionRow, StoreStatus } from "./source.ts";
 import { LeaderSubscription } from "./subscription.ts";
@@ -40,10 +41,7 @@ export interface LeadershipOperation {
   readonly detail: string;
 }
 
-export interface LeadershipParts {
-  readonly source: LeadershipSource;
-  /** The id of this node. */
-  readonly servedBy: string;
+export interface LeadershipParts extends CampaignParts {
   /** Largest number of open streams. */
   readonly maxSubscriptions: number;
   /** Calls `wake` several times a second until the returned function is called. */
@@ -59,6 +57,7 @@ export function leadershipService(parts: LeadershipParts): ServiceDefinition {
     handlers: {
       list: { kind: "unary", handle: (request: LeadershipServiceListRequest, { time }) => list(parts, request, time) },
       subscribe: { kind: "server_streaming", open: (request: LeadershipServiceSubscribeRequest) => subscribe(parts, request, open) },
+      campaign: campaignHandler(parts),
       resign: { kind: "unary", handle: (request: LeadershipServiceResignRequest, context) => resign(parts, request, context) },
       raiseStoreEpoch: {
         kind: "unary",

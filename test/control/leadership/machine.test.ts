@@ -4,8 +4,8 @@ import { describe, expect, test } from "vitest";
 import type { LeadershipInput } from "../../../src/control/leadership/io-types.ts";
 import { encodeLeader, LEADERS, SESSIONS, STORE_KEY } from "../../../src/control/leadership/records.ts";
 import { GLOBAL_SCOPE } from "../../../src/control/leadership/scope.ts";
+import { compareFences } from "../../../src/lib/fence.ts";
 import { NEVER } from "../../../src/lib/machine.ts";
-import { compareFences } from "../../../src/store/control/fence.ts";
 import { runs } from "../../fakes/effort.ts";
 import { type Fate, type LabNode, LEASE_MS, LeaderLab, type Transaction, WALL_MS } from "../../fakes/leader-lab.ts";
 

@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { NODES_NAMESPACE } from "../../../src/catalog/entry/names.ts";
 import { SCOPE } from "../../../src/catalog/entry/scope.ts";
 import { KIND } from "../../../src/catalog/record/record.ts";
-import { checkOwner, checkPublishing, isAdmin, presentFor } from "../../../src/discovery/registrar/write-authorization.ts";
+import { checkNamespace, checkOwner, checkPublishing, isAdmin, presentFor } from "../../../src/discovery/registrar/write-authorization.ts";
 import { NO_POLICY, Policy } from "../../../src/policy/set/verdict.ts";
 import { testRecord } from "../../fakes/records.ts";
 import { caller, stamped } from "../../fakes/registry.ts";
@@ -96,4 +96,41 @@ test.each([
   expect(presentFor(publishing, who, own)).toBe(own);
   expect(presentFor({ ...publishing, policies: { policy: NO_POLICY } }, who, record)).toBe(record);
   expect(presentFor(publishing, who, undefined)).toBeUndefined();
+});
+
+test.each([
+  { namespace: "svc.orders", policy: NO_POLICY, cluster: "c1", want: undefined },
+  { namespace: "svc.orders", policy: OWNED, cluster: "c2", want: undefined },
+  {
+    namespace: "svc.orders",
+    policy: OWNED,
+    cluster: "c1",
+    want: "discovery_access_denied: permission denied: scope: cluster c1 cannot publish in svc.orders (owner_denied)",
+  },
+  {
+    namespace: "svc.orders",
+    policy: HIDDEN,
+    cluster: "c1",
+    want: "discovery_access_denied: permission denied: scope: svc.orders is not visible to this caller (viewer_denied)",
+  },
+  ...["discovery", "discovery.nodes", "node"].map((namespace) => ({
+    namespace,
+    policy: NO_POLICY,
+    cluster: "c1",
+    want: `invalid_argument: scope: the namespace ${namespace} is reserved for the control plane`,
+  })),
+])("whether a program may lead a scope of $namespace on $cluster: $want", ({ namespace, policy, cluster, want }) => {
+  let denials = 0;
+  const publishing = {
+    source: { clusterId: cluster, region: "r1" },
+    policies: { policy },
+    onRefused: () => undefined,
+    onDenied: () => (denials += 1),
+  };
+  const check = () => {
+    checkNamespace(publishing, { ...caller("ann"), tenant: "red" }, namespace, "scope");
+  };
+  if (want === undefined) expect(check).not.toThrow();
+  else expect(check).toThrow(want);
+  expect(denials).toBe(want?.startsWith("discovery_access_denied") === true ? 1 : 0);
 });

@@ -30,6 +30,9 @@ function served(scopes: readonly string[] = SCOPES) {
   const service = leadershipService({
     source: node,
     servedBy: "n1",
+    leaseMs: 3000,
+    ownScopes: [],
+    checkNamespace: () => {},
     maxSubscriptions: 2,
     tick: () => () => {},
     onOperation: (_caller, operation) => recorded.push(operation),

@@ -26,7 +26,16 @@ function service(source: DrivenLeadership) {
     ticks.add(wake);
     return () => ticks.delete(wake);
   };
-  const parts = { source, servedBy: "n1", maxSubscriptions: MAX_STREAMS, tick, onOperation: () => {} };
+  const parts = {
+    source,
+    servedBy: "n1",
+    leaseMs: 3000,
+    ownScopes: [],
+    checkNamespace: () => {},
+    maxSubscriptions: MAX_STREAMS,
+    tick,
+    onOperation: () => {},
+  };
   const { subscribe } = leadershipService(parts).handlers;
   if (subscribe?.kind !== "server_streaming") throw new Error("subscribe is no stream");
   const open = (asked: Asked = {}): StreamSource => {

@@ -466,6 +466,115 @@ export declare type LeadershipServiceRaiseStoreEpochResponse = Message<"waymark.
 export declare const LeadershipServiceRaiseStoreEpochResponseSchema: GenMessage<LeadershipServiceRaiseStoreEpochResponse>;
 
 /**
+ * The start of a campaign, a heartbeat, or the end of the campaign.
+ *
+ * @generated from message waymark.control.v1.LeadershipServiceCampaignRequest
+ */
+export declare type LeadershipServiceCampaignRequest = Message<"waymark.control.v1.LeadershipServiceCampaignRequest"> & {
+  /**
+   * The scope, such as `custom/orders/cleaner`. Required in the first message. Later messages can omit it. At most 376
+   * characters.
+   *
+   * @generated from field: string scope = 1;
+   */
+  scope: string;
+
+  /**
+   * Name of the program in lists, logs and audit records. It does not have to be unique. Empty in the first message means
+   * the principal of the caller, or a random name for a caller without a credential. Ignored in later messages. At most
+   * 256 characters of [A-Za-z0-9._:/@+-].
+   *
+   * @generated from field: string holder_id = 2;
+   */
+  holderId: string;
+
+  /**
+   * True when the program has stopped acting as the leader and ends its campaign.
+   *
+   * @generated from field: bool resign = 3;
+   */
+  resign: boolean;
+
+  /**
+   * Time at which the program sends this message, by its own monotonic clock, in milliseconds, rounded down. Responses
+   * return it unchanged.
+   *
+   * @generated from field: uint64 sent_ms = 4;
+   */
+  sentMs: bigint;
+};
+
+/**
+ * Describes the message waymark.control.v1.LeadershipServiceCampaignRequest.
+ * Use `create(LeadershipServiceCampaignRequestSchema)` to create a new message.
+ */
+export declare const LeadershipServiceCampaignRequestSchema: GenMessage<LeadershipServiceCampaignRequest>;
+
+/**
+ * State of a campaign after the message with `sent_ms`.
+ *
+ * @generated from message waymark.control.v1.LeadershipServiceCampaignResponse
+ */
+export declare type LeadershipServiceCampaignResponse = Message<"waymark.control.v1.LeadershipServiceCampaignResponse"> & {
+  /**
+   * State of the campaign.
+   *
+   * @generated from field: waymark.control.v1.CampaignState state = 1;
+   */
+  state: CampaignState;
+
+  /**
+   * Name of the program, as `Leader.holder_id`.
+   *
+   * @generated from field: string holder_id = 2;
+   */
+  holderId: string;
+
+  /**
+   * Fencing token of the leader, which the program sends with its writes in the metadata `waymark-fence`, in the form
+   * `<scope>;<failover_version>.<store_epoch>.<number>`. Absent for a candidate.
+   *
+   * @generated from field: waymark.control.v1.Fence fence = 3;
+   */
+  fence?: Fence | undefined;
+
+  /**
+   * Number of the holder: 1, 2, 3, and so on. 0 for a candidate.
+   *
+   * @generated from field: uint64 term = 4;
+   */
+  term: bigint;
+
+  /**
+   * `sent_ms` of the last message that the node has received from the program.
+   *
+   * @generated from field: uint64 sent_ms = 5;
+   */
+  sentMs: bigint;
+
+  /**
+   * The program leads the scope until this time has passed since `sent_ms`, even if the stream breaks. Zero for a
+   * candidate. The time never exceeds the remaining time of the node's session.
+   *
+   * @generated from field: google.protobuf.Duration valid_for = 6;
+   */
+  validFor?: Duration | undefined;
+
+  /**
+   * Suggested time between two heartbeats.
+   *
+   * @generated from field: google.protobuf.Duration heartbeat_interval = 7;
+   */
+  heartbeatInterval?: Duration | undefined;
+};
+
+/**
+ * Describes the message waymark.control.v1.LeadershipServiceCampaignResponse.
+ * Use `create(LeadershipServiceCampaignResponseSchema)` to create a new message.
+ */
+export declare const LeadershipServiceCampaignResponseSchema: GenMessage<LeadershipServiceCampaignResponse>;
+
+/**
  * Kind of a scope.
  *
  * @generated from enum waymark.control.v1.LeaderScopeKind
@@ -608,14 +717,48 @@ export enum LeaderEventKind {
 export declare const LeaderEventKindSchema: GenEnum<LeaderEventKind>;
 
 /**
- * Returns the leaders of a cluster, streams their changes, and lets operators replace them.
+ * State of a campaign.
+ *
+ * @generated from enum waymark.control.v1.CampaignState
+ */
+export enum CampaignState {
+  /**
+   * The server never sends this value.
+   *
+   * @generated from enum value: CAMPAIGN_STATE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The program does not lead the scope. If it was the leader, it must stop acting, and should then resign.
+   *
+   * @generated from enum value: CAMPAIGN_STATE_CANDIDATE = 1;
+   */
+  CANDIDATE = 1,
+
+  /**
+   * The program leads the scope until the time that `valid_for` determines.
+   *
+   * @generated from enum value: CAMPAIGN_STATE_LEADER = 2;
+   */
+  LEADER = 2,
+}
+
+/**
+ * Describes the enum waymark.control.v1.CampaignState.
+ */
+export declare const CampaignStateSchema: GenEnum<CampaignState>;
+
+/**
+ * Returns the leaders of a cluster, streams their changes, lets operators replace them, and lets programs lead scopes of
+ * their own.
  *
  * A leader holds a scope, which has at most one holder at a time. There are three kinds of scopes: `global-control`,
  * `shard/<namespace>/<id>` and `custom/<namespace>/<name>`. A namespace has up to 240 characters, an id or a name 1 to
  * 128 characters of [A-Za-z0-9._-].
  *
  * Every call can fail with INVALID_ARGUMENT, UNAUTHENTICATED, DISCOVERY_ACCESS_DENIED, DISCOVERY_RATE_LIMITED and
- * DEADLINE_EXCEEDED. On a resolver, every call fails with UNIMPLEMENTED.
+ * DEADLINE_EXCEEDED. On a resolver, Campaign fails with READ_ONLY, and every other call with UNIMPLEMENTED.
  *
  * @generated from service waymark.control.v1.LeadershipService
  */
@@ -668,6 +811,26 @@ export declare const LeadershipService: GenService<{
     methodKind: "unary";
     input: typeof LeadershipServiceRaiseStoreEpochRequestSchema;
     output: typeof LeadershipServiceRaiseStoreEpochResponseSchema;
+  },
+  /**
+   * Campaigns for a scope `custom/<namespace>/<name>` on behalf of the calling program, which must be allowed to register
+   * in the namespace. The first message starts the campaign, and every later message is a heartbeat. Programs that
+   * campaign for the same scope on one node wait in the order of their first messages. The node answers every message
+   * immediately, and also sends a response without a request when the program was elected or has lost the scope.
+   *
+   * The program leads the scope until `valid_for` after the time at which it sent the message with `sent_ms`, by its own
+   * monotonic clock. It extends this time with heartbeats. When the stream breaks, or when the program sends no more
+   * heartbeats, other programs can be elected after that time. Before a program ends, and when it has stopped acting after
+   * it lost the scope, it sends `resign`, which frees the scope immediately. The node then ends the stream.
+   *
+   * Fails with QUOTA_EXCEEDED when the node already has 1000 campaigns, and with UNIMPLEMENTED on a node with read workers.
+   *
+   * @generated from rpc waymark.control.v1.LeadershipService.Campaign
+   */
+  campaign: {
+    methodKind: "bidi_streaming";
+    input: typeof LeadershipServiceCampaignRequestSchema;
+    output: typeof LeadershipServiceCampaignResponseSchema;
   },
 }>;
 

@@ -1,7 +1,7 @@
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
-import { FenceSchema } from "../../../gen/waymark/control/v1/fence_pb.js";
-import { compareFences, type FenceToken } from "../../../src/store/control/fence.ts";
+import { FenceSchema } from "../../gen/waymark/control/v1/fence_pb.js";
+import { compareFences, type FenceToken, fenceText, parseFence } from "../../src/lib/fence.ts";
 
 function fence(failoverVersion: number, storeEpoch: number, number: number): FenceToken {
   return { failoverVersion, storeEpoch, number };
@@ -32,4 +32,26 @@ test("the message of the contract has the three parts under their numbers", () =
   const bytes = toBinary(FenceSchema, create(FenceSchema, { failoverVersion: 1n, storeEpoch: 2n, number: 3n }));
   expect([...bytes]).toEqual([0x08, 1, 0x10, 2, 0x18, 3]);
   expect(fromBinary(FenceSchema, bytes)).toMatchObject({ failoverVersion: 1n, storeEpoch: 2n, number: 3n });
+});
+
+test("the text of a fence names its scope, and is parsed as it was written", () => {
+  const text = fenceText("custom/orders/cleaner", fence(0, 1_796_005_228, 67));
+  expect(text).toBe("custom/orders/cleaner;0.1796005228.67");
+  expect(parseFence(text)).toEqual({ scope: "custom/orders/cleaner", fence: fence(0, 1_796_005_228, 67) });
+});
+
+test.each([
+  "",
+  "undefined",
+  "0.1.2",
+  ";0.1.2",
+  "a;0.1",
+  "a;0.1.2.3",
+  "a;0.1.-2",
+  "a;0.1.2x",
+  "a;0.1.0x7",
+  "a;0.1.9007199254740993",
+  "a;b;0.1.2",
+])("%s is no fence", (text) => {
+  expect(parseFence(text)).toBeUndefined();
 });

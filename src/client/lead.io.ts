@@ -1,0 +1,222 @@
+/**
+ * Implements `lead`: campaigns for a scope on one server at a time, and runs the program's work while it leads the scope. The design is client-go's
+ * `leaderelection.LeaderElector`. The validity of a term is the only connection between the work and the streams, so a term survives a broken stream.
+ */
+import { create } from "@bufbuild/protobuf";
+import { durationMs } from "@bufbuild/protobuf/wkt";
+import {
+  CampaignState,
+  LeadershipService,
+  LeadershipServiceCampaignRequestSchema,
+  type LeadershipServiceCampaignResponse,
+} from "../../gen/waymark/control/v1/leadership_pb.js";
+import { backoffMs } from "../lib/backoff.ts";
+import { type FenceToken, fenceText } from "../lib/fence.ts";
+import { later, pause } from "../lib/stall-aware-time.io.ts";
+import type { ClientCalls } from "./calls.ts";
+import { checkOptions, FUNCTION, type OptionRules, SIGNAL, TEXT } from "./option-rules.ts";
+import { isPassing, RequestError } from "./request-error.ts";
+
+/** Options of `lead`. */
+export interface LeadOptions {
+  /** Name of this program in lists, logs and audit records: at most 256 characters of `[A-Za-z0-9._:/@+-]`. By default, the server chooses it. */
+  readonly holderId?: string;
+  /** Ends the campaign. `work` is then given the time to end, because it gets the same reason from `term.signal`. */
+  readonly signal?: AbortSignal;
+}
+
+/** A time in which this program leads a scope. */
+export interface LeaderTerm {
+  readonly scope: string;
+  /** Number of the holder of the scope: 1, 2, 3, and so on. */
+  readonly number: number;
+  /** The fence of this term, which is greater than the fences of all earlier terms of the scope. */
+  readonly fence: FenceToken;
+  /** The value of the metadata `waymark-fence`, which a leader sends with its writes. `parseFence` reads it. */
+  readonly fenceText: string;
+  /** Aborted when the term ends. `work` must then stop. */
+  readonly signal: AbortSignal;
+  /** Whether the program still leads the scope. Unlike `signal`, it is exact even immediately after the process was paused. */
+  isValid(): boolean;
+}
+
+const RULES: OptionRules<LeadOptions> = { holderId: TEXT, signal: SIGNAL };
+const RETRY = { baseMs: 100, maxMs: 2000 } as const;
+/** A server that does not answer for this number of heartbeats is replaced by another one. */
+const SILENT_HEARTBEATS = 3;
+
+/** Leads a scope. `Client.lead` describes it. */
+export async function lead<T>(
+  client: ClientCalls,
+  scope: string,
+  work: (term: LeaderTerm) => T | Promise<T>,
+  options: LeadOptions = {},
+): Promise<T> {
+  checkOptions("lead", { scope, work }, { scope: TEXT, work: FUNCTION });
+  checkOptions("lead", options, RULES);
+  options.signal?.throwIfAborted();
+  return new LeaderCampaign(client, scope, work, options).run();
+}
+
+/** A campaign on one server. */
+interface CampaignStream {
+  /** Ends the campaign. The scope is free immediately. */
+  readonly leave: () => void;
+}
+
+class LeaderCampaign<T> {
+  readonly #client: ClientCalls;
+  readonly #scope: string;
+  readonly #work: (term: LeaderTerm) => T | Promise<T>;
+  readonly #options: LeadOptions;
+  readonly #result = Promise.withResolvers<T>();
+  /** Aborted when the result is known. */
+  readonly #finished = new AbortController();
+  #stream: CampaignStream | undefined;
+  /** The term whose work is running, and the stream that granted it. */
+  #led: { readonly term: RunningTerm; readonly stream: CampaignStream } | undefined;
+  #running: Promise<void> = Promise.resolve();
+  #failureCount = 0;
+
+  constructor(client: ClientCalls, scope: string, work: (term: LeaderTerm) => T | Promise<T>, options: LeadOptions) {
+    this.#client = client;
+    this.#scope = scope;
+    this.#work = work;
+    this.#options = options;
+  }
+
+  async run(): Promise<T> {
+    const { signal } = this.#options;
+    const onAbort = () => this.#fail(signal?.reason);
+    signal?.addEventListener("abort", onAbort, { once: true });
+    // The result can be an error before it is awaited.
+    this.#result.promise.catch(() => {});
+    while (!this.#isFinished) {
+      const server = this.#client.writeServer;
+      await this.#campaign(server).catch((error: unknown) => {
+        if (!(error instanceof RequestError && isPassing(error))) this.#fail(error);
+        else if (!this.#isFinished) this.#client.failOver(server);
+      });
+      await pause(backoffMs(this.#failureCount++, Math.random(), RETRY), this.#finished.signal);
+    }
+    signal?.removeEventListener("abort", onAbort);
+    await this.#running;
+    return this.#result.promise;
+  }
+
+  /** Campaigns on one server until the stream ends. */
+  async #campaign(server: string): Promise<void> {
+    const abort = new AbortController();
+    const { send, answers } = this.#client.duplexAt(server, LeadershipService.method.campaign, { signal: abort.signal });
+    const { holderId = "" } = this.#options;
+    const message = (resign: boolean) => {
+      const sentMs = BigInt(Math.floor(performance.now()));
+      send(create(LeadershipServiceCampaignRequestSchema, { scope: this.#scope, holderId, resign, sentMs }));
+    };
+    const onSilence = () => abort.abort();
+    let silence = setTimeout(onSilence, this.#client.timeoutMs);
+    let beat: NodeJS.Timeout | undefined;
+    const stream = { leave: () => (beat === undefined ? abort.abort() : message(true)) };
+    this.#stream = stream;
+    try {
+      message(false);
+      for await (const answer of answers) {
+        const intervalMs = answer.heartbeatInterval === undefined ? this.#client.timeoutMs : durationMs(answer.heartbeatInterval);
+        clearTimeout(silence);
+        silence = setTimeout(onSilence, intervalMs * SILENT_HEARTBEATS);
+        beat ??= setInterval(() => message(false), intervalMs);
+        this.#failureCount = 0;
+        this.#answered(answer, stream);
+      }
+    } finally {
+      clearTimeout(silence);
+      clearInterval(beat);
+      this.#stream = undefined;
+    }
+  }
+
+  #answered({ state, fence, term: number, sentMs, validFor }: LeadershipServiceCampaignResponse, stream: CampaignStream): void {
+    const led = this.#led;
+    if (state !== CampaignState.LEADER || fence === undefined || validFor === undefined) {
+      if (led?.stream === stream) led.term.end(new Error(`the program no longer leads ${this.#scope}`));
+      return;
+    }
+    const untilMs = Number(sentMs) + durationMs(validFor);
+    if (led?.stream === stream && BigInt(led.term.number) === number) led.term.extend(untilMs);
+    // The work of an earlier term may still be running.
+    else if (led === undefined && !this.#isFinished && performance.now() < untilMs) {
+      const { failoverVersion, storeEpoch, number: within } = fence;
+      const token = { failoverVersion: Number(failoverVersion), storeEpoch: Number(storeEpoch), number: Number(within) };
+      this.#begin(new RunningTerm(this.#scope, Number(number), token, untilMs), stream);
+    }
+  }
+
+  #begin(term: RunningTerm, stream: CampaignStream): void {
+    this.#led = { term, stream };
+    const result = (async () => this.#work(term))();
+    const ended = () => {
+      this.#led = undefined;
+      if (term.isValid()) {
+        this.#result.resolve(result);
+        this.#finished.abort();
+      }
+      term.end(new Error(`the work for ${this.#scope} has ended`));
+      if (this.#stream === stream || this.#isFinished) this.#stream?.leave();
+    };
+    this.#running = result.then(ended, ended);
+  }
+
+  #fail(error: unknown): void {
+    this.#result.reject(error);
+    this.#finished.abort();
+    if (this.#led === undefined) this.#stream?.leave();
+    else this.#led.term.end(error);
+  }
+
+  get #isFinished(): boolean {
+    return this.#finished.signal.aborted;
+  }
+}
+
+class RunningTerm implements LeaderTerm {
+  readonly scope: string;
+  readonly number: number;
+  readonly fence: FenceToken;
+  readonly #abort = new AbortController();
+  #untilMs = 0;
+  #cancelTimer = () => {};
+
+  constructor(scope: string, number: number, fence: FenceToken, untilMs: number) {
+    this.scope = scope;
+    this.number = number;
+    this.fence = fence;
+    this.extend(untilMs);
+  }
+
+  get fenceText(): string {
+    return fenceText(this.scope, this.fence);
+  }
+
+  get signal(): AbortSignal {
+    return this.#abort.signal;
+  }
+
+  isValid(): boolean {
+    return !this.signal.aborted && performance.now() < this.#untilMs;
+  }
+
+  extend(untilMs: number): void {
+    if (this.signal.aborted) return;
+    this.#untilMs = untilMs;
+    this.#cancelTimer();
+    this.#cancelTimer = later(
+      () => this.end(new Error(`the term for ${this.scope} was not extended in time`)),
+      untilMs - performance.now(),
+    );
+  }
+
+  end(reason: unknown): void {
+    this.#cancelTimer();
+    this.#abort.abort(reason);
+  }
+}

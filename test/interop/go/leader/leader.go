@@ -1,0 +1,1 @@
+../../../../docs/examples/leader/go/leader.go

@@ -1,0 +1,97 @@
+/**
+ * The example programs of docs/examples/leader, in TypeScript and Go, on one scope: their nodes share etcd, and the database of both rejects older fences.
+ *
+ * @module-tag path
+ */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { expect, test } from "vitest";
+import { mustRun, ROOT } from "../../scripts/run.ts";
+import { compareFences, parseFence } from "../../src/client/index.ts";
+import { ClusterHome } from "../fakes/cluster-home.ts";
+import { EtcdCluster, isEtcdThere } from "../fakes/etcd.ts";
+import { CommandProcess } from "../fakes/node-process.ts";
+import { until } from "../fakes/until.ts";
+import { isGoThere } from "./needs.ts";
+
+const GO = join(ROOT, "test/interop/go");
+const GO_PROGRAM = join(ROOT, ".cache/interop-go-leader");
+const EXAMPLES = join(ROOT, "docs/examples/leader/typescript");
+const SCOPE = "custom/orders/cleaner";
+const areThere = isEtcdThere() && (await isGoThere());
+
+async function buildGo(): Promise<string> {
+  await mustRun("buf", ["generate", "--template", "buf.gen.yaml"], { cwd: GO });
+  await mustRun("go", ["vet", "./leader"], { cwd: GO });
+  await mustRun("go", ["build", "-o", GO_PROGRAM, "./leader"], { cwd: GO });
+  return GO_PROGRAM;
+}
+
+/** An example in TypeScript, for which `waymark` is the client of these sources. */
+function example(name: string, args: readonly string[]): CommandProcess {
+  const client = pathToFileURL(join(ROOT, "src/client/index.ts")).href;
+  const resolve = `resolve: (name, context, next) => next(name === "waymark" ? ${JSON.stringify(client)} : name, context)`;
+  const hook = `data:text/javascript,import { registerHooks } from "node:module"; registerHooks({ ${resolve} });`;
+  return new CommandProcess(["--import", hook, join(EXAMPLES, name), ...args], "", [], process.execPath);
+}
+
+/** The fences after a word at the start of a line. */
+function fencesAfter({ stdout }: CommandProcess, word: string) {
+  const lines = stdout.split("\n").filter((line) => line.startsWith(`${word} `));
+  return lines.map((line) => {
+    const text = line.slice(word.length + 1);
+    const parsed = parseFence(text.includes(";") ? text : `${SCOPE};${text}`);
+    if (parsed === undefined) throw new Error(`no fence: ${line}`);
+    return parsed.fence;
+  });
+}
+
+test.skipIf(!areThere)(
+  "a program follows when the leader's node is killed or the leader is paused, and no older fence is accepted (needs etcd and Go)",
+  async () => {
+    const program = await buildGo();
+    const folder = mkdtempSync(join(tmpdir(), "waymark-leaders-"));
+    await using etcd = await EtcdCluster.start();
+    using home = new ClusterHome({
+      node: { cluster_id: "leaders" },
+      leadership: { lease: "1500ms" },
+      store: { kind: "etcd", endpoints: [...etcd.endpoints], timeout: "500ms" },
+    });
+    const first = await home.start("n1");
+    await using second = await home.start("n2", [first]);
+    await using orders = example("orders.ts", [join(folder, "orders.db"), "0"]);
+    const url = `http://127.0.0.1:${(await orders.line(/^listening on/)).split(" ").at(-1)}`;
+    const newest = () => fencesAfter(orders, "accepted").at(-1) ?? { failoverVersion: 0, storeEpoch: 0, number: 0 };
+
+    await using typescript = example("cleaner.ts", ["typescript", url, first.grpc, second.grpc]);
+    await typescript.line(/^leads /);
+    await using go = new CommandProcess(["go", url, second.grpc], "", [], program);
+    await first.stop("SIGKILL");
+    await go.line(/^leads /);
+    const [led] = fencesAfter(typescript, "leads");
+    await until("the program in Go writes", () => compareFences(newest(), fencesAfter(go, "leads")[0] ?? newest()) === 0);
+
+    go.kill("SIGSTOP");
+    await until("the program in TypeScript leads again", () => fencesAfter(typescript, "leads").length === 2);
+    const third = fencesAfter(typescript, "leads")[1];
+    await until("it writes", () => third !== undefined && compareFences(newest(), third) === 0);
+    go.kill("SIGCONT");
+    for (const fence of [led, ...fencesAfter(go, "leads")]) {
+      const header = `${SCOPE};${fence?.failoverVersion}.${fence?.storeEpoch}.${fence?.number}`;
+      expect((await fetch(url, { method: "POST", headers: { "waymark-fence": header } })).status).toBe(409);
+    }
+
+    typescript.kill("SIGTERM");
+    expect((await typescript.finished()).exit).toBe(0);
+    await until("the program in Go leads again", () => fencesAfter(go, "leads").length === 2);
+    go.kill("SIGTERM");
+    expect((await go.finished()).exit).toBe(0);
+    const accepted = fencesAfter(orders, "accepted");
+    expect(accepted).toEqual(accepted.toSorted(compareFences));
+    expect(new Set(accepted.map(({ number }) => number)).size).toBe(4);
+    await first[Symbol.asyncDispose]();
+    rmSync(folder, { recursive: true });
+  },
+);
