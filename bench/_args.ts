@@ -2,14 +2,16 @@
 import { basename } from "node:path";
 import { parseArgs } from "node:util";
 
-type Flag = number | string | readonly number[] | readonly string[];
-type Widened<F extends Flag> = F extends number
-  ? number
-  : F extends string
-    ? string
-    : F extends readonly number[]
-      ? readonly number[]
-      : readonly string[];
+type Flag = boolean | number | string | readonly number[] | readonly string[];
+type Widened<F extends Flag> = F extends boolean
+  ? boolean
+  : F extends number
+    ? number
+    : F extends string
+      ? string
+      : F extends readonly number[]
+        ? readonly number[]
+        : readonly string[];
 
 class WrongFlag extends Error {}
 
@@ -21,7 +23,7 @@ function numberOf(name: string, text: string, mayBeZero: boolean): number {
   return value;
 }
 
-function read(name: string, text: string, byDefault: Flag): Flag {
+function read(name: string, text: string, byDefault: Exclude<Flag, boolean>): Flag {
   if (typeof byDefault === "string") return text;
   if (typeof byDefault === "number") return numberOf(name, text, byDefault === 0);
   const words = text.split(",");
@@ -34,10 +36,13 @@ function read(name: string, text: string, byDefault: Flag): Flag {
  */
 export function argsOf<const F extends Readonly<Record<string, Flag>>>(defaults: F): { readonly [K in keyof F]: Widened<F[K]> } {
   try {
-    const options = Object.fromEntries(Object.keys(defaults).map((name) => [name, { type: "string" as const }]));
+    const options = Object.fromEntries(
+      Object.entries(defaults).map(([name, byDefault]) => [name, { type: typeof byDefault === "boolean" ? "boolean" : "string" } as const]),
+    );
     const { values } = parseArgs({ options });
     const told = Object.entries(defaults).map(([name, byDefault]) => {
       const text = values[name];
+      if (typeof byDefault === "boolean") return [name, text === true];
       return [name, typeof text === "string" ? read(name, text, byDefault) : byDefault];
     });
     return Object.fromEntries(told) as { readonly [K in keyof F]: Widened<F[K]> };
@@ -57,7 +62,7 @@ export function asksForAll<F extends Readonly<Record<string, Flag>>>(asked: { re
   return Object.entries(defaults).every(([name, byDefault]) => {
     const value = asked[name];
     if (typeof byDefault === "number") return typeof value === "number" && value >= byDefault;
-    if (typeof byDefault === "string") return value === byDefault;
+    if (typeof byDefault === "string" || typeof byDefault === "boolean") return value === byDefault;
     const values = new Set<number | string>(typeof value === "object" ? value : []);
     return byDefault.every((each) => values.has(each));
   });

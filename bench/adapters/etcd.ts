@@ -77,11 +77,76 @@ export async function startEtcd(options: EtcdOptions = {}): Promise<Running | un
 
 /** Starts a cluster, its members on whatever core there is; none when etcd is not installed. */
 export async function startEtcdCluster(count: number): Promise<readonly Running[]> {
-  const program = peerProgram("etcd");
-  if (program === undefined) return [];
-  const members: Member[] = [];
-  for (let i = 0; i < count; i++) members.push(await memberOf(`m${i}`));
-  return Promise.all(members.map((member) => startMember(program, member, members, { isFree: true })));
+  return (await EtcdCluster.start(count))?.members ?? [];
+}
+
+/** Members on whatever core there is, each of which can be started again on its data. */
+export class EtcdCluster {
+  readonly #program: string;
+  readonly #all: readonly Member[];
+  readonly #dataDirs: readonly string[];
+  #members: readonly Running[] = [];
+
+  private constructor(program: string, all: readonly Member[]) {
+    this.#program = program;
+    this.#all = all;
+    this.#dataDirs = all.map(({ name }) => scratchDir(`etcd-${name}`));
+  }
+
+  /** Undefined when etcd is not installed. */
+  static async start(count: number): Promise<EtcdCluster | undefined> {
+    const program = peerProgram("etcd");
+    if (program === undefined) return undefined;
+    const all: Member[] = [];
+    for (let i = 0; i < count; i++) all.push(await memberOf(`m${i}`));
+    const cluster = new EtcdCluster(program, all);
+    cluster.#members = await Promise.all(all.map((_, i) => cluster.#startMember(i)));
+    return cluster;
+  }
+
+  get members(): readonly Running[] {
+    return this.#members;
+  }
+
+  /** `host:port` of each member. */
+  get endpoints(): readonly string[] {
+    return this.#all.map(({ port }) => `127.0.0.1:${port}`);
+  }
+
+  /** Starts a member that has ended, and waits until it answers. */
+  async restart(i: number): Promise<void> {
+    const started = await this.#startMember(i);
+    this.#members = this.#members.map((member, k) => (k === i ? started : member));
+  }
+
+  /** Starts all members together, after they have ended. */
+  async restartAll(): Promise<void> {
+    this.#members = await Promise.all(this.#all.map((_, i) => this.#startMember(i)));
+  }
+
+  /** The number of the member that leads. */
+  async leader(): Promise<number> {
+    const status = (i: number) => this.post<EtcdStatus>("maintenance/status", {}, i);
+    const { leader } = await status(0);
+    for (let i = 0; i < this.#all.length; i++) if ((await status(i)).header.member_id === leader) return i;
+    throw new Error("etcd has no leader");
+  }
+
+  /** Calls a method of the JSON gateway of a member. */
+  async post<T>(path: string, body: object, i = 0): Promise<T> {
+    const answer = await fetch(`http://${this.endpoints[i]}/v3/${path}`, { method: "POST", body: JSON.stringify(body) });
+    if (!answer.ok) throw new Error(`${path}: ${await answer.text()}`);
+    return (await answer.json()) as T;
+  }
+
+  #startMember(i: number): Promise<Running> {
+    return startMember(this.#program, this.#all[i] ?? fail(), this.#all, { dataDir: this.#dataDirs[i] ?? fail(), isFree: true });
+  }
+}
+
+interface EtcdStatus {
+  readonly header: { readonly member_id: string };
+  readonly leader: string;
 }
 
 async function answering(to: Address): Promise<void> {

@@ -37,8 +37,9 @@ test.each([
   [{ rate: 100, sizes: [10, 100], only: "" }, false],
   [{ rate: 200, sizes: [100, 1000], only: "" }, false],
   [{ rate: 200, sizes: [10, 100], only: "a path" }, false],
+  [{ rate: 200, sizes: [10, 100], only: "", quick: true }, false],
 ])("a result is kept only if no flag makes it weaker than its default: %j", (asked, isWhole) => {
-  expect(asksForAll(asked, { rate: 200, sizes: [10, 100], only: "" })).toBe(isWhole);
+  expect(asksForAll({ quick: false, ...asked }, { rate: 200, sizes: [10, 100], only: "", quick: false })).toBe(isWhole);
 });
 
 test("a request on a connection that the server has closed is refused: a benchmark that waited for its answer would never end", async () => {

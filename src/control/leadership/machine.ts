@@ -46,6 +46,8 @@ export interface LeadershipOptions {
 /** A scope for which this node is a candidate. */
 interface Stand {
   readonly scope: string;
+  /** The key of the record. It is made once, because each look at many scopes reads all records. */
+  readonly key: string;
   holderId: string;
   /** Whether a request for this scope is pending. */
   isPending: boolean;
@@ -80,6 +82,8 @@ type Answered = (result: TransactResult | undefined, time: Time, out: Leadership
  * may still wait for its timeout, which is at most a third of a lease, and then for its retry.
  */
 const RETURN_MS = 2 * RETRY_MS;
+/** Maximum number of pending requests when a request for a scope is sent, so that many scopes do not delay the renewal of the session. */
+const MAX_PENDING = 32;
 
 export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
   readonly #options: LeadershipOptions;
@@ -386,7 +390,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
   /** The record of a scope if this node holds it. Whether this node may act also depends on the time. */
   #heldRecord(stand: Stand | undefined): LeaderRecord | undefined {
     if (stand === undefined) return undefined;
-    const record = this.#leaders.items.get(LEADERS + stand.scope)?.value;
+    const record = this.#leaders.items.get(stand.key)?.value;
     const isHeld =
       record?.session === this.#sessionName &&
       record.holderId === stand.holderId &&
@@ -400,19 +404,20 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
 
   /** Reports the loss of a scope that this node did not give up. */
   #reportLoss(stand: Stand, out: LeadershipOutput[]): void {
-    const { held, scope } = stand;
+    const { held, scope, key } = stand;
     stand.held = this.#heldRecord(stand);
     if (held === undefined || stand.held !== undefined) return;
-    const record = this.#leaders.items.get(LEADERS + scope)?.value;
+    const record = this.#leaders.items.get(key)?.value;
     const isGivenUp = record?.session === this.#sessionName || held.fence.number <= stand.releasedNumber;
     if (!isGivenUp) out.push({ kind: "event", event: { kind: "lost", scope, leader: held, revision: 0 } });
   }
 
   #decide(stand: Stand, time: Time, out: LeadershipOutput[]): void {
-    const item = this.#leaders.items.get(LEADERS + stand.scope);
+    const item = this.#leaders.items.get(stand.key);
     const record = item?.value;
     if (record !== undefined) stand.highestNumber = Math.max(stand.highestNumber, record.fence.number);
-    if (stand.isPending || time.monoMs < Math.max(stand.retryMs, stand.granted.untilMs)) return;
+    const isBusy = stand.isPending || this.#asked.size >= MAX_PENDING;
+    if (isBusy || time.monoMs < Math.max(stand.retryMs, stand.granted.untilMs)) return;
     if (item !== undefined && record?.session === this.#sessionName) {
       if (this.#heldRecord(stand) === undefined) this.#release(stand, { ...item, value: record }, time, out);
       return;
@@ -473,7 +478,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
     };
     // A raised epoch that this node has not read yet must not be followed by a fence of the earlier epoch.
     const epoch = { key: STORE_KEY, version: this.#store.items.get(STORE_KEY)?.version ?? 0 };
-    this.#write(stand, record, [{ key: LEADERS + stand.scope, version: item?.version ?? 0 }, epoch], out);
+    this.#write(stand, record, [{ key: stand.key, version: item?.version ?? 0 }, epoch], out);
   }
 
   /** Empties the record of a scope. This node never acts again under its fence, even if the answer is lost. */
@@ -487,13 +492,13 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
     this.#write(
       stand,
       { ...value, session: "", reason: why, correlationId: this.#options.newId(), resign: undefined },
-      [{ key: LEADERS + stand.scope, version }],
+      [{ key: stand.key, version }],
       out,
     );
   }
 
   #write(stand: Stand, record: LeaderRecord, conditions: readonly StoreCondition[], out: LeadershipOutput[]): void {
-    const key = LEADERS + stand.scope;
+    const { key } = stand;
     stand.isPending = true;
     this.#transact(conditions, [{ key, value: encodeLeader(record) }], out, (result, { monoMs }) => {
       stand.isPending = false;
@@ -600,8 +605,11 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
   }
 
   #rivalSessions(): ReadonlySet<string> {
-    const sessions = [...this.#stands.keys()].map((scope) => this.#leaders.items.get(LEADERS + scope)?.value?.session ?? "");
-    return new Set(sessions.filter((name) => name !== "" && name !== this.#sessionName));
+    const sessions = new Set<string>();
+    for (const { key } of this.#stands.values()) sessions.add(this.#leaders.items.get(key)?.value?.session ?? "");
+    sessions.delete("");
+    sessions.delete(this.#sessionName);
+    return sessions;
   }
 
   #endSession(out: LeadershipOutput[]): void {
@@ -631,7 +639,7 @@ function newStand(scope: string, holderId: string): Stand {
   const [far, none] = [Number.NEGATIVE_INFINITY, undefined];
   const times = { isPending: false, retryMs: far, notBeforeMs: far, lastSignMs: far, highestNumber: 0, releasedNumber: 0 };
   const granted = { number: 0, untilMs: far };
-  return { scope, holderId, ...times, granted, held: none, withdrawal: none };
+  return { scope, key: LEADERS + scope, holderId, ...times, granted, held: none, withdrawal: none };
 }
 
 /** The lease (ms) of a session. A session that cannot be read may have the longest lease. */

@@ -194,6 +194,18 @@ describe("session", () => {
   });
 });
 
+test("a node with many scopes has few pending requests, so that its session is renewed in time", () => {
+  const lab = new LeaderLab();
+  const node = lab.node("n1", []);
+  const scopes = Array.from({ length: 200 }, (_, i) => `custom/orders/${i}`);
+  node.fateOf = (request) => (writes(LEADERS)(request) ? "held" : "done");
+  for (const scope of scopes) node.input({ kind: "stand", scope, holderId: "n1" });
+  expect(node.sent.filter(writes(LEADERS))).toHaveLength(32);
+  node.fateOf = () => "done";
+  node.arrive();
+  expect(node.machine.heldScopes(node.time)).toHaveLength(200);
+});
+
 describe("takeover", () => {
   test("happens when the session was unchanged for a whole lease, frees all scopes by one deletion, and keeps terms and fences growing", () => {
     const { lab, holder, other } = twoNodes(CLEANER, INDEX);
