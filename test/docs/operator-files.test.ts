@@ -54,6 +54,7 @@ test.each([
   { page: "docs/runbooks/no-leader.md", least: 0 },
   { page: "docs/runbooks/leader-flaps.md", least: 1 },
   { page: "docs/runbooks/store-unavailable.md", least: 1 },
+  { page: "docs/runbooks/split-brain.md", least: 0 },
 ])("$page names metrics and alerts that there are", ({ page, least }) => {
   const text = readFileSync(page, "utf8");
   const named = [...text.matchAll(/`?\b((?:waymark|discovery|rpc)_[a-z_]+_\w+|discovery_summaries|summary_export_\w+)/g)].map(
