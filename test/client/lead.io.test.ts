@@ -232,13 +232,11 @@ test("heartbeats at the suggested interval extend the term", async () => {
   const { client, opened, termed, work, done } = setUp();
   const result = lead(client, SCOPE, work);
   const stream = await opened(1);
-  stream.elect(1, 300, { heartbeatInterval: durationFromMs(20) });
+  stream.elect(1, 1000, { heartbeatInterval: durationFromMs(20) });
   const term = await termed(1);
-  for (let count = 2; count < 25; count += 1) {
-    await until("the next heartbeat", () => stream.requests.length >= count);
-    stream.elect(1, 300, { heartbeatInterval: durationFromMs(20) });
-  }
-  expect(performance.now()).toBeGreaterThan(Number(stream.requests[0]?.sentMs) + 300);
+  await until("the next heartbeat", () => stream.requests.length > 1);
+  stream.elect(1, LONG_MS);
+  await until("the first grant is over", () => performance.now() > Number(stream.requests[0]?.sentMs) + 1000);
   expect(term.isValid()).toBe(true);
   done.resolve("done");
   await result;

@@ -50,7 +50,7 @@ const OPEN = [
   "SetMaintenance",
 ].map((name) => `waymark.discovery.v1.DiscoveryService/${name}`);
 
-test("only the catalog's own rpcs, the names in it, the cache's reads and the fabric need no role", () => {
+test("only the catalog's own rpcs, the names in it, campaigns in a namespace, the cache's reads and the fabric need no role", () => {
   const open = ours
     .filter((method) => requiredAccessOf(method).role === undefined)
     .map((method) => `${method.parent.typeName}/${method.name}`);
@@ -58,7 +58,8 @@ test("only the catalog's own rpcs, the names in it, the cache's reads and the fa
     (name) => `waymark.dns.v1.DnsService/${name}`,
   );
   const fabric = open.filter((rpc) => rpc.startsWith("waymark.fabric."));
-  expect(open.toSorted()).toEqual([...OPEN, ...names, ...fabric, "waymark.resolver.v1.ResolverService/Resolve"].toSorted());
+  const programs = ["waymark.control.v1.LeadershipService/Campaign", "waymark.resolver.v1.ResolverService/Resolve"];
+  expect(open.toSorted()).toEqual([...OPEN, ...names, ...fabric, ...programs].toSorted());
 });
 
 function caller(roles: readonly string[], isAuthenticated = true): Caller {

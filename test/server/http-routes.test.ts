@@ -287,7 +287,6 @@ test.each([
   "/control/capacity",
   "/control/state-diff",
   "/control/rebalance-plans",
-  "/control/events/leadership",
   "/ui",
 ])("%s is known but comes later", async (target) => {
   const response = await ask({ target });

@@ -18,8 +18,9 @@ export const NODE_MUTANTS = [
     edits: [
       {
         file: "src/node/core/parts/list.ts",
-        find: 'if (core.joined !== undefined) core.list.deliver({ kind: "facts", facts: core.facts() }, time, out);',
-        replace: "void time;",
+        find: `core.writes.show(out);
+        if (core.joined !== undefined) core.list.deliver({ kind: "facts", facts: core.facts() }, time, out);`,
+        replace: "core.writes.show(out);",
       },
     ],
     withinSeeds: 12,
