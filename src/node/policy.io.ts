@@ -19,7 +19,7 @@ import { openMemoryStore, openSqliteStore } from "../store/control/sqlite.io.ts"
 import type { ControlStore } from "../store/control/store.ts";
 import { channelsOf } from "../summary/building/outlets.ts";
 import type { NodeComponent } from "./components.io.ts";
-import { publishPolicy, SharedPolicy } from "./control/shared-policy.io.ts";
+import { checkOwner, publishPolicy, SharedPolicy } from "./control/shared-policy.io.ts";
 import { hasAdopted } from "./core/open-fabric.ts";
 import { CHANNEL_OF } from "./core/rooms.ts";
 import type { CoreDriver } from "./core-driver.io.ts";
@@ -122,7 +122,12 @@ export async function openNodePolicy(options: NodePolicyOptions): Promise<NodePo
 function taskRunner({ store, sharedStore, audit, core }: NodePolicyOptions): TaskRunner {
   return new TaskRunner({
     store,
-    publish: sharedStore && ((number, bytes) => publishPolicy(sharedStore, number, bytes)),
+    publish:
+      sharedStore &&
+      (async (number, bytes) => {
+        await checkOwner(sharedStore, core.identity.clusterId);
+        return publishPolicy(sharedStore, number, bytes);
+      }),
     now,
     pause: () => new Promise((resolve) => setImmediate(resolve)),
     audited: () => audit.durable(),
@@ -140,6 +145,7 @@ function sharedPolicy(
   const via = { nodeId: "", clusterId: identity.clusterId };
   return new SharedPolicy({
     store,
+    clusterId: identity.clusterId,
     place: () => policies.place,
     encoded: (number) => tasks.run(policyStore.encoded(number)),
     adopt: async (place, bytes) => {

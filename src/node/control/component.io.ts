@@ -55,6 +55,7 @@ export function openLeadership({ settings, log, core, store }: NodeLeadershipOpt
       if (fault === "") log.info({ kind }, "control store available again");
       else log.warn({ kind, fault }, "control store unavailable");
     },
+    onNotCompacted: (fault) => log.warn({ fault }, "history of the control store not compacted"),
   });
   let isServing = false;
   const peers = new LeadershipPeers({ driver, log, core });

@@ -26,6 +26,8 @@ export interface LeadershipDriverOptions extends LeadershipOptions {
   readonly onStore: (id: string) => void;
   /** Called with the reason when the store does not answer, and with an empty text when it answers again. */
   readonly onFault: (fault: string) => void;
+  /** Called with the reason when the history of the store was not compacted. */
+  readonly onNotCompacted: (fault: string) => void;
 }
 
 /** Maximum number of campaigns of programs. */
@@ -181,7 +183,7 @@ export class LeadershipDriver implements LeadershipSource {
         this.#watches.delete(output.prefix);
         return;
       case "compact":
-        void this.#options.store.compact(output.revision).catch((error: unknown) => this.#failed(error));
+        void this.#options.store.compact(output.revision).catch((error: unknown) => this.#options.onNotCompacted(faultOf(error)));
         return;
       case "ordered":
         this.#orders.get(output.order)?.(output.refusal);
@@ -238,8 +240,7 @@ export class LeadershipDriver implements LeadershipSource {
   }
 
   #failed(error: unknown): void {
-    rethrowInvariant(error);
-    this.#setFault(error instanceof WaymarkError ? sentError(error).text : String(error));
+    this.#setFault(faultOf(error));
   }
 
   #setFault(fault: string): void {
@@ -254,4 +255,10 @@ export class LeadershipDriver implements LeadershipSource {
     if (inMs > MAX_TIMER_MS) return;
     this.#timer = setTimeout(() => this.input({ kind: "tick" }), Math.max(0, inMs));
   }
+}
+
+/** The reason of a failed request, for operators. Rethrows bugs. */
+function faultOf(error: unknown): string {
+  rethrowInvariant(error);
+  return error instanceof WaymarkError ? sentError(error).text : String(error);
 }

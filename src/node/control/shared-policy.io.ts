@@ -3,6 +3,8 @@
  * as they take it from links. Each node keeps its own versions, so it knows its policy without the store.
  */
 import { setTimeout as wait } from "node:timers/promises";
+import { decodeStore, STORE_KEY } from "../../control/leadership/records.ts";
+import { POLICY_BOUNDS } from "../../lib/bounds.ts";
 import { rethrowInvariant, WaymarkError } from "../../lib/errors.ts";
 import { decodeFacts } from "../../policy/versions/codec.ts";
 import { isNewer, isSamePlace, NO_PLACE, type VersionPlace } from "../../policy/versions/version.ts";
@@ -13,6 +15,7 @@ const HEADS = "policy/";
 const PARTS = "policy-parts/";
 /** Maximum size of a part, so that each store accepts it. */
 const PART_BYTES = 512 * 1024;
+const MAX_PARTS = POLICY_BOUNDS.maxVersionBytes / PART_BYTES;
 /** Number of versions that the store keeps. */
 const KEPT = 16;
 /** Time until the watch is tried again after a failure. */
@@ -20,6 +23,7 @@ const RETRY_MS = 200;
 
 export interface SharedPolicyPorts {
   readonly store: ControlStore;
+  readonly clusterId: string;
   /** The newest version on this node. */
   readonly place: () => VersionPlace;
   /** The newest version on this node in encoded form. */
@@ -82,6 +86,7 @@ export class SharedPolicy {
     while (this.#isAgain && this.#isComplete && !this.#isClosed) {
       this.#isAgain = false;
       try {
+        await checkOwner(this.#ports.store, this.#ports.clusterId);
         await this.#compareOnce();
       } catch (error) {
         rethrowInvariant(error);
@@ -107,13 +112,22 @@ export class SharedPolicy {
 
   async #read(place: VersionPlace): Promise<Uint8Array | undefined> {
     const parts: Uint8Array[] = [];
-    for (let at = 0; ; at++) {
+    for (let at = 0; at < MAX_PARTS; at++) {
       const item = await this.#ports.store.get(partKey(place, at));
       if (item === undefined) break;
       parts.push(item.value);
     }
     return parts.length === 0 ? undefined : Buffer.concat(parts);
   }
+}
+
+/** Rejects with `store_unavailable` if the store belongs to another cluster, or to none yet. */
+export async function checkOwner(store: Pick<ControlStore, "get">, clusterId: string): Promise<void> {
+  const item = await store.get(STORE_KEY);
+  const owner = item && decodeStore(item.value)?.clusterId;
+  if (owner === clusterId) return;
+  const why = item === undefined ? "is new" : owner === undefined ? "has an unreadable record" : `belongs to the cluster ${owner}`;
+  throw new WaymarkError("store_unavailable", `the control store ${why}, so its policy is not used`);
 }
 
 /** The methods of a store that putting a version there needs. */
@@ -174,6 +188,7 @@ function readPlace(value: Uint8Array): VersionPlace | undefined {
   try {
     const head = JSON.parse(new TextDecoder().decode(value)) as Record<string, unknown>; // oxlint-disable-line typescript/no-unsafe-type-assertion -- every field is checked
     const { number, hlc, node_id: nodeId, checksum } = head;
+    if (!Number.isSafeInteger(number) || !Number.isSafeInteger(hlc)) return undefined;
     if (typeof number !== "number" || typeof hlc !== "number" || typeof nodeId !== "string" || typeof checksum !== "string")
       return undefined;
     return { number, hlc, nodeId, checksum };

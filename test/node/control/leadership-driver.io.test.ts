@@ -28,6 +28,7 @@ function driverOn(
     onEvent: (event) => events.push(event),
     onStore: () => {},
     onFault: (fault) => faults.push(fault),
+    onNotCompacted: () => {},
   });
   driver.input({ kind: "eligible", fault: "" });
   if (isCandidate) driver.input({ kind: "stand", scope: GLOBAL_SCOPE, holderId: nodeId });
