@@ -32,10 +32,10 @@ interface Range {
 export class ControlFleet {
   readonly nodes: readonly Node[];
   readonly #etcd: EtcdCluster;
-  readonly #wires: readonly Wire[];
+  readonly #wires: Wire[];
   #appliedCount = 0;
 
-  private constructor(etcd: EtcdCluster, nodes: readonly Node[], wires: readonly Wire[]) {
+  private constructor(etcd: EtcdCluster, nodes: readonly Node[], wires: Wire[]) {
     this.#etcd = etcd;
     this.nodes = nodes;
     this.#wires = wires;
@@ -59,6 +59,14 @@ export class ControlFleet {
     const fleet = new ControlFleet(etcd, nodes, wires);
     await until(async () => (await fleet.holders()).size === scopes + 1, "each scope has a leader");
     return fleet;
+  }
+
+  /** Opens the connections again, because a node closes connections that are idle. */
+  async connect(): Promise<void> {
+    for (const [i, wire] of this.#wires.entries()) {
+      wire.close();
+      this.#wires[i] = await Wire.open((this.nodes[i] ?? fail()).grpc);
+    }
   }
 
   async stop(): Promise<void> {

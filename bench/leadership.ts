@@ -84,86 +84,6 @@ interface Series {
   readonly theirs: Rounds;
 }
 
-const program = peerProgram("etcd-election");
-const ours = await groupsOf(waymark(etcd.endpoints), "ours");
-const theirs = program === undefined ? [] : await groupsOf(etcdElection(program, etcd.endpoints), "theirs");
-const candidates = () => [...ours, ...theirs].flatMap((group) => group.candidates);
-
-/** The two sides in turn, each with all its groups. */
-async function inTurn(
-  series: string,
-  rounds: number,
-  endAll: (groups: readonly ElectionGroup[], idle: readonly ElectionGroup[]) => Promise<EndedRound>,
-): Promise<Series> {
-  await calm(series, () => [...(etcd?.members ?? []), ...candidates()]);
-  const { a, b } = await paired(rounds, () => endAll(ours, theirs), program === undefined ? undefined : () => endAll(theirs, ours));
-  return { ours: a, theirs: b };
-}
-
-const idleOf = (groups: readonly ElectionGroup[]) => groups.flatMap((group) => group.candidates);
-
-const kills = await inTurn("kill", sizes.kills, (groups, idle) =>
-  endLeaders(groups, { signal: "SIGKILL", helpers: [...etcd.members, ...idleOf(idle)] }),
-);
-
-/** The leaders of all groups and the leader of etcd, which is started again afterwards. */
-async function killWithEtcd(cluster: EtcdCluster, groups: readonly ElectionGroup[], idle: readonly ElectionGroup[]): Promise<EndedRound> {
-  const i = await cluster.leader();
-  const member = cluster.members[i] ?? fail();
-  const helpers = [...cluster.members.filter((each) => each !== member), ...idleOf(idle)];
-  const ended = await endLeaders(groups, { signal: "SIGKILL", helpers, atOnce: () => member.stop("SIGKILL") });
-  await cluster.restart(i);
-  await until(
-    () =>
-      cluster.leader().then(
-        () => true,
-        () => false,
-      ),
-    "etcd has a leader",
-  );
-  return ended;
-}
-
-const failovers = await inTurn("kill with etcd's leader", sizes.failovers, (groups, idle) => killWithEtcd(etcd, groups, idle));
-const stops = await inTurn("clean stop", sizes.stops, (groups, idle) =>
-  endLeaders(groups, { signal: "SIGTERM", helpers: [...etcd.members, ...idleOf(idle)] }),
-);
-for (const group of [...ours, ...theirs]) await group.stop();
-
-const fleet = await ControlFleet.start(etcd, NODES, SCOPES);
-const fleetServers = () => [...etcd.members, ...fleet.nodes];
-await sleep(SETTLE_MS);
-await calm("at rest", fleetServers);
-const atRest = await fleet.atRest(sizes.rest);
-await calm("policy", fleetServers);
-const policyOthers = othersBeside(fleetServers());
-const appliedMs: number[] = [];
-for (let i = 0; i < sizes.policies; i++) appliedMs.push(await fleet.applyPolicy());
-const policyShare = policyOthers();
-
-/** The store is down for a while, under a light load on all nodes. */
-async function outage(how: "paused" | "killed") {
-  await calm(`store ${how}`, fleetServers);
-  const holders = await fleet.holders();
-  const before = await fleet.load(() => sleep(LOAD_BEFORE_SECONDS * 1000));
-  const pids = etcd?.members.map(({ pid }) => pid) ?? [];
-  const down = await fleet.load(async () => {
-    if (how === "paused") for (const pid of pids) process.kill(pid, "SIGSTOP");
-    else await Promise.all(etcd?.members.map((member) => member.stop("SIGKILL")) ?? []);
-    await sleep(sizes.down * 1000);
-    if (how === "paused") for (const pid of pids) process.kill(pid, "SIGCONT");
-    else await etcd?.restartAll();
-    await sleep(SETTLE_MS);
-  });
-  await until(async () => (await fleet.holders()).size === SCOPES + 1, "each scope has a leader again");
-  const now = await fleet.holders();
-  const kept = [...holders].filter(([scope, holder]) => now.get(scope) === holder).length;
-  return { how, before, down, kept, scopes: holders.size };
-}
-
-const outages = [await outage("paused"), await outage("killed")];
-await fleet.stop();
-
 const secondsOf = (rounds: Rounds) => rounds.flatMap(({ tookMs }) => tookMs.map((ms) => ms / 1000));
 const mediansOf = (rounds: Rounds) => rounds.map(({ tookMs }) => spread(tookMs).median);
 /** Of all rounds. */
@@ -171,8 +91,6 @@ const othersIn = ({ ours: a, theirs: b }: Series) => {
   const all = [...a, ...b].map(({ others }) => others);
   return all.reduce((sum, share) => sum + share, 0) / all.length;
 };
-
-const PEER = "etcd's Go client, concurrency.Election with a TTL of 3 s, on the same etcd";
 
 function rowsOf(event: string, series: Series) {
   return (
@@ -196,6 +114,92 @@ function rowsOf(event: string, series: Series) {
       };
     });
 }
+
+const program = peerProgram("etcd-election");
+const ours = await groupsOf(waymark(etcd.endpoints), "ours");
+const theirs = program === undefined ? [] : await groupsOf(etcdElection(program, etcd.endpoints), "theirs");
+const candidates = () => [...ours, ...theirs].flatMap((group) => group.candidates);
+
+/** The two sides in turn, each with all its groups. */
+async function inTurn(
+  series: string,
+  rounds: number,
+  endAll: (groups: readonly ElectionGroup[], idle: readonly ElectionGroup[]) => Promise<EndedRound>,
+): Promise<Series> {
+  await calm(series, () => [...(etcd?.members ?? []), ...candidates()]);
+  const { a, b } = await paired(rounds, () => endAll(ours, theirs), program === undefined ? undefined : () => endAll(theirs, ours));
+  const measured = { ours: a, theirs: b };
+  for (const row of rowsOf(series, measured)) console.error(JSON.stringify(row));
+  return measured;
+}
+
+const idleOf = (groups: readonly ElectionGroup[]) => groups.flatMap((group) => group.candidates);
+
+const kills = await inTurn("kill -9", sizes.kills, (groups, idle) =>
+  endLeaders(groups, { signal: "SIGKILL", helpers: [...etcd.members, ...idleOf(idle)] }),
+);
+
+/** The leaders of all groups and the leader of etcd, which is started again afterwards. */
+async function killWithEtcd(cluster: EtcdCluster, groups: readonly ElectionGroup[], idle: readonly ElectionGroup[]): Promise<EndedRound> {
+  const i = await cluster.leader();
+  const member = cluster.members[i] ?? fail();
+  const helpers = [...cluster.members.filter((each) => each !== member), ...idleOf(idle)];
+  const ended = await endLeaders(groups, { signal: "SIGKILL", helpers, atOnce: () => member.stop("SIGKILL") });
+  await cluster.restart(i);
+  await until(
+    () =>
+      cluster.leader().then(
+        () => true,
+        () => false,
+      ),
+    "etcd has a leader",
+  );
+  return ended;
+}
+
+const failovers = await inTurn("kill -9, also of etcd's leader", sizes.failovers, (groups, idle) => killWithEtcd(etcd, groups, idle));
+const stops = await inTurn("clean stop", sizes.stops, (groups, idle) =>
+  endLeaders(groups, { signal: "SIGTERM", helpers: [...etcd.members, ...idleOf(idle)] }),
+);
+for (const group of [...ours, ...theirs]) await group.stop();
+
+const fleet = await ControlFleet.start(etcd, NODES, SCOPES);
+const fleetServers = () => [...etcd.members, ...fleet.nodes];
+await sleep(SETTLE_MS);
+await calm("at rest", fleetServers);
+const atRest = await fleet.atRest(sizes.rest);
+await calm("policy", fleetServers);
+await fleet.connect();
+const policyOthers = othersBeside(fleetServers());
+const appliedMs: number[] = [];
+for (let i = 0; i < sizes.policies; i++) appliedMs.push(await fleet.applyPolicy());
+const policyShare = policyOthers();
+
+/** The store is down for a while, under a light load on all nodes. */
+async function outage(how: "paused" | "killed") {
+  await calm(`store ${how}`, fleetServers);
+  await fleet.connect();
+  const holders = await fleet.holders();
+  const before = await fleet.load(() => sleep(LOAD_BEFORE_SECONDS * 1000));
+  const pids = etcd?.members.map(({ pid }) => pid) ?? [];
+  const down = await fleet.load(async () => {
+    if (how === "paused") for (const pid of pids) process.kill(pid, "SIGSTOP");
+    else await Promise.all(etcd?.members.map((member) => member.stop("SIGKILL")) ?? []);
+    await sleep(sizes.down * 1000);
+    if (how === "paused") for (const pid of pids) process.kill(pid, "SIGCONT");
+    else await etcd?.restartAll();
+    await sleep(SETTLE_MS);
+  });
+  await until(async () => (await fleet.holders()).size === SCOPES + 1, "each scope has a leader again");
+  const now = await fleet.holders();
+  const kept = [...holders].filter(([scope, holder]) => now.get(scope) === holder).length;
+  return { how, before, down, kept, scopes: holders.size };
+}
+
+const outages = [await outage("paused"), await outage("killed")];
+await fleet.stop();
+
+const PEER = "etcd's Go client, concurrency.Election with a TTL of 3 s, on the same etcd";
 
 interface WantedTime {
   readonly name: string;
