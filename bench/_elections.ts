@@ -14,6 +14,8 @@ export interface CandidateKind {
   readonly command: (group: string, name: string) => readonly string[];
   /** Whether the line reports that the process campaigns. */
   readonly isStanding: (line: Line) => boolean;
+  /** Whether the line reports that the process is no longer the leader. */
+  readonly isLost: (line: Line, name: string) => boolean;
   /** The wall time (ms) from which the process may act as the leader, if the line reports it. */
   readonly electedMs: (line: Line, name: string) => number | undefined;
 }
@@ -47,6 +49,7 @@ class Candidate {
       if (!text.startsWith("{")) return;
       const line = JSON.parse(text) as Line;
       this.#isStanding ||= kind.isStanding(line);
+      if (kind.isLost(line, name)) this.electedMs = Number.NEGATIVE_INFINITY;
       this.electedMs = kind.electedMs(line, name) ?? this.electedMs;
     };
     for (const stream of [this.#child.stdout ?? fail(), this.#child.stderr ?? fail()]) createInterface({ input: stream }).on("line", read);
@@ -90,6 +93,10 @@ export class ElectionGroup {
   async start(count: number): Promise<void> {
     this.#candidates = Array.from({ length: count }, (_, i) => new Candidate(this.kind, this.name, `${this.name}-${i}`));
     await Promise.all(this.#candidates.map((candidate) => candidate.standing()));
+    await this.led();
+  }
+
+  async led(): Promise<void> {
     await until(() => this.#leader.electedMs > 0, `${this.name} has a leader`, WAIT_MS);
   }
 
@@ -145,7 +152,9 @@ export interface EndedRound {
 
 /** Ends the leader of each group, and makes the groups complete again afterwards, when nothing is measured. */
 export async function endLeaders(groups: readonly ElectionGroup[], { signal, atOnce, helpers }: EndOptions): Promise<EndedRound> {
+  await Promise.all(groups.map((group) => group.led()));
   await sleep(SETTLE_MS);
+  await Promise.all(groups.map((group) => group.led()));
   if (atOnce !== undefined) await sleep(Math.random() * RENEWAL_MS);
   const others = othersBeside([...helpers, ...groups.flatMap(({ candidates }) => candidates)]);
   const ends = groups.map(async (group) => {

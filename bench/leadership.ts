@@ -50,6 +50,7 @@ function waymark(endpoints: readonly string[]): CandidateKind {
       return [...program, "--config", config, "--cluster-id", group, "--node-id", name, "--log-level", "info", "-o", "json"];
     },
     isStanding: ({ msg }) => msg === "node is ready",
+    isLost: ({ msg, nodeId }, name) => msg === "this node lost a scope" && nodeId === name,
     electedMs: ({ msg, nodeId, time }, name) => (msg === "leader elected" && nodeId === name ? Date.parse(String(time)) : undefined),
   };
 }

@@ -14,6 +14,7 @@ export function etcdElection(program: string, endpoints: readonly string[]): Can
     who: "etcd, concurrency.Election",
     command: (group, name) => [program, `-endpoints=${endpoints.join(",")}`, `-election=/bench/${group}`, `-name=${name}`, "-ttl=3"],
     isStanding: ({ what }) => what === "stands",
+    isLost: ({ what }) => what === "lost",
     electedMs: ({ what, atMs }) => (what === "elected" ? Number(atMs) : undefined),
   };
 }

@@ -31,16 +31,26 @@ func say(what string) {
 	fmt.Printf("{\"what\":%q,\"atMs\":%.3f}\n", what, at)
 }
 
-// lead stands for one session. It returns when the session has ended, or after it has resigned.
+// lead campaigns with one session, and returns when the session has ended, or after it has resigned.
 func lead(ctx context.Context, client *clientv3.Client) error {
 	session, err := concurrency.NewSession(client, concurrency.WithTTL(*ttl))
 	if err != nil {
 		return err
 	}
 	defer session.Close()
+	// A candidate whose session has ended has no key any more, and must campaign with a new session.
+	campaign, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		select {
+		case <-session.Done():
+			cancel()
+		case <-campaign.Done():
+		}
+	}()
 	election := concurrency.NewElection(session, *prefix)
 	say("stands")
-	if err := election.Campaign(ctx, *name); err != nil {
+	if err := election.Campaign(campaign, *name); err != nil {
 		return err
 	}
 	say("elected")
