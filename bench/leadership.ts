@@ -136,10 +136,6 @@ async function inTurn(
 
 const idleOf = (groups: readonly ElectionGroup[]) => groups.flatMap((group) => group.candidates);
 
-const kills = await inTurn("kill -9", sizes.kills, (groups, idle) =>
-  endLeaders(groups, { signal: "SIGKILL", helpers: [...etcd.members, ...idleOf(idle)] }),
-);
-
 /** The leaders of all groups and the leader of etcd, which is started again afterwards. */
 async function killWithEtcd(cluster: EtcdCluster, groups: readonly ElectionGroup[], idle: readonly ElectionGroup[]): Promise<EndedRound> {
   const i = await cluster.leader();
@@ -161,6 +157,9 @@ async function killWithEtcd(cluster: EtcdCluster, groups: readonly ElectionGroup
 const failovers = await inTurn("kill -9, also of etcd's leader", sizes.failovers, (groups, idle) => killWithEtcd(etcd, groups, idle));
 const stops = await inTurn("clean stop", sizes.stops, (groups, idle) =>
   endLeaders(groups, { signal: "SIGTERM", helpers: [...etcd.members, ...idleOf(idle)] }),
+);
+const kills = await inTurn("kill -9", sizes.kills, (groups, idle) =>
+  endLeaders(groups, { signal: "SIGKILL", helpers: [...etcd.members, ...idleOf(idle)] }),
 );
 for (const group of [...ours, ...theirs]) await group.stop();
 
