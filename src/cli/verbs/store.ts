@@ -6,7 +6,7 @@ import { readForNode } from "./config.ts";
 export const copy: VerbFunction = async ({ environment, flags, out }) => {
   const { settings } = await readForNode(environment, flags.text("config"), new Map());
   if (settings.store.kind !== "etcd")
-    throw new CommandError('store.kind is not "etcd": the settings must name the etcd to copy to', EXIT.usage);
+    throw new CommandError('store.kind is not "etcd": set it and store.endpoints in the settings that --config names', EXIT.usage);
   const copied = await environment.copyStore(settings);
   const columns = [
     { title: "CLUSTER", text: ({ clusterId }: typeof copied) => clusterId },
