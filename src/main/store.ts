@@ -11,7 +11,7 @@ import { publishPolicy } from "../node/control/shared-policy.io.ts";
 import { decodeFacts } from "../policy/versions/codec.ts";
 import { VERSIONS } from "../policy/versions/policy-store.ts";
 import { openSqliteStore } from "../store/control/sqlite.io.ts";
-import type { ControlStore, StoreItem } from "../store/control/store.ts";
+import { allItems, type ControlStore, type StoreItem } from "../store/control/store.ts";
 import { DATA_FILES } from "../store/data-directory.ts";
 
 /**
@@ -34,7 +34,7 @@ export async function copyStore(settings: Settings): Promise<CopiedStore> {
     throw new Error(`the prefix in etcd is not empty: it has the key ${found.key}; set another store.prefix, or remove its keys`);
   const policy = await newestPolicy(source);
   const number = policy === undefined ? 0 : numberOf(policy);
-  if (policy !== undefined) await publishPolicy(target, number, policy.value);
+  if (policy !== undefined) await publishPolicy(target, policy.value);
   const epoch = Math.max(Math.floor(Date.now() / 1000), (before?.epoch ?? 0) + 1);
   const { isSwapped } = await target.compareAndSwap(STORE_KEY, 0, encodeStore({ clusterId, id: randomBytes(8).toString("hex"), epoch }));
   if (!isSwapped) throw new Error("a node has used the prefix in etcd during the copy: stop all nodes, remove its keys, and copy again");
@@ -44,11 +44,7 @@ export async function copyStore(settings: Settings): Promise<CopiedStore> {
 /** Returns the newest version of the policy. Undefined if there is none. */
 async function newestPolicy(store: ControlStore): Promise<StoreItem | undefined> {
   let newest: StoreItem | undefined;
-  for (let after: string | undefined = ""; after !== undefined; ) {
-    const { items, nextAfter }: Awaited<ReturnType<ControlStore["list"]>> = await store.list(VERSIONS, { after });
-    newest = items.at(-1) ?? newest;
-    after = nextAfter;
-  }
+  for await (const item of allItems(store, VERSIONS)) newest = item;
   return newest;
 }
 

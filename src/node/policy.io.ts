@@ -19,7 +19,7 @@ import { openMemoryStore, openSqliteStore } from "../store/control/sqlite.io.ts"
 import type { ControlStore } from "../store/control/store.ts";
 import { channelsOf } from "../summary/building/outlets.ts";
 import type { NodeComponent } from "./components.io.ts";
-import { checkOwner, publishPolicy, SharedPolicy } from "./control/shared-policy.io.ts";
+import { SharedPolicy } from "./control/shared-policy.io.ts";
 import { hasAdopted } from "./core/open-fabric.ts";
 import { CHANNEL_OF } from "./core/rooms.ts";
 import type { CoreDriver } from "./core-driver.io.ts";
@@ -60,7 +60,7 @@ function factsOf({ replica, reads, identity }: NodeCore, settings: Settings): Ca
 
 /** Puts the last stored policy in force, and then the policy file if it has changed. */
 export async function openNodePolicy(options: NodePolicyOptions): Promise<NodePolicy> {
-  const { settings, log, core, audit, sharedStore, tick } = options;
+  const { settings, log, core, audit, store, sharedStore, tick } = options;
   const { policies, identity, replica, machine, driver, guard } = core;
   const self = { clusterId: identity.clusterId, region: identity.region };
   const wakes = new Set<() => void>();
@@ -70,14 +70,21 @@ export async function openNodePolicy(options: NodePolicyOptions): Promise<NodePo
     self,
     knownPlaces: () => knownPlaces(core, settings),
     audit: (event) => audit.record(event),
-    isShared: sharedStore !== undefined,
     onHead: (head) => {
       driver.input({ kind: "policy", head });
-      shared?.compare();
+      shared?.wake();
       for (const wake of wakes) wake();
     },
   });
-  const tasks = taskRunner(options);
+  const tasks = new TaskRunner({
+    store,
+    publish: (bytes) => shared?.publish(bytes),
+    now,
+    pause: () => new Promise((resolve) => setImmediate(resolve)),
+    audited: () => audit.durable(),
+    shown: () => core.switchPolicy(),
+    heard: () => core.policyDelivered(),
+  });
   const shared = sharedStore && sharedPolicy(sharedStore, { tasks, policyStore, core, log });
   await tasks.run(policyStore.restore());
   if (!guard.hadPeers && (await holdsDataOfOthers(settings, core))) guard.shown();
@@ -117,23 +124,6 @@ export async function openNodePolicy(options: NodePolicyOptions): Promise<NodePo
       stop: () => shared?.close(),
     },
   };
-}
-
-function taskRunner({ store, sharedStore, audit, core }: NodePolicyOptions): TaskRunner {
-  return new TaskRunner({
-    store,
-    publish:
-      sharedStore &&
-      (async (number, bytes) => {
-        await checkOwner(sharedStore, core.identity.clusterId);
-        return publishPolicy(sharedStore, number, bytes);
-      }),
-    now,
-    pause: () => new Promise((resolve) => setImmediate(resolve)),
-    audited: () => audit.durable(),
-    shown: () => core.switchPolicy(),
-    heard: () => core.policyDelivered(),
-  });
 }
 
 /** Compares the policy of this node with the store that the nodes share. */

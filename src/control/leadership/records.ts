@@ -48,16 +48,16 @@ export interface SessionRecord {
 }
 
 export function encodeStore({ clusterId, id, epoch }: StoreRecord): Uint8Array {
-  return encode({ cluster_id: clusterId, id, epoch });
+  return encodeJson({ cluster_id: clusterId, id, epoch });
 }
 
 /** Returns undefined for bytes that are not a valid record. */
 export function decodeStore(bytes: Uint8Array): StoreRecord | undefined {
-  return decode(bytes, (at) => ({ clusterId: at.text("cluster_id"), id: at.text("id"), epoch: at.count("epoch") }));
+  return decodeJson(bytes, (at) => ({ clusterId: at.text("cluster_id"), id: at.text("id"), epoch: at.count("epoch") }));
 }
 
 export function encodeLeader({ fence, ...record }: LeaderRecord): Uint8Array {
-  return encode({
+  return encodeJson({
     holder_id: record.holderId,
     node_id: record.nodeId,
     session: record.session,
@@ -74,7 +74,7 @@ export function encodeLeader({ fence, ...record }: LeaderRecord): Uint8Array {
 
 /** Returns undefined for bytes that are not a valid record. */
 export function decodeLeader(bytes: Uint8Array): LeaderRecord | undefined {
-  return decode(bytes, (at) => ({
+  return decodeJson(bytes, (at) => ({
     holderId: at.text("holder_id"),
     nodeId: at.text("node_id"),
     session: at.text("session"),
@@ -88,19 +88,19 @@ export function decodeLeader(bytes: Uint8Array): LeaderRecord | undefined {
 }
 
 export function encodeSession({ nodeId, leaseMs, renewedWallMs }: SessionRecord): Uint8Array {
-  return encode({ node_id: nodeId, lease_ms: leaseMs, renewed_at_ms: renewedWallMs });
+  return encodeJson({ node_id: nodeId, lease_ms: leaseMs, renewed_at_ms: renewedWallMs });
 }
 
 /** Returns undefined for bytes that are not a valid record. */
 export function decodeSession(bytes: Uint8Array): SessionRecord | undefined {
-  return decode(bytes, (at) => ({
+  return decodeJson(bytes, (at) => ({
     nodeId: at.text("node_id"),
     leaseMs: Math.min(Math.max(at.count("lease_ms"), LEASE_BOUNDS.minMs), LEASE_BOUNDS.maxMs),
     renewedWallMs: at.count("renewed_at_ms"),
   }));
 }
 
-function encode(record: Readonly<Record<string, string | number>>): Uint8Array {
+export function encodeJson(record: Readonly<Record<string, string | number>>): Uint8Array {
   return new TextEncoder().encode(JSON.stringify(record));
 }
 
@@ -112,7 +112,8 @@ interface RecordFields {
 
 class FieldError extends Error {}
 
-function decode<T>(bytes: Uint8Array, read: (fields: RecordFields) => T): T | undefined {
+/** Returns undefined for bytes that are not the JSON of an object with these fields. */
+export function decodeJson<T>(bytes: Uint8Array, read: (fields: RecordFields) => T): T | undefined {
   try {
     const json: unknown = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
     const row = new Map<string, unknown>(Object.entries(json ?? {}));

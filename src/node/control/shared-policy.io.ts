@@ -1,25 +1,24 @@
 /**
  * The policy in the control store that the nodes share. A version is put there before it is in force anywhere, and other nodes take it from there,
- * as they take it from links. Each node keeps its own versions, so it knows its policy without the store.
+ * as they take it from links. Each node keeps its own versions, so it knows its policy without the store, and the store has only the newest version.
  */
 import { setTimeout as wait } from "node:timers/promises";
-import { decodeStore, STORE_KEY } from "../../control/leadership/records.ts";
-import { POLICY_BOUNDS } from "../../lib/bounds.ts";
+import { decodeJson, decodeStore, encodeJson, STORE_KEY } from "../../control/leadership/records.ts";
 import { rethrowInvariant, WaymarkError } from "../../lib/errors.ts";
 import { decodeFacts } from "../../policy/versions/codec.ts";
 import { isNewer, isSamePlace, NO_PLACE, type VersionPlace } from "../../policy/versions/version.ts";
-import type { ControlStore, StoreWatch, StoreWrite } from "../../store/control/store.ts";
+import { allItems, type ControlStore, type StoreWatch, type StoreWrite } from "../../store/control/store.ts";
 
-/** The heads of the versions. A head is written after all parts of its version. */
-const HEADS = "policy/";
+/** The head of the newest version. It is written after all parts of the version. */
+const HEAD = "policy/newest";
 const PARTS = "policy-parts/";
 /** Maximum size of a part, so that each store accepts it. */
 const PART_BYTES = 512 * 1024;
-const MAX_PARTS = POLICY_BOUNDS.maxVersionBytes / PART_BYTES;
-/** Number of versions that the store keeps. */
-const KEPT = 16;
-/** Time until the watch is tried again after a failure. */
+/** Time until the comparison is tried again after a failure. */
 const RETRY_MS = 200;
+
+/** The methods of a store that putting a version there needs. */
+type PolicyTarget = Pick<ControlStore, "compareAndSwap" | "get" | "list" | "transact">;
 
 export interface SharedPolicyPorts {
   readonly store: ControlStore;
@@ -37,37 +36,42 @@ export interface SharedPolicyPorts {
 export class SharedPolicy {
   readonly #ports: SharedPolicyPorts;
   readonly #watch: StoreWatch;
-  #newest = NO_PLACE;
-  #isComplete = false;
+  #woken = Promise.withResolvers<void>();
   #isClosed = false;
-  /** Whether a comparison is running, and whether another one must follow it. */
-  #isComparing = false;
-  #isAgain = false;
 
   constructor(ports: SharedPolicyPorts) {
     this.#ports = ports;
-    this.#watch = ports.store.watch(HEADS, 0);
+    this.#watch = ports.store.watch(HEAD, 0);
   }
 
-  /** Follows the store until `close`. */
+  /** Compares the store with this node when one of them has changed, until `close`. After a failure, tries again until that succeeds. */
   async run(): Promise<void> {
+    let changed: Promise<unknown> | undefined;
     while (!this.#isClosed) {
+      this.#woken = Promise.withResolvers();
       try {
-        const found = await this.#watch.next();
-        if (found === undefined) return;
-        for (const { item } of found.changes) {
-          const place = item && readPlace(item.value);
-          if (place !== undefined && isNewer(place, this.#newest)) this.#newest = place;
-        }
-        if (found.isCurrent) this.#isComplete = true;
-        this.compare();
+        await this.#compare();
+        changed ??= this.#watch.next().finally(() => {
+          changed = undefined;
+        });
+        await Promise.race([changed, this.#woken.promise]);
       } catch (error) {
         rethrowInvariant(error);
-        if (this.#isClosed) return;
         this.#ports.onFault(error);
         await wait(RETRY_MS, undefined, { ref: false });
       }
     }
+  }
+
+  /** Must be called when the newest version on this node has changed. */
+  wake(): void {
+    this.#woken.resolve();
+  }
+
+  /** Like `publishPolicy`. Also rejects with `store_unavailable` if the store belongs to another cluster. */
+  async publish(bytes: Uint8Array): Promise<boolean> {
+    await this.#checkOwner();
+    return publishPolicy(this.#ports.store, bytes);
   }
 
   close(): void {
@@ -75,124 +79,86 @@ export class SharedPolicy {
     this.#watch.close();
   }
 
-  /** Compares the store with this node, and tries again until that succeeds. */
-  compare(): void {
-    this.#isAgain = true;
-    if (!this.#isComparing) void this.#compareUntilEqual();
-  }
-
-  async #compareUntilEqual(): Promise<void> {
-    this.#isComparing = true;
-    while (this.#isAgain && this.#isComplete && !this.#isClosed) {
-      this.#isAgain = false;
-      try {
-        await checkOwner(this.#ports.store, this.#ports.clusterId);
-        await this.#compareOnce();
-      } catch (error) {
-        rethrowInvariant(error);
-        this.#ports.onFault(error);
-        this.#isAgain = true;
-        await wait(RETRY_MS, undefined, { ref: false });
-      }
-    }
-    this.#isComparing = false;
-  }
-
-  /** Applies the newest version from the store, or puts this node's newest version there if that is newer. */
-  async #compareOnce(): Promise<void> {
-    const here = this.#ports.place();
-    if (isNewer(this.#newest, here)) {
-      const bytes = await this.#read(this.#newest);
-      if (bytes !== undefined) await this.#ports.adopt(this.#newest, bytes);
-    } else if (isNewer(here, this.#newest)) {
-      const bytes = await this.#ports.encoded(here.number);
-      if (bytes !== undefined) await publishPolicy(this.#ports.store, here.number, bytes, { replacesOlder: true });
+  /** Applies the version from the store, or puts this node's newest version there if that is newer. */
+  async #compare(): Promise<void> {
+    const { store, place, encoded, adopt } = this.#ports;
+    await this.#checkOwner();
+    const here = place();
+    const head = await readHead(store);
+    if (isNewer(head.place, here)) {
+      const parts: Uint8Array[] = [];
+      for await (const { value } of allItems(store, partsKey(head.place))) parts.push(value);
+      // Another node can have put a newer version there meanwhile.
+      if (parts.length > 0) await adopt(head.place, Buffer.concat(parts));
+    } else if (isNewer(here, head.place)) {
+      const bytes = await encoded(here.number);
+      if (bytes !== undefined) await put(store, bytes, head.version);
     }
   }
 
-  async #read(place: VersionPlace): Promise<Uint8Array | undefined> {
-    const parts: Uint8Array[] = [];
-    for (let at = 0; at < MAX_PARTS; at++) {
-      const item = await this.#ports.store.get(partKey(place, at));
-      if (item === undefined) break;
-      parts.push(item.value);
-    }
-    return parts.length === 0 ? undefined : Buffer.concat(parts);
+  async #checkOwner(): Promise<void> {
+    const { store, clusterId } = this.#ports;
+    const item = await store.get(STORE_KEY);
+    const owner = item && decodeStore(item.value)?.clusterId;
+    if (owner === clusterId) return;
+    const why = item === undefined ? "is new" : owner === undefined ? "has an unreadable record" : `belongs to the cluster ${owner}`;
+    throw new WaymarkError("store_unavailable", `the control store ${why}, so its policy is not used`);
   }
 }
-
-/** Rejects with `store_unavailable` if the store belongs to another cluster, or to none yet. */
-export async function checkOwner(store: Pick<ControlStore, "get">, clusterId: string): Promise<void> {
-  const item = await store.get(STORE_KEY);
-  const owner = item && decodeStore(item.value)?.clusterId;
-  if (owner === clusterId) return;
-  const why = item === undefined ? "is new" : owner === undefined ? "has an unreadable record" : `belongs to the cluster ${owner}`;
-  throw new WaymarkError("store_unavailable", `the control store ${why}, so its policy is not used`);
-}
-
-/** The methods of a store that putting a version there needs. */
-type PolicyTarget = Pick<ControlStore, "compareAndSwap" | "get" | "list" | "transact">;
 
 /**
- * Puts a version into the store, unless it has another version of this number. With `replacesOlder`, an older version of this number is replaced.
- * Returns whether the store has this version now. Rejects with `store_unavailable` if the store does not answer.
+ * Puts a version into the store, unless it has another version of this number or of a later one. Returns whether the store has this version now.
+ * Rejects with `store_unavailable` if the store does not answer.
  */
-export async function publishPolicy(
-  store: PolicyTarget,
-  number: number,
-  bytes: Uint8Array,
-  { replacesOlder = false } = {},
-): Promise<boolean> {
-  const read = decodeFacts(bytes);
-  if (!read.ok) throw new WaymarkError("internal", `policy version ${number} cannot be read: ${read.fault}`);
-  const { hlc, nodeId, checksum } = read.version;
-  const place = { number, hlc, nodeId, checksum };
-  const held = await store.get(keyOf(number));
-  const heldPlace = held && readPlace(held.value);
-  if (heldPlace !== undefined && isSamePlace(place, heldPlace)) return true;
-  if (heldPlace !== undefined && !(replacesOlder && isNewer(place, heldPlace))) return false;
+export async function publishPolicy(store: PolicyTarget, bytes: Uint8Array): Promise<boolean> {
+  const head = await readHead(store);
+  const place = placeOf(bytes);
+  return isSamePlace(place, head.place) || (place.number > head.place.number && (await put(store, bytes, head.version)));
+}
+
+/** Puts a version in place of the head with this version. Returns false if the store has another head. */
+async function put(store: PolicyTarget, bytes: Uint8Array, headVersion: number): Promise<boolean> {
+  const place = placeOf(bytes);
   for (let at = 0; at * PART_BYTES < bytes.length; at++) {
     const value = bytes.subarray(at * PART_BYTES, (at + 1) * PART_BYTES);
-    await store.transact([], [{ key: partKey(place, at), value }]);
+    await store.transact([], [{ key: partsKey(place) + `${at}`.padStart(4, "0"), value }]);
   }
-  const head = { hlc, node_id: nodeId, checksum, bytes: bytes.length };
-  const value = new TextEncoder().encode(JSON.stringify({ number, ...head }));
-  const { isSwapped } = await store.compareAndSwap(keyOf(number), held?.version ?? 0, value);
-  if (isSwapped) await drop(store, number - KEPT).catch(rethrowInvariant);
+  const { number, hlc, nodeId, checksum } = place;
+  const { isSwapped } = await store.compareAndSwap(HEAD, headVersion, encodeJson({ number, hlc, node_id: nodeId, checksum }));
+  if (isSwapped) await dropBefore(store, number).catch(rethrowInvariant);
   return isSwapped;
 }
 
-/** Removes a version that is no longer kept. A failure is not an error: the next version removes another one. */
-async function drop(store: PolicyTarget, number: number): Promise<void> {
-  if (number < 1) return;
-  const { items } = await store.list(`${PARTS}${padded(number)}/`);
-  const removals: StoreWrite[] = items.slice(0, 99).map(({ key }) => ({ key, value: undefined }));
-  await store.transact([], [{ key: keyOf(number), value: undefined }, ...removals]);
+/** Removes the parts of earlier numbers. A failure is not an error: the next version removes them. */
+async function dropBefore(store: PolicyTarget, number: number): Promise<void> {
+  const { items } = await store.list(PARTS, { limit: 100 });
+  const removals = items.filter(({ key }) => key < PARTS + padded(number)).map(({ key }): StoreWrite => ({ key, value: undefined }));
+  if (removals.length > 0) await store.transact([], removals);
+}
+
+/** Returns the place before all versions if there is no head, or if it cannot be read. */
+async function readHead(store: PolicyTarget): Promise<{ readonly place: VersionPlace; readonly version: number }> {
+  const { value, version } = (await store.get(HEAD)) ?? { value: new Uint8Array(), version: 0 };
+  const place = decodeJson(value, (at) => ({
+    number: at.count("number"),
+    hlc: at.count("hlc"),
+    nodeId: at.text("node_id"),
+    checksum: at.text("checksum"),
+  }));
+  return { place: place ?? NO_PLACE, version };
+}
+
+function placeOf(bytes: Uint8Array): VersionPlace {
+  const read = decodeFacts(bytes);
+  if (!read.ok) throw new WaymarkError("internal", `the policy version cannot be read: ${read.fault}`);
+  return read.version;
 }
 
 function padded(number: number): string {
   return `${number}`.padStart(16, "0");
 }
 
-function keyOf(number: number): string {
-  return HEADS + padded(number);
-}
-
-/** The parts of two versions of the same number have different keys. */
-function partKey({ number, hlc, nodeId, checksum }: VersionPlace, at: number): string {
-  return `${PARTS}${padded(number)}/${hlc}-${nodeId}-${checksum.slice(0, 16)}/${`${at}`.padStart(4, "0")}`;
-}
-
-/** Returns undefined for a head that cannot be read. */
-function readPlace(value: Uint8Array): VersionPlace | undefined {
-  try {
-    const head = JSON.parse(new TextDecoder().decode(value)) as Record<string, unknown>; // oxlint-disable-line typescript/no-unsafe-type-assertion -- every field is checked
-    const { number, hlc, node_id: nodeId, checksum } = head;
-    if (!Number.isSafeInteger(number) || !Number.isSafeInteger(hlc)) return undefined;
-    if (typeof number !== "number" || typeof hlc !== "number" || typeof nodeId !== "string" || typeof checksum !== "string")
-      return undefined;
-    return { number, hlc, nodeId, checksum };
-  } catch {
-    return undefined;
-  }
+/** The start of the keys of the parts. Two versions of the same number have different keys. */
+function partsKey({ number, hlc, nodeId, checksum }: VersionPlace): string {
+  return `${PARTS}${padded(number)}/${hlc}-${nodeId}-${checksum.slice(0, 16)}/`;
 }

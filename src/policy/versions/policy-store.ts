@@ -40,8 +40,6 @@ export interface PolicyStoreParts {
   /** The known clusters and regions, with which the owners in rules are checked. */
   readonly knownPlaces: () => ReadonlySet<string>;
   readonly audit: (event: AuditEvent) => void;
-  /** Whether versions that are applied on this node are first put into a store that the nodes share. Absent means false. */
-  readonly isShared?: boolean;
   /** Called when the newest version on this node has changed, before any listener shows the new version. */
   readonly onHead: (head: VersionPlace) => void;
 }
@@ -315,8 +313,7 @@ export class PolicyStore {
   *#add(version: PolicyVersion, bytes: Uint8Array, isInitial: boolean): PolicyTask<readonly number[]> {
     const { engine } = this;
     // An initial version is only a beginning, which every other version replaces, so it does not need the store.
-    const isShared = this.#parts.isShared === true && !isInitial;
-    if (isShared && !(yield* publish(version.number, bytes))) throw conflict(version.number, version.number - 1);
+    if (!isInitial && !(yield* publish(bytes))) throw conflict(version.number, version.number - 1);
     const isSwapped = yield* swap(keyOf(version.number), 0, bytes);
     if (!isSwapped) yield* this.#catchUp();
     if (!isSwapped || version.number <= engine.newestNumber) throw conflict(engine.newestNumber, version.number - 1);
