@@ -18,7 +18,7 @@ import { type AuditLog, openAuditLog } from "../store/audit/log.io.ts";
 import type { ControlStore } from "../store/control/store.ts";
 import { openChecks } from "./checks/component.io.ts";
 import type { NodeComponent, NodeComponents } from "./components.io.ts";
-import { type NodeLeadership, openLeadership, openSharedStore } from "./control/component.io.ts";
+import { NodeLeadership, openSharedStore } from "./control/component.io.ts";
 import type { NodeEndpoints } from "./core/endpoints.ts";
 import { awaitsPolicy, mayBeOthers } from "./core/joining.ts";
 import { chooseFabric } from "./core/open-fabric.ts";
@@ -138,8 +138,8 @@ async function openControl(
     (opened) => ({ ...opened.component, readiness: () => [policyCheck(core)] }),
   );
   await awaitPolicy(core, settings);
-  const openLeaders = () => openLeadership({ settings, log: log.child("leadership"), core, store: sharedStore ?? store });
-  const leadership = await parts.open("leadership", openLeaders, ({ component }) => component);
+  const openLeaders = () => new NodeLeadership({ settings, log: log.child("leadership"), core, store: sharedStore ?? store });
+  const leadership = await parts.open("leadership", openLeaders, (opened) => opened);
   return { policy, leadership };
 }
 

@@ -6,7 +6,7 @@ import { catalogFactsForPlan, regionsOf } from "../discovery/policy-facts.ts";
 import { rethrowInvariant } from "../lib/errors.ts";
 import type { Log } from "../lib/log.io.ts";
 import { now } from "../lib/stall-aware-time.io.ts";
-import { TaskRunner } from "../policy/run-tasks.io.ts";
+import { type TaskPorts, TaskRunner } from "../policy/run-tasks.io.ts";
 import type { CatalogFacts } from "../policy/set/plan.ts";
 import type { Viewer } from "../policy/set/verdict.ts";
 import { PolicyFile } from "../policy/versions/policy-file.ts";
@@ -60,7 +60,7 @@ function factsOf({ replica, reads, identity }: NodeCore, settings: Settings): Ca
 
 /** Puts the last stored policy in force, and then the policy file if it has changed. */
 export async function openNodePolicy(options: NodePolicyOptions): Promise<NodePolicy> {
-  const { settings, log, core, audit, store, sharedStore, tick } = options;
+  const { settings, log, core, audit, sharedStore, tick } = options;
   const { policies, identity, replica, machine, driver, guard } = core;
   const self = { clusterId: identity.clusterId, region: identity.region };
   const wakes = new Set<() => void>();
@@ -76,15 +76,7 @@ export async function openNodePolicy(options: NodePolicyOptions): Promise<NodePo
       for (const wake of wakes) wake();
     },
   });
-  const tasks = new TaskRunner({
-    store,
-    publish: (bytes) => shared?.publish(bytes),
-    now,
-    pause: () => new Promise((resolve) => setImmediate(resolve)),
-    audited: () => audit.durable(),
-    shown: () => core.switchPolicy(),
-    heard: () => core.policyDelivered(),
-  });
+  const tasks = taskRunner(options, (bytes) => shared?.publish(bytes));
   const shared = sharedStore && sharedPolicy(sharedStore, { tasks, policyStore, core, log });
   await tasks.run(policyStore.restore());
   if (!guard.hadPeers && (await holdsDataOfOthers(settings, core))) guard.shown();
@@ -124,6 +116,18 @@ export async function openNodePolicy(options: NodePolicyOptions): Promise<NodePo
       stop: () => shared?.close(),
     },
   };
+}
+
+function taskRunner({ store, audit, core }: NodePolicyOptions, publish: TaskPorts["publish"]): TaskRunner {
+  return new TaskRunner({
+    store,
+    publish,
+    now,
+    pause: () => new Promise((resolve) => setImmediate(resolve)),
+    audited: () => audit.durable(),
+    shown: () => core.switchPolicy(),
+    heard: () => core.policyDelivered(),
+  });
 }
 
 /** Compares the policy of this node with the store that the nodes share. */

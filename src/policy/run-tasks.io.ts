@@ -21,8 +21,8 @@ export interface TaskPorts {
     list(prefix: string, page: { readonly after: string }): Promise<StoredPage>;
     compareAndSwap(key: string, expectedVersion: number, value: Uint8Array | undefined): Promise<{ readonly isSwapped: boolean }>;
   };
-  /** Carries out `publish`. Absent, or returns undefined, if this node does not share a store with others. */
-  readonly publish?: (bytes: Uint8Array) => Promise<boolean> | undefined;
+  /** Carries out `publish`. Returns undefined if this node does not share a store with others. */
+  readonly publish: (bytes: Uint8Array) => Promise<boolean> | undefined;
   readonly now: () => Time;
   /** Resolves in a later turn of the event loop. */
   readonly pause: () => Promise<void>;
@@ -83,7 +83,7 @@ export class TaskRunner {
       case "swap":
         return { kind: "swapped", isSwapped: (await store.compareAndSwap(request.key, request.expectedVersion, request.value)).isSwapped };
       case "publish":
-        return { kind: "swapped", isSwapped: (await publish?.(request.bytes)) ?? true };
+        return { kind: "swapped", isSwapped: (await publish(request.bytes)) ?? true };
     }
   }
 }

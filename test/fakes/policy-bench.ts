@@ -48,6 +48,7 @@ export class Bench {
     });
     this.tasks = new TaskRunner({
       store,
+      publish: () => undefined,
       now: () => ({ monoMs: 0, wallMs: this.wallMs }),
       pause: () => Promise.resolve(),
       audited: () => {

@@ -1,5 +1,5 @@
 /** Runs the leadership machine of a node on its control store: carries out its orders, and feeds it with answers, watches and timers. */
-
+import { setTimeout as wait } from "node:timers/promises";
 import {
   type CampaignAnswer,
   type CampaignGrant,
@@ -12,22 +12,19 @@ import { Leadership, type LeadershipOptions } from "../../control/leadership/mac
 import { decodeSession, SESSIONS, STORE_KEY } from "../../control/leadership/records.ts";
 import { MAX_TIMER_MS } from "../../lib/duration.ts";
 import { rethrowInvariant, sentError, WaymarkError } from "../../lib/errors.ts";
+import type { Log } from "../../lib/log.io.ts";
 import type { Time } from "../../lib/machine.ts";
 import { now } from "../../lib/stall-aware-time.io.ts";
 import type { LeaderRow, LeadershipSource, SessionRow, SplitBrain, StoreStatus } from "../../services/leadership/source.ts";
-import type { ControlStore, StoreWatch, TransactResult } from "../../store/control/store.ts";
+import { allItems, type ControlStore, type StoreWatch } from "../../store/control/store.ts";
 
 export interface LeadershipDriverOptions extends LeadershipOptions {
-  readonly kind: StoreStatus["kind"];
-  readonly store: Pick<ControlStore, "compact" | "get" | "list" | "transact" | "watch">;
+  readonly store: Pick<ControlStore, "compact" | "list" | "transact" | "watch">;
+  readonly log: Pick<Log, "info" | "warn">;
   /** Called with each event, after the machine has handled what caused it. */
   readonly onEvent: (event: LeadershipEvent) => void;
   /** Called with the id of the store when this node has read it, and when it has changed. */
   readonly onStore: (id: string) => void;
-  /** Called with the reason when the store does not answer, and with an empty text when it answers again. */
-  readonly onFault: (fault: string) => void;
-  /** Called with the reason when the history of the store was not compacted. */
-  readonly onNotCompacted: (fault: string) => void;
 }
 
 /** Maximum number of campaigns of programs. */
@@ -100,11 +97,8 @@ export class LeadershipDriver implements LeadershipSource {
 
   async sessions(): Promise<readonly SessionRow[]> {
     const rows: SessionRow[] = [];
-    for (let after: string | undefined = ""; after !== undefined; ) {
-      const { items, nextAfter }: Awaited<ReturnType<ControlStore["list"]>> = await this.#options.store.list(SESSIONS, { after });
-      for (const { key, value, version } of items) rows.push({ name: key.slice(SESSIONS.length), version, record: decodeSession(value) });
-      after = nextAfter;
-    }
+    for await (const { key, value, version } of allItems(this.#options.store, SESSIONS))
+      rows.push({ name: key.slice(SESSIONS.length), version, record: decodeSession(value) });
     return rows;
   }
 
@@ -112,7 +106,7 @@ export class LeadershipDriver implements LeadershipSource {
     const { machine } = this;
     const { isAvailable, answeredMs } = machine.availability;
     return {
-      kind: this.#options.kind,
+      kind: this.#options.isOwnStore ? "embedded" : "etcd",
       id: machine.store?.id ?? "",
       epoch: machine.store?.epoch ?? 0,
       revision: machine.revision,
@@ -122,11 +116,10 @@ export class LeadershipDriver implements LeadershipSource {
   }
 
   follow(onEvent: (event: LeadershipEvent | SplitBrain) => void): () => void {
-    const follower: typeof onEvent = (event) => onEvent(event);
-    this.#followers.add(follower);
+    this.#followers.add(onEvent);
     this.input({ kind: "follow", isFollowed: true });
     return () => {
-      this.#followers.delete(follower);
+      this.#followers.delete(onEvent);
       this.input({ kind: "follow", isFollowed: this.#followers.size > 0 });
     };
   }
@@ -168,12 +161,13 @@ export class LeadershipDriver implements LeadershipSource {
   }
 
   #carryOut(output: LeadershipOutput | CampaignAnswer): void {
+    const { store, log } = this.#options;
     switch (output.kind) {
       case "transact":
         void this.#transact(output);
         return;
       case "watch": {
-        const watch = this.#options.store.watch(output.prefix, 0);
+        const watch = store.watch(output.prefix, 0);
         this.#watches.set(output.prefix, watch);
         void this.#watch(output.prefix, watch);
         return;
@@ -183,7 +177,9 @@ export class LeadershipDriver implements LeadershipSource {
         this.#watches.delete(output.prefix);
         return;
       case "compact":
-        void this.#options.store.compact(output.revision).catch((error: unknown) => this.#options.onNotCompacted(faultOf(error)));
+        void store.compact(output.revision).catch((error: unknown) => {
+          log.warn({ fault: faultOf(error) }, "history of the control store not compacted");
+        });
         return;
       case "ordered":
         this.#orders.get(output.order)?.(output.refusal);
@@ -201,52 +197,47 @@ export class LeadershipDriver implements LeadershipSource {
   }
 
   async #transact({ request, conditions, changes }: Extract<LeadershipOutput, { readonly kind: "transact" }>): Promise<void> {
-    let result: TransactResult | undefined;
-    try {
-      result = await this.#options.store.transact(conditions, changes);
-      this.#setFault("");
-    } catch (error) {
-      this.#failed(error);
-    }
-    this.input({ kind: "transacted", request, result });
+    this.input({ kind: "transacted", request, result: await this.#answerOf(this.#options.store.transact(conditions, changes)) });
   }
 
   async #watch(prefix: string, watch: StoreWatch): Promise<void> {
-    let isInterrupted = false;
-    while (!this.#isClosed) {
-      try {
-        if (isInterrupted) await this.#probe();
-        isInterrupted = false;
-        const changes = await watch.next();
-        if (changes === undefined) return;
-        if (this.#watches.get(prefix) === watch) this.input({ kind: "changed", prefix, changes });
-      } catch (error) {
-        this.#failed(error);
-        isInterrupted = true;
-        if (this.#watches.get(prefix) !== watch) return;
-        this.input({ kind: "changed", prefix, changes: undefined });
-        await new Promise((resolve) => {
-          setTimeout(resolve, RETRY_MS).unref();
-        });
-      }
+    for (;;) {
+      const changes = await this.#answerOf(watch.next());
+      if (this.#watches.get(prefix) !== watch) return;
+      this.input({ kind: "changed", prefix, changes });
+      if (changes === undefined) await this.#probe();
     }
   }
 
   /** Waits for an answer of the store. A watch that continues after an interruption reports nothing until something changes. */
   async #probe(): Promise<void> {
-    await this.#options.store.get(STORE_KEY);
-    this.#setFault("");
-    this.input({ kind: "transacted", request: NO_REQUEST, result: { isCommitted: false, revision: 0, versions: [] } });
+    for (let isAnswered = false; !isAnswered && !this.#isClosed; ) {
+      await wait(RETRY_MS, undefined, { ref: false });
+      isAnswered = (await this.#answerOf(this.#options.store.list(STORE_KEY, { limit: 1 }))) !== undefined;
+      const result = isAnswered ? { isCommitted: false, revision: 0, versions: [] } : undefined;
+      this.input({ kind: "transacted", request: NO_REQUEST, result });
+    }
   }
 
-  #failed(error: unknown): void {
-    this.#setFault(faultOf(error));
+  /** Returns undefined for a request that failed, and for a watch that was closed. */
+  async #answerOf<T>(request: Promise<T>): Promise<T | undefined> {
+    try {
+      const answer = await request;
+      if (answer !== undefined) this.#setFault("");
+      return answer;
+    } catch (error) {
+      this.#setFault(faultOf(error));
+      return undefined;
+    }
   }
 
   #setFault(fault: string): void {
+    const { log } = this.#options;
     const isChange = (fault === "") !== (this.#storeFault === "");
     this.#storeFault = fault;
-    if (isChange && !this.#isClosed) this.#options.onFault(fault);
+    if (!isChange || this.#isClosed) return;
+    if (fault === "") log.info({}, "control store available again");
+    else log.warn({ fault }, "control store unavailable");
   }
 
   #setTimer(): void {

@@ -5,7 +5,6 @@ import { WaymarkError } from "../../../src/lib/errors.ts";
 import { now } from "../../../src/lib/stall-aware-time.io.ts";
 import { LeadershipDriver, type LeadershipDriverOptions } from "../../../src/node/control/leadership-driver.io.ts";
 import { openMemoryStore } from "../../../src/store/control/sqlite.io.ts";
-import type { ControlStore } from "../../../src/store/control/store.ts";
 import { until } from "../../fakes/until.ts";
 
 function driverOn(
@@ -23,12 +22,10 @@ function driverOn(
     isOwnStore,
     compactMs: 0,
     newId: () => `${nodeId}-${++count}`,
-    kind: isOwnStore ? "embedded" : "etcd",
     store,
+    log: { info: () => faults.push(""), warn: ({ fault }) => faults.push(String(fault)) },
     onEvent: (event) => events.push(event),
     onStore: () => {},
-    onFault: (fault) => faults.push(fault),
-    onNotCompacted: () => {},
   });
   driver.input({ kind: "eligible", fault: "" });
   if (isCandidate) driver.input({ kind: "stand", scope: GLOBAL_SCOPE, holderId: nodeId });
@@ -84,11 +81,10 @@ test("a store that is back after an outage counts as available, although nothing
   let isAway = false;
   const interrupts = new Set<() => void>();
   /** The watches report an error when the store goes away. */
-  const away: Pick<ControlStore, "compact" | "get" | "list" | "transact" | "watch"> = {
+  const away: LeadershipDriverOptions["store"] = {
     compact: () => Promise.resolve(),
-    list: (prefix, page) => store.list(prefix, page),
     transact: (conditions, changes) => store.transact(conditions, changes),
-    get: (key) => (isAway ? Promise.reject(new WaymarkError("store_unavailable", "it is away")) : store.get(key)),
+    list: (prefix, page) => (isAway ? Promise.reject(new WaymarkError("store_unavailable", "it is away")) : store.list(prefix, page)),
     watch: (prefix, from) => {
       const watch = store.watch(prefix, from);
       let step = watch.next();
