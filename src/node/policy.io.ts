@@ -77,7 +77,7 @@ export async function openNodePolicy(options: NodePolicyOptions): Promise<NodePo
     },
   });
   const tasks = taskRunner(options, (bytes) => shared?.publish(bytes));
-  const shared = sharedStore && sharedPolicy(sharedStore, { tasks, policyStore, core, log });
+  const shared = sharedStore && new SharedPolicy({ store: sharedStore, clusterId: self.clusterId, policyStore, tasks, log });
   await tasks.run(policyStore.restore());
   if (!guard.hadPeers && (await holdsDataOfOthers(settings, core))) guard.shown();
   driver.follow((notice) => carryOut(notice, { tasks, policyStore, driver, log }));
@@ -127,27 +127,6 @@ function taskRunner({ store, audit, core }: NodePolicyOptions, publish: TaskPort
     audited: () => audit.durable(),
     shown: () => core.switchPolicy(),
     heard: () => core.policyDelivered(),
-  });
-}
-
-/** Compares the policy of this node with the store that the nodes share. */
-function sharedPolicy(
-  store: ControlStore,
-  { tasks, policyStore, core, log }: { tasks: TaskRunner; policyStore: PolicyStore; core: NodeCore; log: Log },
-): SharedPolicy {
-  const { identity, policies } = core;
-  const via = { nodeId: "", clusterId: identity.clusterId };
-  return new SharedPolicy({
-    store,
-    clusterId: identity.clusterId,
-    place: () => policies.place,
-    encoded: (number) => tasks.run(policyStore.encoded(number)),
-    adopt: async (place, bytes) => {
-      const result = await tasks.run(policyStore.adopt(place, bytes, via));
-      if (!result.isAdopted && result.fault !== "")
-        log.error({ number: place.number, fault: result.fault }, "policy version in the control store not applied");
-    },
-    onFault: (error) => log.debug({ err: error }, "policy not compared with the control store"),
   });
 }
 

@@ -25,6 +25,8 @@ export class Bench {
   shown = Promise.resolve();
   /** Is told what is newest here. */
   onHead: (head: VersionPlace) => void = () => {};
+  /** Puts a version into the store that nodes share. */
+  publish: (bytes: Uint8Array) => Promise<boolean> | undefined = () => undefined;
   readonly policyStore: PolicyStore;
   readonly file: PolicyFile;
   readonly tasks: TaskRunner;
@@ -48,7 +50,7 @@ export class Bench {
     });
     this.tasks = new TaskRunner({
       store,
-      publish: () => undefined,
+      publish: (bytes) => this.publish(bytes),
       now: () => ({ monoMs: 0, wallMs: this.wallMs }),
       pause: () => Promise.resolve(),
       audited: () => {

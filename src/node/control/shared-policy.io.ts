@@ -5,7 +5,10 @@
 import { setTimeout as wait } from "node:timers/promises";
 import { decodeJson, decodeStore, encodeJson, STORE_KEY } from "../../control/leadership/records.ts";
 import { rethrowInvariant, WaymarkError } from "../../lib/errors.ts";
+import type { Log } from "../../lib/log.io.ts";
+import type { TaskRunner } from "../../policy/run-tasks.io.ts";
 import { decodeFacts } from "../../policy/versions/codec.ts";
+import type { PolicyStore } from "../../policy/versions/policy-store.ts";
 import { isNewer, isSamePlace, NO_PLACE, type VersionPlace } from "../../policy/versions/version.ts";
 import { allItems, type ControlStore, type StoreWatch, type StoreWrite } from "../../store/control/store.ts";
 
@@ -20,28 +23,24 @@ const RETRY_MS = 200;
 /** The methods of a store that putting a version there needs. */
 type PolicyTarget = Pick<ControlStore, "compareAndSwap" | "get" | "list" | "transact">;
 
-export interface SharedPolicyPorts {
+export interface SharedPolicyOptions {
   readonly store: ControlStore;
   readonly clusterId: string;
-  /** The newest version on this node. */
-  readonly place: () => VersionPlace;
-  /** The newest version on this node in encoded form. */
-  readonly encoded: (number: number) => Promise<Uint8Array | undefined>;
-  /** Applies a version that another node put into the store. */
-  readonly adopt: (place: VersionPlace, bytes: Uint8Array) => Promise<void>;
-  /** Called with the reason why the store and this node could not be compared. */
-  readonly onFault: (error: unknown) => void;
+  /** The policy of this node. */
+  readonly policyStore: PolicyStore;
+  readonly tasks: TaskRunner;
+  readonly log: Pick<Log, "debug" | "error">;
 }
 
 export class SharedPolicy {
-  readonly #ports: SharedPolicyPorts;
+  readonly #options: SharedPolicyOptions;
   readonly #watch: StoreWatch;
   #woken = Promise.withResolvers<void>();
   #isClosed = false;
 
-  constructor(ports: SharedPolicyPorts) {
-    this.#ports = ports;
-    this.#watch = ports.store.watch(HEAD, 0);
+  constructor(options: SharedPolicyOptions) {
+    this.#options = options;
+    this.#watch = options.store.watch(HEAD, 0);
   }
 
   /** Compares the store with this node when one of them has changed, until `close`. After a failure, tries again until that succeeds. */
@@ -57,7 +56,7 @@ export class SharedPolicy {
         await Promise.race([changed, this.#woken.promise]);
       } catch (error) {
         rethrowInvariant(error);
-        this.#ports.onFault(error);
+        this.#options.log.debug({ err: error }, "policy not compared with the control store");
         await wait(RETRY_MS, undefined, { ref: false });
       }
     }
@@ -71,7 +70,7 @@ export class SharedPolicy {
   /** Like `publishPolicy`. Also rejects with `store_unavailable` if the store belongs to another cluster. */
   async publish(bytes: Uint8Array): Promise<boolean> {
     await this.#checkOwner();
-    return publishPolicy(this.#ports.store, bytes);
+    return publishPolicy(this.#options.store, bytes);
   }
 
   close(): void {
@@ -81,23 +80,30 @@ export class SharedPolicy {
 
   /** Applies the version from the store, or puts this node's newest version there if that is newer. */
   async #compare(): Promise<void> {
-    const { store, place, encoded, adopt } = this.#ports;
+    const { store, policyStore, tasks } = this.#options;
     await this.#checkOwner();
-    const here = place();
+    const { place } = policyStore.engine;
     const head = await readHead(store);
-    if (isNewer(head.place, here)) {
-      const parts: Uint8Array[] = [];
-      for await (const { value } of allItems(store, partsKey(head.place))) parts.push(value);
-      // Another node can have put a newer version there meanwhile.
-      if (parts.length > 0) await adopt(head.place, Buffer.concat(parts));
-    } else if (isNewer(here, head.place)) {
-      const bytes = await encoded(here.number);
+    if (isNewer(head.place, place)) await this.#adopt(head.place);
+    else if (isNewer(place, head.place)) {
+      const bytes = await tasks.run(policyStore.encoded(place.number));
       if (bytes !== undefined) await put(store, bytes, head.version);
     }
   }
 
+  async #adopt(place: VersionPlace): Promise<void> {
+    const { store, clusterId, policyStore, tasks, log } = this.#options;
+    const parts: Uint8Array[] = [];
+    for await (const { value } of allItems(store, partsKey(place))) parts.push(value);
+    // Another node can have put a newer version there meanwhile.
+    if (parts.length === 0) return;
+    const result = await tasks.run(policyStore.adopt(place, Buffer.concat(parts), { nodeId: "", clusterId }));
+    if (!result.isAdopted && result.fault !== "")
+      log.error({ number: place.number, fault: result.fault }, "policy version in the control store not applied");
+  }
+
   async #checkOwner(): Promise<void> {
-    const { store, clusterId } = this.#ports;
+    const { store, clusterId } = this.#options;
     const item = await store.get(STORE_KEY);
     const owner = item && decodeStore(item.value)?.clusterId;
     if (owner === clusterId) return;

@@ -1,10 +1,13 @@
 import { expect, test } from "vitest";
 import { encodeStore, STORE_KEY } from "../../../src/control/leadership/records.ts";
 import { WaymarkError } from "../../../src/lib/errors.ts";
-import { publishPolicy, SharedPolicy, type SharedPolicyPorts } from "../../../src/node/control/shared-policy.io.ts";
-import { isNewer, NO_PLACE } from "../../../src/policy/versions/version.ts";
+import type { LogFields } from "../../../src/lib/log.io.ts";
+import { publishPolicy, SharedPolicy } from "../../../src/node/control/shared-policy.io.ts";
+import { isSamePlace } from "../../../src/policy/versions/version.ts";
 import { openMemoryStore } from "../../../src/store/control/sqlite.io.ts";
 import type { ControlStore } from "../../../src/store/control/store.ts";
+import { rule, set } from "../../fakes/policies.ts";
+import { Bench } from "../../fakes/policy-bench.ts";
 import { type Version, version } from "../../fakes/policy-versions.ts";
 import { until } from "../../fakes/until.ts";
 
@@ -14,30 +17,32 @@ async function ownedStore(): Promise<ControlStore> {
   return store;
 }
 
-/** A node whose policy is only its newest version. */
-class PolicyNode {
-  newest: Version | undefined;
+/** A node that shares its policy through a store. */
+class PolicyNode extends Bench {
   readonly faults: unknown[] = [];
   readonly shared: SharedPolicy;
 
-  constructor(store: ControlStore, newest?: Version, ports: Partial<SharedPolicyPorts> = {}) {
-    this.newest = newest;
-    this.shared = new SharedPolicy({
-      store,
-      clusterId: "prod",
-      place: () => this.newest?.head ?? NO_PLACE,
-      encoded: async () => this.newest?.bytes,
-      adopt: async (head, bytes) => {
-        if (isNewer(head, this.newest?.head ?? NO_PLACE)) this.newest = { head, bytes };
-      },
-      onFault: (error) => this.faults.push(error),
-      ...ports,
-    });
-    void this.shared.run();
+  constructor(store: ControlStore, nodeId: string, clusterId = "prod") {
+    super(openMemoryStore(), { nodeId, clusterId });
+    const { policyStore, tasks, faults } = this;
+    const log = { debug: ({ err }: LogFields) => void faults.push(err), error: ({ fault }: LogFields) => void faults.push(fault) };
+    this.shared = new SharedPolicy({ store, clusterId, policyStore, tasks, log });
+    this.onHead = () => this.shared.wake();
+    this.publish = (bytes) => this.shared.publish(bytes);
   }
 
-  has({ head, bytes }: Version): boolean {
-    return this.newest?.head.checksum === head.checksum && Buffer.compare(this.newest.bytes, bytes) === 0;
+  /** As if another node had sent the version over a link. */
+  async receive({ head, bytes }: Version): Promise<void> {
+    await this.run(this.policyStore.adopt(head, bytes, { nodeId: "m", clusterId: "eu-2" }));
+  }
+
+  has({ head }: Version): boolean {
+    return isSamePlace(this.engine.place, head);
+  }
+
+  begin(): this {
+    void this.shared.run();
+    return this;
   }
 
   [Symbol.dispose](): void {
@@ -59,25 +64,29 @@ test("of two versions of one number that are applied at the same time, the first
 test("of two versions of one number that nodes had before they shared the store, the newer one is in force on both", async () => {
   await using store = await ownedStore();
   const [older, newer] = [version(1, "a", 1, 10), version(1, "b", 1, 20)];
-  using first = new PolicyNode(store, older);
+  using first = new PolicyNode(store, "a");
+  using second = new PolicyNode(store, "b");
+  await first.receive(older);
+  first.begin();
   await until("the older one is in the store", async () => (await store.list("policy")).items.length > 0);
-  using second = new PolicyNode(store, newer);
+  await second.receive(newer);
+  second.begin();
   await until("the first has the newer one", () => first.has(newer));
   expect(second.has(newer)).toBe(true);
 });
 
 test("a version that is applied, or that a node has received elsewhere, comes to all nodes, in parts if it is large", async () => {
   await using store = await ownedStore();
-  using first = new PolicyNode(store, version(1));
-  using second = new PolicyNode(store);
-  await until("the second has the version", () => second.has(version(1)));
-  const large = version(2, "n1", 5000);
-  expect(await first.shared.publish(large.bytes)).toBe(true);
-  for (const node of [first, second]) await until("it is in force", () => node.has(large));
+  using first = new PolicyNode(store, "a").begin();
+  using second = new PolicyNode(store, "b").begin();
+  await first.apply(set([rule("svc.a")]));
+  await until("the second has the version", () => second.engine.newestNumber === 1);
+  expect(second.engine.place).toEqual(first.engine.place);
+  const large = version(2, "c", 5000);
+  await second.receive(large);
+  await until("the first has the version", () => first.has(large));
   expect((await store.list("policy-parts/")).items).toHaveLength(3);
-  first.newest = version(3);
-  first.shared.wake();
-  await until("the second has the third version", () => second.has(version(3)));
+  expect([first.faults, second.faults]).toEqual([[], []]);
 });
 
 test("the store keeps only the newest version, and a failure to remove an earlier one does not refuse the new one", async () => {
@@ -96,14 +105,16 @@ test("the store keeps only the newest version, and a failure to remove an earlie
 
 test("a node uses no policy from a store of another cluster, or of none, and puts none there", async () => {
   await using store = openMemoryStore();
-  using own = new PolicyNode(store, version(1, "a"));
+  using own = new PolicyNode(store, "a").begin();
+  await expect(own.apply(set([]))).rejects.toMatchObject({ reason: "store_unavailable" });
+  await own.receive(version(1, "a"));
   await until("the node says why", () => own.faults.length > 0);
   expect(String(own.faults[0])).toContain("the control store is new");
-  await expect(own.shared.publish(version(2).bytes)).rejects.toMatchObject({ reason: "store_unavailable" });
+  expect((await store.list("policy")).items).toEqual([]);
   await store.compareAndSwap(STORE_KEY, 0, encodeStore({ clusterId: "prod", id: "s", epoch: 1 }));
   await until("the node puts its version there", async () => (await store.list("policy")).items.length > 0);
-  using foreign = new PolicyNode(store, undefined, { clusterId: "test" });
+  using foreign = new PolicyNode(store, "b", "test").begin();
   await until("the foreign node says why", () => foreign.faults.length > 0);
   expect(String(foreign.faults[0])).toContain("the control store belongs to the cluster prod");
-  expect(foreign.newest).toBeUndefined();
+  expect(foreign.engine.newestNumber).toBe(0);
 });
