@@ -97,9 +97,9 @@ export class NodeParts {
   /** Returns the member record that this node announces to other nodes. */
   facts(): MemberFacts {
     assert(this.joined !== undefined, "the member record was read before the node joined");
-    const { controlStore } = this;
-    const shared = controlStore === "" ? undefined : { controlStore };
-    return { ...this.joined.facts, generation: this.rooms.replica.self.generation, ...shared, ...this.rooms.summaries?.facts };
+    const { joined, controlStore, rooms } = this;
+    const { generation } = rooms.replica.self;
+    return { ...joined.facts, generation, ...(controlStore !== "" && { controlStore }), ...rooms.summaries?.facts };
   }
 
   /** Whether a write must wait for `confirmed`: this process was paused, and other nodes may have accepted another process instance since. */
@@ -116,7 +116,6 @@ function rowsOf(core: NodeParts): readonly NodePart[] {
     { handle: { tick: (_, time) => limits.tick(time) }, nextDeadlineMs: () => limits.nextDeadlineMs() },
     generationsRow(core),
     fabricRow(core),
-    controlStoreRow(core),
     core.remotePolicy,
     core.refusals,
     eligibilityRow(core),
@@ -189,24 +188,17 @@ function fabricRow(core: NodeParts): NodePart {
       maintain: give,
       stop: give,
       summariesChanged: (_, time, out) => give({ kind: "tick" }, time, out),
+      // The members of a cluster find out if they use different control stores.
+      controlStore: ({ id }, time, out) => {
+        core.controlStore = id;
+        if (core.joined !== undefined) list.deliver({ kind: "facts", facts: core.facts() }, time, out);
+      },
     },
     begin: (time, out) => {
       give({ kind: "policy", head: rooms.policies.place }, time, out);
       give({ kind: "tick" }, time, out);
     },
     nextDeadlineMs: () => (list.isBegun ? (core.joined?.fabric.nextDeadlineMs() ?? NEVER) : NEVER),
-  };
-}
-
-/** Announces the control store of this node, so that the members of a cluster find out if they use different ones. */
-function controlStoreRow(core: NodeParts): NodePart {
-  return {
-    handle: {
-      controlStore: ({ id }, time, out) => {
-        core.controlStore = id;
-        if (core.joined !== undefined) core.list.deliver({ kind: "facts", facts: core.facts() }, time, out);
-      },
-    },
   };
 }
 
