@@ -2,7 +2,13 @@
  * Programs that campaign for one scope through nodes that share a store, in virtual time: clocks run up to 4 % fast or slow, messages and requests take
  * time or are lost, and nodes and programs pause. Each grant is checked at the moment at which its program receives it.
  */
-import { type CampaignAnswer, type CampaignGrant, type CampaignInput, Campaigns } from "../../src/control/leadership/campaigns.ts";
+import {
+  type CampaignAnswer,
+  type CampaignGrant,
+  type CampaignInput,
+  type CampaignSink,
+  Campaigns,
+} from "../../src/control/leadership/campaigns.ts";
 import type { LeadershipInput, LeadershipOutput } from "../../src/control/leadership/io-types.ts";
 import { Leadership } from "../../src/control/leadership/machine.ts";
 import { SharedStore, WATCH_START } from "./shared-store.ts";
@@ -120,7 +126,6 @@ class WorldProcess {
 export class WorldNode extends WorldProcess {
   readonly machine: Leadership;
   readonly campaigns: Campaigns;
-  readonly programs = new Map<number, (grant: CampaignGrant | undefined) => void>();
   readonly #store: SharedStore;
   readonly #watches = new Map<string, { position: typeof WATCH_START }>();
   #timer = {};
@@ -165,7 +170,7 @@ export class WorldNode extends WorldProcess {
         this.#watches.delete(output.prefix);
         return;
       case "campaign":
-        this.programs.get(output.campaign)?.(output.grant);
+        output.campaign(output.grant);
         return;
       case "compact":
       case "event":
@@ -200,13 +205,11 @@ export class WorldNode extends WorldProcess {
 
 interface Connection {
   readonly node: WorldNode;
-  readonly campaign: number;
+  readonly campaign: CampaignSink;
   isOpen: boolean;
   /** The real time (ms) before which nothing arrives, because messages of a stream keep their order. */
   arrivesMs: { node: number; program: number };
 }
-
-let lastCampaign = 0;
 
 export class WorldProgram extends WorldProcess {
   #connection: Connection | undefined;
@@ -254,13 +257,13 @@ export class WorldProgram extends WorldProcess {
     const { nodes } = this.world;
     const node = nodes[Math.floor(this.world.options.random() * nodes.length)];
     if (node === undefined) return;
-    const connection: Connection = { node, campaign: ++lastCampaign, isOpen: true, arrivesMs: { node: 0, program: 0 } };
-    this.#connection = connection;
     let sentMs = 0;
-    node.programs.set(connection.campaign, (grant) => {
+    const campaign: CampaignSink = (grant) => {
       const echoedMs = sentMs;
       this.#arrive(connection, "program", () => this.soon(() => connection.isOpen && this.#take(connection, grant, echoedMs)));
-    });
+    };
+    const connection: Connection = { node, campaign, isOpen: true, arrivesMs: { node: 0, program: 0 } };
+    this.#connection = connection;
     this.#beat(connection, (atMs) => {
       sentMs = atMs;
     });

@@ -1,5 +1,5 @@
 /** Nodes with the real leadership machine on one store in memory, which answers at once. Time passes only when a test says so. */
-import { type CampaignAnswer, type CampaignGrant, type CampaignInput, Campaigns } from "../../src/control/leadership/campaigns.ts";
+import { type CampaignAnswer, type CampaignInput, Campaigns } from "../../src/control/leadership/campaigns.ts";
 import type { LeadershipEvent, LeadershipInput, LeadershipOutput, OrderRefusal } from "../../src/control/leadership/io-types.ts";
 import { Leadership } from "../../src/control/leadership/machine.ts";
 import { decodeSession, encodeLeader, LEADERS, type LeaderRecord, SESSIONS } from "../../src/control/leadership/records.ts";
@@ -68,7 +68,6 @@ export class DrivenLeadership implements LeadershipSource {
   readonly campaigns: Campaigns;
   readonly #store: SharedStore;
   readonly #queue: (LeadershipInput | CampaignInput)[] = [];
-  readonly #programs = new Map<number, (grant: CampaignGrant | undefined) => void>();
   readonly #watched = new Set<string>();
   readonly #followers = new Set<(event: LeadershipEvent | SplitBrain) => void>();
   readonly #orders = new Map<number, (refusal: OrderRefusal | undefined) => void>();
@@ -105,17 +104,6 @@ export class DrivenLeadership implements LeadershipSource {
     }
   }
 
-  openCampaign(onAnswer: (grant: CampaignGrant | undefined) => void): number {
-    const id = this.#programs.size + 1;
-    this.#programs.set(id, onAnswer);
-    return id;
-  }
-
-  closeCampaign(campaign: number): void {
-    this.#programs.set(campaign, () => {});
-    this.input({ kind: "ended", campaign });
-  }
-
   changed(changes: readonly StoreChange[]): void {
     if (this.#store.isAway) return;
     const { revision } = this.#store;
@@ -140,7 +128,7 @@ export class DrivenLeadership implements LeadershipSource {
         this.#watched.delete(output.prefix);
         return;
       case "campaign":
-        this.#programs.get(output.campaign)?.(output.grant);
+        output.campaign(output.grant);
         return;
       case "ordered":
         this.#orders.get(output.order)?.(output.refusal);

@@ -10,22 +10,21 @@ import type { Leadership } from "./machine.ts";
 import type { LeaderRecord } from "./records.ts";
 import { VALIDITY } from "./session.ts";
 
-/** Number of a campaign, assigned by the shell. */
-export type CampaignId = number;
+/** Receives the answers of a campaign, and identifies it. The grant is undefined if the program does not lead the scope. */
+export type CampaignSink = (grant: CampaignGrant | undefined) => void;
 
 export type CampaignInput =
   /** A message of a program. The first one starts its campaign. */
-  | { readonly kind: "heartbeat"; readonly campaign: CampaignId; readonly scope: string; readonly holderId: string }
+  | { readonly kind: "heartbeat"; readonly campaign: CampaignSink; readonly scope: string; readonly holderId: string }
   /** The campaign ends. The program can act until its last grant is over. */
-  | { readonly kind: "ended"; readonly campaign: CampaignId }
+  | { readonly kind: "ended"; readonly campaign: CampaignSink }
   /** The program, whose campaign can have ended before, no longer acts under the fence with this number. */
   | { readonly kind: "retired"; readonly scope: string; readonly number: number };
 
 /** The answer to a program: to its last message, or because its state has changed. */
 export interface CampaignAnswer {
   readonly kind: "campaign";
-  readonly campaign: CampaignId;
-  /** Undefined if the program does not lead the scope. */
+  readonly campaign: CampaignSink;
   readonly grant: CampaignGrant | undefined;
 }
 
@@ -44,7 +43,7 @@ export interface CampaignOptions {
 }
 
 interface Campaign {
-  readonly id: CampaignId;
+  readonly id: CampaignSink;
   readonly scope: string;
   readonly holderId: string;
   /** Monotonic time (ms) of the last message. */
@@ -57,7 +56,7 @@ interface Campaign {
 
 export class Campaigns implements Machine<LeadershipInput | CampaignInput, Output> {
   readonly #options: CampaignOptions;
-  readonly #campaigns = new Map<CampaignId, Campaign>();
+  readonly #campaigns = new Map<CampaignSink, Campaign>();
   /** The campaigns of each scope, in order. This node is a candidate on behalf of the first one. */
   readonly #queues = new Map<string, Campaign[]>();
 
@@ -129,7 +128,7 @@ export class Campaigns implements Machine<LeadershipInput | CampaignInput, Outpu
   }
 
   /** The machine gives up the scope only when the last grant is over. Then it is a candidate on behalf of the next program. */
-  #end(id: CampaignId, time: Time, out: Output[]): void {
+  #end(id: CampaignSink, time: Time, out: Output[]): void {
     const campaign = this.#campaigns.get(id);
     if (campaign === undefined) return;
     const { scope, isLeader } = campaign;

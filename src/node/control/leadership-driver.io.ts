@@ -1,12 +1,6 @@
 /** Runs the leadership machine of a node on its control store: carries out its orders, and feeds it with answers, watches and timers. */
 import { setTimeout as wait } from "node:timers/promises";
-import {
-  type CampaignAnswer,
-  type CampaignGrant,
-  type CampaignId,
-  type CampaignInput,
-  Campaigns,
-} from "../../control/leadership/campaigns.ts";
+import { type CampaignAnswer, type CampaignInput, Campaigns } from "../../control/leadership/campaigns.ts";
 import type { LeadershipEvent, LeadershipInput, LeadershipOutput, OrderRefusal } from "../../control/leadership/io-types.ts";
 import { Leadership, type LeadershipOptions } from "../../control/leadership/machine.ts";
 import { decodeSession, SESSIONS, STORE_KEY } from "../../control/leadership/records.ts";
@@ -42,9 +36,7 @@ export class LeadershipDriver implements LeadershipSource {
   readonly #orders = new Map<number, (refusal: OrderRefusal | undefined) => void>();
   readonly #stopped = Promise.withResolvers<void>();
   readonly #campaigns: Campaigns;
-  readonly #programs = new Map<CampaignId, (grant: CampaignGrant | undefined) => void>();
   #lastOrder = 0;
-  #lastCampaign = 0;
   #timer: NodeJS.Timeout | undefined;
   #isClosed = false;
   #storeId = "";
@@ -138,16 +130,6 @@ export class LeadershipDriver implements LeadershipSource {
     return this.machine.store?.epoch ?? 0;
   }
 
-  openCampaign(onAnswer: (grant: CampaignGrant | undefined) => void): CampaignId {
-    this.#programs.set(++this.#lastCampaign, onAnswer);
-    return this.#lastCampaign;
-  }
-
-  closeCampaign(campaign: CampaignId): void {
-    this.#programs.delete(campaign);
-    this.input({ kind: "ended", campaign });
-  }
-
   #order(inputOf: (order: number) => LeadershipInput): Promise<void> {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const order = ++this.#lastOrder;
@@ -166,12 +148,9 @@ export class LeadershipDriver implements LeadershipSource {
       case "transact":
         void this.#transact(output);
         return;
-      case "watch": {
-        const watch = store.watch(output.prefix, 0);
-        this.#watches.set(output.prefix, watch);
-        void this.#watch(output.prefix, watch);
+      case "watch":
+        void this.#watch(output.prefix);
         return;
-      }
       case "unwatch":
         this.#watches.get(output.prefix)?.close();
         this.#watches.delete(output.prefix);
@@ -189,7 +168,7 @@ export class LeadershipDriver implements LeadershipSource {
         this.report(output.event);
         return;
       case "campaign":
-        this.#programs.get(output.campaign)?.(output.grant);
+        output.campaign(output.grant);
         return;
       case "stopped":
         this.#stopped.resolve();
@@ -200,7 +179,9 @@ export class LeadershipDriver implements LeadershipSource {
     this.input({ kind: "transacted", request, result: await this.#answerOf(this.#options.store.transact(conditions, changes)) });
   }
 
-  async #watch(prefix: string, watch: StoreWatch): Promise<void> {
+  async #watch(prefix: string): Promise<void> {
+    const watch = this.#options.store.watch(prefix, 0);
+    this.#watches.set(prefix, watch);
     for (;;) {
       const changes = await this.#answerOf(watch.next());
       if (this.#watches.get(prefix) !== watch) return;

@@ -8,7 +8,7 @@ import {
   type LeadershipServiceCampaignResponse,
   LeadershipServiceCampaignResponseSchema,
 } from "../../../gen/waymark/control/v1/leadership_pb.js";
-import type { CampaignGrant, CampaignId } from "../../control/leadership/campaigns.ts";
+import type { CampaignGrant, CampaignSink } from "../../control/leadership/campaigns.ts";
 import { parseScope } from "../../control/leadership/scope.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import { later } from "../../lib/stall-aware-time.io.ts";
@@ -41,7 +41,7 @@ class CampaignStream implements RequestListener<LeadershipServiceCampaignRequest
   readonly #parts: CampaignParts;
   readonly #answers: AnswerSink<LeadershipServiceCampaignResponse>;
   readonly #caller: Caller;
-  readonly #campaign: CampaignId;
+  readonly #campaign: CampaignSink = (grant) => this.#answer(grant);
   /** Set by the first message. */
   #program: { readonly scope: string; readonly namespace: string; readonly holderId: string } | undefined;
   #sentMs = 0n;
@@ -53,7 +53,6 @@ class CampaignStream implements RequestListener<LeadershipServiceCampaignRequest
     this.#parts = parts;
     this.#answers = answers;
     this.#caller = caller;
-    this.#campaign = parts.source.openCampaign((grant) => this.#answer(grant));
   }
 
   message(request: LeadershipServiceCampaignRequest): void {
@@ -86,7 +85,7 @@ class CampaignStream implements RequestListener<LeadershipServiceCampaignRequest
 
   close(): void {
     this.#cancelLeave();
-    this.#parts.source.closeCampaign(this.#campaign);
+    this.#parts.source.input({ kind: "ended", campaign: this.#campaign });
   }
 
   #named({ scope, holderId }: LeadershipServiceCampaignRequest) {

@@ -1,5 +1,5 @@
 /** The interface of the leadership service to its node, which implements it with its leadership machine and its control store. */
-import type { CampaignGrant, CampaignId, CampaignInput } from "../../control/leadership/campaigns.ts";
+import type { CampaignInput } from "../../control/leadership/campaigns.ts";
 import type { LeaderEvents } from "../../control/leadership/events.ts";
 import type { LeadershipEvent } from "../../control/leadership/io-types.ts";
 import type { LeaderRecord, SessionRecord } from "../../control/leadership/records.ts";
@@ -55,9 +55,6 @@ export interface LeadershipSource {
   resign(scope: string, reason: string): Promise<void>;
   /** Raises the epoch of the store. Returns the new epoch. Rejects like `resign`. */
   raiseEpoch(): Promise<number>;
-  /** Opens a campaign. Calls `onAnswer` in each heartbeat, and when the state of the program changes, until the campaign is closed. */
-  openCampaign(onAnswer: (grant: CampaignGrant | undefined) => void): CampaignId;
   /** Throws `quota_exceeded` for the first heartbeat of a campaign if there are too many campaigns. */
   input(input: CampaignInput): void;
-  closeCampaign(campaign: CampaignId): void;
 }

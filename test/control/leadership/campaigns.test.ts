@@ -1,7 +1,7 @@
 /** The rules of campaigns (semantics.md, Leadership), over the real leadership machine. */
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
-import type { CampaignGrant } from "../../../src/control/leadership/campaigns.ts";
+import type { CampaignGrant, CampaignSink } from "../../../src/control/leadership/campaigns.ts";
 import { Rng } from "../../../src/lib/rng.ts";
 import { CampaignWorld, LEASE_MS } from "../../fakes/campaign-world.ts";
 import { DrivenLeadership, SharedStore } from "../../fakes/driven-leadership.ts";
@@ -18,10 +18,10 @@ function lab(nodeId = "n1", store = new SharedStore()) {
   const program = (holderId: string, scope = CLEANER) => {
     const answers: number[] = [];
     const grants: CampaignGrant[] = [];
-    const campaign = node.openCampaign((grant) => {
+    const campaign: CampaignSink = (grant) => {
       answers.push(grant?.leader.fence.number ?? 0);
       if (grant !== undefined) grants.push(grant);
-    });
+    };
     const beat = () => node.input({ kind: "heartbeat", campaign, scope, holderId });
     return {
       answers,
@@ -29,7 +29,7 @@ function lab(nodeId = "n1", store = new SharedStore()) {
       beat,
       isLeader: () => (answers.at(-1) ?? 0) > 0,
       retire: () => node.input({ kind: "retired", scope, number: grants.at(-1)?.leader.fence.number ?? 0 }),
-      end: () => node.closeCampaign(campaign),
+      end: () => node.input({ kind: "ended", campaign }),
     };
   };
   return { store, node, program, holder: () => node.machine.leaders.get(CLEANER)?.holderId };
