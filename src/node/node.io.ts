@@ -14,8 +14,7 @@ import { type LeadershipParts, leadershipService } from "../services/leadership/
 import type { LeadershipSource } from "../services/leadership/source.ts";
 import { type PeerParts, peerService } from "../services/peers.ts";
 import type { ServiceTable } from "../services/service-table.ts";
-import { type AuditLog, openAuditLog } from "../store/audit/log.io.ts";
-import type { ControlStore } from "../store/control/store.ts";
+import { openAuditLog } from "../store/audit/log.io.ts";
 import { openChecks } from "./checks/component.io.ts";
 import type { NodeComponent, NodeComponents } from "./components.io.ts";
 import { NodeLeadership, openSharedStore } from "./control/component.io.ts";
@@ -31,7 +30,7 @@ import { clusterNames, connectionCountOf, endpointsOf, openListeners } from "./l
 import type { LoadSources } from "./load-report.ts";
 import { watchEventLoop } from "./loop-blocks.io.ts";
 import { observeCatalog, observeJournal } from "./metrics.ts";
-import { type NodePolicy, openNodePolicy, openPolicyStore } from "./policy.io.ts";
+import { type NodePolicy, type NodePolicyOptions, openNodePolicy, openPolicyStore } from "./policy.io.ts";
 import { holdsSummaries, type NodeClusterKeys, openClusterKeys } from "./regions/cluster-keys.io.ts";
 import { openSummaryEvents } from "./regions/events.io.ts";
 import { clustersToHear } from "./regions/key-faults.io.ts";
@@ -114,19 +113,12 @@ async function openParts(options: NodeOptions, parts: NodeComponents): Promise<R
   return serve(options, { core, policy, fabric, reached }, parts);
 }
 
-interface ControlParts {
-  readonly core: NodeCore;
-  readonly audit: AuditLog;
-  /** The store of this node. */
-  readonly store: ControlStore;
-}
-
 /** Opens the policy and the leadership, which use the store of this node, and the store that the nodes share if there is one. */
 async function openControl(
   { settings, log }: NodeOptions,
-  { core, audit, store }: ControlParts,
+  { core, audit, store }: Pick<NodePolicyOptions, "audit" | "core" | "store">,
   parts: NodeComponents,
-): Promise<{ readonly policy: NodePolicy; readonly leadership: NodeLeadership }> {
+) {
   const { machine, metrics } = core;
   const openShared = () => (settings.store.kind === "etcd" ? openSharedStore(settings, metrics) : undefined);
   const sharedStore = await parts.open("control store", openShared, (opened) => ({ stop: () => opened?.close() }));

@@ -46,8 +46,8 @@ export class NodeLeadership implements NodeComponent {
   readonly #options: NodeLeadershipOptions;
   readonly #isOwnStore: boolean;
   readonly #unfollow: () => void;
-  /** Members of the cluster that use another store, as of the last look. */
-  #foreign: ReadonlySet<string> = new Set();
+  /** Members of the cluster that use another store, as of the last look: node id to a text for operators. */
+  #foreign: ReadonlyMap<string, string> = new Map();
 
   constructor(options: NodeLeadershipOptions) {
     const { settings, log, core, store } = options;
@@ -115,12 +115,13 @@ export class NodeLeadership implements NodeComponent {
     const { identity, machine, guard, metrics } = core;
     const own = { clusterId: identity.clusterId, id: this.#isOwnStore ? "" : (this.source.machine.store?.id ?? "") };
     const foreign = foreignStores(machine.fabric?.membership.listed() ?? [], own);
-    for (const { nodeId, detail } of foreign.filter((found) => !this.#foreign.has(found.nodeId))) {
+    for (const [nodeId, detail] of foreign) {
+      if (this.#foreign.has(nodeId)) continue;
       metrics.inc("mesh_leadership_split_brain_total", {});
       log.error({ peerNodeId: nodeId, detail }, "split brain: this node is no candidate");
       this.source.report({ kind: "split_brain", detail });
     }
-    this.#foreign = new Set(foreign.map(({ nodeId }) => nodeId));
+    this.#foreign = foreign;
     const { isServing } = machine.readiness;
     const hasOthers = hasSeeds(settings) || guard.hadPeers;
     this.source.input({ kind: "eligible", fault: eligibilityFault({ isServing, isPrivate: this.#isOwnStore, hasOthers, foreign }) });

@@ -7,14 +7,8 @@ export interface EligibilityFacts {
   readonly isPrivate: boolean;
   /** Whether this node has met other nodes, or its settings name some. */
   readonly hasOthers: boolean;
-  /** Members of the cluster that use another control store. */
-  readonly foreign: readonly ForeignStore[];
-}
-
-export interface ForeignStore {
-  readonly nodeId: string;
-  /** For operators: the node and both stores. */
-  readonly detail: string;
+  /** As `foreignStores` returns them. */
+  readonly foreign: ReadonlyMap<string, string>;
 }
 
 const PRIVATE = "the control store of this node is private, and the cluster has other nodes: set store.kind to etcd on all of them";
@@ -22,23 +16,23 @@ const PRIVATE = "the control store of this node is private, and the cluster has 
 /** Why a node must not be a leader, for operators. Empty if it may be one. Private stores would each elect a leader of the same cluster. */
 export function eligibilityFault({ isServing, isPrivate, hasOthers, foreign }: EligibilityFacts): string {
   if (isPrivate && hasOthers) return PRIVATE;
-  return foreign[0]?.detail ?? (isServing ? "" : "this node is not ready, or is stopping");
+  const [splitBrain] = foreign.values();
+  return splitBrain ?? (isServing ? "" : "this node is not ready, or is stopping");
 }
 
-/** Returns the other members of a cluster that use another control store than this node, which has read its own. */
+/**
+ * Returns the other members of a cluster that use another control store than this node, which has read its own: node id to a text for operators, with
+ * the node and both stores.
+ */
 export function foreignStores(
   members: readonly Pick<MemberUpdate, "clusterId" | "controlStore" | "nodeId">[],
   own: { readonly clusterId: string; readonly id: string },
-): readonly ForeignStore[] {
-  if (own.id === "") return [];
-  return members.flatMap(({ nodeId, clusterId, controlStore = own.id }) =>
-    clusterId === own.clusterId && controlStore !== own.id
-      ? [
-          {
-            nodeId,
-            detail: `split brain: ${nodeId} uses the control store ${controlStore}, and this node uses ${own.id}: set the same store.endpoints and store.prefix on all nodes`,
-          },
-        ]
-      : [],
-  );
+): ReadonlyMap<string, string> {
+  const foreign = new Map<string, string>();
+  for (const { nodeId, clusterId, controlStore = own.id } of members) {
+    if (own.id === "" || clusterId !== own.clusterId || controlStore === own.id) continue;
+    const fact = `${nodeId} uses the control store ${controlStore}, and this node uses ${own.id}`;
+    foreign.set(nodeId, `split brain: ${fact}: set the same store.endpoints and store.prefix on all nodes`);
+  }
+  return foreign;
 }

@@ -1,8 +1,8 @@
 import { expect, test } from "vitest";
 import { eligibilityFault, foreignStores } from "../../../src/node/control/eligibility.ts";
 
-const LONE = { isServing: true, isPrivate: true, hasOthers: false, foreign: [] };
-const FOREIGN = [{ nodeId: "b", detail: "split brain: b" }];
+const LONE = { isServing: true, isPrivate: true, hasOthers: false, foreign: new Map<string, string>() };
+const FOREIGN = new Map([["b", "split brain: b"]]);
 
 test.each([
   { what: "a lone node may lead with its own store", facts: LONE, says: "" },
@@ -29,8 +29,8 @@ test("only members of the own cluster that have announced another store count as
     { nodeId: "other", clusterId: "c1", controlStore: "s3" },
   ];
   const found = foreignStores(members, own);
-  expect(found.map(({ nodeId }) => nodeId)).toEqual(["other"]);
-  expect(found[0]?.detail).toContain("other uses the control store s3, and this node uses s1");
+  expect([...found.keys()]).toEqual(["other"]);
+  expect(found.get("other")).toContain("other uses the control store s3, and this node uses s1");
   // This node has not read its own store yet.
-  expect(foreignStores(members, { ...own, id: "" })).toEqual([]);
+  expect(foreignStores(members, { ...own, id: "" }).size).toBe(0);
 });
