@@ -10,8 +10,9 @@ import { openSharedStore } from "../node/control/component.io.ts";
 import { publishPolicy } from "../node/control/shared-policy.io.ts";
 import { decodeFacts } from "../policy/versions/codec.ts";
 import { VERSIONS } from "../policy/versions/policy-store.ts";
+import { allItems } from "../store/control/all-items.io.ts";
 import { openSqliteStore } from "../store/control/sqlite.io.ts";
-import { allItems, type ControlStore, type StoreItem } from "../store/control/store.ts";
+import type { ControlStore, StoreItem } from "../store/control/store.ts";
 import { DATA_FILES } from "../store/data-directory.ts";
 
 /**

@@ -164,9 +164,12 @@ export class NodeLeadership implements NodeComponent {
 /** Opens the store that the nodes share. It need not be reachable. */
 export function openSharedStore({ store, node }: Settings, metrics: Metrics): ControlStore {
   return openEtcdStore({
-    ...store,
+    endpoints: store.endpoints,
     prefix: store.prefix || `/waymark/${encodeURIComponent(node.clusterId)}/`,
     tls: store,
+    user: store.user,
+    passwordFile: store.passwordFile,
+    timeoutMs: store.timeoutMs,
     onRequest: (outcome) => metrics.inc("waymark_store_requests_total", { outcome }),
   });
 }

@@ -10,7 +10,8 @@ import type { Log } from "../../lib/log.io.ts";
 import type { Time } from "../../lib/machine.ts";
 import { now } from "../../lib/stall-aware-time.io.ts";
 import type { LeaderRow, LeadershipSource, SessionRow, SplitBrain, StoreStatus } from "../../services/leadership/source.ts";
-import { allItems, type ControlStore, type StoreWatch } from "../../store/control/store.ts";
+import { allItems } from "../../store/control/all-items.io.ts";
+import type { ControlStore, StoreWatch } from "../../store/control/store.ts";
 
 export interface LeadershipDriverOptions extends LeadershipOptions {
   readonly store: Pick<ControlStore, "compact" | "list" | "transact" | "watch">;

@@ -145,15 +145,6 @@ export interface ControlStore extends AsyncDisposable {
   close(): Promise<void>;
 }
 
-/** Reads all items whose key starts with `prefix`, page by page. Rejects like `list`. */
-export async function* allItems(store: Pick<ControlStore, "list">, prefix: string): AsyncGenerator<StoreItem> {
-  for (let after: string | undefined = ""; after !== undefined; ) {
-    const page: StorePage = await store.list(prefix, { after });
-    yield* page.items;
-    after = page.nextAfter;
-  }
-}
-
 const KEY = /^[\x21-\x7e]*$/;
 
 /** Throws `invalid_argument` for a string that cannot be a key. */
