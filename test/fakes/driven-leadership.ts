@@ -6,35 +6,28 @@ import { decodeSession, encodeLeader, LEADERS, type LeaderRecord, SESSIONS } fro
 import { WaymarkError } from "../../src/lib/errors.ts";
 import type { Time } from "../../src/lib/machine.ts";
 import type { LeadershipSource, SessionRow, SplitBrain } from "../../src/services/leadership/source.ts";
-import type { StoreChange, StoreCondition, StoreItem, StoreWrite, TransactResult } from "../../src/store/control/store.ts";
+import type { StoreWrite } from "../../src/store/control/store.ts";
+import type { WatchPosition } from "../../src/store/control/store-watches.ts";
+import { SharedStore, WATCH_START } from "./shared-store.ts";
 
 const LEASE_MS = 3000;
 const WALL_START_MS = 1_760_000_000_000;
 
-/** A store like etcd: all changes of a transaction have one revision. */
-export class SharedStore {
+/** A store like etcd, in which all changes of a transaction have one revision, and the time of its nodes. */
+export class DrivenStore extends SharedStore {
   readonly nodes: DrivenLeadership[] = [];
-  readonly items = new Map<string, StoreItem>();
   isAway = false;
-  revision = 0;
   monoMs = 1000;
 
   get time(): Time {
     return { monoMs: this.monoMs, wallMs: WALL_START_MS + this.monoMs };
   }
 
-  transact(conditions: readonly StoreCondition[], writes: readonly StoreWrite[]): TransactResult {
-    const found = conditions.map(({ key }) => this.items.get(key)?.version ?? 0);
-    if (conditions.some(({ version }, at) => version !== found[at]))
-      return { isCommitted: false, revision: this.revision, versions: found };
-    this.revision += 1;
-    const version = this.revision;
-    const changes = writes.map(({ key, value }): StoreChange => ({ key, version, item: value && { key, value, version } }));
-    for (const { key, item } of changes)
-      if (item === undefined) this.items.delete(key);
-      else this.items.set(key, item);
-    for (const node of this.nodes) node.changed(changes);
-    return { isCommitted: true, revision: version, versions: writes.map(() => version) };
+  protected override write(writes: readonly StoreWrite[]): readonly number[] {
+    const version = this.revision + 1;
+    const versions = writes.map(({ key, value }) => this.put(key, value, version));
+    for (const node of this.nodes) node.readStore();
+    return versions;
   }
 
   /** Writes the records of leaders in one transaction, as if other nodes had. */
@@ -66,14 +59,14 @@ export function leaderRecord(record: Partial<LeaderRecord> = {}): LeaderRecord {
 export class DrivenLeadership implements LeadershipSource {
   readonly machine: Leadership;
   readonly campaigns: Campaigns;
-  readonly #store: SharedStore;
+  readonly #store: DrivenStore;
   readonly #queue: (LeadershipInput | CampaignInput)[] = [];
-  readonly #watched = new Set<string>();
+  readonly #watches = new Map<string, WatchPosition>();
   readonly #followers = new Set<(event: LeadershipEvent | SplitBrain) => void>();
   readonly #orders = new Map<number, (refusal: OrderRefusal | undefined) => void>();
   #isBusy = false;
 
-  constructor(store: SharedStore, nodeId: string, scopes: readonly string[] = []) {
+  constructor(store: DrivenStore, nodeId: string, scopes: readonly string[] = []) {
     this.#store = store;
     store.nodes.push(this);
     let count = 0;
@@ -104,13 +97,16 @@ export class DrivenLeadership implements LeadershipSource {
     }
   }
 
-  changed(changes: readonly StoreChange[]): void {
-    if (this.#store.isAway) return;
-    const { revision } = this.#store;
-    for (const prefix of this.#watched) {
-      const found = changes.filter(({ key }) => key.startsWith(prefix));
-      if (found.length > 0) this.input({ kind: "changed", prefix, changes: { isReset: false, changes: found, revision, isCurrent: true } });
-    }
+  /** Reports the changes of the store that the watches have not reported yet. */
+  readStore(): void {
+    for (const prefix of this.#watches.keys()) this.#read(prefix);
+  }
+
+  #read(prefix: string): void {
+    const found = this.#store.isAway ? undefined : this.#store.read(prefix, this.#watches.get(prefix) ?? WATCH_START);
+    if (found === undefined) return;
+    this.#watches.set(prefix, found.position);
+    this.input({ kind: "changed", prefix, changes: found.step });
   }
 
   #carryOut(output: LeadershipOutput | CampaignAnswer): void {
@@ -121,11 +117,10 @@ export class DrivenLeadership implements LeadershipSource {
         return;
       }
       case "watch":
-        this.#watched.add(output.prefix);
         this.reset(output.prefix);
         return;
       case "unwatch":
-        this.#watched.delete(output.prefix);
+        this.#watches.delete(output.prefix);
         return;
       case "campaign":
         output.campaign(output.grant);
@@ -144,11 +139,8 @@ export class DrivenLeadership implements LeadershipSource {
 
   /** Starts a watch over. */
   reset(prefix: string): void {
-    const { isAway, items, revision } = this.#store;
-    if (isAway) return;
-    const found = [...items.values()].filter(({ key }) => key.startsWith(prefix)).toSorted((a, b) => a.version - b.version);
-    const changes = found.map((item) => ({ key: item.key, version: item.version, item }));
-    this.input({ kind: "changed", prefix, changes: { isReset: true, changes, revision, isCurrent: true } });
+    this.#watches.set(prefix, WATCH_START);
+    this.#read(prefix);
   }
 
   report(event: LeadershipEvent | SplitBrain): void {
@@ -164,10 +156,11 @@ export class DrivenLeadership implements LeadershipSource {
 
   sessions(): Promise<readonly SessionRow[]> {
     if (this.#store.isAway) return Promise.reject(new WaymarkError("store_unavailable", "the store does not answer"));
-    const rows = [...this.#store.items.values()].filter(({ key }) => key.startsWith(SESSIONS));
-    return Promise.resolve(
-      rows.map(({ key, version, value }) => ({ name: key.slice(SESSIONS.length), version, record: decodeSession(value) })),
-    );
+    const rows = this.#store.keys(SESSIONS).map((key) => {
+      const record = decodeSession(this.#store.valueOf(key) ?? new Uint8Array());
+      return { name: key.slice(SESSIONS.length), version: this.#store.versionOf(key), record };
+    });
+    return Promise.resolve(rows);
   }
 
   store({ monoMs }: Time) {

@@ -36,13 +36,18 @@ export class SharedStore {
     const found = conditions.map(({ key }) => this.versionOf(key));
     if (conditions.some(({ version }, at) => version !== found[at]))
       return { isCommitted: false, revision: this.revision, versions: found };
-    return { isCommitted: true, versions: writes.map(({ key, value }) => this.put(key, value)), revision: this.revision };
+    return { isCommitted: true, versions: this.write(writes), revision: this.revision };
+  }
+
+  /** Each change has its own revision, as in SQLite. */
+  protected write(writes: readonly StoreWrite[]): readonly number[] {
+    return writes.map(({ key, value }) => this.put(key, value));
   }
 
   /** Puts or removes an item. Returns the version of the change. */
-  put(key: string, value: Uint8Array | undefined): number {
+  put(key: string, value: Uint8Array | undefined, version = this.revision + 1): number {
     if (value === undefined && this.versionOf(key) === 0) return 0;
-    const version = ++this.revision;
+    this.revision = version;
     this.#changes.set(key, { key, version, item: value && { key, value, version } });
     return version;
   }

@@ -4,7 +4,7 @@ import { expect, test } from "vitest";
 import type { CampaignGrant, CampaignSink } from "../../../src/control/leadership/campaigns.ts";
 import { Rng } from "../../../src/lib/rng.ts";
 import { CampaignWorld, LEASE_MS } from "../../fakes/campaign-world.ts";
-import { DrivenLeadership, SharedStore } from "../../fakes/driven-leadership.ts";
+import { DrivenLeadership, DrivenStore } from "../../fakes/driven-leadership.ts";
 import { runs } from "../../fakes/effort.ts";
 import { LeaderLab } from "../../fakes/leader-lab.ts";
 
@@ -13,7 +13,7 @@ const CLEANER = "custom/orders/cleaner";
 const VALID_MS = (LEASE_MS * 11) / 12;
 
 /** A node, and programs on it that record their answers: the fence, or 0 for a candidate. */
-function lab(nodeId = "n1", store = new SharedStore()) {
+function lab(nodeId = "n1", store = new DrivenStore()) {
   const node = new DrivenLeadership(store, nodeId);
   const program = (holderId: string, scope = CLEANER) => {
     const answers: number[] = [];

@@ -13,7 +13,7 @@ import { anonymousCaller, type Caller } from "../../../src/policy/identity/calle
 import { requestCheckOf } from "../../../src/services/contract.ts";
 import { type CampaignParts, campaignHandler } from "../../../src/services/leadership/campaign.ts";
 import type { AnswerSink, RequestListener } from "../../../src/services/service.ts";
-import { DrivenLeadership, SharedStore } from "../../fakes/driven-leadership.ts";
+import { DrivenLeadership, DrivenStore } from "../../fakes/driven-leadership.ts";
 
 const SCOPE = "custom/orders/cleaner";
 const ANONYMOUS = anonymousCaller("c1", "127.0.0.1", []);
@@ -22,7 +22,7 @@ const check = requestCheckOf(LeadershipServiceCampaignRequestSchema);
 
 /** A node, and streams of programs on it. */
 function served(options: Partial<CampaignParts> = {}) {
-  const store = new SharedStore();
+  const store = new DrivenStore();
   const node = new DrivenLeadership(store, "n1");
   const parts: CampaignParts = { source: node, servedBy: "n1", leaseMs: 3000, ownScopes: [], checkNamespace: () => {}, ...options };
   const open = (caller: Caller = ANONYMOUS) => new PlayedProgram(parts, caller, store);
@@ -36,10 +36,10 @@ class PlayedProgram {
   isPaused = false;
   isRoomy = true;
   goOn = () => {};
-  readonly #store: SharedStore;
+  readonly #store: DrivenStore;
   readonly #listener: RequestListener<LeadershipServiceCampaignRequest>;
 
-  constructor(parts: CampaignParts, caller: Caller, store: SharedStore) {
+  constructor(parts: CampaignParts, caller: Caller, store: DrivenStore) {
     this.#store = store;
     const sink: AnswerSink<LeadershipServiceCampaignResponse> = {
       send: (answer) => {

@@ -17,14 +17,14 @@ import { anonymousCaller } from "../../../src/policy/identity/caller.ts";
 import { requestCheckOf, requiredAccessOf } from "../../../src/services/contract.ts";
 import { type LeadershipOperation, leadershipService } from "../../../src/services/leadership/leadership.ts";
 import type { RouteParameters } from "../../../src/services/service.ts";
-import { DrivenLeadership, SharedStore } from "../../fakes/driven-leadership.ts";
+import { DrivenLeadership, DrivenStore } from "../../fakes/driven-leadership.ts";
 
 const CALLER = anonymousCaller("c1", "127.0.0.1", ["mesh.admin"]);
 const CLEANER = "custom/orders/cleaner";
 const SCOPES = ["custom/orders2/a", CLEANER, "custom/orders/index", "global-control", "shard/orders/7"];
 
 function served(scopes: readonly string[] = SCOPES) {
-  const store = new SharedStore();
+  const store = new DrivenStore();
   const node = new DrivenLeadership(store, "n1", scopes);
   const recorded: LeadershipOperation[] = [];
   const service = leadershipService({

@@ -12,7 +12,7 @@ import { anonymousCaller } from "../../../src/policy/identity/caller.ts";
 import { requestCheckOf } from "../../../src/services/contract.ts";
 import { leadershipService } from "../../../src/services/leadership/leadership.ts";
 import type { StreamSource } from "../../../src/services/service.ts";
-import { DrivenLeadership, leaderRecord, SharedStore } from "../../fakes/driven-leadership.ts";
+import { DrivenLeadership, DrivenStore, leaderRecord } from "../../fakes/driven-leadership.ts";
 
 const CONTEXT = { caller: anonymousCaller("c1", "127.0.0.1", ["mesh.read"]), time: { monoMs: 0, wallMs: 0 }, requestId: "r" };
 const [A, B, OTHER] = ["custom/orders/a", "custom/orders/b", "shard/billing/7"];
@@ -71,13 +71,13 @@ function lineOf({ kind, leader, id, detail }: LeadershipServiceSubscribeResponse
 
 /** A store that holds leaders of other nodes, and a node that is no candidate. */
 function observed(...scopes: readonly string[]) {
-  const store = new SharedStore();
+  const store = new DrivenStore();
   const node = new DrivenLeadership(store, "n1");
   if (scopes.length > 0) store.lead(...scopes.map((scope) => [scope, {}] as const));
   return { store, node };
 }
 
-const elect = (store: SharedStore, scope: string, number: number) =>
+const elect = (store: DrivenStore, scope: string, number: number) =>
   store.lead([scope, { session: `n9/${number}`, fence: { failoverVersion: 0, storeEpoch: 7, number } }]);
 
 test("a stream is a snapshot of the leaders, then each change", () => {
@@ -100,7 +100,7 @@ test("a snapshot without leaders is one event without a leader", () => {
 });
 
 test("a node that has not read the store sends nothing until it has", () => {
-  const store = new SharedStore();
+  const store = new DrivenStore();
   store.lead([A, {}]);
   store.isAway = true;
   const node = new DrivenLeadership(store, "n1");
@@ -182,7 +182,7 @@ test("a reader that is slow gets the events that the node keeps, or a snapshot",
 });
 
 test("the end of a session, a lost scope and split brain are events without an id, the newest of each scope", () => {
-  const store = new SharedStore();
+  const store = new DrivenStore();
   const holder = new DrivenLeadership(store, "n1", [A]);
   const heir = new DrivenLeadership(store, "n2", [A]);
   const [ofHolder, ofHeir] = [reading(holder), reading(heir)];
@@ -194,9 +194,9 @@ test("the end of a session, a lost scope and split brain are events without an i
   for (const { lines } of [ofHolder, ofHeir]) lines();
   pulled(slow);
   // The heir ends the holder's session, which is late.
-  const name = [...store.items.keys()].find((key) => key.startsWith("sessions/n1/")) ?? "";
+  const name = store.keys("sessions/n1/")[0] ?? "";
   store.transact([], [{ key: name, value: undefined }]);
-  const elected = `ELECTED ${A} n2 @${store.items.get(LEADERS + A)?.version}`;
+  const elected = `ELECTED ${A} n2 @${store.versionOf(LEADERS + A)}`;
   expect(ofHeir.lines()).toEqual([`EXPIRED ${A} n1`, elected]);
   expect(ofHolder.lines()).toEqual([`EXPIRED ${A} n1`, elected, `LOST ${A} n1`]);
   for (let i = 0; i < 3; i++) holder.report({ kind: "split_brain", detail: `n${i} uses another store` });
@@ -205,7 +205,7 @@ test("the end of a session, a lost scope and split brain are events without an i
 });
 
 test("a reader that asks for renewals gets them from a node that is no candidate, and others do not", () => {
-  const store = new SharedStore();
+  const store = new DrivenStore();
   const holder = new DrivenLeadership(store, "n1", [A]);
   const observer = new DrivenLeadership(store, "n2");
   const [all, changes] = [reading(observer, { includeRenewed: true }), reading(observer)];
