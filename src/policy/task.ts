@@ -11,7 +11,7 @@ export type StoreRequest =
   | { readonly kind: "list"; readonly prefix: string; readonly after: string }
   /** Puts or removes the value if the item has the expected version. Version 0 means that there is no item. */
   | { readonly kind: "swap"; readonly key: string; readonly expectedVersion: number; readonly value: Uint8Array | undefined }
-  /** Puts a version into the control store that the nodes share, if there is one and it has no version of this number. */
+  /** Puts a version into the control store that the nodes share, if there is one and it has no version of this number or of a later one. */
   | { readonly kind: "publish"; readonly bytes: Uint8Array };
 
 /** A condition or a store operation that a task waits for. */
@@ -79,7 +79,7 @@ export function* swap(key: string, expectedVersion: number, value: Uint8Array | 
   return answer.isSwapped;
 }
 
-/** Returns whether the store that the nodes share, if there is one, had no other version of this number. */
+/** Returns whether the store that the nodes share has this version now. True if there is no such store. */
 export function* publish(bytes: Uint8Array): PolicyTask<boolean> {
   const answer = yield { kind: "publish", bytes };
   assert(answer.kind === "swapped", "the answer to a publish request is not a swap result");
