@@ -49,9 +49,10 @@ interface Stand {
   /** The key of the record. It is made once, because each look at many scopes reads all records. */
   readonly key: string;
   holderId: string;
-  /** Whether a request for this scope is pending. */
-  isPending: boolean;
-  /** Monotonic time (ms) before which no request is sent after a failure. */
+  /**
+   * Monotonic time (ms) before which no request is sent. `NEVER` while a request is pending. A change of the record ends this time, because the request
+   * has had its effect then, or will fail.
+   */
   retryMs: number;
   /** Monotonic time (ms) before which this node does not take the scope, because it has just given it up. */
   notBeforeMs: number;
@@ -59,8 +60,6 @@ interface Stand {
   lastSignMs: number;
   /** The number of the fence of the holder, and the monotonic time (ms) until which it acts. This node neither releases nor claims the scope earlier. */
   granted: { readonly number: number; readonly untilMs: number };
-  /** The highest number of a fence that was read for this scope. */
-  highestNumber: number;
   /** This node never acts again under fences up to this number. */
   releasedNumber: number;
   /** The record under which this node held the scope at the last look. */
@@ -90,9 +89,9 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
   readonly #session: Session;
   readonly #store = new StoreCopy<StoreRecord>(decodeStore);
   readonly #leaders = new StoreCopy<LeaderRecord>(decodeLeader);
+  readonly events = new LeaderEvents(this.#leaders.items);
   /** Copies of sessions by the prefix that their watch has. */
   readonly #sessions = new Map<string, StoreCopy<SessionRecord>>();
-  readonly events = new LeaderEvents();
   readonly #stands = new Map<string, Stand>();
   readonly #asked = new Map<RequestId, Answered>();
   #lastRequest = 0;
@@ -105,12 +104,12 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
   #backMs = Number.NEGATIVE_INFINITY;
   #isFollowed = false;
   #ineligible = "not ready";
+  /** Monotonic time (ms) at which this node creates a missing store record. `NEVER` while a request is pending. */
   #creationMs = Number.NEGATIVE_INFINITY;
-  #isCreating = false;
   /** The names of the sessions of the holders that this node may succeed, as of the last look. */
   #rivals: ReadonlySet<string> = new Set();
-  /** Sessions whose deletion is pending. */
-  readonly #deleting = new Set<string>();
+  /** Monotonic time (ms) before which no session is deleted. `NEVER` while a deletion is pending. The end of a session ends this time. */
+  #deletionMs = Number.NEGATIVE_INFINITY;
   #compaction: { readonly revision: number; readonly dueMs: number } | undefined;
   #stop: "no" | "begun" | "session" | "over" = "no";
   /** Monotonic time (ms) of the first input. */
@@ -140,13 +139,12 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
     };
     at(this.#compaction?.dueMs ?? NEVER);
     if (!this.#options.isOwnStore && this.#needsSession) at(this.#session.dueMs);
-    if (this.#isMissingStore && !this.#isCreating) at(this.#creationMs);
+    if (this.#isMissingStore) at(this.#creationMs);
     for (const stand of this.#stands.values()) {
-      if (stand.isPending) continue;
       at(Math.max(stand.retryMs, stand.notBeforeMs));
       at(stand.granted.untilMs);
     }
-    for (const { silentMs } of this.#watchedSessions()) at(silentMs);
+    for (const { dueMs } of this.#watchedSessions()) at(dueMs);
     return next;
   }
 
@@ -185,7 +183,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
   /** Why this node cannot use the store for leadership. Empty if it can. */
   get #storeFault(): string {
     const item = this.#store.items.get(STORE_KEY);
-    if (!this.#store.isComplete || !this.#leaders.isComplete) return "the control store has not answered yet";
+    if (this.#store.revision === undefined || this.#leaders.revision === undefined) return "the control store has not answered yet";
     if (item === undefined) return "the control store is new";
     if (item.value === undefined) return `the record ${STORE_KEY} in the control store cannot be read`;
     const { clusterId } = item.value;
@@ -285,19 +283,31 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
     if (changes === undefined) return;
     if (prefix === STORE_KEY) this.#store.take(changes, monoMs);
     else if (prefix === LEADERS) {
-      for (const { key, after } of this.#leaders.take(changes, monoMs))
-        if (after?.value?.session === this.#sessionName) this.#disown(key.slice(LEADERS.length));
-      for (const event of this.events.leadersChanged(changes, monoMs)) out.push({ kind: "event", event });
-    } else {
-      const taken = this.#sessions.get(prefix)?.take(changes, monoMs) ?? [];
-      for (const { key, before, after } of taken)
-        if (after === undefined) this.#report("expired", key.slice(SESSIONS.length), out);
-        else if (this.#isFollowed && before !== undefined) this.#report("renewed", key.slice(SESSIONS.length), out);
-    }
+      const step = this.#leaders.take(changes, monoMs);
+      if (step === undefined) return;
+      for (const { key, after } of step.changes) {
+        const stand = this.#stands.get(key.slice(LEADERS.length));
+        if (stand !== undefined) stand.retryMs = Number.NEGATIVE_INFINITY;
+        else if (after?.value?.session === this.#sessionName) this.#disown(key.slice(LEADERS.length));
+      }
+      for (const event of this.events.take(step, changes.revision)) out.push({ kind: "event", event });
+    } else
+      for (const { key, before, after } of this.#sessions.get(prefix)?.take(changes, monoMs)?.changes ?? []) {
+        const name = key.slice(SESSIONS.length);
+        if (after === undefined) {
+          this.#deletionMs = Number.NEGATIVE_INFINITY;
+          this.#report("expired", name, out);
+        } else if (this.#isFollowed && before !== undefined) this.#report("renewed", name, out);
+      }
   }
 
+  /**
+   * Reports an event for each scope whose leader has this session. The events are not kept: other nodes do not know them, and the watches of leaders
+   * and sessions are not in order, so that a reader that has seen a later leader would never receive them.
+   */
   #report(kind: "expired" | "renewed", session: string, out: LeadershipOutput[]): void {
-    for (const event of this.events.ofSession(kind, session)) out.push({ kind: "event", event });
+    for (const [scope, leader] of this.events.current())
+      if (leader.session === session) out.push({ kind: "event", event: { kind, scope, leader, revision: 0 } });
   }
 
   #stand(scope: string, holderId: string): void {
@@ -315,12 +325,11 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
     if (stand === undefined) return;
     stand.withdrawal ??= reason;
     // The next holder must not act under the fence of this one, even if the record is not empty yet.
-    stand.releasedNumber = Math.max(stand.releasedNumber, stand.highestNumber);
+    stand.releasedNumber = Math.max(stand.releasedNumber, this.#leaders.items.get(stand.key)?.value?.fence.number ?? 0);
   }
 
   /** Empties a record whose holder withdrew before it was written. */
   #disown(scope: string): void {
-    if (this.#stands.has(scope)) return;
     this.#stand(scope, "");
     this.#withdraw(scope, "the holder withdrew");
   }
@@ -336,8 +345,8 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
     }
     this.#rivals = this.#rivalSessions();
     if (this.fault === "" && !this.#isLate(time.monoMs))
-      for (const { name, version, silentMs } of this.#watchedSessions())
-        if (time.monoMs >= silentMs) this.#deleteSession(name, version, out);
+      for (const { key, version, dueMs } of [...this.#watchedSessions()])
+        if (time.monoMs >= dueMs) this.#deleteSession({ key, version }, out);
     this.#compact(time, out);
     this.#watch(out);
     if (this.#stop !== "no") this.#endSession(out);
@@ -345,20 +354,17 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
 
   /** Writes the identity of a store that has not been used before. */
   #createStore({ monoMs, wallMs }: Time, out: LeadershipOutput[]): void {
-    if (!this.#isMissingStore || this.#isCreating || monoMs < this.#creationMs) return;
+    if (!this.#isMissingStore || monoMs < this.#creationMs) return;
     const { clusterId, newId } = this.#options;
     const record = { clusterId, id: newId(), epoch: Math.floor(wallMs / 1000) };
-    this.#isCreating = true;
-    this.#transact([{ key: STORE_KEY, version: 0 }], [{ key: STORE_KEY, value: encodeStore(record) }], out, (result, time) => {
-      this.#isCreating = false;
-      this.#creationMs = time.monoMs + RETRY_MS;
-      if (result?.isCommitted === true)
-        this.#store.note(STORE_KEY, { version: result.versions[0] ?? 0, value: record, sinceMs: time.monoMs });
+    this.#creationMs = NEVER;
+    this.#transact([{ key: STORE_KEY, version: 0 }], [{ key: STORE_KEY, value: encodeStore(record) }], out, (_result, later) => {
+      this.#creationMs = later.monoMs + RETRY_MS;
     });
   }
 
   get #isMissingStore(): boolean {
-    return this.#ineligible === "" && this.#store.isComplete && !this.#store.items.has(STORE_KEY);
+    return this.#ineligible === "" && this.#store.revision !== undefined && !this.#store.items.has(STORE_KEY);
   }
 
   /** A node without scopes needs no session. */
@@ -415,9 +421,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
   #decide(stand: Stand, time: Time, out: LeadershipOutput[]): void {
     const item = this.#leaders.items.get(stand.key);
     const record = item?.value;
-    if (record !== undefined) stand.highestNumber = Math.max(stand.highestNumber, record.fence.number);
-    const isBusy = stand.isPending || this.#asked.size >= MAX_PENDING;
-    if (isBusy || time.monoMs < Math.max(stand.retryMs, stand.granted.untilMs)) return;
+    if (this.#asked.size >= MAX_PENDING || time.monoMs < Math.max(stand.retryMs, stand.granted.untilMs)) return;
     if (item !== undefined && record?.session === this.#sessionName) {
       if (this.#heldRecord(stand) === undefined) this.#release(stand, { ...item, value: record }, time, out);
       return;
@@ -453,7 +457,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
   #sessionOf(name: string, version: number): CopiedItem<SessionRecord> | "absent" | "unknown" {
     const key = SESSIONS + name;
     for (const [prefix, copy] of this.#sessions) {
-      if (!key.startsWith(prefix) || !copy.isComplete) continue;
+      if (!key.startsWith(prefix) || copy.revision === undefined) continue;
       const found = copy.items.get(key);
       if (found !== undefined) return found;
       if (prefix === key || copy.revision >= version) return "absent";
@@ -470,7 +474,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
       nodeId,
       session: this.#sessionName,
       term: (before?.term ?? 0) + 1,
-      fence: { failoverVersion: 0, storeEpoch: this.store?.epoch ?? 0, number: 1 + Math.max(this.#revision, stand.highestNumber) },
+      fence: { failoverVersion: 0, storeEpoch: this.store?.epoch ?? 0, number: 1 + Math.max(this.#revision, before?.fence.number ?? 0) },
       issuedWallMs: wallMs,
       reason: before === undefined ? "first leader" : before.session === "" ? before.reason : `the session of ${before.nodeId} ended`,
       correlationId: newId(),
@@ -499,12 +503,10 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
 
   #write(stand: Stand, record: LeaderRecord, conditions: readonly StoreCondition[], out: LeadershipOutput[]): void {
     const { key } = stand;
-    stand.isPending = true;
-    this.#transact(conditions, [{ key, value: encodeLeader(record) }], out, (result, { monoMs }) => {
-      stand.isPending = false;
-      if (result?.isCommitted === true) this.#leaders.note(key, { version: result.versions[0] ?? 0, value: record, sinceMs: monoMs });
-      // Otherwise, the watch reports the record.
-      else stand.retryMs = monoMs + RETRY_MS;
+    stand.retryMs = NEVER;
+    this.#transact(conditions, [{ key, value: encodeLeader(record) }], out, (_result, { monoMs }) => {
+      // The watch reports the record before or after this answer.
+      if (stand.retryMs === NEVER) stand.retryMs = monoMs + RETRY_MS;
     });
   }
 
@@ -517,8 +519,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
       return;
     }
     const marked = { ...value, resign: reason || "an operator asked for it" };
-    this.#transact([{ key, version }], [{ key, value: encodeLeader(marked) }], out, (result, { monoMs }, later) => {
-      if (result?.isCommitted === true) this.#leaders.note(key, { version: result.versions[0] ?? 0, value: marked, sinceMs: monoMs });
+    this.#transact([{ key, version }], [{ key, value: encodeLeader(marked) }], out, (result, _time, later) => {
       later.push({ kind: "ordered", order, refusal: refusalOf(result, `the leader of ${scope} has changed`) });
     });
   }
@@ -535,37 +536,30 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
     if (this.#refuses(order, out) || value === undefined || version === undefined) return;
     const raised = { ...value, epoch: Math.max(Math.floor(wallMs / 1000), value.epoch + 1) };
     this.#transact([{ key: STORE_KEY, version }], [{ key: STORE_KEY, value: encodeStore(raised) }], out, (result, { monoMs }, later) => {
-      if (result?.isCommitted === true) this.#store.note(STORE_KEY, { version: result.versions[0] ?? 0, value: raised, sinceMs: monoMs });
+      if (result?.isCommitted === true)
+        this.#store.items.set(STORE_KEY, { version: result.versions[0] ?? 0, value: raised, sinceMs: monoMs });
       later.push({ kind: "ordered", order, refusal: refusalOf(result, "the epoch of the store has changed") });
     });
   }
 
-  /** The sessions of others that this node may delete, and when each is silent for a whole lease. */
-  *#watchedSessions(): Generator<{ readonly name: string; readonly version: number; readonly silentMs: number }> {
+  /** The sessions of others that this node may delete, and when: each must be silent for a whole lease. */
+  *#watchedSessions(): Generator<StoreCondition & { readonly dueMs: number }> {
     if (this.#options.isOwnStore || this.#stop !== "no" || this.#isAway) return;
     const rivals = this.#isGlobalLeader ? undefined : this.#rivals;
     for (const copy of this.#sessions.values())
       for (const [key, item] of copy.items) {
         const [{ version, sinceMs }, leaseMs] = [item, leaseOf(item)];
         const name = key.slice(SESSIONS.length);
-        if (name === this.#sessionName || this.#deleting.has(name) || rivals?.has(name) === false) continue;
-        yield { name, version, silentMs: Math.max(sinceMs + leaseMs, this.#backMs + leaseMs / 3 + RETURN_MS) };
+        if (name === this.#sessionName || rivals?.has(name) === false) continue;
+        yield { key, version, dueMs: Math.max(sinceMs + leaseMs, this.#backMs + leaseMs / 3 + RETURN_MS, this.#deletionMs) };
       }
   }
 
-  #deleteSession(name: string, version: number, out: LeadershipOutput[]): void {
-    const key = SESSIONS + name;
-    this.#deleting.add(name);
-    this.#transact([{ key, version }], [{ key, value: undefined }], out, (result, { monoMs }, later) => {
-      this.#deleting.delete(name);
-      if (result === undefined) return;
-      for (const [prefix, copy] of this.#sessions) {
-        if (!key.startsWith(prefix)) continue;
-        const found = result.isCommitted ? 0 : (result.versions[0] ?? 0);
-        // The holder has renewed its session, and the watch has not reported it yet.
-        if (found > 0) copy.note(key, { version: found, value: copy.items.get(key)?.value, sinceMs: monoMs });
-        else if (copy.items.delete(key)) this.#report("expired", name, later);
-      }
+  #deleteSession(condition: StoreCondition, out: LeadershipOutput[]): void {
+    this.#deletionMs = NEVER;
+    this.#transact([condition], [{ key: condition.key, value: undefined }], out, (_result, { monoMs }) => {
+      // The watch reports the end of the session, or its renewal, before or after this answer.
+      if (this.#deletionMs === NEVER) this.#deletionMs = monoMs + RETRY_MS;
     });
   }
 
@@ -589,7 +583,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
       if (!this.#sessions.has(prefix)) {
         const copy = new StoreCopy(decodeSession);
         // A session that is silent stays silent.
-        for (const [key, item] of known.flatMap(([, { items }]) => [...items])) if (key.startsWith(prefix)) copy.note(key, item);
+        for (const [key, item] of known.flatMap(([, { items }]) => [...items])) if (key.startsWith(prefix)) copy.items.set(key, item);
         this.#sessions.set(prefix, copy);
         out.push({ kind: "watch", prefix });
       }
@@ -637,9 +631,8 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
 
 function newStand(scope: string, holderId: string): Stand {
   const [far, none] = [Number.NEGATIVE_INFINITY, undefined];
-  const times = { isPending: false, retryMs: far, notBeforeMs: far, lastSignMs: far, highestNumber: 0, releasedNumber: 0 };
-  const granted = { number: 0, untilMs: far };
-  return { scope, key: LEADERS + scope, holderId, ...times, granted, held: none, withdrawal: none };
+  const times = { retryMs: far, notBeforeMs: far, lastSignMs: far, granted: { number: 0, untilMs: far } };
+  return { scope, key: LEADERS + scope, holderId, ...times, releasedNumber: 0, held: none, withdrawal: none };
 }
 
 /** The lease (ms) of a session. A session that cannot be read may have the longest lease. */
