@@ -27,14 +27,10 @@ import {
   type StoreRecord,
 } from "./records.ts";
 import { GLOBAL_SCOPE } from "./scope.ts";
-import { RETRY_MS, Session } from "./session.ts";
+import { RETRY_MS, Session, type SessionOptions } from "./session.ts";
 
-export interface LeadershipOptions {
-  readonly nodeId: string;
+export interface LeadershipOptions extends SessionOptions {
   readonly clusterId: string;
-  /** Unique id of this process instance. */
-  readonly boot: string;
-  readonly leaseMs: number;
   /** Whether the store belongs to this process alone, which its lock of the file guarantees. There are no session records then. */
   readonly isOwnStore: boolean;
   /** Time between two compactions of the store. 0: none. */
@@ -106,14 +102,11 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
   #ineligible = "not ready";
   /** Monotonic time (ms) at which this node creates a missing store record. `NEVER` while a request is pending. */
   #creationMs = Number.NEGATIVE_INFINITY;
-  /** The names of the sessions of the holders that this node may succeed, as of the last look. */
-  #rivals: ReadonlySet<string> = new Set();
   /** Monotonic time (ms) before which no session is deleted. `NEVER` while a deletion is pending. The end of a session ends this time. */
   #deletionMs = Number.NEGATIVE_INFINITY;
   #compaction: { readonly revision: number; readonly dueMs: number } | undefined;
-  #stop: "no" | "begun" | "session" | "over" = "no";
-  /** Monotonic time (ms) of the first input. */
-  #beganMs: number | undefined;
+  #stop: "no" | "begun" | "over" = "no";
+  /** Monotonic time (ms) of the last look. */
   #lookedMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: LeadershipOptions) {
@@ -122,10 +115,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
   }
 
   handle(input: LeadershipInput, time: Time, out: LeadershipOutput[]): void {
-    if (this.#beganMs === undefined) {
-      this.#beganMs = time.monoMs;
-      for (const prefix of [STORE_KEY, LEADERS]) out.push({ kind: "watch", prefix });
-    }
+    if (this.#lookedMs === Number.NEGATIVE_INFINITY) for (const prefix of [STORE_KEY, LEADERS]) out.push({ kind: "watch", prefix });
     this.#take(input, time, out);
     // A grant only postpones changes, and programs extend their grants often.
     if (input.kind !== "granted" || input.untilMs <= time.monoMs) this.#look(time, out);
@@ -343,13 +333,12 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
       this.#reportLoss(stand, out);
       this.#decide(stand, time, out);
     }
-    this.#rivals = this.#rivalSessions();
     if (this.fault === "" && !this.#isLate(time.monoMs))
       for (const { key, version, dueMs } of [...this.#watchedSessions()])
         if (time.monoMs >= dueMs) this.#deleteSession({ key, version }, out);
     this.#compact(time, out);
     this.#watch(out);
-    if (this.#stop !== "no") this.#endSession(out);
+    this.#endSession(time, out);
   }
 
   /** Writes the identity of a store that has not been used before. */
@@ -382,10 +371,10 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
   }
 
   #renew(time: Time, out: LeadershipOutput[]): void {
-    const { condition, change } = this.#session.request(time);
+    const { condition, change } = this.#session.request(time.wallMs);
     const known = this.#revision;
     this.#transact([condition], [change], out, (result, later) => {
-      this.#session.answered(result, later);
+      this.#session.answered(result, time.monoMs, later);
       if (result === undefined || result.revision >= known) return;
       // The store was restored from a backup, and this node may hold less in it than it knows.
       this.#revision = result.revision;
@@ -433,20 +422,16 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
     // An unreadable record counts as held.
     if (item !== undefined && record === undefined) return;
     const session = record && this.#sessionOf(record.session, NEVER);
-    stand.lastSignMs = Math.max(stand.lastSignMs, typeof session === "object" ? session.sinceMs : (item?.sinceMs ?? time.monoMs));
-    this.#respectGrants(stand, record);
+    const recordMs = item?.sinceMs ?? time.monoMs;
+    stand.lastSignMs = Math.max(stand.lastSignMs, typeof session === "object" ? session.sinceMs : recordMs);
+    // An earlier process of this node has ended, but a program that campaigned through it can act until its last grant is over.
+    const isOfProgram = record !== undefined && record.session !== "" && record.holderId !== record.nodeId;
+    if (this.#options.isOwnStore && isOfProgram) stand.notBeforeMs = Math.max(stand.notBeforeMs, recordMs + this.#options.leaseMs);
     const mayTake = this.fault === "" && time.monoMs >= stand.notBeforeMs && time.monoMs < this.#validUntilMs;
-    if (mayTake && (record === undefined || this.#isFree(record, item?.version ?? 0))) this.#elect(stand, item, time, out);
+    if (mayTake && this.#isFree(record, item?.version ?? 0)) this.#elect(stand, item, time, out);
   }
 
-  /** An earlier process of this node has ended, but a program that campaigned through it can act until its last grant is over. */
-  #respectGrants(stand: Stand, record: LeaderRecord | undefined): void {
-    const { isOwnStore, leaseMs } = this.#options;
-    if (!isOwnStore || record === undefined || record.session === "" || record.holderId === record.nodeId) return;
-    stand.notBeforeMs = Math.max(stand.notBeforeMs, (this.#beganMs ?? 0) + leaseMs);
-  }
-
-  #isFree({ session }: LeaderRecord, version: number): boolean {
+  #isFree({ session }: LeaderRecord | { readonly session: "" } = { session: "" }, version: number): boolean {
     return session === "" || this.#options.isOwnStore || this.#sessionOf(session, version) === "absent";
   }
 
@@ -544,13 +529,11 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
 
   /** The sessions of others that this node may delete, and when: each must be silent for a whole lease. */
   *#watchedSessions(): Generator<StoreCondition & { readonly dueMs: number }> {
-    if (this.#options.isOwnStore || this.#stop !== "no" || this.#isAway) return;
-    const rivals = this.#isGlobalLeader ? undefined : this.#rivals;
+    if (this.#stop !== "no" || this.#isAway) return;
     for (const copy of this.#sessions.values())
       for (const [key, item] of copy.items) {
         const [{ version, sinceMs }, leaseMs] = [item, leaseOf(item)];
-        const name = key.slice(SESSIONS.length);
-        if (name === this.#sessionName || rivals?.has(name) === false) continue;
+        if (key === SESSIONS + this.#sessionName) continue;
         yield { key, version, dueMs: Math.max(sinceMs + leaseMs, this.#backMs + leaseMs / 3 + RETURN_MS, this.#deletionMs) };
       }
   }
@@ -577,7 +560,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
   /** Watches the sessions of the holders that this node may succeed. The leader of the global scope watches all sessions, to remove silent ones. */
   #watch(out: LeadershipOutput[]): void {
     if (this.#options.isOwnStore) return;
-    const wanted = new Set(this.#isFollowed || this.#isGlobalLeader ? [SESSIONS] : [...this.#rivals].map((name) => SESSIONS + name));
+    const wanted = this.#isFollowed || this.#isGlobalLeader ? new Set([SESSIONS]) : this.#rivalSessions();
     const known = [...this.#sessions];
     for (const prefix of wanted)
       if (!this.#sessions.has(prefix)) {
@@ -598,28 +581,23 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
     return this.#heldRecord(this.#stands.get(GLOBAL_SCOPE)) !== undefined;
   }
 
+  /** The keys of the sessions of the holders that this node may succeed. */
   #rivalSessions(): ReadonlySet<string> {
-    const sessions = new Set<string>();
-    for (const { key } of this.#stands.values()) sessions.add(this.#leaders.items.get(key)?.value?.session ?? "");
-    sessions.delete("");
-    sessions.delete(this.#sessionName);
-    return sessions;
+    const names = new Set<string>();
+    for (const { key } of this.#stands.values()) names.add(this.#leaders.items.get(key)?.value?.session ?? "");
+    return new Set([...names].filter((name) => name !== "" && name !== this.#sessionName).map((name) => SESSIONS + name));
   }
 
-  #endSession(out: LeadershipOutput[]): void {
+  #endSession(time: Time, out: LeadershipOutput[]): void {
     if (this.#stop !== "begun" || this.#stands.size > 0 || this.#asked.size > 0) return;
-    const key = SESSIONS + this.#session.name;
-    const { version } = this.#session;
-    if (version === 0) {
-      this.#stop = "over";
-      out.push({ kind: "stopped" });
-      return;
-    }
-    this.#stop = "session";
-    this.#transact([{ key, version }], [{ key, value: undefined }], out, (_result, _time, later) => {
+    const { name, version } = this.#session;
+    const key = SESSIONS + name;
+    const ended: Answered = (_result, _time, later) => {
       this.#stop = "over";
       later.push({ kind: "stopped" });
-    });
+    };
+    if (version === 0) ended(undefined, time, out);
+    else this.#transact([{ key, version }], [{ key, value: undefined }], out, ended);
   }
 
   #transact(conditions: readonly StoreCondition[], changes: readonly StoreWrite[], out: LeadershipOutput[], answered: Answered): void {

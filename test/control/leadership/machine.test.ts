@@ -115,7 +115,7 @@ describe("session", () => {
     const sent = node.sent.filter(writes(SESSIONS));
     expect(sent.length).toBe(31);
     expect(sent.map(({ conditions }) => conditions[0]?.version === 0).filter(Boolean).length).toBe(1);
-    expect(lab.sessions).toEqual(["n1/b1-1"]);
+    expect(lab.sessions).toEqual(["n1/1-b1"]);
     expect(lab.nowMs - start).toBe(10 * LEASE_MS);
   });
 
@@ -142,10 +142,10 @@ describe("session", () => {
   });
 
   test.each([
-    ["creation", 0, "lost", ["n1/b1-2"]],
-    ["creation", 0, "unanswered", ["n1/b1-1", "n1/b1-2"]],
-    ["renewal", 1, "lost", ["n1/b1-1"]],
-    ["renewal", 1, "unanswered", ["n1/b1-1"]],
+    ["creation", 0, "lost", ["n1/2-b1"]],
+    ["creation", 0, "unanswered", ["n1/1-b1", "n1/2-b1"]],
+    ["renewal", 1, "lost", ["n1/1-b1"]],
+    ["renewal", 1, "unanswered", ["n1/1-b1"]],
   ] as const)("after a %s (request %d) that was %s, the store has %j", (_, at, fate, sessions) => {
     const lab = new LeaderLab();
     const node = lab.node("n1", []);
@@ -159,11 +159,11 @@ describe("session", () => {
   test("that another node ended costs each scope once, and the node stands again with a new name", () => {
     const lab = new LeaderLab();
     const node = lab.node("n1", [CLEANER, INDEX]);
-    lab.put(`${SESSIONS}n1/b1-1`, undefined);
+    lab.put(`${SESSIONS}n1/1-b1`, undefined);
     lab.advance(LEASE_MS / 3);
     const lost = [CLEANER, INDEX].map((scope) => `lost ${scope}`);
     expect(eventsOf(node).filter((event) => event.startsWith("lost"))).toEqual(lost);
-    expect(lab.leader(INDEX)).toMatchObject({ session: "n1/b1-2", term: 2, reason: "the session of n1 ended" });
+    expect(lab.leader(INDEX)).toMatchObject({ session: "n1/2-b1", term: 2, reason: "the session of n1 ended" });
     expect(node.holds(INDEX)).toBe(true);
   });
 
@@ -178,7 +178,7 @@ describe("session", () => {
     expect(node.holds(INDEX)).toBe(true);
     lab.advance(LEASE_MS / 3);
     expect(eventsOf(node)).toContain(`lost ${INDEX}`);
-    expect(lab.leader(INDEX).session).toBe("n1/b1-2");
+    expect(lab.leader(INDEX).session).toBe("n1/2-b1");
   });
 
   test("that is older in the store than its node knows is not used: the store was restored", () => {
@@ -217,7 +217,7 @@ describe("takeover", () => {
     expect(other.sent.filter(({ changes }) => changes[0]?.value === undefined)).toEqual([]);
     lab.advance(1);
     const deletions = other.sent.filter(({ changes }) => changes[0]?.value === undefined);
-    expect(deletions.map(({ changes }) => changes[0]?.key)).toEqual([`${SESSIONS}n1/b1-1`]);
+    expect(deletions.map(({ changes }) => changes[0]?.key)).toEqual([`${SESSIONS}n1/1-b1`]);
     for (const [at, scope] of [CLEANER, INDEX].entries()) {
       expect(other.holds(scope)).toBe(true);
       expect(lab.leader(scope)).toMatchObject({ term: 2, reason: "the session of n1 ended" });
@@ -231,7 +231,7 @@ describe("takeover", () => {
 
   test("names the version that was seen, so that a renewal that was not seen prevents it for another lease", () => {
     const { lab, holder, other } = twoNodes(CLEANER);
-    other.deafTo.add(`${SESSIONS}n1/b1-1`);
+    other.deafTo.add(`${SESSIONS}n1/1-b1`);
     lab.advance(LEASE_MS / 3);
     holder.isCrashed = true;
     // The candidate saw the first version 100 ms before this test began.
@@ -240,7 +240,7 @@ describe("takeover", () => {
     other.deafTo.clear();
     lab.report();
     lab.advance(LEASE_MS - 1);
-    expect([other.holds(CLEANER), lab.sessions]).toEqual([false, ["n1/b1-1", "n2/b1-1"]]);
+    expect([other.holds(CLEANER), lab.sessions]).toEqual([false, ["n1/1-b1", "n2/1-b1"]]);
     lab.advance(1);
     expect(other.holds(CLEANER)).toBe(true);
   });
@@ -278,7 +278,7 @@ describe("takeover", () => {
   ])("waits for the lease of the session: %s", (_, session, leaseMs) => {
     const { lab, holder, other } = twoNodes(CLEANER);
     holder.isCrashed = true;
-    lab.put(`${SESSIONS}n1/b1-1`, session);
+    lab.put(`${SESSIONS}n1/1-b1`, session);
     lab.advance(leaseMs - 1);
     expect(other.holds(CLEANER)).toBe(false);
     lab.advance(1);
@@ -391,7 +391,7 @@ describe("resign", () => {
     lab.advance(LEASE_MS - 1);
     expect(holder.holds(CLEANER)).toBe(false);
     lab.advance(1);
-    expect(lab.leader(CLEANER)).toMatchObject({ session: "n1/b1-1", term: 2, reason: "maintenance" });
+    expect(lab.leader(CLEANER)).toMatchObject({ session: "n1/1-b1", term: 2, reason: "maintenance" });
   });
 
   test("gives the scope to a candidate at once, and an empty reason is a reason", () => {
@@ -413,7 +413,7 @@ describe("resign", () => {
     expect([lab.leader(CLEANER).fence.number, holder.holds(CLEANER)]).toEqual([number, false]);
     holder.fateOf = () => "done";
     lab.advance(200);
-    expect(lab.leader(CLEANER)).toMatchObject({ term: 2, session: "n1/b1-1" });
+    expect(lab.leader(CLEANER)).toMatchObject({ term: 2, session: "n1/1-b1" });
     expect(holder.number(CLEANER)).toBeGreaterThan(number ?? NEVER);
   });
 
@@ -479,7 +479,7 @@ describe("stop", () => {
     const { lab, holder, other } = twoNodes(CLEANER, INDEX);
     holder.input({ kind: "stop" });
     holder.input({ kind: "stop" });
-    expect([other.holds(CLEANER), other.holds(INDEX), holder.stoppedCount, lab.sessions]).toEqual([true, true, 1, ["n2/b1-1"]]);
+    expect([other.holds(CLEANER), other.holds(INDEX), holder.stoppedCount, lab.sessions]).toEqual([true, true, 1, ["n2/1-b1"]]);
     expect(lab.leader(CLEANER).reason).toBe("the node stopped");
     expect(holder.dueMs).toBe(NEVER);
   });
@@ -512,7 +512,7 @@ describe("watches", () => {
     lab.node("n3", [INDEX]);
     const common = [STORE_KEY, LEADERS];
     expect([...holder.watches.keys()]).toEqual(common);
-    expect([...other.watches.keys()]).toEqual([...common, `${SESSIONS}n1/b1-1`]);
+    expect([...other.watches.keys()]).toEqual([...common, `${SESSIONS}n1/1-b1`]);
     holder.input({ kind: "withdraw", scope: CLEANER, reason: "over" });
     expect([...other.watches.keys()]).toEqual(common);
   });
@@ -522,17 +522,17 @@ describe("watches", () => {
     const node = lab.node("n1", [GLOBAL_SCOPE]);
     expect([...node.watches.keys()]).toEqual([STORE_KEY, LEADERS, SESSIONS]);
     lab.advance(500);
-    lab.put(`${SESSIONS}n9/b1-1`, JSON.stringify({ node_id: "n9", lease_ms: LEASE_MS, renewed_at_ms: 0 }));
+    lab.put(`${SESSIONS}n9/1-b1`, JSON.stringify({ node_id: "n9", lease_ms: LEASE_MS, renewed_at_ms: 0 }));
     lab.advance(LEASE_MS - 1);
-    expect(lab.sessions).toEqual(["n1/b1-1", "n9/b1-1"]);
+    expect(lab.sessions).toEqual(["n1/1-b1", "n9/1-b1"]);
     lab.advance(1);
-    expect(lab.sessions).toEqual(["n1/b1-1"]);
+    expect(lab.sessions).toEqual(["n1/1-b1"]);
     node.input({ kind: "withdraw", scope: GLOBAL_SCOPE, reason: "over" });
     expect([...node.watches.keys()]).toEqual([STORE_KEY, LEADERS]);
   });
 });
 
-test("a node whose events are read watches all sessions, reports renewals, and ends no session of a scope for which it is no candidate", () => {
+test("a node whose events are read watches all sessions and reports renewals; without a session of its own, it does not end those of others", () => {
   const lab = new LeaderLab();
   const [holder, reader] = [lab.node("n1", [CLEANER]), lab.node("n2", [])];
   reader.input({ kind: "follow", isFollowed: true });
