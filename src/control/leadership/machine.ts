@@ -17,8 +17,7 @@ import {
   decodeLeader,
   decodeSession,
   decodeStore,
-  encodeLeader,
-  encodeStore,
+  encodeRecord,
   LEADERS,
   type LeaderRecord,
   SESSIONS,
@@ -347,7 +346,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
     const { clusterId, newId } = this.#options;
     const record = { clusterId, id: newId(), epoch: Math.floor(wallMs / 1000) };
     this.#creationMs = NEVER;
-    this.#transact([{ key: STORE_KEY, version: 0 }], [{ key: STORE_KEY, value: encodeStore(record) }], out, (_result, later) => {
+    this.#transact([{ key: STORE_KEY, version: 0 }], [{ key: STORE_KEY, value: encodeRecord(record) }], out, (_result, later) => {
       this.#creationMs = later.monoMs + RETRY_MS;
     });
   }
@@ -489,7 +488,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
   #write(stand: Stand, record: LeaderRecord, conditions: readonly StoreCondition[], out: LeadershipOutput[]): void {
     const { key } = stand;
     stand.retryMs = NEVER;
-    this.#transact(conditions, [{ key, value: encodeLeader(record) }], out, (_result, { monoMs }) => {
+    this.#transact(conditions, [{ key, value: encodeRecord(record) }], out, (_result, { monoMs }) => {
       // The watch reports the record before or after this answer.
       if (stand.retryMs === NEVER) stand.retryMs = monoMs + RETRY_MS;
     });
@@ -504,7 +503,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
       return;
     }
     const marked = { ...value, resign: reason || "an operator asked for it" };
-    this.#transact([{ key, version }], [{ key, value: encodeLeader(marked) }], out, (result, _time, later) => {
+    this.#transact([{ key, version }], [{ key, value: encodeRecord(marked) }], out, (result, _time, later) => {
       later.push({ kind: "ordered", order, refusal: refusalOf(result, `the leader of ${scope} has changed`) });
     });
   }
@@ -520,7 +519,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
     const { value, version } = this.#store.items.get(STORE_KEY) ?? {};
     if (this.#refuses(order, out) || value === undefined || version === undefined) return;
     const raised = { ...value, epoch: Math.max(Math.floor(wallMs / 1000), value.epoch + 1) };
-    this.#transact([{ key: STORE_KEY, version }], [{ key: STORE_KEY, value: encodeStore(raised) }], out, (result, { monoMs }, later) => {
+    this.#transact([{ key: STORE_KEY, version }], [{ key: STORE_KEY, value: encodeRecord(raised) }], out, (result, { monoMs }, later) => {
       if (result?.isCommitted === true)
         this.#store.items.set(STORE_KEY, { version: result.versions[0] ?? 0, value: raised, sinceMs: monoMs });
       later.push({ kind: "ordered", order, refusal: refusalOf(result, "the epoch of the store has changed") });

@@ -47,89 +47,69 @@ export interface SessionRecord {
   readonly renewedWallMs: number;
 }
 
-export function encodeStore({ clusterId, id, epoch }: StoreRecord): Uint8Array {
-  return encode({ cluster_id: clusterId, id, epoch });
-}
-
-/** Returns undefined for bytes that are not a valid record. */
-export function decodeStore(bytes: Uint8Array): StoreRecord | undefined {
-  return decode(bytes, (at) => ({ clusterId: at.text("cluster_id"), id: at.text("id"), epoch: at.count("epoch") }));
-}
-
-export function encodeLeader({ fence, ...record }: LeaderRecord): Uint8Array {
-  return encode({
-    holder_id: record.holderId,
-    node_id: record.nodeId,
-    session: record.session,
-    term: record.term,
-    failover_version: fence.failoverVersion,
-    store_epoch: fence.storeEpoch,
-    number: fence.number,
-    issued_at_ms: record.issuedWallMs,
-    reason: record.reason.slice(0, MAX_TEXT_LENGTH),
-    correlation_id: record.correlationId,
-    resign: record.resign?.slice(0, MAX_TEXT_LENGTH) ?? "",
-  });
-}
-
-/** Returns undefined for bytes that are not a valid record. */
-export function decodeLeader(bytes: Uint8Array): LeaderRecord | undefined {
-  return decode(bytes, (at) => ({
-    holderId: at.text("holder_id"),
-    nodeId: at.text("node_id"),
-    session: at.text("session"),
-    term: at.count("term"),
-    fence: { failoverVersion: at.count("failover_version"), storeEpoch: at.count("store_epoch"), number: at.count("number") },
-    issuedWallMs: at.count("issued_at_ms"),
-    reason: at.text("reason"),
-    correlationId: at.text("correlation_id"),
-    resign: at.text("resign") || undefined,
-  }));
-}
-
-export function encodeSession({ nodeId, leaseMs, renewedWallMs }: SessionRecord): Uint8Array {
-  return encode({ node_id: nodeId, lease_ms: leaseMs, renewed_at_ms: renewedWallMs });
-}
-
-/** Returns undefined for bytes that are not a valid record. */
-export function decodeSession(bytes: Uint8Array): SessionRecord | undefined {
-  return decode(bytes, (at) => ({
-    nodeId: at.text("node_id"),
-    leaseMs: Math.min(Math.max(at.count("lease_ms"), LEASE_BOUNDS.minMs), LEASE_BOUNDS.maxMs),
-    renewedWallMs: at.count("renewed_at_ms"),
-  }));
-}
-
-function encode(record: Readonly<Record<string, string | number>>): Uint8Array {
-  return new TextEncoder().encode(JSON.stringify(record));
-}
-
-/** Reads the fields of a record. Throws `FieldError` for a field that is missing or has the wrong type. */
-interface RecordFields {
-  text(name: string): string;
-  count(name: string): number;
-}
+/** How each field of a record is read from its JSON. Throws `FieldError` for a field that is missing or has the wrong type. */
+type Fields<T> = { readonly [Name in keyof T]: (value: unknown) => T[Name] };
 
 class FieldError extends Error {}
 
-function decode<T>(bytes: Uint8Array, read: (fields: RecordFields) => T): T | undefined {
+function text(value: unknown): string {
+  if (typeof value !== "string" || value.length > MAX_TEXT_LENGTH) throw new FieldError();
+  return value;
+}
+
+function count(value: unknown): number {
+  if (typeof value !== "number" || !Number.isSafeInteger(value) || value < 0) throw new FieldError();
+  return value;
+}
+
+const STORE: Fields<StoreRecord> = { clusterId: text, id: text, epoch: count };
+const FENCE: Fields<FenceToken> = { failoverVersion: count, storeEpoch: count, number: count };
+const LEADER: Fields<LeaderRecord> = {
+  holderId: text,
+  nodeId: text,
+  session: text,
+  term: count,
+  fence: (value) => read(value, FENCE),
+  issuedWallMs: count,
+  reason: text,
+  correlationId: text,
+  resign: (value) => (value === undefined ? undefined : text(value)),
+};
+const SESSION: Fields<SessionRecord> = {
+  nodeId: text,
+  leaseMs: (value) => Math.min(Math.max(count(value), LEASE_BOUNDS.minMs), LEASE_BOUNDS.maxMs),
+  renewedWallMs: count,
+};
+
+export function encodeRecord(record: StoreRecord | LeaderRecord | SessionRecord): Uint8Array {
+  const cut = (_name: string, value: unknown) => (typeof value === "string" ? value.slice(0, MAX_TEXT_LENGTH) : value);
+  return new TextEncoder().encode(JSON.stringify(record, cut));
+}
+
+/** Returns undefined for bytes that are not a valid record, as the next two functions do. */
+export function decodeStore(bytes: Uint8Array): StoreRecord | undefined {
+  return decode(bytes, STORE);
+}
+
+export function decodeLeader(bytes: Uint8Array): LeaderRecord | undefined {
+  return decode(bytes, LEADER);
+}
+
+export function decodeSession(bytes: Uint8Array): SessionRecord | undefined {
+  return decode(bytes, SESSION);
+}
+
+function decode<T>(bytes: Uint8Array, fields: Fields<T>): T | undefined {
   try {
-    const json: unknown = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
-    const row = new Map<string, unknown>(Object.entries(json ?? {}));
-    return read({
-      text: (name) => {
-        const value = row.get(name);
-        if (typeof value !== "string" || value.length > MAX_TEXT_LENGTH) throw new FieldError(name);
-        return value;
-      },
-      count: (name) => {
-        const value = row.get(name);
-        if (typeof value !== "number" || !Number.isSafeInteger(value) || value < 0) throw new FieldError(name);
-        return value;
-      },
-    });
+    return read(JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes)), fields);
   } catch (error) {
     if (error instanceof FieldError || error instanceof SyntaxError || error instanceof TypeError) return undefined;
     throw error;
   }
+}
+
+function read<T>(json: unknown, fields: Fields<T>): T {
+  const row = new Map<string, unknown>(Object.entries(json ?? {}));
+  const readers = Object.entries<(value: unknown) => unknown>(fields);
+  return Object.fromEntries(readers.map(([name, field]) => [name, field(row.get(name))])) as T;
 }

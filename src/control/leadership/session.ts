@@ -4,7 +4,7 @@
  */
 import { NEVER, type Time } from "../../lib/machine.ts";
 import type { StoreCondition, StoreWrite, TransactResult } from "../../store/control/store.ts";
-import { encodeSession, SESSIONS } from "./records.ts";
+import { encodeRecord, SESSIONS } from "./records.ts";
 
 /** Time between two attempts after a failure. */
 export const RETRY_MS = 200;
@@ -64,7 +64,7 @@ export class Session {
     const key = SESSIONS + this.name;
     return {
       condition: { key, version: this.#version },
-      change: { key, value: encodeSession({ nodeId, leaseMs, renewedWallMs: wallMs }) },
+      change: { key, value: encodeRecord({ nodeId, leaseMs, renewedWallMs: wallMs }) },
     };
   }
 

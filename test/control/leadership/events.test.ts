@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { StoreCopy } from "../../../src/control/leadership/copy.ts";
 import { LeaderEvents } from "../../../src/control/leadership/events.ts";
 import type { LeadershipEvent } from "../../../src/control/leadership/io-types.ts";
-import { decodeLeader, encodeLeader, LEADERS, type LeaderRecord } from "../../../src/control/leadership/records.ts";
+import { decodeLeader, encodeRecord, LEADERS, type LeaderRecord } from "../../../src/control/leadership/records.ts";
 import { SharedStore, WATCH_START } from "../../fakes/shared-store.ts";
 
 const SCOPE = "custom/orders/cleaner";
@@ -17,7 +17,7 @@ class Reader {
   put(scope: string, session: string | undefined, number = 1): void {
     const names = { holderId: "h", nodeId: "n", reason: "", correlationId: "", resign: undefined };
     const fence = { failoverVersion: 0, storeEpoch: 1, number };
-    const bytes = session === undefined ? undefined : encodeLeader({ ...names, session, term: 1, fence, issuedWallMs: 0 });
+    const bytes = session === undefined ? undefined : encodeRecord({ ...names, session, term: 1, fence, issuedWallMs: 0 });
     this.store.put(LEADERS + scope, bytes);
   }
 

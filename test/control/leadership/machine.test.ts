@@ -2,7 +2,7 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { LeadershipInput } from "../../../src/control/leadership/io-types.ts";
-import { encodeLeader, LEADERS, SESSIONS, STORE_KEY } from "../../../src/control/leadership/records.ts";
+import { encodeRecord, LEADERS, SESSIONS, STORE_KEY } from "../../../src/control/leadership/records.ts";
 import { GLOBAL_SCOPE } from "../../../src/control/leadership/scope.ts";
 import { compareFences } from "../../../src/lib/fence.ts";
 import { NEVER } from "../../../src/lib/machine.ts";
@@ -84,7 +84,7 @@ describe("the store", () => {
   });
 
   test.each([
-    ["of another cluster", JSON.stringify({ cluster_id: "other", id: "s", epoch: 1 }), "the control store belongs to the cluster other"],
+    ["of another cluster", JSON.stringify({ clusterId: "other", id: "s", epoch: 1 }), "the control store belongs to the cluster other"],
     ["that cannot be read", "?", "the record store in the control store cannot be read"],
   ])("a store %s is a fault: the node does not stand, and refuses orders", (_, text, fault) => {
     const lab = new LeaderLab();
@@ -273,7 +273,7 @@ describe("takeover", () => {
   });
 
   test.each([
-    ["the holder's", JSON.stringify({ node_id: "x", lease_ms: 9000, renewed_at_ms: 0 }), 9000],
+    ["the holder's", JSON.stringify({ nodeId: "x", leaseMs: 9000, renewedWallMs: 0 }), 9000],
     ["the longest that there is, if the session cannot be read", "?", 60_000],
   ])("waits for the lease of the session: %s", (_, session, leaseMs) => {
     const { lab, holder, other } = twoNodes(CLEANER);
@@ -331,7 +331,7 @@ describe("fence", () => {
     const lab = new LeaderLab();
     const node = lab.node("n1", [CLEANER]);
     const record = { ...lab.leader(CLEANER), session: "", fence: { failoverVersion: 0, storeEpoch: 1, number: 1_000_000 } };
-    lab.put(LEADERS + CLEANER, new TextDecoder().decode(encodeLeader(record)));
+    lab.put(LEADERS + CLEANER, new TextDecoder().decode(encodeRecord(record)));
     expect(node.number(CLEANER)).toBe(1_000_001);
   });
 
@@ -522,7 +522,7 @@ describe("watches", () => {
     const node = lab.node("n1", [GLOBAL_SCOPE]);
     expect([...node.watches.keys()]).toEqual([STORE_KEY, LEADERS, SESSIONS]);
     lab.advance(500);
-    lab.put(`${SESSIONS}n9/1-b1`, JSON.stringify({ node_id: "n9", lease_ms: LEASE_MS, renewed_at_ms: 0 }));
+    lab.put(`${SESSIONS}n9/1-b1`, JSON.stringify({ nodeId: "n9", leaseMs: LEASE_MS, renewedWallMs: 0 }));
     lab.advance(LEASE_MS - 1);
     expect(lab.sessions).toEqual(["n1/1-b1", "n9/1-b1"]);
     lab.advance(1);

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { encodeStore, STORE_KEY } from "../../../src/control/leadership/records.ts";
+import { encodeRecord, STORE_KEY } from "../../../src/control/leadership/records.ts";
 import { WaymarkError } from "../../../src/lib/errors.ts";
 import { checkOwner, publishPolicy, SharedPolicy } from "../../../src/node/control/shared-policy.io.ts";
 import { openMemoryStore } from "../../../src/store/control/sqlite.io.ts";
@@ -40,7 +40,7 @@ test("the store keeps 16 versions, and a failure to remove an earlier one does n
 test("a node uses no policy from a store of another cluster, or of none, and puts none there", async () => {
   await using store = openMemoryStore();
   await expect(checkOwner(store, "prod")).rejects.toMatchObject({ reason: "store_unavailable", message: /is new/ });
-  await store.compareAndSwap(STORE_KEY, 0, encodeStore({ clusterId: "prod", id: "s", epoch: 1 }));
+  await store.compareAndSwap(STORE_KEY, 0, encodeRecord({ clusterId: "prod", id: "s", epoch: 1 }));
   await checkOwner(store, "prod");
   const [there, here] = [version(2, "b"), version(1, "a")];
   await publishPolicy(store, 2, there.bytes);
