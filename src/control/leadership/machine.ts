@@ -6,8 +6,6 @@
  * that it saw, so that a renewal on its way fails. A scope whose session does not exist is free.
  */
 import { LEASE_BOUNDS } from "../../lib/bounds.ts";
-import { WaymarkError } from "../../lib/errors.ts";
-import type { FenceToken } from "../../lib/fence.ts";
 import { type Machine, NEVER, type Time } from "../../lib/machine.ts";
 import type { StoreChanges, StoreCondition, StoreWrite, TransactResult } from "../../store/control/store.ts";
 import { type CopiedItem, StoreCopy } from "./copy.ts";
@@ -138,15 +136,9 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
   }
 
   /**
-   * Returns the fence of a scope. The caller may act as its leader until its next `await`. Throws `no_leader` if this node does not hold the scope.
+   * The record of a scope that this node holds, and the monotonic time (ms) until which it may act: a caller that has checked the time may act until its
+   * next `await`. Undefined if this node does not hold the scope.
    */
-  require(scope: string, time: Time): FenceToken {
-    const held = this.held(scope, time);
-    if (held === undefined) throw new WaymarkError("no_leader", `this node is not the leader of ${scope}`);
-    return held.leader.fence;
-  }
-
-  /** The record of a scope that this node holds, and the monotonic time (ms) until which it may act. Undefined if `require` throws. */
   held(scope: string, { monoMs }: Time): LeaseHolder | undefined {
     const leader = this.#heldRecord(this.#stands.get(scope));
     const untilMs = this.#validUntilMs;
@@ -158,7 +150,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
     return this.#stands.get(scope)?.lastSignMs;
   }
 
-  /** The scopes for which `require` returns a fence. */
+  /** The scopes that `held` returns. */
   heldScopes(time: Time): readonly string[] {
     if (time.monoMs >= this.#validUntilMs) return [];
     return [...this.#stands.values()].filter((stand) => this.#heldRecord(stand) !== undefined).map(({ scope }) => scope);

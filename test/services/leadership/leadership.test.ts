@@ -104,7 +104,7 @@ test("a leader is listed with its holder, its fence, and when it can lose the sc
   const on = served([CLEANER]);
   const { leaders, sessions, store, servedBy } = await on.list();
   const { machine } = on.node;
-  const { storeEpoch, number } = machine.require(CLEANER, on.store.time);
+  const { storeEpoch, number } = machine.held(CLEANER, on.store.time)?.leader.fence ?? expect.fail("the node leads");
   expect(leaders).toMatchObject([
     {
       scope: CLEANER,
