@@ -28,8 +28,6 @@ import { RETRY_MS, Session, type SessionOptions } from "./session.ts";
 
 export interface LeadershipOptions extends SessionOptions {
   readonly clusterId: string;
-  /** Whether the store belongs to this process alone, which its lock of the file guarantees. There are no session records then. */
-  readonly isOwnStore: boolean;
   /** Time between two compactions of the store. 0: none. */
   readonly compactMs: number;
   /** Returns a random id. */
@@ -125,7 +123,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
       if (dueMs > this.#lookedMs && dueMs < next) next = dueMs;
     };
     at(this.#compaction?.dueMs ?? NEVER);
-    if (!this.#options.isOwnStore && this.#needsSession) at(this.#session.dueMs);
+    if (this.#needsSession) at(this.#session.dueMs);
     if (this.#isMissingStore) at(this.#creationMs);
     for (const stand of this.#stands.values()) {
       at(Math.max(stand.retryMs, stand.notBeforeMs));
@@ -141,7 +139,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
    */
   held(scope: string, { monoMs }: Time): LeaseHolder | undefined {
     const leader = this.#heldRecord(this.#stands.get(scope));
-    const untilMs = this.#validUntilMs;
+    const untilMs = this.#session.validUntilMs;
     return leader === undefined || monoMs >= untilMs ? undefined : { leader, untilMs };
   }
 
@@ -152,7 +150,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
 
   /** The scopes that `held` returns. */
   heldScopes(time: Time): readonly string[] {
-    if (time.monoMs >= this.#validUntilMs) return [];
+    if (time.monoMs >= this.#session.validUntilMs) return [];
     return [...this.#stands.values()].filter((stand) => this.#heldRecord(stand) !== undefined).map(({ scope }) => scope);
   }
 
@@ -177,7 +175,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
    */
   expiryMs({ session }: LeaderRecord): number | undefined {
     if (this.#options.isOwnStore) return undefined;
-    if (session === this.#sessionName) return this.#session.validUntilMs;
+    if (session === this.#session.name) return this.#session.validUntilMs;
     const found = this.#sessionOf(session, NEVER);
     return typeof found === "string" ? undefined : found.sinceMs + leaseOf(found);
   }
@@ -269,7 +267,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
       for (const { key, after } of step.changes) {
         const stand = this.#stands.get(key.slice(LEADERS.length));
         if (stand !== undefined) stand.retryMs = Number.NEGATIVE_INFINITY;
-        else if (after?.value?.session === this.#sessionName) this.#disown(key.slice(LEADERS.length));
+        else if (after?.value?.session === this.#session.name) this.#disown(key.slice(LEADERS.length));
       }
       for (const event of this.events.take(step, changes.revision)) out.push({ kind: "event", event });
     } else
@@ -319,7 +317,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
     this.#lookedMs = time.monoMs;
     if (this.#stop === "over") return;
     this.#createStore(time, out);
-    if (!this.#options.isOwnStore && this.#needsSession && time.monoMs >= this.#session.dueMs) this.#renew(time, out);
+    if (this.#needsSession && time.monoMs >= this.#session.dueMs) this.#renew(time, out);
     for (const stand of this.#stands.values()) {
       this.#reportLoss(stand, out);
       this.#decide(stand, time, out);
@@ -352,15 +350,6 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
     return this.fault === "" && this.#stop === "no" && this.#stands.size > 0;
   }
 
-  /** Monotonic time (ms) until which this node may act. */
-  get #validUntilMs(): number {
-    return this.#options.isOwnStore ? NEVER : this.#session.validUntilMs;
-  }
-
-  get #sessionName(): string {
-    return this.#options.isOwnStore ? this.#options.boot : this.#session.name;
-  }
-
   #renew(time: Time, out: LeadershipOutput[]): void {
     const { condition, change } = this.#session.request(time.wallMs);
     const known = this.#revision;
@@ -378,7 +367,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
     if (stand === undefined) return undefined;
     const record = this.#leaders.items.get(stand.key)?.value;
     const isHeld =
-      record?.session === this.#sessionName &&
+      record?.session === this.#session.name &&
       record.holderId === stand.holderId &&
       record.fence.number > stand.releasedNumber &&
       record.fence.storeEpoch === this.store?.epoch &&
@@ -394,7 +383,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
     stand.held = this.#heldRecord(stand);
     if (held === undefined || stand.held !== undefined) return;
     const record = this.#leaders.items.get(key)?.value;
-    const isGivenUp = record?.session === this.#sessionName || held.fence.number <= stand.releasedNumber;
+    const isGivenUp = record?.session === this.#session.name || held.fence.number <= stand.releasedNumber;
     if (!isGivenUp) out.push({ kind: "event", event: { kind: "lost", scope, leader: held, revision: 0 } });
   }
 
@@ -402,7 +391,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
     const item = this.#leaders.items.get(stand.key);
     const record = item?.value;
     if (this.#asked.size >= MAX_PENDING || time.monoMs < Math.max(stand.retryMs, stand.granted.untilMs)) return;
-    if (item !== undefined && record?.session === this.#sessionName) {
+    if (item !== undefined && record?.session === this.#session.name) {
       if (this.#heldRecord(stand) === undefined) this.#release(stand, { ...item, value: record }, time, out);
       return;
     }
@@ -418,7 +407,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
     // An earlier process of this node has ended, but a program that campaigned through it can act until its last grant is over.
     const isOfProgram = record !== undefined && record.session !== "" && record.holderId !== record.nodeId;
     if (this.#options.isOwnStore && isOfProgram) stand.notBeforeMs = Math.max(stand.notBeforeMs, recordMs + this.#options.leaseMs);
-    const mayTake = this.fault === "" && time.monoMs >= stand.notBeforeMs && time.monoMs < this.#validUntilMs;
+    const mayTake = this.fault === "" && time.monoMs >= stand.notBeforeMs && time.monoMs < this.#session.validUntilMs;
     if (mayTake && this.#isFree(record, item?.version ?? 0)) this.#elect(stand, item, time, out);
   }
 
@@ -448,7 +437,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
     const record: LeaderRecord = {
       holderId: stand.holderId,
       nodeId,
-      session: this.#sessionName,
+      session: this.#session.name,
       term: (before?.term ?? 0) + 1,
       fence: { failoverVersion: 0, storeEpoch: this.store?.epoch ?? 0, number: 1 + Math.max(this.#revision, before?.fence.number ?? 0) },
       issuedWallMs: wallMs,
@@ -524,7 +513,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
     for (const copy of this.#sessions.values())
       for (const [key, item] of copy.items) {
         const [{ version, sinceMs }, leaseMs] = [item, leaseOf(item)];
-        if (key === SESSIONS + this.#sessionName) continue;
+        if (key === SESSIONS + this.#session.name) continue;
         yield { key, version, dueMs: Math.max(sinceMs + leaseMs, this.#backMs + leaseMs / 3 + RETURN_MS, this.#deletionMs) };
       }
   }
@@ -576,7 +565,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
   #rivalSessions(): ReadonlySet<string> {
     const names = new Set<string>();
     for (const { key } of this.#stands.values()) names.add(this.#leaders.items.get(key)?.value?.session ?? "");
-    return new Set([...names].filter((name) => name !== "" && name !== this.#sessionName).map((name) => SESSIONS + name));
+    return new Set([...names].filter((name) => name !== "" && name !== this.#session.name).map((name) => SESSIONS + name));
   }
 
   #endSession(time: Time, out: LeadershipOutput[]): void {

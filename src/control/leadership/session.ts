@@ -21,6 +21,8 @@ export interface SessionOptions {
   /** Unique id of this process instance, so that no other process ever had a session of the same name. All ids have the same length. */
   readonly boot: string;
   readonly leaseMs: number;
+  /** Whether the store belongs to this process alone, which its lock of the file guarantees. The session has no record then, and is always valid. */
+  readonly isOwnStore: boolean;
 }
 
 export class Session {
@@ -33,6 +35,7 @@ export class Session {
 
   constructor(options: SessionOptions) {
     this.#options = options;
+    if (options.isOwnStore) [this.#validUntilMs, this.#dueMs] = [NEVER, NEVER];
   }
 
   /**

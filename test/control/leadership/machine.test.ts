@@ -62,7 +62,7 @@ describe("embedded store", () => {
     const first = lab.node("n1", [CLEANER], own);
     first.isCrashed = true;
     const second = lab.node("n1", [CLEANER], { ...own, boot: "b2" });
-    expect(lab.leader(CLEANER)).toMatchObject({ session: "b2", term: 2 });
+    expect(lab.leader(CLEANER)).toMatchObject({ session: "n1/1-b2", term: 2 });
     expect(second.number(CLEANER)).toBe(3);
   });
 
