@@ -292,8 +292,11 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
   #stand(scope: string, holderId: string): void {
     if (this.#stop !== "no") return;
     const known = this.#stands.get(scope);
-    if (known === undefined) this.#stands.set(scope, newStand(scope, holderId));
-    else if (known.withdrawal !== undefined) {
+    if (known === undefined) {
+      const [far, none] = [Number.NEGATIVE_INFINITY, undefined];
+      const times = { retryMs: far, notBeforeMs: far, lastSignMs: far, granted: { number: 0, untilMs: far } };
+      this.#stands.set(scope, { scope, key: LEADERS + scope, holderId, ...times, releasedNumber: 0, held: none, withdrawal: none });
+    } else if (known.withdrawal !== undefined) {
       known.holderId = holderId;
       known.withdrawal = undefined;
     }
@@ -408,10 +411,10 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
     const isOfProgram = record !== undefined && record.session !== "" && record.holderId !== record.nodeId;
     if (this.#options.isOwnStore && isOfProgram) stand.notBeforeMs = Math.max(stand.notBeforeMs, recordMs + this.#options.leaseMs);
     const mayTake = this.fault === "" && time.monoMs >= stand.notBeforeMs && time.monoMs < this.#session.validUntilMs;
-    if (mayTake && this.#isFree(record, item?.version ?? 0)) this.#elect(stand, item, time, out);
+    if (mayTake && this.#isFree(record?.session ?? "", item?.version ?? 0)) this.#elect(stand, item, time, out);
   }
 
-  #isFree({ session }: LeaderRecord | { readonly session: "" } = { session: "" }, version: number): boolean {
+  #isFree(session: string, version: number): boolean {
     return session === "" || this.#options.isOwnStore || this.#sessionOf(session, version) === "absent";
   }
 
@@ -476,34 +479,37 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
   }
 
   #askToResign({ order, scope, reason }: Extract<LeadershipInput, { readonly kind: "resign" }>, out: LeadershipOutput[]): void {
-    if (this.#refuses(order, out)) return;
-    const key = LEADERS + scope;
-    const { value, version } = this.#leaders.items.get(key) ?? {};
-    if (value === undefined || version === undefined || value.session === "") {
-      out.push({ kind: "ordered", order, refusal: { reason: "no_leader", message: `${scope} has no leader` } });
-      return;
-    }
-    const marked = { ...value, resign: reason || "an operator asked for it" };
-    this.#transact([{ key, version }], [{ key, value: encodeRecord(marked) }], out, (result, _time, later) => {
-      later.push({ kind: "ordered", order, refusal: refusalOf(result, `the leader of ${scope} has changed`) });
-    });
-  }
-
-  /** Refuses an order if this node cannot use the store. */
-  #refuses(order: OrderId, out: LeadershipOutput[]): boolean {
-    const message = this.#storeFault;
-    if (message !== "") out.push({ kind: "ordered", order, refusal: { reason: "store_unavailable", message } });
-    return message !== "";
+    const leader = this.#leaders.items.get(LEADERS + scope)?.value;
+    const isLed = leader !== undefined && leader.session !== "";
+    const marked = isLed ? { ...leader, resign: reason || "an operator asked for it" } : undefined;
+    this.#carryOut(order, this.#leaders, LEADERS + scope, marked, out);
   }
 
   #raiseEpoch(order: OrderId, { wallMs }: Time, out: LeadershipOutput[]): void {
-    const { value, version } = this.#store.items.get(STORE_KEY) ?? {};
-    if (this.#refuses(order, out) || value === undefined || version === undefined) return;
-    const raised = { ...value, epoch: Math.max(Math.floor(wallMs / 1000), value.epoch + 1) };
-    this.#transact([{ key: STORE_KEY, version }], [{ key: STORE_KEY, value: encodeRecord(raised) }], out, (result, { monoMs }, later) => {
-      if (result?.isCommitted === true)
-        this.#store.items.set(STORE_KEY, { version: result.versions[0] ?? 0, value: raised, sinceMs: monoMs });
-      later.push({ kind: "ordered", order, refusal: refusalOf(result, "the epoch of the store has changed") });
+    const { store } = this;
+    const raised = store && { ...store, epoch: Math.max(Math.floor(wallMs / 1000), store.epoch + 1) };
+    this.#carryOut(order, this.#store, STORE_KEY, raised, out);
+  }
+
+  /** Carries out an order: changes a record, on the version that the copy has. Refuses it if there is no record to change. */
+  #carryOut<T extends LeaderRecord | StoreRecord>(
+    order: OrderId,
+    { items }: StoreCopy<T>,
+    key: string,
+    value: T | undefined,
+    out: LeadershipOutput[],
+  ): void {
+    const fault = this.#storeFault;
+    if (fault !== "" || value === undefined) {
+      const none: OrderRefusal = { reason: "no_leader", message: `${key.slice(LEADERS.length)} has no leader` };
+      out.push({ kind: "ordered", order, refusal: fault === "" ? none : { reason: "store_unavailable", message: fault } });
+      return;
+    }
+    const condition = { key, version: items.get(key)?.version ?? 0 };
+    this.#transact([condition], [{ key, value: encodeRecord(value) }], out, (result, { monoMs }, later) => {
+      // The answer to the order shows its effect.
+      if (result?.isCommitted === true) items.set(key, { version: result.versions[0] ?? 0, value, sinceMs: monoMs });
+      later.push({ kind: "ordered", order, refusal: refusalOf(result, key) });
     });
   }
 
@@ -587,19 +593,13 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
   }
 }
 
-function newStand(scope: string, holderId: string): Stand {
-  const [far, none] = [Number.NEGATIVE_INFINITY, undefined];
-  const times = { retryMs: far, notBeforeMs: far, lastSignMs: far, granted: { number: 0, untilMs: far } };
-  return { scope, key: LEADERS + scope, holderId, ...times, releasedNumber: 0, held: none, withdrawal: none };
-}
-
 /** The lease (ms) of a session. A session that cannot be read may have the longest lease. */
 function leaseOf({ value }: CopiedItem<SessionRecord>): number {
   return value?.leaseMs ?? LEASE_BOUNDS.maxMs;
 }
 
-function refusalOf(result: TransactResult | undefined, conflict: string): OrderRefusal | undefined {
+function refusalOf(result: TransactResult | undefined, key: string): OrderRefusal | undefined {
   if (result?.isCommitted === true) return undefined;
-  if (result !== undefined) return { reason: "version_conflict", message: `${conflict}; read it again` };
+  if (result !== undefined) return { reason: "version_conflict", message: `the record ${key} has changed; read it again` };
   return { reason: "store_unavailable", message: "the control store did not answer; the change may have happened, so read it again" };
 }
