@@ -354,9 +354,9 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
   }
 
   #renew(time: Time, out: LeadershipOutput[]): void {
-    const { condition, change } = this.#session.request(time.wallMs);
+    const renewal = this.#session.renewal(time.wallMs);
     const known = this.#revision;
-    this.#transact([condition], [change], out, (result, later) => {
+    this.#transact([{ key: renewal.key, version: this.#session.version }], [renewal], out, (result, later) => {
       this.#session.answered(result, time.monoMs, later);
       if (result === undefined || result.revision >= known) return;
       // The store was restored from a backup, and this node may hold less in it than it knows.

@@ -47,18 +47,16 @@ export interface SessionRecord {
   readonly renewedWallMs: number;
 }
 
-/** How each field of a record is read from its JSON. Throws `FieldError` for a field that is missing or has the wrong type. */
+/** How each field of a record is read from its JSON. Throws `TypeError` for a field that is missing or has the wrong type. */
 type Fields<T> = { readonly [Name in keyof T]: (value: unknown) => T[Name] };
 
-class FieldError extends Error {}
-
 function text(value: unknown): string {
-  if (typeof value !== "string" || value.length > MAX_TEXT_LENGTH) throw new FieldError();
+  if (typeof value !== "string" || value.length > MAX_TEXT_LENGTH) throw new TypeError("no text of a valid length");
   return value;
 }
 
 function count(value: unknown): number {
-  if (typeof value !== "number" || !Number.isSafeInteger(value) || value < 0) throw new FieldError();
+  if (typeof value !== "number" || !Number.isSafeInteger(value) || value < 0) throw new TypeError("no count");
   return value;
 }
 
@@ -86,26 +84,20 @@ export function encodeRecord(record: StoreRecord | LeaderRecord | SessionRecord)
   return new TextEncoder().encode(JSON.stringify(record, cut));
 }
 
-/** Returns undefined for bytes that are not a valid record, as the next two functions do. */
-export function decodeStore(bytes: Uint8Array): StoreRecord | undefined {
-  return decode(bytes, STORE);
-}
+export const decodeStore = decoderOf(STORE);
+export const decodeLeader = decoderOf(LEADER);
+export const decodeSession = decoderOf(SESSION);
 
-export function decodeLeader(bytes: Uint8Array): LeaderRecord | undefined {
-  return decode(bytes, LEADER);
-}
-
-export function decodeSession(bytes: Uint8Array): SessionRecord | undefined {
-  return decode(bytes, SESSION);
-}
-
-function decode<T>(bytes: Uint8Array, fields: Fields<T>): T | undefined {
-  try {
-    return read(JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes)), fields);
-  } catch (error) {
-    if (error instanceof FieldError || error instanceof SyntaxError || error instanceof TypeError) return undefined;
-    throw error;
-  }
+/** The decoder of a record. It returns undefined for bytes that are not a valid record. */
+function decoderOf<T>(fields: Fields<T>): (bytes: Uint8Array) => T | undefined {
+  return (bytes) => {
+    try {
+      return read(JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes)), fields);
+    } catch (error) {
+      if (error instanceof SyntaxError || error instanceof TypeError) return undefined;
+      throw error;
+    }
+  };
 }
 
 function read<T>(json: unknown, fields: Fields<T>): T {

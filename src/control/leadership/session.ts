@@ -3,7 +3,7 @@
  * follows the sessions of Consul; client-go's `leaderelection` has the same rules for one scope.
  */
 import { NEVER, type Time } from "../../lib/machine.ts";
-import type { StoreCondition, StoreWrite, TransactResult } from "../../store/control/store.ts";
+import type { StoreWrite, TransactResult } from "../../store/control/store.ts";
 import { encodeRecord, SESSIONS } from "./records.ts";
 
 /** Time between two attempts after a failure. */
@@ -60,18 +60,14 @@ export class Session {
     return this.#dueMs;
   }
 
-  /** The request that creates or renews the session. */
-  request(wallMs: number): { readonly condition: StoreCondition; readonly change: StoreWrite } {
+  /** The change that creates or renews the session, on its version. */
+  renewal(wallMs: number): StoreWrite {
     this.#dueMs = NEVER;
     const { nodeId, leaseMs } = this.#options;
-    const key = SESSIONS + this.name;
-    return {
-      condition: { key, version: this.#version },
-      change: { key, value: encodeRecord({ nodeId, leaseMs, renewedWallMs: wallMs }) },
-    };
+    return { key: SESSIONS + this.name, value: encodeRecord({ nodeId, leaseMs, renewedWallMs: wallMs }) };
   }
 
-  /** Applies the answer to `request`, which was sent at `sentMs`. If the session has ended, the next one has a new name. */
+  /** Applies the answer to `renewal`, which was sent at `sentMs`. If the session has ended, the next one has a new name. */
   answered(result: TransactResult | undefined, sentMs: number, { monoMs }: Time): void {
     const { leaseMs } = this.#options;
     const version = result?.versions[0] ?? 0;
