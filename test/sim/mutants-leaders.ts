@@ -52,8 +52,8 @@ export const LEADER_MUTANTS = [
     edits: [
       {
         file: MACHINE,
-        find: "this.#backMs + leaseMs / 3 + RETURN_MS, ",
-        replace: "",
+        find: "Math.max(sinceMs + leaseMs, this.#backMs + leaseMs / 3 + RETURN_MS)",
+        replace: "sinceMs + leaseMs",
       },
     ],
     withinSeeds: 20,

@@ -46,7 +46,7 @@ export class StoreCopy<T> {
     if (isReset) this.#reported.clear();
     this.#isReset ||= isReset;
     for (const change of changes) {
-      // The order is that of the newest changes.
+      // The newest change of a key decides its place in the order.
       this.#reported.delete(change.key);
       this.#reported.set(change.key, change);
     }

@@ -129,7 +129,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
       at(Math.max(stand.retryMs, stand.notBeforeMs));
       at(stand.granted.untilMs);
     }
-    for (const { dueMs } of this.#watchedSessions()) at(dueMs);
+    for (const { dueMs } of this.#watchedSessions()) at(Math.max(dueMs, this.#deletionMs));
     return next;
   }
 
@@ -325,9 +325,8 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
       this.#reportLoss(stand, out);
       this.#decide(stand, time, out);
     }
-    if (this.fault === "" && !this.#isLate(time.monoMs))
-      for (const { key, version, dueMs } of [...this.#watchedSessions()])
-        if (time.monoMs >= dueMs) this.#deleteSession({ key, version }, out);
+    if (this.fault === "" && !this.#isLate(time.monoMs) && time.monoMs >= this.#deletionMs)
+      for (const { key, version, dueMs } of this.#watchedSessions()) if (time.monoMs >= dueMs) this.#deleteSession({ key, version }, out);
     this.#compact(time, out);
     this.#watch(out);
     this.#endSession(time, out);
@@ -520,7 +519,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
       for (const [key, item] of copy.items) {
         const [{ version, sinceMs }, leaseMs] = [item, leaseOf(item)];
         if (key === SESSIONS + this.#session.name) continue;
-        yield { key, version, dueMs: Math.max(sinceMs + leaseMs, this.#backMs + leaseMs / 3 + RETURN_MS, this.#deletionMs) };
+        yield { key, version, dueMs: Math.max(sinceMs + leaseMs, this.#backMs + leaseMs / 3 + RETURN_MS) };
       }
   }
 

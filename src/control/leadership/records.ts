@@ -103,5 +103,6 @@ function decoderOf<T>(fields: Fields<T>): (bytes: Uint8Array) => T | undefined {
 function read<T>(json: unknown, fields: Fields<T>): T {
   const row = new Map<string, unknown>(Object.entries(json ?? {}));
   const readers = Object.entries<(value: unknown) => unknown>(fields);
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- each field has been read
   return Object.fromEntries(readers.map(([name, field]) => [name, field(row.get(name))])) as T;
 }
