@@ -506,8 +506,9 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
     }
     const condition = { key, version: items.get(key)?.version ?? 0 };
     this.#transact([condition], [{ key, value: encodeRecord(value) }], out, (result, { monoMs }, later) => {
-      // The answer to the order shows its effect.
-      if (result?.isCommitted === true) items.set(key, { version: result.versions[0] ?? 0, value, sinceMs: monoMs });
+      // The answer to the order shows its effect, unless the watch has reported it, or a later change, already.
+      if (result?.isCommitted === true && items.get(key)?.version === condition.version)
+        items.set(key, { version: result.versions[0] ?? 0, value, sinceMs: monoMs });
       later.push({ kind: "ordered", order, refusal: refusalOf(result, key) });
     });
   }
