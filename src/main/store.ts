@@ -4,7 +4,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { CopiedStore } from "../cli/environment.ts";
 import type { Settings } from "../config/settings.ts";
-import { decodeStore, encodeStore, STORE_KEY } from "../control/leadership/records.ts";
+import { decodeStore, encodeRecord, STORE_KEY } from "../control/leadership/records.ts";
 import { Metrics } from "../lib/metrics/metrics.ts";
 import { openSharedStore } from "../node/control/component.io.ts";
 import { publishPolicy } from "../node/control/shared-policy.io.ts";
@@ -37,7 +37,7 @@ export async function copyStore(settings: Settings): Promise<CopiedStore> {
   const number = policy === undefined ? 0 : numberOf(policy);
   if (policy !== undefined) await publishPolicy(target, policy.value);
   const epoch = Math.max(Math.floor(Date.now() / 1000), (before?.epoch ?? 0) + 1);
-  const { isSwapped } = await target.compareAndSwap(STORE_KEY, 0, encodeStore({ clusterId, id: randomBytes(8).toString("hex"), epoch }));
+  const { isSwapped } = await target.compareAndSwap(STORE_KEY, 0, encodeRecord({ clusterId, id: randomBytes(8).toString("hex"), epoch }));
   if (!isSwapped) throw new Error("a node has used the prefix in etcd during the copy: stop all nodes, remove its keys, and copy again");
   return { clusterId, epoch, policyNumber: number };
 }

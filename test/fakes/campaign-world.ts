@@ -231,12 +231,14 @@ export class WorldProgram extends WorldProcess {
     const connection = this.#connection;
     if (connection === undefined || !connection.isOpen) return;
     this.#untilMs = Number.NEGATIVE_INFINITY;
+    // The program ignores answers that are on their way.
+    this.#connection = undefined;
     const { number } = this;
     this.#send(connection, () => {
       connection.node.input({ kind: "retired", scope: SCOPE, number });
       connection.node.input({ kind: "ended", campaign: connection.campaign });
     });
-    this.#reconnect(connection);
+    this.#reconnect(undefined);
   }
 
   /** The stream breaks. Messages on their way are lost, and the node notices it later. */
@@ -249,7 +251,7 @@ export class WorldProgram extends WorldProcess {
     this.#reconnect(connection);
   }
 
-  #reconnect(connection: Connection): void {
+  #reconnect(connection: Connection | undefined): void {
     this.later(this.world.chance(1000), () => this.#connection === connection && this.#connect());
   }
 

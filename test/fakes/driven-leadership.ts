@@ -2,7 +2,7 @@
 import { type CampaignAnswer, type CampaignInput, Campaigns } from "../../src/control/leadership/campaigns.ts";
 import type { LeadershipEvent, LeadershipInput, LeadershipOutput, OrderRefusal } from "../../src/control/leadership/io-types.ts";
 import { Leadership } from "../../src/control/leadership/machine.ts";
-import { decodeSession, encodeLeader, LEADERS, type LeaderRecord, SESSIONS } from "../../src/control/leadership/records.ts";
+import { decodeSession, encodeRecord, LEADERS, type LeaderRecord, SESSIONS } from "../../src/control/leadership/records.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import type { Time } from "../../src/lib/machine.ts";
 import type { LeadershipSource, SessionRow, SplitBrain } from "../../src/services/leadership/source.ts";
@@ -34,7 +34,7 @@ export class DrivenStore extends SharedStore {
   lead(...leaders: readonly (readonly [scope: string, record: Partial<LeaderRecord>])[]): void {
     this.transact(
       [],
-      leaders.map(([scope, record]) => ({ key: LEADERS + scope, value: encodeLeader(leaderRecord(record)) })),
+      leaders.map(([scope, record]) => ({ key: LEADERS + scope, value: encodeRecord(leaderRecord(record)) })),
     );
   }
 

@@ -6,6 +6,7 @@ import type { LeadershipEvent, LeadershipInput, LeadershipOutput, OrderRefusal }
 import { Leadership, type LeadershipOptions } from "../../src/control/leadership/machine.ts";
 import { decodeLeader, LEADERS, type LeaderRecord, SESSIONS } from "../../src/control/leadership/records.ts";
 import { assert } from "../../src/lib/errors.ts";
+import type { FenceToken } from "../../src/lib/fence.ts";
 import type { Time } from "../../src/lib/machine.ts";
 import type { WatchPosition } from "../../src/store/control/store-watches.ts";
 import { SharedStore, WATCH_START } from "./shared-store.ts";
@@ -135,7 +136,14 @@ export class LabNode {
 
   /** The number of the fence that this node has for a scope. Undefined if it may not act. */
   number(scope: string): number | undefined {
-    return this.holds(scope) ? this.machine.require(scope, this.time).number : undefined;
+    return this.isCrashed ? undefined : this.machine.held(scope, this.time)?.leader.fence.number;
+  }
+
+  /** The fence that this node has for a scope that it holds. */
+  fence(scope: string): FenceToken {
+    const held = this.machine.held(scope, this.time);
+    if (held === undefined) throw new Error(`the node does not hold ${scope}`);
+    return held.leader.fence;
   }
 
   holds(scope: string): boolean {

@@ -149,8 +149,7 @@ class LeaderNode {
   }
 
   fenceOf(scope: string): FenceToken | undefined {
-    if (!this.isUp || this.#isPaused || !this.machine.heldScopes(this.time).includes(scope)) return undefined;
-    return this.machine.require(scope, this.time);
+    return this.isUp && !this.#isPaused ? this.machine.held(scope, this.time)?.leader.fence : undefined;
   }
 
   #make(): Leadership {

@@ -30,9 +30,9 @@ export const LEADER_MUTANTS = [
     edits: [
       {
         file: MACHINE,
-        find: "    const key = SESSIONS + name;\n    this.#deleting.add(name);\n",
+        find: "    this.#deletionMs = NEVER;\n",
         replace:
-          "    const key = SESSIONS + name;\n    for (const copy of this.#sessions.values()) copy.items.delete(key);\n    if (version > 0) return;\n",
+          "    for (const copy of this.#sessions.values()) copy.items.delete(condition.key);\n    if (condition.version > 0) return;\n",
       },
     ],
     withinSeeds: 100,
@@ -87,8 +87,8 @@ export const LEADER_MUTANTS = [
     edits: [
       {
         file: "src/control/leadership/copy.ts",
-        find: "revision < this.#revision ? Number.POSITIVE_INFINITY : revision;",
-        replace: "revision;",
+        find: "if (before?.version === item?.version) return [];",
+        replace: "if (before?.version === item?.version || (before?.version ?? 0) > version) return [];",
       },
     ],
     withinSeeds: 100,

@@ -1,5 +1,5 @@
 /** A copy of the items below a prefix of the control store, kept up to date by a watch. */
-import type { StoreChanges } from "../../store/control/store.ts";
+import type { StoreChange, StoreChanges } from "../../store/control/store.ts";
 
 export interface CopiedItem<T> {
   readonly version: number;
@@ -17,80 +17,56 @@ export interface CopyChange<T> {
   readonly revision: number;
 }
 
+/** All changes of the copy up to one revision of the store, in order. */
+export interface CopyStep<T> {
+  /** Whether the watch has started over, so that the changes are only the differences to the items before. */
+  readonly isReset: boolean;
+  readonly changes: readonly CopyChange<T>[];
+}
+
 export class StoreCopy<T> {
   readonly items = new Map<string, CopiedItem<T>>();
   readonly #decode: (bytes: Uint8Array) => T | undefined;
-  /** The items that the watch has reported since it started over. Undefined if it has reported all items. */
-  #reported: Map<string, CopiedItem<T>> | undefined;
-  #revision = 0;
-  #isComplete = false;
+  /** The changes that the watch has reported since its last step that was current. Other steps omit items that changed again later. */
+  readonly #reported = new Map<string, StoreChange>();
+  #isReset = false;
+  #revision: number | undefined;
 
   constructor(decode: (bytes: Uint8Array) => T | undefined) {
     this.#decode = decode;
   }
 
-  /** Whether the copy has had all items at least once. */
-  get isComplete(): boolean {
-    return this.#isComplete;
-  }
-
-  /** The revision of the store up to which the copy has all changes. */
-  get revision(): number {
+  /** The revision of the store that the copy shows. Undefined until it has had all items once. */
+  get revision(): number | undefined {
     return this.#revision;
   }
 
-  /** Applies a step of the watch. Returns the new changes, in order. While the watch starts over, there are none until it has reported all items. */
-  take({ isReset, changes, revision, isCurrent }: StoreChanges, monoMs: number): readonly CopyChange<T>[] {
-    if (isReset) this.#reported = new Map();
-    const taken: CopyChange<T>[] = [];
-    for (const { key, version, item } of changes) {
-      const after = item === undefined ? undefined : { version, value: this.#decode(item.value), sinceMs: monoMs };
-      const before = this.items.get(key);
-      if (this.#reported !== undefined) setItem(this.#reported, key, after);
-      else if (before === undefined || before.version < version) {
-        setItem(this.items, key, after);
-        if (before !== undefined || after !== undefined) taken.push({ key, before, after, revision: version });
-      }
+  /** Applies a step of the watch. Returns undefined, and changes nothing, until the watch has reported all changes up to one revision. */
+  take({ isReset, changes, revision, isCurrent }: StoreChanges, monoMs: number): CopyStep<T> | undefined {
+    if (isReset) this.#reported.clear();
+    this.#isReset ||= isReset;
+    for (const change of changes) {
+      // The newest change of a key decides its place in the order.
+      this.#reported.delete(change.key);
+      this.#reported.set(change.key, change);
     }
-    // An earlier step omits items that changed again later.
-    if (isCurrent) {
-      if (this.#reported !== undefined) taken.push(...this.#startOver(this.#reported, revision));
-      this.#revision = revision;
-    }
-    return taken;
+    if (!isCurrent) return undefined;
+    if (this.#isReset)
+      for (const key of this.items.keys())
+        if (!this.#reported.has(key)) this.#reported.set(key, { key, version: revision, item: undefined });
+    const step = { isReset: this.#isReset, changes: [...this.#reported.values()].flatMap((change) => this.#apply(change, monoMs)) };
+    this.#reported.clear();
+    this.#isReset = false;
+    this.#revision = revision;
+    return step;
   }
 
-  /** Adds an item that this process has written or read itself, which can be newer than the items that the watch has reported. */
-  note(key: string, { version, value, sinceMs }: CopiedItem<T>): void {
-    const known = this.items.get(key);
-    if (known === undefined || known.version < version) this.items.set(key, { version, value, sinceMs });
+  #apply({ key, version, item }: StoreChange, monoMs: number): readonly CopyChange<T>[] {
+    const before = this.items.get(key);
+    if (before?.version === item?.version) return [];
+    const after = item && { version, value: this.#decode(item.value), sinceMs: monoMs };
+    if (after === undefined) this.items.delete(key);
+    else this.items.set(key, after);
+    return [{ key, before, after, revision: version }];
   }
-
-  /**
-   * Replaces all items by those that the watch has reported. Only items above `revision`, which are this process's own, are newer. If `revision` is
-   * lower than before, the store was restored from a backup, and no item is newer.
-   */
-  #startOver(reported: ReadonlyMap<string, CopiedItem<T>>, revision: number): readonly CopyChange<T>[] {
-    const keptRevision = revision < this.#revision ? Number.POSITIVE_INFINITY : revision;
-    const taken: CopyChange<T>[] = [];
-    for (const [key, after] of reported) {
-      const before = this.items.get(key);
-      if (before?.version === after.version || (before !== undefined && before.version > keptRevision)) continue;
-      this.items.set(key, after);
-      taken.push({ key, before, after, revision: after.version });
-    }
-    for (const [key, before] of this.items)
-      if (!reported.has(key) && before.version <= keptRevision) {
-        this.items.delete(key);
-        taken.push({ key, before, after: undefined, revision });
-      }
-    this.#reported = undefined;
-    this.#isComplete = true;
-    return taken;
-  }
-}
-
-function setItem<T>(items: Map<string, T>, key: string, item: T | undefined): void {
-  if (item === undefined) items.delete(key);
-  else items.set(key, item);
 }

@@ -6,8 +6,6 @@
  * that it saw, so that a renewal on its way fails. A scope whose session does not exist is free.
  */
 import { LEASE_BOUNDS } from "../../lib/bounds.ts";
-import { WaymarkError } from "../../lib/errors.ts";
-import type { FenceToken } from "../../lib/fence.ts";
 import { type Machine, NEVER, type Time } from "../../lib/machine.ts";
 import type { StoreChanges, StoreCondition, StoreWrite, TransactResult } from "../../store/control/store.ts";
 import { type CopiedItem, StoreCopy } from "./copy.ts";
@@ -17,8 +15,7 @@ import {
   decodeLeader,
   decodeSession,
   decodeStore,
-  encodeLeader,
-  encodeStore,
+  encodeRecord,
   LEADERS,
   type LeaderRecord,
   SESSIONS,
@@ -27,16 +24,10 @@ import {
   type StoreRecord,
 } from "./records.ts";
 import { GLOBAL_SCOPE } from "./scope.ts";
-import { RETRY_MS, Session } from "./session.ts";
+import { RETRY_MS, Session, type SessionOptions } from "./session.ts";
 
-export interface LeadershipOptions {
-  readonly nodeId: string;
+export interface LeadershipOptions extends SessionOptions {
   readonly clusterId: string;
-  /** Unique id of this process instance. */
-  readonly boot: string;
-  readonly leaseMs: number;
-  /** Whether the store belongs to this process alone, which its lock of the file guarantees. There are no session records then. */
-  readonly isOwnStore: boolean;
   /** Time between two compactions of the store. 0: none. */
   readonly compactMs: number;
   /** Returns a random id. */
@@ -49,9 +40,10 @@ interface Stand {
   /** The key of the record. It is made once, because each look at many scopes reads all records. */
   readonly key: string;
   holderId: string;
-  /** Whether a request for this scope is pending. */
-  isPending: boolean;
-  /** Monotonic time (ms) before which no request is sent after a failure. */
+  /**
+   * Monotonic time (ms) before which no request is sent. `NEVER` while a request is pending. A change of the record ends this time, because the request
+   * has had its effect then, or will fail.
+   */
   retryMs: number;
   /** Monotonic time (ms) before which this node does not take the scope, because it has just given it up. */
   notBeforeMs: number;
@@ -59,8 +51,6 @@ interface Stand {
   lastSignMs: number;
   /** The number of the fence of the holder, and the monotonic time (ms) until which it acts. This node neither releases nor claims the scope earlier. */
   granted: { readonly number: number; readonly untilMs: number };
-  /** The highest number of a fence that was read for this scope. */
-  highestNumber: number;
   /** This node never acts again under fences up to this number. */
   releasedNumber: number;
   /** The record under which this node held the scope at the last look. */
@@ -90,9 +80,9 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
   readonly #session: Session;
   readonly #store = new StoreCopy<StoreRecord>(decodeStore);
   readonly #leaders = new StoreCopy<LeaderRecord>(decodeLeader);
+  readonly events = new LeaderEvents(this.#leaders.items);
   /** Copies of sessions by the prefix that their watch has. */
   readonly #sessions = new Map<string, StoreCopy<SessionRecord>>();
-  readonly events = new LeaderEvents();
   readonly #stands = new Map<string, Stand>();
   readonly #asked = new Map<RequestId, Answered>();
   #lastRequest = 0;
@@ -105,16 +95,13 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
   #backMs = Number.NEGATIVE_INFINITY;
   #isFollowed = false;
   #ineligible = "not ready";
+  /** Monotonic time (ms) at which this node creates a missing store record. `NEVER` while a request is pending. */
   #creationMs = Number.NEGATIVE_INFINITY;
-  #isCreating = false;
-  /** The names of the sessions of the holders that this node may succeed, as of the last look. */
-  #rivals: ReadonlySet<string> = new Set();
-  /** Sessions whose deletion is pending. */
-  readonly #deleting = new Set<string>();
+  /** Monotonic time (ms) before which no session is deleted. `NEVER` while a deletion is pending. The end of a session ends this time. */
+  #deletionMs = Number.NEGATIVE_INFINITY;
   #compaction: { readonly revision: number; readonly dueMs: number } | undefined;
-  #stop: "no" | "begun" | "session" | "over" = "no";
-  /** Monotonic time (ms) of the first input. */
-  #beganMs: number | undefined;
+  #stop: "no" | "begun" | "over" = "no";
+  /** Monotonic time (ms) of the last look. */
   #lookedMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: LeadershipOptions) {
@@ -123,10 +110,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
   }
 
   handle(input: LeadershipInput, time: Time, out: LeadershipOutput[]): void {
-    if (this.#beganMs === undefined) {
-      this.#beganMs = time.monoMs;
-      for (const prefix of [STORE_KEY, LEADERS]) out.push({ kind: "watch", prefix });
-    }
+    if (this.#lookedMs === Number.NEGATIVE_INFINITY) for (const prefix of [STORE_KEY, LEADERS]) out.push({ kind: "watch", prefix });
     this.#take(input, time, out);
     // A grant only postpones changes, and programs extend their grants often.
     if (input.kind !== "granted" || input.untilMs <= time.monoMs) this.#look(time, out);
@@ -139,30 +123,23 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
       if (dueMs > this.#lookedMs && dueMs < next) next = dueMs;
     };
     at(this.#compaction?.dueMs ?? NEVER);
-    if (!this.#options.isOwnStore && this.#needsSession) at(this.#session.dueMs);
-    if (this.#isMissingStore && !this.#isCreating) at(this.#creationMs);
+    if (this.#needsSession) at(this.#session.dueMs);
+    if (this.#isMissingStore) at(this.#creationMs);
     for (const stand of this.#stands.values()) {
-      if (stand.isPending) continue;
       at(Math.max(stand.retryMs, stand.notBeforeMs));
       at(stand.granted.untilMs);
     }
-    for (const { silentMs } of this.#watchedSessions()) at(silentMs);
+    for (const { dueMs } of this.#watchedSessions()) at(Math.max(dueMs, this.#deletionMs));
     return next;
   }
 
   /**
-   * Returns the fence of a scope. The caller may act as its leader until its next `await`. Throws `no_leader` if this node does not hold the scope.
+   * The record of a scope that this node holds, and the monotonic time (ms) until which it may act: a caller that has checked the time may act until its
+   * next `await`. Undefined if this node does not hold the scope.
    */
-  require(scope: string, time: Time): FenceToken {
-    const held = this.held(scope, time);
-    if (held === undefined) throw new WaymarkError("no_leader", `this node is not the leader of ${scope}`);
-    return held.leader.fence;
-  }
-
-  /** The record of a scope that this node holds, and the monotonic time (ms) until which it may act. Undefined if `require` throws. */
   held(scope: string, { monoMs }: Time): LeaseHolder | undefined {
     const leader = this.#heldRecord(this.#stands.get(scope));
-    const untilMs = this.#validUntilMs;
+    const untilMs = this.#session.validUntilMs;
     return leader === undefined || monoMs >= untilMs ? undefined : { leader, untilMs };
   }
 
@@ -171,9 +148,9 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
     return this.#stands.get(scope)?.lastSignMs;
   }
 
-  /** The scopes for which `require` returns a fence. */
+  /** The scopes that `held` returns. */
   heldScopes(time: Time): readonly string[] {
-    if (time.monoMs >= this.#validUntilMs) return [];
+    if (time.monoMs >= this.#session.validUntilMs) return [];
     return [...this.#stands.values()].filter((stand) => this.#heldRecord(stand) !== undefined).map(({ scope }) => scope);
   }
 
@@ -185,7 +162,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
   /** Why this node cannot use the store for leadership. Empty if it can. */
   get #storeFault(): string {
     const item = this.#store.items.get(STORE_KEY);
-    if (!this.#store.isComplete || !this.#leaders.isComplete) return "the control store has not answered yet";
+    if (this.#store.revision === undefined || this.#leaders.revision === undefined) return "the control store has not answered yet";
     if (item === undefined) return "the control store is new";
     if (item.value === undefined) return `the record ${STORE_KEY} in the control store cannot be read`;
     const { clusterId } = item.value;
@@ -198,7 +175,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
    */
   expiryMs({ session }: LeaderRecord): number | undefined {
     if (this.#options.isOwnStore) return undefined;
-    if (session === this.#sessionName) return this.#session.validUntilMs;
+    if (session === this.#session.name) return this.#session.validUntilMs;
     const found = this.#sessionOf(session, NEVER);
     return typeof found === "string" ? undefined : found.sinceMs + leaseOf(found);
   }
@@ -285,26 +262,41 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
     if (changes === undefined) return;
     if (prefix === STORE_KEY) this.#store.take(changes, monoMs);
     else if (prefix === LEADERS) {
-      for (const { key, after } of this.#leaders.take(changes, monoMs))
-        if (after?.value?.session === this.#sessionName) this.#disown(key.slice(LEADERS.length));
-      for (const event of this.events.leadersChanged(changes, monoMs)) out.push({ kind: "event", event });
-    } else {
-      const taken = this.#sessions.get(prefix)?.take(changes, monoMs) ?? [];
-      for (const { key, before, after } of taken)
-        if (after === undefined) this.#report("expired", key.slice(SESSIONS.length), out);
-        else if (this.#isFollowed && before !== undefined) this.#report("renewed", key.slice(SESSIONS.length), out);
-    }
+      const step = this.#leaders.take(changes, monoMs);
+      if (step === undefined) return;
+      for (const { key, after } of step.changes) {
+        const stand = this.#stands.get(key.slice(LEADERS.length));
+        if (stand !== undefined) stand.retryMs = Number.NEGATIVE_INFINITY;
+        else if (after?.value?.session === this.#session.name) this.#disown(key.slice(LEADERS.length));
+      }
+      for (const event of this.events.take(step, changes.revision)) out.push({ kind: "event", event });
+    } else
+      for (const { key, before, after } of this.#sessions.get(prefix)?.take(changes, monoMs)?.changes ?? []) {
+        const name = key.slice(SESSIONS.length);
+        if (after === undefined) {
+          this.#deletionMs = Number.NEGATIVE_INFINITY;
+          this.#report("expired", name, out);
+        } else if (this.#isFollowed && before !== undefined) this.#report("renewed", name, out);
+      }
   }
 
+  /**
+   * Reports an event for each scope whose leader has this session. The events are not kept: other nodes do not know them, and the watches of leaders
+   * and sessions are not in order, so that a reader that has seen a later leader would never receive them.
+   */
   #report(kind: "expired" | "renewed", session: string, out: LeadershipOutput[]): void {
-    for (const event of this.events.ofSession(kind, session)) out.push({ kind: "event", event });
+    for (const [scope, leader] of this.events.current())
+      if (leader.session === session) out.push({ kind: "event", event: { kind, scope, leader, revision: 0 } });
   }
 
   #stand(scope: string, holderId: string): void {
     if (this.#stop !== "no") return;
     const known = this.#stands.get(scope);
-    if (known === undefined) this.#stands.set(scope, newStand(scope, holderId));
-    else if (known.withdrawal !== undefined) {
+    if (known === undefined) {
+      const [far, none] = [Number.NEGATIVE_INFINITY, undefined];
+      const times = { retryMs: far, notBeforeMs: far, lastSignMs: far, granted: { number: 0, untilMs: far } };
+      this.#stands.set(scope, { scope, key: LEADERS + scope, holderId, ...times, releasedNumber: 0, held: none, withdrawal: none });
+    } else if (known.withdrawal !== undefined) {
       known.holderId = holderId;
       known.withdrawal = undefined;
     }
@@ -315,12 +307,11 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
     if (stand === undefined) return;
     stand.withdrawal ??= reason;
     // The next holder must not act under the fence of this one, even if the record is not empty yet.
-    stand.releasedNumber = Math.max(stand.releasedNumber, stand.highestNumber);
+    stand.releasedNumber = Math.max(stand.releasedNumber, this.#leaders.items.get(stand.key)?.value?.fence.number ?? 0);
   }
 
   /** Empties a record whose holder withdrew before it was written. */
   #disown(scope: string): void {
-    if (this.#stands.has(scope)) return;
     this.#stand(scope, "");
     this.#withdraw(scope, "the holder withdrew");
   }
@@ -329,36 +320,31 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
     this.#lookedMs = time.monoMs;
     if (this.#stop === "over") return;
     this.#createStore(time, out);
-    if (!this.#options.isOwnStore && this.#needsSession && time.monoMs >= this.#session.dueMs) this.#renew(time, out);
+    if (this.#needsSession && time.monoMs >= this.#session.dueMs) this.#renew(time, out);
     for (const stand of this.#stands.values()) {
       this.#reportLoss(stand, out);
       this.#decide(stand, time, out);
     }
-    this.#rivals = this.#rivalSessions();
-    if (this.fault === "" && !this.#isLate(time.monoMs))
-      for (const { name, version, silentMs } of this.#watchedSessions())
-        if (time.monoMs >= silentMs) this.#deleteSession(name, version, out);
+    if (this.fault === "" && !this.#isLate(time.monoMs) && time.monoMs >= this.#deletionMs)
+      for (const { key, version, dueMs } of this.#watchedSessions()) if (time.monoMs >= dueMs) this.#deleteSession({ key, version }, out);
     this.#compact(time, out);
     this.#watch(out);
-    if (this.#stop !== "no") this.#endSession(out);
+    this.#endSession(time, out);
   }
 
   /** Writes the identity of a store that has not been used before. */
   #createStore({ monoMs, wallMs }: Time, out: LeadershipOutput[]): void {
-    if (!this.#isMissingStore || this.#isCreating || monoMs < this.#creationMs) return;
+    if (!this.#isMissingStore || monoMs < this.#creationMs) return;
     const { clusterId, newId } = this.#options;
     const record = { clusterId, id: newId(), epoch: Math.floor(wallMs / 1000) };
-    this.#isCreating = true;
-    this.#transact([{ key: STORE_KEY, version: 0 }], [{ key: STORE_KEY, value: encodeStore(record) }], out, (result, time) => {
-      this.#isCreating = false;
-      this.#creationMs = time.monoMs + RETRY_MS;
-      if (result?.isCommitted === true)
-        this.#store.note(STORE_KEY, { version: result.versions[0] ?? 0, value: record, sinceMs: time.monoMs });
+    this.#creationMs = NEVER;
+    this.#transact([{ key: STORE_KEY, version: 0 }], [{ key: STORE_KEY, value: encodeRecord(record) }], out, (_result, later) => {
+      this.#creationMs = later.monoMs + RETRY_MS;
     });
   }
 
   get #isMissingStore(): boolean {
-    return this.#ineligible === "" && this.#store.isComplete && !this.#store.items.has(STORE_KEY);
+    return this.#ineligible === "" && this.#store.revision !== undefined && !this.#store.items.has(STORE_KEY);
   }
 
   /** A node without scopes needs no session. */
@@ -366,20 +352,11 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
     return this.fault === "" && this.#stop === "no" && this.#stands.size > 0;
   }
 
-  /** Monotonic time (ms) until which this node may act. */
-  get #validUntilMs(): number {
-    return this.#options.isOwnStore ? NEVER : this.#session.validUntilMs;
-  }
-
-  get #sessionName(): string {
-    return this.#options.isOwnStore ? this.#options.boot : this.#session.name;
-  }
-
   #renew(time: Time, out: LeadershipOutput[]): void {
-    const { condition, change } = this.#session.request(time);
+    const renewal = this.#session.renewal(time.wallMs);
     const known = this.#revision;
-    this.#transact([condition], [change], out, (result, later) => {
-      this.#session.answered(result, later);
+    this.#transact([{ key: renewal.key, version: this.#session.version }], [renewal], out, (result, later) => {
+      this.#session.answered(result, time.monoMs, later);
       if (result === undefined || result.revision >= known) return;
       // The store was restored from a backup, and this node may hold less in it than it knows.
       this.#revision = result.revision;
@@ -392,7 +369,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
     if (stand === undefined) return undefined;
     const record = this.#leaders.items.get(stand.key)?.value;
     const isHeld =
-      record?.session === this.#sessionName &&
+      record?.session === this.#session.name &&
       record.holderId === stand.holderId &&
       record.fence.number > stand.releasedNumber &&
       record.fence.storeEpoch === this.store?.epoch &&
@@ -408,17 +385,15 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
     stand.held = this.#heldRecord(stand);
     if (held === undefined || stand.held !== undefined) return;
     const record = this.#leaders.items.get(key)?.value;
-    const isGivenUp = record?.session === this.#sessionName || held.fence.number <= stand.releasedNumber;
+    const isGivenUp = record?.session === this.#session.name || held.fence.number <= stand.releasedNumber;
     if (!isGivenUp) out.push({ kind: "event", event: { kind: "lost", scope, leader: held, revision: 0 } });
   }
 
   #decide(stand: Stand, time: Time, out: LeadershipOutput[]): void {
     const item = this.#leaders.items.get(stand.key);
     const record = item?.value;
-    if (record !== undefined) stand.highestNumber = Math.max(stand.highestNumber, record.fence.number);
-    const isBusy = stand.isPending || this.#asked.size >= MAX_PENDING;
-    if (isBusy || time.monoMs < Math.max(stand.retryMs, stand.granted.untilMs)) return;
-    if (item !== undefined && record?.session === this.#sessionName) {
+    if (this.#asked.size >= MAX_PENDING || time.monoMs < Math.max(stand.retryMs, stand.granted.untilMs)) return;
+    if (item !== undefined && record?.session === this.#session.name) {
       if (this.#heldRecord(stand) === undefined) this.#release(stand, { ...item, value: record }, time, out);
       return;
     }
@@ -429,20 +404,16 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
     // An unreadable record counts as held.
     if (item !== undefined && record === undefined) return;
     const session = record && this.#sessionOf(record.session, NEVER);
-    stand.lastSignMs = Math.max(stand.lastSignMs, typeof session === "object" ? session.sinceMs : (item?.sinceMs ?? time.monoMs));
-    this.#respectGrants(stand, record);
-    const mayTake = this.fault === "" && time.monoMs >= stand.notBeforeMs && time.monoMs < this.#validUntilMs;
-    if (mayTake && (record === undefined || this.#isFree(record, item?.version ?? 0))) this.#elect(stand, item, time, out);
+    const recordMs = item?.sinceMs ?? time.monoMs;
+    stand.lastSignMs = Math.max(stand.lastSignMs, typeof session === "object" ? session.sinceMs : recordMs);
+    // An earlier process of this node has ended, but a program that campaigned through it can act until its last grant is over.
+    const isOfProgram = record !== undefined && record.session !== "" && record.holderId !== record.nodeId;
+    if (this.#options.isOwnStore && isOfProgram) stand.notBeforeMs = Math.max(stand.notBeforeMs, recordMs + this.#options.leaseMs);
+    const mayTake = this.fault === "" && time.monoMs >= stand.notBeforeMs && time.monoMs < this.#session.validUntilMs;
+    if (mayTake && this.#isFree(record?.session ?? "", item?.version ?? 0)) this.#elect(stand, item, time, out);
   }
 
-  /** An earlier process of this node has ended, but a program that campaigned through it can act until its last grant is over. */
-  #respectGrants(stand: Stand, record: LeaderRecord | undefined): void {
-    const { isOwnStore, leaseMs } = this.#options;
-    if (!isOwnStore || record === undefined || record.session === "" || record.holderId === record.nodeId) return;
-    stand.notBeforeMs = Math.max(stand.notBeforeMs, (this.#beganMs ?? 0) + leaseMs);
-  }
-
-  #isFree({ session }: LeaderRecord, version: number): boolean {
+  #isFree(session: string, version: number): boolean {
     return session === "" || this.#options.isOwnStore || this.#sessionOf(session, version) === "absent";
   }
 
@@ -453,7 +424,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
   #sessionOf(name: string, version: number): CopiedItem<SessionRecord> | "absent" | "unknown" {
     const key = SESSIONS + name;
     for (const [prefix, copy] of this.#sessions) {
-      if (!key.startsWith(prefix) || !copy.isComplete) continue;
+      if (!key.startsWith(prefix) || copy.revision === undefined) continue;
       const found = copy.items.get(key);
       if (found !== undefined) return found;
       if (prefix === key || copy.revision >= version) return "absent";
@@ -468,9 +439,9 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
     const record: LeaderRecord = {
       holderId: stand.holderId,
       nodeId,
-      session: this.#sessionName,
+      session: this.#session.name,
       term: (before?.term ?? 0) + 1,
-      fence: { failoverVersion: 0, storeEpoch: this.store?.epoch ?? 0, number: 1 + Math.max(this.#revision, stand.highestNumber) },
+      fence: { failoverVersion: 0, storeEpoch: this.store?.epoch ?? 0, number: 1 + Math.max(this.#revision, before?.fence.number ?? 0) },
       issuedWallMs: wallMs,
       reason: before === undefined ? "first leader" : before.session === "" ? before.reason : `the session of ${before.nodeId} ended`,
       correlationId: newId(),
@@ -499,73 +470,65 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
 
   #write(stand: Stand, record: LeaderRecord, conditions: readonly StoreCondition[], out: LeadershipOutput[]): void {
     const { key } = stand;
-    stand.isPending = true;
-    this.#transact(conditions, [{ key, value: encodeLeader(record) }], out, (result, { monoMs }) => {
-      stand.isPending = false;
-      if (result?.isCommitted === true) this.#leaders.note(key, { version: result.versions[0] ?? 0, value: record, sinceMs: monoMs });
-      // Otherwise, the watch reports the record.
-      else stand.retryMs = monoMs + RETRY_MS;
+    stand.retryMs = NEVER;
+    this.#transact(conditions, [{ key, value: encodeRecord(record) }], out, (_result, { monoMs }) => {
+      // The watch reports the record before or after this answer.
+      if (stand.retryMs === NEVER) stand.retryMs = monoMs + RETRY_MS;
     });
   }
 
   #askToResign({ order, scope, reason }: Extract<LeadershipInput, { readonly kind: "resign" }>, out: LeadershipOutput[]): void {
-    if (this.#refuses(order, out)) return;
-    const key = LEADERS + scope;
-    const { value, version } = this.#leaders.items.get(key) ?? {};
-    if (value === undefined || version === undefined || value.session === "") {
-      out.push({ kind: "ordered", order, refusal: { reason: "no_leader", message: `${scope} has no leader` } });
-      return;
-    }
-    const marked = { ...value, resign: reason || "an operator asked for it" };
-    this.#transact([{ key, version }], [{ key, value: encodeLeader(marked) }], out, (result, { monoMs }, later) => {
-      if (result?.isCommitted === true) this.#leaders.note(key, { version: result.versions[0] ?? 0, value: marked, sinceMs: monoMs });
-      later.push({ kind: "ordered", order, refusal: refusalOf(result, `the leader of ${scope} has changed`) });
-    });
-  }
-
-  /** Refuses an order if this node cannot use the store. */
-  #refuses(order: OrderId, out: LeadershipOutput[]): boolean {
-    const message = this.#storeFault;
-    if (message !== "") out.push({ kind: "ordered", order, refusal: { reason: "store_unavailable", message } });
-    return message !== "";
+    const leader = this.#leaders.items.get(LEADERS + scope)?.value;
+    const isLed = leader !== undefined && leader.session !== "";
+    const marked = isLed ? { ...leader, resign: reason || "an operator asked for it" } : undefined;
+    this.#carryOut(order, this.#leaders, LEADERS + scope, marked, out);
   }
 
   #raiseEpoch(order: OrderId, { wallMs }: Time, out: LeadershipOutput[]): void {
-    const { value, version } = this.#store.items.get(STORE_KEY) ?? {};
-    if (this.#refuses(order, out) || value === undefined || version === undefined) return;
-    const raised = { ...value, epoch: Math.max(Math.floor(wallMs / 1000), value.epoch + 1) };
-    this.#transact([{ key: STORE_KEY, version }], [{ key: STORE_KEY, value: encodeStore(raised) }], out, (result, { monoMs }, later) => {
-      if (result?.isCommitted === true) this.#store.note(STORE_KEY, { version: result.versions[0] ?? 0, value: raised, sinceMs: monoMs });
-      later.push({ kind: "ordered", order, refusal: refusalOf(result, "the epoch of the store has changed") });
+    const { store } = this;
+    const raised = store && { ...store, epoch: Math.max(Math.floor(wallMs / 1000), store.epoch + 1) };
+    this.#carryOut(order, this.#store, STORE_KEY, raised, out);
+  }
+
+  /** Carries out an order: changes a record, on the version that the copy has. Refuses it if there is no record to change. */
+  #carryOut<T extends LeaderRecord | StoreRecord>(
+    order: OrderId,
+    { items }: StoreCopy<T>,
+    key: string,
+    value: T | undefined,
+    out: LeadershipOutput[],
+  ): void {
+    const fault = this.#storeFault;
+    if (fault !== "" || value === undefined) {
+      const none: OrderRefusal = { reason: "no_leader", message: `${key.slice(LEADERS.length)} has no leader` };
+      out.push({ kind: "ordered", order, refusal: fault === "" ? none : { reason: "store_unavailable", message: fault } });
+      return;
+    }
+    const condition = { key, version: items.get(key)?.version ?? 0 };
+    this.#transact([condition], [{ key, value: encodeRecord(value) }], out, (result, { monoMs }, later) => {
+      // The answer to the order shows its effect, unless the watch has reported it, or a later change, already.
+      if (result?.isCommitted === true && items.get(key)?.version === condition.version)
+        items.set(key, { version: result.versions[0] ?? 0, value, sinceMs: monoMs });
+      later.push({ kind: "ordered", order, refusal: refusalOf(result, key) });
     });
   }
 
-  /** The sessions of others that this node may delete, and when each is silent for a whole lease. */
-  *#watchedSessions(): Generator<{ readonly name: string; readonly version: number; readonly silentMs: number }> {
-    if (this.#options.isOwnStore || this.#stop !== "no" || this.#isAway) return;
-    const rivals = this.#isGlobalLeader ? undefined : this.#rivals;
+  /** The sessions of others that this node may delete, and when: each must be silent for a whole lease. */
+  *#watchedSessions(): Generator<StoreCondition & { readonly dueMs: number }> {
+    if (this.#stop !== "no" || this.#isAway) return;
     for (const copy of this.#sessions.values())
       for (const [key, item] of copy.items) {
         const [{ version, sinceMs }, leaseMs] = [item, leaseOf(item)];
-        const name = key.slice(SESSIONS.length);
-        if (name === this.#sessionName || this.#deleting.has(name) || rivals?.has(name) === false) continue;
-        yield { name, version, silentMs: Math.max(sinceMs + leaseMs, this.#backMs + leaseMs / 3 + RETURN_MS) };
+        if (key === SESSIONS + this.#session.name) continue;
+        yield { key, version, dueMs: Math.max(sinceMs + leaseMs, this.#backMs + leaseMs / 3 + RETURN_MS) };
       }
   }
 
-  #deleteSession(name: string, version: number, out: LeadershipOutput[]): void {
-    const key = SESSIONS + name;
-    this.#deleting.add(name);
-    this.#transact([{ key, version }], [{ key, value: undefined }], out, (result, { monoMs }, later) => {
-      this.#deleting.delete(name);
-      if (result === undefined) return;
-      for (const [prefix, copy] of this.#sessions) {
-        if (!key.startsWith(prefix)) continue;
-        const found = result.isCommitted ? 0 : (result.versions[0] ?? 0);
-        // The holder has renewed its session, and the watch has not reported it yet.
-        if (found > 0) copy.note(key, { version: found, value: copy.items.get(key)?.value, sinceMs: monoMs });
-        else if (copy.items.delete(key)) this.#report("expired", name, later);
-      }
+  #deleteSession(condition: StoreCondition, out: LeadershipOutput[]): void {
+    this.#deletionMs = NEVER;
+    this.#transact([condition], [{ key: condition.key, value: undefined }], out, (_result, { monoMs }) => {
+      // The watch reports the end of the session, or its renewal, before or after this answer.
+      if (this.#deletionMs === NEVER) this.#deletionMs = monoMs + RETRY_MS;
     });
   }
 
@@ -583,13 +546,13 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
   /** Watches the sessions of the holders that this node may succeed. The leader of the global scope watches all sessions, to remove silent ones. */
   #watch(out: LeadershipOutput[]): void {
     if (this.#options.isOwnStore) return;
-    const wanted = new Set(this.#isFollowed || this.#isGlobalLeader ? [SESSIONS] : [...this.#rivals].map((name) => SESSIONS + name));
+    const wanted = this.#isFollowed || this.#isGlobalLeader ? new Set([SESSIONS]) : this.#rivalSessions();
     const known = [...this.#sessions];
     for (const prefix of wanted)
       if (!this.#sessions.has(prefix)) {
         const copy = new StoreCopy(decodeSession);
         // A session that is silent stays silent.
-        for (const [key, item] of known.flatMap(([, { items }]) => [...items])) if (key.startsWith(prefix)) copy.note(key, item);
+        for (const [key, item] of known.flatMap(([, { items }]) => [...items])) if (key.startsWith(prefix)) copy.items.set(key, item);
         this.#sessions.set(prefix, copy);
         out.push({ kind: "watch", prefix });
       }
@@ -604,28 +567,23 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
     return this.#heldRecord(this.#stands.get(GLOBAL_SCOPE)) !== undefined;
   }
 
+  /** The keys of the sessions of the holders that this node may succeed. */
   #rivalSessions(): ReadonlySet<string> {
-    const sessions = new Set<string>();
-    for (const { key } of this.#stands.values()) sessions.add(this.#leaders.items.get(key)?.value?.session ?? "");
-    sessions.delete("");
-    sessions.delete(this.#sessionName);
-    return sessions;
+    const names = new Set<string>();
+    for (const { key } of this.#stands.values()) names.add(this.#leaders.items.get(key)?.value?.session ?? "");
+    return new Set([...names].filter((name) => name !== "" && name !== this.#session.name).map((name) => SESSIONS + name));
   }
 
-  #endSession(out: LeadershipOutput[]): void {
+  #endSession(time: Time, out: LeadershipOutput[]): void {
     if (this.#stop !== "begun" || this.#stands.size > 0 || this.#asked.size > 0) return;
-    const key = SESSIONS + this.#session.name;
-    const { version } = this.#session;
-    if (version === 0) {
-      this.#stop = "over";
-      out.push({ kind: "stopped" });
-      return;
-    }
-    this.#stop = "session";
-    this.#transact([{ key, version }], [{ key, value: undefined }], out, (_result, _time, later) => {
+    const { name, version } = this.#session;
+    const key = SESSIONS + name;
+    const ended: Answered = (_result, _time, later) => {
       this.#stop = "over";
       later.push({ kind: "stopped" });
-    });
+    };
+    if (version === 0) ended(undefined, time, out);
+    else this.#transact([{ key, version }], [{ key, value: undefined }], out, ended);
   }
 
   #transact(conditions: readonly StoreCondition[], changes: readonly StoreWrite[], out: LeadershipOutput[], answered: Answered): void {
@@ -635,20 +593,13 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
   }
 }
 
-function newStand(scope: string, holderId: string): Stand {
-  const [far, none] = [Number.NEGATIVE_INFINITY, undefined];
-  const times = { isPending: false, retryMs: far, notBeforeMs: far, lastSignMs: far, highestNumber: 0, releasedNumber: 0 };
-  const granted = { number: 0, untilMs: far };
-  return { scope, key: LEADERS + scope, holderId, ...times, granted, held: none, withdrawal: none };
-}
-
 /** The lease (ms) of a session. A session that cannot be read may have the longest lease. */
 function leaseOf({ value }: CopiedItem<SessionRecord>): number {
   return value?.leaseMs ?? LEASE_BOUNDS.maxMs;
 }
 
-function refusalOf(result: TransactResult | undefined, conflict: string): OrderRefusal | undefined {
+function refusalOf(result: TransactResult | undefined, key: string): OrderRefusal | undefined {
   if (result?.isCommitted === true) return undefined;
-  if (result !== undefined) return { reason: "version_conflict", message: `${conflict}; read it again` };
+  if (result !== undefined) return { reason: "version_conflict", message: `the record ${key} has changed; read it again` };
   return { reason: "store_unavailable", message: "the control store did not answer; the change may have happened, so read it again" };
 }

@@ -11,6 +11,8 @@ export const SESSIONS = "sessions/";
 
 /** Maximum number of characters of a text in a record. A longer reason is cut, so that the record stays readable. */
 const MAX_TEXT_LENGTH = 1024;
+/** Maximum size of a record in bytes. A larger value in the store is not parsed. */
+const MAX_RECORD_BYTES = 64 * 1024;
 
 /** The identity of a store. There is one such record in a store. */
 export interface StoreRecord {
@@ -47,90 +49,63 @@ export interface SessionRecord {
   readonly renewedWallMs: number;
 }
 
-export function encodeStore({ clusterId, id, epoch }: StoreRecord): Uint8Array {
-  return encodeJson({ cluster_id: clusterId, id, epoch });
+/** How each field of a record is read from its JSON. Throws `TypeError` for a field that is missing or has the wrong type. */
+type Fields<T> = { readonly [Name in keyof T]: (value: unknown) => T[Name] };
+
+export function text(value: unknown): string {
+  if (typeof value !== "string" || value.length > MAX_TEXT_LENGTH) throw new TypeError("no text of a valid length");
+  return value;
 }
 
-/** Returns undefined for bytes that are not a valid record. */
-export function decodeStore(bytes: Uint8Array): StoreRecord | undefined {
-  return decodeJson(bytes, (at) => ({ clusterId: at.text("cluster_id"), id: at.text("id"), epoch: at.count("epoch") }));
+export function count(value: unknown): number {
+  if (typeof value !== "number" || !Number.isSafeInteger(value) || value < 0) throw new TypeError("no count");
+  return value;
 }
 
-export function encodeLeader({ fence, ...record }: LeaderRecord): Uint8Array {
-  return encodeJson({
-    holder_id: record.holderId,
-    node_id: record.nodeId,
-    session: record.session,
-    term: record.term,
-    failover_version: fence.failoverVersion,
-    store_epoch: fence.storeEpoch,
-    number: fence.number,
-    issued_at_ms: record.issuedWallMs,
-    reason: record.reason.slice(0, MAX_TEXT_LENGTH),
-    correlation_id: record.correlationId,
-    resign: record.resign?.slice(0, MAX_TEXT_LENGTH) ?? "",
-  });
+const STORE: Fields<StoreRecord> = { clusterId: text, id: text, epoch: count };
+const FENCE: Fields<FenceToken> = { failoverVersion: count, storeEpoch: count, number: count };
+const LEADER: Fields<LeaderRecord> = {
+  holderId: text,
+  nodeId: text,
+  session: text,
+  term: count,
+  fence: (value) => read(value, FENCE),
+  issuedWallMs: count,
+  reason: text,
+  correlationId: text,
+  resign: (value) => (value === undefined ? undefined : text(value)),
+};
+const SESSION: Fields<SessionRecord> = {
+  nodeId: text,
+  leaseMs: (value) => Math.min(Math.max(count(value), LEASE_BOUNDS.minMs), LEASE_BOUNDS.maxMs),
+  renewedWallMs: count,
+};
+
+export function encodeRecord(record: object): Uint8Array {
+  const cut = (_name: string, value: unknown) => (typeof value === "string" ? value.slice(0, MAX_TEXT_LENGTH) : value);
+  return new TextEncoder().encode(JSON.stringify(record, cut));
 }
 
-/** Returns undefined for bytes that are not a valid record. */
-export function decodeLeader(bytes: Uint8Array): LeaderRecord | undefined {
-  return decodeJson(bytes, (at) => ({
-    holderId: at.text("holder_id"),
-    nodeId: at.text("node_id"),
-    session: at.text("session"),
-    term: at.count("term"),
-    fence: { failoverVersion: at.count("failover_version"), storeEpoch: at.count("store_epoch"), number: at.count("number") },
-    issuedWallMs: at.count("issued_at_ms"),
-    reason: at.text("reason"),
-    correlationId: at.text("correlation_id"),
-    resign: at.text("resign") || undefined,
-  }));
+/** The decoder of a record. It returns undefined for bytes that are not a valid record. */
+export function decoderOf<T>(fields: Fields<T>): (bytes: Uint8Array) => T | undefined {
+  return (bytes) => {
+    if (bytes.length > MAX_RECORD_BYTES) return undefined;
+    try {
+      return read(JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes)), fields);
+    } catch (error) {
+      if (error instanceof SyntaxError || error instanceof TypeError) return undefined;
+      throw error;
+    }
+  };
 }
 
-export function encodeSession({ nodeId, leaseMs, renewedWallMs }: SessionRecord): Uint8Array {
-  return encodeJson({ node_id: nodeId, lease_ms: leaseMs, renewed_at_ms: renewedWallMs });
+function read<T>(json: unknown, fields: Fields<T>): T {
+  const row = new Map<string, unknown>(Object.entries(json ?? {}));
+  const readers = Object.entries<(value: unknown) => unknown>(fields);
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- each field has been read
+  return Object.fromEntries(readers.map(([name, field]) => [name, field(row.get(name))])) as T;
 }
 
-/** Returns undefined for bytes that are not a valid record. */
-export function decodeSession(bytes: Uint8Array): SessionRecord | undefined {
-  return decodeJson(bytes, (at) => ({
-    nodeId: at.text("node_id"),
-    leaseMs: Math.min(Math.max(at.count("lease_ms"), LEASE_BOUNDS.minMs), LEASE_BOUNDS.maxMs),
-    renewedWallMs: at.count("renewed_at_ms"),
-  }));
-}
-
-export function encodeJson(record: Readonly<Record<string, string | number>>): Uint8Array {
-  return new TextEncoder().encode(JSON.stringify(record));
-}
-
-/** Reads the fields of a record. Throws `FieldError` for a field that is missing or has the wrong type. */
-interface RecordFields {
-  text(name: string): string;
-  count(name: string): number;
-}
-
-class FieldError extends Error {}
-
-/** Returns undefined for bytes that are not the JSON of an object with these fields. */
-export function decodeJson<T>(bytes: Uint8Array, read: (fields: RecordFields) => T): T | undefined {
-  try {
-    const json: unknown = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
-    const row = new Map<string, unknown>(Object.entries(json ?? {}));
-    return read({
-      text: (name) => {
-        const value = row.get(name);
-        if (typeof value !== "string" || value.length > MAX_TEXT_LENGTH) throw new FieldError(name);
-        return value;
-      },
-      count: (name) => {
-        const value = row.get(name);
-        if (typeof value !== "number" || !Number.isSafeInteger(value) || value < 0) throw new FieldError(name);
-        return value;
-      },
-    });
-  } catch (error) {
-    if (error instanceof FieldError || error instanceof SyntaxError || error instanceof TypeError) return undefined;
-    throw error;
-  }
-}
+export const decodeStore = decoderOf(STORE);
+export const decodeLeader = decoderOf(LEADER);
+export const decodeSession = decoderOf(SESSION);

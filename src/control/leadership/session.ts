@@ -2,10 +2,9 @@
  * The session of this process: a record that the process renews by compare-and-swap. All scopes of the process live as long as the session. The design
  * follows the sessions of Consul; client-go's `leaderelection` has the same rules for one scope.
  */
-import { assert } from "../../lib/errors.ts";
-import type { Time } from "../../lib/machine.ts";
-import type { StoreCondition, StoreWrite, TransactResult } from "../../store/control/store.ts";
-import { encodeSession, SESSIONS } from "./records.ts";
+import { NEVER, type Time } from "../../lib/machine.ts";
+import type { StoreWrite, TransactResult } from "../../store/control/store.ts";
+import { encodeRecord, SESSIONS } from "./records.ts";
 
 /** Time between two attempts after a failure. */
 export const RETRY_MS = 200;
@@ -19,14 +18,11 @@ export const VALIDITY = 11 / 12;
 
 export interface SessionOptions {
   readonly nodeId: string;
-  /** Unique id of this process instance, so that no other process ever had a session of the same name. */
+  /** Unique id of this process instance, so that no other process ever had a session of the same name. All ids have the same length. */
   readonly boot: string;
   readonly leaseMs: number;
-}
-
-export interface SessionRequest {
-  readonly condition: StoreCondition;
-  readonly change: StoreWrite;
+  /** Whether the store belongs to this process alone, which its lock of the file guarantees. The session has no record then, and is always valid. */
+  readonly isOwnStore: boolean;
 }
 
 export class Session {
@@ -36,16 +32,18 @@ export class Session {
   #version = 0;
   #validUntilMs = Number.NEGATIVE_INFINITY;
   #dueMs = Number.NEGATIVE_INFINITY;
-  /** When the request was sent whose answer is pending. */
-  #sentMs: number | undefined;
 
   constructor(options: SessionOptions) {
     this.#options = options;
+    if (options.isOwnStore) [this.#validUntilMs, this.#dueMs] = [NEVER, NEVER];
   }
 
-  /** The name of the session, below `sessions/`. Each name is created by one request only, so that a late request cannot revive a session. */
+  /**
+   * The name of the session, below `sessions/`. Each name is created by one request only, so that a late request cannot revive a session. No name is the
+   * beginning of another, so that a watch reports one session.
+   */
   get name(): string {
-    return `${this.#options.nodeId}/${this.#options.boot}-${this.#count}`;
+    return `${this.#options.nodeId}/${this.#count}-${this.#options.boot}`;
   }
 
   get version(): number {
@@ -59,26 +57,18 @@ export class Session {
 
   /** Monotonic time (ms) of the next request. `NEVER` while an answer is pending. */
   get dueMs(): number {
-    return this.#sentMs === undefined ? this.#dueMs : Number.POSITIVE_INFINITY;
+    return this.#dueMs;
   }
 
-  /** The request that creates or renews the session. */
-  request({ monoMs, wallMs }: Time): SessionRequest {
-    assert(this.#sentMs === undefined, "a session is renewed while another request is pending");
-    this.#sentMs = monoMs;
+  /** The change that creates or renews the session, on its version. */
+  renewal(wallMs: number): StoreWrite {
+    this.#dueMs = NEVER;
     const { nodeId, leaseMs } = this.#options;
-    const key = SESSIONS + this.name;
-    return {
-      condition: { key, version: this.#version },
-      change: { key, value: encodeSession({ nodeId, leaseMs, renewedWallMs: wallMs }) },
-    };
+    return { key: SESSIONS + this.name, value: encodeRecord({ nodeId, leaseMs, renewedWallMs: wallMs }) };
   }
 
-  /** Applies the answer to `request`. If the session has ended, the next one has a new name. */
-  answered(result: TransactResult | undefined, { monoMs }: Time): void {
-    const sentMs = this.#sentMs;
-    assert(sentMs !== undefined, "a session received an answer to no request");
-    this.#sentMs = undefined;
+  /** Applies the answer to `renewal`, which was sent at `sentMs`. If the session has ended, the next one has a new name. */
+  answered(result: TransactResult | undefined, sentMs: number, { monoMs }: Time): void {
     const { leaseMs } = this.#options;
     const version = result?.versions[0] ?? 0;
     if (result?.isCommitted === true) {

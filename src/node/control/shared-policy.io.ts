@@ -3,7 +3,7 @@
  * as they take it from links. Each node keeps its own versions, so it knows its policy without the store, and the store has only the newest version.
  */
 import { setTimeout as wait } from "node:timers/promises";
-import { decodeJson, decodeStore, encodeJson, STORE_KEY } from "../../control/leadership/records.ts";
+import { count, decoderOf, decodeStore, encodeRecord, STORE_KEY, text } from "../../control/leadership/records.ts";
 import { rethrowInvariant, WaymarkError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.io.ts";
 import type { TaskRunner } from "../../policy/run-tasks.io.ts";
@@ -20,6 +20,8 @@ const PARTS = "policy-parts/";
 const PART_BYTES = 512 * 1024;
 /** Time until the comparison is tried again after a failure. */
 const RETRY_MS = 200;
+
+const decodePlace = decoderOf<VersionPlace>({ number: count, hlc: count, nodeId: text, checksum: text });
 
 /** The methods of a store that putting a version there needs. */
 type PolicyTarget = Pick<ControlStore, "compareAndSwap" | "get" | "list" | "transact">;
@@ -131,7 +133,7 @@ async function put(store: PolicyTarget, bytes: Uint8Array, headVersion: number):
     await store.transact([], [{ key: partsKey(place) + `${at}`.padStart(4, "0"), value }]);
   }
   const { number, hlc, nodeId, checksum } = place;
-  const { isSwapped } = await store.compareAndSwap(HEAD, headVersion, encodeJson({ number, hlc, node_id: nodeId, checksum }));
+  const { isSwapped } = await store.compareAndSwap(HEAD, headVersion, encodeRecord({ number, hlc, nodeId, checksum }));
   if (isSwapped) await dropBefore(store, number).catch(rethrowInvariant);
   return isSwapped;
 }
@@ -146,13 +148,7 @@ async function dropBefore(store: PolicyTarget, number: number): Promise<void> {
 /** Returns the place before all versions if there is no head, or if it cannot be read. */
 async function readHead(store: PolicyTarget): Promise<{ readonly place: VersionPlace; readonly version: number }> {
   const { value, version } = (await store.get(HEAD)) ?? { value: new Uint8Array(), version: 0 };
-  const place = decodeJson(value, (at) => ({
-    number: at.count("number"),
-    hlc: at.count("hlc"),
-    nodeId: at.text("node_id"),
-    checksum: at.text("checksum"),
-  }));
-  return { place: place ?? NO_PLACE, version };
+  return { place: decodePlace(value) ?? NO_PLACE, version };
 }
 
 function placeOf(bytes: Uint8Array): VersionPlace {

@@ -48,7 +48,7 @@ export interface LeadershipSource {
   sessions(): Promise<readonly SessionRow[]>;
   store(time: Time): StoreStatus;
   /** The leaders in the order of their events, and the recent events. */
-  readonly events: Pick<LeaderEvents, "after" | "current" | "isComplete" | "revision">;
+  readonly events: Pick<LeaderEvents, "after" | "current" | "revision">;
   /** Calls `onEvent` with each event, until the returned function is called. */
   follow(onEvent: (event: LeadershipEvent | SplitBrain) => void): () => void;
   /** Asks the leader to resign. Rejects with `no_leader`, `version_conflict` or `store_unavailable`. */

@@ -76,17 +76,17 @@ export class LeaderSubscription implements StreamSource {
 
   #read(): void {
     const { events } = this.#parts.source;
-    if (events.isComplete && events.revision !== this.#revision) {
+    const { revision } = events;
+    if (revision !== undefined && revision !== this.#revision) {
       const news = this.#revision === undefined ? undefined : events.after(this.#revision);
-      this.#unsent = news === undefined ? this.#snapshot() : this.#changes(news);
-      this.#revision = events.revision;
+      this.#unsent = news === undefined ? this.#snapshot(revision) : this.#changes(news);
+      this.#revision = revision;
     }
     this.#unsent.push(...this.#withoutId.values());
     this.#withoutId.clear();
   }
 
-  #snapshot(): UnsentEvent[] {
-    const { revision } = this.#parts.source.events;
+  #snapshot(revision: number): UnsentEvent[] {
     const held = [...this.#parts.source.events.current()].filter(([scope, { session }]) => session !== "" && this.#matches(scope));
     if (held.length === 0) return [{ kind: "snapshot", id: revision }];
     return held.map(([scope, leader], i) => ({ kind: "snapshot", scope, leader, id: i === held.length - 1 ? revision : 0 }));

@@ -1,11 +1,10 @@
-/** A copy holds what the store holds, whatever the watch omits, repeats, forgets or splits into pages, and whatever this process wrote itself. */
+/** A copy holds what the store holds, whatever the watch omits, repeats, forgets or splits into pages. */
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { StoreCopy } from "../../../src/control/leadership/copy.ts";
 import { SharedStore, WATCH_START } from "../../fakes/shared-store.ts";
 
 const KEYS = ["a/1", "a/2", "a/3", "a/4"];
-const NOTED = "a/1";
 
 function decode(bytes: Uint8Array): number | undefined {
   return bytes[0] === 0 ? undefined : bytes[0];
@@ -24,11 +23,8 @@ class Model {
   position = WATCH_START;
   nowMs = 0;
 
-  put(key: string, value: number | undefined, isNoted: boolean): void {
-    const version = this.store.put(key, value === undefined ? undefined : Uint8Array.of(value));
-    if (!isNoted || value === undefined) return;
-    this.copy.note(key, { version, value: decode(Uint8Array.of(value)), sinceMs: this.nowMs });
-    this.told.set(key, { version, value: decode(Uint8Array.of(value)) });
+  put(key: string, value: number | undefined): void {
+    this.store.put(key, value === undefined ? undefined : Uint8Array.of(value));
   }
 
   /** Takes one step of the watch. Returns whether there was one. */
@@ -37,7 +33,7 @@ class Model {
     if (found === undefined) return false;
     this.position = found.position;
     this.nowMs += 1;
-    for (const { key, before, after } of this.copy.take(found.step, this.nowMs)) {
+    for (const { key, before, after } of this.copy.take(found.step, this.nowMs)?.changes ?? []) {
       if (before?.version !== this.told.get(key)?.version) throw new Error(`${key} was not at version ${before?.version}`);
       if (after === undefined) this.told.delete(key);
       else this.told.set(key, { version: after.version, value: after.value });
@@ -64,7 +60,6 @@ test("a copy equals the store when the watch has nothing more, and its changes t
         value: fc.option(fc.nat(3), { nil: undefined }),
       }),
     },
-    { weight: 2, arbitrary: fc.record({ kind: fc.constant("note" as const), value: fc.nat(3) }) },
     { weight: 4, arbitrary: fc.record({ kind: fc.constant("take" as const), limit: fc.integer({ min: 1, max: 3 }) }) },
     { weight: 1, arbitrary: fc.constantFrom({ kind: "compact" as const }, { kind: "backup" as const }, { kind: "restore" as const }) },
   );
@@ -73,8 +68,7 @@ test("a copy equals the store when the watch has nothing more, and its changes t
       const model = new Model();
       let backup = model.store.state;
       for (const each of steps) {
-        if (each.kind === "put") model.put(each.key, each.value, false);
-        else if (each.kind === "note") model.put(NOTED, each.value, true);
+        if (each.kind === "put") model.put(each.key, each.value);
         else if (each.kind === "take") model.take(each.limit);
         else if (each.kind === "compact") model.store.compact(model.store.revision);
         else if (each.kind === "backup") {
@@ -98,12 +92,12 @@ test("a copy equals the store when the watch has nothing more, and its changes t
 
 test("a watch that starts over changes nothing before it has reported all items, and keeps the age of those that are unchanged", () => {
   const model = new Model();
-  for (const key of KEYS) model.put(key, 1, false);
-  expect([model.take(3), model.copy.isComplete, model.copy.items.size]).toEqual([true, false, 0]);
-  expect([model.take(3), model.copy.isComplete, model.copy.items.size]).toEqual([true, true, 4]);
+  for (const key of KEYS) model.put(key, 1);
+  expect([model.take(3), model.copy.revision, model.copy.items.size]).toEqual([true, undefined, 0]);
+  expect([model.take(3), model.copy.revision, model.copy.items.size]).toEqual([true, 4, 4]);
   const since = model.copy.items.get("a/2")?.sinceMs;
-  model.put("a/3", undefined, false);
-  model.put("a/4", 2, false);
+  model.put("a/3", undefined);
+  model.put("a/4", 2);
   model.store.compact(model.store.revision);
   model.take(1);
   expect(model.copy.items.get("a/4")?.value).toBe(1);
@@ -116,13 +110,13 @@ test("a watch that starts over changes nothing before it has reported all items,
   expect(model.copy.items.get("a/2")?.sinceMs).toBe(since);
 });
 
-test("a copy has a revision when the watch has nothing more, because a step omits items that changed again later", () => {
+test("a copy changes when the watch has nothing more, because a step omits items that changed again later", () => {
   const model = new Model();
-  model.put("a/1", 1, false);
+  model.put("a/1", 1);
   model.take(1);
-  model.put("a/2", 1, false);
-  model.put("a/3", 1, false);
-  model.put("a/2", 2, false);
+  model.put("a/2", 1);
+  model.put("a/3", 1);
+  model.put("a/2", 2);
   model.take(1);
   expect([model.copy.revision, model.copy.items.has("a/2")]).toEqual([1, false]);
   model.take(1);

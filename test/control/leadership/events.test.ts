@@ -1,21 +1,23 @@
 /** The events of leaders, and the log from which readers resume. */
 import { expect, test } from "vitest";
+import { StoreCopy } from "../../../src/control/leadership/copy.ts";
 import { LeaderEvents } from "../../../src/control/leadership/events.ts";
 import type { LeadershipEvent } from "../../../src/control/leadership/io-types.ts";
-import { encodeLeader, LEADERS } from "../../../src/control/leadership/records.ts";
+import { decodeLeader, encodeRecord, LEADERS, type LeaderRecord } from "../../../src/control/leadership/records.ts";
 import { SharedStore, WATCH_START } from "../../fakes/shared-store.ts";
 
 const SCOPE = "custom/orders/cleaner";
 
 class Reader {
   readonly store = new SharedStore();
-  readonly events = new LeaderEvents();
+  readonly leaders = new StoreCopy<LeaderRecord>(decodeLeader);
+  readonly events = new LeaderEvents(this.leaders.items);
   position = WATCH_START;
 
   put(scope: string, session: string | undefined, number = 1): void {
     const names = { holderId: "h", nodeId: "n", reason: "", correlationId: "", resign: undefined };
     const fence = { failoverVersion: 0, storeEpoch: 1, number };
-    const bytes = session === undefined ? undefined : encodeLeader({ ...names, session, term: 1, fence, issuedWallMs: 0 });
+    const bytes = session === undefined ? undefined : encodeRecord({ ...names, session, term: 1, fence, issuedWallMs: 0 });
     this.store.put(LEADERS + scope, bytes);
   }
 
@@ -26,7 +28,8 @@ class Reader {
       const found = this.store.read(LEADERS, this.position, limit);
       if (found === undefined) return shown(events);
       this.position = found.position;
-      events.push(...this.events.leadersChanged(found.step, 0));
+      const step = this.leaders.take(found.step, 0);
+      if (step !== undefined) events.push(...this.events.take(step, found.step.revision));
     }
   }
 }
@@ -54,19 +57,6 @@ test("the first leaders are no events; each later change of a holder is one", ()
     reader.put(scope, session, number);
     expect(reader.take()).toEqual(event === undefined ? [] : [`${event} ${scope} ${reader.store.revision}`]);
   }
-});
-
-test("the end of a session is an event without a revision for each scope that names it, from which no reader resumes", () => {
-  const reader = new Reader();
-  for (const [scope, session] of [
-    ["a", "s1"],
-    ["b", "s2"],
-    ["c", "s1"],
-  ] as const)
-    reader.put(scope, session);
-  reader.take();
-  expect(shown(reader.events.ofSession("expired", "s1"))).toEqual(["expired a 0", "expired c 0"]);
-  expect([reader.events.revision, reader.events.after(3)]).toEqual([3, []]);
 });
 
 test("a record that cannot be read is no event", () => {

@@ -1,14 +1,7 @@
 /** The records of leadership in the control store, as bytes and as values. */
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
-import {
-  decodeLeader,
-  decodeSession,
-  decodeStore,
-  encodeLeader,
-  encodeSession,
-  encodeStore,
-} from "../../../src/control/leadership/records.ts";
+import { decodeLeader, decodeSession, decodeStore, encodeRecord } from "../../../src/control/leadership/records.ts";
 
 const text = fc.string({ unit: "grapheme", maxLength: 30 });
 const count = fc.maxSafeNat();
@@ -31,19 +24,19 @@ function json(value: unknown): Uint8Array {
 test("what is encoded is decoded again", () => {
   fc.assert(
     fc.property(leader, (record) => {
-      expect(decodeLeader(encodeLeader(record))).toEqual(record);
+      expect(decodeLeader(encodeRecord(record))).toEqual(record);
     }),
   );
   const store = fc.record({ clusterId: text, id: text, epoch: count });
   fc.assert(
     fc.property(store, (record) => {
-      expect(decodeStore(encodeStore(record))).toEqual(record);
+      expect(decodeStore(encodeRecord(record))).toEqual(record);
     }),
   );
   const session = fc.record({ nodeId: text, leaseMs: fc.integer({ min: 1500, max: 60_000 }), renewedWallMs: count });
   fc.assert(
     fc.property(session, (record) => {
-      expect(decodeSession(encodeSession(record))).toEqual(record);
+      expect(decodeSession(encodeRecord(record))).toEqual(record);
     }),
   );
 });
@@ -51,7 +44,7 @@ test("what is encoded is decoded again", () => {
 test("a long reason is cut, so that the record can be read", () => {
   const long = "x".repeat(2000);
   const [record = expect.fail("a sample")] = fc.sample(leader, 1);
-  const read = decodeLeader(encodeLeader({ ...record, reason: long, resign: long }));
+  const read = decodeLeader(encodeRecord({ ...record, reason: long, resign: long }));
   expect([read?.reason.length, read?.resign?.length]).toEqual([1024, 1024]);
 });
 
@@ -59,10 +52,10 @@ test.each([
   ["a lease below the bounds", 1, 1500],
   ["a lease above the bounds", 1e9, 60_000],
 ])("%s is moved to the bound", (_, lease, leaseMs) => {
-  expect(decodeSession(json({ node_id: "n", lease_ms: lease, renewed_at_ms: 0 }))?.leaseMs).toBe(leaseMs);
+  expect(decodeSession(json({ nodeId: "n", leaseMs: lease, renewedWallMs: 0 }))?.leaseMs).toBe(leaseMs);
 });
 
-const GOOD = { cluster_id: "c", id: "s", epoch: 1 };
+const GOOD = { clusterId: "c", id: "s", epoch: 1 };
 test.each([
   ["no bytes", new Uint8Array()],
   ["no UTF-8", Uint8Array.of(0x22, 0xff, 0x22)],

@@ -38,11 +38,11 @@ test("a lone node leads at once, gives way to an operator, and leads no more whe
   await using store = openMemoryStore();
   const { driver, events } = driverOn(store, "a");
   await until("the node leads", () => leads(driver));
-  const fence = driver.machine.require(GLOBAL_SCOPE, now());
+  const { fence } = driver.machine.held(GLOBAL_SCOPE, now())?.leader ?? expect.fail("the node leads");
   expect(driver.leaders(now())).toMatchObject([{ scope: GLOBAL_SCOPE, record: { nodeId: "a", term: 1, fence }, expiresWallMs: undefined }]);
   expect(driver.store(now())).toMatchObject({ kind: "embedded", ageMs: 0, fault: "", epoch: fence.storeEpoch });
   await driver.resign(GLOBAL_SCOPE, "maintenance");
-  expect(leads(driver)).toBe(false);
+  await until("the node leads no more", () => !leads(driver));
   await until("it steps down", () => events.some(({ kind, leader }) => kind === "stepped_down" && leader.reason === "maintenance"));
   const epoch = await driver.raiseEpoch();
   expect(epoch).toBeGreaterThan(fence.storeEpoch);

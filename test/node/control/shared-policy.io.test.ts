@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { encodeStore, STORE_KEY } from "../../../src/control/leadership/records.ts";
+import { encodeRecord, STORE_KEY } from "../../../src/control/leadership/records.ts";
 import { WaymarkError } from "../../../src/lib/errors.ts";
 import type { LogFields } from "../../../src/lib/log.io.ts";
 import { publishPolicy, SharedPolicy } from "../../../src/node/control/shared-policy.io.ts";
@@ -13,7 +13,7 @@ import { until } from "../../fakes/until.ts";
 
 async function ownedStore(): Promise<ControlStore> {
   const store = openMemoryStore();
-  await store.compareAndSwap(STORE_KEY, 0, encodeStore({ clusterId: "prod", id: "s", epoch: 1 }));
+  await store.compareAndSwap(STORE_KEY, 0, encodeRecord({ clusterId: "prod", id: "s", epoch: 1 }));
   return store;
 }
 
@@ -111,7 +111,7 @@ test("a node uses no policy from a store of another cluster, or of none, and put
   await until("the node says why", () => own.faults.length > 0);
   expect(String(own.faults[0])).toContain("the control store is new");
   expect((await store.list("policy")).items).toEqual([]);
-  await store.compareAndSwap(STORE_KEY, 0, encodeStore({ clusterId: "prod", id: "s", epoch: 1 }));
+  await store.compareAndSwap(STORE_KEY, 0, encodeRecord({ clusterId: "prod", id: "s", epoch: 1 }));
   await until("the node puts its version there", async () => (await store.list("policy")).items.length > 0);
   using foreign = new PolicyNode(store, "b", "test").begin();
   await until("the foreign node says why", () => foreign.faults.length > 0);

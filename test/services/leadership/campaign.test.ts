@@ -103,7 +103,7 @@ test("a message is answered with the state, the fence and the time for which it 
   const program = open().send({ scope: SCOPE, holderId: "p1", sentMs: 77n });
   expect(program.answers[0]).toMatchObject({ state: CampaignState.CANDIDATE, holderId: "p1", sentMs: 77n, term: 0n });
   const { answers } = program;
-  const number = node.machine.require(SCOPE, store.time).number;
+  const number = node.machine.held(SCOPE, store.time)?.leader.fence.number ?? expect.fail("the node leads");
   const fence = { failoverVersion: 0n, storeEpoch: BigInt(node.machine.store?.epoch ?? 0), number: BigInt(number) };
   expect(answers[1]).toMatchObject({ state: CampaignState.LEADER, holderId: "p1", sentMs: 77n, term: 1n, fence });
   expect(answers[1]?.validFor && durationMs(answers[1].validFor)).toBe(2750);
