@@ -157,7 +157,7 @@ function eventRowOf(route: EventRoute, { desc, handlers }: ServiceDefinition, ch
   assert(rpc?.methodKind === "server_streaming", "the rpc of an event route is not a server stream", { path: route.path });
   const method = chain.method(rpc, handlers[rpc.localName]);
   const { parameters, events } = route;
-  const requestOf = eventReader(rpc.input, [...parameters, events.resume]);
+  const requestOf = eventReader(rpc.input, parameters, events.resume);
   const textOf = eventWriter(rpc.output, events);
   return {
     parameters: [...parameters, LAST_EVENT_ID],

@@ -35,10 +35,14 @@ const FIRST_MESSAGE_MS = 1_000;
 
 /**
  * Returns a function that makes a request from query parameters, which are named like its fields. A list is separated by commas. The function returns
- * the error for an invalid value.
+ * the error for an invalid value. The parameter `resume` is not part of the URL: it contains the value of the header `Last-Event-ID`.
  */
-export function eventReader(desc: DescMessage, names: readonly string[]): (parameters: RouteParameters) => Message | WaymarkError {
-  const fields = names.map((name) => fieldOf(desc, name));
+export function eventReader(
+  desc: DescMessage,
+  names: readonly string[],
+  resume: string,
+): (parameters: RouteParameters) => Message | WaymarkError {
+  const fields = [...names, resume].map((name) => fieldOf(desc, name));
   return (parameters) => {
     const json: Record<string, JsonValue> = {};
     for (const field of fields) {
@@ -49,7 +53,11 @@ export function eventReader(desc: DescMessage, names: readonly string[]): (param
       return fromJson(desc, json);
     } catch {
       const { field, description } = findJsonFault(desc, JSON.stringify(json)) ?? { field: "query", description: "invalid parameters" };
-      return invalid(field, description);
+      if (field !== resume) return invalid(field, description);
+      return invalid(
+        "Last-Event-ID",
+        `must be the id of an event of this path, got ${JSON.stringify((parameters[resume] ?? "").slice(0, 64))}`,
+      );
     }
   };
 }
