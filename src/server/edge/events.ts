@@ -33,15 +33,13 @@ const HEARTBEAT_MS = 15_000;
  */
 const FIRST_MESSAGE_MS = 1_000;
 
+type EventReader = (parameters: RouteParameters) => Message | WaymarkError;
+
 /**
  * Returns a function that makes a request from query parameters, which are named like its fields. A list is separated by commas. The function returns
  * the error for an invalid value. The parameter `resume` is not part of the URL: it contains the value of the header `Last-Event-ID`.
  */
-export function eventReader(
-  desc: DescMessage,
-  names: readonly string[],
-  resume: string,
-): (parameters: RouteParameters) => Message | WaymarkError {
+export function eventReader(desc: DescMessage, names: readonly string[], resume: string): EventReader {
   const fields = [...names, resume].map((name) => fieldOf(desc, name));
   return (parameters) => {
     const json: Record<string, JsonValue> = {};
@@ -54,10 +52,8 @@ export function eventReader(
     } catch {
       const { field, description } = findJsonFault(desc, JSON.stringify(json)) ?? { field: "query", description: "invalid parameters" };
       if (field !== resume) return invalid(field, description);
-      return invalid(
-        "Last-Event-ID",
-        `must be the id of an event of this path, got ${JSON.stringify((parameters[resume] ?? "").slice(0, 64))}`,
-      );
+      const shown = JSON.stringify((parameters[resume] ?? "").slice(0, 64));
+      return invalid("Last-Event-ID", `must be the id of an event of this path, got ${shown}`);
     }
   };
 }
@@ -106,7 +102,7 @@ function fieldOf(desc: DescMessage, name: string): DescField {
 }
 
 /** A stream that is read as text. Unread text is at most the start, one message, and the error that ends the stream. */
-export class EventExchange implements StreamExchange, AsyncIterator<string, undefined> {
+export class EventExchange implements StreamExchange, AsyncIterable<string> {
   readonly arrival: CallArrival;
   readonly #textOf: EventWriter;
   readonly #later: ChainPorts["later"];
@@ -117,7 +113,8 @@ export class EventExchange implements StreamExchange, AsyncIterator<string, unde
   #text = START;
   /** Callback of the message that is in `#text` or is being written. */
   #taken: WriteCallback | undefined;
-  #waiting: ((result: IteratorResult<string, undefined>) => void) | undefined;
+  /** Continues the reader, which waits for text. */
+  #wake: () => void = () => {};
   #cancelTimer: () => void = () => {};
 
   constructor(arrival: CallArrival, textOf: EventWriter, later: ChainPorts["later"]) {
@@ -151,21 +148,25 @@ export class EventExchange implements StreamExchange, AsyncIterator<string, unde
     this.#put(`event: error\n${dataLine(errorJson(status))}`, status);
   }
 
-  next(): Promise<IteratorResult<string, undefined>> {
-    return new Promise((resolve) => {
-      this.#waiting = resolve;
-      if (this.#text === "") {
-        const taken = this.#taken;
+  async *[Symbol.asyncIterator](): AsyncGenerator<string, undefined> {
+    for (;;) {
+      const [text, taken] = [this.#text, this.#taken];
+      this.#text = "";
+      if (text !== "") yield text;
+      else if (this.#isOver) return;
+      else if (taken === undefined) await this.#nextText();
+      else {
         this.#taken = undefined;
-        taken?.();
+        taken();
       }
-      this.#give();
-      if (this.#waiting !== undefined) this.#cancelTimer = this.#later(() => this.#put(COMMENT), HEARTBEAT_MS);
-    });
+    }
   }
 
-  [Symbol.asyncIterator](): this {
-    return this;
+  #nextText(): Promise<void> {
+    this.#cancelTimer = this.#later(() => this.#put(COMMENT), HEARTBEAT_MS);
+    return new Promise((resolve) => {
+      this.#wake = resolve;
+    });
   }
 
   /** Appends text to be written. The first call opens the response, or rejects it with an error. The text of a rejected response is not read. */
@@ -173,16 +174,6 @@ export class EventExchange implements StreamExchange, AsyncIterator<string, unde
     this.#cancelTimer();
     this.#opening.resolve(refused);
     this.#text += text;
-    this.#give();
-  }
-
-  /** Passes the text to the reader if the reader is waiting. */
-  #give(): void {
-    const resolve = this.#waiting;
-    if (resolve === undefined || (this.#text === "" && !this.#isOver)) return;
-    this.#waiting = undefined;
-    const value = this.#text;
-    this.#text = "";
-    resolve(value === "" ? { done: true, value: undefined } : { done: false, value });
+    this.#wake();
   }
 }
