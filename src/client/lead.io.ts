@@ -4,6 +4,7 @@
  */
 import { create } from "@bufbuild/protobuf";
 import { durationMs } from "@bufbuild/protobuf/wkt";
+import type { Fence } from "../../gen/waymark/control/v1/fence_pb.js";
 import {
   CampaignState,
   LeadershipService,
@@ -70,7 +71,7 @@ class LeaderCampaign<T> {
   readonly #work: (term: LeaderTerm) => T | Promise<T>;
   readonly #options: LeadOptions;
   readonly #result = Promise.withResolvers<T>();
-  /** Aborted when the result is known. */
+  /** Aborted when the result is known, which also ends the term. */
   readonly #finished = new AbortController();
   #stream: CampaignStream | undefined;
   /** The term whose work is running, and the stream that granted it. */
@@ -87,19 +88,17 @@ class LeaderCampaign<T> {
 
   async run(): Promise<T> {
     const { signal } = this.#options;
-    const onAbort = () => this.#fail(signal?.reason);
-    signal?.addEventListener("abort", onAbort, { once: true });
+    signal?.addEventListener("abort", () => this.#fail(signal.reason), { signal: this.#finished.signal });
     // The result can be an error before it is awaited.
     this.#result.promise.catch(() => {});
     while (!this.#isFinished) {
       const server = this.#client.writeServer;
       await this.#campaign(server).catch((error: unknown) => {
         if (!(error instanceof RequestError && isPassing(error))) this.#fail(error);
-        else if (!this.#isFinished) this.#client.failOver(server);
+        else if (!this.#isFinished) this.#client.failOver(server, error);
       });
       await pause(backoffMs(this.#failureCount++, Math.random(), RETRY), this.#finished.signal);
     }
-    signal?.removeEventListener("abort", onAbort);
     await this.#running;
     return this.#result.promise;
   }
@@ -145,9 +144,9 @@ class LeaderCampaign<T> {
     if (led?.stream === stream && BigInt(led.term.number) === number) led.term.extend(untilMs);
     // The work of an earlier term may still be running.
     else if (led === undefined && !this.#isFinished && performance.now() < untilMs) {
-      const { failoverVersion, storeEpoch, number: within } = fence;
-      const token = { failoverVersion: Number(failoverVersion), storeEpoch: Number(storeEpoch), number: Number(within) };
-      this.#begin(new RunningTerm(this.#scope, Number(number), token, untilMs), stream);
+      const term = new RunningTerm(this.#scope, Number(number), fence, this.#finished.signal);
+      term.extend(untilMs);
+      this.#begin(term, stream);
     }
   }
 
@@ -156,11 +155,12 @@ class LeaderCampaign<T> {
     const result = (async () => this.#work(term))();
     const ended = () => {
       this.#led = undefined;
+      const reason = new Error(`the work for ${this.#scope} has ended`);
       if (term.isValid()) {
         this.#result.resolve(result);
-        this.#finished.abort();
+        this.#finished.abort(reason);
       }
-      term.end(new Error(`the work for ${this.#scope} has ended`));
+      term.end(reason);
       if (this.#stream === stream || this.#isFinished) this.#stream?.leave();
     };
     this.#running = result.then(ended, ended);
@@ -168,9 +168,8 @@ class LeaderCampaign<T> {
 
   #fail(error: unknown): void {
     this.#result.reject(error);
-    this.#finished.abort();
+    this.#finished.abort(error);
     if (this.#led === undefined) this.#stream?.leave();
-    else this.#led.term.end(error);
   }
 
   get #isFinished(): boolean {
@@ -182,23 +181,18 @@ class RunningTerm implements LeaderTerm {
   readonly scope: string;
   readonly number: number;
   readonly fence: FenceToken;
+  readonly fenceText: string;
+  readonly signal: AbortSignal;
   readonly #abort = new AbortController();
   #untilMs = 0;
   #cancelTimer = () => {};
 
-  constructor(scope: string, number: number, fence: FenceToken, untilMs: number) {
+  constructor(scope: string, number: number, { failoverVersion, storeEpoch, number: within }: Fence, finished: AbortSignal) {
     this.scope = scope;
     this.number = number;
-    this.fence = fence;
-    this.extend(untilMs);
-  }
-
-  get fenceText(): string {
-    return fenceText(this.scope, this.fence);
-  }
-
-  get signal(): AbortSignal {
-    return this.#abort.signal;
+    this.fence = { failoverVersion: Number(failoverVersion), storeEpoch: Number(storeEpoch), number: Number(within) };
+    this.fenceText = fenceText(scope, this.fence);
+    this.signal = AbortSignal.any([finished, this.#abort.signal]);
   }
 
   isValid(): boolean {
@@ -206,13 +200,10 @@ class RunningTerm implements LeaderTerm {
   }
 
   extend(untilMs: number): void {
-    if (this.signal.aborted) return;
     this.#untilMs = untilMs;
     this.#cancelTimer();
-    this.#cancelTimer = later(
-      () => this.end(new Error(`the term for ${this.scope} was not extended in time`)),
-      untilMs - performance.now(),
-    );
+    const expire = () => this.end(new Error(`the term for ${this.scope} was not extended in time`));
+    this.#cancelTimer = later(expire, untilMs - performance.now());
   }
 
   end(reason: unknown): void {
