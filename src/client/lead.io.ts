@@ -59,12 +59,6 @@ export async function lead<T>(
   return new LeaderCampaign(client, scope, work, options).run();
 }
 
-/** A campaign on one server. */
-interface CampaignStream {
-  /** Ends the campaign. The scope is free immediately. */
-  readonly leave: () => void;
-}
-
 class LeaderCampaign<T> {
   readonly #client: ClientCalls;
   readonly #scope: string;
@@ -73,9 +67,10 @@ class LeaderCampaign<T> {
   readonly #result = Promise.withResolvers<T>();
   /** Aborted when the result is known, which also ends the term. */
   readonly #finished = new AbortController();
-  #stream: CampaignStream | undefined;
-  /** The term whose work is running, and the stream that granted it. */
-  #led: { readonly term: RunningTerm; readonly stream: CampaignStream } | undefined;
+  /** Ends the campaign on the current server, and frees the scope immediately. There is one function for each stream. */
+  #leave: (() => void) | undefined;
+  /** The term whose work is running, and the function of the stream that granted it. */
+  #led: { readonly term: RunningTerm; readonly leave: () => void } | undefined;
   #running: Promise<void> = Promise.resolve();
   #failureCount = 0;
 
@@ -115,8 +110,8 @@ class LeaderCampaign<T> {
     const onSilence = () => abort.abort();
     let silence = setTimeout(onSilence, this.#client.timeoutMs);
     let beat: NodeJS.Timeout | undefined;
-    const stream = { leave: () => (beat === undefined ? abort.abort() : message(true)) };
-    this.#stream = stream;
+    const leave = () => (beat === undefined ? abort.abort() : message(true));
+    this.#leave = leave;
     try {
       message(false);
       for await (const answer of answers) {
@@ -125,51 +120,50 @@ class LeaderCampaign<T> {
         silence = setTimeout(onSilence, intervalMs * SILENT_HEARTBEATS);
         beat ??= setInterval(() => message(false), intervalMs);
         this.#failureCount = 0;
-        this.#answered(answer, stream);
+        this.#answered(answer, leave);
       }
     } finally {
       clearTimeout(silence);
       clearInterval(beat);
-      this.#stream = undefined;
+      this.#leave = undefined;
     }
   }
 
-  #answered({ state, fence, term: number, sentMs, validFor }: LeadershipServiceCampaignResponse, stream: CampaignStream): void {
+  #answered({ state, fence, term: number, sentMs, validFor }: LeadershipServiceCampaignResponse, leave: () => void): void {
     const led = this.#led;
     if (state !== CampaignState.LEADER || fence === undefined || validFor === undefined) {
-      if (led?.stream === stream) led.term.end(new Error(`the program no longer leads ${this.#scope}`));
+      if (led?.leave === leave) led.term.end(new Error(`the program no longer leads ${this.#scope}`));
       return;
     }
     const untilMs = Number(sentMs) + durationMs(validFor);
-    if (led?.stream === stream && BigInt(led.term.number) === number) led.term.extend(untilMs);
+    if (led?.leave === leave && BigInt(led.term.number) === number) led.term.extend(untilMs);
     // The work of an earlier term may still be running.
     else if (led === undefined && !this.#isFinished && performance.now() < untilMs) {
       const term = new RunningTerm(this.#scope, Number(number), fence, this.#finished.signal);
       term.extend(untilMs);
-      this.#begin(term, stream);
+      this.#running = this.#lead(term, leave);
     }
   }
 
-  #begin(term: RunningTerm, stream: CampaignStream): void {
-    this.#led = { term, stream };
+  /** Runs the work for one term. */
+  async #lead(term: RunningTerm, leave: () => void): Promise<void> {
+    this.#led = { term, leave };
     const result = (async () => this.#work(term))();
-    const ended = () => {
-      this.#led = undefined;
-      const reason = new Error(`the work for ${this.#scope} has ended`);
-      if (term.isValid()) {
-        this.#result.resolve(result);
-        this.#finished.abort(reason);
-      }
-      term.end(reason);
-      if (this.#stream === stream || this.#isFinished) this.#stream?.leave();
-    };
-    this.#running = result.then(ended, ended);
+    await Promise.allSettled([result]);
+    this.#led = undefined;
+    const reason = new Error(`the work for ${this.#scope} has ended`);
+    if (term.isValid()) {
+      this.#result.resolve(result);
+      this.#finished.abort(reason);
+    }
+    term.end(reason);
+    if (this.#leave === leave || this.#isFinished) this.#leave?.();
   }
 
   #fail(error: unknown): void {
     this.#result.reject(error);
     this.#finished.abort(error);
-    if (this.#led === undefined) this.#stream?.leave();
+    if (this.#led === undefined) this.#leave?.();
   }
 
   get #isFinished(): boolean {
@@ -202,7 +196,9 @@ class RunningTerm implements LeaderTerm {
   extend(untilMs: number): void {
     this.#untilMs = untilMs;
     this.#cancelTimer();
-    const expire = () => this.end(new Error(`the term for ${this.scope} was not extended in time`));
+    // Node.js counts a delay from the start of the turn of the event loop, so the timer can be early.
+    const expire = () =>
+      this.isValid() ? this.extend(untilMs) : this.end(new Error(`the term for ${this.scope} was not extended in time`));
     this.#cancelTimer = later(expire, untilMs - performance.now());
   }
 
