@@ -122,14 +122,17 @@ export interface ClientCalls {
     request: MessageInitShape<I>,
     options?: StreamOptions,
   ): AsyncIterable<MessageShape<O>>;
-  /** Switches to the next server, unless another call already switched away from `server`. */
-  failOver(server: string): void;
+  /**
+   * Switches to the next server, unless another call already switched away from `server`. If the error is the rejection of a write by a resolver, reads
+   * stay there.
+   */
+  failOver(server: string, error?: unknown): void;
   /**
    * Returns another server for one read or watch that the given servers have rejected. Other calls continue to use their server. Returns undefined if
    * all servers have rejected it.
    */
   serverBeside(refused: ReadonlySet<string>): string | undefined;
-  /** Opens a stream of requests and answers on the given server. A failure affects the choice of servers as a failure of `call` does. */
+  /** Opens a stream of requests and answers on the given server. */
   duplexAt<I extends DescMessage, O extends DescMessage>(
     server: string,
     method: DescMethodBiDiStreaming<I, O>,

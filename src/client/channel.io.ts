@@ -11,7 +11,6 @@ import {
 import {
   type ChannelCredentials,
   type ClientDuplexStream,
-  type ClientReadableStream,
   connectivityState,
   Client as GrpcClient,
   Metadata,
@@ -191,37 +190,34 @@ class GrpcChannel implements DirectedChannel {
     { signal }: { readonly signal?: AbortSignal },
   ): AsyncIterable<MessageShape<O>> {
     const bytes = requestBytes(method.input, request, this.server);
-    const connection = this.#begin();
-    const decode = (answer: Buffer) => this.#received(connection, method, answer);
-    yield* this.#answers(
-      connection.client.makeServerStreamRequest(pathOf(method), asIs, decode, bytes, this.#metadata),
-      connection,
-      signal,
-    );
+    const { call, answers } = this.#open(method, signal);
+    call.end(bytes);
+    yield* answers;
   }
 
   duplex<I extends DescMessage, O extends DescMessage>(
     method: DescMethodBiDiStreaming<I, O>,
     { signal }: { readonly signal?: AbortSignal },
   ): DuplexStream<I, O> {
-    const connection = this.#begin();
-    const decode = (answer: Buffer) => this.#received(connection, method, answer);
-    const call = connection.client.makeBidiStreamRequest(pathOf(method), asIs, decode, this.#metadata);
-    const send = (request: MessageShape<I>) => void call.write(requestBytes(method.input, request, this.server));
-    return { send, answers: this.#answers(call, connection, signal) };
+    const { call, answers } = this.#open(method, signal);
+    return { send: (request) => void call.write(requestBytes(method.input, request, this.server)), answers };
   }
 
-  #received<I extends DescMessage, O extends DescMessage>(
-    connection: ChannelConnection,
-    { output }: DescMethodServerStreaming<I, O> | DescMethodBiDiStreaming<I, O>,
-    answer: Buffer,
-  ): MessageShape<O> {
-    connection.received();
-    return fromBinary(output, answer);
+  #open<I extends DescMessage, O extends DescMessage>(
+    method: DescMethodServerStreaming<I, O> | DescMethodBiDiStreaming<I, O>,
+    signal: AbortSignal | undefined,
+  ) {
+    const connection = this.#begin();
+    const decode = (answer: Buffer): MessageShape<O> => {
+      connection.received();
+      return fromBinary(method.output, answer);
+    };
+    const call = connection.client.makeBidiStreamRequest(pathOf(method), asIs, decode, this.#metadata);
+    return { call, answers: this.#answers(call, connection, signal) };
   }
 
   async *#answers<T>(
-    call: ClientReadableStream<T> | ClientDuplexStream<Buffer, T>,
+    call: ClientDuplexStream<Buffer, T>,
     connection: ChannelConnection,
     signal: AbortSignal | undefined,
   ): AsyncIterable<T> {

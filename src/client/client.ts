@@ -209,7 +209,7 @@ export class Client implements WatchingCalls {
   /**
    * Leads a scope of the program's own, such as `custom/orders/cleaner`, and runs `work` while it is the leader:
    * `client.lead("custom/orders/cleaner", async (term) => { ... })`. At most one program leads a scope at a time. `work` must stop when `term.signal` is
-   * aborted, and must send `term.metadata` with its writes so that their receiver can reject writes of an earlier leader.
+   * aborted, and must send `term.fence` with its writes so that their receiver can reject writes of an earlier leader.
    *
    * Resolves with the result of `work`, after the scope is free again. Rejects with the error of `work`, with the reason of `options.signal`, or with a
    * `RequestError` if no server can accept the campaign, for example because a permission is missing. If the program loses the scope, it waits until
@@ -256,13 +256,10 @@ export class Client implements WatchingCalls {
     options: StreamOptions = {},
   ): AsyncIterable<MessageShape<O>> {
     checkStreamOptions(method.localName, options);
-    for await (const message of this.#channel(server).serverStream(method, created(method.input, request, server), options)) {
-      this.#answered(server);
-      yield message;
-    }
+    yield* this.#observed(server, this.#channel(server).serverStream(method, created(method.input, request, server), options));
   }
 
-  /** Opens a stream of requests and answers on the given server. A failure affects the choice of servers as a failure of `call` does. */
+  /** Opens a stream of requests and answers on the given server. */
   duplexAt<I extends DescMessage, O extends DescMessage>(
     server: string,
     method: DescMethodBiDiStreaming<I, O>,
@@ -275,14 +272,9 @@ export class Client implements WatchingCalls {
   }
 
   async *#observed<T>(server: string, answers: AsyncIterable<T>): AsyncIterable<T> {
-    try {
-      for await (const answer of answers) {
-        this.#answered(server);
-        yield answer;
-      }
-    } catch (error) {
-      this.#failed(server, error);
-      throw error;
+    for await (const answer of answers) {
+      this.#answered(server);
+      yield answer;
     }
   }
 
@@ -308,9 +300,13 @@ export class Client implements WatchingCalls {
     return this.#servers.current("write");
   }
 
-  /** Switches to the next server, unless another call already switched away from `server`. */
-  failOver(server: string): void {
-    this.#servers.failed(server, this.#options.nowMs());
+  /**
+   * Switches to the next server, unless another call already switched away from `server`. If the error is the rejection of a write by a resolver, reads
+   * stay there.
+   */
+  failOver(server: string, error?: unknown): void {
+    if (error instanceof RequestError && isReadOnly(error)) this.#refusedWrites(server, error);
+    else this.#servers.failed(server, this.#options.nowMs());
   }
 
   /**
@@ -354,16 +350,9 @@ export class Client implements WatchingCalls {
       this.#answered(server);
       return answer;
     } catch (error) {
-      this.#failed(server, error);
+      if (error instanceof RequestError && (error.isAway || isReadOnly(error))) this.failOver(server, error);
       throw error;
     }
-  }
-
-  /** Switches to another server if this one is unavailable, or is a resolver that has rejected a write. */
-  #failed(server: string, error: unknown): void {
-    if (!(error instanceof RequestError)) return;
-    if (error.isAway) this.failOver(server);
-    else if (isReadOnly(error)) this.#refusedWrites(server, error);
   }
 
   /** Handles the rejection of a write by a resolver. If discovery is enabled, the nodes listed in the error are added as discovered servers. */

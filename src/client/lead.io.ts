@@ -4,6 +4,7 @@
  */
 import { create } from "@bufbuild/protobuf";
 import { durationMs } from "@bufbuild/protobuf/wkt";
+import type { Fence } from "../../gen/waymark/control/v1/fence_pb.js";
 import {
   CampaignState,
   LeadershipService,
@@ -58,23 +59,18 @@ export async function lead<T>(
   return new LeaderCampaign(client, scope, work, options).run();
 }
 
-/** A campaign on one server. */
-interface CampaignStream {
-  /** Ends the campaign. The scope is free immediately. */
-  readonly leave: () => void;
-}
-
 class LeaderCampaign<T> {
   readonly #client: ClientCalls;
   readonly #scope: string;
   readonly #work: (term: LeaderTerm) => T | Promise<T>;
   readonly #options: LeadOptions;
   readonly #result = Promise.withResolvers<T>();
-  /** Aborted when the result is known. */
+  /** Aborted when the result is known, which also ends the term. */
   readonly #finished = new AbortController();
-  #stream: CampaignStream | undefined;
-  /** The term whose work is running, and the stream that granted it. */
-  #led: { readonly term: RunningTerm; readonly stream: CampaignStream } | undefined;
+  /** Ends the campaign on the current server, and frees the scope immediately. There is one function for each stream. */
+  #leave: (() => void) | undefined;
+  /** The term whose work is running, and the function of the stream that granted it. */
+  #led: { readonly term: RunningTerm; readonly leave: () => void } | undefined;
   #running: Promise<void> = Promise.resolve();
   #failureCount = 0;
 
@@ -87,19 +83,17 @@ class LeaderCampaign<T> {
 
   async run(): Promise<T> {
     const { signal } = this.#options;
-    const onAbort = () => this.#fail(signal?.reason);
-    signal?.addEventListener("abort", onAbort, { once: true });
+    signal?.addEventListener("abort", () => this.#fail(signal.reason), { signal: this.#finished.signal });
     // The result can be an error before it is awaited.
     this.#result.promise.catch(() => {});
     while (!this.#isFinished) {
       const server = this.#client.writeServer;
       await this.#campaign(server).catch((error: unknown) => {
         if (!(error instanceof RequestError && isPassing(error))) this.#fail(error);
-        else if (!this.#isFinished) this.#client.failOver(server);
+        else if (!this.#isFinished) this.#client.failOver(server, error);
       });
       await pause(backoffMs(this.#failureCount++, Math.random(), RETRY), this.#finished.signal);
     }
-    signal?.removeEventListener("abort", onAbort);
     await this.#running;
     return this.#result.promise;
   }
@@ -116,8 +110,8 @@ class LeaderCampaign<T> {
     const onSilence = () => abort.abort();
     let silence = setTimeout(onSilence, this.#client.timeoutMs);
     let beat: NodeJS.Timeout | undefined;
-    const stream = { leave: () => (beat === undefined ? abort.abort() : message(true)) };
-    this.#stream = stream;
+    const leave = () => (beat === undefined ? abort.abort() : message(true));
+    this.#leave = leave;
     try {
       message(false);
       for await (const answer of answers) {
@@ -126,51 +120,50 @@ class LeaderCampaign<T> {
         silence = setTimeout(onSilence, intervalMs * SILENT_HEARTBEATS);
         beat ??= setInterval(() => message(false), intervalMs);
         this.#failureCount = 0;
-        this.#answered(answer, stream);
+        this.#answered(answer, leave);
       }
     } finally {
       clearTimeout(silence);
       clearInterval(beat);
-      this.#stream = undefined;
+      this.#leave = undefined;
     }
   }
 
-  #answered({ state, fence, term: number, sentMs, validFor }: LeadershipServiceCampaignResponse, stream: CampaignStream): void {
+  #answered({ state, fence, term: number, sentMs, validFor }: LeadershipServiceCampaignResponse, leave: () => void): void {
     const led = this.#led;
     if (state !== CampaignState.LEADER || fence === undefined || validFor === undefined) {
-      if (led?.stream === stream) led.term.end(new Error(`the program no longer leads ${this.#scope}`));
+      if (led?.leave === leave) led.term.end(new Error(`the program no longer leads ${this.#scope}`));
       return;
     }
     const untilMs = Number(sentMs) + durationMs(validFor);
-    if (led?.stream === stream && BigInt(led.term.number) === number) led.term.extend(untilMs);
+    if (led?.leave === leave && BigInt(led.term.number) === number) led.term.extend(untilMs);
     // The work of an earlier term may still be running.
     else if (led === undefined && !this.#isFinished && performance.now() < untilMs) {
-      const { failoverVersion, storeEpoch, number: within } = fence;
-      const token = { failoverVersion: Number(failoverVersion), storeEpoch: Number(storeEpoch), number: Number(within) };
-      this.#begin(new RunningTerm(this.#scope, Number(number), token, untilMs), stream);
+      const term = new RunningTerm(this.#scope, Number(number), fence, this.#finished.signal);
+      term.extend(untilMs);
+      this.#running = this.#lead(term, leave);
     }
   }
 
-  #begin(term: RunningTerm, stream: CampaignStream): void {
-    this.#led = { term, stream };
+  /** Runs the work for one term. */
+  async #lead(term: RunningTerm, leave: () => void): Promise<void> {
+    this.#led = { term, leave };
     const result = (async () => this.#work(term))();
-    const ended = () => {
-      this.#led = undefined;
-      if (term.isValid()) {
-        this.#result.resolve(result);
-        this.#finished.abort();
-      }
-      term.end(new Error(`the work for ${this.#scope} has ended`));
-      if (this.#stream === stream || this.#isFinished) this.#stream?.leave();
-    };
-    this.#running = result.then(ended, ended);
+    await Promise.allSettled([result]);
+    this.#led = undefined;
+    const reason = new Error(`the work for ${this.#scope} has ended`);
+    if (term.isValid()) {
+      this.#result.resolve(result);
+      this.#finished.abort(reason);
+    }
+    term.end(reason);
+    if (this.#leave === leave || this.#isFinished) this.#leave?.();
   }
 
   #fail(error: unknown): void {
     this.#result.reject(error);
-    this.#finished.abort();
-    if (this.#led === undefined) this.#stream?.leave();
-    else this.#led.term.end(error);
+    this.#finished.abort(error);
+    if (this.#led === undefined) this.#leave?.();
   }
 
   get #isFinished(): boolean {
@@ -182,23 +175,18 @@ class RunningTerm implements LeaderTerm {
   readonly scope: string;
   readonly number: number;
   readonly fence: FenceToken;
+  readonly fenceText: string;
+  readonly signal: AbortSignal;
   readonly #abort = new AbortController();
   #untilMs = 0;
   #cancelTimer = () => {};
 
-  constructor(scope: string, number: number, fence: FenceToken, untilMs: number) {
+  constructor(scope: string, number: number, { failoverVersion, storeEpoch, number: within }: Fence, finished: AbortSignal) {
     this.scope = scope;
     this.number = number;
-    this.fence = fence;
-    this.extend(untilMs);
-  }
-
-  get fenceText(): string {
-    return fenceText(this.scope, this.fence);
-  }
-
-  get signal(): AbortSignal {
-    return this.#abort.signal;
+    this.fence = { failoverVersion: Number(failoverVersion), storeEpoch: Number(storeEpoch), number: Number(within) };
+    this.fenceText = fenceText(scope, this.fence);
+    this.signal = AbortSignal.any([finished, this.#abort.signal]);
   }
 
   isValid(): boolean {
@@ -206,13 +194,12 @@ class RunningTerm implements LeaderTerm {
   }
 
   extend(untilMs: number): void {
-    if (this.signal.aborted) return;
     this.#untilMs = untilMs;
     this.#cancelTimer();
-    this.#cancelTimer = later(
-      () => this.end(new Error(`the term for ${this.scope} was not extended in time`)),
-      untilMs - performance.now(),
-    );
+    // Node.js counts a delay from the start of the turn of the event loop, so the timer can be early.
+    const expire = () =>
+      this.isValid() ? this.extend(untilMs) : this.end(new Error(`the term for ${this.scope} was not extended in time`));
+    this.#cancelTimer = later(expire, untilMs - performance.now());
   }
 
   end(reason: unknown): void {

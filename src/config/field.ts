@@ -8,7 +8,7 @@ export interface SettingFieldOptions<T> {
   readonly default?: T;
   /** Its effect, its unit and its default, and when to change it, in one to three sentences. */
   readonly doc: string;
-  /** Why a resolver refuses the setting, which would have no effect on a resolver. Nodes refuse the group `resolver`. */
+  /** Why a resolver refuses the setting, which would have no effect on a resolver. `rules.ts` refuses whole groups. */
   readonly notForResolver?: string;
   /** A secret is never printed. */
   readonly secret?: boolean;

@@ -11,7 +11,6 @@ export const AT_RESOLVER = {
   fabric: "a resolver has no fabric links; it reads from resolver.upstreams",
   policy: "a resolver uses the policy of its upstreams",
   records: "a resolver has no entries of its own",
-  store: "a resolver has no control store, and is never a leader",
 } as const;
 
 /** A value above one hour would be too long for a catalog that changes. */

@@ -226,6 +226,7 @@ function etcdProblems(settings: Settings): readonly BrokenRule[] {
   return problems;
 }
 
+const NO_STORE = "a resolver has no control store, and is never a leader";
 const ONLY_ETCD = 'has an effect only with etcd: set store.kind = "etcd", or remove the setting';
 const ONLY_RESOLVER = 'is only for a resolver: set node.mode = "resolver" (flag --mode resolver), or remove the setting';
 
@@ -233,14 +234,15 @@ const ONLY_RESOLVER = 'is only for a resolver: set node.mode = "resolver" (flag 
 function uselessSettings(settings: Settings): readonly BrokenRule[] {
   const { mode } = settings.node;
   return SETTING_ROWS.flatMap((row): BrokenRule[] => {
-    const why = mode === "resolver" ? row.setting.notForResolver : uselessReason(row, settings);
+    const why = uselessReason(row, settings);
     if (why === undefined || !asksForSomething(row.setting.default, valueOfRow(settings, row))) return [];
     return [[row.path, mode === "resolver" ? `cannot be set for a resolver: ${why}` : why]];
   });
 }
 
-/** Why a setting has no effect on a node. */
-function uselessReason({ group, path }: SettingRow, { store }: Settings): string | undefined {
+/** Why a setting has no effect in this mode. */
+function uselessReason({ group, path, setting }: SettingRow, { node, store }: Settings): string | undefined {
+  if (node.mode === "resolver") return group === "store" || group === "leadership" ? NO_STORE : setting.notForResolver;
   if (group === "resolver" || path.startsWith("summary.resolver_")) return ONLY_RESOLVER;
   return group === "store" && store.kind !== "etcd" ? ONLY_ETCD : undefined;
 }

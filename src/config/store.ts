@@ -1,18 +1,15 @@
-/** Settings for the control store and for leadership: the groups `store` and `leadership` of SETTINGS in `settings.ts`. */
+/** Settings for the control store and for leadership: the groups `store` and `leadership` of SETTINGS in `settings.ts`. Resolvers refuse both. */
 import { LEASE_BOUNDS, RECORD_BOUNDS } from "../lib/bounds.ts";
 import { DAY_MS, MINUTE_MS } from "../lib/duration.ts";
 import { ADDRESS, bool, choice, LABEL, list, ms, PATH, text } from "./field.ts";
-import { AT_RESOLVER } from "./resolver.ts";
 
 export const STORE_SETTINGS = {
   kind: choice({
-    notForResolver: AT_RESOLVER.store,
     choices: ["embedded", "etcd"],
     default: "embedded",
     doc: "Control store, which contains the policy and the leaders. embedded: a file in the data directory, for a single node. etcd: a store that all nodes of the cluster share; it needs store.endpoints.",
   }),
   endpoints: list({
-    notForResolver: AT_RESOLVER.store,
     pattern: ADDRESS,
     what: 'an address such as "10.0.0.1:2379" or "[fd00::1]:2379"',
     maxItems: 16,
@@ -20,39 +17,33 @@ export const STORE_SETTINGS = {
     doc: "Client addresses (host:port) of the etcd members; at most 16. One reachable member is enough, if etcd has a quorum.",
   }),
   prefix: text({
-    notForResolver: AT_RESOLVER.store,
     pattern: /^(?:\/[\x21-\x7e]{1,254}\/)?$/,
     what: "a prefix such as /waymark/prod/: 3 to 256 characters of printable ASCII without spaces, starting and ending with /",
     default: "",
     doc: "Prefix of all keys in etcd. Each cluster needs its own prefix. When empty, the prefix is `/waymark/<node.cluster_id>/`, with the id in percent-encoding.",
   }),
   caFile: text({
-    notForResolver: AT_RESOLVER.store,
     ...PATH,
     doc: "PEM file with the CAs that issue the certificates of the etcd members. Setting it turns on TLS. When only store.cert_file is set, the system's CAs are trusted.",
   }),
   certFile: text({
-    notForResolver: AT_RESOLVER.store,
     ...PATH,
     doc: "PEM file with the certificate chain that this node presents to etcd. Setting it turns on TLS.",
   }),
-  keyFile: text({ notForResolver: AT_RESOLVER.store, ...PATH, doc: "PEM file with the private key of store.cert_file." }),
+  keyFile: text({ ...PATH, doc: "PEM file with the private key of store.cert_file." }),
   user: text({
-    notForResolver: AT_RESOLVER.store,
     pattern: /^[\x21-\x7e]{1,128}$/,
     what: "1 to 128 characters of printable ASCII without spaces",
     doc: "etcd user that this node authenticates as. When absent, the node does not send a password.",
   }),
-  passwordFile: text({ notForResolver: AT_RESOLVER.store, ...PATH, doc: "File with the password of store.user, on one line." }),
+  passwordFile: text({ ...PATH, doc: "File with the password of store.user, on one line." }),
   timeoutMs: ms({
-    notForResolver: AT_RESOLVER.store,
     default: 1000,
     min: 100,
     max: 10_000,
     doc: "How long a request to etcd may take before it fails with store_unavailable; at most a third of leadership.lease.",
   }),
   compactIntervalMs: ms({
-    notForResolver: AT_RESOLVER.store,
     default: 5 * MINUTE_MS,
     min: 0,
     max: DAY_MS,
@@ -64,19 +55,16 @@ const NAMESPACE = `(?=[^/]{1,${RECORD_BOUNDS.maxNamespaceLength}}/)${LABEL}(?:\\
 
 export const LEADERSHIP_SETTINGS = {
   leaseMs: ms({
-    notForResolver: AT_RESOLVER.store,
     default: 3000,
     min: LEASE_BOUNDS.minMs,
     max: LEASE_BOUNDS.maxMs,
     doc: "How long a node keeps its scopes without contact to the store. A node renews its session every third of this time. A longer lease tolerates longer outages of the store, but other nodes replace a failed leader later.",
   }),
   candidate: bool({
-    notForResolver: AT_RESOLVER.store,
     default: true,
     doc: "Whether this node can become the leader of global-control and of leadership.scopes.",
   }),
   scopes: list({
-    notForResolver: AT_RESOLVER.store,
     pattern: new RegExp(`^custom/${NAMESPACE}/[A-Za-z0-9._-]{1,128}$`),
     what: "custom/<namespace>/<name>, such as custom/svc.orders/cleaner",
     maxItems: 1000,

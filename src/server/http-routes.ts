@@ -10,7 +10,8 @@ import { demandRole, type MeshRole } from "../policy/identity/caller.ts";
 import type { EventRoute, HttpRoute, RouteParameters, ServiceDefinition } from "../services/service.ts";
 import type { CallArrival, CallChain, CallName } from "./chain.ts";
 import { errorJson, retryAfterSeconds } from "./edge/call.ts";
-import { EventExchange, eventReader, eventWriter } from "./edge/events.ts";
+import { eventReader, eventWriter, openEvents } from "./edge/events.ts";
+import { EdgeExchange } from "./edge/streams.ts";
 import { type RpcStatus, refusal } from "./status.ts";
 import { SourceStream } from "./streams.ts";
 
@@ -157,24 +158,23 @@ function eventRowOf(route: EventRoute, { desc, handlers }: ServiceDefinition, ch
   assert(rpc?.methodKind === "server_streaming", "the rpc of an event route is not a server stream", { path: route.path });
   const method = chain.method(rpc, handlers[rpc.localName]);
   const { parameters, events } = route;
-  const requestOf = eventReader(rpc.input, [...parameters, events.resume]);
+  const requestOf = eventReader(rpc.input, parameters, events.resume);
   const textOf = eventWriter(rpc.output, events);
   return {
     parameters: [...parameters, LAST_EVENT_ID],
     answer: async ({ [LAST_EVENT_ID]: idOfUrl = "", ...values }, { arrival, method: httpMethod }) => {
       // A client that reconnects repeats its URL, so the header is newer than the parameter.
       const lastId = arrival.header("last-event-id") ?? idOfUrl;
-      const exchange = new EventExchange(arrival, textOf, chain.ports.later);
+      const exchange = new EdgeExchange(arrival, rpc.output);
       const stream = new SourceStream(method, exchange);
-      arrival.onGone?.(() => {
-        stream.gone();
-        exchange.end();
-      });
+      const gone = new AbortController();
+      arrival.onGone?.(() => gone.abort());
+      exchange.onGone(() => stream.gone(), gone.signal);
       stream.open(requestOf(lastId === "" ? values : { ...values, [events.resume]: lastId }));
-      const refused = await exchange.opened;
-      if (refused !== undefined) return errorAnswer(refused);
+      const body = await openEvents(exchange, textOf, chain.ports.later);
+      if ("code" in body) return errorAnswer(body);
       if (httpMethod === "HEAD") stream.end();
-      return { status: 200, contentType: EVENT_TYPE, headers: { ...NO_STORE, "x-accel-buffering": "no" }, body: exchange };
+      return { status: 200, contentType: EVENT_TYPE, headers: { ...NO_STORE, "x-accel-buffering": "no" }, body };
     },
   };
 }

@@ -39,6 +39,7 @@ import { PAGE, type PageRequest, paged, pageOf } from "./list-page.ts";
 import { MemberChanges, PeerWatch } from "./peer-watch.ts";
 import { type SummaryLag, steadySummaryLag, wireSummaryLag } from "./regions/lag.ts";
 import type { CallContext, HandlersOf, RouteParameters, ServiceDefinition, StreamSource } from "./service.ts";
+import { StreamLimit } from "./stream-limit.ts";
 
 /** A member, with this node's measurements of it. */
 export interface MemberRow extends MemberUpdate {
@@ -133,7 +134,7 @@ export interface PeerParts {
 }
 
 export function peerService(parts: PeerParts): ServiceDefinition {
-  const watches = { changes: new MemberChanges(), streams: new Set<PeerWatch>() };
+  const watches = { changes: new MemberChanges(), limit: new StreamLimit("member watches", parts.maxWatches) };
   // The changes are recorded for as long as the process runs, because a reader may return with a cursor.
   parts.source.follow((nodeId) => watches.changes.changed(nodeId));
   const keys = (time: Time) => ({ rows: parts.clusterKeys(time), servedBy: parts.identity.nodeId, time });
@@ -353,41 +354,22 @@ function wirePeer(row: MemberRow, identity: ServingNode): Peer {
 
 interface OpenWatches {
   readonly changes: MemberChanges;
-  readonly streams: Set<PeerWatch>;
+  readonly limit: StreamLimit;
 }
 
-function watch(
-  { source, identity, maxWatches, tick }: PeerParts,
-  request: PeerServiceWatchRequest,
-  { changes, streams }: OpenWatches,
-): StreamSource {
+function watch({ source, identity, tick }: PeerParts, request: PeerServiceWatchRequest, { changes, limit }: OpenWatches): StreamSource {
   const filter: MemberFilter = { statuses: [], clusterId: request.clusterId, region: request.region };
   const bookmarkIntervalMs = bookmarkMs(request.bookmarkInterval);
   const holder = shortHolder(identity.boot, hashHex(fnv64(`peers watched\0${filter.clusterId}\0${filter.region}`)));
   const cursor = request.cursor === "" ? undefined : parseCursor(request.cursor);
-  if (streams.size >= maxWatches) {
-    throw new WaymarkError(
-      "quota_exceeded",
-      `too many member watches: ${maxWatches} are open on this node, which is the limit; retry later or use another node`,
-      { retryMs: 1000 },
-    );
-  }
-  const opened: PeerWatch = new PeerWatch({
-    changes,
-    members: {
-      ids: (time) => source.members(time).flatMap((row) => (matchesMember(filter, row) ? [row.nodeId] : [])),
-      peer: (nodeId, time) => {
-        const row = source.member(nodeId, time);
-        return row === undefined || !matchesMember(filter, row) ? undefined : wirePeer(row, identity);
-      },
+  const members = {
+    ids: (time: Time) => source.members(time).flatMap((row) => (matchesMember(filter, row) ? [row.nodeId] : [])),
+    peer: (nodeId: string, time: Time) => {
+      const row = source.member(nodeId, time);
+      return row === undefined || !matchesMember(filter, row) ? undefined : wirePeer(row, identity);
     },
-    holder,
-    from: cursor?.kind === "short" && cursor.holder === holder ? cursor.revision : undefined,
-    servedBy: identity.nodeId,
-    bookmarkIntervalMs,
-    tick,
-    onClose: () => streams.delete(opened),
-  });
-  streams.add(opened);
-  return opened;
+  };
+  const from = cursor?.kind === "short" && cursor.holder === holder ? cursor.revision : undefined;
+  const common = { changes, members, holder, from, servedBy: identity.nodeId, bookmarkIntervalMs, tick };
+  return limit.open((onClose) => new PeerWatch({ ...common, onClose }));
 }

@@ -189,6 +189,14 @@ test("a write that a resolver refuses goes to the next server, and so do all lat
   await expect(client.call(register, {})).rejects.toBe(b.failure);
 });
 
+test("a program that leaves a resolver because of its rejection writes to the next server, and reads stay", () => {
+  const { client } = setUp();
+  client.failOver("a:1", failure("FAILED_PRECONDITION", { reason: "READ_ONLY" }));
+  expect([client.writeServer, client.server]).toEqual(["b:1", "a:1"]);
+  client.failOver("b:1", failure("UNAVAILABLE"));
+  expect(client.server).toBe("a:1");
+});
+
 test("names are looked up at a resolver, which refuses to register them", async () => {
   const { a, b, client } = setUp();
   await client.dns.resolveName({ name: "web.svc.market" });

@@ -89,12 +89,16 @@ class PlayedStream {
 function setUp(timeoutMs = LONG_MS) {
   const streams: PlayedStream[] = [];
   const failedOver: string[] = [];
+  const failures: unknown[] = [];
   const client = {
     timeoutMs,
     get writeServer() {
       return `s${failedOver.length}`;
     },
-    failOver: (server: string) => failedOver.push(server),
+    failOver: (server: string, error: unknown) => {
+      failedOver.push(server);
+      failures.push(error);
+    },
     duplexAt: (server: string, _method: unknown, { signal }: { readonly signal?: AbortSignal } = {}) => {
       const stream = new PlayedStream(server, signal);
       streams.push(stream);
@@ -122,7 +126,7 @@ function setUp(timeoutMs = LONG_MS) {
     if (term === undefined) throw new Error("no term");
     return term;
   };
-  return { client, streams, failedOver, opened, terms, termed, work, done };
+  return { client, streams, failedOver, failures, opened, terms, termed, work, done };
 }
 
 test("the work runs in a term, and its result is returned after the program has resigned", async () => {
@@ -280,11 +284,14 @@ test.each([
 });
 
 test.each(["RESOURCE_EXHAUSTED", "UNAVAILABLE"])("a server that rejects the campaign with %s is replaced by another one", async (code) => {
-  const { client, opened, termed, work, done } = setUp();
+  const { client, opened, failures, termed, work, done } = setUp();
   const result = lead(client, SCOPE, work);
-  (await opened(1)).end(failure(code));
+  const rejection = failure(code);
+  (await opened(1)).end(rejection);
   const next = await opened(2);
   expect(next.server).toBe("s1");
+  // The client distinguishes a server that is away from a resolver, which still serves reads.
+  expect(failures).toEqual([rejection]);
   next.elect(1);
   await termed(1);
   done.resolve("done");

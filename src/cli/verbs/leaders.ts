@@ -3,7 +3,6 @@ import { durationMs } from "@bufbuild/protobuf/wkt";
 import {
   type Leader,
   LeaderEventKind,
-  LeaderSchema,
   LeadershipService,
   LeadershipServiceListResponseSchema,
   LeadershipServiceRaiseStoreEpochResponseSchema,
@@ -43,9 +42,7 @@ const EVENT_COLUMNS: readonly TableColumn<LeadershipServiceSubscribeResponse>[] 
 ];
 
 export const list: VerbFunction = async (context) => {
-  const { leaders, servedBy } = await read(context);
-  const json = { servedBy, leaders: leaders.map((leader) => wholeJson(LeaderSchema, leader)) };
-  context.out.document(json, { columns: COLUMNS, rows: leaders, whenEmpty: "no leaders" });
+  await show(context);
 };
 
 export const status: VerbFunction = async (context) => {
@@ -53,16 +50,17 @@ export const status: VerbFunction = async (context) => {
     await watch(context);
     return;
   }
-  const { out } = context;
-  const answer = await read(context);
-  const rows = answer.leaders;
-  out.document(wholeJson(LeadershipServiceListResponseSchema, answer), { columns: COLUMNS, rows, whenEmpty: "no leaders" });
-  if (!out.isMachine && answer.store !== undefined) out.note(storeLine(answer.store, answer.servedBy));
+  const { store, servedBy } = await show(context);
+  if (!context.out.isMachine && store !== undefined) context.out.note(storeLine(store, servedBy));
 };
 
-function read({ flags, client }: VerbContext) {
+/** Prints the leaders, and returns the answer. */
+async function show({ flags, client, out }: VerbContext) {
   const scopePrefix = flags.text("scope") ?? "";
-  return readPages(flags, ["leaders"], (page) => client().call(method.list, { scopePrefix, ...page }));
+  const answer = await readPages(flags, ["leaders"], (page) => client().call(method.list, { scopePrefix, ...page }));
+  const json = wholeJson(LeadershipServiceListResponseSchema, answer);
+  out.document(json, { columns: COLUMNS, rows: answer.leaders, whenEmpty: "no leaders" });
+  return answer;
 }
 
 function storeLine({ kind, epoch, age, fault }: StoreStatus, servedBy: string): string {

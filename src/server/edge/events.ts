@@ -12,15 +12,14 @@ import {
   ScalarType,
   toJson,
 } from "@bufbuild/protobuf";
-import type { WriteCallback } from "../../grpc/wire/message-reader.ts";
 import { assert, invalid, type WaymarkError } from "../../lib/errors.ts";
 import { visibleJson } from "../../lib/text/visible-text.ts";
 import type { EventFields, RouteParameters } from "../../services/service.ts";
-import type { CallArrival, ChainPorts } from "../chain.ts";
+import type { ChainPorts } from "../chain.ts";
 import { findJsonFault } from "../json-fault.ts";
 import type { RpcStatus } from "../status.ts";
-import type { StreamExchange } from "../streams.ts";
-import { decodedAnswer, errorJson } from "./call.ts";
+import { errorJson } from "./call.ts";
+import type { EdgeExchange } from "./streams.ts";
 
 const COMMENT = ":\n\n";
 /** Proxies forward the response when the comment arrives. `retry` is the time in ms after which a client reconnects. */
@@ -33,12 +32,14 @@ const HEARTBEAT_MS = 15_000;
  */
 const FIRST_MESSAGE_MS = 1_000;
 
+type EventReader = (parameters: RouteParameters) => Message | WaymarkError;
+
 /**
  * Returns a function that makes a request from query parameters, which are named like its fields. A list is separated by commas. The function returns
- * the error for an invalid value.
+ * the error for an invalid value. The parameter `resume` is not part of the URL: it contains the value of the header `Last-Event-ID`.
  */
-export function eventReader(desc: DescMessage, names: readonly string[]): (parameters: RouteParameters) => Message | WaymarkError {
-  const fields = names.map((name) => fieldOf(desc, name));
+export function eventReader(desc: DescMessage, names: readonly string[], resume: string): EventReader {
+  const fields = [...names, resume].map((name) => fieldOf(desc, name));
   return (parameters) => {
     const json: Record<string, JsonValue> = {};
     for (const field of fields) {
@@ -49,7 +50,9 @@ export function eventReader(desc: DescMessage, names: readonly string[]): (param
       return fromJson(desc, json);
     } catch {
       const { field, description } = findJsonFault(desc, JSON.stringify(json)) ?? { field: "query", description: "invalid parameters" };
-      return invalid(field, description);
+      if (field !== resume) return invalid(field, description);
+      const shown = JSON.stringify((parameters[resume] ?? "").slice(0, 64));
+      return invalid("Last-Event-ID", `must be the id of an event of this path, got ${shown}`);
     }
   };
 }
@@ -60,7 +63,8 @@ function valueOf(field: DescField, text: string): JsonValue {
   return isBool ? text === "true" : text;
 }
 
-type EventWriter = (answer: Message | Uint8Array) => string;
+type EventWriter = (answer: Message) => string;
+type Later = ChainPorts["later"];
 
 /** Returns a function that writes a message of this type as an event. */
 export function eventWriter(desc: DescMessage, { id, names }: EventFields): EventWriter {
@@ -68,7 +72,7 @@ export function eventWriter(desc: DescMessage, { id, names }: EventFields): Even
   const nameFields = names.map((name) => fieldOf(desc, name));
   return (answer) => {
     // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the JSON form of a message is an object
-    const json = toJson(desc, decodedAnswer(desc, answer)) as JsonObject;
+    const json = toJson(desc, answer) as JsonObject;
     const sentId = json[idField.jsonName];
     const idLine = sentId === undefined ? "" : `id: ${plainText(sentId)}\n`;
     const nameField = nameFields.find(({ jsonName }) => json[jsonName] !== undefined);
@@ -97,84 +101,44 @@ function fieldOf(desc: DescMessage, name: string): DescField {
   return field;
 }
 
-/** A stream that is read as text. Unread text is at most the start, one message, and the error that ends the stream. */
-export class EventExchange implements StreamExchange, AsyncIterator<string, undefined> {
-  readonly arrival: CallArrival;
-  readonly #textOf: EventWriter;
-  readonly #later: ChainPorts["later"];
-  readonly #opening = Promise.withResolvers<RpcStatus | undefined>();
-  /** Resolves with the error if the stream is rejected, or with undefined when its text can be sent. */
-  readonly opened: Promise<RpcStatus | undefined> = this.#opening.promise;
-  #isOver = false;
-  #text = START;
-  /** Callback of the message that is in `#text` or is being written. */
-  #taken: WriteCallback | undefined;
-  #waiting: ((result: IteratorResult<string, undefined>) => void) | undefined;
-  #cancelTimer: () => void = () => {};
-
-  constructor(arrival: CallArrival, textOf: EventWriter, later: ChainPorts["later"]) {
-    this.arrival = arrival;
-    this.#textOf = textOf;
-    this.#later = later;
-  }
-
-  begin(): void {
-    this.#cancelTimer = this.#later(() => this.#put(""), FIRST_MESSAGE_MS);
-  }
-
-  send(answer: Message | Uint8Array, taken?: WriteCallback): boolean {
-    this.#taken = taken;
-    this.#put(this.#textOf(answer));
-    return true;
-  }
-
-  // A server stream has one request, and its messages are pulled with `taken`.
-  onceRoomy(): void {}
-  pause(): void {}
-  resume(): void {}
-
-  end(): void {
-    this.#isOver = true;
-    this.#put("");
-  }
-
-  fail(status: RpcStatus): void {
-    this.#isOver = true;
-    this.#put(`event: error\n${dataLine(errorJson(status))}`, status);
-  }
-
-  next(): Promise<IteratorResult<string, undefined>> {
-    return new Promise((resolve) => {
-      this.#waiting = resolve;
-      if (this.#text === "") {
-        const taken = this.#taken;
-        this.#taken = undefined;
-        taken?.();
-      }
-      this.#give();
-      if (this.#waiting !== undefined) this.#cancelTimer = this.#later(() => this.#put(COMMENT), HEARTBEAT_MS);
+/**
+ * Returns the text of a stream, when its first message has arrived or the time for it is over. Returns the error if the stream was rejected before.
+ */
+export async function openEvents(answers: EdgeExchange, textOf: EventWriter, later: Later): Promise<AsyncIterable<string> | RpcStatus> {
+  let pulled: IteratorResult<Message, undefined> | undefined;
+  let wake = () => {};
+  const pull = async (): Promise<void> => {
+    pulled = undefined;
+    // An error also ends the stream with a status.
+    pulled = await answers.next().catch(() => ({ done: true as const, value: undefined }));
+    wake();
+  };
+  // Each wait has its own promise. `Promise.race` would add a callback to a promise that is pending for as long as nothing changes.
+  const wait = (timeMs: number) =>
+    new Promise<void>((resolve) => {
+      const cancel = later(resolve, timeMs);
+      wake = () => {
+        cancel();
+        resolve();
+      };
+      if (pulled !== undefined) wake();
     });
+
+  async function* eventTexts(): AsyncGenerator<string, undefined> {
+    yield START;
+    for (;;) {
+      await wait(HEARTBEAT_MS);
+      if (pulled === undefined) yield COMMENT;
+      else if (pulled.done === true) break;
+      else {
+        yield textOf(pulled.value);
+        void pull();
+      }
+    }
+    if (answers.status !== undefined) yield `event: error\n${dataLine(errorJson(answers.status))}`;
   }
 
-  [Symbol.asyncIterator](): this {
-    return this;
-  }
-
-  /** Appends text to be written. The first call opens the response, or rejects it with an error. The text of a rejected response is not read. */
-  #put(text: string, refused?: RpcStatus): void {
-    this.#cancelTimer();
-    this.#opening.resolve(refused);
-    this.#text += text;
-    this.#give();
-  }
-
-  /** Passes the text to the reader if the reader is waiting. */
-  #give(): void {
-    const resolve = this.#waiting;
-    if (resolve === undefined || (this.#text === "" && !this.#isOver)) return;
-    this.#waiting = undefined;
-    const value = this.#text;
-    this.#text = "";
-    resolve(value === "" ? { done: true, value: undefined } : { done: false, value });
-  }
+  void pull();
+  await wait(FIRST_MESSAGE_MS);
+  return answers.status ?? eventTexts();
 }

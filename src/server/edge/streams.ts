@@ -1,5 +1,8 @@
-/** Streams as async iterables, which Connect reads. When Connect requests the next response, it has accepted the previous response. */
-import type { Message } from "@bufbuild/protobuf";
+/**
+ * Streams as async iterables, which Connect and the routes of events read. When the reader requests the next response, it has accepted the previous
+ * response.
+ */
+import type { DescMessage, Message } from "@bufbuild/protobuf";
 import { ConnectError } from "@connectrpc/connect";
 import type { WriteCallback } from "../../grpc/wire/message-reader.ts";
 import type { CallArrival, MethodChain } from "../chain.ts";
@@ -16,18 +19,18 @@ export interface StreamCall {
 
 /** Returns the responses to one request. */
 export function sourceAnswers(request: Message, called: StreamCall): AsyncIterable<Message> {
-  const exchange = new EdgeExchange(called);
+  const exchange = new EdgeExchange(called.call.arrival, called.chain.desc.output);
   const stream = new SourceStream(called.chain, exchange);
-  exchange.onGone(() => stream.gone());
+  exchange.onGone(() => stream.gone(), called.signal);
   stream.open(request);
   return { [Symbol.asyncIterator]: () => exchange };
 }
 
 /** Returns the responses to a stream of requests. Each request is read when the earlier requests have been processed. */
 export function streamAnswers(requests: AsyncIterable<Message>, called: StreamCall): AsyncIterable<Message> {
-  const exchange = new EdgeExchange(called);
+  const exchange = new EdgeExchange(called.call.arrival, called.chain.desc.output);
   const stream = new RequestStream(called.chain, exchange);
-  exchange.onGone(() => stream.gone());
+  exchange.onGone(() => stream.gone(), called.signal);
   stream.open();
   void readAll(requests, { exchange, stream, call: called.call });
   return { [Symbol.asyncIterator]: () => exchange };
@@ -70,29 +73,30 @@ interface QueuedAnswer {
 
 const DONE: IteratorResult<Message, undefined> = { done: true, value: undefined };
 
-/** A stream on the HTTP edge. Responses are queued until Connect requests them. */
-class EdgeExchange implements StreamExchange, AsyncIterator<Message, undefined> {
+/** A stream on the HTTP edge. Responses are queued until the reader requests them. */
+export class EdgeExchange implements StreamExchange, AsyncIterator<Message, undefined> {
   readonly arrival: CallArrival;
-  readonly #called: StreamCall;
+  readonly #output: DescMessage;
   readonly #answers: QueuedAnswer[] = [];
-  /** Callback for the last response that was passed to Connect. */
+  /** The error with which the stream ended. */
+  status: RpcStatus | undefined;
+  /** Callback for the last response that was passed to the reader. */
   #taken: WriteCallback | undefined;
   #waiting: PendingPull | undefined;
   #onRoomy: (() => void) | undefined;
   #reading: PromiseWithResolvers<undefined> | undefined;
-  /** How the stream ended. Connect receives the end once, after the queued responses. */
+  /** How the stream ended. The reader receives the end once, after the queued responses. */
   #ended: { readonly error: ConnectError | undefined } | undefined;
   #gone: () => void = () => {};
 
-  constructor(called: StreamCall) {
-    this.arrival = called.call.arrival;
-    this.#called = called;
+  constructor(arrival: CallArrival, output: DescMessage) {
+    this.arrival = arrival;
+    this.#output = output;
   }
 
-  /** Calls `gone` when the client disconnects. */
-  onGone(gone: () => void): void {
+  /** Calls `gone` when the client disconnects, which aborts the signal. */
+  onGone(gone: () => void, signal: AbortSignal): void {
     this.#gone = gone;
-    const { signal } = this.#called;
     if (signal.aborted) this.leave();
     else signal.addEventListener("abort", () => this.leave(), { once: true });
   }
@@ -104,7 +108,7 @@ class EdgeExchange implements StreamExchange, AsyncIterator<Message, undefined> 
   begin(): void {}
 
   send(answer: Message | Uint8Array, taken?: WriteCallback): boolean {
-    const message = decodedAnswer(this.#called.chain.desc.output, answer);
+    const message = decodedAnswer(this.#output, answer);
     if (this.#ended !== undefined) return true;
     this.#answers.push({ message, taken });
     this.#give();
@@ -135,6 +139,7 @@ class EdgeExchange implements StreamExchange, AsyncIterator<Message, undefined> 
   }
 
   fail(status: RpcStatus): void {
+    this.status = status;
     this.#ended ??= { error: connectError(status) };
     this.#give();
   }
@@ -154,7 +159,7 @@ class EdgeExchange implements StreamExchange, AsyncIterator<Message, undefined> 
     return Promise.resolve(DONE);
   }
 
-  /** Passes a queued response to Connect if Connect is waiting for one. */
+  /** Passes a queued response to the reader if it is waiting for one. */
   #give(): void {
     const waiting = this.#waiting;
     if (waiting === undefined) return;

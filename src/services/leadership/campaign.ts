@@ -46,8 +46,8 @@ class CampaignStream implements RequestListener<LeadershipServiceCampaignRequest
   #program: { readonly scope: string; readonly namespace: string; readonly holderId: string } | undefined;
   #sentMs = 0n;
   #lastGrant: CampaignGrant | undefined;
-  #isLeaving = false;
-  #cancelLeave = () => {};
+  /** Set while the program has the time to resign before the node ends the stream. */
+  #cancelLeave: (() => void) | undefined;
 
   constructor(parts: CampaignParts, answers: AnswerSink<LeadershipServiceCampaignResponse>, caller: Caller) {
     this.#parts = parts;
@@ -67,7 +67,7 @@ class CampaignStream implements RequestListener<LeadershipServiceCampaignRequest
       const number = this.#lastGrant?.leader.fence.number;
       if (number !== undefined) source.input({ kind: "retired", scope, number });
       this.#answers.end();
-    } else if (this.#isLeaving) this.#answer(undefined);
+    } else if (this.#cancelLeave !== undefined) this.#answer(undefined);
     else source.input({ kind: "heartbeat", campaign: this.#campaign, scope, holderId });
   }
 
@@ -77,14 +77,13 @@ class CampaignStream implements RequestListener<LeadershipServiceCampaignRequest
 
   /** Ends the campaign immediately. A program that leads the scope has the time of its last grant to resign. */
   leave(error: WaymarkError): void {
-    this.#isLeaving = true;
     this.#parts.source.input({ kind: "ended", campaign: this.#campaign });
     if (this.#lastGrant === undefined) this.#answers.fail(error);
     else this.#cancelLeave = later(() => this.#answers.fail(error), this.#lastGrant.validForMs);
   }
 
   close(): void {
-    this.#cancelLeave();
+    this.#cancelLeave?.();
     this.#parts.source.input({ kind: "ended", campaign: this.#campaign });
   }
 

@@ -1,12 +1,11 @@
 /** Implements waymark.control.v1.LeadershipService: the leaders that this node knows, their events, and the operations on them. */
-import { create, type JsonObject, toJson } from "@bufbuild/protobuf";
+import { create, type JsonObject, type JsonValue, toJson } from "@bufbuild/protobuf";
 import { durationFromMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import {
   type Leader,
   LeaderSessionSchema,
   LeadershipService,
   type LeadershipServiceListRequest,
-  LeadershipServiceListRequestSchema,
   type LeadershipServiceListResponse,
   LeadershipServiceListResponseSchema,
   type LeadershipServiceRaiseStoreEpochRequest,
@@ -23,9 +22,10 @@ import { WaymarkError } from "../../lib/errors.ts";
 import { fnv64, hashHex } from "../../lib/hash64.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
-import { requestCheckOf, timestampOf } from "../contract.ts";
-import { PAGE, paged, pageOf } from "../list-page.ts";
-import type { CallContext, HandlersOf, RouteParameters, ServiceDefinition, StreamSource } from "../service.ts";
+import { timestampOf } from "../contract.ts";
+import { PAGE, type PageRequest, paged, pageOf } from "../list-page.ts";
+import type { CallContext, HandlersOf, RouteAnswer, ServiceDefinition, StreamSource } from "../service.ts";
+import { StreamLimit } from "../stream-limit.ts";
 import { type CampaignParts, campaignHandler } from "./campaign.ts";
 import { leaderMessage } from "./leader-message.ts";
 import type { LeaderRow, LeadershipSource, SessionRow, StoreStatus } from "./source.ts";
@@ -51,12 +51,12 @@ export interface LeadershipParts extends CampaignParts {
 }
 
 export function leadershipService(parts: LeadershipParts): ServiceDefinition {
-  const open = new Set<LeaderSubscription>();
+  const limit = new StreamLimit("streams of leaders", parts.maxSubscriptions);
   return {
     desc: LeadershipService,
     handlers: {
       list: { kind: "unary", handle: (request: LeadershipServiceListRequest, { time }) => list(parts, request, time) },
-      subscribe: { kind: "server_streaming", open: (request: LeadershipServiceSubscribeRequest) => subscribe(parts, request, open) },
+      subscribe: { kind: "server_streaming", open: (request: LeadershipServiceSubscribeRequest) => subscribe(parts, request, limit) },
       campaign: campaignHandler(parts),
       resign: { kind: "unary", handle: (request: LeadershipServiceResignRequest, context) => resign(parts, request, context) },
       raiseStoreEpoch: {
@@ -69,7 +69,8 @@ export function leadershipService(parts: LeadershipParts): ServiceDefinition {
         path: "/control/leaders",
         parameters: ["scope", ...PAGE],
         rpc: "list",
-        answer: async (asked, { time }) => ({ kind: "page", ...(await leadersJson(parts, asked, time)) }),
+        answer: async ({ scope: scopePrefix = "", ...asked }, { time }) =>
+          pageAnswer(await listJson(parts, { scopePrefix, ...pageOf(asked) }, time, "scope")),
       },
       {
         path: "/control/events/leadership",
@@ -81,18 +82,27 @@ export function leadershipService(parts: LeadershipParts): ServiceDefinition {
         path: "/control/lease-health",
         parameters: [],
         rpc: "list",
-        answer: async (_asked, { time }) => ({ kind: "page", ...(await leaseHealthJson(parts, time)) }),
+        answer: async (_asked, { time }) => {
+          const {
+            leaders: _leaders,
+            nextPageToken: _token,
+            ...page
+          } = await listJson(parts, { scopePrefix: "", limit: 1, pageToken: "" }, time);
+          return pageAnswer(page);
+        },
       },
     ],
   };
 }
 
+/** `field` is the name of the prefix in errors. */
 async function list(
   { source, servedBy }: LeadershipParts,
-  { scopePrefix, limit, pageToken }: LeadershipServiceListRequest,
+  { scopePrefix, limit, pageToken }: PageRequest & Pick<LeadershipServiceListRequest, "scopePrefix">,
   time: Time,
+  field = "scope_prefix",
 ): Promise<LeadershipServiceListResponse> {
-  if (scopePrefix !== "") checkScopePrefix(scopePrefix, "scope_prefix");
+  if (scopePrefix !== "") checkScopePrefix(scopePrefix, field);
   const rows = source.leaders(time).filter(({ scope }) => hasScopePrefix(scope, scopePrefix));
   const hash = hashHex(fnv64(`leaders\0${scopePrefix}`));
   const { page, nextPageToken } = paged(rows, ({ scope }) => scope, { limit, pageToken, hash });
@@ -111,7 +121,7 @@ async function list(
 async function sessionsIn(source: LeadershipSource, { ageMs }: StoreStatus): Promise<readonly SessionRow[]> {
   if (ageMs > 0) return [];
   try {
-    return (await source.sessions()).toSorted((a, b) => (a.name < b.name ? -1 : 1));
+    return await source.sessions();
   } catch (error) {
     if (!isUnavailable(error)) throw error;
     return [];
@@ -146,66 +156,28 @@ function wireStore({ kind, id, epoch, revision, ageMs, fault }: StoreStatus) {
   });
 }
 
-const checkList = requestCheckOf(LeadershipServiceListRequestSchema);
-
-/** Returns the answer of `List`, and the same answer without the values that change with time and renewals. Throws `invalid_argument`. */
-async function leadersJson(parts: LeadershipParts, asked: RouteParameters, time: Time) {
-  const { scope: scopePrefix = "" } = asked;
-  if (scopePrefix !== "") checkScopePrefix(scopePrefix, "scope");
-  const request = create(LeadershipServiceListRequestSchema, { scopePrefix, ...pageOf(asked) });
-  checkList(request);
-  const answer = await list(parts, request, time);
-  return { page: wholeJson(answer), steady: steadyJson(answer) };
-}
-
-/** Returns the sessions and the store of the first page of `List`. */
-async function leaseHealthJson(parts: LeadershipParts, time: Time) {
-  const answer = await list(parts, create(LeadershipServiceListRequestSchema, { limit: 1 }), time);
-  const { leaders: _leaders, nextPageToken: _token, ...page } = wholeJson(answer);
-  answer.leaders = [];
-  return { page, steady: steadyJson(answer) };
-}
-
-function wholeJson(answer: LeadershipServiceListResponse): JsonObject {
+async function listJson(...asked: Parameters<typeof list>): Promise<JsonObject> {
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the JSON form of a message is an object
-  return toJson(LeadershipServiceListResponseSchema, answer, { alwaysEmitImplicit: true }) as JsonObject;
+  return toJson(LeadershipServiceListResponseSchema, await list(...asked), { alwaysEmitImplicit: true }) as JsonObject;
 }
 
-function steadyJson(answer: LeadershipServiceListResponse) {
-  for (const leader of answer.leaders) delete leader.expiresAt;
-  for (const session of answer.sessions) delete session.renewedAt;
-  if (answer.store !== undefined) {
-    answer.store.revision = 0n;
-    delete answer.store.age;
-  }
-  delete answer.generatedAt;
-  return toJson(LeadershipServiceListResponseSchema, answer);
+/** The fields of a page that change with time and renewals. */
+const UNSTEADY: ReadonlySet<string> = new Set(["age", "expiresAt", "generatedAt", "renewedAt", "revision"]);
+
+function pageAnswer(page: JsonObject): RouteAnswer {
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- a part of a JSON value is a JSON value
+  const steady = JSON.parse(JSON.stringify(page, (key, value: unknown) => (UNSTEADY.has(key) ? undefined : value))) as JsonValue;
+  return { kind: "page", page, steady };
 }
 
 function subscribe(
-  { source, maxSubscriptions, tick }: LeadershipParts,
+  { source, tick }: LeadershipParts,
   { scopes, includeRenewed: includesRenewed, afterId }: LeadershipServiceSubscribeRequest,
-  open: Set<LeaderSubscription>,
+  limit: StreamLimit,
 ): StreamSource {
   scopes.forEach((scope, i) => checkScopePrefix(scope, `scopes[${i}]`));
-  if (open.size >= maxSubscriptions) {
-    throw new WaymarkError(
-      "quota_exceeded",
-      `too many streams of leaders: ${maxSubscriptions} are open on this node, which is the limit; retry later or use another node`,
-      { retryMs: 1000 },
-    );
-  }
   const after = afterId === 0n ? undefined : Number(afterId);
-  const opened: LeaderSubscription = new LeaderSubscription({
-    source,
-    scopes,
-    includesRenewed,
-    after,
-    tick,
-    onClose: () => open.delete(opened),
-  });
-  open.add(opened);
-  return opened;
+  return limit.open((onClose) => new LeaderSubscription({ source, scopes, includesRenewed, after, tick, onClose }));
 }
 
 async function resign(parts: LeadershipParts, { scope, reason }: LeadershipServiceResignRequest, context: CallContext) {
@@ -228,12 +200,11 @@ async function operate<T>(
   operation: Omit<LeadershipOperation, "requestId">,
   run: () => Promise<T>,
 ): Promise<T> {
-  try {
-    const result = await run();
-    onOperation(caller, { ...operation, requestId });
-    return result;
-  } catch (error) {
-    if (isUnavailable(error)) onOperation(caller, { ...operation, requestId, detail: `${operation.detail}; the outcome is unknown` });
+  const record = (outcome: string) => onOperation(caller, { ...operation, requestId, detail: operation.detail + outcome });
+  const result = await run().catch((error: unknown) => {
+    if (isUnavailable(error)) record("; the outcome is unknown");
     throw error;
-  }
+  });
+  record("");
+  return result;
 }

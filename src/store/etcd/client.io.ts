@@ -11,7 +11,7 @@ import { GrpcMetadata } from "../../grpc/wire/metadata.ts";
 import type { GrpcStatus } from "../../grpc/wire/status.ts";
 import { CODES, WaymarkError } from "../../lib/errors.ts";
 import { MAX_PEM_BYTES, readCertificates, readNamedFile, readToken } from "../../lib/named-file.io.ts";
-import { stallAwareNowMs, stallAwareTimeout } from "../../lib/stall-aware-time.io.ts";
+import { stallAwareNowMs } from "../../lib/stall-aware-time.io.ts";
 import { MAX_PAGE_BYTES, type StorePage } from "../control/store.ts";
 import { authenticateRequest, ETCD_METHODS, EtcdCodec, type PageRange, readAuthToken } from "./codec.ts";
 
@@ -159,8 +159,8 @@ export class EtcdClient {
 
   /** Opens a stream with one request. Rejects with an `EtcdError`. The listener is called in later turns of the event loop. */
   async openStream(path: string, message: Uint8Array, listener: CallListener): Promise<EtcdStream> {
-    const session = this.#currentSession();
-    const { connection, metadata } = await this.#opened(session, this.#options.timeoutMs);
+    const session = this.#currentSession(stallAwareNowMs() + this.#options.timeoutMs);
+    const { connection, metadata } = await session.opening;
     const call = connection.start({ path, isSingleResponse: false, metadata, timeoutMs: undefined }, listener);
     call.write(message);
     return { call, fail: (status) => this.#failed(session, new EtcdError(session.endpoint, status)) };
@@ -177,10 +177,9 @@ export class EtcdClient {
   async #callTwice(path: string, message: Uint8Array): Promise<Uint8Array> {
     const untilMs = stallAwareNowMs() + this.#options.timeoutMs;
     for (let isLast = false; ; isLast = true) {
-      const session = this.#currentSession();
+      const session = this.#currentSession(untilMs);
       try {
-        const opened = await this.#opened(session, untilMs - stallAwareNowMs());
-        return await unary(session.endpoint, opened, { path, message, timeoutMs: untilMs - stallAwareNowMs() });
+        return await unary(session.endpoint, await session.opening, { path, message, untilMs });
       } catch (error) {
         if (!(error instanceof EtcdError)) throw error;
         this.#failed(session, error);
@@ -189,32 +188,16 @@ export class EtcdClient {
     }
   }
 
-  /** Throws `store_unavailable` after `close`. */
-  #currentSession(): EtcdSession {
+  /** If a session must be opened, it has the time until `untilMs`. Throws `store_unavailable` after `close`. */
+  #currentSession(untilMs: number): EtcdSession {
     if (this.#isClosed) throw new WaymarkError("store_unavailable", "the store is closed");
-    if (this.#session?.connection?.isOpen === false) this.#leave(this.#session);
+    if (this.#session?.isOver === true) this.#leave(this.#session);
     if (this.#session === undefined) {
       const { endpoints } = this.#options;
-      this.#session = new EtcdSession(endpoints[this.#sessionCount % endpoints.length] ?? "", this.#options);
+      this.#session = new EtcdSession(endpoints[this.#sessionCount % endpoints.length] ?? "", this.#options, untilMs);
       this.#sessionCount += 1;
     }
     return this.#session;
-  }
-
-  /** Waits until the session is open. If it cannot be opened, the next call opens another one. */
-  async #opened(session: EtcdSession, leftMs: number): Promise<OpenedSession> {
-    const { promise: expired, reject } = Promise.withResolvers<never>();
-    const { timeoutMs } = this.#options;
-    const status = { code: CODES.DEADLINE_EXCEEDED, message: `no connection within ${timeoutMs} ms` };
-    const timer = stallAwareTimeout(() => reject(new EtcdError(session.endpoint, status, true)), Math.max(1, leftMs));
-    try {
-      return await Promise.race([session.opening, expired]);
-    } catch (error) {
-      this.#leave(session);
-      throw error;
-    } finally {
-      timer.clear();
-    }
   }
 
   #failed(session: EtcdSession, error: EtcdError): EtcdError {
@@ -241,44 +224,53 @@ class EtcdSession {
   readonly endpoint: string;
   /** Rejects with an `EtcdError`. */
   readonly opening: Promise<OpenedSession>;
-  connection: ClientConnection | undefined;
+  #connection: ClientConnection | undefined;
   #dial: PendingConnection | undefined;
+  #isRejected = false;
 
-  constructor(endpoint: string, options: EtcdOptions) {
+  constructor(endpoint: string, options: EtcdOptions, untilMs: number) {
     this.endpoint = endpoint;
-    this.opening = this.#open(options);
-    this.opening.catch(() => {}); // The requests that wait for it receive the error.
+    this.opening = this.#open(options, untilMs);
+    // The requests that wait for it receive the error.
+    this.opening.catch(() => {
+      this.#isRejected = true;
+    });
+  }
+
+  /** Whether the session cannot be opened, or its connection accepts no more calls. */
+  get isOver(): boolean {
+    return this.#isRejected || this.#connection?.isOpen === false;
   }
 
   /** Refuses new calls. After `afterMs`, ends those that are still open. */
   leave(afterMs: number): void {
-    const { connection } = this;
+    const connection = this.#connection;
     if (connection === undefined) return this.#dial?.cancel();
     connection.close();
     if (connection.callCount === 0 || afterMs === 0) connection.destroy();
     else setTimeout(() => connection.destroy(), afterMs);
   }
 
-  async #open({ user, passwordFile, tls = {}, timeoutMs }: EtcdOptions): Promise<OpenedSession> {
+  async #open({ user, passwordFile, tls = {} }: EtcdOptions, untilMs: number): Promise<OpenedSession> {
     let connection: ClientConnection;
     let password = "";
     try {
       if (passwordFile !== undefined) password = readToken(passwordFile, "store.password_file");
       const plaintextFault = user === undefined ? undefined : PLAINTEXT_FAULT;
       const server = { address: this.endpoint, defaultPort: ETCD_PORT, tls: contextOf(tls), plaintextFault, remedies: REMEDIES };
-      this.#dial = dialServer({ ...server, timeoutMs, connection: { limits: LIMITS } });
+      this.#dial = dialServer({ ...server, timeoutMs: Math.ceil(untilMs - stallAwareNowMs()), connection: { limits: LIMITS } });
       connection = await this.#dial.done;
     } catch (error) {
       throw new EtcdError(this.endpoint, { code: CODES.UNAVAILABLE, message: messageOf(error) }, true);
     }
-    this.connection = connection;
+    this.#connection = connection;
     // Without a leader, a member then answers immediately instead of not at all, and ends watches.
     const metadata = new GrpcMetadata().add("hasleader", "true");
     const opened = { connection, metadata };
     if (user === undefined) return opened;
     try {
       const message = authenticateRequest(user, password);
-      const answer = await unary(this.endpoint, opened, { path: ETCD_METHODS.authenticate, message, timeoutMs });
+      const answer = await unary(this.endpoint, opened, { path: ETCD_METHODS.authenticate, message, untilMs });
       metadata.add("token", readAuthToken(answer));
     } catch (error) {
       if (!(error instanceof EtcdError && NOT_ENABLED.test(error.status.message))) throw error;
@@ -305,13 +297,18 @@ function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
+interface EtcdRequest extends Pick<UnaryRequest, "message" | "path"> {
+  /** The end of the time for the answer, in stall-aware ms. */
+  readonly untilMs: number;
+}
+
 /** Makes a call. Rejects with an `EtcdError`. */
-function unary(endpoint: string, { connection, metadata }: OpenedSession, request: UnaryRequest): Promise<Uint8Array> {
-  const timeoutMs = Math.max(1, request.timeoutMs ?? 1);
+function unary(endpoint: string, { connection, metadata }: OpenedSession, { path, message, untilMs }: EtcdRequest): Promise<Uint8Array> {
+  const request = { path, message, metadata, timeoutMs: Math.max(1, untilMs - stallAwareNowMs()) };
   return new Promise((resolve, reject) => {
-    callUnary(connection, { ...request, timeoutMs, metadata }, ({ message, status, isUnprocessed }) => {
-      if (message === undefined) reject(new EtcdError(endpoint, status, isUnprocessed));
-      else resolve(message);
+    callUnary(connection, request, ({ message: answer, status, isUnprocessed }) => {
+      if (answer === undefined) reject(new EtcdError(endpoint, status, isUnprocessed));
+      else resolve(answer);
     });
   });
 }

@@ -35,8 +35,7 @@ export class EtcdWatch implements StoreWatch {
   /** All changes up to this revision have arrived. */
   #arrivedRevision = 0;
   #wake: (() => void) | undefined;
-  /** Ends the call of `next` that is in progress. */
-  #end: (() => void) | undefined;
+  #isBusy = false;
   #isClosed = false;
 
   constructor(client: EtcdClient, { prefix, fromRevision, onClose }: { prefix: string; fromRevision: number; onClose: () => void }) {
@@ -47,38 +46,32 @@ export class EtcdWatch implements StoreWatch {
     this.#reset = fromRevision === 0 ? FIRST_PAGE : undefined;
   }
 
-  next(): Promise<StoreChanges | undefined> {
-    assert(this.#end === undefined, "next() was called on a watch before its previous call ended", { prefix: this.#prefix });
-    const { promise, resolve, reject } = Promise.withResolvers<StoreChanges | undefined>();
-    this.#end = () => resolve(undefined);
-    this.#pull().then(resolve, reject);
-    return promise.finally(() => {
-      this.#end = undefined;
-    });
+  async next(): Promise<StoreChanges | undefined> {
+    assert(!this.#isBusy, "next() was called on a watch before its previous call ended", { prefix: this.#prefix });
+    this.#isBusy = true;
+    try {
+      let found: StoreChanges | undefined;
+      while (!this.#isClosed && found === undefined) found = await this.#step().catch((error: unknown) => this.#startOver(error));
+      return this.#isClosed ? undefined : found;
+    } finally {
+      this.#isBusy = false;
+    }
   }
 
   close(): void {
     this.#isClosed = true;
     this.#onClose();
     this.#endStream();
-    this.#end?.();
   }
 
   [Symbol.dispose](): void {
     this.close();
   }
 
-  async #pull(): Promise<StoreChanges | undefined> {
-    while (!this.#isClosed) {
-      try {
-        const found = await this.#step();
-        if (found !== undefined) return found;
-      } catch (error) {
-        ifWithoutHistory(error);
-        this.#reset = FIRST_PAGE;
-      }
-    }
-    return undefined;
+  /** Rethrows an error after which the watch cannot start over. */
+  #startOver(error: unknown): undefined {
+    if (!this.#isClosed) ifWithoutHistory(error);
+    this.#reset = FIRST_PAGE;
   }
 
   /** Returns the next changes. Undefined if another step must follow. */

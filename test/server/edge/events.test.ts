@@ -1,13 +1,14 @@
 /** The request and the text of server-sent events, of any rpc. */
-import { create, toBinary } from "@bufbuild/protobuf";
+import { create } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import type { Snapshot } from "../../../gen/waymark/catalog/v1/watch_pb.js";
+import { LeadershipServiceSubscribeRequestSchema } from "../../../gen/waymark/control/v1/leadership_pb.js";
 import { CatalogWatchRequestSchema, CatalogWatchResponseSchema } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { eventReader, eventWriter } from "../../../src/server/edge/events.ts";
 
 test("query parameters are the fields of a request: texts, lists with commas, booleans, enums and durations", () => {
   const parameters = { namespace: "svc.a", tags: "blue,green", names_only: "true", scope: "SCOPE_ZONE", bookmark_interval: "2s" };
-  expect(eventReader(CatalogWatchRequestSchema, Object.keys(parameters))(parameters)).toEqual(
+  expect(eventReader(CatalogWatchRequestSchema, Object.keys(parameters), "cursor")(parameters)).toEqual(
     create(CatalogWatchRequestSchema, {
       namespace: "svc.a",
       tags: ["blue", "green"],
@@ -23,9 +24,18 @@ test.each([
   { parameters: { bookmark_interval: "soon" }, says: 'bookmark_interval: expected a duration in seconds such as "1.5s", got "soon"' },
   { parameters: { scope: "SCOPE_MOON" }, says: "scope: " },
 ])("an invalid parameter is named: $parameters", ({ parameters, says }) => {
-  expect(eventReader(CatalogWatchRequestSchema, Object.keys(parameters))(parameters)).toMatchObject({
+  expect(eventReader(CatalogWatchRequestSchema, Object.keys(parameters), "cursor")(parameters)).toMatchObject({
     reason: "invalid_argument",
     message: expect.stringContaining(says) as string,
+  });
+});
+
+test.each(["abc", "1.5", "18446744073709551616"])("an id that is no id of an event is named by its header: %s", (id) => {
+  const read = eventReader(LeadershipServiceSubscribeRequestSchema, [], "after_id");
+  expect(read({ after_id: "7" })).toEqual(create(LeadershipServiceSubscribeRequestSchema, { afterId: 7n }));
+  expect(read({ after_id: id })).toMatchObject({
+    reason: "invalid_argument",
+    message: `invalid_argument: Last-Event-ID: must be the id of an event of this path, got "${id}"`,
   });
 });
 
@@ -34,7 +44,6 @@ test("an event has its id, the first field that names it, and one line of JSON w
   const message = create(CatalogWatchResponseSchema, { snapshot: 3, bookmark: true, revision: 7n, servedBy: "a\nb\u202ec" });
   const json = '{"revision":"7","snapshot":"SNAPSHOT_END","bookmark":true,"servedBy":"a\\nb\\u202ec"}';
   expect(eventOf(message)).toBe(`id: 7\nevent: end\ndata: ${json}\n\n`);
-  expect(eventOf(toBinary(CatalogWatchResponseSchema, message))).toBe(eventOf(message));
   expect(eventOf(create(CatalogWatchResponseSchema, { bookmark: true }))).toBe('event: bookmark\ndata: {"bookmark":true}\n\n');
   expect(eventOf(create(CatalogWatchResponseSchema, { snapshot: 99 as Snapshot }))).toBe('event: 99\ndata: {"snapshot":99}\n\n');
   expect(eventOf(create(CatalogWatchResponseSchema))).toBe("data: {}\n\n");
@@ -42,5 +51,5 @@ test("an event has its id, the first field that names it, and one line of JSON w
 
 test("an event route that names a field which its rpc lacks ends the start", () => {
   expect(() => eventWriter(CatalogWatchResponseSchema, { id: "number", resume: "cursor", names: [] })).toThrow("unknown field");
-  expect(() => eventReader(CatalogWatchRequestSchema, ["colour"])).toThrow("unknown field");
+  expect(() => eventReader(CatalogWatchRequestSchema, ["colour"], "cursor")).toThrow("unknown field");
 });
