@@ -20,6 +20,8 @@ export type Fate = "done" | "lost" | "unanswered" | "held" | "late";
 
 export class LeaderLab {
   nowMs = 1000;
+  /** Time (ms) that the wall clocks of all nodes are ahead. */
+  wallAheadMs = 0;
   readonly store = new SharedStore();
   readonly nodes: LabNode[] = [];
   readonly #tasks: (() => void)[] = [];
@@ -60,6 +62,18 @@ export class LeaderLab {
   /** A change by another program. */
   put(key: string, value: string | undefined): void {
     this.store.put(key, value === undefined ? undefined : new TextEncoder().encode(value));
+    this.report();
+  }
+
+  /** Sets the store up anew, without its items. Each watch that is not deaf starts over. */
+  wipe(): void {
+    this.store.restore({ revision: 0, changes: new Map() });
+    this.restart();
+  }
+
+  /** Lets each watch that is not deaf start over, as after a broken stream. */
+  restart(): void {
+    for (const node of this.nodes) for (const prefix of node.watches.keys()) node.watches.set(prefix, WATCH_START);
     this.report();
   }
 
@@ -113,7 +127,7 @@ export class LabNode {
   }
 
   get time(): Time {
-    return { monoMs: this.lab.nowMs, wallMs: WALL_MS + this.lab.nowMs };
+    return { monoMs: this.lab.nowMs, wallMs: WALL_MS + this.lab.nowMs + this.lab.wallAheadMs };
   }
 
   get dueMs(): number {

@@ -63,8 +63,9 @@ export class StoreCopy<T> {
 
   #apply({ key, version, item }: StoreChange, monoMs: number): readonly CopyChange<T>[] {
     const before = this.items.get(key);
-    if (before?.version === item?.version) return [];
     const after = item && { version, value: this.#decode(item.value), sinceMs: monoMs };
+    // After the watch has started over, another item in another store can have the same version.
+    if (before?.version === after?.version && JSON.stringify(before?.value) === JSON.stringify(after?.value)) return [];
     if (after === undefined) this.items.delete(key);
     else this.items.set(key, after);
     return [{ key, before, after, revision: version }];

@@ -18,9 +18,9 @@ export class LeaderEvents {
     this.#leaders = leaders;
   }
 
-  /** The leaders at the time of the last event, by scope. */
-  *current(): Generator<readonly [string, LeaderRecord]> {
-    for (const [key, { value }] of this.#leaders) if (value !== undefined) yield [key.slice(LEADERS.length), value];
+  /** The leaders at the time of the last event, by scope. An unreadable record is undefined. */
+  *current(): Generator<readonly [string, LeaderRecord | undefined]> {
+    for (const [key, { value }] of this.#leaders) yield [key.slice(LEADERS.length), value];
   }
 
   /** The revision up to which all events are known. Undefined until this node has read all leaders. */
@@ -54,6 +54,8 @@ function eventsOf({ key, before, after, revision }: CopyChange<LeaderRecord>): r
   const isHeld = is !== undefined && is.session !== "";
   if (isHeld && (is.session !== was?.session || is.fence.number !== was.fence.number))
     return [{ kind: "elected", scope, leader: is, revision }];
-  if (!isHeld && was !== undefined && was.session !== "") return [{ kind: "stepped_down", scope, leader: is ?? was, revision }];
+  const last = is ?? (was && { ...was, reason: was.resign ?? "the program ended its campaign" });
+  if (!isHeld && last !== undefined && was !== undefined && was.session !== "")
+    return [{ kind: "stepped_down", scope, leader: last, revision }];
   return [];
 }

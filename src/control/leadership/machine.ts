@@ -97,6 +97,10 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
   #ineligible = "not ready";
   /** Monotonic time (ms) at which this node creates a missing store record. `NEVER` while a request is pending. */
   #creationMs = Number.NEGATIVE_INFINITY;
+  /** The highest epoch of the stores that another store has replaced. */
+  #earlierEpoch = 0;
+  /** Monotonic time (ms) before which this node claims no scope. */
+  #claimMs = Number.NEGATIVE_INFINITY;
   /** Monotonic time (ms) before which no session is deleted. `NEVER` while a deletion is pending. The end of a session ends this time. */
   #deletionMs = Number.NEGATIVE_INFINITY;
   #compaction: { readonly revision: number; readonly dueMs: number } | undefined;
@@ -123,6 +127,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
       if (dueMs > this.#lookedMs && dueMs < next) next = dueMs;
     };
     at(this.#compaction?.dueMs ?? NEVER);
+    at(this.#claimMs);
     if (this.#needsSession) at(this.#session.dueMs);
     if (this.#isMissingStore) at(this.#creationMs);
     for (const stand of this.#stands.values()) {
@@ -257,11 +262,17 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
     return monoMs - this.#answeredMs > this.#options.leaseMs / 3 + RETRY_MS;
   }
 
-  #changed(prefix: string, changes: StoreChanges | undefined, { monoMs }: Time, out: LeadershipOutput[]): void {
+  #changed(prefix: string, changes: StoreChanges | undefined, time: Time, out: LeadershipOutput[]): void {
+    const { monoMs } = time;
     this.#observe(changes?.revision, monoMs);
     if (changes === undefined) return;
-    if (prefix === STORE_KEY) this.#store.take(changes, monoMs);
-    else if (prefix === LEADERS) {
+    if (prefix === STORE_KEY) {
+      const [replaced] = this.#store.take(changes, monoMs)?.changes ?? [];
+      if (replaced?.before?.value?.id !== undefined && replaced.before.value.id !== replaced.after?.value?.id) {
+        this.#earlierEpoch = Math.max(this.#earlierEpoch, replaced.before.value.epoch);
+        this.#wait(time);
+      }
+    } else if (prefix === LEADERS) {
       const step = this.#leaders.take(changes, monoMs);
       if (step === undefined) return;
       for (const { key, after } of step.changes) {
@@ -286,7 +297,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
    */
   #report(kind: "expired" | "renewed", session: string, out: LeadershipOutput[]): void {
     for (const [scope, leader] of this.events.current())
-      if (leader.session === session) out.push({ kind: "event", event: { kind, scope, leader, revision: 0 } });
+      if (leader?.session === session) out.push({ kind: "event", event: { kind, scope, leader, revision: 0 } });
   }
 
   #stand(scope: string, holderId: string): void {
@@ -326,7 +337,8 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
       this.#decide(stand, time, out);
     }
     if (this.fault === "" && !this.#isLate(time.monoMs) && time.monoMs >= this.#deletionMs)
-      for (const { key, version, dueMs } of this.#watchedSessions()) if (time.monoMs >= dueMs) this.#deleteSession({ key, version }, out);
+      for (const { key, version, dueMs } of this.#watchedSessions())
+        if (time.monoMs >= dueMs && this.#asked.size < MAX_PENDING) this.#deleteSession({ key, version }, out);
     this.#compact(time, out);
     this.#watch(out);
     this.#endSession(time, out);
@@ -336,7 +348,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
   #createStore({ monoMs, wallMs }: Time, out: LeadershipOutput[]): void {
     if (!this.#isMissingStore || monoMs < this.#creationMs) return;
     const { clusterId, newId } = this.#options;
-    const record = { clusterId, id: newId(), epoch: Math.floor(wallMs / 1000) };
+    const record = { clusterId, id: newId(), epoch: Math.max(Math.floor(wallMs / 1000), this.#earlierEpoch + 1) };
     this.#creationMs = NEVER;
     this.#transact([{ key: STORE_KEY, version: 0 }], [{ key: STORE_KEY, value: encodeRecord(record) }], out, (_result, later) => {
       this.#creationMs = later.monoMs + RETRY_MS;
@@ -356,12 +368,24 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
     const renewal = this.#session.renewal(time.wallMs);
     const known = this.#revision;
     this.#transact([{ key: renewal.key, version: this.#session.version }], [renewal], out, (result, later) => {
-      this.#session.answered(result, time.monoMs, later);
+      this.#checkSession(later, () => this.#session.answered(result, time.monoMs, later));
       if (result === undefined || result.revision >= known) return;
       // The store was restored from a backup, and this node may hold less in it than it knows.
       this.#revision = result.revision;
-      this.#session.startOver(later.monoMs);
+      this.#checkSession(later, () => this.#session.startOver(later.monoMs));
     });
+  }
+
+  /** Applies an answer to the session, and waits if it shows that the session has ended. */
+  #checkSession(time: Time, apply: () => void): void {
+    const { name, version } = this.#session;
+    apply();
+    if (version > 0 && name !== this.#session.name) this.#wait(time);
+  }
+
+  /** Claims nothing for a lease: if this is another store, earlier leaders can act for so long, and the watches start over meanwhile. */
+  #wait({ monoMs }: Time): void {
+    this.#claimMs = monoMs + this.#options.leaseMs;
   }
 
   /** The record of a scope if this node holds it. Whether this node may act also depends on the time. */
@@ -393,6 +417,8 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
     const item = this.#leaders.items.get(stand.key);
     const record = item?.value;
     if (this.#asked.size >= MAX_PENDING || time.monoMs < Math.max(stand.retryMs, stand.granted.untilMs)) return;
+    // Each change names the version of the session, which a pending renewal changes.
+    if (!this.#options.isOwnStore && this.#session.dueMs === NEVER) return;
     if (item !== undefined && record?.session === this.#session.name) {
       if (this.#heldRecord(stand) === undefined) this.#release(stand, { ...item, value: record }, time, out);
       return;
@@ -409,7 +435,8 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
     // An earlier process of this node has ended, but a program that campaigned through it can act until its last grant is over.
     const isOfProgram = record !== undefined && record.session !== "" && record.holderId !== record.nodeId;
     if (this.#options.isOwnStore && isOfProgram) stand.notBeforeMs = Math.max(stand.notBeforeMs, recordMs + this.#options.leaseMs);
-    const mayTake = this.fault === "" && time.monoMs >= stand.notBeforeMs && time.monoMs < this.#session.validUntilMs;
+    const isDue = time.monoMs >= Math.max(stand.notBeforeMs, this.#claimMs) && time.monoMs < this.#session.validUntilMs;
+    const mayTake = this.fault === "" && isDue;
     if (mayTake && this.#isFree(record?.session ?? "", item?.version ?? 0)) this.#elect(stand, item, time, out);
   }
 
@@ -443,7 +470,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
       term: (before?.term ?? 0) + 1,
       fence: { failoverVersion: 0, storeEpoch: this.store?.epoch ?? 0, number: 1 + Math.max(this.#revision, before?.fence.number ?? 0) },
       issuedWallMs: wallMs,
-      reason: before === undefined ? "first leader" : before.session === "" ? before.reason : `the session of ${before.nodeId} ended`,
+      reason: electionReason(before),
       correlationId: newId(),
       resign: undefined,
     };
@@ -460,20 +487,29 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
     const why = value.resign ?? stand.withdrawal ?? (this.fault || otherwise);
     stand.releasedNumber = value.fence.number;
     if (value.resign !== undefined) stand.notBeforeMs = time.monoMs + this.#options.leaseMs;
-    this.#write(
-      stand,
-      { ...value, session: "", reason: why, correlationId: this.#options.newId(), resign: undefined },
-      [{ key: stand.key, version }],
-      out,
-    );
+    const released = { ...value, session: "", reason: why, correlationId: this.#options.newId(), resign: undefined };
+    this.#write(stand, this.#mustRemember(value) ? released : undefined, [{ key: stand.key, version }], out);
   }
 
-  #write(stand: Stand, record: LeaderRecord, conditions: readonly StoreCondition[], out: LeadershipOutput[]): void {
+  /**
+   * Whether the record of a scope without a leader stays in the store. Programs choose their scopes, and would fill the store with such records. Without
+   * it, the next fence has a greater number than this one only if the revision of the store has.
+   */
+  #mustRemember({ holderId, nodeId, fence }: LeaderRecord): boolean {
+    return holderId === nodeId || fence.number > this.#revision;
+  }
+
+  #write(stand: Stand, record: LeaderRecord | undefined, conditions: readonly StoreCondition[], out: LeadershipOutput[]): void {
     const { key } = stand;
+    // Another store, in which keys can have the same versions, has no session of this name.
+    const { name, version } = this.#session;
+    const session = { key: SESSIONS + name, version };
     stand.retryMs = NEVER;
-    this.#transact(conditions, [{ key, value: encodeRecord(record) }], out, (_result, { monoMs }) => {
+    this.#transact([session, ...conditions], [{ key, value: record && encodeRecord(record) }], out, (result, later) => {
+      if (result?.isCommitted === false && name === this.#session.name && version === this.#session.version)
+        this.#checkSession(later, () => this.#session.found(result.versions[0] ?? 0, later.monoMs));
       // The watch reports the record before or after this answer.
-      if (stand.retryMs === NEVER) stand.retryMs = monoMs + RETRY_MS;
+      if (stand.retryMs === NEVER) stand.retryMs = later.monoMs + RETRY_MS;
     });
   }
 
@@ -500,7 +536,9 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
   ): void {
     const fault = this.#storeFault;
     if (fault !== "" || value === undefined) {
-      const none: OrderRefusal = { reason: "no_leader", message: `${key.slice(LEADERS.length)} has no leader` };
+      const none: OrderRefusal = items.has(key)
+        ? { reason: "no_leader", message: `the record ${key} cannot be read; remove it from the control store` }
+        : { reason: "no_leader", message: `${key.slice(LEADERS.length)} has no leader` };
       out.push({ kind: "ordered", order, refusal: fault === "" ? none : { reason: "store_unavailable", message: fault } });
       return;
     }
@@ -591,6 +629,11 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
     this.#asked.set(request, answered);
     out.push({ kind: "transact", request, conditions, changes });
   }
+}
+
+function electionReason(before: LeaderRecord | undefined): string {
+  if (before === undefined) return "the scope had no leader";
+  return before.session === "" ? `${before.nodeId} gave the scope up: ${before.reason}` : `the session of ${before.nodeId} ended`;
 }
 
 /** The lease (ms) of a session. A session that cannot be read may have the longest lease. */

@@ -78,13 +78,18 @@ export class Session {
       this.#dueMs = sentMs + leaseMs * RENEWAL;
     } else if (this.#version === 0) this.startOver(monoMs + RETRY_MS);
     else if (result === undefined) this.#dueMs = monoMs + RETRY_MS;
-    // Another node has ended the session, or the store was restored from a backup, so that versions went back.
-    else if (version < this.#version) this.startOver(monoMs);
     else {
-      // A renewal whose answer was lost has had its effect.
-      this.#version = version;
       this.#dueMs = monoMs;
+      this.found(version, monoMs);
     }
+  }
+
+  /** Applies the version that the store has, when it is not the known one. 0: the session has ended. */
+  found(version: number, monoMs: number): void {
+    // Another node has ended the session, or this is another store, or one that was restored from a backup.
+    if (version < this.#version) this.startOver(monoMs);
+    // A renewal whose answer was lost has had its effect.
+    else this.#version = version;
   }
 
   /** Gives the session up, and chooses a new name for the next one. */

@@ -23,8 +23,9 @@ export interface SubscriptionParts {
 
 /** An event that has not been sent yet. `id` is 0 if it has none. */
 type UnsentEvent =
-  | { readonly kind: LeadershipEvent["kind"] | "snapshot"; readonly scope: string; readonly leader: LeaderRecord; readonly id: number }
-  | { readonly kind: "snapshot"; readonly leader?: undefined; readonly id: number }
+  | { readonly kind: LeadershipEvent["kind"]; readonly scope: string; readonly leader: LeaderRecord; readonly id: number }
+  /** The leader is undefined if its record cannot be read. Without a scope, the snapshot is empty. */
+  | { readonly kind: "snapshot"; readonly scope?: string; readonly leader?: LeaderRecord | undefined; readonly id: number }
   | (SplitBrain & { readonly id?: undefined });
 
 /**
@@ -87,7 +88,7 @@ export class LeaderSubscription implements StreamSource {
   }
 
   #snapshot(revision: number): UnsentEvent[] {
-    const held = [...this.#parts.source.events.current()].filter(([scope, { session }]) => session !== "" && this.#matches(scope));
+    const held = [...this.#parts.source.events.current()].filter(([scope, leader]) => leader?.session !== "" && this.#matches(scope));
     if (held.length === 0) return [{ kind: "snapshot", id: revision }];
     return held.map(([scope, leader], i) => ({ kind: "snapshot", scope, leader, id: i === held.length - 1 ? revision : 0 }));
   }
@@ -110,6 +111,6 @@ function bytesOf(event: UnsentEvent): Uint8Array {
     kind: LeaderEventKind[enumName(event.kind)],
   });
   if (event.kind === "split_brain") message.detail = event.detail;
-  else if (event.leader !== undefined) message.leader = leaderMessage(event.scope, event.leader);
+  else if (event.scope !== undefined) message.leader = leaderMessage(event.scope, event.leader);
   return toBinary(LeadershipServiceSubscribeResponseSchema, message);
 }

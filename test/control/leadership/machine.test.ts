@@ -49,7 +49,7 @@ describe("embedded store", () => {
   test("the node leads at once, and an idle node writes nothing", () => {
     const lab = new LeaderLab();
     const node = lab.node("n1", [CLEANER], own);
-    expect(lab.leader(CLEANER)).toMatchObject({ holderId: "n1", nodeId: "n1", term: 1, reason: "first leader" });
+    expect(lab.leader(CLEANER)).toMatchObject({ holderId: "n1", nodeId: "n1", term: 1, reason: "the scope had no leader" });
     expect(node.number(CLEANER)).toBe(2);
     expect(node.machine.expiryMs(lab.leader(CLEANER))).toBeUndefined();
     expect(node.dueMs).toBe(NEVER);
@@ -102,7 +102,7 @@ describe("the store", () => {
     const { lab, holder, other } = twoNodes(CLEANER);
     holder.input({ kind: "eligible", fault: "not ready" });
     expect([holder.machine.fault, holder.holds(CLEANER), other.holds(CLEANER)]).toEqual(["not ready", false, true]);
-    expect(lab.leader(CLEANER).reason).toBe("not ready");
+    expect(lab.leader(CLEANER).reason).toBe("n1 gave the scope up: not ready");
   });
 });
 
@@ -156,13 +156,16 @@ describe("session", () => {
     expect([lab.sessions, node.holds(CLEANER), eventsOf(node)]).toEqual([sessions, true, [`elected ${CLEANER}`]]);
   });
 
-  test("that another node ended costs each scope once, and the node stands again with a new name", () => {
+  test("that another node ended costs each scope once, and the node stands again after a lease, with a new name", () => {
     const lab = new LeaderLab();
     const node = lab.node("n1", [CLEANER, INDEX]);
     lab.put(`${SESSIONS}n1/1-b1`, undefined);
     lab.advance(LEASE_MS / 3);
     const lost = [CLEANER, INDEX].map((scope) => `lost ${scope}`);
     expect(eventsOf(node).filter((event) => event.startsWith("lost"))).toEqual(lost);
+    lab.advance(LEASE_MS - 1);
+    expect(node.holds(INDEX)).toBe(false);
+    lab.advance(1);
     expect(lab.leader(INDEX)).toMatchObject({ session: "n1/2-b1", term: 2, reason: "the session of n1 ended" });
     expect(node.holds(INDEX)).toBe(true);
   });
@@ -178,6 +181,7 @@ describe("session", () => {
     expect(node.holds(INDEX)).toBe(true);
     lab.advance(LEASE_MS / 3);
     expect(eventsOf(node)).toContain(`lost ${INDEX}`);
+    lab.advance(LEASE_MS);
     expect(lab.leader(INDEX).session).toBe("n1/2-b1");
   });
 
@@ -370,13 +374,76 @@ describe("fence", () => {
     lab.advance(LEASE_MS);
     const before = other.fence(CLEANER);
     lab.store.restore(backup);
-    lab.report();
+    lab.restart();
     lab.advance(2 * LEASE_MS);
     other.input({ kind: "raiseEpoch", order: 1 });
     lab.advance(2 * LEASE_MS);
     expect(other.refusals).toEqual([undefined]);
     expect(compareFences(other.fence(CLEANER), before)).toBeGreaterThan(0);
   });
+});
+
+describe("a store that is set up anew", () => {
+  test("has a greater epoch even if the clock went back, and no leader for a lease, in which an earlier one can act", () => {
+    const { lab, holder, other } = twoNodes(CLEANER);
+    const before = holder.fence(CLEANER);
+    lab.wallAheadMs = -86_400_000;
+    lab.wipe();
+    expect([holder.holds(CLEANER), other.machine.store?.epoch]).toEqual([false, before.storeEpoch + 1]);
+    lab.advance(LEASE_MS - 1);
+    expect([holder, other].filter((node) => node.holds(CLEANER))).toEqual([]);
+    lab.advance(1);
+    const leader = [holder, other].find((node) => node.holds(CLEANER));
+    expect(leader?.fence(CLEANER).storeEpoch).toBe(before.storeEpoch + 1);
+  });
+
+  test("gives nothing to a node that has not heard of it, even if its keys have the same versions", () => {
+    const { lab, other } = twoNodes(CLEANER);
+    for (const prefix of other.watches.keys()) other.deafTo.add(prefix);
+    const { versions } = lab.store.transact([{ key: STORE_KEY, version: -1 }], []);
+    lab.store.restore({ revision: 0, changes: new Map() });
+    lab.store.put(STORE_KEY, encodeRecord({ clusterId: "lab", id: "another", epoch: 1 }), versions[0]);
+    other.input({ kind: "stand", scope: INDEX, holderId: "n2" });
+    lab.advance(200);
+    expect([other.sent.some(writes(LEADERS)), lab.store.keys(LEADERS)]).toEqual([true, []]);
+  });
+
+  test("replaces items that have the same versions", () => {
+    const { lab, other } = twoNodes(CLEANER);
+    const version = lab.store.versionOf(LEADERS + CLEANER);
+    const record = { ...lab.leader(CLEANER), holderId: "n9", nodeId: "n9", session: "n9/1-b9" };
+    lab.store.restore({ revision: 0, changes: new Map() });
+    lab.store.put(LEADERS + CLEANER, encodeRecord(record), version);
+    lab.restart();
+    expect(other.machine.leaders.get(CLEANER)?.holderId).toBe("n9");
+  });
+});
+
+test("many silent sessions are deleted a few at a time", () => {
+  const lab = new LeaderLab();
+  const node = lab.node("n1", [GLOBAL_SCOPE]);
+  for (let at = 0; at < 200; at++) lab.put(`${SESSIONS}n9/${at}-b9`, JSON.stringify({ nodeId: "n9", leaseMs: LEASE_MS, renewedWallMs: 0 }));
+  node.fateOf = (request) => (request.changes[0]?.value === undefined ? "held" : "done");
+  lab.advance(LEASE_MS);
+  const pending = node.sent.filter(({ changes }) => changes[0]?.value === undefined).length;
+  expect([pending > 0, pending <= 32]).toEqual([true, true]);
+  node.fateOf = () => "done";
+  node.arrive();
+  lab.advance(2000);
+  expect(lab.sessions).toEqual(["n1/1-b1"]);
+});
+
+test("a record that cannot be read counts as held, and is named to an operator who asks its leader to resign", () => {
+  const lab = new LeaderLab();
+  const node = lab.node("n1", [CLEANER]);
+  lab.put(LEADERS + INDEX, JSON.stringify("x".repeat(1_400_000)));
+  node.input({ kind: "stand", scope: INDEX, holderId: "n1" });
+  node.input({ kind: "resign", order: 1, scope: INDEX, reason: "" });
+  expect([node.holds(INDEX), node.refusals[0]?.message]).toEqual([
+    false,
+    "the record leaders/custom/orders/index cannot be read; remove it from the control store",
+  ]);
+  expect([...node.machine.events.current()]).toContainEqual([INDEX, undefined]);
 });
 
 describe("resign", () => {
@@ -391,7 +458,7 @@ describe("resign", () => {
     lab.advance(LEASE_MS - 1);
     expect(holder.holds(CLEANER)).toBe(false);
     lab.advance(1);
-    expect(lab.leader(CLEANER)).toMatchObject({ session: "n1/1-b1", term: 2, reason: "maintenance" });
+    expect(lab.leader(CLEANER)).toMatchObject({ session: "n1/1-b1", term: 2, reason: "n1 gave the scope up: maintenance" });
   });
 
   test("gives the scope to a candidate at once, and an empty reason is a reason", () => {
@@ -446,7 +513,7 @@ describe("holders", () => {
     node.input({ kind: "stand", scope: CLEANER, holderId });
     expect(node.holds(CLEANER)).toBe(false);
     lab.advance(200);
-    expect(lab.leader(CLEANER)).toMatchObject({ holderId, term: 2, reason: "the holder withdrew" });
+    expect(lab.leader(CLEANER)).toMatchObject({ holderId, term: 1, reason: "the scope had no leader" });
     expect(node.number(CLEANER)).toBeGreaterThan(number ?? NEVER);
   });
 
@@ -458,10 +525,10 @@ describe("holders", () => {
     node.input({ kind: "withdraw", scope: CLEANER, reason: "over" });
     node.input({ kind: "stand", scope: CLEANER, holderId: "second" });
     node.arrive();
-    expect([lab.leader(CLEANER).term, lab.leader(CLEANER).holderId, node.holds(CLEANER)]).toEqual([2, "second", true]);
+    expect([lab.leader(CLEANER).term, lab.leader(CLEANER).holderId, node.holds(CLEANER)]).toEqual([1, "second", true]);
   });
 
-  test("a record that arrives late in the store, after its holder withdrew, is emptied", () => {
+  test("a record that arrives late in the store, after its holder withdrew, is removed", () => {
     const lab = new LeaderLab();
     const node = lab.node("n1", []);
     once(node, LEADERS, "late");
@@ -469,7 +536,7 @@ describe("holders", () => {
     node.input({ kind: "withdraw", scope: CLEANER, reason: "over" });
     lab.advance(LEASE_MS);
     node.arrive();
-    expect(lab.leader(CLEANER)).toMatchObject({ session: "", holderId: "program" });
+    expect(lab.store.keys(LEADERS)).toEqual([]);
     expect(node.holds(CLEANER)).toBe(false);
   });
 });
@@ -480,7 +547,7 @@ describe("stop", () => {
     holder.input({ kind: "stop" });
     holder.input({ kind: "stop" });
     expect([other.holds(CLEANER), other.holds(INDEX), holder.stoppedCount, lab.sessions]).toEqual([true, true, 1, ["n2/1-b1"]]);
-    expect(lab.leader(CLEANER).reason).toBe("the node stopped");
+    expect(lab.leader(CLEANER).reason).toBe("n1 gave the scope up: the node stopped");
     expect(holder.dueMs).toBe(NEVER);
   });
 

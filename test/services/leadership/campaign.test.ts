@@ -186,7 +186,7 @@ test("a draining node rejects candidates immediately, and gives a leader the tim
   for (const each of [ann, bob, eve]) each.leave();
   expect([bob.ended, eve.ended, ann.ended]).toEqual(["draining", "draining", undefined]);
   expect(ann.answers.at(-1)?.state).toBe(CampaignState.CANDIDATE);
-  const isHeld = () => node.machine.leaders.get(SCOPE)?.session !== "";
+  const isHeld = () => node.machine.leaders.has(SCOPE);
   ann.send({ sentMs: 9n });
   expect(ann.answers.at(-1)).toMatchObject({ state: CampaignState.CANDIDATE, sentMs: 9n });
   expect(isHeld()).toBe(true);

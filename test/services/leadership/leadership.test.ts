@@ -113,7 +113,7 @@ test("a leader is listed with its holder, its fence, and when it can lose the sc
       nodeId: "n1",
       term: 1n,
       fence: { failoverVersion: 0n, storeEpoch: BigInt(storeEpoch), number: BigInt(number) },
-      reason: "first leader",
+      reason: "the scope had no leader",
       expiresAt: { seconds: 1_760_000_003n },
     },
   ]);
@@ -169,7 +169,7 @@ test("a leader that is asked to resign is replaced, and the operation is recorde
   expect(leader).toMatchObject({ scope: CLEANER, holderId: "", reason: "host maintenance", term: 1n });
   expect(on.recorded).toEqual([{ action: "mesh.resign_leader", scope: CLEANER, detail: "host maintenance", requestId: "r" }]);
   on.store.pass(3000);
-  expect((await on.list()).leaders).toMatchObject([{ holderId: "n1", term: 2n, reason: "host maintenance" }]);
+  expect((await on.list()).leaders).toMatchObject([{ holderId: "n1", term: 2n, reason: "n1 gave the scope up: host maintenance" }]);
 });
 
 test("the leader of another node that is asked to resign is shown with the request", async () => {
