@@ -83,7 +83,7 @@ export class LeaderLab {
   }
 
   leader(scope: string): LeaderRecord {
-    const record = decodeLeader(this.store.valueOf(LEADERS + scope) ?? new Uint8Array());
+    const record = decodeLeader(this.store.valueOf(LEADERS + scope) ?? new Uint8Array(), this.store.versionOf(LEADERS + scope));
     if (record === undefined) throw new Error(`${scope} has no readable record`);
     return record;
   }

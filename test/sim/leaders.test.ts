@@ -23,6 +23,6 @@ test("one node acts for a scope at a time, its fences grow, an outage deposes no
   console.log(`${SEEDS} worlds: ${[...happened].map(([name, count]) => `${count} ${name}`).join(", ")}`);
   expect(runSeed(1), "a seed run twice").toEqual(runSeed(1));
   // Each world has three scopes, so that most holders follow another one.
-  const perWorld = { holders: 6, outages: 0.5, resignations: 0.5, stops: 0.5, restores: 0.2, resets: 2 };
+  const perWorld = { holders: 6, outages: 0.5, resignations: 0.5, stops: 0.5, restores: 0.2, wipes: 0.2, resets: 2 };
   expect(Object.entries(perWorld).filter(([name, count]) => (happened.get(name) ?? 0) < SEEDS * count)).toEqual([]);
 });

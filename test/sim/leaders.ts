@@ -1,7 +1,7 @@
 /**
  * Worlds of leaders: a few processes with the leadership machine of the product, one store that they share, and a network between them that loses
  * and delays requests, answers and watches. Processes pause, stop, crash and start; operators ask leaders to resign; the store is away, forgets what
- * watches have not read, and is restored from a backup.
+ * watches have not read, is restored from a backup, and is set up anew.
  */
 
 import type { LeadershipInput, LeadershipOutput } from "../../src/control/leadership/io-types.ts";
@@ -14,7 +14,7 @@ import { NEVER } from "../../src/lib/machine.ts";
 import { Rng } from "../../src/lib/rng.ts";
 import type { StoreCondition, StoreWrite, TransactResult } from "../../src/store/control/store.ts";
 import type { WatchPosition } from "../../src/store/control/store-watches.ts";
-import { SharedStore, WATCH_START } from "../fakes/shared-store.ts";
+import { SharedStore, type StoreState, WATCH_START } from "../fakes/shared-store.ts";
 import { World } from "./world.ts";
 
 const LEASES_MS = [1500, 3000, 6000] as const;
@@ -26,6 +26,8 @@ const STEP_CHANGES = 3;
 const REVISION_GAP = 10_000;
 /** Order of the operator who raises the epoch after the store was restored. */
 const RAISE_AFTER_RESTORE = 3;
+/** The troubles of worlds in which the store is set up anew. */
+const WIPE_TROUBLES = [0, 2, 3, 4, 7, 8, 9, 11, 11] as const;
 const SCOPES = [GLOBAL_SCOPE, "custom/orders/cleaner", "custom/orders/index"];
 const WALL_START_MS = 1_760_000_000_000;
 /** How long the world is troubled, and how long it is calm afterwards. */
@@ -43,6 +45,8 @@ export interface LeaderOutcome {
   readonly stops: number;
   /** Number of times that the store was restored from a backup and its epoch raised. */
   readonly restores: number;
+  /** Number of times that the store was set up anew. */
+  readonly wipes: number;
   /** Number of watches that started over because the store had forgotten changes. */
   readonly resets: number;
 }
@@ -225,9 +229,12 @@ class LeaderWorld {
   resignations = 0;
   stops = 0;
   restores = 0;
+  wipes = 0;
   resets = 0;
   /** In some worlds nothing happens but outages of the store. */
   readonly #hasOnlyOutages: boolean;
+  /** In some worlds the store is set up anew. Processes do not start in them, because one that starts then knows no earlier leader. */
+  readonly #hasWipes: boolean;
   /** Share of the requests whose request, or answer, is lost or late. */
   readonly #loss: number;
 
@@ -237,9 +244,10 @@ class LeaderWorld {
     this.trace = trace;
     this.#rng = new Rng(`leaders ${seed}`);
     this.#hasOnlyOutages = seed % 4 === 0;
+    this.#hasWipes = seed % 8 === 2;
     this.#loss = this.#hasOnlyOutages || this.#rng.next() < 0.5 ? 0 : this.#rng.next() * 0.15;
     const count = 2 + this.#rng.int(4);
-    const leaseMs = this.#hasOnlyOutages || this.#rng.next() < 0.5 ? this.#leaseMs() : undefined;
+    const leaseMs = this.#hasOnlyOutages || this.#hasWipes || this.#rng.next() < 0.5 ? this.#leaseMs() : undefined;
     this.nodes = Array.from({ length: count }, (_, at) => {
       const rng = this.#rng.fork(`n${at}`);
       return new LeaderNode(this, `n${at}`, leaseMs ?? this.#leaseMs(), rng);
@@ -345,7 +353,10 @@ class LeaderWorld {
       watch.isDue = false;
       if (node.watches.get(prefix) !== watch) return;
       if (this.isAway || node.isCut || this.world.nowMs < watch.silentUntilMs) {
-        if (this.isAway || node.isCut) node.input({ kind: "changed", prefix, changes: undefined });
+        if (this.isAway || node.isCut) {
+          watch.position = WATCH_START;
+          node.input({ kind: "changed", prefix, changes: undefined });
+        }
         this.report(node, prefix, 200);
         return;
       }
@@ -370,7 +381,7 @@ class LeaderWorld {
     if (!this.isTroubled || this.world.nowMs > TROUBLED_MS - 12_000) return;
     const node = this.nodes[this.#rng.int(this.nodes.length)];
     const lengthMs = 200 + this.#rng.next() * 9000;
-    switch (this.#hasOnlyOutages ? 3 : this.#rng.int(11)) {
+    switch (this.#hasOnlyOutages ? 3 : this.#hasWipes ? WIPE_TROUBLES[this.#rng.int(WIPE_TROUBLES.length)] : this.#rng.int(11)) {
       case 0:
         node?.pause(lengthMs);
         break;
@@ -409,6 +420,9 @@ class LeaderWorld {
         break;
       case 10:
         this.#restore();
+        break;
+      case 11:
+        this.#wipe();
         break;
     }
     // A second outage within a lease may cost a holder its scope.
@@ -452,17 +466,31 @@ class LeaderWorld {
       if (this.isAway) return;
       this.isAway = true;
       this.world.after(8000, () => {
-        this.store.restore(backup);
+        this.#replace(backup);
         this.#restoredEpoch = decodeStore(this.store.valueOf(STORE_KEY) ?? new Uint8Array())?.epoch ?? 0;
-        for (const node of this.nodes)
-          for (const [prefix, watch] of node.watches) {
-            watch.position = WATCH_START;
-            this.report(node, prefix);
-          }
-        this.#isBack();
         this.world.after(this.#rng.next() * 5000, () => this.#raise());
       });
     });
+  }
+
+  /** Sets the store up anew, so quickly that its last leaders still act. Its versions and revisions are used again. */
+  #wipe(): void {
+    if (this.isAway) return;
+    this.isAway = true;
+    this.wipes += 1;
+    this.world.after(50 + this.#rng.next() * 400, () => this.#replace({ revision: 0, changes: new Map() }));
+  }
+
+  /** Ends an outage in which the store has got another state. All watches have broken, and start over. */
+  #replace(state: StoreState): void {
+    this.store.restore(state);
+    for (const node of this.nodes)
+      for (const [prefix, watch] of node.watches) {
+        watch.position = WATCH_START;
+        watch.silentUntilMs = 0;
+        this.report(node, prefix);
+      }
+    this.#isBack();
   }
 
   #raise(): void {
@@ -501,8 +529,8 @@ export function runSeed(seed: number, trace?: string[]): LeaderOutcome {
     if (!(error instanceof Violation)) throw error;
     violation = { invariant: error.invariant, message: error.message };
   }
-  const { holders, outages, resignations, stops, restores, resets } = sim;
-  return { violation, holders, outages, resignations, stops, restores, resets };
+  const { holders, outages, resignations, stops, restores, wipes, resets } = sim;
+  return { violation, holders, outages, resignations, stops, restores, wipes, resets };
 }
 
 const EXPLAINED_LINES = 40;

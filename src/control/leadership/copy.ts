@@ -26,13 +26,14 @@ export interface CopyStep<T> {
 
 export class StoreCopy<T> {
   readonly items = new Map<string, CopiedItem<T>>();
-  readonly #decode: (bytes: Uint8Array) => T | undefined;
+  readonly #decode: (bytes: Uint8Array, version: number) => T | undefined;
   /** The changes that the watch has reported since its last step that was current. Other steps omit items that changed again later. */
   readonly #reported = new Map<string, StoreChange>();
   #isReset = false;
   #revision: number | undefined;
 
-  constructor(decode: (bytes: Uint8Array) => T | undefined) {
+  /** `decode` returns undefined for a value that cannot be read. */
+  constructor(decode: (bytes: Uint8Array, version: number) => T | undefined) {
     this.#decode = decode;
   }
 
@@ -63,7 +64,7 @@ export class StoreCopy<T> {
 
   #apply({ key, version, item }: StoreChange, monoMs: number): readonly CopyChange<T>[] {
     const before = this.items.get(key);
-    const after = item && { version, value: this.#decode(item.value), sinceMs: monoMs };
+    const after = item && { version, value: this.#decode(item.value, version), sinceMs: monoMs };
     // After the watch has started over, another item in another store can have the same version.
     if (before?.version === after?.version && JSON.stringify(before?.value) === JSON.stringify(after?.value)) return [];
     if (after === undefined) this.items.delete(key);

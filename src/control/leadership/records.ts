@@ -107,5 +107,16 @@ function read<T>(json: unknown, fields: Fields<T>): T {
 }
 
 export const decodeStore = decoderOf(STORE);
-export const decodeLeader = decoderOf(LEADER);
+const decodeAnyLeader = decoderOf(LEADER);
+
+/**
+ * Returns undefined for bytes that are not a valid record. A record that nobody has changed since the election has the version of the election as the
+ * number of its fence, if that is greater. The number is therefore greater than those of all earlier leaders, even if their records were removed. The
+ * fences of etcd's own election are made in this way (`concurrency.Election`, the revision of its key).
+ */
+export function decodeLeader(bytes: Uint8Array, version: number): LeaderRecord | undefined {
+  const record = decodeAnyLeader(bytes);
+  const isAsElected = record !== undefined && record.session !== "" && record.resign === undefined;
+  return isAsElected && version > record.fence.number ? { ...record, fence: { ...record.fence, number: version } } : record;
+}
 export const decodeSession = decoderOf(SESSION);

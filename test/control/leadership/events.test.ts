@@ -45,7 +45,6 @@ test("the first leaders are no events; each later change of a holder is one", ()
   expect([reader.take(1), [...reader.events.current()].map(([scope]) => scope), reader.events.revision]).toEqual([[], ["a", "b"], 2]);
   const rows: readonly [scope: string, session: string | undefined, number: number, event: string | undefined][] = [
     ["c", "s1", 1, "elected"],
-    ["c", "s1", 1, undefined],
     ["c", "s2", 2, "elected"],
     ["c", "s2", 3, "elected"],
     ["c", "", 3, "stepped_down"],

@@ -354,6 +354,18 @@ describe("fence", () => {
     expect(eventsOf(holder)).toEqual(["elected", "stepped_down", "elected"].map((kind) => `${kind} ${CLEANER}`));
   });
 
+  test("is greater than that of a program whose record was removed, even for a candidate that has not heard of that program", () => {
+    const { lab, holder, other } = twoNodes(CLEANER);
+    for (const prefix of other.watches.keys()) other.deafTo.add(prefix);
+    holder.input({ kind: "stand", scope: INDEX, holderId: "program" });
+    const before = holder.number(INDEX) ?? expect.fail("the program leads");
+    holder.input({ kind: "withdraw", scope: INDEX, reason: "over" });
+    expect(lab.store.keys(LEADERS)).not.toContain(LEADERS + INDEX);
+    other.input({ kind: "stand", scope: INDEX, holderId: "n2" });
+    expect(lab.leader(INDEX)).toMatchObject({ holderId: "n2", term: 1 });
+    expect(lab.leader(INDEX).fence.number).toBeGreaterThan(before);
+  });
+
   test("is not made from an epoch that has been raised meanwhile", () => {
     const { lab, holder, other } = twoNodes(CLEANER);
     other.deafTo.add(STORE_KEY);

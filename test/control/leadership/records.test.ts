@@ -24,7 +24,7 @@ function json(value: unknown): Uint8Array {
 test("what is encoded is decoded again", () => {
   fc.assert(
     fc.property(leader, (record) => {
-      expect(decodeLeader(encodeRecord(record))).toEqual(record);
+      expect(decodeLeader(encodeRecord(record), 0)).toEqual(record);
     }),
   );
   const store = fc.record({ clusterId: text, id: text, epoch: count });
@@ -44,7 +44,7 @@ test("what is encoded is decoded again", () => {
 test("a long reason is cut, so that the record can be read", () => {
   const long = "x".repeat(2000);
   const [record = expect.fail("a sample")] = fc.sample(leader, 1);
-  const read = decodeLeader(encodeRecord({ ...record, reason: long, resign: long }));
+  const read = decodeLeader(encodeRecord({ ...record, reason: long, resign: long }), 0);
   expect([read?.reason.length, read?.resign?.length]).toEqual([1024, 1024]);
 });
 
@@ -70,7 +70,7 @@ test.each([
   ["a count beyond 2^53", json({ ...GOOD, epoch: 2 ** 53 })],
   ["a text of more than 1,024 characters", json({ ...GOOD, id: "x".repeat(1025) })],
 ])("%s is no record", (_, bytes) => {
-  expect([decodeStore(bytes), decodeLeader(bytes), decodeSession(bytes)]).toEqual([undefined, undefined, undefined]);
+  expect([decodeStore(bytes), decodeLeader(bytes, 0), decodeSession(bytes)]).toEqual([undefined, undefined, undefined]);
 });
 
 test("unknown fields are ignored, and random bytes are no record and no error", () => {
@@ -82,7 +82,7 @@ test("unknown fields are ignored, and random bytes are no record and no error", 
         fc.json().map((each) => new TextEncoder().encode(each)),
       ),
       (bytes) => {
-        expect(decodeLeader(bytes)).toBeUndefined();
+        expect(decodeLeader(bytes, 0)).toBeUndefined();
       },
     ),
   );
