@@ -136,7 +136,7 @@ class LeaderCampaign<T> {
       return;
     }
     const untilMs = Number(sentMs) + durationMs(validFor);
-    if (led?.leave === leave && BigInt(led.term.number) === number) led.term.extend(untilMs);
+    if (led?.leave === leave && led.term.fence.number === Number(fence.number)) led.term.extend(untilMs);
     // The work of an earlier term may still be running.
     else if (led === undefined && !this.#isFinished && performance.now() < untilMs) {
       const term = new RunningTerm(this.#scope, Number(number), fence, this.#finished.signal);

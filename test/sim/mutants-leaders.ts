@@ -87,8 +87,8 @@ export const LEADER_MUTANTS = [
     edits: [
       {
         file: "src/control/leadership/copy.ts",
-        find: "if (before?.version === item?.version) return [];",
-        replace: "if (before?.version === item?.version || (before?.version ?? 0) > version) return [];",
+        find: "    const after = item && {",
+        replace: "    if ((before?.version ?? 0) > version) return [];\n    const after = item && {",
       },
     ],
     withinSeeds: 100,

@@ -67,6 +67,11 @@ export const METRICS = {
   ),
   waymark_journal_commit_ms: histogram("ms", DELAY_MS, {}, "Time from passing a batch to the journal until it is on disk."),
   waymark_journal_batch_records: histogram("records", COUNTS, {}, "Records per journal batch."),
+  waymark_store_unreadable_leaders: gauge(
+    "scopes",
+    {},
+    "Records of leaders in the control store that cannot be read. Their scopes count as held.",
+  ),
   waymark_store_available: gauge("boolean", {}, "Whether the control store answered the last request of this node: 1 or 0."),
   waymark_store_requests_total: counter(
     "requests",

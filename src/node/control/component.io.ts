@@ -106,6 +106,8 @@ export class NodeLeadership implements NodeComponent {
     const { machine } = this.source;
     const held = machine.heldScopes(now());
     for (const kind of KINDS) metrics.set("mesh_leadership_held", { kind }, held.filter((scope) => scopeOf(scope)?.kind === kind).length);
+    const unreadable = [...machine.leaders.values()].filter((record) => record === undefined);
+    metrics.set("waymark_store_unreadable_leaders", {}, unreadable.length);
     metrics.set("waymark_store_available", {}, machine.availability.isAvailable ? 1 : 0);
   }
 
@@ -129,7 +131,8 @@ export class NodeLeadership implements NodeComponent {
 
   /** Logs a warning if a leader is reported as gone. Only its session decides whether it leads, because reports can be wrong. */
   #memberChanged({ nodeId, status }: MemberUpdate): void {
-    if (status === "alive") return;
+    // A member is suspected before it is reported as dead.
+    if (status !== "suspect") return;
     const time = now();
     const led = this.source
       .leaders(time)
