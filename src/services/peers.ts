@@ -32,6 +32,7 @@ import { enumName } from "../lib/enum-words.ts";
 import { invalid, WaymarkError } from "../lib/errors.ts";
 import { fnv64, hashHex } from "../lib/hash64.ts";
 import type { Time } from "../lib/machine.ts";
+import type { Caller } from "../policy/identity/caller.ts";
 import { type ClusterKeyRow, keysAnswer, keysJson } from "./cluster-keys.ts";
 import { bookmarkMs, requestCheckOf } from "./contract.ts";
 import { wireScope } from "./discovery/nodes.ts";
@@ -142,7 +143,10 @@ export function peerService(parts: PeerParts): ServiceDefinition {
     desc: PeerService,
     handlers: {
       list: { kind: "unary", handle: (request: PeerServiceListRequest, context) => list(parts, request, context.time) },
-      watch: { kind: "server_streaming", open: (request: PeerServiceWatchRequest) => watch(parts, request, watches) },
+      watch: {
+        kind: "server_streaming",
+        open: (request: PeerServiceWatchRequest, { caller }) => watch(parts, request, { ...watches, caller }),
+      },
       get: { kind: "unary", handle: (request: PeerServiceGetRequest, context) => get(parts, request, context) },
       lag: { kind: "unary", handle: (request: PeerServiceLagRequest, context) => lag(parts, request, context.time) },
       keys: { kind: "unary", handle: (request: PeerServiceKeysRequest, context) => keysAnswer(keys(context.time), request) },
@@ -355,9 +359,14 @@ function wirePeer(row: MemberRow, identity: ServingNode): Peer {
 interface OpenWatches {
   readonly changes: MemberChanges;
   readonly limit: StreamLimit;
+  readonly caller: Caller;
 }
 
-function watch({ source, identity, tick }: PeerParts, request: PeerServiceWatchRequest, { changes, limit }: OpenWatches): StreamSource {
+function watch(
+  { source, identity, tick }: PeerParts,
+  request: PeerServiceWatchRequest,
+  { changes, limit, caller }: OpenWatches,
+): StreamSource {
   const filter: MemberFilter = { statuses: [], clusterId: request.clusterId, region: request.region };
   const bookmarkIntervalMs = bookmarkMs(request.bookmarkInterval);
   const holder = shortHolder(identity.boot, hashHex(fnv64(`peers watched\0${filter.clusterId}\0${filter.region}`)));
@@ -371,5 +380,5 @@ function watch({ source, identity, tick }: PeerParts, request: PeerServiceWatchR
   };
   const from = cursor?.kind === "short" && cursor.holder === holder ? cursor.revision : undefined;
   const common = { changes, members, holder, from, servedBy: identity.nodeId, bookmarkIntervalMs, tick };
-  return limit.open((onClose) => new PeerWatch({ ...common, onClose }));
+  return new PeerWatch({ ...common, onClose: limit.open(caller) });
 }

@@ -1,10 +1,17 @@
-/** Bounds the number of open streams of one rpc, of all callers together. */
+/**
+ * Bounds the number of open streams of one rpc, so that no caller can use all of them. A caller can open another stream only while it has fewer open
+ * streams than are still free: the dynamic threshold of Choudhury and Hahne, "Dynamic Queue Length Thresholds for Shared-Memory Packet Switches"
+ * (IEEE/ACM Transactions on Networking, 1998), with alpha = 1. One caller alone can therefore open half of the streams.
+ */
 import { WaymarkError } from "../lib/errors.ts";
+import type { Caller } from "../policy/identity/caller.ts";
+import { callerKey, callerText } from "../policy/limits/rate-limits.ts";
 
 export class StreamLimit {
   readonly #what: string;
   readonly #max: number;
-  #openCount = 0;
+  /** The number of open streams of each caller. */
+  readonly #open = new Map<string, number>();
 
   /** `what` names the streams in the error. */
   constructor(what: string, max: number) {
@@ -12,18 +19,22 @@ export class StreamLimit {
     this.#max = max;
   }
 
-  /** Opens a stream, which calls `onClose` once when it has ended. Throws `quota_exceeded` if too many streams are open. */
-  open<S>(make: (onClose: () => void) => S): S {
-    if (this.#openCount >= this.#max)
+  /** Counts an open stream until the returned function is called, which must be called only once. Throws `quota_exceeded`. */
+  open(caller: Caller): () => void {
+    const key = callerKey(caller);
+    const openCount = this.#open.get(key) ?? 0;
+    const freeCount = this.#open.values().reduce((free, count) => free - count, this.#max);
+    if (openCount >= freeCount)
       throw new WaymarkError(
         "quota_exceeded",
-        `too many ${this.#what}: ${this.#max} are open on this node, which is the limit; retry later or use another node`,
+        `too many ${this.#what}: ${callerText(caller)} already has ${openCount} on this node, and the remaining ${freeCount} of ${this.#max} are kept for other callers; retry later or use another node`,
         { retryMs: 1000 },
       );
-    const stream = make(() => {
-      this.#openCount -= 1;
-    });
-    this.#openCount += 1;
-    return stream;
+    this.#open.set(key, openCount + 1);
+    return () => {
+      const leftCount = (this.#open.get(key) ?? 1) - 1;
+      if (leftCount > 0) this.#open.set(key, leftCount);
+      else this.#open.delete(key);
+    };
   }
 }

@@ -138,7 +138,7 @@ export class WorldNode extends WorldProcess {
     const newId = () => `${name}-${++count}`;
     this.#store = isOwnStore ? new SharedStore() : world.store;
     this.machine = new Leadership({ nodeId: name, clusterId: "w", boot: "b", leaseMs: LEASE_MS, isOwnStore, compactMs: 0, newId });
-    this.campaigns = new Campaigns({ machine: this.machine, leaseMs: LEASE_MS, maxCampaigns: 100 });
+    this.campaigns = new Campaigns({ machine: this.machine, leaseMs: LEASE_MS });
   }
 
   begin(): void {

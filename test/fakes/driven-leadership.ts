@@ -73,7 +73,7 @@ export class DrivenLeadership implements LeadershipSource {
     const newId = () => `${nodeId}-${++count}`;
     const options = { nodeId, clusterId: "c1", boot: "b", leaseMs: LEASE_MS, isOwnStore: false, compactMs: 0, newId };
     this.machine = new Leadership(options);
-    this.campaigns = new Campaigns({ machine: this.machine, leaseMs: LEASE_MS, maxCampaigns: 4 });
+    this.campaigns = new Campaigns({ machine: this.machine, leaseMs: LEASE_MS });
     this.input({ kind: "eligible", fault: "" });
     for (const scope of scopes) this.input({ kind: "stand", scope, holderId: nodeId });
   }

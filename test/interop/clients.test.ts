@@ -40,7 +40,7 @@ async function generatePython(): Promise<void> {
   const out = join(PYTHON, "gen");
   rmSync(out, { recursive: true, force: true });
   mkdirSync(out);
-  const files = ["catalog", "discovery", "options"].flatMap((area) =>
+  const files = ["catalog", "control", "discovery", "options"].flatMap((area) =>
     readdirSync(join(ROOT, "proto/waymark", area, "v1")).map((file) => `waymark/${area}/v1/${file}`),
   );
   const outs = [`--python_out=${out}`, `--grpc_python_out=${out}`];

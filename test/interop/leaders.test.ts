@@ -73,15 +73,16 @@ test.skipIf(!areThere)(
     const [led] = fencesAfter(typescript, "leads");
     await until("the program in Go writes", () => compareFences(newest(), fencesAfter(go, "leads")[0] ?? newest()) === 0);
 
+    const post = async (fence: string) => (await fetch(url, { method: "POST", headers: { "waymark-fence": fence } })).status;
+    expect([await post("custom/orders/other;0.9999999999.1"), await post("none")]).toEqual([403, 400]);
+
     go.kill("SIGSTOP");
     await until("the program in TypeScript leads again", () => fencesAfter(typescript, "leads").length === 2);
     const third = fencesAfter(typescript, "leads")[1];
     await until("it writes", () => third !== undefined && compareFences(newest(), third) === 0);
     go.kill("SIGCONT");
-    for (const fence of [led, ...fencesAfter(go, "leads")]) {
-      const header = `${SCOPE};${fence?.failoverVersion}.${fence?.storeEpoch}.${fence?.number}`;
-      expect((await fetch(url, { method: "POST", headers: { "waymark-fence": header } })).status).toBe(409);
-    }
+    for (const fence of [led, ...fencesAfter(go, "leads")])
+      expect(await post(`${SCOPE};${fence?.failoverVersion}.${fence?.storeEpoch}.${fence?.number}`)).toBe(409);
 
     typescript.kill("SIGTERM");
     expect((await typescript.finished()).exit).toBe(0);

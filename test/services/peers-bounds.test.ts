@@ -43,19 +43,23 @@ function served(rows: readonly MemberRow[]) {
     parts,
     list: (init: MessageInitShape<typeof PeerServiceListRequestSchema>) =>
       list.handle(create(PeerServiceListRequestSchema, init) as never, CONTEXT) as PeerServiceListResponse,
-    watch: () => watch.open(create(PeerServiceWatchRequestSchema, {}) as never, CONTEXT),
+    watch: (principal = "") =>
+      watch.open(create(PeerServiceWatchRequestSchema, {}) as never, { ...CONTEXT, caller: { ...CONTEXT.caller, principal } }),
   };
 }
 
 const TWO_REGIONS = ["eu", "us", "eu", "us"].map((region, i) => row(`n${i}`, region));
 
-test("a hundred streams of members at a time, and a stream that ended gives its place to another", () => {
+test("one caller has at most half of the hundred streams of members, and a stream that ended gives its place to another", () => {
   const on = served(TWO_REGIONS);
-  const streams = Array.from({ length: MAX_STREAMS }, () => on.watch());
-  expect(() => on.watch()).toThrow(/too many member watches: 100 are open/);
+  const streams = Array.from({ length: MAX_STREAMS / 2 }, () => on.watch());
+  expect(() => on.watch()).toThrow(
+    "too many member watches: this address already has 50 on this node, and the remaining 50 of 100 are kept",
+  );
   streams[7]?.close();
   streams.push(on.watch());
-  expect(() => on.watch()).toThrow(/too many member watches: 100 are open/);
+  expect(() => on.watch()).toThrow("quota_exceeded");
+  on.watch("admin").close();
   for (const stream of streams) stream.close();
   for (let i = 0; i < 3 * MAX_STREAMS; i++) on.watch().close();
 });

@@ -3,7 +3,6 @@
  * program, and the other programs wait in the order in which they began. When the node holds the scope, it grants the scope to the program for a
  * limited time, which counts from the sending of the last message of the program.
  */
-import { WaymarkError } from "../../lib/errors.ts";
 import type { Machine, Time } from "../../lib/machine.ts";
 import type { LeadershipInput, LeadershipOutput } from "./io-types.ts";
 import type { Leadership } from "./machine.ts";
@@ -39,7 +38,6 @@ type Output = LeadershipOutput | CampaignAnswer;
 export interface CampaignOptions {
   readonly machine: Leadership;
   readonly leaseMs: number;
-  readonly maxCampaigns: number;
 }
 
 interface Campaign {
@@ -64,7 +62,6 @@ export class Campaigns implements Machine<LeadershipInput | CampaignInput, Outpu
     this.#options = options;
   }
 
-  /** Throws `quota_exceeded` for a heartbeat that would start one campaign too many. */
   handle(input: LeadershipInput | CampaignInput, time: Time, out: Output[]): void {
     if (input.kind === "heartbeat") {
       const campaign = this.#campaigns.get(input.campaign) ?? this.#begin(input, time, out);
@@ -86,9 +83,6 @@ export class Campaigns implements Machine<LeadershipInput | CampaignInput, Outpu
   }
 
   #begin({ campaign: id, scope, holderId }: Extract<CampaignInput, { readonly kind: "heartbeat" }>, time: Time, out: Output[]) {
-    const { maxCampaigns } = this.#options;
-    if (this.#campaigns.size >= maxCampaigns)
-      throw new WaymarkError("quota_exceeded", `this node already has ${maxCampaigns} campaigns, which is the limit; use another node`);
     const campaign: Campaign = { id, scope, holderId, heardMs: 0, grantedMs: 0, isLeader: false };
     this.#campaigns.set(id, campaign);
     const queue = this.#queues.get(scope);

@@ -22,8 +22,6 @@ export interface LeadershipDriverOptions extends LeadershipOptions {
   readonly onStore: (id: string) => void;
 }
 
-/** Maximum number of campaigns of programs. */
-const MAX_CAMPAIGNS = 1000;
 /** Time until a watch that failed is tried again. */
 const RETRY_MS = 200;
 /** The number of a request that the machine has not made: its answer shows only that the store is there. */
@@ -47,7 +45,7 @@ export class LeadershipDriver implements LeadershipSource {
   constructor(options: LeadershipDriverOptions) {
     this.#options = options;
     this.machine = new Leadership(options);
-    this.#campaigns = new Campaigns({ machine: this.machine, leaseMs: options.leaseMs, maxCampaigns: MAX_CAMPAIGNS });
+    this.#campaigns = new Campaigns({ machine: this.machine, leaseMs: options.leaseMs });
   }
 
   get events() {

@@ -194,7 +194,8 @@ export function callerKey(caller: Caller): string {
   return caller.principal === "" ? `address ${networkOf(caller.address)}` : `principal ${caller.principal}`;
 }
 
-function callerText(caller: Caller): string {
+/** Names a caller in errors, as `callerKey` identifies it. */
+export function callerText(caller: Caller): string {
   if (caller.tenant !== "") return `tenant ${JSON.stringify(caller.tenant)}`;
   return caller.principal === "" ? "this address" : "this principal";
 }

@@ -14,8 +14,12 @@ import { invalid, WaymarkError } from "../../lib/errors.ts";
 import { later } from "../../lib/stall-aware-time.io.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
 import type { AnswerSink, CallContext, MethodHandler, RequestListener } from "../service.ts";
+import { StreamLimit } from "../stream-limit.ts";
 import { fenceOf } from "./leader-message.ts";
 import type { LeadershipSource } from "./source.ts";
+
+/** Maximum number of campaigns of all programs together. */
+const MAX_CAMPAIGNS = 1000;
 
 export interface CampaignParts {
   readonly source: LeadershipSource;
@@ -29,39 +33,45 @@ export interface CampaignParts {
 }
 
 export function campaignHandler(parts: CampaignParts): MethodHandler {
+  const limit = new StreamLimit("campaigns", MAX_CAMPAIGNS);
   const open = (answers: AnswerSink<LeadershipServiceCampaignResponse>, { caller }: CallContext) =>
-    new CampaignStream(parts, answers, caller);
+    new CampaignStream({ ...parts, limit }, answers, caller);
   const answerOne = () => {
     throw new WaymarkError("unimplemented", "a node with read workers accepts no campaigns: set node.workers = 0, or use another node");
   };
   return { kind: "bidi_streaming", open, answerOne };
 }
 
+type CampaignStreamParts = CampaignParts & { readonly limit: StreamLimit };
+
 class CampaignStream implements RequestListener<LeadershipServiceCampaignRequest> {
-  readonly #parts: CampaignParts;
+  readonly #parts: CampaignStreamParts;
   readonly #answers: AnswerSink<LeadershipServiceCampaignResponse>;
   readonly #caller: Caller;
   readonly #campaign: CampaignSink = (grant) => this.#answer(grant);
   /** Set by the first message. */
   #program: { readonly scope: string; readonly namespace: string; readonly holderId: string } | undefined;
+  /** Stops counting the campaign. Set by the first permitted message. */
+  #stopCounting: (() => void) | undefined;
   #sentMs = 0n;
   #lastGrant: CampaignGrant | undefined;
   /** Set while the program has the time to resign before the node ends the stream. */
   #cancelLeave: (() => void) | undefined;
 
-  constructor(parts: CampaignParts, answers: AnswerSink<LeadershipServiceCampaignResponse>, caller: Caller) {
+  constructor(parts: CampaignStreamParts, answers: AnswerSink<LeadershipServiceCampaignResponse>, caller: Caller) {
     this.#parts = parts;
     this.#answers = answers;
     this.#caller = caller;
   }
 
   message(request: LeadershipServiceCampaignRequest): void {
-    const { source, checkNamespace } = this.#parts;
+    const { source, checkNamespace, limit } = this.#parts;
     this.#program ??= this.#named(request);
     const { scope, namespace, holderId } = this.#program;
     if (request.scope !== "" && request.scope !== scope) throw invalid("scope", `must be ${scope}, as in the first message`);
     // The policy can have changed since the last message.
     checkNamespace(this.#caller, namespace, "scope");
+    this.#stopCounting ??= limit.open(this.#caller);
     this.#sentMs = request.sentMs;
     if (request.resign) {
       const number = this.#lastGrant?.leader.fence.number;
@@ -84,6 +94,7 @@ class CampaignStream implements RequestListener<LeadershipServiceCampaignRequest
 
   close(): void {
     this.#cancelLeave?.();
+    this.#stopCounting?.();
     this.#parts.source.input({ kind: "ended", campaign: this.#campaign });
   }
 

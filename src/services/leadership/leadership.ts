@@ -56,7 +56,10 @@ export function leadershipService(parts: LeadershipParts): ServiceDefinition {
     desc: LeadershipService,
     handlers: {
       list: { kind: "unary", handle: (request: LeadershipServiceListRequest, { time }) => list(parts, request, time) },
-      subscribe: { kind: "server_streaming", open: (request: LeadershipServiceSubscribeRequest) => subscribe(parts, request, limit) },
+      subscribe: {
+        kind: "server_streaming",
+        open: (request: LeadershipServiceSubscribeRequest, { caller }) => subscribe(parts, request, () => limit.open(caller)),
+      },
       campaign: campaignHandler(parts),
       resign: { kind: "unary", handle: (request: LeadershipServiceResignRequest, context) => resign(parts, request, context) },
       raiseStoreEpoch: {
@@ -173,11 +176,11 @@ function pageAnswer(page: JsonObject): RouteAnswer {
 function subscribe(
   { source, tick }: LeadershipParts,
   { scopes, includeRenewed: includesRenewed, afterId }: LeadershipServiceSubscribeRequest,
-  limit: StreamLimit,
+  open: () => () => void,
 ): StreamSource {
   scopes.forEach((scope, i) => checkScopePrefix(scope, `scopes[${i}]`));
   const after = afterId === 0n ? undefined : Number(afterId);
-  return limit.open((onClose) => new LeaderSubscription({ source, scopes, includesRenewed, after, tick, onClose }));
+  return new LeaderSubscription({ source, scopes, includesRenewed, after, tick, onClose: open() });
 }
 
 async function resign(parts: LeadershipParts, { scope, reason }: LeadershipServiceResignRequest, context: CallContext) {

@@ -12,7 +12,7 @@ import { WaymarkError } from "../../../src/lib/errors.ts";
 import { anonymousCaller, type Caller } from "../../../src/policy/identity/caller.ts";
 import { requestCheckOf } from "../../../src/services/contract.ts";
 import { type CampaignParts, campaignHandler } from "../../../src/services/leadership/campaign.ts";
-import type { AnswerSink, RequestListener } from "../../../src/services/service.ts";
+import type { AnswerSink, MethodHandler, RequestListener } from "../../../src/services/service.ts";
 import { DrivenLeadership, DrivenStore } from "../../fakes/driven-leadership.ts";
 
 const SCOPE = "custom/orders/cleaner";
@@ -25,7 +25,8 @@ function served(options: Partial<CampaignParts> = {}) {
   const store = new DrivenStore();
   const node = new DrivenLeadership(store, "n1");
   const parts: CampaignParts = { source: node, servedBy: "n1", leaseMs: 3000, ownScopes: [], checkNamespace: () => {}, ...options };
-  const open = (caller: Caller = ANONYMOUS) => new PlayedProgram(parts, caller, store);
+  const handler = campaignHandler(parts);
+  const open = (caller: Caller = ANONYMOUS) => new PlayedProgram(handler, caller, store);
   return { store, node, open };
 }
 
@@ -39,7 +40,7 @@ class PlayedProgram {
   readonly #store: DrivenStore;
   readonly #listener: RequestListener<LeadershipServiceCampaignRequest>;
 
-  constructor(parts: CampaignParts, caller: Caller, store: DrivenStore) {
+  constructor(handler: MethodHandler, caller: Caller, store: DrivenStore) {
     this.#store = store;
     const sink: AnswerSink<LeadershipServiceCampaignResponse> = {
       send: (answer) => {
@@ -58,7 +59,6 @@ class PlayedProgram {
       end: () => this.#end("end"),
       fail: (thrown) => this.#end(thrown instanceof WaymarkError ? thrown.reason : String(thrown)),
     };
-    const handler = campaignHandler(parts);
     if (handler.kind !== "bidi_streaming") throw new Error("Campaign is no stream");
     this.#listener = handler.open(sink, { caller, time: store.time, requestId: "r" });
   }
@@ -204,8 +204,26 @@ test("a program that does not read its answers sends no further heartbeats", () 
   expect(program.isPaused).toBe(false);
 });
 
-test("the first message of one campaign too many is rejected", () => {
+test("one caller has at most half of the campaigns of a node, and other callers can still begin theirs", () => {
   const { open } = served();
-  for (const name of ["a", "b", "c", "d"]) open().send({ scope: `custom/orders/${name}` });
-  expect(open().send({ scope: SCOPE }).ended).toMatch(/^quota_exceeded: this node already has 4 campaigns/);
+  const acme = { ...ANONYMOUS, tenant: "acme" };
+  const programs = Array.from({ length: 500 }, () => open(acme).send({ scope: SCOPE }));
+  const refused = /^quota_exceeded: too many campaigns: tenant "acme" already has 500 on this node, and the remaining 500 of 1000 are kept/;
+  expect(open(acme).send({ scope: SCOPE }).ended).toMatch(refused);
+  const other = open({ ...ANONYMOUS, tenant: "other" }).send({ scope: "custom/billing/cleaner" });
+  expect([other.isLeader, other.ended]).toEqual([true, undefined]);
+  programs[7]?.break();
+  expect(open(acme).send({ scope: SCOPE }).ended).toBeUndefined();
+});
+
+test("a stream does not count as a campaign before its first permitted message", () => {
+  let isDenied = true;
+  const checkNamespace = () => {
+    if (isDenied) throw new WaymarkError("discovery_access_denied", "permission denied");
+  };
+  const { open } = served({ checkNamespace });
+  for (let at = 0; at < 600; at++) open();
+  for (let at = 0; at < 600; at++) open().send({ scope: SCOPE });
+  isDenied = false;
+  expect(open().send({ scope: SCOPE }).isLeader).toBe(true);
 });

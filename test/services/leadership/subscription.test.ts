@@ -38,10 +38,10 @@ function service(source: DrivenLeadership) {
   };
   const { subscribe } = leadershipService(parts).handlers;
   if (subscribe?.kind !== "server_streaming") throw new Error("subscribe is no stream");
-  const open = (asked: Asked = {}): StreamSource => {
+  const open = (asked: Asked = {}, tenant = ""): StreamSource => {
     const request = create(LeadershipServiceSubscribeRequestSchema, asked);
     requestCheckOf(LeadershipServiceSubscribeRequestSchema)(request);
-    return subscribe.open(request as never, CONTEXT);
+    return subscribe.open(request as never, { ...CONTEXT, caller: { ...CONTEXT.caller, tenant } });
   };
   return { open, ticks };
 }
@@ -216,13 +216,14 @@ test("a reader that asks for renewals gets them from a node that is no candidate
   expect(holder.machine.heldScopes(store.time)).toEqual([A]);
 });
 
-test("a node has a bounded number of streams, and a stream that ended gives its place to another", () => {
+test("one caller cannot open all streams of a node, and a stream that ended gives its place to another", () => {
   const { open } = service(observed().node);
-  const streams = Array.from({ length: MAX_STREAMS }, () => open());
-  expect(() => open()).toThrow(/quota_exceeded: too many streams of leaders: 3 are open/);
+  const streams = [open({}, "acme"), open({}, "acme")];
+  expect(() => open({}, "acme")).toThrow(/quota_exceeded: too many streams of leaders: tenant "acme" already has 2 on this node/);
+  open({}, "other");
+  expect(() => open({}, "third")).toThrow(/tenant "third" already has 0 on this node, and the remaining 0 of 3 are kept/);
   streams[1]?.close();
-  open();
-  expect(() => open()).toThrow(/quota_exceeded/);
+  open({}, "third");
 });
 
 test("a scope of a stream that is none is refused", () => {

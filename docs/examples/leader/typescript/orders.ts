@@ -1,12 +1,15 @@
 /**
  * A database that rejects the writes of earlier leaders. Each POST carries the fence of its writer in the header `waymark-fence`, and is answered with 204,
- * or with 409 if a later leader has written before. Run it with `node orders.ts orders.db 8080`.
+ * with 409 if a later leader has written before, or with 403 if the fence is for another scope. Run it with `node orders.ts orders.db 8080`.
+ * Only programs on this machine can connect. If others can, authenticate them first, because a writer can send any number in its fence.
  */
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { DatabaseSync } from "node:sqlite";
 import { FENCE_METADATA, parseFence } from "waymark";
 
+/** The leader of this scope may write. A fence of another scope proves nothing here. */
+const SCOPE = "custom/orders/cleaner";
 const [file = "orders.db", port = "0"] = process.argv.slice(2);
 const database = new DatabaseSync(file);
 database.exec(`CREATE TABLE IF NOT EXISTS cleaned (
@@ -21,11 +24,15 @@ const write = database.prepare(`INSERT INTO cleaned VALUES (?, ?, ?, ?, 1)
 const server = createServer((request, response) => {
   const sent = parseFence(String(request.headers[FENCE_METADATA]));
   if (request.method !== "POST" || sent === undefined) {
-    response.writeHead(400).end(`POST with the header ${FENCE_METADATA}\n`);
+    response.writeHead(400).end(`send a POST with the header ${FENCE_METADATA}: ${SCOPE};<fence>\n`);
+    return;
+  }
+  if (sent.scope !== SCOPE) {
+    response.writeHead(403).end(`only the leader of ${SCOPE} can write here, and the fence is for ${sent.scope}\n`);
     return;
   }
   const { failoverVersion, storeEpoch, number } = sent.fence;
-  const { changes } = write.run(sent.scope, failoverVersion, storeEpoch, number);
+  const { changes } = write.run(SCOPE, failoverVersion, storeEpoch, number);
   process.stdout.write(`${changes > 0 ? "accepted" : "rejected"} ${failoverVersion}.${storeEpoch}.${number}\n`);
   response.writeHead(changes > 0 ? 204 : 409).end();
 });
