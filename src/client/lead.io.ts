@@ -29,7 +29,7 @@ export interface LeadOptions {
 /** A time in which this program leads a scope. */
 export interface LeaderTerm {
   readonly scope: string;
-  /** Number of the holder of the scope: 1, 2, 3, and so on. */
+  /** Number of the holder of the scope: 1, 2, 3, and so on. It begins at 1 again after a program has given up the scope. */
   readonly number: number;
   /** The fence of this term, which is greater than the fences of all earlier terms of the scope. */
   readonly fence: FenceToken;

@@ -52,7 +52,15 @@ export class DrivenStore extends SharedStore {
 
 export function leaderRecord(record: Partial<LeaderRecord> = {}): LeaderRecord {
   const fence = { failoverVersion: 0, storeEpoch: 7, number: 40 };
-  const held = { holderId: "n9", nodeId: "n9", session: "n9/s", term: 1, fence, issuedWallMs: WALL_START_MS, reason: "first leader" };
+  const held = {
+    holderId: "n9",
+    nodeId: "n9",
+    session: "n9/s",
+    term: 1,
+    fence,
+    issuedWallMs: WALL_START_MS,
+    reason: "the scope had no leader",
+  };
   return { ...held, correlationId: "c", resign: undefined, ...record };
 }
 

@@ -27,7 +27,7 @@ const REVISION_GAP = 10_000;
 /** Order of the operator who raises the epoch after the store was restored. */
 const RAISE_AFTER_RESTORE = 3;
 /** The troubles of worlds in which the store is set up anew. */
-const WIPE_TROUBLES = [0, 2, 3, 4, 7, 8, 9, 11, 11] as const;
+const WIPE_TROUBLES: readonly number[] = [0, 2, 3, 4, 7, 8, 9, 11, 11];
 const SCOPES = [GLOBAL_SCOPE, "custom/orders/cleaner", "custom/orders/index"];
 const WALL_START_MS = 1_760_000_000_000;
 /** How long the world is troubled, and how long it is calm afterwards. */
@@ -381,7 +381,7 @@ class LeaderWorld {
     if (!this.isTroubled || this.world.nowMs > TROUBLED_MS - 12_000) return;
     const node = this.nodes[this.#rng.int(this.nodes.length)];
     const lengthMs = 200 + this.#rng.next() * 9000;
-    switch (this.#hasOnlyOutages ? 3 : this.#hasWipes ? WIPE_TROUBLES[this.#rng.int(WIPE_TROUBLES.length)] : this.#rng.int(11)) {
+    switch (this.#hasOnlyOutages ? 3 : this.#hasWipes ? (WIPE_TROUBLES[this.#rng.int(WIPE_TROUBLES.length)] ?? 0) : this.#rng.int(11)) {
       case 0:
         node?.pause(lengthMs);
         break;

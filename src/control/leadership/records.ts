@@ -30,7 +30,7 @@ export interface LeaderRecord {
   readonly nodeId: string;
   /** The name of the holder's session. Empty if the holder has resigned. The scope is free if this session does not exist. */
   readonly session: string;
-  /** Number of the holder: 1, 2, 3, … */
+  /** Number of the holder since the record was created: 1, 2, 3, … */
   readonly term: number;
   readonly fence: FenceToken;
   readonly issuedWallMs: number;
@@ -110,9 +110,9 @@ export const decodeStore = decoderOf(STORE);
 const decodeAnyLeader = decoderOf(LEADER);
 
 /**
- * Returns undefined for bytes that are not a valid record. A record that nobody has changed since the election has the version of the election as the
- * number of its fence, if that is greater. The number is therefore greater than those of all earlier leaders, even if their records were removed. The
- * fences of etcd's own election are made in this way (`concurrency.Election`, the revision of its key).
+ * Returns undefined for bytes that are not a valid record. If a record has not changed since the election, the number of its fence is the version of the
+ * election, if that is greater. Each leader therefore has a greater number than all earlier leaders, even if their records were removed. etcd's own election
+ * uses the revision of its key in the same way (`concurrency.Election`).
  */
 export function decodeLeader(bytes: Uint8Array, version: number): LeaderRecord | undefined {
   const record = decodeAnyLeader(bytes);

@@ -17,7 +17,7 @@ const PRIVATE = "the control store of this node is private, and the cluster has 
 export function eligibilityFault({ isServing, isPrivate, hasOthers, foreign }: EligibilityFacts): string {
   if (isPrivate && hasOthers) return PRIVATE;
   const [splitBrain] = foreign.values();
-  return splitBrain ?? (isServing ? "" : "this node is not ready, or is stopping");
+  return splitBrain ?? (isServing ? "" : "the node is not ready, or is stopping");
 }
 
 /**

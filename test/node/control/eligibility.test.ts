@@ -8,7 +8,7 @@ test.each([
   { what: "a lone node may lead with its own store", facts: LONE, says: "" },
   { what: "a private store with peers elects no leader", facts: { ...LONE, hasOthers: true }, says: "private" },
   { what: "nodes that share a store may lead", facts: { ...LONE, isPrivate: false, hasOthers: true }, says: "" },
-  { what: "a node that is not ready is no candidate", facts: { ...LONE, isServing: false }, says: "this node is not ready" },
+  { what: "a node that is not ready is no candidate", facts: { ...LONE, isServing: false }, says: "the node is not ready" },
   {
     what: "a node that sees another store in its cluster is no candidate",
     facts: { ...LONE, isPrivate: false, foreign: FOREIGN },

@@ -35,7 +35,7 @@ export declare type Fence = Message<"waymark.control.v1.Fence"> & {
   storeEpoch: bigint;
 
   /**
-   * Number of the holder within this epoch of the store: 1, 2, 3, and so on.
+   * Grows with each holder of the scope within this epoch of the store, with gaps.
    *
    * @generated from field: uint64 number = 3;
    */

@@ -50,7 +50,7 @@ export declare type Leader = Message<"waymark.control.v1.Leader"> & {
   nodeId: string;
 
   /**
-   * Number of the holder: 1, 2, 3, and so on.
+   * Number of the holder: 1, 2, 3, and so on. It begins at 1 again after a program has given up the scope.
    *
    * @generated from field: uint64 term = 5;
    */
