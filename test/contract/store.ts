@@ -255,7 +255,7 @@ function visibleTransactions(open: Open): void {
 
   test("a watch reports all changes of a transaction in one step", async () => {
     await using store = await open(BOUNDS);
-    using watch = store.watch("p/", 0);
+    using watch = store.watch("p/");
     await drain(watch, 0);
     const requests = Array.from({ length: 20 }, (_, n) => store.transact([], pair(n)));
     const last = Promise.all(requests).then((results) => Math.max(...results.map(({ revision }) => revision)));
@@ -416,7 +416,7 @@ function watches(open: Open): void {
     const b = await put(store, "p/b", "1");
     const a = await put(store, "p/a", "2");
     await put(store, "other", "3");
-    using watch = store.watch("p/", 0);
+    using watch = store.watch("p/");
     expect(await drain(watch, a)).toEqual(["reset", `+p/b=1@${b}`, `+p/a=2@${a}`]);
     const next = watch.next();
     await put(store, "other", "4");
@@ -429,7 +429,7 @@ function watches(open: Open): void {
 
   test("a watch of an empty store reports this once, and then waits", async () => {
     await using store = await open(BOUNDS);
-    using watch = store.watch("", 0);
+    using watch = store.watch("");
     expect(await watch.next()).toMatchObject({ isReset: true, changes: [], isCurrent: true });
     const next = watch.next();
     const version = await put(store, "a", "1");
@@ -438,7 +438,7 @@ function watches(open: Open): void {
 
   test("the newest change of a key is the last one that a watch reports", async () => {
     await using store = await open(BOUNDS);
-    using watch = store.watch("", 0);
+    using watch = store.watch("");
     await drain(watch, 0);
     let last = 0;
     for (const text of ["1", "2", "3"]) last = await put(store, "a", text);
@@ -451,7 +451,7 @@ function watches(open: Open): void {
       store,
       Array.from({ length: 1500 }, (_, at) => `k${at}`),
     );
-    using watch = store.watch("", 0);
+    using watch = store.watch("");
     const first = await watch.next();
     expect(first).toMatchObject({ isReset: true, isCurrent: false });
     expect(first?.changes).toHaveLength(MAX_PAGE_ITEMS);
@@ -466,13 +466,13 @@ function watches(open: Open): void {
 function closing(open: Open): void {
   test("a closed watch ends, even while it waits, and closing the store closes all watches", async () => {
     await using store = await open(BOUNDS);
-    const watch = store.watch("", 0);
+    const watch = store.watch("");
     await drain(watch, 0);
     const next = watch.next();
     watch.close();
     expect(await next).toBeUndefined();
     expect(await watch.next()).toBeUndefined();
-    const other = store.watch("", 0);
+    const other = store.watch("");
     await drain(other, 0);
     const last = other.next();
     await store.close();
@@ -542,7 +542,7 @@ function resumes({ open, forgets }: StoreUnderTest): void {
     await using store = await open({ maxItems: 3000, maxTotalBytes: 1 << 20, maxRemovals: 1 });
     const keys = Array.from({ length: 1500 }, (_, at) => `k${at}`);
     await fill(store, keys);
-    using watch = store.watch("", 0);
+    using watch = store.watch("");
     await watch.next();
     for (const key of ["k0", "k1"]) await removeAndForget(store, forgets, key);
     const again = await watch.next();
@@ -670,7 +670,7 @@ function model({ open, runs: numRuns }: StoreUnderTest): void {
           store,
           items: new Map(),
           received: new Map(),
-          watch: store.watch("p/", 0),
+          watch: store.watch("p/"),
           position: 0,
           newest: 0,
         };

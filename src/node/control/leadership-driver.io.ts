@@ -181,7 +181,7 @@ export class LeadershipDriver implements LeadershipSource {
   }
 
   async #watch(prefix: string): Promise<void> {
-    const watch = this.#options.store.watch(prefix, 0);
+    const watch = this.#options.store.watch(prefix);
     this.#watches.set(prefix, watch);
     for (;;) {
       const changes = await this.#answerOf(watch.next());

@@ -1,11 +1,12 @@
 /**
- * Watches a prefix in etcd. A reset reads all items as of one revision, page by page, and then watches the changes after that revision. A step ends at
- * the end of a revision, so that no part of a transaction is lost or repeated when a watch continues on another member.
+ * Watches a prefix in etcd. The watch reads all items as of one revision, page by page, and then opens a stream of the changes after that revision, over
+ * the same connection. It starts over if the connection or the stream ends, because etcd may lose its data and reach higher revisions meanwhile. No
+ * revision and no id of etcd shows this. A step ends at the end of a revision, so that each transaction is in one step.
  */
 import type { GrpcStatus } from "../../grpc/wire/status.ts";
 import { assert, CODES, WaymarkError } from "../../lib/errors.ts";
 import { MAX_PAGE_ITEMS, MAX_TRANSACTION_ITEMS, type StoreChange, type StoreChanges, type StoreWatch } from "../control/store.ts";
-import { type EtcdClient, type EtcdStream, ifWithoutHistory } from "./client.io.ts";
+import { type EtcdClient, type EtcdSession, type EtcdStream, ifWithoutHistory } from "./client.io.ts";
 import { ETCD_METHODS, type PageRange, type WatchMessage } from "./codec.ts";
 
 /** Bounds of the changes that wait for the reader. Above them, etcd is slowed down by flow control. One more message may arrive. */
@@ -23,9 +24,11 @@ export class EtcdWatch implements StoreWatch {
   readonly #client: EtcdClient;
   readonly #prefix: string;
   readonly #onClose: () => void;
-  #reset: ResetPosition | undefined;
+  #reset: ResetPosition | undefined = FIRST_PAGE;
+  /** The session of the pages since the last reset. Undefined before the first page. */
+  #session: EtcdSession | undefined;
   /** All changes up to this revision have been returned. */
-  #revision: number;
+  #revision = 0;
   #stream: EtcdStream | undefined;
   /** The error with which the last stream ended. */
   #fault: WaymarkError | undefined;
@@ -38,12 +41,10 @@ export class EtcdWatch implements StoreWatch {
   #isBusy = false;
   #isClosed = false;
 
-  constructor(client: EtcdClient, { prefix, fromRevision, onClose }: { prefix: string; fromRevision: number; onClose: () => void }) {
+  constructor(client: EtcdClient, prefix: string, onClose: () => void) {
     this.#client = client;
     this.#prefix = prefix;
     this.#onClose = onClose;
-    this.#revision = fromRevision;
-    this.#reset = fromRevision === 0 ? FIRST_PAGE : undefined;
   }
 
   async next(): Promise<StoreChanges | undefined> {
@@ -68,43 +69,53 @@ export class EtcdWatch implements StoreWatch {
     this.close();
   }
 
-  /** Rethrows an error after which the watch cannot start over. */
+  /** Starts over, and rethrows errors that the reader must see. */
   #startOver(error: unknown): undefined {
-    if (!this.#isClosed) ifWithoutHistory(error);
     this.#reset = FIRST_PAGE;
+    if (!this.#isClosed) ifWithoutHistory(error);
   }
 
   /** Returns the next changes. Undefined if another step must follow. */
   async #step(): Promise<StoreChanges | undefined> {
-    if (this.#reset !== undefined) return this.#readPage(this.#reset);
-    const found = this.#take();
-    if (found !== undefined) return found;
     const fault = this.#fault;
     this.#fault = undefined;
     if (fault !== undefined) throw fault;
-    await (this.#stream === undefined ? this.#open() : this.#arrival());
-    return undefined;
+    if (this.#reset !== undefined) return this.#readPage(this.#reset);
+    if (this.#stream === undefined) return this.#open();
+    const found = this.#take();
+    if (found === undefined) await this.#arrival();
+    return found;
   }
 
-  async #readPage({ after, revision }: ResetPosition): Promise<StoreChanges> {
+  async #readPage({ after, revision }: ResetPosition): Promise<StoreChanges | undefined> {
     const page = await this.#client.page(this.#prefix, { after, limit: MAX_PAGE_ITEMS, revision });
+    const isReset = revision === 0;
+    if (isReset) {
+      this.#session = page.session;
+      this.#revision = page.revision;
+    } else if (page.session !== this.#session) {
+      this.#reset = FIRST_PAGE;
+      return undefined;
+    }
     const isCurrent = page.nextAfter === undefined;
-    this.#revision = revision === 0 ? page.revision : revision;
     this.#reset = page.nextAfter === undefined ? undefined : { after: page.nextAfter, revision: this.#revision };
     const changes = page.items.map((item) => ({ key: item.key, version: item.version, item }));
     changes.sort((a, b) => a.version - b.version);
-    // A reader that resumes before it has all items must start over.
-    return { isReset: after === "", changes, revision: isCurrent ? this.#revision : 0, isCurrent };
+    return { isReset, changes, revision: this.#revision, isCurrent };
   }
 
-  /** Watches the changes after the position. */
-  async #open(): Promise<void> {
-    // If etcd was restored from a backup, a revision may be in its future. A watch would wait for this revision, but a read fails.
-    await this.#client.page(this.#prefix, { after: "", limit: 1, revision: this.#revision });
-    const request = this.#client.codec.watchRequest(this.#prefix, this.#revision);
-    const stream = await this.#client.openStream(ETCD_METHODS.watch, request, {
-      message: (bytes) => this.#message(stream, bytes),
-      closed: ({ status }) => this.#ended(stream, status),
+  /** Watches the changes after the revision of the pages. */
+  async #open(): Promise<undefined> {
+    const session = this.#session;
+    if (session === undefined || session.isOver) {
+      this.#reset = FIRST_PAGE;
+      return;
+    }
+    this.#arrivedRevision = 0;
+    const stream = await this.#client.openStream(session, {
+      path: ETCD_METHODS.watch,
+      message: this.#client.codec.watchRequest(this.#prefix, this.#revision),
+      listener: { message: (bytes) => this.#message(stream, bytes), closed: ({ status }) => this.#ended(stream, status) },
     });
     this.#stream = stream;
     if (this.#isClosed) this.#endStream();
@@ -157,9 +168,10 @@ export class EtcdWatch implements StoreWatch {
     this.#endStream();
   }
 
-  /** Ends the stream. Changes that have arrived completely are still returned. */
+  /** Ends the stream. The changes that wait are dropped, because the watch starts over. */
   #endStream(): void {
-    for (const change of this.#waiting.values()) if (change.version > this.#arrivedRevision) this.#drop(change);
+    this.#waiting.clear();
+    this.#waitingBytes = 0;
     const stream = this.#stream;
     this.#stream = undefined;
     stream?.call.cancel();

@@ -28,7 +28,7 @@ test("revisions are consecutive: each change of a transaction has its own, and a
 
 test("a watch reports only the newest of several changes of a key", async () => {
   await using store = openMemoryStore();
-  using watch = store.watch("", 0);
+  using watch = store.watch("");
   await watch.next();
   for (const version of [0, 1, 2]) await store.compareAndSwap("a", version, bytes(`${version}`));
   expect((await watch.next())?.changes).toEqual([{ key: "a", version: 3, item: { key: "a", value: bytes("2"), version: 3 } }]);

@@ -20,7 +20,7 @@ describe("without etcd", () => {
     const port = await freePort();
     await using store = open({ endpoints: [`127.0.0.1:${port}`] });
     await expect(store.get("a")).rejects.toMatchObject(unavailable(`^store_unavailable: etcd 127.0.0.1:${port}: .*ECONNREFUSED`));
-    using watch = store.watch("", 0);
+    using watch = store.watch("");
     await expect(watch.next()).rejects.toMatchObject(unavailable("ECONNREFUSED"));
     await expect(watch.next()).rejects.toMatchObject(unavailable("ECONNREFUSED"));
   });
