@@ -30,11 +30,9 @@ export interface StoreBounds {
   readonly maxItems: number;
   /** Maximum size of all keys and values together. */
   readonly maxTotalBytes: number;
-  /** Maximum number of removals that are remembered for watches that resume. A watch that is further behind must start over. */
-  readonly maxRemovals: number;
 }
 
-export const STORE_BOUNDS: StoreBounds = { maxItems: 100_000, maxTotalBytes: 1024 * 1024 * 1024, maxRemovals: 10_000 };
+export const STORE_BOUNDS: StoreBounds = { maxItems: 100_000, maxTotalBytes: 1024 * 1024 * 1024 };
 
 export interface StoreItem {
   readonly key: string;

@@ -113,12 +113,6 @@ interface EtcdAnswer {
   readonly session: EtcdSession;
 }
 
-interface EtcdStreamRequest {
-  readonly path: string;
-  readonly message: Uint8Array;
-  readonly listener: CallListener;
-}
-
 export interface EtcdPage extends StorePage {
   /** The session in which etcd answered. */
   readonly session: EtcdSession;
@@ -178,10 +172,10 @@ export class EtcdClient {
     }
   }
 
-  /** Opens a stream with one request. Rejects with an `EtcdError`. The listener is called in later turns of the event loop. */
-  async openStream(session: EtcdSession, { path, message, listener }: EtcdStreamRequest): Promise<EtcdStream> {
+  /** Opens a watch with one request. Rejects with an `EtcdError`. The listener is called in later turns of the event loop. */
+  async openWatch(session: EtcdSession, message: Uint8Array, listener: CallListener): Promise<EtcdStream> {
     const { connection, metadata } = await session.opening;
-    const call = connection.start({ path, isSingleResponse: false, metadata, timeoutMs: undefined }, listener);
+    const call = connection.start({ path: ETCD_METHODS.watch, isSingleResponse: false, metadata, timeoutMs: undefined }, listener);
     call.write(message);
     return { call, fail: (status) => this.#failed(session, new EtcdError(session.endpoint, status)) };
   }

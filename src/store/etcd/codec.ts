@@ -167,7 +167,8 @@ function versionAfter(response: ResponseOp["response"], revision: number): numbe
 
 /** Throws `store_unavailable` for a number that etcd has for no revision, or that cannot be exact. */
 function revisionOf(number = 0n): number {
-  if (number < 1n || number > Number.MAX_SAFE_INTEGER) throw new WaymarkError("store_unavailable", `etcd answered with the revision ${number}`);
+  if (number < 1n || number > Number.MAX_SAFE_INTEGER)
+    throw new WaymarkError("store_unavailable", `etcd answered with the revision ${number}`);
   return Number(number);
 }
 

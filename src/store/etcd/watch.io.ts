@@ -5,15 +5,10 @@
  */
 import type { GrpcStatus } from "../../grpc/wire/status.ts";
 import { assert, CODES, WaymarkError } from "../../lib/errors.ts";
-import { MAX_PAGE_ITEMS, MAX_TRANSACTION_ITEMS, type StoreChange, type StoreChanges, type StoreWatch } from "../control/store.ts";
+import { changesOf, PendingChanges } from "../control/pending-changes.ts";
+import { MAX_PAGE_ITEMS, type StoreChanges, type StoreWatch } from "../control/store.ts";
 import { type EtcdClient, type EtcdSession, type EtcdStream, ifWithoutHistory } from "./client.io.ts";
-import { ETCD_METHODS, type PageRange, type WatchMessage } from "./codec.ts";
-
-/** Bounds of the changes that wait for the reader. Above them, etcd is slowed down by flow control. One more message may arrive. */
-const MAX_WAITING_ITEMS = MAX_PAGE_ITEMS;
-const MAX_WAITING_BYTES = 4 * 1024 * 1024;
-/** The last revision of a step may add the other changes of its transaction. */
-const STEP_ITEMS = MAX_PAGE_ITEMS - MAX_TRANSACTION_ITEMS;
+import type { PageRange, WatchMessage } from "./codec.ts";
 
 /** The next page of a reset. All pages show one revision, which is 0 before the first page. */
 type ResetPosition = Omit<PageRange, "limit">;
@@ -27,14 +22,13 @@ export class EtcdWatch implements StoreWatch {
   #reset: ResetPosition | undefined = FIRST_PAGE;
   /** The session of the pages since the last reset. Undefined before the first page. */
   #session: EtcdSession | undefined;
-  /** All changes up to this revision have been returned. */
+  /** The revision of the pages. */
   #revision = 0;
   #stream: EtcdStream | undefined;
   /** The error with which the last stream ended. */
   #fault: WaymarkError | undefined;
-  /** The newest change of each key, by version. */
-  readonly #waiting = new Map<string, StoreChange>();
-  #waitingBytes = 0;
+  /** Above the bounds, etcd is slowed down by flow control. One more message may arrive. */
+  readonly #pending = new PendingChanges();
   /** All changes up to this revision have arrived. */
   #arrivedRevision = 0;
   #wake: (() => void) | undefined;
@@ -82,7 +76,7 @@ export class EtcdWatch implements StoreWatch {
     if (fault !== undefined) throw fault;
     if (this.#reset !== undefined) return this.#readPage(this.#reset);
     if (this.#stream === undefined) return this.#open();
-    const found = this.#take();
+    const found = this.#pending.take(this.#arrivedRevision);
     if (found === undefined) await this.#arrival();
     return found;
   }
@@ -99,9 +93,7 @@ export class EtcdWatch implements StoreWatch {
     }
     const isCurrent = page.nextAfter === undefined;
     this.#reset = page.nextAfter === undefined ? undefined : { after: page.nextAfter, revision: this.#revision };
-    const changes = page.items.map((item) => ({ key: item.key, version: item.version, item }));
-    changes.sort((a, b) => a.version - b.version);
-    return { isReset, changes, revision: this.#revision, isCurrent };
+    return { isReset, changes: changesOf(page.items), revision: this.#revision, isCurrent };
   }
 
   /** Watches the changes after the revision of the pages. */
@@ -112,10 +104,9 @@ export class EtcdWatch implements StoreWatch {
       return;
     }
     this.#arrivedRevision = 0;
-    const stream = await this.#client.openStream(session, {
-      path: ETCD_METHODS.watch,
-      message: this.#client.codec.watchRequest(this.#prefix, this.#revision),
-      listener: { message: (bytes) => this.#message(stream, bytes), closed: ({ status }) => this.#ended(stream, status) },
+    const stream = await this.#client.openWatch(session, this.#client.codec.watchRequest(this.#prefix, this.#revision), {
+      message: (bytes) => this.#message(stream, bytes),
+      closed: ({ status }) => this.#ended(stream, status),
     });
     this.#stream = stream;
     if (this.#isClosed) this.#endStream();
@@ -135,31 +126,10 @@ export class EtcdWatch implements StoreWatch {
   }
 
   #keep({ changes, isPartial }: WatchMessage): void {
-    for (const change of changes) {
-      if (change.version <= this.#revision) continue;
-      const earlier = this.#waiting.get(change.key);
-      if (earlier !== undefined) this.#drop(earlier);
-      this.#waiting.set(change.key, change);
-      this.#waitingBytes += sizeBytes(change);
-    }
+    for (const change of changes) if (change.version > this.#revision) this.#pending.add(change);
     const last = changes.at(-1);
     if (last !== undefined) this.#arrivedRevision = isPartial ? last.version - 1 : last.version;
-    if (this.#waiting.size > MAX_WAITING_ITEMS || this.#waitingBytes > MAX_WAITING_BYTES) this.#stream?.call.pause();
-  }
-
-  /** Returns the next changes that waited. Undefined if there are none. */
-  #take(): StoreChanges | undefined {
-    const changes: StoreChange[] = [];
-    for (const change of this.#waiting.values()) {
-      const last = changes.at(-1);
-      if (change.version > this.#arrivedRevision || (changes.length >= STEP_ITEMS && change.version !== last?.version)) break;
-      changes.push(change);
-    }
-    for (const change of changes) this.#drop(change);
-    const last = changes.at(-1);
-    if (last === undefined) return undefined;
-    this.#revision = last.version;
-    return { isReset: false, changes, revision: last.version, isCurrent: this.#waiting.size === 0 };
+    if (this.#pending.isAboveBounds) this.#stream?.call.pause();
   }
 
   #ended(stream: EtcdStream, status: GrpcStatus): void {
@@ -170,17 +140,11 @@ export class EtcdWatch implements StoreWatch {
 
   /** Ends the stream. The changes that wait are dropped, because the watch starts over. */
   #endStream(): void {
-    this.#waiting.clear();
-    this.#waitingBytes = 0;
+    this.#pending.clear();
     const stream = this.#stream;
     this.#stream = undefined;
     stream?.call.cancel();
     this.#wake?.();
-  }
-
-  #drop(change: StoreChange): void {
-    this.#waiting.delete(change.key);
-    this.#waitingBytes -= sizeBytes(change);
   }
 
   /** Waits for a message or the end of the stream. */
@@ -190,8 +154,4 @@ export class EtcdWatch implements StoreWatch {
       this.#stream?.call.resume();
     });
   }
-}
-
-function sizeBytes({ key, item }: StoreChange): number {
-  return key.length + (item?.value.length ?? 0);
 }

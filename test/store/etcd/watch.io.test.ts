@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { CODES } from "../../../src/lib/errors.ts";
 import { type ControlStore, MAX_PAGE_ITEMS, type StoreChanges, type StoreWatch } from "../../../src/store/control/store.ts";
 import { EtcdClient } from "../../../src/store/etcd/client.io.ts";
-import { ETCD_METHODS, type WatchMessage } from "../../../src/store/etcd/codec.ts";
+import type { WatchMessage } from "../../../src/store/etcd/codec.ts";
 import { openEtcdStore } from "../../../src/store/etcd/store.io.ts";
 import { EtcdCluster, isEtcdThere } from "../../fakes/etcd.ts";
 import { Relay } from "../../fakes/relay.ts";
@@ -161,7 +161,7 @@ describe.runIf(isEtcdThere())("a watch of etcd", () => {
       closed: () => {},
     };
     const message = client.codec.watchRequest("", revision);
-    const { call } = await client.openStream(session, { path: ETCD_METHODS.watch, message, listener });
+    const { call } = await client.openWatch(session, message, listener);
     expect(await ended.promise).toMatchObject({ code: CODES.OUT_OF_RANGE });
     call.cancel();
     await Promise.all([store.close(), client.close()]);
