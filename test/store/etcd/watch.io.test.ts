@@ -7,6 +7,7 @@ import type { WatchMessage } from "../../../src/store/etcd/codec.ts";
 import { openEtcdStore } from "../../../src/store/etcd/store.io.ts";
 import { EtcdCluster, isEtcdThere } from "../../fakes/etcd.ts";
 import { Relay } from "../../fakes/relay.ts";
+import { until } from "../../fakes/until.ts";
 
 const bytes = (text: string) => new TextEncoder().encode(text);
 
@@ -70,6 +71,26 @@ describe.runIf(isEtcdThere())("a watch of etcd", () => {
     expect(await readTo(watch, removal)).toEqual(["reset", `+b@${b}`, `+c@${c}`, `+d@${c}`]);
     const e = await put(direct, "e");
     expect(await readTo(watch, e)).toEqual([`+e@${e}`]);
+    await Promise.all([store.close(), direct.close(), relay[Symbol.asyncDispose]()]);
+  });
+
+  test("a watch whose connection is lost does not report the changes that arrived before", async () => {
+    const { store, direct, relay } = await openRelayed();
+    const a = await put(direct, "a");
+    using watch = store.watch("");
+    await readTo(watch, a);
+    const next = watch.next();
+    await put(direct, "b");
+    await next;
+    await put(direct, "unread");
+    await until("the change arrives", () => relay.passed.back.includes("unread"));
+    relay.heal();
+    await until("the store has another connection", async () => (await store.get("a").catch(() => undefined)) !== undefined);
+    const removal = await remove(direct, "unread");
+    await expect(watch.next()).rejects.toMatchObject({ reason: "store_unavailable" });
+    expect(await readTo(watch, removal)).toHaveLength(3);
+    const c = await put(direct, "c");
+    expect(await readTo(watch, c)).toEqual([`+c@${c}`]);
     await Promise.all([store.close(), direct.close(), relay[Symbol.asyncDispose]()]);
   });
 
@@ -203,5 +224,9 @@ test.runIf(isEtcdThere())("a watch starts over after etcd has lost its data, alt
   await Promise.all([expect(failing).rejects.toMatchObject({ reason: "store_unavailable" }), etcd.wipe()]);
   let last = 0;
   for (let at = 0; last < revision + 10; at++) last = (await put(["few/b"])).revision;
-  for (const watch of [quiet, unopened, partial]) expect(await readTo(watch, last)).toEqual(["reset", `+few/b@${last}`]);
+  for (const watch of [quiet, unopened, partial]) {
+    const steps: StoreChanges[] = [];
+    expect(await readTo(watch, last, steps)).toEqual(["reset", `+few/b@${last}`]);
+    expect(steps[0]?.isReset).toBe(true);
+  }
 });
