@@ -4,6 +4,7 @@
  */
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { allItems } from "../../src/store/control/all-items.io.ts";
 import {
   type ControlStore,
   MAX_KEY_LENGTH,
@@ -26,13 +27,11 @@ export interface StoreUnderTest {
   readonly maxValueBytes: number;
   /** Whether the store enforces `maxItems` and `maxTotalBytes`. */
   readonly hasBounds: boolean;
-  /** Whether the store forgets removals above `maxRemovals` itself, or all changes up to the revision passed to `compact`. */
-  readonly forgets: "maxRemovals" | "compact";
 }
 
 type Open = StoreUnderTest["open"];
 
-const BOUNDS: StoreBounds = { maxItems: 1000, maxTotalBytes: 64 << 20, maxRemovals: 100 };
+const BOUNDS: StoreBounds = { maxItems: 1000, maxTotalBytes: 64 << 20 };
 
 function bytes(text: string): Uint8Array {
   return new TextEncoder().encode(text);
@@ -50,7 +49,9 @@ function write(text: string): StoreWrite {
 
 /** The items of a store, as `key=value@version`. */
 async function itemsOf(store: ControlStore): Promise<readonly string[]> {
-  return (await store.list("")).items.map(({ key, value, version }) => `${key}=${textOf(value)}@${version}`);
+  const lines: string[] = [];
+  for await (const { key, value, version } of allItems(store, "")) lines.push(`${key}=${textOf(value)}@${version}`);
+  return lines;
 }
 
 function linesOf({ isReset, changes }: StoreChanges): readonly string[] {
@@ -102,7 +103,7 @@ export function storeContract(name: string, kind: StoreUnderTest): void {
     if (kind.hasBounds) bounds(open);
     watches(open);
     closing(open);
-    resumes(kind);
+    slowReaders(open);
     model(kind);
   });
 }
@@ -225,7 +226,8 @@ function transactions(open: Open): void {
     const present: Readonly<Record<string, number | undefined>> = { a, b, guard };
     const before = await itemsOf(store);
     const last = await put(store, "last", "1");
-    using watch = store.watch("", last);
+    using watch = store.watch("");
+    await drain(watch, last);
     const named = conditions.map((condition) => {
       const [key = "", expected] = condition.split(" ");
       return { key, version: expected === "absent" ? 0 : (present[key] ?? 0) + Number(expected === "other") };
@@ -255,7 +257,7 @@ function visibleTransactions(open: Open): void {
 
   test("a watch reports all changes of a transaction in one step", async () => {
     await using store = await open(BOUNDS);
-    using watch = store.watch("p/", 0);
+    using watch = store.watch("p/");
     await drain(watch, 0);
     const requests = Array.from({ length: 20 }, (_, n) => store.transact([], pair(n)));
     const last = Promise.all(requests).then((results) => Math.max(...results.map(({ revision }) => revision)));
@@ -416,7 +418,7 @@ function watches(open: Open): void {
     const b = await put(store, "p/b", "1");
     const a = await put(store, "p/a", "2");
     await put(store, "other", "3");
-    using watch = store.watch("p/", 0);
+    using watch = store.watch("p/");
     expect(await drain(watch, a)).toEqual(["reset", `+p/b=1@${b}`, `+p/a=2@${a}`]);
     const next = watch.next();
     await put(store, "other", "4");
@@ -429,7 +431,7 @@ function watches(open: Open): void {
 
   test("a watch of an empty store reports this once, and then waits", async () => {
     await using store = await open(BOUNDS);
-    using watch = store.watch("", 0);
+    using watch = store.watch("");
     expect(await watch.next()).toMatchObject({ isReset: true, changes: [], isCurrent: true });
     const next = watch.next();
     const version = await put(store, "a", "1");
@@ -438,7 +440,7 @@ function watches(open: Open): void {
 
   test("the newest change of a key is the last one that a watch reports", async () => {
     await using store = await open(BOUNDS);
-    using watch = store.watch("", 0);
+    using watch = store.watch("");
     await drain(watch, 0);
     let last = 0;
     for (const text of ["1", "2", "3"]) last = await put(store, "a", text);
@@ -451,7 +453,7 @@ function watches(open: Open): void {
       store,
       Array.from({ length: 1500 }, (_, at) => `k${at}`),
     );
-    using watch = store.watch("", 0);
+    using watch = store.watch("");
     const first = await watch.next();
     expect(first).toMatchObject({ isReset: true, isCurrent: false });
     expect(first?.changes).toHaveLength(MAX_PAGE_ITEMS);
@@ -466,13 +468,13 @@ function watches(open: Open): void {
 function closing(open: Open): void {
   test("a closed watch ends, even while it waits, and closing the store closes all watches", async () => {
     await using store = await open(BOUNDS);
-    const watch = store.watch("", 0);
+    const watch = store.watch("");
     await drain(watch, 0);
     const next = watch.next();
     watch.close();
     expect(await next).toBeUndefined();
     expect(await watch.next()).toBeUndefined();
-    const other = store.watch("", 0);
+    const other = store.watch("");
     await drain(other, 0);
     const last = other.next();
     await store.close();
@@ -491,74 +493,44 @@ function closing(open: Open): void {
   });
 }
 
-/** Removes an item and, if the store forgets only on request, makes it forget all changes up to this removal. */
-async function removeAndForget(store: ControlStore, forgets: StoreUnderTest["forgets"], key: string): Promise<void> {
-  const { revision } = await store.transact([], [{ key, value: undefined }]);
-  if (forgets === "compact") await store.compact(revision);
+/** Reads a watch up to a revision as `drain`, and returns the items that its reader then has, as `key=value@version`. */
+async function fold(watch: StoreWatch, last: number, first: StoreChanges | undefined): Promise<readonly string[]> {
+  const lines = [...(first === undefined ? [] : linesOf(first)), ...(await drain(watch, last))];
+  const items = new Map<string, string>();
+  for (const line of lines.slice(lines.lastIndexOf("reset") + 1)) {
+    const key = line.slice(1).split(/[=@]/)[0] ?? "";
+    if (line.startsWith("+")) items.set(key, line.slice(1));
+    else items.delete(key);
+  }
+  return [...items.keys()].toSorted().map((key) => items.get(key) ?? "");
 }
 
-function resumes({ open, forgets }: StoreUnderTest): void {
-  test("a watch resumes after a revision without repeated or missing changes, including removals", async () => {
-    await using store = await open(BOUNDS);
-    const a = await put(store, "a", "1");
-    await put(store, "b", "2");
-    const { revision } = await store.list("");
-    const c = await put(store, "c", "3");
-    const removal = await store.compareAndSwap("a", a, undefined);
-    using watch = store.watch("", revision);
-    expect(await drain(watch, removal.version)).toEqual([`+c=3@${c}`, `-a@${removal.version}`]);
-  });
+function slowReaders(open: Open): void {
+  const keys = Array.from({ length: 1500 }, (_, at) => `k${at}`);
 
-  test("a watch resumes after a transaction without its changes", async () => {
-    await using store = await open(BOUNDS);
-    const { revision } = await store.transact([], ["a=1", "b=1"].map(write));
-    const next = await store.transact([], ["a=2", "b=2"].map(write));
-    using watch = store.watch("", revision);
-    expect(await drain(watch, next.revision)).toEqual([`+a=2@${next.versions[0]}`, `+b=2@${next.versions[1]}`]);
-  });
-
-  test("a watch from a revision above the store's starts over", async () => {
-    await using store = await open(BOUNDS);
-    const version = await put(store, "a", "1");
-    using watch = store.watch("", version + 1_000_000);
-    expect(await drain(watch, version)).toEqual(["reset", `+a=1@${version}`]);
-  });
-
-  test("a watch from before a forgotten change starts over, and a watch from this change continues", async () => {
-    await using store = await open({ ...BOUNDS, maxRemovals: 2 });
-    await fill(store, ["a", "b", "c"]);
-    const d = await put(store, "d", "d");
-    await removeAndForget(store, forgets, "a");
-    const { revision } = await store.list("");
-    const { versions } = await store.transact([], ["-b", "-c"].map(write));
-    const last = versions[1] ?? 0;
-    using behind = store.watch("", d);
-    expect(await drain(behind, last)).toEqual(["reset", `+d=d@${d}`]);
-    using inside = store.watch("", revision);
-    expect(await drain(inside, last)).toEqual([`-b@${versions[0]}`, `-c@${last}`]);
-  });
-
-  test("a watch that is reading its first pages starts over if a removal that it has not reported is forgotten", async () => {
-    await using store = await open({ maxItems: 3000, maxTotalBytes: 1 << 20, maxRemovals: 1 });
-    const keys = Array.from({ length: 1500 }, (_, at) => `k${at}`);
+  test("a reader has the items of the store, although changes were forgotten while it read its first pages", async () => {
+    await using store = await open({ ...BOUNDS, maxItems: 3000 });
     await fill(store, keys);
-    using watch = store.watch("", 0);
-    await watch.next();
-    for (const key of ["k0", "k1"]) await removeAndForget(store, forgets, key);
-    const again = await watch.next();
-    expect(again).toMatchObject({ isReset: true, isCurrent: false });
-    const added = [...(again === undefined ? [] : linesOf(again)), ...(await drain(watch, 0))].filter((line) => line.startsWith("+"));
-    expect(added).toHaveLength(keys.length - 2);
+    using watch = store.watch("");
+    const first = await watch.next();
+    const { revision } = await store.transact([], ["-k0", "-k1499", "-k500", "k1=2"].map(write));
+    await store.compact(revision);
+    const last = await put(store, "z", "3");
+    expect(await fold(watch, last, first)).toEqual(await itemsOf(store));
   });
 
-  if (forgets !== "maxRemovals") return;
-  test("compact does nothing in a store that limits its history itself", async () => {
-    await using store = await open(BOUNDS);
-    const a = await put(store, "a", "1");
-    const removal = await store.compareAndSwap("a", a, undefined);
-    await store.compact(removal.version);
-    using watch = store.watch("", a);
-    expect(await drain(watch, removal.version)).toEqual([`-a@${removal.version}`]);
+  test("a reader that is many changes behind has the items of the store in the end", async () => {
+    await using store = await open({ ...BOUNDS, maxItems: 3000 });
+    await put(store, "k1", "1");
+    await put(store, "removed", "1");
+    using watch = store.watch("");
+    const first = await watch.next();
+    await store.transact([], ["-removed", "-k1"].map(write));
+    await fill(store, keys);
+    const last = await put(store, "k1", "2");
+    expect(await fold(watch, last, first)).toEqual(await itemsOf(store));
+    const next = await put(store, "k2", "3");
+    expect(await drain(watch, next)).toEqual([`+k2=3@${next}`]);
   });
 }
 
@@ -568,7 +540,7 @@ interface TransactStep {
   readonly changes: readonly { readonly key: string; readonly isRemoval: boolean }[];
 }
 
-type Step = TransactStep | { readonly kind: "look" | "resume" | "compact" };
+type Step = TransactStep | { readonly kind: "look" | "open" | "compact" };
 
 /** A store, the items that it must have, and the items that a reader has received through a watch. */
 interface StoreHistory {
@@ -576,7 +548,7 @@ interface StoreHistory {
   readonly items: Map<string, { readonly text: string; readonly version: number }>;
   readonly received: Map<string, string>;
   watch: StoreWatch;
-  /** The revision from which the watch resumes. */
+  /** The revision that the watch has reached. */
   position: number;
   /** The newest version that the store has returned. */
   newest: number;
@@ -641,9 +613,9 @@ async function runStep(history: StoreHistory, step: Step, text: string): Promise
       return transactBoth(history, step, text);
     case "look":
       return look(history, text);
-    case "resume":
+    case "open":
       history.watch.close();
-      history.watch = store.watch("p/", history.position);
+      history.watch = store.watch("p/");
       return;
     case "compact":
       if (history.newest > 0) await store.compact(history.newest);
@@ -659,18 +631,18 @@ function model({ open, runs: numRuns }: StoreUnderTest): void {
     conditions: fc.array(condition, { maxLength: 3 }),
     changes: fc.uniqueArray(change, { minLength: 1, maxLength: 4, selector: (each) => each.key }),
   });
-  const other = fc.record({ kind: fc.constantFrom("look" as const, "resume" as const, "compact" as const) });
+  const other = fc.record({ kind: fc.constantFrom("look" as const, "open" as const, "compact" as const) });
   const step: fc.Arbitrary<Step> = fc.oneof({ weight: 3, arbitrary: transaction }, { weight: 2, arbitrary: other });
 
   test("transactions change a store as they change a map, and a reader that folds a watch has the items of the store", async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(step, { maxLength: 40 }), async (steps) => {
-        await using store = await open({ ...BOUNDS, maxRemovals: 2 });
+        await using store = await open(BOUNDS);
         const history: StoreHistory = {
           store,
           items: new Map(),
           received: new Map(),
-          watch: store.watch("p/", 0),
+          watch: store.watch("p/"),
           position: 0,
           newest: 0,
         };

@@ -7,8 +7,7 @@ import { WaymarkError } from "../../src/lib/errors.ts";
 import type { Time } from "../../src/lib/machine.ts";
 import type { LeadershipSource, SessionRow, SplitBrain } from "../../src/services/leadership/source.ts";
 import type { StoreWrite } from "../../src/store/control/store.ts";
-import type { WatchPosition } from "../../src/store/control/store-watches.ts";
-import { SharedStore, WATCH_START } from "./shared-store.ts";
+import { SharedStore, WATCH_START, type WatchPosition } from "./shared-store.ts";
 
 const LEASE_MS = 3000;
 const WALL_START_MS = 1_760_000_000_000;

@@ -105,6 +105,16 @@ export class EtcdCluster implements AsyncDisposable {
     ]);
   }
 
+  /** Replaces etcd by one without data, which has the same ports and the same cluster id. */
+  async wipe(): Promise<void> {
+    await Promise.all(this.members.map((member) => member.kill()));
+    for (const member of this.members) {
+      rmSync(join(this.#directory, member.name), { recursive: true });
+      this.startMember(member);
+    }
+    await this.ready();
+  }
+
   /** Waits until these members answer a read. */
   async ready(members: readonly EtcdMember[] = this.members): Promise<void> {
     const { tls } = this.#options;

@@ -8,8 +8,7 @@ import { decodeLeader, LEADERS, type LeaderRecord, SESSIONS } from "../../src/co
 import { assert } from "../../src/lib/errors.ts";
 import type { FenceToken } from "../../src/lib/fence.ts";
 import type { Time } from "../../src/lib/machine.ts";
-import type { WatchPosition } from "../../src/store/control/store-watches.ts";
-import { SharedStore, WATCH_START } from "./shared-store.ts";
+import { SharedStore, WATCH_START, type WatchPosition } from "./shared-store.ts";
 
 export const LEASE_MS = 3000;
 export const WALL_MS = 1_760_000_000_000;

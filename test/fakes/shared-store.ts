@@ -1,6 +1,13 @@
 /** A control store in memory that several machines share: transactions, watches in pages, compaction, and restoring an earlier state. */
 import type { StoreChange, StoreChanges, StoreCondition, StoreWrite, TransactResult } from "../../src/store/control/store.ts";
-import { mustReset, type WatchPosition } from "../../src/store/control/store-watches.ts";
+
+/** The position up to which a watch has read. */
+export interface WatchPosition {
+  /** All changes up to this revision have been returned. */
+  readonly afterRevision: number;
+  /** The reader does not need removals up to this revision. Undefined before the first changes are returned. */
+  readonly completeTo: number | undefined;
+}
 
 export const WATCH_START: WatchPosition = { afterRevision: 0, completeTo: undefined };
 
@@ -58,7 +65,8 @@ export class SharedStore {
     position: WatchPosition,
     limit = 1000,
   ): { readonly step: StoreChanges; readonly position: WatchPosition } | undefined {
-    const isReset = mustReset(position, { revision: this.revision, floor: this.#floor });
+    const isForgotten = position.completeTo === undefined || position.completeTo < this.#floor;
+    const isReset = isForgotten || position.afterRevision > this.revision;
     const afterRevision = isReset ? 0 : position.afterRevision;
     const completeTo = isReset ? this.revision : (position.completeTo ?? 0);
     const found = [...this.#changes.values()]

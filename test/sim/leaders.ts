@@ -13,8 +13,7 @@ import type { Time } from "../../src/lib/machine.ts";
 import { NEVER } from "../../src/lib/machine.ts";
 import { Rng } from "../../src/lib/rng.ts";
 import type { StoreCondition, StoreWrite, TransactResult } from "../../src/store/control/store.ts";
-import type { WatchPosition } from "../../src/store/control/store-watches.ts";
-import { SharedStore, type StoreState, WATCH_START } from "../fakes/shared-store.ts";
+import { SharedStore, type StoreState, WATCH_START, type WatchPosition } from "../fakes/shared-store.ts";
 import { World } from "./world.ts";
 
 const LEASES_MS = [1500, 3000, 6000] as const;

@@ -24,8 +24,6 @@ export interface LeadershipDriverOptions extends LeadershipOptions {
 
 /** Time until a watch that failed is tried again. */
 const RETRY_MS = 200;
-/** The number of a request that the machine has not made: its answer shows only that the store is there. */
-const NO_REQUEST = 0;
 
 export class LeadershipDriver implements LeadershipSource {
   readonly machine: Leadership;
@@ -179,23 +177,13 @@ export class LeadershipDriver implements LeadershipSource {
   }
 
   async #watch(prefix: string): Promise<void> {
-    const watch = this.#options.store.watch(prefix, 0);
+    const watch = this.#options.store.watch(prefix);
     this.#watches.set(prefix, watch);
     for (;;) {
       const changes = await this.#answerOf(watch.next());
       if (this.#watches.get(prefix) !== watch) return;
       this.input({ kind: "changed", prefix, changes });
-      if (changes === undefined) await this.#probe();
-    }
-  }
-
-  /** Waits for an answer of the store. A watch that continues after an interruption reports nothing until something changes. */
-  async #probe(): Promise<void> {
-    for (let isAnswered = false; !isAnswered && !this.#isClosed; ) {
-      await wait(RETRY_MS, undefined, { ref: false });
-      isAnswered = (await this.#answerOf(this.#options.store.list(STORE_KEY, { limit: 1 }))) !== undefined;
-      const result = isAnswered ? { isCommitted: false, revision: 0, versions: [] } : undefined;
-      this.input({ kind: "transacted", request: NO_REQUEST, result });
+      if (changes === undefined) await wait(RETRY_MS, undefined, { ref: false });
     }
   }
 

@@ -43,7 +43,7 @@ export class SharedPolicy {
 
   constructor(options: SharedPolicyOptions) {
     this.#options = options;
-    this.#watch = options.store.watch(HEAD, 0);
+    this.#watch = options.store.watch(HEAD);
   }
 
   /** Compares the store with this node when one of them has changed, until `close`. After a failure, tries again until that succeeds. */

@@ -9,9 +9,7 @@ import type { ThreadOwner, TransferBuffer } from "../thread.io.ts";
 import {
   checkRoom,
   MAX_PAGE_BYTES,
-  MAX_PAGE_ITEMS,
   type StoreBounds,
-  type StoreChange,
   type StoreCondition,
   type StoreItem,
   type StorePage,
@@ -20,7 +18,6 @@ import {
   type StoreWrite,
   type TransactResult,
 } from "./store.ts";
-import { type FoundChanges, mustReset, type WatchPosition } from "./store-watches.ts";
 
 const CONTROL: DatabaseFormat = {
   name: "control",
@@ -29,15 +26,15 @@ const CONTROL: DatabaseFormat = {
   isSealed: true,
   lastCommit: "SELECT revision AS number FROM meta WHERE one = 1",
   schema: `
-CREATE TABLE meta (one INTEGER PRIMARY KEY CHECK (one = 1), revision INTEGER NOT NULL, floor INTEGER NOT NULL) STRICT;
-CREATE TABLE items (version INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, value BLOB, sum INTEGER NOT NULL) STRICT;
+CREATE TABLE meta (one INTEGER PRIMARY KEY CHECK (one = 1), revision INTEGER NOT NULL) STRICT;
+CREATE TABLE items (version INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, value BLOB NOT NULL, sum INTEGER NOT NULL) STRICT;
 `,
 };
 
 /** Conditions and changes that `checkTransaction` accepts. */
 export interface TransactRequest {
   readonly conditions: readonly StoreCondition[];
-  readonly changes: readonly { readonly key: string; readonly value: Uint8Array<ArrayBuffer> | undefined }[];
+  readonly changes: readonly StoreWrite[];
 }
 
 /** The first character that sorts after all characters allowed in a key. */
@@ -56,31 +53,18 @@ function prepareAll(db: DatabaseSync) {
   return {
     transaction: transactions(db),
     byKey: db.prepare("SELECT version, key, value, sum FROM items WHERE key = ?"),
-    list: db.prepare(
-      "SELECT version, key, value, sum FROM items WHERE key > ? AND key >= ? AND key < ? AND value IS NOT NULL ORDER BY key",
-    ),
-    since: db.prepare("SELECT version, key, value, sum FROM items WHERE version > ? AND key >= ? AND key < ? ORDER BY version"),
+    list: db.prepare("SELECT version, key, value, sum FROM items WHERE key > ? AND key >= ? AND key < ? ORDER BY key"),
     remove: db.prepare("DELETE FROM items WHERE key = ?"),
     insert: db.prepare("INSERT INTO items VALUES (?, ?, ?, ?)"),
-    insertRemoval: db.prepare("INSERT INTO items (version, key, sum) VALUES (?, ?, ?)"),
-    meta: db.prepare("UPDATE meta SET revision = ?, floor = ?"),
-    forget: db.prepare(
-      "DELETE FROM items WHERE version IN (SELECT version FROM items WHERE value IS NULL ORDER BY version LIMIT ?) RETURNING version",
-    ),
-    usage: db.prepare(
-      "SELECT count(value) AS items, count(*) AS keys, coalesce(sum(iif(value IS NULL, 0, length(key) + length(value))), 0) AS bytes FROM items",
-    ),
-    position: db.prepare("SELECT revision, floor FROM meta WHERE one = 1"),
+    setRevision: db.prepare("UPDATE meta SET revision = ?"),
+    usage: db.prepare("SELECT count(*) AS items, coalesce(sum(length(key) + length(value)), 0) AS bytes FROM items"),
+    revision: db.prepare("SELECT revision FROM meta WHERE one = 1"),
   };
 }
 
-/** The position and size of the file after its last commit. */
+/** The revision and size of the file after its last commit. */
 interface FileState extends StoreUse {
   readonly revision: number;
-  /** The revision of the newest removal that was forgotten. */
-  readonly floor: number;
-  /** The number of removals that are remembered. */
-  readonly removals: number;
 }
 
 /** The open file. Methods throw SQLite's errors unchanged. A change that failed is never visible in a later answer. */
@@ -100,58 +84,38 @@ export class ControlFile implements ThreadOwner {
     this.#bounds = bounds;
     this.#opened = directory === undefined ? openInMemory() : openOnDisk(directory, { takesAsItIs });
     this.#sql = prepareAll(this.#opened.db);
-    const [position, usage] = [this.#sql.position.get(), this.#sql.usage.get()];
-    const items = Number(usage?.["items"]);
+    const usage = this.#sql.usage.get();
     this.#state = {
       // If a file is accepted although it has lost its last revisions, their numbers are not reused.
-      revision: Math.max(Number(position?.["revision"]), this.#opened.watermark),
-      floor: Number(position?.["floor"]),
-      items,
-      removals: Number(usage?.["keys"]) - items,
+      revision: Math.max(Number(this.#sql.revision.get()?.["revision"]), this.#opened.watermark),
+      items: Number(usage?.["items"]),
       totalBytes: Number(usage?.["bytes"]),
     };
   }
 
   get(key: string, move: TransferBuffer = keep): StoreItem | undefined {
-    const item = this.#find(key)?.item;
+    const item = this.#find(key);
     move(item?.value.buffer);
     return item;
   }
 
   list({ prefix, after, limit }: Required<StorePageRequest> & { readonly prefix: string }, move: TransferBuffer = keep): StorePage {
-    const { rows, isAll } = readPage(this.#sql.list.iterate(after, prefix, prefix + ABOVE_KEYS), { limit, path: this.#opened.path });
-    const items = rows.flatMap(({ item }) => (item === undefined ? [] : [item]));
+    const { items, isAll } = readPage(this.#sql.list.iterate(after, prefix, prefix + ABOVE_KEYS), { limit, path: this.#opened.path });
     for (const { value } of items) move(value.buffer);
     return { items, revision: this.#state.revision, nextAfter: isAll ? undefined : items.at(-1)?.key };
-  }
-
-  changesSince(
-    { prefix, position }: { readonly prefix: string; readonly position: WatchPosition },
-    move: TransferBuffer = keep,
-  ): FoundChanges {
-    const { revision: storeRevision } = this.#state;
-    const isReset = mustReset(position, this.#state);
-    const from = isReset ? 0 : position.afterRevision;
-    const found = this.#sql.since.iterate(from, prefix, prefix + ABOVE_KEYS);
-    const { rows, isAll } = readPage(found, { limit: MAX_PAGE_ITEMS, path: this.#opened.path });
-    const changes = isReset ? rows.filter(({ item }) => item !== undefined) : rows;
-    for (const { item } of changes) move(item?.value.buffer);
-    return { isReset, changes, revision: isAll ? storeRevision : (rows.at(-1)?.version ?? from), isCurrent: isAll, storeRevision };
   }
 
   /** Works like `ControlStore.transact`. The changes are on disk when this method returns. Each change has its own revision. */
   transact({ conditions, changes }: TransactRequest): TransactResult {
     const before = this.#state;
-    const found = conditions.map(({ key }) => this.#find(key)?.item?.version ?? 0);
+    const found = conditions.map(({ key }) => this.#find(key)?.version ?? 0);
     if (conditions.some(({ version }, at) => version !== found[at]))
       return { isCommitted: false, revision: before.revision, versions: found };
     const after = { ...before };
     const versions = changes.map(({ key, value }) => {
-      const row = this.#find(key);
-      const held = row?.item?.value;
+      const held = this.#find(key)?.value;
       if (held === undefined && value === undefined) return 0;
       after.items += Number(value !== undefined) - Number(held !== undefined);
-      after.removals += Number(value === undefined) - Number(row !== undefined && held === undefined);
       after.totalBytes += sizeBytes(key, value) - sizeBytes(key, held);
       return ++after.revision;
     });
@@ -165,36 +129,31 @@ export class ControlFile implements ThreadOwner {
     this.#opened.close();
   }
 
-  #find(key: string): StoreChange | undefined {
+  #find(key: string): StoreItem | undefined {
     const row = this.#sql.byKey.get(key);
     return row === undefined ? undefined : readRow(row, this.#opened.path);
   }
 
-  /** Writes the changes whose version is not 0, and forgets the oldest removals above the bound. */
+  /** Writes the changes whose version is not 0. */
   #commit(changes: readonly StoreWrite[], versions: readonly number[], after: FileState): void {
-    const tooMany = Math.max(0, after.removals - this.#bounds.maxRemovals);
-    let { floor } = after;
     this.#unseal();
     this.#sql.transaction(() => {
       for (const [at, { key, value }] of changes.entries()) {
         const version = versions[at] ?? 0;
         if (version === 0) continue;
         this.#sql.remove.run(key);
-        const sum = rowSum(version, key, value);
-        if (value === undefined) this.#sql.insertRemoval.run(version, key, sum);
-        else this.#sql.insert.run(version, key, value, sum);
+        if (value !== undefined) this.#sql.insert.run(version, key, value, rowSum(version, key, value));
       }
-      if (tooMany > 0) for (const { version } of this.#sql.forget.all(tooMany)) floor = Math.max(floor, Number(version));
-      this.#sql.meta.run(after.revision, floor);
+      this.#sql.setRevision.run(after.revision);
     });
     this.#opened.noteRevision(after.revision);
-    this.#state = { ...after, floor, removals: after.removals - tooMany };
+    this.#state = after;
   }
 
   /** Called before the first change. Writes to the write-ahead log, syncs it, and then moves the seal of the last stop away. */
   #unseal(): void {
     if (!this.#isSealed) return;
-    this.#sql.transaction(() => this.#sql.meta.run(this.#state.revision, this.#state.floor));
+    this.#sql.transaction(() => this.#sql.setRevision.run(this.#state.revision));
     this.#opened.unseal();
     this.#isSealed = false;
   }
@@ -214,7 +173,7 @@ interface OpenDatabase {
   close(): void;
 }
 
-const EMPTY = "INSERT INTO meta VALUES (1, 0, 0)";
+const EMPTY = "INSERT INTO meta VALUES (1, 0)";
 
 function openInMemory(): OpenDatabase {
   const path = ":memory:";
@@ -255,31 +214,29 @@ function sizeBytes(key: string, value: Uint8Array | undefined): number {
   return value === undefined ? 0 : key.length + value.length;
 }
 
-function rowSum(version: number, key: string, value: Uint8Array | undefined): number {
-  return crc32(value ?? "removed", crc32(`${version} ${key} `));
+function rowSum(version: number, key: string, value: Uint8Array): number {
+  return crc32(value, crc32(`${version} ${key} `));
 }
 
 /** Throws `FileRefusedError` if the row is damaged. */
-function readRow(row: SqlRow, path: string): StoreChange {
-  const { version, key, value, sum } = row;
-  const bytes = value instanceof Uint8Array ? value : undefined;
-  if (typeof version !== "number" || typeof key !== "string" || sum !== rowSum(version, key, bytes))
-    throw damaged(path, `the row of key ${JSON.stringify(key)} has a wrong checksum`);
-  return { key, version, item: bytes === undefined ? undefined : { key, value: bytes, version } };
+function readRow({ version, key, value, sum }: SqlRow, path: string): StoreItem {
+  const isWhole = typeof version === "number" && typeof key === "string" && value instanceof Uint8Array;
+  if (!isWhole || sum !== rowSum(version, key, value)) throw damaged(path, `the row of key ${JSON.stringify(key)} has a wrong checksum`);
+  return { key, value, version };
 }
 
-/** Reads rows until a page is full. `isAll` is true if there were no more rows. */
+/** Reads items until a page is full. `isAll` is true if there were no more rows. */
 function readPage(
   found: Iterable<SqlRow>,
   { limit, path }: { readonly limit: number; readonly path: string },
-): { readonly rows: readonly StoreChange[]; readonly isAll: boolean } {
-  const rows: StoreChange[] = [];
+): { readonly items: readonly StoreItem[]; readonly isAll: boolean } {
+  const items: StoreItem[] = [];
   let totalBytes = 0;
   for (const row of found) {
-    const change = readRow(row, path);
-    totalBytes += change.item?.value.length ?? 0;
-    if (rows.length === limit || (rows.length > 0 && totalBytes > MAX_PAGE_BYTES)) return { rows, isAll: false };
-    rows.push(change);
+    const item = readRow(row, path);
+    totalBytes += item.value.length;
+    if (items.length === limit || (items.length > 0 && totalBytes > MAX_PAGE_BYTES)) return { items, isAll: false };
+    items.push(item);
   }
-  return { rows, isAll: true };
+  return { items, isAll: true };
 }

@@ -14,6 +14,7 @@ import {
   MAX_PAGE_ITEMS,
   STORE_BOUNDS,
   type StoreBounds,
+  type StoreChange,
   type StoreCondition,
   type StoreItem,
   type StorePage,
@@ -24,14 +25,12 @@ import {
   swapResult,
   type TransactResult,
 } from "./store.ts";
-import { type FoundChanges, StoreWatches, type WatchPosition } from "./store-watches.ts";
+import { StoreWatches } from "./store-watches.io.ts";
 
 /** The calls that the store makes to its database. */
 interface StoreQueries {
   get(key: string): Promise<StoreItem | undefined>;
   list(request: Required<StorePageRequest> & { readonly prefix: string }): Promise<StorePage>;
-  changesSince(request: { readonly prefix: string; readonly position: WatchPosition }): Promise<FoundChanges>;
-  /** The caller must not use the bytes of the values after this call. */
   transact(request: TransactRequest): Promise<TransactResult>;
   close(): Promise<void>;
 }
@@ -48,11 +47,7 @@ export async function openSqliteStore(directory: string, options: Partial<Contro
   return new SqliteStore({
     get: (key) => calls.call("get", key),
     list: (request) => calls.call("list", request),
-    changesSince: (request) => calls.call("changesSince", request),
-    transact: (request) => {
-      const buffers = request.changes.flatMap(({ value }) => (value === undefined ? [] : [value.buffer]));
-      return calls.call("transact", request, buffers);
-    },
+    transact: (request) => calls.call("transact", request),
     close: () => calls.close(),
   });
 }
@@ -63,7 +58,6 @@ export function openMemoryStore(bounds: StoreBounds = STORE_BOUNDS): ControlStor
   return new SqliteStore({
     get: (key) => Promise.try(() => database.get(key)),
     list: (request) => Promise.try(() => database.list(request)),
-    changesSince: (request) => Promise.try(() => database.changesSince(request)),
     transact: (request) => Promise.try(() => database.transact(request)),
     close: () => Promise.try(() => database.close()),
   });
@@ -71,17 +65,11 @@ export function openMemoryStore(bounds: StoreBounds = STORE_BOUNDS): ControlStor
 
 class SqliteStore implements ControlStore {
   readonly #asked: StoreQueries;
-  readonly #watches: StoreWatches;
+  readonly #watches = new StoreWatches((prefix, page) => this.list(prefix, page));
   #closed: Promise<void> | undefined;
 
   constructor(asked: StoreQueries) {
     this.#asked = asked;
-    this.#watches = new StoreWatches((prefix, position) =>
-      Promise.try(() => {
-        this.#checkOpen();
-        return asked.changesSince({ prefix, position });
-      }),
-    );
   }
 
   async get(key: string): Promise<StoreItem | undefined> {
@@ -103,7 +91,7 @@ class SqliteStore implements ControlStore {
     // The values are copied, because the caller may change the bytes that it passed.
     const copies = changes.map(({ key, value }) => ({ key, value: value === undefined ? undefined : Uint8Array.from(value) }));
     const result = await this.#asked.transact({ conditions, changes: copies });
-    if (result.isCommitted) this.#watches.changed();
+    if (result.isCommitted) this.#watches.changed(changesWith(copies, result.versions));
     return result;
   }
 
@@ -111,9 +99,9 @@ class SqliteStore implements ControlStore {
     return swapResult(await this.transact([{ key, version: expectedVersion }], [{ key, value }]));
   }
 
-  watch(prefix: string, fromRevision: number): StoreWatch {
+  watch(prefix: string): StoreWatch {
     checkPrefix(prefix);
-    return this.#watches.open(prefix, fromRevision);
+    return this.#watches.open(prefix);
   }
 
   async compact(): Promise<void> {
@@ -133,4 +121,13 @@ class SqliteStore implements ControlStore {
   #checkOpen(): void {
     if (this.#closed !== undefined) throw new WaymarkError("store_unavailable", "the store is closed");
   }
+}
+
+/** The changes that had an effect, with their versions. */
+function changesWith(writes: readonly StoreWrite[], versions: readonly number[]): readonly StoreChange[] {
+  const changes = writes.map(({ key, value }, at) => {
+    const version = versions[at] ?? 0;
+    return { key, version, item: value && { key, value, version } };
+  });
+  return changes.filter(({ version }) => version > 0);
 }

@@ -8,7 +8,8 @@
  * - Durability: an acknowledged change is on disk. If a request fails with `store_unavailable`, it has possibly happened nevertheless, or can still
  *   happen, so read first. A late request does no harm if its conditions name versions.
  * - A watch reports the newest change of each key, ordered by revision, and reports a change only when it is durable. It may omit earlier
- *   changes of the same key. The changes of one transaction can be in two steps only if `isCurrent` is false in the first of them.
+ *   changes of the same key. The changes of one transaction can be in two steps only if `isCurrent` is false in the first of them. A watch never
+ *   resumes at a revision, because a store that was replaced meanwhile can have reached this revision with other changes.
  */
 
 import { POLICY_BOUNDS } from "../../lib/bounds.ts";
@@ -29,11 +30,9 @@ export interface StoreBounds {
   readonly maxItems: number;
   /** Maximum size of all keys and values together. */
   readonly maxTotalBytes: number;
-  /** Maximum number of removals that are remembered for watches that resume. A watch that is further behind must start over. */
-  readonly maxRemovals: number;
 }
 
-export const STORE_BOUNDS: StoreBounds = { maxItems: 100_000, maxTotalBytes: 1024 * 1024 * 1024, maxRemovals: 10_000 };
+export const STORE_BOUNDS: StoreBounds = { maxItems: 100_000, maxTotalBytes: 1024 * 1024 * 1024 };
 
 export interface StoreItem {
   readonly key: string;
@@ -71,7 +70,7 @@ export type TransactResult =
 export interface StorePage {
   /** By key, ascending. */
   readonly items: readonly StoreItem[];
-  /** Revision of the point in time that the page shows. A watch from this revision misses no change. */
+  /** Revision of the point in time that the page shows. */
   readonly revision: number;
   /** The key after which the next page starts. Undefined if this is the last page. */
   readonly nextAfter: string | undefined;
@@ -96,7 +95,7 @@ export interface StoreChanges {
   readonly isReset: boolean;
   /** Ordered by version. Empty only if `isReset` is true and there are no items. */
   readonly changes: readonly StoreChange[];
-  /** The revision from which to resume. */
+  /** Revision of the store that the reader has reached when it has applied this step, if `isCurrent` is true. */
   readonly revision: number;
   /** False if the store already has later changes: after a reset, the reader has all items only when this is true. */
   readonly isCurrent: boolean;
@@ -105,7 +104,7 @@ export interface StoreChanges {
 export interface StoreWatch extends Disposable {
   /**
    * Returns the next changes as soon as there are any. Returns undefined when the watch is closed. Only one call can be in progress. Rejects with
-   * `store_unavailable` like `get`; the next call then continues from the same position.
+   * `store_unavailable` like `get`; the next call then starts over, or continues if no change can have been missed.
    */
   next(): Promise<StoreChanges | undefined>;
   close(): void;
@@ -131,15 +130,9 @@ export interface ControlStore extends AsyncDisposable {
    * like `transact`.
    */
   compareAndSwap(key: string, expectedVersion: number, value: Uint8Array | undefined): Promise<SwapResult>;
-  /**
-   * Watches the changes, after `fromRevision`, of items whose key starts with `prefix`. The watch starts with `isReset` if `fromRevision` is 0, too
-   * old, or above the revision of this store.
-   */
-  watch(prefix: string, fromRevision: number): StoreWatch;
-  /**
-   * Permits the store to forget all changes up to a revision, so that watches from earlier revisions start over. A store that limits its history itself
-   * does nothing.
-   */
+  /** Watches the items whose key starts with `prefix`. The watch starts with all items (`isReset`), and can start over at any time. */
+  watch(prefix: string): StoreWatch;
+  /** Permits the store to forget all changes up to a revision, so that watches that are further behind start over. A store without history does nothing. */
   compact(revision: number): Promise<void>;
   /** Answers all earlier calls, and then closes the store. Idempotent. */
   close(): Promise<void>;

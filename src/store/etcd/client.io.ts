@@ -108,6 +108,16 @@ export function ifWithoutHistory(error: unknown): void {
   if (!(error instanceof EtcdError && NO_HISTORY.test(error.status.message))) throw error;
 }
 
+interface EtcdAnswer {
+  readonly bytes: Uint8Array;
+  readonly session: EtcdSession;
+}
+
+export interface EtcdPage extends StorePage {
+  /** The session in which etcd answered. */
+  readonly session: EtcdSession;
+}
+
 export interface EtcdStream {
   readonly call: ClientCall;
   /** Returns the error for the end of the stream. The next request uses another connection, unless each member of etcd would refuse it. */
@@ -129,6 +139,10 @@ export class EtcdClient {
 
   /** Sends a request and returns the answer. Rejects with an `EtcdError`, or with `quota_exceeded` if the request is too large. */
   async call(path: string, message: Uint8Array): Promise<Uint8Array> {
+    return (await this.#request(path, message)).bytes;
+  }
+
+  async #request(path: string, message: Uint8Array): Promise<EtcdAnswer> {
     if (message.length > MAX_REQUEST_BYTES)
       throw new WaymarkError("quota_exceeded", `the request has ${message.length} bytes; etcd accepts at most ${MAX_REQUEST_BYTES}`);
     const request = this.#callTwice(path, message);
@@ -146,10 +160,11 @@ export class EtcdClient {
   }
 
   /** Reads a part of a list, with fewer items if their values are large. Rejects with an `EtcdError`. */
-  async page(prefix: string, range: PageRange): Promise<StorePage> {
+  async page(prefix: string, range: PageRange): Promise<EtcdPage> {
     for (let { limit } = range; ; limit = Math.ceil(limit / 2)) {
       try {
-        return this.codec.readPage(await this.call(ETCD_METHODS.range, this.codec.pageRequest(prefix, { ...range, limit })));
+        const { bytes, session } = await this.#request(ETCD_METHODS.range, this.codec.pageRequest(prefix, { ...range, limit }));
+        return { ...this.codec.readPage(bytes, range.after), session };
       } catch (error) {
         const isTooLarge = error instanceof EtcdError && error.status.code === CODES.RESOURCE_EXHAUSTED;
         if (!isTooLarge || limit === 1) throw error;
@@ -157,11 +172,10 @@ export class EtcdClient {
     }
   }
 
-  /** Opens a stream with one request. Rejects with an `EtcdError`. The listener is called in later turns of the event loop. */
-  async openStream(path: string, message: Uint8Array, listener: CallListener): Promise<EtcdStream> {
-    const session = this.#currentSession(stallAwareNowMs() + this.#options.timeoutMs);
+  /** Opens a watch with one request. Rejects with an `EtcdError`. The listener is called in later turns of the event loop. */
+  async openWatch(session: EtcdSession, message: Uint8Array, listener: CallListener): Promise<EtcdStream> {
     const { connection, metadata } = await session.opening;
-    const call = connection.start({ path, isSingleResponse: false, metadata, timeoutMs: undefined }, listener);
+    const call = connection.start({ path: ETCD_METHODS.watch, isSingleResponse: false, metadata, timeoutMs: undefined }, listener);
     call.write(message);
     return { call, fail: (status) => this.#failed(session, new EtcdError(session.endpoint, status)) };
   }
@@ -174,12 +188,12 @@ export class EtcdClient {
   }
 
   /** Makes a call, and makes it a second time on another connection if etcd certainly did not process it. */
-  async #callTwice(path: string, message: Uint8Array): Promise<Uint8Array> {
+  async #callTwice(path: string, message: Uint8Array): Promise<EtcdAnswer> {
     const untilMs = stallAwareNowMs() + this.#options.timeoutMs;
     for (let isLast = false; ; isLast = true) {
       const session = this.#currentSession(untilMs);
       try {
-        return await unary(session.endpoint, await session.opening, { path, message, untilMs });
+        return { bytes: await unary(session.endpoint, await session.opening, { path, message, untilMs }), session };
       } catch (error) {
         if (!(error instanceof EtcdError)) throw error;
         this.#failed(session, error);
@@ -220,7 +234,7 @@ interface OpenedSession {
 }
 
 /** A connection to one endpoint and, if there is a user, the token that belongs to it. */
-class EtcdSession {
+export class EtcdSession {
   readonly endpoint: string;
   /** Rejects with an `EtcdError`. */
   readonly opening: Promise<OpenedSession>;

@@ -77,10 +77,13 @@ export class EtcdCodec {
     return encoded(RangeRequestSchema, { key: start, rangeEnd, limit: BigInt(limit), revision: BigInt(revision) });
   }
 
-  readPage(bytes: Uint8Array): StorePage {
+  /** Decodes the page after the key `after`. */
+  readPage(bytes: Uint8Array, after: string): StorePage {
     const { header, kvs, more } = decoded(RangeResponseSchema, bytes);
     const items = kvs.map((each) => this.#itemOf(each));
-    return { items, revision: Number(header?.revision ?? 0n), nextAfter: more ? items.at(-1)?.key : undefined };
+    const last = items.at(-1)?.key ?? "";
+    if (more && last <= after) throw new WaymarkError("store_unavailable", "a page in the answer of etcd has no later keys");
+    return { items, revision: revisionOf(header?.revision), nextAfter: more ? last : undefined };
   }
 
   /** Encodes a transaction that returns the versions of the items in the conditions if one of them does not hold. */
@@ -105,7 +108,7 @@ export class EtcdCodec {
 
   readTransact(bytes: Uint8Array): TransactResult {
     const { header, succeeded: isCommitted, responses } = decoded(TxnResponseSchema, bytes);
-    const revision = Number(header?.revision ?? 0n);
+    const revision = revisionOf(header?.revision);
     return { isCommitted, revision, versions: responses.map(({ response }) => versionAfter(response, revision)) };
   }
 
@@ -145,7 +148,7 @@ export class EtcdCodec {
   #itemOf({ key, value, modRevision }: KeyValue): StoreItem {
     const text = Buffer.from(key.buffer, key.byteOffset, key.length).toString("latin1");
     // The value is copied, because otherwise it would keep the whole answer in memory.
-    return { key: text.slice(this.#prefix.length), value: new Uint8Array(value), version: Number(modRevision) };
+    return { key: text.slice(this.#prefix.length), value: new Uint8Array(value), version: revisionOf(modRevision) };
   }
 
   #changeOf(kv: KeyValue, isRemoval: boolean): StoreChange {
@@ -158,7 +161,15 @@ export class EtcdCodec {
 function versionAfter(response: ResponseOp["response"], revision: number): number {
   if (response.case === "responsePut") return revision;
   if (response.case === "responseDeleteRange") return response.value.deleted > 0n ? revision : 0;
-  return response.case === "responseRange" ? Number(response.value.kvs[0]?.modRevision ?? 0n) : 0;
+  const [item] = response.case === "responseRange" ? response.value.kvs : [];
+  return item === undefined ? 0 : revisionOf(item.modRevision);
+}
+
+/** Throws `store_unavailable` for a number that etcd has for no revision, or that cannot be exact. */
+function revisionOf(number = 0n): number {
+  if (number < 1n || number > Number.MAX_SAFE_INTEGER)
+    throw new WaymarkError("store_unavailable", `etcd answered with the revision ${number}`);
+  return Number(number);
 }
 
 export function authenticateRequest(name: string, password: string): Uint8Array {

@@ -47,7 +47,8 @@ class EtcdStore implements ControlStore {
   async list(prefix: string, { after = "", limit = MAX_PAGE_ITEMS }: StorePageRequest = {}): Promise<StorePage> {
     checkPrefix(prefix);
     checkLimit(limit);
-    return this.#client.page(prefix, { after, limit, revision: 0 });
+    const { items, revision, nextAfter } = await this.#client.page(prefix, { after, limit, revision: 0 });
+    return { items, revision, nextAfter };
   }
 
   async transact(conditions: readonly StoreCondition[], changes: readonly StoreWrite[]): Promise<TransactResult> {
@@ -61,9 +62,9 @@ class EtcdStore implements ControlStore {
     return { isSwapped: isCommitted, version: versions[0] ?? 0 };
   }
 
-  watch(prefix: string, fromRevision: number): StoreWatch {
+  watch(prefix: string): StoreWatch {
     checkPrefix(prefix);
-    const watch = new EtcdWatch(this.#client, { prefix, fromRevision, onClose: () => this.#watches.delete(watch) });
+    const watch = new EtcdWatch(this.#client, prefix, () => this.#watches.delete(watch));
     this.#watches.add(watch);
     return watch;
   }

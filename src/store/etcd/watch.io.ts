@@ -1,18 +1,14 @@
 /**
- * Watches a prefix in etcd. A reset reads all items as of one revision, page by page, and then watches the changes after that revision. A step ends at
- * the end of a revision, so that no part of a transaction is lost or repeated when a watch continues on another member.
+ * Watches a prefix in etcd. The watch reads all items as of one revision, page by page, and then opens a stream of the changes after that revision, over
+ * the same connection. It starts over if the connection or the stream ends, because etcd may lose its data and reach higher revisions meanwhile. No
+ * revision and no id of etcd shows this. A step ends at the end of a revision, so that each transaction is in one step.
  */
 import type { GrpcStatus } from "../../grpc/wire/status.ts";
 import { assert, CODES, WaymarkError } from "../../lib/errors.ts";
-import { MAX_PAGE_ITEMS, MAX_TRANSACTION_ITEMS, type StoreChange, type StoreChanges, type StoreWatch } from "../control/store.ts";
-import { type EtcdClient, type EtcdStream, ifWithoutHistory } from "./client.io.ts";
-import { ETCD_METHODS, type PageRange, type WatchMessage } from "./codec.ts";
-
-/** Bounds of the changes that wait for the reader. Above them, etcd is slowed down by flow control. One more message may arrive. */
-const MAX_WAITING_ITEMS = MAX_PAGE_ITEMS;
-const MAX_WAITING_BYTES = 4 * 1024 * 1024;
-/** The last revision of a step may add the other changes of its transaction. */
-const STEP_ITEMS = MAX_PAGE_ITEMS - MAX_TRANSACTION_ITEMS;
+import { changesOf, PendingChanges } from "../control/pending-changes.ts";
+import { MAX_PAGE_ITEMS, type StoreChanges, type StoreWatch } from "../control/store.ts";
+import { type EtcdClient, type EtcdSession, type EtcdStream, ifWithoutHistory } from "./client.io.ts";
+import type { PageRange, WatchMessage } from "./codec.ts";
 
 /** The next page of a reset. All pages show one revision, which is 0 before the first page. */
 type ResetPosition = Omit<PageRange, "limit">;
@@ -23,27 +19,26 @@ export class EtcdWatch implements StoreWatch {
   readonly #client: EtcdClient;
   readonly #prefix: string;
   readonly #onClose: () => void;
-  #reset: ResetPosition | undefined;
-  /** All changes up to this revision have been returned. */
-  #revision: number;
+  #reset: ResetPosition | undefined = FIRST_PAGE;
+  /** The session of the pages since the last reset. Undefined before the first page. */
+  #session: EtcdSession | undefined;
+  /** The revision of the pages. */
+  #revision = 0;
   #stream: EtcdStream | undefined;
   /** The error with which the last stream ended. */
   #fault: WaymarkError | undefined;
-  /** The newest change of each key, by version. */
-  readonly #waiting = new Map<string, StoreChange>();
-  #waitingBytes = 0;
+  /** Above the bounds, etcd is slowed down by flow control. One more message may arrive. */
+  readonly #pending = new PendingChanges();
   /** All changes up to this revision have arrived. */
   #arrivedRevision = 0;
   #wake: (() => void) | undefined;
   #isBusy = false;
   #isClosed = false;
 
-  constructor(client: EtcdClient, { prefix, fromRevision, onClose }: { prefix: string; fromRevision: number; onClose: () => void }) {
+  constructor(client: EtcdClient, prefix: string, onClose: () => void) {
     this.#client = client;
     this.#prefix = prefix;
     this.#onClose = onClose;
-    this.#revision = fromRevision;
-    this.#reset = fromRevision === 0 ? FIRST_PAGE : undefined;
   }
 
   async next(): Promise<StoreChanges | undefined> {
@@ -68,41 +63,48 @@ export class EtcdWatch implements StoreWatch {
     this.close();
   }
 
-  /** Rethrows an error after which the watch cannot start over. */
+  /** Starts over, and rethrows errors that the reader must see. */
   #startOver(error: unknown): undefined {
-    if (!this.#isClosed) ifWithoutHistory(error);
     this.#reset = FIRST_PAGE;
+    if (!this.#isClosed) ifWithoutHistory(error);
   }
 
   /** Returns the next changes. Undefined if another step must follow. */
   async #step(): Promise<StoreChanges | undefined> {
-    if (this.#reset !== undefined) return this.#readPage(this.#reset);
-    const found = this.#take();
-    if (found !== undefined) return found;
     const fault = this.#fault;
     this.#fault = undefined;
     if (fault !== undefined) throw fault;
-    await (this.#stream === undefined ? this.#open() : this.#arrival());
-    return undefined;
+    if (this.#reset !== undefined) return this.#readPage(this.#reset);
+    if (this.#stream === undefined) return this.#open();
+    const found = this.#pending.take(this.#arrivedRevision);
+    if (found === undefined) await this.#arrival();
+    return found;
   }
 
-  async #readPage({ after, revision }: ResetPosition): Promise<StoreChanges> {
+  async #readPage({ after, revision }: ResetPosition): Promise<StoreChanges | undefined> {
     const page = await this.#client.page(this.#prefix, { after, limit: MAX_PAGE_ITEMS, revision });
+    const isReset = revision === 0;
+    if (isReset) {
+      this.#session = page.session;
+      this.#revision = page.revision;
+    } else if (page.session !== this.#session) {
+      this.#reset = FIRST_PAGE;
+      return undefined;
+    }
     const isCurrent = page.nextAfter === undefined;
-    this.#revision = revision === 0 ? page.revision : revision;
     this.#reset = page.nextAfter === undefined ? undefined : { after: page.nextAfter, revision: this.#revision };
-    const changes = page.items.map((item) => ({ key: item.key, version: item.version, item }));
-    changes.sort((a, b) => a.version - b.version);
-    // A reader that resumes before it has all items must start over.
-    return { isReset: after === "", changes, revision: isCurrent ? this.#revision : 0, isCurrent };
+    return { isReset, changes: changesOf(page.items), revision: this.#revision, isCurrent };
   }
 
-  /** Watches the changes after the position. */
-  async #open(): Promise<void> {
-    // If etcd was restored from a backup, a revision may be in its future. A watch would wait for this revision, but a read fails.
-    await this.#client.page(this.#prefix, { after: "", limit: 1, revision: this.#revision });
-    const request = this.#client.codec.watchRequest(this.#prefix, this.#revision);
-    const stream = await this.#client.openStream(ETCD_METHODS.watch, request, {
+  /** Watches the changes after the revision of the pages. */
+  async #open(): Promise<undefined> {
+    const session = this.#session;
+    if (session === undefined || session.isOver) {
+      this.#reset = FIRST_PAGE;
+      return;
+    }
+    this.#arrivedRevision = 0;
+    const stream = await this.#client.openWatch(session, this.#client.codec.watchRequest(this.#prefix, this.#revision), {
       message: (bytes) => this.#message(stream, bytes),
       closed: ({ status }) => this.#ended(stream, status),
     });
@@ -124,31 +126,10 @@ export class EtcdWatch implements StoreWatch {
   }
 
   #keep({ changes, isPartial }: WatchMessage): void {
-    for (const change of changes) {
-      if (change.version <= this.#revision) continue;
-      const earlier = this.#waiting.get(change.key);
-      if (earlier !== undefined) this.#drop(earlier);
-      this.#waiting.set(change.key, change);
-      this.#waitingBytes += sizeBytes(change);
-    }
+    for (const change of changes) if (change.version > this.#revision) this.#pending.add(change);
     const last = changes.at(-1);
     if (last !== undefined) this.#arrivedRevision = isPartial ? last.version - 1 : last.version;
-    if (this.#waiting.size > MAX_WAITING_ITEMS || this.#waitingBytes > MAX_WAITING_BYTES) this.#stream?.call.pause();
-  }
-
-  /** Returns the next changes that waited. Undefined if there are none. */
-  #take(): StoreChanges | undefined {
-    const changes: StoreChange[] = [];
-    for (const change of this.#waiting.values()) {
-      const last = changes.at(-1);
-      if (change.version > this.#arrivedRevision || (changes.length >= STEP_ITEMS && change.version !== last?.version)) break;
-      changes.push(change);
-    }
-    for (const change of changes) this.#drop(change);
-    const last = changes.at(-1);
-    if (last === undefined) return undefined;
-    this.#revision = last.version;
-    return { isReset: false, changes, revision: last.version, isCurrent: this.#waiting.size === 0 };
+    if (this.#pending.isAboveBounds) this.#stream?.call.pause();
   }
 
   #ended(stream: EtcdStream, status: GrpcStatus): void {
@@ -157,18 +138,13 @@ export class EtcdWatch implements StoreWatch {
     this.#endStream();
   }
 
-  /** Ends the stream. Changes that have arrived completely are still returned. */
+  /** Ends the stream. The changes that wait are dropped, because the watch starts over. */
   #endStream(): void {
-    for (const change of this.#waiting.values()) if (change.version > this.#arrivedRevision) this.#drop(change);
+    this.#pending.clear();
     const stream = this.#stream;
     this.#stream = undefined;
     stream?.call.cancel();
     this.#wake?.();
-  }
-
-  #drop(change: StoreChange): void {
-    this.#waiting.delete(change.key);
-    this.#waitingBytes -= sizeBytes(change);
   }
 
   /** Waits for a message or the end of the stream. */
@@ -178,8 +154,4 @@ export class EtcdWatch implements StoreWatch {
       this.#stream?.call.resume();
     });
   }
-}
-
-function sizeBytes({ key, item }: StoreChange): number {
-  return key.length + (item?.value.length ?? 0);
 }

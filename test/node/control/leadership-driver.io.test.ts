@@ -85,8 +85,8 @@ test("a store that is back after an outage counts as available, although nothing
     compact: () => Promise.resolve(),
     transact: (conditions, changes) => store.transact(conditions, changes),
     list: (prefix, page) => (isAway ? Promise.reject(new WaymarkError("store_unavailable", "it is away")) : store.list(prefix, page)),
-    watch: (prefix, from) => {
-      const watch = store.watch(prefix, from);
+    watch: (prefix) => {
+      const watch = store.watch(prefix);
       let step = watch.next();
       const next = async () => {
         const { promise, reject } = Promise.withResolvers<never>();

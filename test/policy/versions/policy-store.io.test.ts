@@ -82,7 +82,7 @@ test("an apply whose answer from the store was lost is found by the next one", a
     get: (key) => store.get(key),
     list: (prefix, page) => store.list(prefix, page),
     transact: (conditions, changes) => store.transact(conditions, changes),
-    watch: (prefix, from) => store.watch(prefix, from),
+    watch: (prefix) => store.watch(prefix),
     compact: (revision) => store.compact(revision),
     close: () => store.close(),
     [Symbol.asyncDispose]: () => store.close(),

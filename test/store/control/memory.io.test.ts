@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { openMemoryStore } from "../../../src/store/control/sqlite.io.ts";
-import { MAX_VALUE_BYTES, STORE_BOUNDS } from "../../../src/store/control/store.ts";
+import { MAX_VALUE_BYTES } from "../../../src/store/control/store.ts";
 import { storeContract } from "../../contract/store.ts";
 import { ControlMap } from "../../fakes/control-map.ts";
 
@@ -9,7 +9,6 @@ storeContract("memory", {
   runs: 200,
   maxValueBytes: MAX_VALUE_BYTES,
   hasBounds: true,
-  forgets: "maxRemovals",
   open: (bounds) => Promise.resolve(openMemoryStore(bounds)),
 });
 
@@ -28,38 +27,29 @@ test("revisions are consecutive: each change of a transaction has its own, and a
 
 test("a watch reports only the newest of several changes of a key", async () => {
   await using store = openMemoryStore();
-  using watch = store.watch("", 0);
+  using watch = store.watch("");
   await watch.next();
   for (const version of [0, 1, 2]) await store.compareAndSwap("a", version, bytes(`${version}`));
   expect((await watch.next())?.changes).toEqual([{ key: "a", version: 3, item: { key: "a", value: bytes("2"), version: 3 } }]);
 });
 
-test("a transaction with more removals than are remembered makes earlier watches start over", async () => {
-  await using store = openMemoryStore({ ...STORE_BOUNDS, maxRemovals: 1 });
-  const keys = ["a", "b", "c", "d"];
-  await store.transact(
-    [],
-    keys.map((key) => ({ key, value: bytes(key) })),
-  );
-  await store.transact(
-    [],
-    ["a", "b", "c"].map((key) => ({ key, value: undefined })),
-  );
-  using before = store.watch("", 4);
-  expect(await before.next()).toMatchObject({ isReset: true, changes: [{ key: "d" }], revision: 7 });
-  using between = store.watch("", 5);
-  expect(await between.next()).toMatchObject({ isReset: true, changes: [{ key: "d" }], revision: 7 });
-  using after = store.watch("", 6);
-  expect(await after.next()).toMatchObject({ isReset: false, changes: [{ key: "c" }], revision: 7 });
-});
-
-test("an item that is created again no longer counts as a removal", async () => {
-  await using store = openMemoryStore({ ...STORE_BOUNDS, maxRemovals: 1 });
-  for (const value of [bytes("1"), undefined, bytes("2")]) await store.transact([], [{ key: "a", value }]);
-  await store.transact([], [{ key: "b", value: bytes("1") }]);
-  await store.transact([], [{ key: "b", value: undefined }]);
-  using watch = store.watch("", 4);
-  expect(await watch.next()).toMatchObject({ isReset: false, changes: [{ key: "b", version: 5, item: undefined }] });
+test("a watch starts over if its reader does not read more than 1000 changes or 4 MiB, also while it reads its first page", async () => {
+  await using store = openMemoryStore();
+  const putMany = (count: number, value: Uint8Array) =>
+    store.transact(
+      [],
+      Array.from({ length: count }, (_, at) => ({ key: `k${at}`, value })),
+    );
+  using watch = store.watch("");
+  await watch.next();
+  await putMany(4, new Uint8Array(1024 * 1024 - 2));
+  expect(await watch.next()).toMatchObject({ isReset: false, isCurrent: true, changes: { length: 4 } });
+  await putMany(5, new Uint8Array(1024 * 1024 - 2));
+  expect(await watch.next()).toMatchObject({ isReset: true, isCurrent: true, changes: { length: 5 } });
+  using starting = store.watch("");
+  const first = starting.next();
+  await putMany(5, new Uint8Array(1024 * 1024));
+  expect(await first).toMatchObject({ isReset: true, isCurrent: true, changes: { length: 5 }, revision: 14 });
 });
 
 test("the simulator's map answers as the store does", async () => {

@@ -15,7 +15,6 @@ function etcdContract(name: string, program: string): void {
     runs: 5,
     maxValueBytes: MAX_ETCD_VALUE_BYTES,
     hasBounds: false,
-    forgets: "compact",
     open: () => {
       storeCount += 1;
       return Promise.resolve(openEtcdStore({ endpoints: etcd?.endpoints ?? [], prefix: `/waymark/${storeCount}/`, timeoutMs: 5000 }));

@@ -1,10 +1,16 @@
 /** Requests that etcd refuses or does not answer. */
 import { networkInterfaces } from "node:os";
+import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { RangeResponseSchema } from "../../../gen/etcd/api/etcdserverpb/rpc_pb.js";
+import { allItems } from "../../../src/store/control/all-items.io.ts";
 import type { ControlStore } from "../../../src/store/control/store.ts";
 import type { EtcdOptions, EtcdOutcome } from "../../../src/store/etcd/client.io.ts";
+import { ETCD_METHODS } from "../../../src/store/etcd/codec.ts";
 import { MAX_ETCD_VALUE_BYTES, openEtcdStore } from "../../../src/store/etcd/store.io.ts";
 import { EtcdCluster, isEtcdThere } from "../../fakes/etcd.ts";
+import { unaryMethod } from "../../fakes/grpc-handlers.ts";
+import { closeAll, serve } from "../../fakes/grpc-room.ts";
 import { answering, closeServers, freePort } from "../../fakes/probed-servers.ts";
 import { until } from "../../fakes/until.ts";
 
@@ -13,14 +19,17 @@ const open = (options: Partial<EtcdOptions>): ControlStore =>
   openEtcdStore({ endpoints: [], prefix: "/waymark/faults/", timeoutMs: 1000, ...options });
 const unavailable = (text: RegExp | string) => ({ reason: "store_unavailable", message: expect.stringMatching(text) as string });
 
+const KEY = { key: bytes("/waymark/faults/a"), modRevision: 7n };
+
 afterAll(closeServers);
+afterAll(closeAll);
 
 describe("without etcd", () => {
   test("a store opens, and its requests name an endpoint and the cause", async () => {
     const port = await freePort();
     await using store = open({ endpoints: [`127.0.0.1:${port}`] });
     await expect(store.get("a")).rejects.toMatchObject(unavailable(`^store_unavailable: etcd 127.0.0.1:${port}: .*ECONNREFUSED`));
-    using watch = store.watch("", 0);
+    using watch = store.watch("");
     await expect(watch.next()).rejects.toMatchObject(unavailable("ECONNREFUSED"));
     await expect(watch.next()).rejects.toMatchObject(unavailable("ECONNREFUSED"));
   });
@@ -56,6 +65,31 @@ test("a password is not sent in plaintext to another machine", async () => {
   await using store = open({ endpoints: [`${host}:${server.port}`], user: "waymark" });
   await expect(store.get("a")).rejects.toMatchObject(unavailable("the password is sent only over TLS or to a loopback address"));
   expect(server.said).toEqual([]);
+});
+
+test.each<{ readonly what: string; readonly answer: MessageInitShape<typeof RangeResponseSchema>; readonly says: string }>([
+  { what: "repeats its last key", answer: { header: { revision: 7n }, kvs: [KEY], more: true }, says: "no later keys" },
+  { what: "has no key before the next page", answer: { header: { revision: 7n }, more: true }, says: "no later keys" },
+  { what: "has the largest revision", answer: { header: { revision: 2n ** 63n - 1n } }, says: "revision 9223372036854775807" },
+  { what: "has no revision", answer: {}, says: "revision 0" },
+  { what: "has an item of no revision", answer: { header: { revision: 7n }, kvs: [{ key: KEY.key }] }, says: "revision 0" },
+])("a page that $what is not accepted", async ({ answer, says }) => {
+  let count = 0;
+  const range = unaryMethod(ETCD_METHODS.range, () => {
+    count += 1;
+    return toBinary(RangeResponseSchema, create(RangeResponseSchema, answer));
+  });
+  const { address } = await serve({ methods: [range] });
+  await using store = open({ endpoints: [address] });
+  using watch = store.watch("");
+  const readAll = async (): Promise<void> => {
+    while ((await watch.next())?.isCurrent === false);
+  };
+  const listAll = async (): Promise<void> => {
+    for await (const { version } of allItems(store, "")) expect(version).toBe(7);
+  };
+  for (const read of [readAll, listAll]) await expect(read()).rejects.toMatchObject(unavailable(says));
+  expect(count).toBeLessThanOrEqual(4);
 });
 
 describe.runIf(isEtcdThere())("with etcd", () => {
