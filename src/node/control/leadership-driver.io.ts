@@ -3,7 +3,7 @@ import { setTimeout as wait } from "node:timers/promises";
 import { type CampaignAnswer, type CampaignInput, Campaigns } from "../../control/leadership/campaigns.ts";
 import type { LeadershipEvent, LeadershipInput, LeadershipOutput, OrderRefusal } from "../../control/leadership/io-types.ts";
 import { Leadership, type LeadershipOptions } from "../../control/leadership/machine.ts";
-import { decodeSession, SESSIONS, STORE_KEY } from "../../control/leadership/records.ts";
+import { decodeSession, SESSIONS } from "../../control/leadership/records.ts";
 import { MAX_TIMER_MS } from "../../lib/duration.ts";
 import { rethrowInvariant, sentError, WaymarkError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.io.ts";

@@ -85,16 +85,19 @@ test("a store that is back after an outage counts as available, although nothing
     compact: () => Promise.resolve(),
     transact: (conditions, changes) => store.transact(conditions, changes),
     list: (prefix, page) => (isAway ? Promise.reject(new WaymarkError("store_unavailable", "it is away")) : store.list(prefix, page)),
+    // The watch starts over after each interruption.
     watch: (prefix) => {
-      const watch = store.watch(prefix);
-      let step = watch.next();
+      let watch = store.watch(prefix);
       const next = async () => {
         const { promise, reject } = Promise.withResolvers<never>();
-        const interrupt = () => reject(new WaymarkError("store_unavailable", "it is away"));
+        const interrupt = () => {
+          watch.close();
+          watch = store.watch(prefix);
+          reject(new WaymarkError("store_unavailable", "it is away"));
+        };
         interrupts.add(interrupt);
-        const found = await Promise.race([step, promise]).finally(() => interrupts.delete(interrupt));
-        step = watch.next();
-        return found;
+        if (isAway) interrupt();
+        return Promise.race([watch.next(), promise]).finally(() => interrupts.delete(interrupt));
       };
       return { next, close: () => watch.close(), [Symbol.dispose]: () => watch.close() };
     },
