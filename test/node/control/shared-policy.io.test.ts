@@ -89,6 +89,18 @@ test("a version that is applied, or that a node has received elsewhere, comes to
   expect([first.faults, second.faults]).toEqual([[], []]);
 });
 
+test("a version that the store has lost is put there again", async () => {
+  await using store = await ownedStore();
+  using first = new PolicyNode(store, "a").begin();
+  await first.apply(set([rule("svc.a")]));
+  const { items } = await store.list("policy");
+  await store.transact(
+    [],
+    items.map(({ key }) => ({ key, value: undefined })),
+  );
+  await until("the store has it again", async () => (await store.list("policy")).items.length === items.length);
+});
+
 test("the store keeps only the newest version, and a failure to remove an earlier one does not refuse the new one", async () => {
   await using store = openMemoryStore();
   for (let number = 1; number <= 3; number++) expect(await publishPolicy(store, version(number).bytes)).toBe(true);
