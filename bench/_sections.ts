@@ -108,6 +108,14 @@ export const SECTIONS: Readonly<Record<string, Section>> = {
     reading:
       "Lookups need no server. Timers determine when clients reconnect: they spread the attempts, so that servers that have just started are not met by all clients at the same time.",
   },
+  leadership: {
+    topic: "failover of leaders",
+    peers: "etcd's election recipe",
+    measures:
+      "Time until a successor may act after the leader of a scope has been killed or has stopped, compared with the election recipe of etcd's Go client on the same members of etcd. Also the writes of 1,000 scopes at rest, the delay of a policy, and lookups while the store is down.",
+    reading:
+      "A successor waits until it has seen the session of the leader unchanged for a whole lease. A leader that is killed has renewed its session up to a third of a lease earlier, so a kill costs between two thirds of a lease and a whole lease. etcd counts the same time on its leader, and looks for expired leases twice per second.",
+  },
   flood: {
     topic: "one tenant floods a node",
     peers: "the same node without the flood",
