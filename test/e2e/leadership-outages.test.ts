@@ -195,6 +195,8 @@ describe.runIf(isEtcdThere())("with etcd", () => {
     await using a = await home.startAt("a", dataDir);
     const after = await oneLeader([a]);
     expect(after.fence.storeEpoch).toBe(record?.epoch);
+    await store.compareAndSwap("leaders/custom/svc.orders/bad", 0, Buffer.from("no record"));
+    await until("it is counted", async () => (await metricOf(a, "waymark_store_unreadable_leaders")) === 1);
     await policySays(a, /^version 1 in force$/);
   });
 });

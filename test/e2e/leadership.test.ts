@@ -39,6 +39,8 @@ test("a lone node leads, writes nothing while it is idle, and leads with a later
   await using second = await home.start("a");
   const after = await oneLeader([second], before);
   expect(after).toMatchObject({ nodeId: "a", term: 2 });
+  await second.stop();
+  expect(second.command.stderr).toMatch(/"scope":"global-control".*"leader stepped down"/);
 });
 
 /** Long enough for a busy machine: a leader that renews its session late would lose its scope. */

@@ -46,7 +46,7 @@ export class LeaderEvents {
   }
 }
 
-/** The event of a record that has changed. A record that cannot be read is none. */
+/** Returns the event of a record that has changed. A record that cannot be read causes no event. */
 function eventsOf({ key, before, after, revision }: CopyChange<LeaderRecord>): readonly LeadershipEvent[] {
   const [was, is] = [before?.value, after?.value];
   if (after !== undefined && is === undefined) return [];

@@ -267,7 +267,8 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
     this.#observe(changes?.revision, monoMs);
     if (changes === undefined) return;
     if (prefix === STORE_KEY) {
-      const [replaced] = this.#store.take(changes, monoMs)?.changes ?? [];
+      // Other programs can have keys that begin with this one.
+      const replaced = this.#store.take(changes, monoMs)?.changes.find(({ key }) => key === STORE_KEY);
       if (replaced?.before?.value?.id !== undefined && replaced.before.value.id !== replaced.after?.value?.id) {
         this.#earlierEpoch = Math.max(this.#earlierEpoch, replaced.before.value.epoch);
         this.#wait(time);
@@ -492,8 +493,8 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
   }
 
   /**
-   * Whether the record of a scope without a leader stays in the store. Programs choose their scopes, and would fill the store with such records. Without
-   * it, the next fence has a greater number than this one only if the revision of the store has.
+   * Whether the record of a scope without a leader stays in the store. Programs choose their scopes, and would fill the store with such records. But if the
+   * number of the fence is above the revision of the store, the record must stay, so that the next leader has a greater number.
    */
   #mustRemember({ holderId, nodeId, fence }: LeaderRecord): boolean {
     return holderId === nodeId || fence.number > this.#revision;
@@ -538,7 +539,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
     if (fault !== "" || value === undefined) {
       const none: OrderRefusal = items.has(key)
         ? { reason: "no_leader", message: `the record ${key} cannot be read; remove it from the control store` }
-        : { reason: "no_leader", message: `${key.slice(LEADERS.length)} has no leader` };
+        : { reason: "no_leader", message: `${key.slice(LEADERS.length)} has no leader; check its name, and whether it has a candidate` };
       out.push({ kind: "ordered", order, refusal: fault === "" ? none : { reason: "store_unavailable", message: fault } });
       return;
     }

@@ -84,7 +84,7 @@ export class Session {
     }
   }
 
-  /** Applies the version that the store has, when it is not the known one. 0: the session has ended. */
+  /** Applies the version of the record in the store, which is not the known one. Version 0 means that the session has ended. */
   found(version: number, monoMs: number): void {
     // Another node has ended the session, or this is another store, or one that was restored from a backup.
     if (version < this.#version) this.startOver(monoMs);

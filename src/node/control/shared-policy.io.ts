@@ -23,7 +23,7 @@ const RETRY_MS = 200;
 
 const decodePlace = decoderOf<VersionPlace>({ number: count, hlc: count, nodeId: text, checksum: text });
 
-/** The methods of a store that putting a version there needs. */
+/** The methods of a store that `publishPolicy` needs. */
 type PolicyTarget = Pick<ControlStore, "compareAndSwap" | "get" | "list" | "transact">;
 
 export interface SharedPolicyOptions {

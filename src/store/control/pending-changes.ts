@@ -26,7 +26,7 @@ export class PendingChanges {
     this.#bytes += sizeBytes(change);
   }
 
-  /** Drops the changes up to a revision of keys after the key `after`. */
+  /** Drops the changes up to a revision whose keys come after `after`. */
   dropAfter(after: string, revision: number): void {
     for (const change of this.#newest.values()) if (change.key > after && change.version <= revision) this.#drop(change);
   }

@@ -409,6 +409,16 @@ describe("a store that is set up anew", () => {
     expect(leader?.fence(CLEANER).storeEpoch).toBe(before.storeEpoch + 1);
   });
 
+  test("is noticed even if another program has a key with the same beginning", () => {
+    const { lab, holder } = twoNodes(CLEANER);
+    const before = holder.fence(CLEANER);
+    lab.wallAheadMs = -86_400_000;
+    lab.store.restore({ revision: 0, changes: new Map() });
+    lab.store.put(`${STORE_KEY}-of-another`, new Uint8Array());
+    lab.restart();
+    expect(holder.machine.store?.epoch).toBe(before.storeEpoch + 1);
+  });
+
   test("gives nothing to a node that has not heard of it, even if its keys have the same versions", () => {
     const { lab, other } = twoNodes(CLEANER);
     for (const prefix of other.watches.keys()) other.deafTo.add(prefix);

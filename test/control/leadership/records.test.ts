@@ -69,6 +69,7 @@ test.each([
   ["a negative count", json({ ...GOOD, epoch: -1 })],
   ["a count beyond 2^53", json({ ...GOOD, epoch: 2 ** 53 })],
   ["a text of more than 1,024 characters", json({ ...GOOD, id: "x".repeat(1025) })],
+  ["more than 64 KiB", json({ ...GOOD, later: "x".repeat(70_000) })],
 ])("%s is no record", (_, bytes) => {
   expect([decodeStore(bytes), decodeLeader(bytes, 0), decodeSession(bytes)]).toEqual([undefined, undefined, undefined]);
 });

@@ -89,6 +89,12 @@ test("a version that is applied, or that a node has received elsewhere, comes to
   expect([first.faults, second.faults]).toEqual([[], []]);
 });
 
+test("a version whose number the store has passed is refused, so that its caller reads the newest one first", async () => {
+  await using store = openMemoryStore();
+  for (const number of [1, 19]) expect(await publishPolicy(store, version(number).bytes)).toBe(true);
+  expect(await publishPolicy(store, version(2, "b").bytes)).toBe(false);
+});
+
 test("a version that the store has lost is put there again", async () => {
   await using store = await ownedStore();
   using first = new PolicyNode(store, "a").begin();
