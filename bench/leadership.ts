@@ -321,7 +321,7 @@ report({
         unit: "s",
         atMost: 1,
         shown: {
-          work: `a policy is applied on one of ${NODES} nodes that share only etcd: time until all answer by it, p99`,
+          work: `a policy is applied on one of ${NODES} nodes that share only etcd: time until all nodes apply it, p99`,
           unit: "s",
           ours: spread(policySeconds),
         },
@@ -337,10 +337,10 @@ report({
   notes: [
     `All are real processes on this machine's cores: ${MEMBERS} members of etcd with its default settings and their data on disk, ${GROUPS} groups of ${CANDIDATES} Waymark nodes, and as many groups of ${CANDIDATES} candidates with etcd's election recipe. Each group has a scope or an election of its own. The nodes share only etcd: they have no fabric. The two sides take turns in the order A B B A; a round ends the leader of each group of one side, while the other side is idle.`,
     "Each candidate reports by its own clock when it may act, and all processes have the same clock: the Go program prints the time when `Campaign` returns, and a node logs the time when it reads its election from its watch on etcd. The times begin immediately before the signal. A session outlives its process by at most 3 s on both sides: that is the default of `leadership.lease`, and the TTL of etcd's session.",
-    `Leaders are killed at independent random times, at least 1.5 s after their group was complete, so that the renewals have no common phase. The p99 of ${sizes.kills * GROUPS} kills is exceeded by at most ${Math.floor(sizes.kills * GROUPS * 0.01)} of them. Ratios compare the medians of each round. Leaders that are killed together with the leader of etcd die at one time, so their group's times are not independent; that table has the longest time instead.`,
+    `Leaders are killed at independent random times, at least 1.5 s after their group was complete, so that the renewals have no common phase. The p99 of ${sizes.kills * GROUPS} kills is exceeded by at most ${Math.floor(sizes.kills * GROUPS * 0.01)} of them. Ratios compare the medians of each round. Leaders that are killed together with the leader of etcd die at one time, so their group's times are not independent. The goal for them is therefore the longest time.`,
     "The lists of endpoints of the nodes begin with different members, so that a killed member interrupts about a third of the nodes, as with the balancer of etcd's client. etcd's sessions start again with their full TTL when etcd elects a leader, because their remaining time is not stored; this protects them from a slow election. A node's sessions are ordinary keys, and candidates measure their age.",
     `The ${NODES} nodes of the other tables are candidates for all ${SCOPES} scopes, and share one cluster id. Writes are counted by etcd's revision. They are the renewals of the sessions: etcd's own leases are renewed without a write.`,
-    `A policy is applied on the nodes in turn, which alternately hides and shows a namespace. It is in force when exact queries on all nodes have changed; each node is asked again ${LOOK_MS} ms after its answer.`,
+    `Policies are applied on the nodes in turn, and alternately hide and show a namespace. A policy is in force when exact queries on all nodes show it. Each node is queried again ${LOOK_MS} ms after its answer.`,
     `While the store is down, one query and one DNS question are sent every ${LOAD_MS} ms, to the nodes in turn. A lookup fails if it is refused, incomplete, or not answered within ${MAX_WAIT_MS / 1000} s. The load continues for ${SETTLE_MS / 1000} s after the store is back. The members of etcd are paused (SIGSTOP), so that connections stay open and no request is answered, and then killed and started again. A scope keeps its holder if it has the same session and fence afterwards, and the session exists.`,
     `Each series waits for a moment in which other programs use at most ${MAX_OTHERS * 100} % of the machine, for at most ${sizes.calm} s.`,
   ],

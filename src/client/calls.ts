@@ -123,8 +123,8 @@ export interface ClientCalls {
     options?: StreamOptions,
   ): AsyncIterable<MessageShape<O>>;
   /**
-   * Switches to the next server, unless another call already switched away from `server`. If the error is the rejection of a write by a resolver, reads
-   * stay there.
+   * Switches to the next server, unless another call already switched away from `server`. If the error is a resolver's rejection of a write, only
+   * writes switch.
    */
   failOver(server: string, error?: unknown): void;
   /**

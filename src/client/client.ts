@@ -209,8 +209,8 @@ export class Client implements WatchingCalls {
   /**
    * Leads a scope of the program's own, such as `custom/orders/cleaner`, and runs `work` while it is the leader:
    * `client.lead("custom/orders/cleaner", async (term) => { ... })`. At most one program leads a scope at a time. `work` must stop when `term.signal` is
-   * aborted, and must send its fence (`term.fence`, or `term.fenceText` as text) with its writes, so that their receiver can reject writes of an earlier
-   * leader.
+   * aborted, and must send the fence of the term (`term.fence`, or as text `term.fenceText`) with its writes, so that the receiver can reject writes of
+   * earlier leaders.
    *
    * Resolves with the result of `work`, after the scope is free again. Rejects with the error of `work`, with the reason of `options.signal`, or with a
    * `RequestError` if no server can accept the campaign, for example because a permission is missing. If the program loses the scope, it waits until
@@ -302,8 +302,8 @@ export class Client implements WatchingCalls {
   }
 
   /**
-   * Switches to the next server, unless another call already switched away from `server`. If the error is the rejection of a write by a resolver, reads
-   * stay there.
+   * Switches to the next server, unless another call already switched away from `server`. If the error is a resolver's rejection of a write, only
+   * writes switch.
    */
   failOver(server: string, error?: unknown): void {
     if (error instanceof RequestError && isReadOnly(error)) this.#refusedWrites(server, error);

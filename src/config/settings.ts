@@ -152,7 +152,7 @@ const SETTINGS = {
       default: 100,
       min: 1,
       max: 10_000,
-      doc: "Maximum number of open PeerService.Watch streams of all callers together, and of open LeadershipService.Subscribe streams. A caller can open another stream only while it has fewer than are free, so one caller can have at most half. Each watch keeps a set of the members that its client has received.",
+      doc: "Maximum number of open PeerService.Watch streams of all callers together, and of open LeadershipService.Subscribe streams. One caller can have at most half of them, and fewer while other callers have some. Each watch keeps a set of the members that its client has received.",
     }),
     keepaliveTimeMs: ms({
       default: 30_000,

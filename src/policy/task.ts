@@ -11,7 +11,7 @@ export type StoreRequest =
   | { readonly kind: "list"; readonly prefix: string; readonly after: string }
   /** Puts or removes the value if the item has the expected version. Version 0 means that there is no item. */
   | { readonly kind: "swap"; readonly key: string; readonly expectedVersion: number; readonly value: Uint8Array | undefined }
-  /** Puts a version into the control store that the nodes share, if there is one and it has no version of this number or of a later one. */
+  /** Puts a version into the control store that the nodes share, if there is one, and it has no version with this number or a higher one. */
   | { readonly kind: "publish"; readonly bytes: Uint8Array };
 
 /** A condition or a store operation that a task waits for. */

@@ -27,7 +27,7 @@ export class StreamLimit {
     if (openCount >= freeCount)
       throw new WaymarkError(
         "quota_exceeded",
-        `too many ${this.#what}: ${callerText(caller)} already has ${openCount} on this node, and the remaining ${freeCount} of ${this.#max} are kept for other callers; retry later or use another node`,
+        `too many ${this.#what}: ${callerText(caller)} has ${openCount} on this node, and only ${freeCount} of ${this.#max} are free; a caller must have fewer than are free: close some, use another node, or retry later`,
         { retryMs: 1000 },
       );
     this.#open.set(key, openCount + 1);

@@ -189,7 +189,7 @@ test("a write that a resolver refuses goes to the next server, and so do all lat
   await expect(client.call(register, {})).rejects.toBe(b.failure);
 });
 
-test("a program that leaves a resolver because of its rejection writes to the next server, and reads stay", () => {
+test("after a resolver rejects a write, writes go to the next server, and reads stay on the resolver", () => {
   const { client } = setUp();
   client.failOver("a:1", failure("FAILED_PRECONDITION", { reason: "READ_ONLY" }));
   expect([client.writeServer, client.server]).toEqual(["b:1", "a:1"]);

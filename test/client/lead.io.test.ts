@@ -52,7 +52,11 @@ class PlayedStream {
     });
   }
 
-  elect(number: number, validForMs = LONG_MS, init: { readonly sentMs?: bigint; readonly heartbeatInterval?: Duration } = {}): void {
+  elect(
+    number: number,
+    validForMs = LONG_MS,
+    init: { readonly sentMs?: bigint; readonly term?: bigint; readonly heartbeatInterval?: Duration } = {},
+  ): void {
     const fence = { failoverVersion: 0n, storeEpoch: 7n, number: BigInt(number) };
     this.answer({ state: CampaignState.LEADER, term: BigInt(number), fence, validFor: durationFromMs(validForMs), ...init });
   }
@@ -202,6 +206,20 @@ test("a term ends at its deadline, which counts from the sending of the message"
   expect(performance.now()).toBeGreaterThanOrEqual(sentMs + 80);
   expect(term.signal.reason).toMatchObject({ message: `the term for ${SCOPE} was not extended in time` });
   (await opened(2)).elect(2);
+  done.resolve("done");
+  await result;
+});
+
+test("a grant with another fence does not extend a term, even if the number of the term is the same", async () => {
+  const { client, opened, termed, work, done } = setUp();
+  const result = lead(client, SCOPE, work);
+  const stream = await opened(1);
+  stream.elect(4, 80, { term: 1n });
+  const term = await termed(1);
+  stream.elect(9, 2 * LONG_MS, { term: 1n });
+  await until("the term has ended", () => term.signal.aborted);
+  (await opened(2)).elect(9, LONG_MS, { term: 1n });
+  expect(await termed(2)).toMatchObject({ number: 1, fence: { number: 9 } });
   done.resolve("done");
   await result;
 });

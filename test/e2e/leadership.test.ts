@@ -137,7 +137,7 @@ describe.runIf(isEtcdThere())("three nodes with etcd", () => {
     expect(await oneLeader(living())).toEqual(before);
     etcdMember.signal("SIGSTOP");
     try {
-      // Etcd can still carry this request out when it goes on.
+      // etcd can still process this request when it resumes.
       const { isOk, body } = await callNode(other, RESIGN, { scope: GLOBAL_SCOPE, reason: "test" });
       expect([isOk, body.message]).toEqual([false, expect.stringMatching(/^store_unavailable: .*the change may have happened/)]);
     } finally {

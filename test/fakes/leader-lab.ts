@@ -64,7 +64,7 @@ export class LeaderLab {
     this.report();
   }
 
-  /** Sets the store up anew, without its items. Each watch that is not deaf starts over. */
+  /** Sets the store up again, without its items. Each watch that is not deaf starts over. */
   wipe(): void {
     this.store.restore({ revision: 0, changes: new Map() });
     this.restart();

@@ -53,9 +53,7 @@ const TWO_REGIONS = ["eu", "us", "eu", "us"].map((region, i) => row(`n${i}`, reg
 test("one caller has at most half of the hundred streams of members, and a stream that ended gives its place to another", () => {
   const on = served(TWO_REGIONS);
   const streams = Array.from({ length: MAX_STREAMS / 2 }, () => on.watch());
-  expect(() => on.watch()).toThrow(
-    "too many member watches: this address already has 50 on this node, and the remaining 50 of 100 are kept",
-  );
+  expect(() => on.watch()).toThrow("too many member watches: this address has 50 on this node, and only 50 of 100 are free");
   streams[7]?.close();
   streams.push(on.watch());
   expect(() => on.watch()).toThrow("quota_exceeded");

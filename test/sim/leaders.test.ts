@@ -5,8 +5,8 @@ import { explain, runSeed } from "./leaders.ts";
 
 const SEEDS = sized(600, 16);
 /**
- * Seeds that found a fault once: a session reported late, delayed answers, an epoch read late, an answer to an order after the watch has reported more,
- * a step of a watch that is not the last, a recent backup.
+ * Seeds that once found a fault: a late report of a session, delayed answers, an epoch that was read late, an answer to an order after later reports of
+ * the watch, a step of a watch that was not the last, a recent backup.
  */
 const FOUND = [69, 176, 235, 239, 1101, 4806, 5260].filter((seed) => isNight || seed > SEEDS);
 

@@ -1,7 +1,7 @@
 /**
  * Worlds of leaders: a few processes with the leadership machine of the product, one store that they share, and a network between them that loses
  * and delays requests, answers and watches. Processes pause, stop, crash and start; operators ask leaders to resign; the store is away, forgets what
- * watches have not read, is restored from a backup, and is set up anew.
+ * watches have not read, is restored from a backup, and is set up again.
  */
 
 import type { LeadershipInput, LeadershipOutput } from "../../src/control/leadership/io-types.ts";
@@ -25,7 +25,7 @@ const STEP_CHANGES = 3;
 const REVISION_GAP = 10_000;
 /** Order of the operator who raises the epoch after the store was restored. */
 const RAISE_AFTER_RESTORE = 3;
-/** The troubles of worlds in which the store is set up anew. */
+/** The troubles of worlds in which the store is set up again. */
 const WIPE_TROUBLES: readonly number[] = [0, 2, 3, 4, 7, 8, 9, 11, 11];
 const SCOPES = [GLOBAL_SCOPE, "custom/orders/cleaner", "custom/orders/index"];
 const WALL_START_MS = 1_760_000_000_000;
@@ -44,7 +44,7 @@ export interface LeaderOutcome {
   readonly stops: number;
   /** Number of times that the store was restored from a backup and its epoch raised. */
   readonly restores: number;
-  /** Number of times that the store was set up anew. */
+  /** Number of times that the store was set up again. */
   readonly wipes: number;
   /** Number of watches that started over because the store had forgotten changes. */
   readonly resets: number;
@@ -232,7 +232,7 @@ class LeaderWorld {
   resets = 0;
   /** In some worlds nothing happens but outages of the store. */
   readonly #hasOnlyOutages: boolean;
-  /** In some worlds the store is set up anew. Processes do not start in them, because one that starts then knows no earlier leader. */
+  /** In some worlds the store is set up again. Processes do not start in them, because one that starts then knows no earlier leader. */
   readonly #hasWipes: boolean;
   /** Share of the requests whose request, or answer, is lost or late. */
   readonly #loss: number;
@@ -472,7 +472,7 @@ class LeaderWorld {
     });
   }
 
-  /** Sets the store up anew, so quickly that its last leaders still act. Its versions and revisions are used again. */
+  /** Sets the store up again, so quickly that its last leaders still act. Its versions and revisions are used again. */
   #wipe(): void {
     if (this.isAway) return;
     this.isAway = true;
@@ -480,7 +480,7 @@ class LeaderWorld {
     this.world.after(50 + this.#rng.next() * 400, () => this.#replace({ revision: 0, changes: new Map() }));
   }
 
-  /** Ends an outage in which the store has got another state. All watches have broken, and start over. */
+  /** Ends an outage after which the store has another state. All watches start over. */
   #replace(state: StoreState): void {
     this.store.restore(state);
     for (const node of this.nodes)

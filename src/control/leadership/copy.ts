@@ -19,7 +19,7 @@ export interface CopyChange<T> {
 
 /** All changes of the copy up to one revision of the store, in order. */
 export interface CopyStep<T> {
-  /** Whether the watch has started over, so that the changes are only the differences to the items before. */
+  /** Whether the watch has started over, so that the changes are the differences from the previous items. */
   readonly isReset: boolean;
   readonly changes: readonly CopyChange<T>[];
 }
@@ -27,7 +27,7 @@ export interface CopyStep<T> {
 export class StoreCopy<T> {
   readonly items = new Map<string, CopiedItem<T>>();
   readonly #decode: (bytes: Uint8Array, version: number) => T | undefined;
-  /** The changes that the watch has reported since its last step that was current. Other steps omit items that changed again later. */
+  /** The changes that were reported since the last step with `isCurrent`. Earlier steps can omit items that changed again later. */
   readonly #reported = new Map<string, StoreChange>();
   #isReset = false;
   #revision: number | undefined;

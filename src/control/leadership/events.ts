@@ -13,7 +13,7 @@ export class LeaderEvents {
   #sinceRevision = 0;
   #revision: number | undefined;
 
-  /** `leaders` is the copy of the leaders, whose steps this object receives. */
+  /** `leaders` contains the items of the copy whose steps are passed to `take`. */
   constructor(leaders: ReadonlyMap<string, CopiedItem<LeaderRecord>>) {
     this.#leaders = leaders;
   }
@@ -54,7 +54,7 @@ function eventsOf({ key, before, after, revision }: CopyChange<LeaderRecord>): r
   const isHeld = is !== undefined && is.session !== "";
   if (isHeld && (is.session !== was?.session || is.fence.number !== was.fence.number))
     return [{ kind: "elected", scope, leader: is, revision }];
-  const last = is ?? (was && { ...was, reason: was.resign ?? "the program ended its campaign" });
+  const last = is ?? (was && { ...was, reason: was.resign ?? "the program or its node gave up the scope" });
   if (!isHeld && last !== undefined && was !== undefined && was.session !== "")
     return [{ kind: "stepped_down", scope, leader: last, revision }];
   return [];

@@ -41,8 +41,8 @@ interface Stand {
   readonly key: string;
   holderId: string;
   /**
-   * Monotonic time (ms) before which no request is sent. `NEVER` while a request is pending. A change of the record ends this time, because the request
-   * has had its effect then, or will fail.
+   * Monotonic time (ms) before which no request is sent. `NEVER` while a request is pending. A change of the record ends the wait, because by
+   * then the request has had its effect, or will fail.
    */
   retryMs: number;
   /** Monotonic time (ms) before which this node does not take the scope, because it has just given it up. */
@@ -97,11 +97,11 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
   #ineligible = "not ready";
   /** Monotonic time (ms) at which this node creates a missing store record. `NEVER` while a request is pending. */
   #creationMs = Number.NEGATIVE_INFINITY;
-  /** The highest epoch of the stores that another store has replaced. */
+  /** The highest epoch of a store that was replaced. */
   #earlierEpoch = 0;
   /** Monotonic time (ms) before which this node claims no scope. */
   #claimMs = Number.NEGATIVE_INFINITY;
-  /** Monotonic time (ms) before which no session is deleted. `NEVER` while a deletion is pending. The end of a session ends this time. */
+  /** Monotonic time (ms) before which no session is deleted. `NEVER` while a deletion is pending. A reported end of a session ends the wait. */
   #deletionMs = Number.NEGATIVE_INFINITY;
   #compaction: { readonly revision: number; readonly dueMs: number } | undefined;
   #stop: "no" | "begun" | "over" = "no";
@@ -384,7 +384,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
     if (version > 0 && name !== this.#session.name) this.#wait(time);
   }
 
-  /** Claims nothing for a lease: if this is another store, earlier leaders can act for so long, and the watches start over meanwhile. */
+  /** Claims no scope for a lease. If the store was replaced, its earlier leaders can act for that time, and the watches start over. */
   #wait({ monoMs }: Time): void {
     this.#claimMs = monoMs + this.#options.leaseMs;
   }
@@ -502,7 +502,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
 
   #write(stand: Stand, record: LeaderRecord | undefined, conditions: readonly StoreCondition[], out: LeadershipOutput[]): void {
     const { key } = stand;
-    // Another store, in which keys can have the same versions, has no session of this name.
+    // The session is a condition, because another store can have the same versions, but not this session.
     const { name, version } = this.#session;
     const session = { key: SESSIONS + name, version };
     stand.retryMs = NEVER;
@@ -527,7 +527,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
     this.#carryOut(order, this.#store, STORE_KEY, raised, out);
   }
 
-  /** Carries out an order: changes a record, on the version that the copy has. Refuses it if there is no record to change. */
+  /** Carries out an order: changes a record if it still has the version in the copy. Refuses it if there is no record to change. */
   #carryOut<T extends LeaderRecord | StoreRecord>(
     order: OrderId,
     { items }: StoreCopy<T>,
@@ -538,14 +538,20 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
     const fault = this.#storeFault;
     if (fault !== "" || value === undefined) {
       const none: OrderRefusal = items.has(key)
-        ? { reason: "no_leader", message: `the record ${key} cannot be read; remove it from the control store` }
-        : { reason: "no_leader", message: `${key.slice(LEADERS.length)} has no leader; check its name, and whether it has a candidate` };
+        ? {
+            reason: "no_leader",
+            message: `the record ${key} cannot be read; when its holder has stopped, remove the record from the control store`,
+          }
+        : {
+            reason: "no_leader",
+            message: `${key.slice(LEADERS.length)} has no leader; check the name of the scope, and that a node or a program is a candidate`,
+          };
       out.push({ kind: "ordered", order, refusal: fault === "" ? none : { reason: "store_unavailable", message: fault } });
       return;
     }
     const condition = { key, version: items.get(key)?.version ?? 0 };
     this.#transact([condition], [{ key, value: encodeRecord(value) }], out, (result, { monoMs }, later) => {
-      // The answer to the order shows its effect, unless the watch has reported it, or a later change, already.
+      // The copy must show the change when the order is answered. The watch may have reported it, or a later change, already.
       if (result?.isCommitted === true && items.get(key)?.version === condition.version)
         items.set(key, { version: result.versions[0] ?? 0, value, sinceMs: monoMs });
       later.push({ kind: "ordered", order, refusal: refusalOf(result, key) });
@@ -644,6 +650,10 @@ function leaseOf({ value }: CopiedItem<SessionRecord>): number {
 
 function refusalOf(result: TransactResult | undefined, key: string): OrderRefusal | undefined {
   if (result?.isCommitted === true) return undefined;
-  if (result !== undefined) return { reason: "version_conflict", message: `the record ${key} has changed; read it again` };
+  if (result !== undefined)
+    return {
+      reason: "version_conflict",
+      message: `the record ${key} in the control store was changed at the same time; read the leaders again`,
+    };
   return { reason: "store_unavailable", message: "the control store did not answer; the change may have happened, so read it again" };
 }

@@ -110,8 +110,8 @@ export const decodeStore = decoderOf(STORE);
 const decodeAnyLeader = decoderOf(LEADER);
 
 /**
- * Returns undefined for bytes that are not a valid record. If a record has not changed since the election, the number of its fence is the version of the
- * election, if that is greater. Each leader therefore has a greater number than all earlier leaders, even if their records were removed. etcd's own election
+ * Returns undefined for bytes that are not a valid record. Until a record changes after its election, the number of its fence is at least
+ * its version. Each leader therefore has a greater number than all earlier leaders, even if their records were removed. etcd's own election
  * uses the revision of its key in the same way (`concurrency.Election`).
  */
 export function decodeLeader(bytes: Uint8Array, version: number): LeaderRecord | undefined {

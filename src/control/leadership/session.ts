@@ -39,8 +39,8 @@ export class Session {
   }
 
   /**
-   * The name of the session, below `sessions/`. Each name is created by one request only, so that a late request cannot revive a session. No name is the
-   * beginning of another, so that a watch reports one session.
+   * The name of the session, below `sessions/`. Each name is created by one request only, so that a late request cannot revive a session. No name is a
+   * prefix of another, so that a watch on one session reports no other.
    */
   get name(): string {
     return `${this.#options.nodeId}/${this.#count}-${this.#options.boot}`;
@@ -60,7 +60,7 @@ export class Session {
     return this.#dueMs;
   }
 
-  /** The change that creates or renews the session, on its version. */
+  /** The change that creates or renews the session. Its condition is that the record has `version`. */
   renewal(wallMs: number): StoreWrite {
     this.#dueMs = NEVER;
     const { nodeId, leaseMs } = this.#options;
@@ -84,7 +84,7 @@ export class Session {
     }
   }
 
-  /** Applies the version of the record in the store, which is not the known one. Version 0 means that the session has ended. */
+  /** Applies the version that the record has in the store, which differs from `version`. Version 0 means that the session has ended. */
   found(version: number, monoMs: number): void {
     // Another node has ended the session, or this is another store, or one that was restored from a backup.
     if (version < this.#version) this.startOver(monoMs);

@@ -46,7 +46,7 @@ export class NodeLeadership implements NodeComponent {
   readonly #options: NodeLeadershipOptions;
   readonly #isOwnStore: boolean;
   readonly #unfollow: () => void;
-  /** Members of the cluster that use another store, as of the last look: node id to a text for operators. */
+  /** The result of the last call of `foreignStores`. */
   #foreign: ReadonlyMap<string, string> = new Map();
 
   constructor(options: NodeLeadershipOptions) {
@@ -129,9 +129,9 @@ export class NodeLeadership implements NodeComponent {
     this.source.input({ kind: "eligible", fault: eligibilityFault({ isServing, isPrivate: this.#isOwnStore, hasOthers, foreign }) });
   }
 
-  /** Logs a warning if a leader is reported as gone. Only its session decides whether it leads, because reports can be wrong. */
+  /** Logs a warning if a leader is suspected. Only its session decides whether it leads, because suspicions can be wrong. */
   #memberChanged({ nodeId, status }: MemberUpdate): void {
-    // A member is suspected before it is reported as dead.
+    // One warning is enough: a member is usually suspected before it is reported as dead.
     if (status !== "suspect") return;
     const time = now();
     const led = this.source

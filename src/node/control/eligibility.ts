@@ -21,8 +21,8 @@ export function eligibilityFault({ isServing, isPrivate, hasOthers, foreign }: E
 }
 
 /**
- * Returns the other members of a cluster that use another control store than this node, which has read its own: node id to a text for operators, with
- * the node and both stores.
+ * Returns the other members of this cluster that use a different control store: node ids, each with a message for operators. Empty until this node has
+ * read its own store.
  */
 export function foreignStores(
   members: readonly Pick<MemberUpdate, "clusterId" | "controlStore" | "nodeId">[],

@@ -46,7 +46,7 @@ export class SharedPolicy {
     this.#watch = options.store.watch(HEAD);
   }
 
-  /** Compares the store with this node when one of them has changed, until `close`. After a failure, tries again until that succeeds. */
+  /** Compares the store with this node when one of them has changed, until `close`. After a failure, it retries until it succeeds. */
   async run(): Promise<void> {
     let changed: Promise<unknown> | undefined;
     while (!this.#isClosed) {
@@ -81,7 +81,7 @@ export class SharedPolicy {
     this.#watch.close();
   }
 
-  /** Applies the version from the store, or puts this node's newest version there if that is newer. */
+  /** Applies the store's version if it is newer. If this node's version is newer, puts that version into the store. */
   async #compare(): Promise<void> {
     const { store, policyStore, tasks } = this.#options;
     await this.#checkOwner();
@@ -110,13 +110,15 @@ export class SharedPolicy {
     const item = await store.get(STORE_KEY);
     const owner = item && decodeStore(item.value)?.clusterId;
     if (owner === clusterId) return;
-    const why = item === undefined ? "is new" : owner === undefined ? "has an unreadable record" : `belongs to the cluster ${owner}`;
-    throw new WaymarkError("store_unavailable", `the control store ${why}, so its policy is not used`);
+    const fault =
+      owner === undefined ? `its record ${STORE_KEY} cannot be read` : `it belongs to the cluster ${owner}; set another store.prefix`;
+    const why = item === undefined ? "it is new; try again in a few seconds" : fault;
+    throw new WaymarkError("store_unavailable", `the control store cannot be used for the policy: ${why}`);
   }
 }
 
 /**
- * Puts a version into the store, unless it has another version of this number or of a later one. Returns whether the store has this version now.
+ * Puts a version into the store, unless the store has another version with this number or a higher one. Returns whether the store now has this version.
  * Rejects with `store_unavailable` if the store does not answer.
  */
 export async function publishPolicy(store: PolicyTarget, bytes: Uint8Array): Promise<boolean> {
@@ -125,7 +127,7 @@ export async function publishPolicy(store: PolicyTarget, bytes: Uint8Array): Pro
   return isSamePlace(place, head.place) || (place.number > head.place.number && (await put(store, bytes, head.version)));
 }
 
-/** Puts a version in place of the head with this version. Returns false if the store has another head. */
+/** Puts a version into the store if the head still has `headVersion` there. Otherwise returns false. */
 async function put(store: PolicyTarget, bytes: Uint8Array, headVersion: number): Promise<boolean> {
   const place = placeOf(bytes);
   for (let at = 0; at * PART_BYTES < bytes.length; at++) {

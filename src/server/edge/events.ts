@@ -36,7 +36,8 @@ type EventReader = (parameters: RouteParameters) => Message | WaymarkError;
 
 /**
  * Returns a function that makes a request from query parameters, which are named like its fields. A list is separated by commas. The function returns
- * the error for an invalid value. The parameter `resume` is not part of the URL: it contains the value of the header `Last-Event-ID`.
+ * the error for an invalid value. `resume` is the field for the id of the last event, from the header `Last-Event-ID` or the URL parameter
+ * `last_event_id`.
  */
 export function eventReader(desc: DescMessage, names: readonly string[], resume: string): EventReader {
   const fields = [...names, resume].map((name) => fieldOf(desc, name));
@@ -52,7 +53,10 @@ export function eventReader(desc: DescMessage, names: readonly string[], resume:
       const { field, description } = findJsonFault(desc, JSON.stringify(json)) ?? { field: "query", description: "invalid parameters" };
       if (field !== resume) return invalid(field, description);
       const shown = JSON.stringify((parameters[resume] ?? "").slice(0, 64));
-      return invalid("Last-Event-ID", `must be the id of an event of this path, got ${shown}`);
+      return invalid(
+        "Last-Event-ID",
+        `must be the id of an event from this path, got ${shown}; leave it out to begin with the current state`,
+      );
     }
   };
 }

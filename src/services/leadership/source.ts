@@ -55,6 +55,6 @@ export interface LeadershipSource {
   resign(scope: string, reason: string): Promise<void>;
   /** Raises the epoch of the store. Returns the new epoch. Rejects like `resign`. */
   raiseEpoch(): Promise<number>;
-  /** Throws `quota_exceeded` for the first heartbeat of a campaign if there are too many campaigns. */
+  /** Passes a message of a campaign, or its end, to the node. */
   input(input: CampaignInput): void;
 }

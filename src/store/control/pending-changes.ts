@@ -3,7 +3,7 @@ import { MAX_PAGE_ITEMS, MAX_TRANSACTION_ITEMS, type StoreChange, type StoreChan
 
 const MAX_PENDING_ITEMS = MAX_PAGE_ITEMS;
 const MAX_PENDING_BYTES = 4 * 1024 * 1024;
-/** The last revision of a step may add the other changes of its transaction. */
+/** A step can have more changes, so that its last transaction is complete. */
 const STEP_ITEMS = MAX_PAGE_ITEMS - MAX_TRANSACTION_ITEMS;
 
 export class PendingChanges {
@@ -26,7 +26,7 @@ export class PendingChanges {
     this.#bytes += sizeBytes(change);
   }
 
-  /** Drops the changes up to a revision whose keys come after `after`. */
+  /** Drops the changes of the keys after `after`, up to a revision. */
   dropAfter(after: string, revision: number): void {
     for (const change of this.#newest.values()) if (change.key > after && change.version <= revision) this.#drop(change);
   }
@@ -36,7 +36,7 @@ export class PendingChanges {
     this.#bytes = 0;
   }
 
-  /** Removes the next changes up to a revision, and returns them. Undefined if there are none. */
+  /** Removes the next changes up to a revision, and returns them. Returns undefined if there are none. */
   take(revision: number): StoreChanges | undefined {
     const changes: StoreChange[] = [];
     for (const change of this.#newest.values()) {

@@ -93,9 +93,9 @@ export interface StorePageRequest {
 export interface StoreChanges {
   /** Whether the reader must discard its items. All items follow, in this step and the next steps. */
   readonly isReset: boolean;
-  /** Ordered by version. Empty only if `isReset` is true and there are no items. */
+  /** Ordered by version. Empty if there are no items, or if the remaining ones have been removed meanwhile. */
   readonly changes: readonly StoreChange[];
-  /** Revision of the store that the reader has reached when it has applied this step, if `isCurrent` is true. */
+  /** The revision of the store that the reader has reached after this step, if `isCurrent` is true. */
   readonly revision: number;
   /** False if the store already has later changes: after a reset, the reader has all items only when this is true. */
   readonly isCurrent: boolean;

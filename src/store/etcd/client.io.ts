@@ -202,7 +202,7 @@ export class EtcdClient {
     }
   }
 
-  /** If a session must be opened, it has the time until `untilMs`. Throws `store_unavailable` after `close`. */
+  /** A new session must be open by `untilMs`. Throws `store_unavailable` after `close`. */
   #currentSession(untilMs: number): EtcdSession {
     if (this.#isClosed) throw new WaymarkError("store_unavailable", "the store is closed");
     if (this.#session?.isOver === true) this.#leave(this.#session);
@@ -312,7 +312,7 @@ function messageOf(error: unknown): string {
 }
 
 interface EtcdRequest extends Pick<UnaryRequest, "message" | "path"> {
-  /** The end of the time for the answer, in stall-aware ms. */
+  /** The deadline for the answer, in stall-aware ms. */
   readonly untilMs: number;
 }
 

@@ -82,7 +82,11 @@ export class EtcdCodec {
     const { header, kvs, more } = decoded(RangeResponseSchema, bytes);
     const items = kvs.map((each) => this.#itemOf(each));
     const last = items.at(-1)?.key ?? "";
-    if (more && last <= after) throw new WaymarkError("store_unavailable", "a page in the answer of etcd has no later keys");
+    if (more && last <= after)
+      throw new WaymarkError(
+        "store_unavailable",
+        "invalid answer: etcd has more items, but the page has no later key; check that store.endpoints names members of etcd",
+      );
     return { items, revision: revisionOf(header?.revision), nextAfter: more ? last : undefined };
   }
 
@@ -165,10 +169,10 @@ function versionAfter(response: ResponseOp["response"], revision: number): numbe
   return item === undefined ? 0 : revisionOf(item.modRevision);
 }
 
-/** Throws `store_unavailable` for a number that etcd has for no revision, or that cannot be exact. */
+/** Throws `store_unavailable` for a number below 1 or above `Number.MAX_SAFE_INTEGER`. */
 function revisionOf(number = 0n): number {
   if (number < 1n || number > Number.MAX_SAFE_INTEGER)
-    throw new WaymarkError("store_unavailable", `etcd answered with the revision ${number}`);
+    throw new WaymarkError("store_unavailable", `invalid answer: revision ${number}; check that store.endpoints names members of etcd`);
   return Number(number);
 }
 

@@ -1,4 +1,4 @@
-/** A copy holds what the store holds, whatever the watch omits, repeats, forgets or splits into pages. */
+/** A copy has the same items as the store, even if the watch omits, repeats, forgets or pages changes. */
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { StoreCopy } from "../../../src/control/leadership/copy.ts";
@@ -110,7 +110,7 @@ test("a watch that starts over changes nothing before it has reported all items,
   expect(model.copy.items.get("a/2")?.sinceMs).toBe(since);
 });
 
-test("a copy changes when the watch has nothing more, because a step omits items that changed again later", () => {
+test("a copy changes only at a current step, because earlier steps omit items that changed again later", () => {
   const model = new Model();
   model.put("a/1", 1);
   model.take(1);

@@ -156,7 +156,7 @@ describe("session", () => {
     expect([lab.sessions, node.holds(CLEANER), eventsOf(node)]).toEqual([sessions, true, [`elected ${CLEANER}`]]);
   });
 
-  test("that another node ended costs each scope once, and the node stands again after a lease, with a new name", () => {
+  test("that another node ended loses each scope once; after a lease, the node campaigns again with a new session", () => {
     const lab = new LeaderLab();
     const node = lab.node("n1", [CLEANER, INDEX]);
     lab.put(`${SESSIONS}n1/1-b1`, undefined);
@@ -354,7 +354,7 @@ describe("fence", () => {
     expect(eventsOf(holder)).toEqual(["elected", "stepped_down", "elected"].map((kind) => `${kind} ${CLEANER}`));
   });
 
-  test("is greater than that of a program whose record was removed, even for a candidate that has not heard of that program", () => {
+  test("is greater than the fence of a program whose record was removed, even if the candidate never read that record", () => {
     const { lab, holder, other } = twoNodes(CLEANER);
     for (const prefix of other.watches.keys()) other.deafTo.add(prefix);
     holder.input({ kind: "stand", scope: INDEX, holderId: "program" });
@@ -395,8 +395,8 @@ describe("fence", () => {
   });
 });
 
-describe("a store that is set up anew", () => {
-  test("has a greater epoch even if the clock went back, and no leader for a lease, in which an earlier one can act", () => {
+describe("a store that is set up again", () => {
+  test("has a greater epoch even if the clock went back, and no leader for a lease, because earlier leaders can still act", () => {
     const { lab, holder, other } = twoNodes(CLEANER);
     const before = holder.fence(CLEANER);
     lab.wallAheadMs = -86_400_000;
@@ -409,7 +409,7 @@ describe("a store that is set up anew", () => {
     expect(leader?.fence(CLEANER).storeEpoch).toBe(before.storeEpoch + 1);
   });
 
-  test("is noticed even if another program has a key with the same beginning", () => {
+  test("is noticed even if another program has a key with the same prefix", () => {
     const { lab, holder } = twoNodes(CLEANER);
     const before = holder.fence(CLEANER);
     lab.wallAheadMs = -86_400_000;
@@ -419,7 +419,7 @@ describe("a store that is set up anew", () => {
     expect(holder.machine.store?.epoch).toBe(before.storeEpoch + 1);
   });
 
-  test("gives nothing to a node that has not heard of it, even if its keys have the same versions", () => {
+  test("elects no node that has not read its record, even if its keys have the same versions", () => {
     const { lab, other } = twoNodes(CLEANER);
     for (const prefix of other.watches.keys()) other.deafTo.add(prefix);
     const { versions } = lab.store.transact([{ key: STORE_KEY, version: -1 }], []);
@@ -455,7 +455,7 @@ test("many silent sessions are deleted a few at a time", () => {
   expect(lab.sessions).toEqual(["n1/1-b1"]);
 });
 
-test("a record that cannot be read counts as held, and is named to an operator who asks its leader to resign", () => {
+test("a record that cannot be read counts as held, and the error of resign names it", () => {
   const lab = new LeaderLab();
   const node = lab.node("n1", [CLEANER]);
   lab.put(LEADERS + INDEX, JSON.stringify("x".repeat(1_400_000)));
@@ -463,7 +463,7 @@ test("a record that cannot be read counts as held, and is named to an operator w
   node.input({ kind: "resign", order: 1, scope: INDEX, reason: "" });
   expect([node.holds(INDEX), node.refusals[0]?.message]).toEqual([
     false,
-    "the record leaders/custom/orders/index cannot be read; remove it from the control store",
+    "the record leaders/custom/orders/index cannot be read; when its holder has stopped, remove the record from the control store",
   ]);
   expect([...node.machine.events.current()]).toContainEqual([INDEX, undefined]);
 });

@@ -61,7 +61,7 @@ test("of two versions of one number that are applied at the same time, the first
   expect(await publishPolicy(store, version(2).bytes)).toBe(false);
 });
 
-test("of two versions of one number that nodes had before they shared the store, the newer one is in force on both", async () => {
+test("if two nodes had different versions with one number before they shared the store, both apply the newer one", async () => {
   await using store = await ownedStore();
   const [older, newer] = [version(1, "a", 1, 10), version(1, "b", 1, 20)];
   using first = new PolicyNode(store, "a");
@@ -89,7 +89,7 @@ test("a version that is applied, or that a node has received elsewhere, comes to
   expect([first.faults, second.faults]).toEqual([[], []]);
 });
 
-test("a version whose number the store has passed is refused, so that its caller reads the newest one first", async () => {
+test("a version with a lower number than the store's is refused, so that its caller reads the newest one first", async () => {
   await using store = openMemoryStore();
   for (const number of [1, 19]) expect(await publishPolicy(store, version(number).bytes)).toBe(true);
   expect(await publishPolicy(store, version(2, "b").bytes)).toBe(false);
@@ -122,18 +122,18 @@ test("the store keeps only the newest version, and a failure to remove an earlie
   expect(await publishPolicy(broken, version(4).bytes)).toBe(true);
 });
 
-test("a node uses no policy from a store of another cluster, or of none, and puts none there", async () => {
+test("a node neither reads nor writes the policy in a store of another cluster, or in one that no cluster has used", async () => {
   await using store = openMemoryStore();
   using own = new PolicyNode(store, "a").begin();
   await expect(own.apply(set([]))).rejects.toMatchObject({ reason: "store_unavailable" });
   await own.receive(version(1, "a"));
   await until("the node says why", () => own.faults.length > 0);
-  expect(String(own.faults[0])).toContain("the control store is new");
+  expect(String(own.faults[0])).toContain("it is new; try again");
   expect((await store.list("policy")).items).toEqual([]);
   await store.compareAndSwap(STORE_KEY, 0, encodeRecord({ clusterId: "prod", id: "s", epoch: 1 }));
   await until("the node puts its version there", async () => (await store.list("policy")).items.length > 0);
   using foreign = new PolicyNode(store, "b", "test").begin();
   await until("the foreign node says why", () => foreign.faults.length > 0);
-  expect(String(foreign.faults[0])).toContain("the control store belongs to the cluster prod");
+  expect(String(foreign.faults[0])).toContain("it belongs to the cluster prod; set another store.prefix");
   expect(foreign.engine.newestNumber).toBe(0);
 });

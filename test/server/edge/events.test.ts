@@ -30,12 +30,12 @@ test.each([
   });
 });
 
-test.each(["abc", "1.5", "18446744073709551616"])("an id that is no id of an event is named by its header: %s", (id) => {
+test.each(["abc", "1.5", "18446744073709551616"])("the error for an invalid event id names the header: %s", (id) => {
   const read = eventReader(LeadershipServiceSubscribeRequestSchema, [], "after_id");
   expect(read({ after_id: "7" })).toEqual(create(LeadershipServiceSubscribeRequestSchema, { afterId: 7n }));
   expect(read({ after_id: id })).toMatchObject({
     reason: "invalid_argument",
-    message: `invalid_argument: Last-Event-ID: must be the id of an event of this path, got "${id}"`,
+    message: `invalid_argument: Last-Event-ID: must be the id of an event from this path, got "${id}"; leave it out to begin with the current state`,
   });
 });
 

@@ -208,7 +208,7 @@ test("one caller has at most half of the campaigns of a node, and other callers 
   const { open } = served();
   const acme = { ...ANONYMOUS, tenant: "acme" };
   const programs = Array.from({ length: 500 }, () => open(acme).send({ scope: SCOPE }));
-  const refused = /^quota_exceeded: too many campaigns: tenant "acme" already has 500 on this node, and the remaining 500 of 1000 are kept/;
+  const refused = /^quota_exceeded: too many campaigns: tenant "acme" has 500 on this node, and only 500 of 1000 are free/;
   expect(open(acme).send({ scope: SCOPE }).ended).toMatch(refused);
   const other = open({ ...ANONYMOUS, tenant: "other" }).send({ scope: "custom/billing/cleaner" });
   expect([other.isLeader, other.ended]).toEqual([true, undefined]);

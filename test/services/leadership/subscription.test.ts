@@ -219,9 +219,9 @@ test("a reader that asks for renewals gets them from a node that is no candidate
 test("one caller cannot open all streams of a node, and a stream that ended gives its place to another", () => {
   const { open } = service(observed().node);
   const streams = [open({}, "acme"), open({}, "acme")];
-  expect(() => open({}, "acme")).toThrow(/quota_exceeded: too many streams of leaders: tenant "acme" already has 2 on this node/);
+  expect(() => open({}, "acme")).toThrow(/quota_exceeded: too many streams of leaders: tenant "acme" has 2 on this node/);
   open({}, "other");
-  expect(() => open({}, "third")).toThrow(/tenant "third" already has 0 on this node, and the remaining 0 of 3 are kept/);
+  expect(() => open({}, "third")).toThrow(/tenant "third" has 0 on this node, and only 0 of 3 are free/);
   streams[1]?.close();
   open({}, "third");
 });

@@ -68,8 +68,8 @@ test("a password is not sent in plaintext to another machine", async () => {
 });
 
 test.each<{ readonly what: string; readonly answer: MessageInitShape<typeof RangeResponseSchema>; readonly says: string }>([
-  { what: "repeats its last key", answer: { header: { revision: 7n }, kvs: [KEY], more: true }, says: "no later keys" },
-  { what: "has no key before the next page", answer: { header: { revision: 7n }, more: true }, says: "no later keys" },
+  { what: "repeats its last key", answer: { header: { revision: 7n }, kvs: [KEY], more: true }, says: "no later key" },
+  { what: "has no key before the next page", answer: { header: { revision: 7n }, more: true }, says: "no later key" },
   { what: "has the largest revision", answer: { header: { revision: 2n ** 63n - 1n } }, says: "revision 9223372036854775807" },
   { what: "has no revision", answer: {}, says: "revision 0" },
   { what: "has an item of no revision", answer: { header: { revision: 7n }, kvs: [{ key: KEY.key }] }, says: "revision 0" },

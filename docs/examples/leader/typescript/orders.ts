@@ -1,14 +1,14 @@
 /**
  * A database that rejects the writes of earlier leaders. Each POST carries the fence of its writer in the header `waymark-fence`, and is answered with 204,
  * with 409 if a later leader has written before, or with 403 if the fence is for another scope. Run it with `node orders.ts orders.db 8080`.
- * Only programs on this machine can connect. If others can, authenticate them first, because a writer can send any number in its fence.
+ * Only programs on this machine can connect. Authenticate writers before you let other machines connect, because a writer can send any number in its fence.
  */
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { DatabaseSync } from "node:sqlite";
 import { FENCE_METADATA, parseFence } from "waymark";
 
-/** The leader of this scope may write. A fence of another scope proves nothing here. */
+/** The scope whose leader may write. Fences of other scopes are rejected. */
 const SCOPE = "custom/orders/cleaner";
 const [file = "orders.db", port = "0"] = process.argv.slice(2);
 const database = new DatabaseSync(file);

@@ -35,7 +35,7 @@ export declare type Fence = Message<"waymark.control.v1.Fence"> & {
   storeEpoch: bigint;
 
   /**
-   * Grows with each holder of the scope within this epoch of the store, with gaps.
+   * Number that increases with each holder of the scope within this epoch of the store. Numbers can be skipped.
    *
    * @generated from field: uint64 number = 3;
    */

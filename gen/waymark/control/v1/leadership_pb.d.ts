@@ -776,8 +776,8 @@ export declare const LeadershipService: GenService<{
   },
   /**
    * Streams a snapshot of the leaders, and then every change. A reader can resume on any node of the cluster with the id
-   * of the last event that it has. Fails with QUOTA_EXCEEDED when the caller already has as many open streams as the node
-   * has free ones (`server.max_peer_watches`).
+   * of the last event that it has. Fails with QUOTA_EXCEEDED unless the caller has fewer open streams than are free on the
+   * node (`server.max_peer_watches`).
    *
    * @generated from rpc waymark.control.v1.LeadershipService.Subscribe
    */
@@ -823,8 +823,8 @@ export declare const LeadershipService: GenService<{
    * heartbeats, other programs can be elected after that time. Before a program ends, and when it has stopped acting after
    * it lost the scope, it sends `resign`, which frees the scope immediately. The node then ends the stream.
    *
-   * A node accepts 1000 campaigns. The call fails with QUOTA_EXCEEDED when the caller already has as many campaigns on the
-   * node as are still free, and with UNIMPLEMENTED on a node with read workers.
+   * A node accepts at most 1000 campaigns. The call fails with QUOTA_EXCEEDED unless the caller has fewer campaigns on the
+   * node than are free, and with UNIMPLEMENTED on a node with read workers.
    *
    * @generated from rpc waymark.control.v1.LeadershipService.Campaign
    */

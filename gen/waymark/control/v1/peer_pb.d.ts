@@ -1275,8 +1275,8 @@ export declare const PeerService: GenService<{
   },
   /**
    * Streams a snapshot of the members that match a filter, and then every change. A reader can resume with a cursor
-   * after an interruption. Fails with QUOTA_EXCEEDED when the caller already has as many open streams as the node has free
-   * ones (`server.max_peer_watches`).
+   * after an interruption. Fails with QUOTA_EXCEEDED unless the caller has fewer open streams than are free on the node
+   * (`server.max_peer_watches`).
    *
    * @generated from rpc waymark.control.v1.PeerService.Watch
    */
