@@ -63,35 +63,35 @@ test.skipIf(!areThere)(
     await using second = await home.start("n2", [first]);
     await using orders = example("orders.ts", [join(folder, "orders.db"), "0"]);
     const url = `http://127.0.0.1:${(await orders.line(/^listening on/)).split(" ").at(-1)}`;
-    const newest = () => fencesAfter(orders, "accepted").at(-1) ?? { failoverVersion: 0, storeEpoch: 0, number: 0 };
+    const leadsAndWrites = (name: string, leader: CommandProcess, term: number) =>
+      until(`the program in ${name} leads for term ${term}, and its write is accepted`, () => {
+        const led = fencesAfter(leader, "leads")[term - 1];
+        return led !== undefined && fencesAfter(orders, "accepted").some((fence) => compareFences(fence, led) === 0);
+      });
 
     await using typescript = example("cleaner.ts", ["typescript", url, first.grpc, second.grpc]);
-    await typescript.line(/^leads /);
+    await leadsAndWrites("TypeScript", typescript, 1);
     await using go = new CommandProcess(["go", url, second.grpc], "", [], program);
     await first.stop("SIGKILL");
-    await go.line(/^leads /);
-    const [led] = fencesAfter(typescript, "leads");
-    await until("the program in Go writes", () => compareFences(newest(), fencesAfter(go, "leads")[0] ?? newest()) === 0);
+    await leadsAndWrites("Go", go, 1);
 
     const post = async (fence: string) => (await fetch(url, { method: "POST", headers: { "waymark-fence": fence } })).status;
     expect([await post("custom/orders/other;0.9999999999.1"), await post("none")]).toEqual([403, 400]);
 
     go.kill("SIGSTOP");
-    await until("the program in TypeScript leads again", () => fencesAfter(typescript, "leads").length === 2);
-    const third = fencesAfter(typescript, "leads")[1];
-    await until("it writes", () => third !== undefined && compareFences(newest(), third) === 0);
+    await leadsAndWrites("TypeScript", typescript, 2);
+    const older = [fencesAfter(typescript, "leads")[0], fencesAfter(go, "leads")[0]];
     go.kill("SIGCONT");
-    for (const fence of [led, ...fencesAfter(go, "leads")])
-      expect(await post(`${SCOPE};${fence?.failoverVersion}.${fence?.storeEpoch}.${fence?.number}`)).toBe(409);
+    for (const fence of older) expect(await post(`${SCOPE};${fence?.failoverVersion}.${fence?.storeEpoch}.${fence?.number}`)).toBe(409);
 
     typescript.kill("SIGTERM");
     expect((await typescript.finished()).exit).toBe(0);
-    await until("the program in Go leads again", () => fencesAfter(go, "leads").length === 2);
+    await leadsAndWrites("Go", go, 2);
     go.kill("SIGTERM");
     expect((await go.finished()).exit).toBe(0);
     const accepted = fencesAfter(orders, "accepted");
     expect(accepted).toEqual(accepted.toSorted(compareFences));
-    expect(new Set(accepted.map(({ number }) => number)).size).toBe(4);
+    expect(new Set(accepted.map(({ number }) => number)).size).toBeGreaterThanOrEqual(4);
     await first[Symbol.asyncDispose]();
     rmSync(folder, { recursive: true });
   },
