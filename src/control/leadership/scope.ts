@@ -20,8 +20,7 @@ const MAX_NAMESPACE_LENGTH = 240;
 export function parseScope(text: string, field = "scope"): LeaderScope {
   const found = scopeOf(text);
   if (found !== undefined) return found;
-  const shown = JSON.stringify(text.slice(0, 64));
-  throw invalid(field, `${shown} must be ${GLOBAL_SCOPE}, shard/<namespace>/<id> or custom/<namespace>/<name>`);
+  throw invalid(field, ruleOf(text));
 }
 
 /** Returns undefined if the text is not a scope. */
@@ -34,10 +33,15 @@ export function scopeOf(text: string): LeaderScope | undefined {
 
 /** Throws `invalid_argument` for `field` if the text is neither a scope nor the first parts of scopes, such as `custom/orders`. */
 export function checkScopePrefix(text: string, field: string): void {
-  if (["", "/x", "/x/x"].every((rest) => scopeOf(text + rest) === undefined)) parseScope(text, field);
+  if (["", "/x", "/x/x"].every((rest) => scopeOf(text + rest) === undefined))
+    throw invalid(field, `${ruleOf(text)}, or the first parts of a scope, such as custom/orders`);
 }
 
 /** Whether a scope is the same as a prefix, or begins with its parts. */
 export function hasScopePrefix(scope: string, prefix: string): boolean {
   return prefix === "" || scope === prefix || scope.startsWith(`${prefix}/`);
+}
+
+function ruleOf(text: string): string {
+  return `${JSON.stringify(text.slice(0, 64))} must be ${GLOBAL_SCOPE}, shard/<namespace>/<id> or custom/<namespace>/<name>`;
 }
