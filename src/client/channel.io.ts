@@ -63,6 +63,11 @@ const UNSENT = /^(?:No connection established|Name resolution failed)/;
  * older than 24.
  */
 export function connect(options: ConnectOptions): Client {
+  return openClient(options, () => performance.now());
+}
+
+/** Like `connect`, with a monotonic clock (ms) that decides how long the client keeps answers. */
+export function openClient(options: ConnectOptions, nowMs: () => number): Client {
   const { version, versions } = process;
   if (Number(versions.node.split(".", 1)[0]) < NEEDED_NODE)
     throw new Error(`waymark needs Node.js ${NEEDED_NODE} or newer; this is ${version}`);
@@ -74,7 +79,7 @@ export function connect(options: ConnectOptions): Client {
   const common = {
     timeoutMs,
     lookupTtlMs: options.lookupTtlMs ?? DEFAULT_LOOKUP_TTL_MS,
-    nowMs: () => performance.now(),
+    nowMs,
     random: Math.random,
     wait: pause,
   };

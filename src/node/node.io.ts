@@ -101,7 +101,7 @@ async function openParts(options: NodeOptions, parts: NodeComponents): Promise<R
     PeerService: peerService(peerParts(settings, core, fabric, seals)),
     LeadershipService: leadershipService(leadershipParts(settings, core, leadership.source)),
   };
-  const openSerials = () => ZoneSerials.open({ ...core, settings, log: log.child("dns") });
+  const openSerials = () => ZoneSerials.open({ ...core, settings, log: log.child("dns"), now });
   const serials = await parts.open("zone serials", openSerials, (opened) => opened ?? {});
   const workerGroups = new WorkerGroups(metrics, settings);
   const served = { core, services, fabric, identities, serials, workerGroups };

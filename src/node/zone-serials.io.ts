@@ -14,7 +14,7 @@ import {
 } from "../dns/views/zone-versions.ts";
 import { rethrowInvariant } from "../lib/errors.ts";
 import type { Log } from "../lib/log.io.ts";
-import { now } from "../lib/stall-aware-time.io.ts";
+import type { Time } from "../lib/machine.ts";
 import { visibilityOf } from "../policy/set/verdict.ts";
 import { DATA_FILES } from "../store/data-directory.ts";
 import { readSnapshotFile, setAsideSnapshotFile, writeSnapshotFile } from "../store/snapshot-file.io.ts";
@@ -23,6 +23,7 @@ import type { NodeComponent } from "./components.io.ts";
 export interface ZoneSerialsParts extends ZoneChangesSources {
   readonly settings: Settings;
   readonly log: Pick<Log, "warn">;
+  readonly now: () => Time;
 }
 
 export class ZoneSerials implements NodeComponent {
@@ -33,18 +34,20 @@ export class ZoneSerials implements NodeComponent {
   /** Undefined with `--ephemeral`. In that case the serials begin from the clock at each start. */
   readonly #path: string | undefined;
   readonly #log: Pick<Log, "warn">;
+  readonly #now: () => Time;
   readonly #stop = new AbortController();
   #timer: NodeJS.Timeout | undefined;
   #writing: Promise<void> | undefined;
   #isFailing = false;
 
-  private constructor({ settings, log, ...sources }: ZoneSerialsParts, path: string | undefined, before: PriorSerials) {
+  private constructor({ settings, log, now, ...sources }: ZoneSerialsParts, path: string | undefined, before: PriorSerials) {
     const { callers } = classesOf(viewersOf(settings.dns, settings.node));
     const { reads } = sources;
     const classes = callers.map((viewer) => ({ key: `${viewer.tenant} ${viewer.cluster}`, sees: visibilityOf(reads, viewer) }));
     this.announced = new SharedArrayBuffer(classes.length * Uint32Array.BYTES_PER_ELEMENT);
     this.#path = path;
     this.#log = log;
+    this.#now = now;
     this.#versions = new ZoneVersions({ classes, ...before, told: new Uint32Array(this.announced) }, now().wallMs);
     this.#changes = new ZoneChanges(sources, callers);
   }
@@ -73,7 +76,7 @@ export class ZoneSerials implements NodeComponent {
     this.#changes.look(this.#versions);
     // Only one write runs at a time. Changes that occur in the meantime are part of the next version.
     if (this.#writing !== undefined) return;
-    const serials = this.#versions.cut(now());
+    const serials = this.#versions.cut(this.#now());
     if (serials !== undefined) void this.#keep(serials);
   }
 

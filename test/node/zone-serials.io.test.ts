@@ -19,7 +19,6 @@ beforeEach(() => {
 });
 afterEach(() => {
   vi.useRealTimers();
-  vi.restoreAllMocks();
   rmSync(home, { recursive: true, force: true });
 });
 
@@ -27,14 +26,13 @@ afterEach(() => {
 async function open(folder: string) {
   const inside = await startDiscovery();
   vi.useFakeTimers({ toFake: ["setInterval", "clearInterval"] });
-  const realNow = performance.now.bind(performance);
   let aheadMs = 0;
-  vi.spyOn(performance, "now").mockImplementation(() => realNow() + aheadMs);
+  const now = () => ({ monoMs: performance.now() + aheadMs, wallMs: Date.now() });
   const warned: string[] = [];
   const log = { warn: (_: object, text: string) => void warned.push(text) };
   const settings = { ...SETTINGS, persistence: { ...SETTINGS.persistence, ephemeral: false, dataDir: folder } };
   const { core } = inside;
-  const serials = await ZoneSerials.open({ ...core, settings, log });
+  const serials = await ZoneSerials.open({ ...core, settings, log, now });
   assert(serials !== undefined, "DNS is on");
   const told = () => new Uint32Array(serials.announced)[0] ?? 0;
   let count = 0;

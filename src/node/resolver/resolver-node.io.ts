@@ -58,7 +58,7 @@ async function openParts(options: NodeOptions, parts: NodeComponents): Promise<R
   const openOwnCopy = () => openCopy(options, core, directory);
   writeEarly(core, await parts.open("copy on disk", openOwnCopy, (component) => component));
   const { rooms } = core;
-  const openSerials = () => ZoneSerials.open({ ...rooms, settings, log: log.child("dns") });
+  const openSerials = () => ZoneSerials.open({ ...rooms, settings, log: log.child("dns"), now });
   const serials = await parts.open("zone serials", openSerials, (opened) => opened ?? {});
   const listeners = await openListeners(
     {

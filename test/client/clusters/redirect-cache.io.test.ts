@@ -2,8 +2,9 @@
 import { create } from "@bufbuild/protobuf";
 import { durationFromMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { status } from "@grpc/grpc-js";
-import { afterAll, afterEach, beforeEach, expect, test, vi } from "vitest";
-import { type Client, type ConnectOptions, connect, EntryKind, EntrySchema, RequestError } from "../../../src/client/index.ts";
+import { afterAll, afterEach, beforeEach, expect, test } from "vitest";
+import { openClient } from "../../../src/client/channel.io.ts";
+import { type Client, type ConnectOptions, EntryKind, EntrySchema, RequestError } from "../../../src/client/index.ts";
 import { FakeDiscovery } from "../../fakes/discovery-server.ts";
 
 const [home, us, ap] = [new FakeDiscovery("eu1"), new FakeDiscovery("us1"), new FakeDiscovery("ap1")];
@@ -15,36 +16,28 @@ const urlOf = ({ address }: FakeDiscovery) => `grpc://${address}`;
 let client: Client;
 /** How far the clock of the client is ahead of the machine's. */
 let aheadMs = 0;
-const machineNow = performance.now.bind(performance);
+const nowMs = () => performance.now() + aheadMs;
 
 function opened(options: Partial<ConnectOptions> = {}): Client {
   client.close();
-  client = connect({
-    servers: [home.address],
-    findServers: false,
-    autoSummaryRedirect: true,
-    lookupTtlMs: 0,
-    token: "of-home",
-    ...options,
-  });
+  const usual = { servers: [home.address], findServers: false, autoSummaryRedirect: true, lookupTtlMs: 0, token: "of-home" };
+  client = openClient({ ...usual, ...options }, nowMs);
   return client;
 }
 
 beforeEach(() => {
   aheadMs = 0;
-  vi.spyOn(performance, "now").mockImplementation(() => machineNow() + aheadMs);
   for (const server of all) {
     server.entries.clear();
     server.calls.length = 0;
     server.redirect = () => undefined;
     server.summaries = () => ({});
   }
-  client = connect({ servers: [home.address] });
+  client = openClient({ servers: [home.address] }, nowMs);
   opened();
 });
 afterEach(() => {
   client.close();
-  vi.restoreAllMocks();
 });
 afterAll(() => {
   for (const server of all) server.stop();
