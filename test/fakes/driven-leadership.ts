@@ -60,7 +60,7 @@ export function leaderRecord(record: Partial<LeaderRecord> = {}): LeaderRecord {
     issuedWallMs: WALL_START_MS,
     reason: "the scope had no leader",
   };
-  return { ...held, correlationId: "c", resign: undefined, ...record };
+  return { ...held, correlationId: "c", resign: undefined, shard: undefined, ...record };
 }
 
 export class DrivenLeadership implements LeadershipSource {

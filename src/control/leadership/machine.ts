@@ -474,6 +474,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
       reason: electionReason(before),
       correlationId: newId(),
       resign: undefined,
+      shard: undefined,
     };
     // A raised epoch that this node has not read yet must not be followed by a fence of the earlier epoch.
     const epoch = { key: STORE_KEY, version: this.#store.items.get(STORE_KEY)?.version ?? 0 };

@@ -39,7 +39,32 @@ export interface LeaderRecord {
   readonly correlationId: string;
   /** An operator's request that the holder resigns. Undefined if there is none. */
   readonly resign: string | undefined;
+  /** Undefined unless the scope is a shard. */
+  readonly shard: ShardFields | undefined;
 }
+
+/** What the row of a shard has besides its holder. The controller of the shards writes it (`control/shards/`). */
+export interface ShardFields {
+  /** The epoch of the map in which the row last changed. */
+  readonly epoch: number;
+  /** Set by operators. The owner of a paused shard finishes its work and takes nothing new. A disabled shard has no owner. */
+  readonly mode: (typeof SHARD_MODES)[number];
+  /** Whether the owner must finish its work and drop the shard. */
+  readonly isDraining: boolean;
+  /** The instance that owns the shard after the hand-over. Empty if there is none. */
+  readonly next: string;
+  /** The share of the shard in the load of its owner, compared with other shards. */
+  readonly weight: number;
+  /** `<region>` or `<region>/<zone>` in which the owner should be. Empty if there is none. */
+  readonly hint: string;
+  /** The operator's ticket for the last change. */
+  readonly ticket: string;
+  readonly changedWallMs: number;
+  /** When the shard last changed its owner. */
+  readonly movedWallMs: number;
+}
+
+export const SHARD_MODES = ["active", "paused", "disabled"] as const;
 
 /** The session of a process. It lives as long as the process renews it. */
 export interface SessionRecord {
@@ -50,7 +75,7 @@ export interface SessionRecord {
 }
 
 /** How each field of a record is read from its JSON. Throws `TypeError` for a field that is missing or has the wrong type. */
-type Fields<T> = { readonly [Name in keyof T]: (value: unknown) => T[Name] };
+export type Fields<T> = { readonly [Name in keyof T]: (value: unknown) => T[Name] };
 
 export function text(value: unknown): string {
   if (typeof value !== "string" || value.length > MAX_TEXT_LENGTH) throw new TypeError("no text of a valid length");
@@ -62,8 +87,39 @@ export function count(value: unknown): number {
   return value;
 }
 
+export function flag(value: unknown): boolean {
+  if (typeof value !== "boolean") throw new TypeError("no boolean");
+  return value;
+}
+
+/** Reads a finite number above 0. */
+export function positive(value: unknown): number {
+  if (typeof value !== "number" || !Number.isFinite(value) || value <= 0) throw new TypeError("no positive number");
+  return value;
+}
+
+/** Returns a reader of one of the words. */
+export function wordOf<W extends string>(words: readonly W[]): (value: unknown) => W {
+  return (value) => {
+    const word = words.find((each) => each === value);
+    if (word === undefined) throw new TypeError("no known word");
+    return word;
+  };
+}
+
 const STORE: Fields<StoreRecord> = { clusterId: text, id: text, epoch: count };
 const FENCE: Fields<FenceToken> = { failoverVersion: count, storeEpoch: count, number: count };
+const SHARD: Fields<ShardFields> = {
+  epoch: count,
+  mode: wordOf(SHARD_MODES),
+  isDraining: flag,
+  next: text,
+  weight: positive,
+  hint: text,
+  ticket: text,
+  changedWallMs: count,
+  movedWallMs: count,
+};
 const LEADER: Fields<LeaderRecord> = {
   holderId: text,
   nodeId: text,
@@ -74,6 +130,7 @@ const LEADER: Fields<LeaderRecord> = {
   reason: text,
   correlationId: text,
   resign: (value) => (value === undefined ? undefined : text(value)),
+  shard: (value) => (value === undefined ? undefined : read(value, SHARD)),
 };
 const SESSION: Fields<SessionRecord> = {
   nodeId: text,
@@ -99,7 +156,7 @@ export function decoderOf<T>(fields: Fields<T>): (bytes: Uint8Array) => T | unde
   };
 }
 
-function read<T>(json: unknown, fields: Fields<T>): T {
+export function read<T>(json: unknown, fields: Fields<T>): T {
   const row = new Map<string, unknown>(Object.entries(json ?? {}));
   const readers = Object.entries<(value: unknown) => unknown>(fields);
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- each field has been read
@@ -112,11 +169,11 @@ const decodeAnyLeader = decoderOf(LEADER);
 /**
  * Returns undefined for bytes that are not a valid record. Until a record changes after its election, the number of its fence is at least
  * its version. Each leader therefore has a greater number than all earlier leaders, even if their records were removed. etcd's own election
- * uses the revision of its key in the same way (`concurrency.Election`).
+ * uses the revision of its key in the same way (`concurrency.Election`). The row of a shard changes under one fence, so it states its number.
  */
 export function decodeLeader(bytes: Uint8Array, version: number): LeaderRecord | undefined {
   const record = decodeAnyLeader(bytes);
-  const isAsElected = record !== undefined && record.session !== "" && record.resign === undefined;
+  const isAsElected = record !== undefined && record.session !== "" && record.resign === undefined && record.shard === undefined;
   return isAsElected && version > record.fence.number ? { ...record, fence: { ...record.fence, number: version } } : record;
 }
 export const decodeSession = decoderOf(SESSION);

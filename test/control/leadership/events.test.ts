@@ -15,7 +15,7 @@ class Reader {
   position = WATCH_START;
 
   put(scope: string, session: string | undefined, number = 1): void {
-    const names = { holderId: "h", nodeId: "n", reason: "", correlationId: "", resign: undefined };
+    const names = { holderId: "h", nodeId: "n", reason: "", correlationId: "", resign: undefined, shard: undefined };
     const fence = { failoverVersion: 0, storeEpoch: 1, number };
     const bytes = session === undefined ? undefined : encodeRecord({ ...names, session, term: 1, fence, issuedWallMs: 0 });
     this.store.put(LEADERS + scope, bytes);

@@ -1,0 +1,96 @@
+/** The inputs and outputs of the shard machine that the leadership machine does not have. */
+
+import type { FenceToken } from "../../lib/fence.ts";
+import type { LeadershipInput, LeadershipOutput, OrderId } from "../leadership/io-types.ts";
+import type { ShardRow } from "./maps.ts";
+import type { OwnerRecord, ShardSettings } from "./records.ts";
+
+/** Who asks for a change, and why. */
+export interface ChangeOrigin {
+  /** The operator or the node. */
+  readonly actor: string;
+  readonly reason: string;
+  readonly ticket: string;
+}
+
+/** An operator's change of a set. */
+export type ShardOrder = ChangeOrigin & {
+  readonly namespace: string;
+  /** The order is refused with `version_conflict` unless the set has this epoch. Undefined: any. */
+  readonly expectedEpoch: number | undefined;
+} & (
+    | { readonly kind: "apply"; readonly settings: ShardSettings }
+    /** Undefined values stay as they are. */
+    | {
+        readonly kind: "setShard";
+        readonly id: number;
+        readonly mode: ShardRow["mode"] | undefined;
+        readonly weight: number | undefined;
+        readonly hint: string | undefined;
+      }
+  );
+
+/** What an owner says about itself. */
+export type OwnerFacts = Pick<OwnerRecord, "isLeaving" | "region" | "slots" | "target" | "weight" | "zone">;
+
+/** Receives the news of an attached owner, and identifies the attachment. */
+export type OwnerSink = (news: OwnerNews) => void;
+
+/** The state of a shard for its owner, or for its next owner. */
+export type OwnedState =
+  /** The owner gets ready to own the shard. */
+  | "preparing"
+  | "owned"
+  /** The owner finishes its work and takes nothing new, but keeps the shard. */
+  | "paused"
+  /** The owner finishes its work, takes nothing new, and then reports that it has dropped the shard. */
+  | "draining"
+  /** The owner stops immediately. Its last validity still holds. */
+  | "lost"
+  /** The shard has nothing to do with the owner any more. */
+  | "released";
+
+export interface OwnedShard {
+  readonly id: number;
+  readonly state: OwnedState;
+  /** Undefined for `preparing` and `released`. */
+  readonly fence: FenceToken | undefined;
+  /** The epoch of the row. */
+  readonly epoch: number;
+}
+
+export interface OwnerNews {
+  /** The owner can act for its shards until this time (ms) after the sending of its last message. 0: it cannot act. */
+  readonly validForMs: number;
+  /** The shards whose state has changed since the last news. */
+  readonly shards: readonly OwnedShard[];
+  /** Why the owner is not attached yet. Empty if it is. */
+  readonly waitsFor: string;
+}
+
+export type ShardInput =
+  /** A message of an owner. The first one attaches it. */
+  | {
+      readonly kind: "owner";
+      readonly owner: OwnerSink;
+      readonly namespace: string;
+      readonly instance: string;
+      readonly facts: OwnerFacts;
+      /** The shards for which the owner is ready, and the shards that it has dropped, since the last message. */
+      readonly prepared: readonly number[];
+      readonly dropped: readonly number[];
+    }
+  /** The stream of an owner has ended. The owner can act until its last validity is over, unless it has stopped acting. */
+  | { readonly kind: "ownerEnded"; readonly owner: OwnerSink; readonly hasStopped: boolean }
+  /** Answered by `ordered`. */
+  | { readonly kind: "changeShards"; readonly order: OrderId; readonly change: ShardOrder };
+
+export type ShardOutput =
+  | LeadershipOutput
+  | { readonly kind: "ownerNews"; readonly owner: OwnerSink; readonly news: OwnerNews }
+  /** The map of a namespace, or its owners, can have changed. */
+  | { readonly kind: "shardsChanged"; readonly namespace: string }
+  /** A shard has changed its owner or the phase of its hand-over. Only the controller reports it. */
+  | { readonly kind: "moved"; readonly namespace: string; readonly before: ShardRow; readonly after: ShardRow };
+
+export type ShardMachineInput = LeadershipInput | ShardInput;

@@ -1,0 +1,175 @@
+/** The maps of shards, as this node knows them: copies of the sets, of their rows and of their owners. */
+import { sha256Hex } from "../../lib/crypto.ts";
+import type { FenceToken } from "../../lib/fence.ts";
+import type { StoreChanges } from "../../store/control/store.ts";
+import { type CopiedItem, StoreCopy } from "../leadership/copy.ts";
+import { LEADERS, type LeaderRecord, type ShardFields } from "../leadership/records.ts";
+import { decodeOwner, decodeSet, OWNERS, type OwnerRecord, rowKey, SHARD_SETS, type ShardSetRecord } from "./records.ts";
+
+/** `draining` while the owner finishes its work; otherwise what the operators have set. */
+export type ShardStatus = ShardFields["mode"] | "draining";
+
+/** A shard. A row that was never written is that of an active shard without an owner. */
+export interface ShardRow extends ShardFields {
+  readonly id: number;
+  /** Version of the record. 0 if it was never written. */
+  readonly version: number;
+  /** Monotonic time (ms) at which this node learned of this version. */
+  readonly sinceMs: number;
+  /** The instance that owns the shard. Empty if none does. */
+  readonly owner: string;
+  /** The session of the owner's node. Empty if there is no owner. */
+  readonly session: string;
+  readonly nodeId: string;
+  readonly fence: FenceToken;
+  readonly term: number;
+  /** Why the row last changed. */
+  readonly reason: string;
+}
+
+const NO_ROW: Omit<ShardRow, "id"> = {
+  version: 0,
+  sinceMs: Number.NEGATIVE_INFINITY,
+  owner: "",
+  session: "",
+  nodeId: "",
+  fence: { failoverVersion: 0, storeEpoch: 0, number: 0 },
+  term: 0,
+  reason: "the shard never had an owner",
+  epoch: 0,
+  mode: "active",
+  isDraining: false,
+  next: "",
+  weight: 1,
+  hint: "",
+  ticket: "",
+  changedWallMs: 0,
+  movedWallMs: 0,
+};
+
+export class ShardMap {
+  readonly namespace: string;
+  readonly set: CopiedItem<ShardSetRecord> & { readonly value: ShardSetRecord };
+  /** All shards, by id. */
+  readonly rows: readonly ShardRow[];
+  /** The epoch of the rows. */
+  readonly epoch: number;
+  #checksum: string | undefined;
+
+  constructor(namespace: string, set: ShardMap["set"], rows: readonly ShardRow[]) {
+    this.namespace = namespace;
+    this.set = set;
+    this.rows = rows;
+    // The rows and the set have different watches. The changes of the set alone count when all changes of rows before them are known.
+    const rowsEpoch = rows.reduce((newest, { epoch }) => Math.max(newest, epoch), 0);
+    this.epoch = set.value.rowsEpoch <= rowsEpoch ? Math.max(rowsEpoch, set.value.epoch) : rowsEpoch;
+  }
+
+  get checksum(): string {
+    this.#checksum ??= checksumOf(this.rows);
+    return this.#checksum;
+  }
+}
+
+export class ShardMaps {
+  readonly #leaders: ReadonlyMap<string, CopiedItem<LeaderRecord>>;
+  readonly #sets = new StoreCopy(decodeSet);
+  readonly #owners = new StoreCopy(decodeOwner);
+  readonly #maps = new Map<string, ShardMap>();
+  /** The owners of each namespace, by instance. */
+  readonly #byNamespace = new Map<string, Map<string, CopiedItem<OwnerRecord>>>();
+  /** Namespaces whose rows have changed since they were read. */
+  readonly #dirty = new Set<string>();
+
+  /** `leaders` contains the records of leaders by key. */
+  constructor(leaders: ReadonlyMap<string, CopiedItem<LeaderRecord>>) {
+    this.#leaders = leaders;
+  }
+
+  /** Applies a step of the watch on leaders, sets or owners. The leadership machine must have applied the step before. Returns the namespaces that can have changed. */
+  take(prefix: string, changes: StoreChanges, monoMs: number): ReadonlySet<string> {
+    const touched = new Set<string>();
+    if (prefix === LEADERS) {
+      for (const { key } of changes.changes) {
+        const [, kind, namespace = ""] = key.split("/");
+        if (kind === "shard") touched.add(namespace);
+      }
+      if (changes.isReset) for (const namespace of this.#maps.keys()) touched.add(namespace);
+    } else if (prefix === SHARD_SETS) {
+      for (const { key } of this.#sets.take(changes, monoMs)?.changes ?? []) touched.add(key.slice(SHARD_SETS.length));
+    } else if (prefix === OWNERS)
+      for (const { key, after } of this.#owners.take(changes, monoMs)?.changes ?? []) {
+        const [, namespace = "", instance = ""] = key.split("/");
+        const owners = this.#byNamespace.get(namespace) ?? new Map<string, CopiedItem<OwnerRecord>>();
+        this.#byNamespace.set(namespace, owners);
+        if (after === undefined) owners.delete(instance);
+        else owners.set(instance, after);
+        touched.add(namespace);
+      }
+    if (prefix !== OWNERS) for (const namespace of touched) this.#dirty.add(namespace);
+    return touched;
+  }
+
+  /** Whether this node has read all sets and owners once. */
+  get isRead(): boolean {
+    return this.#sets.revision !== undefined && this.#owners.revision !== undefined;
+  }
+
+  /** The revision of the store that the owners show. */
+  get ownersRevision(): number {
+    return this.#owners.revision ?? 0;
+  }
+
+  /** The namespaces that have a set. */
+  get namespaces(): readonly string[] {
+    return [...this.#sets.items.keys()].map((key) => key.slice(SHARD_SETS.length));
+  }
+
+  /** Undefined if the namespace has no set, or if its record cannot be read. */
+  map(namespace: string): ShardMap | undefined {
+    if (this.#dirty.delete(namespace)) {
+      const item = this.#sets.items.get(SHARD_SETS + namespace);
+      const { value } = item ?? {};
+      if (item === undefined || value === undefined) this.#maps.delete(namespace);
+      else this.#maps.set(namespace, new ShardMap(namespace, { ...item, value }, this.#rows(namespace, value.count)));
+    }
+    return this.#maps.get(namespace);
+  }
+
+  owners(namespace: string): ReadonlyMap<string, CopiedItem<OwnerRecord>> {
+    return this.#byNamespace.get(namespace) ?? new Map<string, CopiedItem<OwnerRecord>>();
+  }
+
+  #rows(namespace: string, count: number): readonly ShardRow[] {
+    const before = this.#maps.get(namespace)?.rows;
+    return Array.from({ length: count }, (_, id) => {
+      const [item, row] = [this.#leaders.get(rowKey(namespace, id)), before?.[id]];
+      const isSame = row !== undefined && item?.version === row.version && item.sinceMs === row.sinceMs;
+      return isSame ? row : rowOf(id, item);
+    });
+  }
+}
+
+/** A record that cannot be read counts as a shard without an owner, and is replaced. */
+function rowOf(id: number, item: CopiedItem<LeaderRecord> | undefined): ShardRow {
+  if (item === undefined) return { id, ...NO_ROW };
+  const { version, sinceMs, value } = item;
+  if (value?.shard === undefined) return { id, ...NO_ROW, version, sinceMs };
+  const { holderId, session, nodeId, fence, term, reason, shard } = value;
+  return { id, version, sinceMs, owner: session === "" ? "" : holderId, session, nodeId, fence, term, reason, ...shard };
+}
+
+export function statusOf({ isDraining, mode }: Pick<ShardRow, "isDraining" | "mode">): ShardStatus {
+  return isDraining ? "draining" : mode;
+}
+
+/** The text of a fence: `<failover version>.<store epoch>.<number>`. */
+export function fenceNumbers({ failoverVersion, storeEpoch, number }: FenceToken): string {
+  return `${failoverVersion}.${storeEpoch}.${number}`;
+}
+
+/** The first 16 hexadecimal digits of SHA-256 over the lines `<id> <owner> <fence> <status>`, by id. */
+export function checksumOf(rows: readonly ShardRow[]): string {
+  const lines = rows.map((row) => `${row.id} ${row.owner} ${fenceNumbers(row.fence)} ${statusOf(row)}\n`);
+  return sha256Hex(lines.join("")).slice(0, 16);
+}
