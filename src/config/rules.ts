@@ -240,9 +240,11 @@ function uselessSettings(settings: Settings): readonly BrokenRule[] {
   });
 }
 
+const STORE_GROUPS: ReadonlySet<string> = new Set(["store", "leadership", "shards"]);
+
 /** Why a setting has no effect in this mode. */
 function uselessReason({ group, path, setting }: SettingRow, { node, store }: Settings): string | undefined {
-  if (node.mode === "resolver") return group === "store" || group === "leadership" ? NO_STORE : setting.notForResolver;
+  if (node.mode === "resolver") return STORE_GROUPS.has(group) ? NO_STORE : setting.notForResolver;
   if (group === "resolver" || path.startsWith("summary.resolver_")) return ONLY_RESOLVER;
   return group === "store" && store.kind !== "etcd" ? ONLY_ETCD : undefined;
 }

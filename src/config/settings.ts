@@ -1,6 +1,6 @@
 /**
  * The SETTINGS table, which contains every setting with its default, bounds, unit and meaning. Defaults are defined only here, and other code
- * receives complete options. The groups dns, fabric, resolver, summary, store, leadership, tenants, limits and quotas have their own files. To add a setting, add a row
+ * receives complete options. The groups dns, fabric, resolver, summary, store, leadership, shards, tenants, limits and quotas have their own files. To add a setting, add a row
  * and read it (`settings.<group>.<name>`). `load.ts` reads the values from files, the environment and flags.
  */
 import { GRPC_PORT } from "../lib/addresses.ts";
@@ -12,7 +12,7 @@ import { bool, bytes, choice, HOST, ID, int, list, ms, NAME, PATH, pairs, port, 
 import { fileKey, type ValueOf } from "./field-table.ts";
 import { LIMIT_SETTINGS, QUOTA_SETTINGS } from "./limits.ts";
 import { AT_RESOLVER, RESOLVER_SETTINGS } from "./resolver.ts";
-import { LEADERSHIP_SETTINGS, STORE_SETTINGS } from "./store.ts";
+import { LEADERSHIP_SETTINGS, SHARD_SETTINGS, STORE_SETTINGS } from "./store.ts";
 import { SUMMARY_SETTINGS } from "./summary.ts";
 import { TENANT_SETTINGS } from "./tenants.ts";
 
@@ -242,6 +242,7 @@ const SETTINGS = {
   resolver: RESOLVER_SETTINGS,
   store: STORE_SETTINGS,
   leadership: LEADERSHIP_SETTINGS,
+  shards: SHARD_SETTINGS,
   policy: {
     acceptFrom: list({
       notForResolver: AT_RESOLVER.policy,

@@ -1,7 +1,7 @@
-/** Settings for the control store and for leadership: the groups `store` and `leadership` of SETTINGS in `settings.ts`. Resolvers refuse both. */
+/** Settings for the control store and for leadership: the groups `store`, `leadership` and `shards` of SETTINGS in `settings.ts`. Resolvers refuse them. */
 import { LEASE_BOUNDS, RECORD_BOUNDS } from "../lib/bounds.ts";
 import { DAY_MS, MINUTE_MS } from "../lib/duration.ts";
-import { ADDRESS, bool, choice, LABEL, list, ms, PATH, text } from "./field.ts";
+import { ADDRESS, bool, choice, int, LABEL, list, ms, PATH, text } from "./field.ts";
 
 export const STORE_SETTINGS = {
   kind: choice({
@@ -70,5 +70,14 @@ export const LEADERSHIP_SETTINGS = {
     maxItems: 1000,
     default: [],
     doc: "Scopes for which this node is a candidate, in addition to global-control; at most 1000.",
+  }),
+} as const;
+
+export const SHARD_SETTINGS = {
+  history: int({
+    default: 1000,
+    min: 10,
+    max: 10_000,
+    doc: "Number of changes of each set of shards that the control store keeps for `mesh shards history` and `mesh shards diff`.",
   }),
 } as const;

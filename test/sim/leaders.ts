@@ -4,10 +4,13 @@
  * watches have not read, is restored from a backup, and is set up again.
  */
 
+import { Campaigns } from "../../src/control/leadership/campaigns.ts";
 import type { LeadershipInput, LeadershipOutput } from "../../src/control/leadership/io-types.ts";
 import { Leadership } from "../../src/control/leadership/machine.ts";
 import { decodeStore, STORE_KEY } from "../../src/control/leadership/records.ts";
 import { GLOBAL_SCOPE } from "../../src/control/leadership/scope.ts";
+import type { ShardInput, ShardOutput } from "../../src/control/shards/io-types.ts";
+import { Shards } from "../../src/control/shards/shards.ts";
 import { compareFences, type FenceToken } from "../../src/lib/fence.ts";
 import type { Time } from "../../src/lib/machine.ts";
 import { NEVER } from "../../src/lib/machine.ts";
@@ -33,6 +36,8 @@ const WALL_START_MS = 1_760_000_000_000;
 const TROUBLED_MS = 90_000;
 const CALM_MS = 25_000;
 const PROBE_MS = 40;
+/** All processes start within this time. */
+const STARTED_MS = 2000;
 
 export interface LeaderOutcome {
   readonly violation: { readonly invariant: string; readonly message: string } | undefined;
@@ -50,7 +55,7 @@ export interface LeaderOutcome {
   readonly resets: number;
 }
 
-class Violation extends Error {
+export class Violation extends Error {
   readonly invariant: string;
 
   constructor(invariant: string, message: string) {
@@ -67,18 +72,22 @@ interface Watch {
   silentUntilMs: number;
 }
 
-class LeaderNode {
+type Input = LeadershipInput | ShardInput;
+
+export class LeaderNode {
   readonly name: string;
   readonly #sim: LeaderWorld;
   readonly #rate: number;
   readonly #rng: Rng;
   readonly leaseMs: number;
   machine: Leadership;
+  /** The machines of the node, as in the product. */
+  shards: Shards;
   isUp = true;
   pausedUntilMs = 0;
   isCut = false;
   #boot = 1;
-  readonly #queued: LeadershipInput[] = [];
+  readonly #queued: Input[] = [];
   readonly watches = new Map<string, Watch>();
   #timerMs = NEVER;
 
@@ -88,7 +97,7 @@ class LeaderNode {
     this.leaseMs = leaseMs;
     this.#rng = rng;
     this.#rate = 0.96 + rng.next() * 0.08;
-    this.machine = this.#make();
+    [this.machine, this.shards] = this.#make();
   }
 
   get time(): Time {
@@ -116,19 +125,19 @@ class LeaderNode {
     this.watches.clear();
     this.#sim.world.after(downMs, () => {
       this.isUp = true;
-      this.machine = this.#make();
+      [this.machine, this.shards] = this.#make();
       this.start();
     });
   }
 
-  input(input: LeadershipInput): void {
+  input(input: Input): void {
     if (!this.isUp) return;
-    if (this.#isPaused) {
+    if (this.isPaused) {
       this.#queued.push(input);
       return;
     }
-    const out: LeadershipOutput[] = [];
-    this.machine.handle(input, this.time, out);
+    const out: ShardOutput[] = [];
+    this.shards.handle(input, this.time, out);
     this.#sim.trace?.push(
       `${this.#sim.world.nowMs.toFixed(1)} ${this.name}${this.#boot} ${wordsOf(input)} -> ${out.map(wordsOf).join(", ")}`,
     );
@@ -138,7 +147,7 @@ class LeaderNode {
   }
 
   pause(forMs: number): void {
-    if (this.#isPaused || !this.isUp) return;
+    if (this.isPaused || !this.isUp) return;
     this.pausedUntilMs = this.#sim.world.nowMs + forMs;
     this.#sim.world.at(this.pausedUntilMs, () => {
       // Timers can run before sockets are read.
@@ -147,18 +156,18 @@ class LeaderNode {
     });
   }
 
-  get #isPaused(): boolean {
+  get isPaused(): boolean {
     return this.#sim.world.nowMs < this.pausedUntilMs;
   }
 
   fenceOf(scope: string): FenceToken | undefined {
-    return this.isUp && !this.#isPaused ? this.machine.held(scope, this.time)?.leader.fence : undefined;
+    return this.isUp && !this.isPaused ? this.machine.held(scope, this.time)?.leader.fence : undefined;
   }
 
-  #make(): Leadership {
+  #make(): [Leadership, Shards] {
     let count = 0;
     const [boot, name] = [`b${this.#boot}`, this.name];
-    return new Leadership({
+    const options = {
       nodeId: name,
       clusterId: "sim",
       boot,
@@ -166,11 +175,15 @@ class LeaderNode {
       isOwnStore: false,
       compactMs: 15_000,
       newId: () => `${name}-${boot}-${++count}`,
-    });
+      historyCount: 20,
+    };
+    const machine = new Leadership(options);
+    const campaigns = new Campaigns({ machine, leaseMs: this.leaseMs });
+    return [machine, new Shards({ ...options, machine, campaigns })];
   }
 
   #setTimer(): void {
-    const dueMs = this.machine.nextDeadlineMs() / this.#rate;
+    const dueMs = this.shards.nextDeadlineMs() / this.#rate;
     if (dueMs === NEVER || dueMs >= this.#timerMs) return;
     this.#timerMs = dueMs;
     this.#sim.world.at(dueMs, () => {
@@ -180,7 +193,7 @@ class LeaderNode {
     });
   }
 
-  #carryOut(output: LeadershipOutput): void {
+  #carryOut(output: ShardOutput): void {
     switch (output.kind) {
       case "transact":
         return this.#sim.transact(this, output);
@@ -196,7 +209,12 @@ class LeaderNode {
         return this.#sim.store.compact(output.revision);
       case "ordered":
         return this.#sim.ordered(output);
+      case "ownerNews":
+        return output.owner(output.news);
+      case "campaign":
       case "event":
+      case "moved":
+      case "shardsChanged":
         return;
     }
   }
@@ -210,14 +228,28 @@ class LeaderNode {
   }
 }
 
-class LeaderWorld {
+/** What else happens in a world, and must hold in it. */
+export interface WorldGuest {
+  /** Called when the world begins, and when it becomes calm. */
+  start(): void;
+  calm(): void;
+  /** Throws `Violation`. */
+  check(): void;
+  checkCalm(): void;
+  /** Called with each committed change. */
+  committed(node: LeaderNode, changes: readonly StoreWrite[]): void;
+  /** Called for each trouble of the world. */
+  trouble(): void;
+}
+
+export class LeaderWorld {
   readonly world = new World();
   readonly store = new SharedStore();
   isAway = false;
   /** Requests that wait until the store is back. */
   readonly #waiting: (() => void)[] = [];
   /** The epoch of the backup from which the store was restored. Fences of this epoch prove nothing until the operator raises it. */
-  #restoredEpoch = 0;
+  restoredEpoch = 0;
   readonly nodes: readonly LeaderNode[];
   readonly #rng: Rng;
   /** The last holder of a scope, and the greatest fence under which somebody acted. */
@@ -238,8 +270,9 @@ class LeaderWorld {
   readonly #loss: number;
 
   readonly trace: string[] | undefined;
+  readonly #guest: WorldGuest | undefined;
 
-  constructor(seed: number, trace?: string[]) {
+  constructor(seed: number, trace?: string[], guestOf?: (world: LeaderWorld, rng: Rng) => WorldGuest) {
     this.trace = trace;
     this.#rng = new Rng(`leaders ${seed}`);
     this.#hasOnlyOutages = seed % 4 === 0;
@@ -251,28 +284,33 @@ class LeaderWorld {
       const rng = this.#rng.fork(`n${at}`);
       return new LeaderNode(this, `n${at}`, leaseMs ?? this.#leaseMs(), rng);
     });
+    this.#guest = guestOf?.(this, this.#rng.fork("guest"));
   }
 
   run(): void {
-    for (const node of this.nodes) this.world.after(this.#rng.int(2000), () => node.start());
+    for (const node of this.nodes) this.world.after(this.#rng.int(STARTED_MS), () => node.start());
     const probe = (): void => {
       this.check();
       this.world.after(PROBE_MS, probe);
     };
     probe();
+    this.#guest?.start();
     this.#trouble();
     this.world.runUntil(TROUBLED_MS);
     this.isTroubled = false;
     this.#isBack();
     for (const node of this.nodes) node.isCut = false;
+    this.#guest?.calm();
     this.world.runUntil(TROUBLED_MS + CALM_MS);
     for (const scope of SCOPES)
       if (!this.nodes.some((node) => node.fenceOf(scope) !== undefined))
         throw new Violation("somebody leads", `${scope} has no leader after ${CALM_MS} ms of calm`);
+    this.#guest?.checkCalm();
   }
 
   /** At most one node may act for a scope at a time, and each later one has a greater fence. */
   check(): void {
+    this.#guest?.check();
     for (const scope of SCOPES) {
       const acting = this.nodes.flatMap((node) => {
         const fence = node.fenceOf(scope);
@@ -292,7 +330,7 @@ class LeaderWorld {
     const last = this.#last.get(scope);
     if (last?.node === node && compareFences(last.fence, fence) === 0) return;
     const isLater = last === undefined || compareFences(last.greatest, fence) < 0;
-    if (!isLater && fence.storeEpoch > this.#restoredEpoch)
+    if (!isLater && fence.storeEpoch > this.restoredEpoch)
       throw new Violation(
         "fences grow",
         `${node} acts for ${scope} under ${fence.storeEpoch}.${fence.number}, after ${last.node} under ${last.greatest.storeEpoch}.${last.greatest.number}`,
@@ -319,8 +357,9 @@ class LeaderWorld {
     const arrive = (isAnswerLost: boolean): void => {
       if (restoreCount !== this.store.restoreCount) return;
       const result = this.#apply(conditions, changes);
+      if (result.isCommitted) this.#guest?.committed(node, changes);
       if (isAnswerLost || node.isCut) return;
-      this.world.after(this.#delayMs(), () => answer(result));
+      this.world.after(this.delayMs(), () => answer(result));
     };
     this.world.after(Math.min(TIMEOUT_MS, node.leaseMs / 3), () => answer(undefined));
     if (node.isCut || this.#isLost()) {
@@ -328,7 +367,7 @@ class LeaderWorld {
       if (node.draw() < 0.5) this.world.after(node.draw() * 4 * node.leaseMs, () => this.isAway || arrive(true));
       return;
     }
-    this.world.after(this.#delayMs(), () => {
+    this.world.after(this.delayMs(), () => {
       if (!this.isAway) arrive(this.#isLost());
       // An etcd that elects its own leader does not refuse requests, but delays them.
       else if (node.draw() < 0.5) this.#waiting.push(() => isAnswered || arrive(false));
@@ -344,7 +383,7 @@ class LeaderWorld {
   }
 
   /** Brings the changes of a watch to a node, sooner or later, step by step. */
-  report(node: LeaderNode, prefix: string, delayMs = this.#delayMs()): void {
+  report(node: LeaderNode, prefix: string, delayMs = this.delayMs()): void {
     const watch = node.watches.get(prefix);
     if (watch === undefined || watch.isDue) return;
     watch.isDue = true;
@@ -372,7 +411,7 @@ class LeaderWorld {
     return this.isTroubled && this.#rng.next() < this.#loss;
   }
 
-  #delayMs(): number {
+  delayMs(): number {
     return this.#rng.next() * (this.isTroubled && !this.#hasOnlyOutages && this.#rng.next() < 0.05 ? 800 : 8);
   }
 
@@ -424,6 +463,7 @@ class LeaderWorld {
         this.#wipe();
         break;
     }
+    this.#guest?.trouble();
     // A second outage within a lease may cost a holder its scope.
     this.world.after((this.#hasOnlyOutages ? lengthMs + 6000 : 0) + this.#rng.next() * 9000, () => this.#trouble());
   }
@@ -445,7 +485,7 @@ class LeaderWorld {
 
   #isBack(): void {
     this.isAway = false;
-    for (const request of this.#waiting.splice(0)) this.world.after(this.#delayMs(), request);
+    for (const request of this.#waiting.splice(0)) this.world.after(this.delayMs(), request);
   }
 
   /** Interrupts the watches of a node, while the store forgets the changes that they have not read. */
@@ -466,7 +506,7 @@ class LeaderWorld {
       this.isAway = true;
       this.world.after(8000, () => {
         this.#replace(backup);
-        this.#restoredEpoch = decodeStore(this.store.valueOf(STORE_KEY) ?? new Uint8Array())?.epoch ?? 0;
+        this.restoredEpoch = decodeStore(this.store.valueOf(STORE_KEY) ?? new Uint8Array())?.epoch ?? 0;
         this.world.after(this.#rng.next() * 5000, () => this.#raise());
       });
     });
@@ -474,7 +514,7 @@ class LeaderWorld {
 
   /** Sets the store up again, so quickly that its last leaders still act. Its versions and revisions are used again. */
   #wipe(): void {
-    if (this.isAway) return;
+    if (this.isAway || this.world.nowMs < STARTED_MS) return;
     this.isAway = true;
     this.wipes += 1;
     this.world.after(50 + this.#rng.next() * 400, () => this.#replace({ revision: 0, changes: new Map() }));
@@ -507,7 +547,7 @@ class LeaderWorld {
   }
 }
 
-function wordsOf(message: LeadershipInput | LeadershipOutput): string {
+function wordsOf(message: Input | ShardOutput): string {
   if (message.kind === "transact") {
     const conditions = message.conditions.map(({ key, version }) => `${key}@${version}`);
     return `transact ${message.request} if ${conditions.join(" ")}${message.changes[0]?.value === undefined ? " remove" : ""}`;

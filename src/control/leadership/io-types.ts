@@ -17,6 +17,8 @@ export type LeadershipInput =
   | { readonly kind: "eligible"; readonly fault: string }
   /** Whether the events of this node have readers. If so, the node watches all sessions and reports renewals. */
   | { readonly kind: "follow"; readonly isFollowed: boolean }
+  /** Whether this node needs a session even if it is no candidate. */
+  | { readonly kind: "useSession"; readonly isUsed: boolean }
   /** This node is a candidate for a scope from now on, on behalf of a holder. */
   | { readonly kind: "stand"; readonly scope: string; readonly holderId: string }
   /** This node gives up a scope, and is no candidate for it any more. */
@@ -52,7 +54,7 @@ export type LeadershipOutput =
 
 /** Why an order was not carried out. */
 export interface OrderRefusal {
-  readonly reason: "no_leader" | "version_conflict" | "store_unavailable";
+  readonly reason: "invalid_argument" | "no_leader" | "not_found" | "quota_exceeded" | "version_conflict" | "store_unavailable";
   readonly message: string;
 }
 

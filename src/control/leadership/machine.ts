@@ -7,7 +7,7 @@
  */
 import { LEASE_BOUNDS } from "../../lib/bounds.ts";
 import { type Machine, NEVER, type Time } from "../../lib/machine.ts";
-import type { StoreChanges, StoreCondition, StoreWrite, TransactResult } from "../../store/control/store.ts";
+import type { StoreChanges, StoreCondition, TransactResult } from "../../store/control/store.ts";
 import { type CopiedItem, StoreCopy } from "./copy.ts";
 import { LeaderEvents } from "./events.ts";
 import type { LeadershipInput, LeadershipOutput, OrderId, OrderRefusal, RequestId } from "./io-types.ts";
@@ -23,6 +23,7 @@ import {
   STORE_KEY,
   type StoreRecord,
 } from "./records.ts";
+import { type Answered, StoreRequests } from "./requests.ts";
 import { GLOBAL_SCOPE } from "./scope.ts";
 import { RETRY_MS, Session, type SessionOptions } from "./session.ts";
 
@@ -65,7 +66,12 @@ export interface LeaseHolder {
   readonly untilMs: number;
 }
 
-type Answered = (result: TransactResult | undefined, time: Time, out: LeadershipOutput[]) => void;
+export interface OwnSession {
+  readonly name: string;
+  /** Monotonic time (ms). `NEVER` if the store belongs to this process alone. */
+  readonly untilMs: number;
+  readonly condition: StoreCondition | undefined;
+}
 
 /**
  * When the store is back after an outage, holders have this time and a third of a lease to renew their sessions: a renewal that was sent just before
@@ -77,6 +83,7 @@ const MAX_PENDING = 32;
 
 export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
   readonly #options: LeadershipOptions;
+  readonly requests = new StoreRequests();
   readonly #session: Session;
   readonly #store = new StoreCopy<StoreRecord>(decodeStore);
   readonly #leaders = new StoreCopy<LeaderRecord>(decodeLeader);
@@ -84,8 +91,6 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
   /** Copies of sessions by the prefix that their watch has. */
   readonly #sessions = new Map<string, StoreCopy<SessionRecord>>();
   readonly #stands = new Map<string, Stand>();
-  readonly #asked = new Map<RequestId, Answered>();
-  #lastRequest = 0;
   /** The highest revision of the store that this node has seen. */
   #revision = 0;
   /** Whether the last sign of the store was a failure, or there was none yet. */
@@ -94,6 +99,8 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
   #answeredMs = Number.NEGATIVE_INFINITY;
   #backMs = Number.NEGATIVE_INFINITY;
   #isFollowed = false;
+  /** Whether the session is needed even if this node is no candidate. */
+  #isSessionUsed = false;
   #ineligible = "not ready";
   /** Monotonic time (ms) at which this node creates a missing store record. `NEVER` while a request is pending. */
   #creationMs = Number.NEGATIVE_INFINITY;
@@ -185,6 +192,27 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
     return typeof found === "string" ? undefined : found.sinceMs + leaseOf(found);
   }
 
+  /**
+   * The session of this node while it is valid. A change that names the session has its condition, which is undefined while a renewal is pending.
+   * Undefined if there is no valid session.
+   */
+  ownSession({ monoMs }: Time): OwnSession | undefined {
+    const { name, version, validUntilMs: untilMs, dueMs } = this.#session;
+    if (this.fault !== "" || monoMs >= untilMs) return undefined;
+    const isRenewed = this.#options.isOwnStore || dueMs !== NEVER;
+    return { name, untilMs, condition: isRenewed ? { key: SESSIONS + name, version } : undefined };
+  }
+
+  /** Whether a session has ended that a record of this version names. False if this node does not know it. */
+  hasEnded(session: string, version: number): boolean {
+    return session !== this.#session.name && this.#isFree(session, version);
+  }
+
+  /** The records of leaders, by key, with the versions that changes of them name. */
+  get leaderItems(): ReadonlyMap<string, CopiedItem<LeaderRecord>> {
+    return this.#leaders.items;
+  }
+
   /** The identity of the store. Undefined until this node has read it. */
   get store(): StoreRecord | undefined {
     return this.#store.items.get(STORE_KEY)?.value;
@@ -215,6 +243,9 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
       case "eligible":
         this.#ineligible = input.fault;
         return;
+      case "useSession":
+        this.#isSessionUsed = input.isUsed;
+        return;
       case "follow":
         this.#isFollowed = input.isFollowed;
         return;
@@ -239,10 +270,8 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
   }
 
   #transacted(request: RequestId, result: TransactResult | undefined, time: Time, out: LeadershipOutput[]): void {
-    const answered = this.#asked.get(request);
-    this.#asked.delete(request);
     this.#observe(result?.revision, time.monoMs);
-    answered?.(result, time, out);
+    this.requests.answered(request, result, time, out);
   }
 
   /** Applies a sign of the store: its revision, or undefined for a failure. */
@@ -279,7 +308,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
       for (const { key, after } of step.changes) {
         const stand = this.#stands.get(key.slice(LEADERS.length));
         if (stand !== undefined) stand.retryMs = Number.NEGATIVE_INFINITY;
-        else if (after?.value?.session === this.#session.name) this.#disown(key.slice(LEADERS.length));
+        else if (after?.value?.session === this.#session.name && after.value.shard === undefined) this.#disown(key.slice(LEADERS.length));
       }
       for (const event of this.events.take(step, changes.revision)) out.push({ kind: "event", event });
     } else
@@ -339,7 +368,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
     }
     if (this.fault === "" && !this.#isLate(time.monoMs) && time.monoMs >= this.#deletionMs)
       for (const { key, version, dueMs } of this.#watchedSessions())
-        if (time.monoMs >= dueMs && this.#asked.size < MAX_PENDING) this.#deleteSession({ key, version }, out);
+        if (time.monoMs >= dueMs && this.requests.size < MAX_PENDING) this.#deleteSession({ key, version }, out);
     this.#compact(time, out);
     this.#watch(out);
     this.#endSession(time, out);
@@ -351,7 +380,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
     const { clusterId, newId } = this.#options;
     const record = { clusterId, id: newId(), epoch: Math.max(Math.floor(wallMs / 1000), this.#earlierEpoch + 1) };
     this.#creationMs = NEVER;
-    this.#transact([{ key: STORE_KEY, version: 0 }], [{ key: STORE_KEY, value: encodeRecord(record) }], out, (_result, later) => {
+    this.requests.transact([{ key: STORE_KEY, version: 0 }], [{ key: STORE_KEY, value: encodeRecord(record) }], out, (_result, later) => {
       this.#creationMs = later.monoMs + RETRY_MS;
     });
   }
@@ -362,13 +391,13 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
 
   /** A node without scopes needs no session. */
   get #needsSession(): boolean {
-    return this.fault === "" && this.#stop === "no" && this.#stands.size > 0;
+    return this.fault === "" && this.#stop !== "over" && (this.#isSessionUsed || (this.#stop === "no" && this.#stands.size > 0));
   }
 
   #renew(time: Time, out: LeadershipOutput[]): void {
     const renewal = this.#session.renewal(time.wallMs);
     const known = this.#revision;
-    this.#transact([{ key: renewal.key, version: this.#session.version }], [renewal], out, (result, later) => {
+    this.requests.transact([{ key: renewal.key, version: this.#session.version }], [renewal], out, (result, later) => {
       this.#checkSession(later, () => this.#session.answered(result, time.monoMs, later));
       if (result === undefined || result.revision >= known) return;
       // The store was restored from a backup, and this node may hold less in it than it knows.
@@ -417,7 +446,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
   #decide(stand: Stand, time: Time, out: LeadershipOutput[]): void {
     const item = this.#leaders.items.get(stand.key);
     const record = item?.value;
-    if (this.#asked.size >= MAX_PENDING || time.monoMs < Math.max(stand.retryMs, stand.granted.untilMs)) return;
+    if (this.requests.size >= MAX_PENDING || time.monoMs < Math.max(stand.retryMs, stand.granted.untilMs)) return;
     // Each change names the version of the session, which a pending renewal changes.
     if (!this.#options.isOwnStore && this.#session.dueMs === NEVER) return;
     if (item !== undefined && record?.session === this.#session.name) {
@@ -507,7 +536,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
     const { name, version } = this.#session;
     const session = { key: SESSIONS + name, version };
     stand.retryMs = NEVER;
-    this.#transact([session, ...conditions], [{ key, value: record && encodeRecord(record) }], out, (result, later) => {
+    this.requests.transact([session, ...conditions], [{ key, value: record && encodeRecord(record) }], out, (result, later) => {
       if (result?.isCommitted === false && name === this.#session.name && version === this.#session.version)
         this.#checkSession(later, () => this.#session.found(result.versions[0] ?? 0, later.monoMs));
       // The watch reports the record before or after this answer.
@@ -551,7 +580,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
       return;
     }
     const condition = { key, version: items.get(key)?.version ?? 0 };
-    this.#transact([condition], [{ key, value: encodeRecord(value) }], out, (result, { monoMs }, later) => {
+    this.requests.transact([condition], [{ key, value: encodeRecord(value) }], out, (result, { monoMs }, later) => {
       // The copy must show the change when the order is answered. The watch may have reported it, or a later change, already.
       if (result?.isCommitted === true && items.get(key)?.version === condition.version)
         items.set(key, { version: result.versions[0] ?? 0, value, sinceMs: monoMs });
@@ -572,7 +601,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
 
   #deleteSession(condition: StoreCondition, out: LeadershipOutput[]): void {
     this.#deletionMs = NEVER;
-    this.#transact([condition], [{ key: condition.key, value: undefined }], out, (_result, { monoMs }) => {
+    this.requests.transact([condition], [{ key: condition.key, value: undefined }], out, (_result, { monoMs }) => {
       // The watch reports the end of the session, or its renewal, before or after this answer.
       if (this.#deletionMs === NEVER) this.#deletionMs = monoMs + RETRY_MS;
     });
@@ -621,7 +650,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
   }
 
   #endSession(time: Time, out: LeadershipOutput[]): void {
-    if (this.#stop !== "begun" || this.#stands.size > 0 || this.#asked.size > 0) return;
+    if (this.#stop !== "begun" || this.#isSessionUsed || this.#stands.size > 0 || this.requests.size > 0) return;
     const { name, version } = this.#session;
     const key = SESSIONS + name;
     const ended: Answered = (_result, _time, later) => {
@@ -629,13 +658,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
       later.push({ kind: "stopped" });
     };
     if (version === 0) ended(undefined, time, out);
-    else this.#transact([{ key, version }], [{ key, value: undefined }], out, ended);
-  }
-
-  #transact(conditions: readonly StoreCondition[], changes: readonly StoreWrite[], out: LeadershipOutput[], answered: Answered): void {
-    const request = ++this.#lastRequest;
-    this.#asked.set(request, answered);
-    out.push({ kind: "transact", request, conditions, changes });
+    else this.requests.transact([{ key, version }], [{ key, value: undefined }], out, ended);
   }
 }
 

@@ -1,7 +1,8 @@
 /** The inputs and outputs of the shard machine that the leadership machine does not have. */
 
 import type { FenceToken } from "../../lib/fence.ts";
-import type { LeadershipInput, LeadershipOutput, OrderId } from "../leadership/io-types.ts";
+import type { CampaignAnswer } from "../leadership/campaigns.ts";
+import type { LeadershipOutput, OrderId } from "../leadership/io-types.ts";
 import type { ShardRow } from "./maps.ts";
 import type { OwnerRecord, ShardSettings } from "./records.ts";
 
@@ -87,10 +88,9 @@ export type ShardInput =
 
 export type ShardOutput =
   | LeadershipOutput
+  | CampaignAnswer
   | { readonly kind: "ownerNews"; readonly owner: OwnerSink; readonly news: OwnerNews }
   /** The map of a namespace, or its owners, can have changed. */
   | { readonly kind: "shardsChanged"; readonly namespace: string }
   /** A shard has changed its owner or the phase of its hand-over. Only the controller reports it. */
   | { readonly kind: "moved"; readonly namespace: string; readonly before: ShardRow; readonly after: ShardRow };
-
-export type ShardMachineInput = LeadershipInput | ShardInput;

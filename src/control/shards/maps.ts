@@ -55,6 +55,7 @@ export class ShardMap {
   /** The epoch of the rows. */
   readonly epoch: number;
   #checksum: string | undefined;
+  #byInstance: Map<string, ShardRow[]> | undefined;
 
   constructor(namespace: string, set: ShardMap["set"], rows: readonly ShardRow[]) {
     this.namespace = namespace;
@@ -63,6 +64,20 @@ export class ShardMap {
     // The rows and the set have different watches. The changes of the set alone count when all changes of rows before them are known.
     const rowsEpoch = rows.reduce((newest, { epoch }) => Math.max(newest, epoch), 0);
     this.epoch = set.value.rowsEpoch <= rowsEpoch ? Math.max(rowsEpoch, set.value.epoch) : rowsEpoch;
+  }
+
+  /** The rows whose owner or next owner is this instance. */
+  rowsOf(instance: string): readonly ShardRow[] {
+    if (this.#byInstance === undefined) {
+      this.#byInstance = new Map();
+      for (const row of this.rows)
+        for (const name of new Set([row.owner, row.next])) {
+          const rows = this.#byInstance.get(name);
+          if (rows === undefined) this.#byInstance.set(name, [row]);
+          else rows.push(row);
+        }
+    }
+    return this.#byInstance.get(instance) ?? [];
   }
 
   get checksum(): string {
@@ -78,6 +93,8 @@ export class ShardMaps {
   readonly #maps = new Map<string, ShardMap>();
   /** The owners of each namespace, by instance. */
   readonly #byNamespace = new Map<string, Map<string, CopiedItem<OwnerRecord>>>();
+  /** Namespaces in the steps of the watch on leaders since the last step with `isCurrent`, which changes their rows. */
+  readonly #reported = new Set<string>();
   /** Namespaces whose rows have changed since they were read. */
   readonly #dirty = new Set<string>();
 
@@ -92,9 +109,12 @@ export class ShardMaps {
     if (prefix === LEADERS) {
       for (const { key } of changes.changes) {
         const [, kind, namespace = ""] = key.split("/");
-        if (kind === "shard") touched.add(namespace);
+        if (kind === "shard") this.#reported.add(namespace);
       }
-      if (changes.isReset) for (const namespace of this.#maps.keys()) touched.add(namespace);
+      if (changes.isReset) for (const namespace of this.#maps.keys()) this.#reported.add(namespace);
+      if (!changes.isCurrent) return touched;
+      for (const namespace of this.#reported) touched.add(namespace);
+      this.#reported.clear();
     } else if (prefix === SHARD_SETS) {
       for (const { key } of this.#sets.take(changes, monoMs)?.changes ?? []) touched.add(key.slice(SHARD_SETS.length));
     } else if (prefix === OWNERS)

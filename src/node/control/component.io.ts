@@ -5,6 +5,7 @@ import { ID } from "../../config/field.ts";
 import type { Settings } from "../../config/settings.ts";
 import type { LeadershipEvent } from "../../control/leadership/io-types.ts";
 import { GLOBAL_SCOPE, type ScopeKind, scopeOf } from "../../control/leadership/scope.ts";
+import type { ShardRow } from "../../control/shards/maps.ts";
 import type { MemberUpdate } from "../../fabric/wire/messages.ts";
 import type { Log } from "../../lib/log.io.ts";
 import type { Time } from "../../lib/machine.ts";
@@ -61,7 +62,9 @@ export class NodeLeadership implements NodeComponent {
       newId: () => randomBytes(8).toString("hex"),
       store,
       log,
+      historyCount: settings.shards.history,
       onEvent: (event) => this.#report(event),
+      onMoved: (namespace, before, after) => this.#reportMove(namespace, before, after),
       onStore: (id) => {
         // Members reject facts with an id that another program may have put into etcd.
         if (!this.#isOwnStore) core.driver.input({ kind: "controlStore", id: ID.pattern.test(id) ? id : "" });
@@ -143,7 +146,8 @@ export class NodeLeadership implements NodeComponent {
 
   /** Logs a transition on every node. The node that it concerns counts and audits it. */
   #report({ kind, scope, leader, revision }: LeadershipEvent): void {
-    if (kind === "renewed") return;
+    // The controller reports the moves of shards.
+    if (kind === "renewed" || leader.shard !== undefined) return;
     const { log, core } = this.#options;
     const { holderId, nodeId, term, fence, reason, correlationId } = leader;
     const detail = { scope, holderId, nodeId, term, fence: fence.number, revision, reason, correlationId };
@@ -162,6 +166,22 @@ export class NodeLeadership implements NodeComponent {
       subjects: subjectOf("node", nodeId),
     });
   }
+
+  #reportMove(namespace: string, before: ShardRow, after: ShardRow): void {
+    const { log } = this.#options;
+    const { id, epoch, fence, reason } = after;
+    log.info({ epoch, fence: fence.number, reason }, moveText(`${namespace}/${id}`, before, after));
+  }
+}
+
+/** What has happened to a shard, such as `shard orders/12 draining from a to b`. */
+function moveText(shard: string, before: ShardRow, after: ShardRow): string {
+  if (after.owner === "") return `shard ${shard} has no owner`;
+  if (after.owner !== before.owner) return `shard ${shard} owned by ${after.owner}${before.owner === "" ? "" : ` after ${before.owner}`}`;
+  if (after.isDraining) return `shard ${shard} draining from ${after.owner} to ${after.next || "nobody"}`;
+  if (after.next !== before.next)
+    return `shard ${shard} ${after.next === "" ? "stays at" : `prepared by ${after.next} for a move from`} ${after.owner}`;
+  return `shard ${shard} owned by ${after.owner} again`;
 }
 
 /** Opens the store that the nodes share. It need not be reachable. */

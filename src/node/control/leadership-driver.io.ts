@@ -1,15 +1,20 @@
 /** Runs the leadership machine of a node on its control store: carries out its orders, and feeds it with answers, watches and timers. */
 import { setTimeout as wait } from "node:timers/promises";
-import { type CampaignAnswer, type CampaignInput, Campaigns } from "../../control/leadership/campaigns.ts";
+import { type CampaignInput, Campaigns } from "../../control/leadership/campaigns.ts";
 import type { LeadershipEvent, LeadershipInput, LeadershipOutput, OrderRefusal } from "../../control/leadership/io-types.ts";
 import { Leadership, type LeadershipOptions } from "../../control/leadership/machine.ts";
 import { decodeSession, SESSIONS } from "../../control/leadership/records.ts";
+import type { ShardInput, ShardOrder, ShardOutput } from "../../control/shards/io-types.ts";
+import type { ShardRow } from "../../control/shards/maps.ts";
+import { decodeChange, historyKey, SHARD_HISTORY, type ShardChange } from "../../control/shards/records.ts";
+import { Shards } from "../../control/shards/shards.ts";
 import { MAX_TIMER_MS } from "../../lib/duration.ts";
 import { rethrowInvariant, sentError, WaymarkError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.io.ts";
 import type { Time } from "../../lib/machine.ts";
 import { now } from "../../lib/stall-aware-time.io.ts";
 import type { LeaderRow, LeadershipSource, SessionRow, SplitBrain, StoreStatus } from "../../services/leadership/source.ts";
+import type { ShardSource } from "../../services/shards/source.ts";
 import { allItems } from "../../store/control/all-items.io.ts";
 import type { ControlStore, StoreWatch } from "../../store/control/store.ts";
 
@@ -18,6 +23,10 @@ export interface LeadershipDriverOptions extends LeadershipOptions {
   readonly log: Pick<Log, "info" | "warn">;
   /** Called with each event, after the machine has handled what caused it. */
   readonly onEvent: (event: LeadershipEvent) => void;
+  /** Called when this node, as the controller, has changed the row of a shard. */
+  readonly onMoved: (namespace: string, before: ShardRow, after: ShardRow) => void;
+  /** Number of changes that the history of a set of shards keeps. */
+  readonly historyCount: number;
   /** Called with the id of the store when this node has read it, and when it has changed. */
   readonly onStore: (id: string) => void;
 }
@@ -25,14 +34,15 @@ export interface LeadershipDriverOptions extends LeadershipOptions {
 /** Time until a watch that failed is tried again. */
 const RETRY_MS = 200;
 
-export class LeadershipDriver implements LeadershipSource {
+export class LeadershipDriver implements LeadershipSource, ShardSource {
   readonly machine: Leadership;
   readonly #options: LeadershipDriverOptions;
   readonly #watches = new Map<string, StoreWatch>();
   readonly #followers = new Set<(event: LeadershipEvent | SplitBrain) => void>();
   readonly #orders = new Map<number, (refusal: OrderRefusal | undefined) => void>();
   readonly #stopped = Promise.withResolvers<void>();
-  readonly #campaigns: Campaigns;
+  readonly #shards: Shards;
+  readonly #shardFollowers = new Set<(namespace: string) => void>();
   #lastOrder = 0;
   #timer: NodeJS.Timeout | undefined;
   #isClosed = false;
@@ -43,17 +53,22 @@ export class LeadershipDriver implements LeadershipSource {
   constructor(options: LeadershipDriverOptions) {
     this.#options = options;
     this.machine = new Leadership(options);
-    this.#campaigns = new Campaigns({ machine: this.machine, leaseMs: options.leaseMs });
+    const campaigns = new Campaigns({ machine: this.machine, leaseMs: options.leaseMs });
+    this.#shards = new Shards({ ...options, machine: this.machine, campaigns });
   }
 
   get events() {
     return this.machine.events;
   }
 
-  input(input: LeadershipInput | CampaignInput): void {
+  get maps() {
+    return this.#shards.maps;
+  }
+
+  input(input: LeadershipInput | CampaignInput | ShardInput): void {
     if (this.#isClosed) return;
-    const out: (LeadershipOutput | CampaignAnswer)[] = [];
-    this.#campaigns.handle(input, now(), out);
+    const out: ShardOutput[] = [];
+    this.#shards.handle(input, now(), out);
     for (const output of out) this.#carryOut(output);
     this.#setTimer();
     const { id = "" } = this.machine.store ?? {};
@@ -127,7 +142,25 @@ export class LeadershipDriver implements LeadershipSource {
     return this.machine.store?.epoch ?? 0;
   }
 
-  #order(inputOf: (order: number) => LeadershipInput): Promise<void> {
+  async changeShards(change: ShardOrder): Promise<void> {
+    await this.#order((order) => ({ kind: "changeShards", order, change }));
+  }
+
+  followShards(onChange: (namespace: string) => void): () => void {
+    this.#shardFollowers.add(onChange);
+    return () => this.#shardFollowers.delete(onChange);
+  }
+
+  async shardHistory(namespace: string, after: number, upTo: number): Promise<readonly ShardChange[]> {
+    const changes: ShardChange[] = [];
+    for await (const { key, value } of allItems(this.#options.store, `${SHARD_HISTORY}${namespace}/`)) {
+      const change = key > historyKey(namespace, after) && key <= historyKey(namespace, upTo) ? decodeChange(value) : undefined;
+      if (change !== undefined) changes.push(change);
+    }
+    return changes;
+  }
+
+  #order(inputOf: (order: number) => LeadershipInput | ShardInput): Promise<void> {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const order = ++this.#lastOrder;
     this.#orders.set(order, (refusal) => {
@@ -139,7 +172,7 @@ export class LeadershipDriver implements LeadershipSource {
     return promise;
   }
 
-  #carryOut(output: LeadershipOutput | CampaignAnswer): void {
+  #carryOut(output: ShardOutput): void {
     const { store, log } = this.#options;
     switch (output.kind) {
       case "transact":
@@ -166,6 +199,15 @@ export class LeadershipDriver implements LeadershipSource {
         return;
       case "campaign":
         output.campaign(output.grant);
+        return;
+      case "ownerNews":
+        output.owner(output.news);
+        return;
+      case "shardsChanged":
+        for (const follower of this.#shardFollowers) follower(output.namespace);
+        return;
+      case "moved":
+        this.#options.onMoved(output.namespace, output.before, output.after);
         return;
       case "stopped":
         this.#stopped.resolve();
@@ -210,7 +252,7 @@ export class LeadershipDriver implements LeadershipSource {
 
   #setTimer(): void {
     clearTimeout(this.#timer);
-    const inMs = this.#campaigns.nextDeadlineMs() - performance.now();
+    const inMs = this.#shards.nextDeadlineMs() - performance.now();
     if (inMs > MAX_TIMER_MS) return;
     this.#timer = setTimeout(() => this.input({ kind: "tick" }), Math.max(0, inMs));
   }

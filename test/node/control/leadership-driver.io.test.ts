@@ -26,6 +26,8 @@ function driverOn(
     log: { info: () => faults.push(""), warn: ({ fault }) => faults.push(String(fault)) },
     onEvent: (event) => events.push(event),
     onStore: () => {},
+    onMoved: () => {},
+    historyCount: 100,
   });
   driver.input({ kind: "eligible", fault: "" });
   if (isCandidate) driver.input({ kind: "stand", scope: GLOBAL_SCOPE, holderId: nodeId });

@@ -1,0 +1,354 @@
+/**
+ * The owners that are attached to this node. The node writes what an owner holds before the owner may act, and tells the owner for how long it may act,
+ * as `Campaigns` does for leaders. The roles of controller and participant are those of Apache Helix (Gopalakrishna et al., SoCC 2012).
+ */
+import { NEVER, type Time } from "../../lib/machine.ts";
+import type { StoreCondition } from "../../store/control/store.ts";
+import type { CopiedItem } from "../leadership/copy.ts";
+import type { Leadership, OwnSession } from "../leadership/machine.ts";
+import { encodeRecord, SESSIONS } from "../leadership/records.ts";
+import { RETRY_MS, VALIDITY } from "../leadership/session.ts";
+import { MAX_CHANGED_ROWS } from "./change.ts";
+import type { OwnedShard, OwnerFacts, OwnerSink, ShardInput, ShardOutput } from "./io-types.ts";
+import type { ShardMap, ShardMaps, ShardRow } from "./maps.ts";
+import { type OwnerRecord, ownerJson, ownerKey, rowKey } from "./records.ts";
+
+type OwnerMessage = Extract<ShardInput, { readonly kind: "owner" }>;
+
+export interface OwnersOptions {
+  readonly machine: Leadership;
+  readonly maps: ShardMaps;
+  readonly nodeId: string;
+  readonly leaseMs: number;
+  readonly isOwnStore: boolean;
+}
+
+interface Attachment {
+  readonly sink: OwnerSink;
+  readonly namespace: string;
+  readonly instance: string;
+  readonly key: string;
+  facts: OwnerFacts;
+  /** Monotonic time (ms) of the last message, and the time at which all validities told to the owner are over. */
+  heardMs: number;
+  grantedMs: number;
+  /** Whether the stream has ended, and whether the owner has said that it acts no more. */
+  isEnded: boolean;
+  hasStopped: boolean;
+  /** The shards for which the owner is ready. */
+  prepared: Set<number>;
+  /** The shards that the owner has dropped, and that its record still lists. */
+  readonly dropped: Set<number>;
+  /** The shards that the owner did not drop in time: the time at which its last validity for them is over. */
+  readonly lostUntilMs: Map<number, number>;
+  /** What the owner knows. */
+  told: ReadonlyMap<number, OwnedShard>;
+  /** Monotonic time (ms) before which no request is sent. `NEVER` while a request is pending. A change of the record ends the wait. */
+  retryMs: number;
+  /** The record's version at the last request, and whether the last request removes the record. */
+  askedVersion: number;
+  isRemoving: boolean;
+  /** Monotonic time (ms) at which the attachment must be looked at without an input. */
+  dueMs: number;
+}
+
+export class Owners {
+  readonly #options: OwnersOptions;
+  readonly #attachments = new Map<OwnerSink, Attachment>();
+  /** The attachments of each owner, in order. Only the first one is active. */
+  readonly #queues = new Map<string, Attachment[]>();
+  /** The session of the last look. */
+  #sessionName = "";
+  #lookedMs = Number.NEGATIVE_INFINITY;
+  #isStopping = false;
+
+  constructor(options: OwnersOptions) {
+    this.#options = options;
+  }
+
+  get size(): number {
+    return this.#attachments.size;
+  }
+
+  nextDeadlineMs(): number {
+    // What was due at the last look has been done, or waits for an answer.
+    return this.#attachments.values().reduce((next, { dueMs }) => (dueMs > this.#lookedMs ? Math.min(next, dueMs) : next), NEVER);
+  }
+
+  /** Applies a message of an owner, or the end of its stream. */
+  take(input: Exclude<ShardInput, { readonly kind: "changeShards" }>, time: Time, out: ShardOutput[]): void {
+    if (input.kind === "ownerEnded") {
+      const ended = this.#attachments.get(input.owner);
+      if (ended === undefined) return;
+      ended.isEnded = true;
+      ended.hasStopped ||= input.hasStopped;
+      ended.dueMs = time.monoMs;
+      return;
+    }
+    if (this.#isStopping) {
+      out.push({ kind: "ownerNews", owner: input.owner, news: { validForMs: 0, shards: [], waitsFor: "this node is stopping" } });
+      return;
+    }
+    const attachment = this.#attachments.get(input.owner) ?? this.#attach(input);
+    attachment.heardMs = time.monoMs;
+    const { facts, prepared, dropped } = input;
+    const isNews = prepared.length + dropped.length > 0 || JSON.stringify(facts) !== JSON.stringify(attachment.facts);
+    attachment.facts = facts;
+    for (const id of prepared) attachment.prepared.add(id);
+    for (const id of dropped) if (isEnding(attachment.told.get(id))) attachment.dropped.add(id);
+    if (isNews) attachment.dueMs = time.monoMs;
+    this.#tell(attachment, attachment.told, time, out, true);
+  }
+
+  /** Extends no validity any more, and removes the records when the validities are over. */
+  stop({ monoMs }: Time): void {
+    this.#isStopping = true;
+    for (const attachment of this.#attachments.values()) {
+      attachment.isEnded = true;
+      attachment.dueMs = monoMs;
+    }
+  }
+
+  /** Looks at the attachments of these namespaces, and at those that are due. */
+  look(touched: ReadonlySet<string>, time: Time, out: ShardOutput[]): void {
+    const { machine } = this.#options;
+    const own = machine.ownSession(time);
+    this.#lookedMs = time.monoMs;
+    // A lost session concerns all owners. The end of its time does not: their validities are over then.
+    const isOther = own !== undefined && own.name !== this.#sessionName;
+    if (own !== undefined) this.#sessionName = own.name;
+    for (const namespace of touched)
+      for (const [instance, { value }] of this.#options.maps.owners(namespace))
+        if (value?.session === this.#sessionName && !this.#queues.has(ownerKey(namespace, instance)))
+          this.#disown(namespace, instance, value);
+    for (const attachment of this.#attachments.values())
+      if (isOther || touched.has(attachment.namespace) || time.monoMs >= attachment.dueMs) this.#decide(attachment, own, time, out);
+  }
+
+  /** Removes a record that was written when its owner had already gone. */
+  #disown(namespace: string, instance: string, facts: OwnerFacts): void {
+    const gone = this.#attach({ owner: () => {}, namespace, instance, facts });
+    gone.isEnded = true;
+    gone.hasStopped = true;
+  }
+
+  #attach({ owner: sink, namespace, instance, facts }: Pick<OwnerMessage, "facts" | "instance" | "namespace" | "owner">): Attachment {
+    const key = ownerKey(namespace, instance);
+    const attachment: Attachment = {
+      sink,
+      namespace,
+      instance,
+      key,
+      facts,
+      heardMs: 0,
+      grantedMs: Number.NEGATIVE_INFINITY,
+      isEnded: false,
+      hasStopped: false,
+      prepared: new Set(),
+      dropped: new Set(),
+      lostUntilMs: new Map(),
+      told: new Map(),
+      retryMs: Number.NEGATIVE_INFINITY,
+      askedVersion: -1,
+      isRemoving: false,
+      dueMs: Number.NEGATIVE_INFINITY,
+    };
+    this.#attachments.set(sink, attachment);
+    const queue = this.#queues.get(key) ?? [];
+    queue.push(attachment);
+    this.#queues.set(key, queue);
+    return attachment;
+  }
+
+  #decide(attachment: Attachment, own: OwnSession | undefined, time: Time, out: ShardOutput[]): void {
+    const item = this.#options.maps.owners(attachment.namespace).get(attachment.instance);
+    // The watch has reported the effect of the last request, or of a request of another node.
+    const isAnswered = (item?.version ?? 0) !== attachment.askedVersion;
+    if (attachment.retryMs === NEVER && isAnswered) attachment.retryMs = Number.NEGATIVE_INFINITY;
+    // A request to remove the record can still have its effect until the record has changed.
+    if (isAnswered) attachment.isRemoving = false;
+    attachment.dueMs = attachment.isEnded ? NEVER : Math.max(attachment.grantedMs, attachment.heardMs + this.#options.leaseMs);
+    const record = this.#ownRecord(attachment);
+    const isOver = attachment.isEnded || attachment.isRemoving || time.monoMs >= attachment.dueMs;
+    if (isOver) this.#end(attachment, item, time, out);
+    else if (this.#queues.get(attachment.key)?.[0] !== attachment) return;
+    else if (record === undefined) this.#create(attachment, item, own, time, out);
+    else this.#update(attachment, { version: item?.version ?? 0, record }, own, time, out);
+  }
+
+  /** The record of an attachment if this node has written it in its current session. */
+  #ownRecord({ namespace, instance, key }: Attachment, attachment = this.#queues.get(key)?.[0]): OwnerRecord | undefined {
+    const record = this.#options.maps.owners(namespace).get(instance)?.value;
+    return attachment !== undefined && record !== undefined && record.session === this.#sessionName ? record : undefined;
+  }
+
+  /** Removes the record when the owner acts no more, and forgets the attachment when the record is gone. */
+  #end(attachment: Attachment, item: CopiedItem<OwnerRecord> | undefined, time: Time, out: ShardOutput[]): void {
+    const { sink, key, hasStopped, grantedMs } = attachment;
+    const queue = this.#queues.get(key) ?? [];
+    const isFirst = queue[0] === attachment;
+    const isOurs = isFirst && item?.value?.session === this.#sessionName;
+    // A silent owner does not act any more.
+    this.#tell(attachment, new Map(), time, out);
+    if (isOurs && !hasStopped && time.monoMs < grantedMs) attachment.dueMs = grantedMs;
+    else if (isOurs && time.monoMs >= attachment.retryMs) {
+      attachment.isRemoving = true;
+      this.#ask(attachment, [{ key, version: item.version }], undefined, item.version, out);
+    } else if (!isOurs && attachment.retryMs !== NEVER) {
+      this.#attachments.delete(sink);
+      queue.splice(queue.indexOf(attachment), 1);
+      if (queue[0] === undefined) this.#queues.delete(key);
+      else queue[0].dueMs = time.monoMs;
+    } else attachment.dueMs = attachment.retryMs;
+  }
+
+  /** Writes the record of an owner that has none of this session. An earlier record must be of a session that has ended. */
+  #create(
+    attachment: Attachment,
+    item: CopiedItem<OwnerRecord> | undefined,
+    own: OwnSession | undefined,
+    time: Time,
+    out: ShardOutput[],
+  ): void {
+    const { maps, nodeId, leaseMs, isOwnStore } = this.#options;
+    const { key, facts } = attachment;
+    this.#tell(attachment, new Map(), time, out);
+    attachment.prepared.clear();
+    attachment.dropped.clear();
+    attachment.lostUntilMs.clear();
+    // In a store of its own, a node has no records of sessions. Owners of its last process can act for a lease.
+    const earlierMs = isOwnStore && item !== undefined ? item.sinceMs + leaseMs : Number.NEGATIVE_INFINITY;
+    const notBeforeMs = Math.max(attachment.retryMs, attachment.grantedMs, earlierMs);
+    if (own?.condition === undefined || !maps.isRead || time.monoMs < notBeforeMs) {
+      attachment.dueMs = Math.min(attachment.dueMs, Math.max(notBeforeMs, time.monoMs + RETRY_MS));
+      return;
+    }
+    const conditions = [own.condition, { key, version: item?.version ?? 0 }];
+    if (item?.value !== undefined) conditions.push({ key: SESSIONS + item.value.session, version: 0 });
+    const empty = { session: own.name, nodeId, created: 0, ...facts, prepared: new Set<number>(), held: new Set<number>() };
+    this.#ask(attachment, conditions, empty, item?.version ?? 0, out);
+  }
+
+  #update(
+    attachment: Attachment,
+    { version, record }: { readonly version: number; readonly record: OwnerRecord },
+    own: OwnSession | undefined,
+    time: Time,
+    out: ShardOutput[],
+  ): void {
+    const { key, facts, instance } = attachment;
+    const map = this.#options.maps.map(attachment.namespace);
+    const rows = map?.rowsOf(instance) ?? [];
+    const told = this.#statesOf(attachment, record, map, time);
+    this.#tell(attachment, told, time, out);
+    const taken = rows.filter((row) => this.#mayTake(row, attachment, record)).slice(0, MAX_CHANGED_ROWS);
+    const held = new Set([...record.held].filter((id) => !attachment.dropped.has(id)));
+    for (const { id } of taken) held.add(id);
+    const prepared = new Set(rows.filter(({ id, next }) => next === instance && attachment.prepared.has(id)).map(({ id }) => id));
+    attachment.prepared = prepared;
+    const after: OwnerRecord = { ...record, ...facts, prepared, held };
+    if (JSON.stringify(ownerJson(after)) === JSON.stringify(ownerJson(record))) return;
+    if (own?.condition === undefined || time.monoMs < attachment.retryMs) {
+      attachment.dueMs = Math.min(attachment.dueMs, attachment.retryMs === NEVER ? NEVER : time.monoMs + RETRY_MS);
+      return;
+    }
+    const conditions = [own.condition, { key, version }];
+    for (const row of taken) conditions.push({ key: rowKey(attachment.namespace, row.id), version: row.version });
+    this.#ask(attachment, conditions, after, version, out);
+  }
+
+  /** Whether the node may list the shard as held. A fence from before the attachment is never used again, nor one under which a shard was dropped. */
+  #mayTake(row: ShardRow, { instance }: Attachment, { held, created }: OwnerRecord): boolean {
+    return !held.has(row.id) && this.#isAssigned(row, instance) && !row.isDraining && row.fence.number > created;
+  }
+
+  #isAssigned(row: ShardRow | undefined, instance: string): row is ShardRow {
+    const { store } = this.#options.machine;
+    return row !== undefined && row.owner === instance && row.session === this.#sessionName && row.fence.storeEpoch === store?.epoch;
+  }
+
+  /** The states of all shards that concern the owner. Removes shards whose last validity is over from the record, by adding them to `dropped`. */
+  #statesOf(attachment: Attachment, record: OwnerRecord, map: ShardMap | undefined, time: Time): ReadonlyMap<number, OwnedShard> {
+    const { instance, lostUntilMs, dropped, told } = attachment;
+    const states = new Map<number, OwnedShard>();
+    for (const id of dropped) if (!record.held.has(id)) dropped.delete(id);
+    for (const id of lostUntilMs.keys()) if (!record.held.has(id)) lostUntilMs.delete(id);
+    for (const id of record.held) {
+      const row = map?.rows[id];
+      const [fence, epoch] = [row?.fence ?? told.get(id)?.fence, row?.epoch ?? 0];
+      if (!this.#isAssigned(row, instance)) this.#lose(attachment, id, time.monoMs, time);
+      else if (row.isDraining) this.#lose(attachment, id, row.sinceMs + (map?.set.value.drainMs ?? 0), time);
+      const untilMs = lostUntilMs.get(id);
+      if (untilMs !== undefined && time.monoMs >= untilMs) dropped.add(id);
+      if (dropped.has(id)) continue;
+      const kept = row?.isDraining === true ? "draining" : row?.mode === "paused" ? "paused" : "owned";
+      states.set(id, { id, state: untilMs === undefined ? kept : "lost", fence, epoch });
+    }
+    for (const { id, next, epoch } of map?.rowsOf(instance) ?? [])
+      if (next === instance && !states.has(id)) states.set(id, { id, state: "preparing", fence: undefined, epoch });
+    return states;
+  }
+
+  /** From this time on, the owner's validity for the shard is not extended. */
+  #lose(attachment: Attachment, id: number, atMs: number, { monoMs }: Time): void {
+    const { lostUntilMs } = attachment;
+    if (!lostUntilMs.has(id) && monoMs >= atMs) lostUntilMs.set(id, attachment.grantedMs);
+    attachment.dueMs = Math.min(attachment.dueMs, lostUntilMs.get(id) ?? atMs);
+  }
+
+  /** Tells the owner what has changed. Without a change, it only answers a message of the owner. */
+  #tell(attachment: Attachment, states: ReadonlyMap<number, OwnedShard>, time: Time, out: ShardOutput[], isAnswer = false): void {
+    const { told, sink, heardMs, isEnded } = attachment;
+    if (isEnded) return;
+    const changed = [...states.values()].filter((shard) => !isSame(shard, told.get(shard.id)));
+    for (const shard of told.values()) if (!states.has(shard.id)) changed.push({ ...shard, state: goneState(shard) });
+    if (!isAnswer && changed.length === 0) return;
+    attachment.told = states;
+    const { validForMs, waitsFor } = this.#grant(attachment, time);
+    attachment.grantedMs = Math.max(attachment.grantedMs, heardMs + validForMs / VALIDITY);
+    out.push({ kind: "ownerNews", owner: sink, news: { validForMs, shards: changed, waitsFor } });
+  }
+
+  #grant(attachment: Attachment, time: Time): { readonly validForMs: number; readonly waitsFor: string } {
+    const { machine, leaseMs } = this.#options;
+    const { heardMs, key } = attachment;
+    const own = machine.ownSession(time);
+    if (this.#queues.get(key)?.[0] !== attachment)
+      return { validForMs: 0, waitsFor: "an earlier stream of this instance, which can still act" };
+    if (own === undefined) return { validForMs: 0, waitsFor: machine.fault || "the control store, which does not answer" };
+    if (this.#ownRecord(attachment) === undefined || attachment.isRemoving)
+      return { validForMs: 0, waitsFor: "the control store, or an earlier node of this instance, whose session has not ended" };
+    const validForMs = Math.floor(Math.min(leaseMs * VALIDITY, own.untilMs - heardMs));
+    return { validForMs: Math.max(0, validForMs), waitsFor: "" };
+  }
+
+  #ask(
+    attachment: Attachment,
+    conditions: readonly StoreCondition[],
+    record: OwnerRecord | undefined,
+    version: number,
+    out: ShardOutput[],
+  ): void {
+    attachment.retryMs = NEVER;
+    attachment.askedVersion = version;
+    const write = { key: attachment.key, value: record && encodeRecord(ownerJson(record)) };
+    this.#options.machine.requests.transact(conditions, [write], out, (_result, { monoMs }) => {
+      // The watch reports the record before or after this answer.
+      if (attachment.retryMs === NEVER) attachment.retryMs = monoMs + RETRY_MS;
+      attachment.dueMs = Math.min(attachment.dueMs, attachment.retryMs);
+    });
+  }
+}
+
+function isEnding(shard: OwnedShard | undefined): boolean {
+  return shard !== undefined && (shard.state === "draining" || shard.state === "lost");
+}
+
+function isSame(shard: OwnedShard, told: OwnedShard | undefined): boolean {
+  return told !== undefined && told.state === shard.state && told.fence?.number === shard.fence?.number;
+}
+
+/** A shard of which an owner has heard that it acts for it, and that its record does not list any more, is lost unless the owner gave it up. */
+function goneState({ state }: OwnedShard): OwnedShard["state"] {
+  return state === "owned" || state === "paused" ? "lost" : "released";
+}
