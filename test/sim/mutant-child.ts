@@ -19,6 +19,7 @@ type Worlds =
   | "isOfOrders"
   | "isOfDns"
   | "isOfLeaders"
+  | "isOfShards"
   | "isOfRegions";
 
 const ROOT = join(import.meta.dirname, "..", "..");
@@ -62,6 +63,7 @@ function worldsOf(of: Pick<Mutant, Worlds>) {
   if (of.isOfResolvers === true) return import("./resolver-worlds.ts");
   if (of.isOfDns === true) return import("./dns-worlds.ts");
   if (of.isOfLeaders === true) return import("./leaders.ts");
+  if (of.isOfShards === true) return import("./shards.ts");
   if (of.isOfRegions === true) return import("./region-worlds.ts");
   if (of.isOfOrders === true) return import("./orders.ts");
   if (of.isOfGenerations === true) return import("./generations.ts");

@@ -11,6 +11,7 @@ import { NODE_MUTANTS } from "./mutants-node.ts";
 import { ORDER_MUTANTS } from "./mutants-orders.ts";
 import { REGION_MUTANTS } from "./mutants-regions.ts";
 import { RESOLVER_MUTANTS } from "./mutants-resolvers.ts";
+import { SHARD_MUTANTS } from "./mutants-shards.ts";
 import { SLICE_MUTANTS } from "./mutants-slices.ts";
 
 interface Edit {
@@ -51,6 +52,8 @@ export interface Mutant {
   readonly isOfDns?: boolean;
   /** As `isOfLost`, in the worlds of `leaders.ts`. */
   readonly isOfLeaders?: boolean;
+  /** As `isOfLost`, in the worlds of `shards.ts`. */
+  readonly isOfShards?: boolean;
   /** As `isOfLost`, in the worlds of `region-worlds.ts`. */
   readonly isOfRegions?: boolean;
   /** Found fast enough for every build. */
@@ -775,6 +778,7 @@ export const MUTANTS: readonly Mutant[] = [
   ...DISCOVERY_MUTANTS,
   ...DNS_MUTANTS,
   ...LEADER_MUTANTS,
+  ...SHARD_MUTANTS,
   ...GENERATION_MUTANTS,
   ...NODE_MUTANTS,
   ...ORDER_MUTANTS,

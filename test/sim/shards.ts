@@ -24,6 +24,7 @@ const SETTINGS: ShardSettings = {
   drainMs: 2500,
 };
 const OWNERS_IN_WORLD = 4;
+const ROWS = rowKey(NAMESPACE, 0).slice(0, -1);
 
 export interface ShardOutcome extends LeaderOutcome {
   /** Number of times that a program began to act for a shard. */
@@ -52,7 +53,9 @@ class SimOwner {
   #partsOf: object | undefined;
   #pausedUntilMs = 0;
   #isUp = true;
-  isLeaving = false;
+  #isLeaving = false;
+  /** Whether the program was ever about to leave. */
+  hasLeft = false;
   /** Distinguishes the lives of the program. */
   #life = 0;
 
@@ -61,6 +64,15 @@ class SimOwner {
     this.instance = instance;
     this.#rng = rng;
     this.#rate = 0.96 + rng.next() * 0.08;
+  }
+
+  get isLeaving(): boolean {
+    return this.#isLeaving;
+  }
+
+  set isLeaving(isLeaving: boolean) {
+    this.#isLeaving = isLeaving;
+    this.hasLeft ||= isLeaving;
   }
 
   get #nowMs(): number {
@@ -250,7 +262,15 @@ class ShardFleet implements WorldGuest {
 
   /** The operator applies the set until the store has it, also after the store was set up again. */
   #apply(): void {
-    const change = { kind: "apply", settings: SETTINGS, namespace: NAMESPACE, expectedEpoch: 0, actor: "op", reason: "", ticket: "" } as const;
+    const change = {
+      kind: "apply",
+      settings: SETTINGS,
+      namespace: NAMESPACE,
+      expectedEpoch: 0,
+      actor: "op",
+      reason: "",
+      ticket: "",
+    } as const;
     if (this.sim.store.versionOf(SHARD_SETS + NAMESPACE) === 0)
       this.sim.nodes[this.#rng.int(this.sim.nodes.length)]?.input({ kind: "changeShards", order: 10, change });
     this.sim.world.after(1000, () => this.#apply());
@@ -301,20 +321,51 @@ class ShardFleet implements WorldGuest {
 
   /** The fence of the controller that makes a change never falls. Changes of operators are not the controller's. */
   committed(node: LeaderNode, changes: readonly StoreWrite[]): void {
-    const row = changes.find(({ key }) => key.startsWith(rowKey(NAMESPACE, 0).slice(0, -1)));
-    if (row === undefined) return;
+    const rows = changes.filter(({ key }) => key.startsWith(ROWS));
+    if (rows.length === 0) return;
     this.changes += 1;
+    for (const { key, value } of rows) this.#checkMove(key, value ?? new Uint8Array());
     const key = LEADERS + GLOBAL_SCOPE;
     const lease = decodeLeader(this.sim.store.valueOf(key) ?? new Uint8Array(), this.sim.store.versionOf(key));
-    if (lease === undefined || lease.nodeId !== node.name) throw new Violation("the controller leads", `${node.name} changed rows, and ${lease?.nodeId} leads`);
-    if (lease.fence.storeEpoch > this.sim.restoredEpoch && this.#controllerFence !== undefined && compareFences(lease.fence, this.#controllerFence) < 0)
-      throw new Violation("the fence of the controller never falls", `${node.name} changed rows under ${JSON.stringify(lease)} after ${JSON.stringify(this.#controllerFence)}`);
+    if (lease === undefined || lease.nodeId !== node.name)
+      throw new Violation("the controller leads", `${node.name} changed rows, and ${lease?.nodeId} leads`);
+    if (
+      lease.fence.storeEpoch > this.sim.restoredEpoch &&
+      this.#controllerFence !== undefined &&
+      compareFences(lease.fence, this.#controllerFence) < 0
+    )
+      throw new Violation(
+        "the fence of the controller never falls",
+        `${node.name} changed rows under ${JSON.stringify(lease)} after ${JSON.stringify(this.#controllerFence)}`,
+      );
     this.#controllerFence = lease.fence;
+  }
+
+  /** A shard rests after a move, unless its owner leaves or ends. */
+  #checkMove(key: string, value: Uint8Array): void {
+    const { shard, holderId } = decodeLeader(value, 0) ?? {};
+    const isLeaving = this.owners.some(({ instance, hasLeft }) => instance === holderId && hasLeft);
+    if (
+      shard === undefined ||
+      shard.next === "" ||
+      shard.isDraining ||
+      isLeaving ||
+      shard.changedWallMs >= shard.movedWallMs + SETTINGS.cooldownMs
+    )
+      return;
+    throw new Violation("a shard rests after a move", `${key} moves ${shard.changedWallMs - shard.movedWallMs} ms after its last move`);
   }
 }
 
+/** The violation of a world, and the last messages of its nodes. */
+export function explain(seed: number, { violation }: ShardOutcome): string {
+  const trace: string[] = [];
+  runSeed(seed, trace);
+  return [`seed ${seed}: ${violation?.invariant}: ${violation?.message}`, ...trace.slice(-40)].join("\n");
+}
+
 /** Runs one world. Appends what the nodes received and sent to `trace`. */
-export function runShardSeed(seed: number, trace?: string[]): ShardOutcome {
+export function runSeed(seed: number, trace?: string[]): ShardOutcome {
   let fleet: ShardFleet | undefined;
   const sim = new LeaderWorld(seed, trace, (world, rng) => (fleet = new ShardFleet(world, rng)));
   let violation: LeaderOutcome["violation"];

@@ -345,10 +345,10 @@ export class ShardController {
       .filter(({ mode, owner }) => mode !== "disabled" || owner !== "")
       .map((row) => {
         const { id, weight, hint, mode, movedWallMs, next, isDraining } = row;
+        const isHomeless = homeless.has(id);
         const isRested = wallMs >= movedWallMs + cooldownMs || leaving.has(row.owner);
-        // Shards that wait for something else count, but are not placed.
-        const owner = homeless.has(id) ? "" : next || row.owner || "?";
-        return { id, weight, hint, owner, mayMove: mode === "active" && next === "" && !isDraining && isRested };
+        const mayMove = isHomeless || (owners.has(row.owner) && mode === "active" && next === "" && !isDraining && isRested);
+        return { id, weight, hint, owner: isHomeless ? "" : next || row.owner, mayMove };
       });
     return { namespace, strategy, owners: live, shards };
   }

@@ -19,7 +19,7 @@ export interface PlanShard {
   readonly hint: string;
   /** The owner, or the next owner during a hand-over. Empty if there is none. */
   readonly owner: string;
-  /** Whether it may move now: it is active, not in a hand-over, and its cooldown is over. */
+  /** Whether it may get another owner now. */
   readonly mayMove: boolean;
 }
 
@@ -60,7 +60,7 @@ export function place(input: PlanInput, limit: number): readonly Placement[] {
   const placed: Placement[] = [];
   for (const shard of loads.shards) {
     if (placed.length === limit) break;
-    if (loads.ownerOf(shard) !== undefined) continue;
+    if (!shard.mayMove || loads.ownerOf(shard) !== undefined) continue;
     const to = loads.best(shard) ?? loads.leastLoaded();
     if (to === undefined) break;
     placed.push(loads.move(shard, to, shard.owner === "" ? "it has no owner" : "its owner ended"));
