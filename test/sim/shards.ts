@@ -5,7 +5,7 @@
 import { decodeLeader, LEADERS } from "../../src/control/leadership/records.ts";
 import { GLOBAL_SCOPE } from "../../src/control/leadership/scope.ts";
 import type { OwnerNews, OwnerSink } from "../../src/control/shards/io-types.ts";
-import { rowKey, SHARD_SETS, type ShardSettings } from "../../src/control/shards/records.ts";
+import { decodeChange, rowKey, SHARD_HISTORY, SHARD_SETS, type ShardSettings } from "../../src/control/shards/records.ts";
 import { compareFences, type FenceToken } from "../../src/lib/fence.ts";
 import type { Rng } from "../../src/lib/rng.ts";
 import type { StoreWrite } from "../../src/store/control/store.ts";
@@ -23,6 +23,7 @@ const SETTINGS: ShardSettings = {
   prepareMs: 1500,
   drainMs: 2500,
 };
+const OPERATOR = "operator";
 const OWNERS_IN_WORLD = 4;
 const ROWS = rowKey(NAMESPACE, 0).slice(0, -1);
 
@@ -106,8 +107,7 @@ class SimOwner {
     this.isLeaving = false;
     this.#life += 1;
     this.#break();
-    this.#parts.clear();
-    this.#untilMs = 0;
+    this.#endAll();
     this.#fleet.sim.world.after(downMs, () => this.start());
   }
 
@@ -193,13 +193,12 @@ class SimOwner {
     // The shards of an earlier stream end with their validity, which a later stream does not extend.
     if (this.#partsOf !== this.#stream && validForMs > 0) {
       this.#partsOf = this.#stream;
-      this.#parts.clear();
-      this.#untilMs = 0;
+      this.#endAll();
     }
     for (const { id, state, fence } of shards) {
       if (state === "lost" || state === "released") {
         const part = this.#parts.get(id);
-        this.#parts.delete(id);
+        this.#end(id);
         if (state === "lost" && part !== undefined) this.#report(this.#dropped, id, 0);
         continue;
       }
@@ -213,6 +212,18 @@ class SimOwner {
     }
     if (validForMs > 0) this.#untilMs = Math.max(this.#untilMs, sentMs + validForMs);
     this.#fleet.sim.check();
+  }
+
+  #endAll(): void {
+    for (const id of this.#parts.keys()) this.#end(id);
+    this.#untilMs = 0;
+  }
+
+  /** The program never acts for the shard under this fence again. */
+  #end(id: number): void {
+    const { fence } = this.#parts.get(id) ?? {};
+    if (fence !== undefined) this.#fleet.ended.add(fenceOf(id, fence));
+    this.#parts.delete(id);
   }
 
   #report(list: Set<number>, id: number, afterMs: number): void {
@@ -229,7 +240,7 @@ class SimOwner {
     this.#fleet.sim.world.after(workMs, () => {
       const part = this.#parts.get(id);
       if (life !== this.#life || this.#isPaused || part?.state !== "draining" || part.fence?.number !== fence?.number) return;
-      this.#parts.delete(id);
+      this.#end(id);
       this.#fleet.drained += 1;
       this.#report(this.#dropped, id, 0);
     });
@@ -243,6 +254,8 @@ class ShardFleet implements WorldGuest {
   owned = 0;
   drained = 0;
   changes = 0;
+  /** The fences under which no program acts any more. */
+  readonly ended = new Set<string>();
   #controllerFence: FenceToken | undefined;
 
   constructor(sim: LeaderWorld, rng: Rng) {
@@ -267,7 +280,7 @@ class ShardFleet implements WorldGuest {
       settings: SETTINGS,
       namespace: NAMESPACE,
       expectedEpoch: 0,
-      actor: "op",
+      actor: OPERATOR,
       reason: "",
       ticket: "",
     } as const;
@@ -278,12 +291,16 @@ class ShardFleet implements WorldGuest {
 
   calm(): void {
     for (const owner of this.owners) owner.isLeaving = false;
+    // An order that failed is repeated.
+    this.#enabled.forEach((enable, at) => {
+      for (let round = 0; round < 3; round++) this.sim.world.after(round * 4000 + at * 300, enable);
+    });
   }
 
   trouble(): void {
     const owner = this.owners[this.#rng.int(this.owners.length)];
     const lengthMs = 200 + this.#rng.next() * 6000;
-    switch (this.#rng.int(5)) {
+    switch (this.#rng.int(6)) {
       case 0:
         owner?.crash(lengthMs);
         break;
@@ -296,8 +313,29 @@ class ShardFleet implements WorldGuest {
       case 3:
         if (owner !== undefined) owner.isLeaving = !owner.isLeaving;
         break;
+      case 4:
+        this.#disable(this.#rng.int(SETTINGS.count), lengthMs / 4);
+        break;
     }
   }
+
+  /** Operators disable a shard for some time. */
+  #disable(id: number, forMs: number): void {
+    const { sim } = this;
+    const set = (mode: "active" | "disabled", node = sim.nodes[this.#rng.int(sim.nodes.length)]): void => {
+      const shard = { id, mode, weight: undefined, hint: undefined, expectedEpoch: undefined };
+      node?.input({
+        kind: "changeShards",
+        order: 11,
+        change: { kind: "setShard", namespace: NAMESPACE, actor: OPERATOR, reason: "", ticket: "", ...shard },
+      });
+    };
+    set("disabled");
+    sim.world.after(forMs, () => set("active"));
+    this.#enabled.push(() => set("active"));
+  }
+
+  readonly #enabled: (() => void)[] = [];
 
   check(): void {
     const acting = new Map<number, { readonly instance: string; readonly fence: FenceToken }>();
@@ -309,6 +347,8 @@ class ShardFleet implements WorldGuest {
             "one owner",
             `${instance} and ${other.instance} act for ${id} at ${this.sim.world.nowMs} ms, under ${fence.number} and ${other.fence.number}`,
           );
+        if (fence.storeEpoch > this.sim.restoredEpoch && this.ended.has(fenceOf(id, fence)))
+          throw new Violation("a fence is not used again", `${instance} acts for ${id} under ${fence.number} again`);
         acting.set(id, { instance, fence });
       }
   }
@@ -325,6 +365,8 @@ class ShardFleet implements WorldGuest {
     if (rows.length === 0) return;
     this.changes += 1;
     for (const { key, value } of rows) this.#checkMove(key, value ?? new Uint8Array());
+    const history = changes.find(({ key, value }) => key.startsWith(SHARD_HISTORY) && value !== undefined);
+    if (decodeChange(history?.value ?? new Uint8Array())?.actor === OPERATOR) return;
     const key = LEADERS + GLOBAL_SCOPE;
     const lease = decodeLeader(this.sim.store.valueOf(key) ?? new Uint8Array(), this.sim.store.versionOf(key));
     if (lease === undefined || lease.nodeId !== node.name)
@@ -355,6 +397,10 @@ class ShardFleet implements WorldGuest {
       return;
     throw new Violation("a shard rests after a move", `${key} moves ${shard.changedWallMs - shard.movedWallMs} ms after its last move`);
   }
+}
+
+function fenceOf(id: number, { storeEpoch, number }: FenceToken): string {
+  return `${id} ${storeEpoch}.${number}`;
 }
 
 /** The violation of a world, and the last messages of its nodes. */

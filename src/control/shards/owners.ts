@@ -32,7 +32,7 @@ interface Attachment {
   /** Monotonic time (ms) of the last message, and the time at which all validities told to the owner are over. */
   heardMs: number;
   grantedMs: number;
-  /** Whether the stream has ended, and whether the owner has said that it acts no more. */
+  /** Whether the stream has ended, or the owner was silent for too long, and whether the owner has said that it acts no more. */
   isEnded: boolean;
   hasStopped: boolean;
   /** The shards for which the owner is ready. */
@@ -45,9 +45,8 @@ interface Attachment {
   told: ReadonlyMap<number, OwnedShard>;
   /** Monotonic time (ms) before which no request is sent. `NEVER` while a request is pending. A change of the record ends the wait. */
   retryMs: number;
-  /** The record's version at the last request, and whether the last request removes the record. */
+  /** The record's version at the last request. */
   askedVersion: number;
-  isRemoving: boolean;
   /** Monotonic time (ms) at which the attachment must be looked at without an input. */
   dueMs: number;
 }
@@ -86,10 +85,15 @@ export class Owners {
       return;
     }
     if (this.#isStopping) {
-      out.push({ kind: "ownerNews", owner: input.owner, news: { validForMs: 0, shards: [], waitsFor: "this node is stopping" } });
+      this.#refuse(input.owner, "this node is stopping", out);
       return;
     }
-    const attachment = this.#attachments.get(input.owner) ?? this.#attach(input);
+    const known = this.#attachments.get(input.owner);
+    if (known?.isEnded === true) {
+      this.#refuse(input.owner, "its earlier attachment to this node, which ends", out);
+      return;
+    }
+    const attachment = known ?? this.#attach(input);
     attachment.heardMs = time.monoMs;
     const { facts, prepared, dropped } = input;
     const isNews = prepared.length + dropped.length > 0 || JSON.stringify(facts) !== JSON.stringify(attachment.facts);
@@ -98,6 +102,10 @@ export class Owners {
     for (const id of dropped) if (isEnding(attachment.told.get(id))) attachment.dropped.add(id);
     if (isNews) attachment.dueMs = time.monoMs;
     this.#tell(attachment, attachment.told, time, out, true);
+  }
+
+  #refuse(owner: OwnerSink, waitsFor: string, out: ShardOutput[]): void {
+    out.push({ kind: "ownerNews", owner, news: { validForMs: 0, shards: [], waitsFor } });
   }
 
   /** Extends no validity any more, and removes the records when the validities are over. */
@@ -150,7 +158,6 @@ export class Owners {
       told: new Map(),
       retryMs: Number.NEGATIVE_INFINITY,
       askedVersion: -1,
-      isRemoving: false,
       dueMs: Number.NEGATIVE_INFINITY,
     };
     this.#attachments.set(sink, attachment);
@@ -163,14 +170,15 @@ export class Owners {
   #decide(attachment: Attachment, own: OwnSession | undefined, time: Time, out: ShardOutput[]): void {
     const item = this.#options.maps.owners(attachment.namespace).get(attachment.instance);
     // The watch has reported the effect of the last request, or of a request of another node.
-    const isAnswered = (item?.version ?? 0) !== attachment.askedVersion;
-    if (attachment.retryMs === NEVER && isAnswered) attachment.retryMs = Number.NEGATIVE_INFINITY;
-    // A request to remove the record can still have its effect until the record has changed.
-    if (isAnswered) attachment.isRemoving = false;
+    if (attachment.retryMs === NEVER && (item?.version ?? 0) !== attachment.askedVersion) attachment.retryMs = Number.NEGATIVE_INFINITY;
     attachment.dueMs = attachment.isEnded ? NEVER : Math.max(attachment.grantedMs, attachment.heardMs + this.#options.leaseMs);
     const record = this.#ownRecord(attachment);
-    const isOver = attachment.isEnded || attachment.isRemoving || time.monoMs >= attachment.dueMs;
-    if (isOver) this.#end(attachment, item, time, out);
+    if (time.monoMs >= attachment.dueMs) {
+      // A silent owner does not act any more.
+      this.#tell(attachment, new Map(), time, out);
+      attachment.isEnded = true;
+    }
+    if (attachment.isEnded) this.#end(attachment, item, time, out);
     else if (this.#queues.get(attachment.key)?.[0] !== attachment) return;
     else if (record === undefined) this.#create(attachment, item, own, time, out);
     else this.#update(attachment, { version: item?.version ?? 0, record }, own, time, out);
@@ -188,11 +196,8 @@ export class Owners {
     const queue = this.#queues.get(key) ?? [];
     const isFirst = queue[0] === attachment;
     const isOurs = isFirst && item?.value?.session === this.#sessionName;
-    // A silent owner does not act any more.
-    this.#tell(attachment, new Map(), time, out);
     if (isOurs && !hasStopped && time.monoMs < grantedMs) attachment.dueMs = grantedMs;
     else if (isOurs && time.monoMs >= attachment.retryMs) {
-      attachment.isRemoving = true;
       this.#ask(attachment, [{ key, version: item.version }], undefined, item.version, out);
     } else if (!isOurs && attachment.retryMs !== NEVER) {
       this.#attachments.delete(sink);
@@ -316,7 +321,7 @@ export class Owners {
     if (this.#queues.get(key)?.[0] !== attachment)
       return { validForMs: 0, waitsFor: "an earlier stream of this instance, which can still act" };
     if (own === undefined) return { validForMs: 0, waitsFor: machine.fault || "the control store, which does not answer" };
-    if (this.#ownRecord(attachment) === undefined || attachment.isRemoving)
+    if (this.#ownRecord(attachment) === undefined)
       return { validForMs: 0, waitsFor: "the control store, or an earlier node of this instance, whose session has not ended" };
     const validForMs = Math.floor(Math.min(leaseMs * VALIDITY, own.untilMs - heardMs));
     return { validForMs: Math.max(0, validForMs), waitsFor: "" };
