@@ -86,6 +86,8 @@ export class LeaderNode {
   isUp = true;
   pausedUntilMs = 0;
   isCut = false;
+  /** The next request does not reach the store. */
+  losesNext = false;
   #boot = 1;
   readonly #queued: Input[] = [];
   readonly watches = new Map<string, Watch>();
@@ -362,7 +364,9 @@ export class LeaderWorld {
       this.world.after(this.delayMs(), () => answer(result));
     };
     this.world.after(Math.min(TIMEOUT_MS, node.leaseMs / 3), () => answer(undefined));
-    if (node.isCut || this.#isLost()) {
+    const isLost = node.losesNext || this.#isLost();
+    node.losesNext = false;
+    if (node.isCut || isLost) {
       // The request reaches the store late, or never.
       if (node.draw() < 0.5) this.world.after(node.draw() * 4 * node.leaseMs, () => this.isAway || arrive(true));
       return;

@@ -5,7 +5,7 @@
 import { decodeLeader, LEADERS } from "../../src/control/leadership/records.ts";
 import { GLOBAL_SCOPE } from "../../src/control/leadership/scope.ts";
 import type { OwnerNews, OwnerSink } from "../../src/control/shards/io-types.ts";
-import { decodeChange, rowKey, SHARD_HISTORY, SHARD_SETS, type ShardSettings } from "../../src/control/shards/records.ts";
+import { decodeChange, OWNERS, rowKey, SHARD_HISTORY, SHARD_SETS, type ShardSettings } from "../../src/control/shards/records.ts";
 import { compareFences, type FenceToken } from "../../src/lib/fence.ts";
 import type { Rng } from "../../src/lib/rng.ts";
 import type { StoreWrite } from "../../src/store/control/store.ts";
@@ -337,6 +337,26 @@ class ShardFleet implements WorldGuest {
 
   readonly #enabled: (() => void)[] = [];
 
+  /**
+   * Operators disable and enable a shard that has just been assigned, while its node and the controller see no news, and the node possibly tries again
+   * to list the shard.
+   */
+  #flip(controller: LeaderNode, rows: readonly StoreWrite[]): void {
+    const { world } = this.sim;
+    const { key = "", value = new Uint8Array() } = rows[this.#rng.int(rows.length)] ?? {};
+    const { nodeId, session, shard } = decodeLeader(value, 0) ?? {};
+    const node = this.sim.nodes.find(({ name }) => name === nodeId);
+    if (!this.sim.isTroubled || node === undefined || session === "" || shard?.next !== "" || this.#rng.next() > 0.1) return;
+    node.losesNext = this.#rng.next() < 0.5;
+    const silence = (of: LeaderNode, prefix: string): void => {
+      const watch = of.watches.get(prefix);
+      if (watch !== undefined) watch.silentUntilMs = world.nowMs + 3000;
+    };
+    silence(controller, OWNERS);
+    world.after(15, () => silence(node, LEADERS));
+    world.after(30, () => this.#disable(Number(key.slice(ROWS.length)), 20 + this.#rng.next() * 400));
+  }
+
   check(): void {
     const acting = new Map<number, { readonly instance: string; readonly fence: FenceToken }>();
     for (const { instance, ...owner } of this.owners.map((each) => ({ instance: each.instance, acting: [...each.acting()] })))
@@ -365,6 +385,7 @@ class ShardFleet implements WorldGuest {
     if (rows.length === 0) return;
     this.changes += 1;
     for (const { key, value } of rows) this.#checkMove(key, value ?? new Uint8Array());
+    this.#flip(node, rows);
     const history = changes.find(({ key, value }) => key.startsWith(SHARD_HISTORY) && value !== undefined);
     if (decodeChange(history?.value ?? new Uint8Array())?.actor === OPERATOR) return;
     const key = LEADERS + GLOBAL_SCOPE;
