@@ -13,10 +13,13 @@ export function sha256Hex(data: string | Uint8Array): string {
   return hash("sha256", data, "hex");
 }
 
-/** First 8 bytes of SHA-256, big-endian, as two unsigned halves, because adding such halves is cheaper than adding bigints. */
-export function sha256Halves(text: string): Hash64 {
-  const digest = hash("sha256", text, "buffer");
-  return { high: digest.readUInt32BE(0), low: digest.readUInt32BE(4) };
+/**
+ * First 8 bytes of SHA-256 of UTF-8 text or bytes, big-endian, as two unsigned halves, because arithmetic with such halves is cheaper than with
+ * bigints. Costs about 0.5 µs. Node creates a hexadecimal text faster than a buffer.
+ */
+export function sha256Halves(data: string | Uint8Array): Hash64 {
+  const digits = sha256Hex(data);
+  return { high: Number.parseInt(digits.slice(0, 8), 16), low: Number.parseInt(digits.slice(8, 16), 16) };
 }
 
 /** Whether the bytes are equal. The time depends on the position of the first difference, so this function must not be used for secrets. */

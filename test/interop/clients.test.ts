@@ -122,6 +122,10 @@ function testScenarios(command: () => readonly string[], tiers: Tiers): void {
 describe.skipIf(!isGo).concurrent(`go${isGo ? "" : " (skipped: needs go, protoc-gen-go and protoc-gen-go-grpc)"}`, () => {
   beforeAll(buildGo);
 
+  test("ShardOf returns the shards of the published keys", async () => {
+    await mustRun(GO_PROGRAM, ["-shard-keys", join(ROOT, "docs/examples/shards/keys.json")]);
+  });
+
   testScenarios(() => [GO_PROGRAM], { "kill -9": undefined, SIGTERM: "night", "kill -9 without a disk": "night" });
 
   test("a channel calls a service by its Waymark name while every Waymark server is killed, hears of a change when one is back, and leaves one that is frozen", {

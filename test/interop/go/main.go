@@ -76,7 +76,15 @@ type run struct {
 
 func main() {
 	address := flag.String("address", "", "host:port of the node's gRPC listener")
+	shardKeys := flag.String("shard-keys", "", "check the shards of the keys in this file, and do nothing else")
 	flag.Parse()
+	if *shardKeys != "" {
+		if err := checkShardKeys(*shardKeys); err != nil {
+			fmt.Fprintln(os.Stderr, "failed:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	r := &run{mine: map[string]*catalog.Entry{}, fold: newFold()}
 	if err := r.all(context.Background(), *address); err != nil {
 		fmt.Fprintln(os.Stderr, "failed:", err)
