@@ -1,0 +1,256 @@
+/**
+ * Plans: which shards get another owner, and which one. Strategies say which owner suits a shard; loads are bounded as in "Consistent Hashing with
+ * Bounded Loads" (Mirrokni, Thorup and Zadimoghaddam, 2018). A plan depends only on its input, in any order.
+ */
+import type { ShardSettings } from "./records.ts";
+import { type ScoredOwner, type Scorer, scorer } from "./strategies.ts";
+
+export interface PlanOwner extends ScoredOwner {
+  /** Maximum number of shards. 0: no limit. */
+  readonly slots: number;
+  /** Whether the owner takes no more shards and gives up those that it has. */
+  readonly isLeaving: boolean;
+}
+
+export interface PlanShard {
+  readonly id: number;
+  /** The load of the shard. */
+  readonly weight: number;
+  readonly hint: string;
+  /** The owner, or the next owner during a hand-over. Empty if there is none. */
+  readonly owner: string;
+  /** Whether it may move now: it is active, not in a hand-over, and its cooldown is over. */
+  readonly mayMove: boolean;
+}
+
+export interface PlanInput {
+  readonly namespace: string;
+  readonly strategy: ShardSettings["strategy"];
+  /** The live owners. Shards of other owners have no owner. */
+  readonly owners: readonly PlanOwner[];
+  /** The shards that must have an owner. */
+  readonly shards: readonly PlanShard[];
+}
+
+export interface Placement {
+  readonly id: number;
+  readonly from: string;
+  readonly to: string;
+  readonly reason: string;
+}
+
+export interface PlanOptions {
+  /** Whether the plan may move more than 10 % of the shards. */
+  readonly isForced: boolean;
+}
+
+/** An owner gives shards away while its load is above this many fair shares. */
+const LIMIT_RATIO = 1.1;
+/** A plan that is not forced moves at most one of this many shards. */
+const SHARDS_PER_MOVE = 10;
+/** Loads that differ by less are equal, because sums of fractions are rounded. */
+const SLACK = 1e-9;
+
+/**
+ * Owners for the shards without one, in the order of ids, at most `limit` of them. The owner is the best one below its fair share. If there is none, it
+ * is the owner with the smallest load relative to its weight. Shards stay without an owner while all owners are leaving or have no free slot.
+ */
+export function place(input: PlanInput, limit: number): readonly Placement[] {
+  const loads = new Loads(input);
+  const placed: Placement[] = [];
+  for (const shard of loads.shards) {
+    if (placed.length === limit) break;
+    if (loads.ownerOf(shard) !== undefined) continue;
+    const to = loads.best(shard) ?? loads.leastLoaded();
+    if (to === undefined) break;
+    placed.push(loads.move(shard, to, shard.owner === "" ? "it has no owner" : "its owner ended"));
+  }
+  return placed;
+}
+
+/**
+ * The moves that balance the set. All shards of leaving owners move first. Then each owner above its limit, which is ceil(1.1 × fair share by weight),
+ * gives away the shards that suit it worst until it is within the limit, to owners below their fair share. Such a move never raises an owner above its
+ * limit, so plans come to an end.
+ */
+export function planMoves(input: PlanInput, { isForced }: PlanOptions): readonly Placement[] {
+  const loads = new Loads(input);
+  const maxMoves = isForced ? Number.POSITIVE_INFINITY : Math.ceil(input.shards.length / SHARDS_PER_MOVE);
+  const moves: Placement[] = [];
+  for (const shard of loads.shards) {
+    if (moves.length === maxMoves) return moves;
+    if (!shard.mayMove || loads.ownerOf(shard)?.isLeaving !== true) continue;
+    const to = loads.best(shard) ?? loads.leastLoaded();
+    if (to === undefined) return moves;
+    moves.push(loads.move(shard, to, "its owner is leaving"));
+  }
+  const surplus = loads.surplus();
+  while (moves.length < maxMoves && loads.hasRoom) {
+    const from = maxOf(surplus.keys(), (owner) => (isTooFull(owner) ? owner.load / owner.fair : undefined));
+    if (from === undefined) return moves;
+    const shard = surplus.get(from)?.pop();
+    if (shard === undefined) surplus.delete(from);
+    else {
+      const to = loads.best(shard);
+      if (to !== undefined) moves.push(loads.move(shard, to, "its owner holds too much"));
+    }
+  }
+  return moves;
+}
+
+/** The largest load of an owner relative to its fair share by weight. Owners that are leaving have no fair share and do not count. */
+export function imbalanceOf(input: PlanInput): number {
+  return new Loads(input).imbalance;
+}
+
+export interface Simulation {
+  /** The owners in the end, by shard. Empty if there is none. */
+  readonly owners: ReadonlyMap<number, string>;
+  /** One placement for each shard whose owner differs in the end, in the order of ids, with the reason of its last move. */
+  readonly moves: readonly Placement[];
+  /** The share of shards whose owner differs in the end. */
+  readonly movedRatio: number;
+  /** As `imbalanceOf` returns it. */
+  readonly imbalanceBefore: number;
+  readonly imbalanceAfter: number;
+  /** Number of plans that moved shards. Placing shards without an owner needs no plan. */
+  readonly planCount: number;
+}
+
+/** Places and moves shards until no shard moves. */
+export function simulate(input: PlanInput, options: PlanOptions): Simulation {
+  let [shards, planCount] = [input.shards, 0];
+  const moves = new Map<number, Placement>();
+  const apply = (made: readonly Placement[]) => {
+    for (const { id, from, to, reason } of made) moves.set(id, { id, from: moves.get(id)?.from ?? from, to, reason });
+    shards = shards.map((shard) => ({ ...shard, owner: moves.get(shard.id)?.to ?? shard.owner }));
+    return made.length > 0;
+  };
+  apply(place(input, shards.length));
+  while (planCount < shards.length && apply(planMoves({ ...input, shards }, options))) planCount++;
+  const changed = [...moves.values()].filter(({ from, to }) => from !== to).toSorted((a, b) => a.id - b.id);
+  return {
+    owners: new Map(shards.map(({ id, owner }) => [id, owner])),
+    moves: changed,
+    movedRatio: changed.length / Math.max(shards.length, 1),
+    imbalanceBefore: imbalanceOf(input),
+    imbalanceAfter: imbalanceOf({ ...input, shards }),
+    planCount,
+  };
+}
+
+interface LoadedOwner extends PlanOwner {
+  readonly index: number;
+  /** The share of all loads that this owner should have. 0 if it is leaving. */
+  readonly fair: number;
+  /** It accepts shards below this load, and gives them away above its limit. */
+  readonly full: number;
+  readonly limit: number;
+  load: number;
+  count: number;
+}
+
+/**
+ * The loads of owners while a plan is made. A load is the sum of the weights of shards, and its unit is the average weight. Sums are computed in the
+ * order of ids, because the order of additions can change them.
+ */
+class Loads {
+  readonly shards: readonly PlanShard[];
+  readonly #input: PlanInput;
+  readonly #unit: number;
+  readonly #owners: readonly LoadedOwner[];
+  readonly #byInstance: ReadonlyMap<string, LoadedOwner>;
+  /** The owners that accept shards. */
+  #open: readonly LoadedOwner[];
+  #scorer: Scorer | undefined;
+
+  constructor(input: PlanInput) {
+    this.#input = input;
+    this.shards = input.shards.toSorted((a, b) => a.id - b.id);
+    this.#unit = this.shards.reduce((sum, { weight }) => sum + weight, 0) / this.shards.length;
+    const owners = input.owners.toSorted((a, b) => (a.instance < b.instance ? -1 : 1));
+    const weights = owners.reduce((sum, { weight, isLeaving }) => (isLeaving ? sum : sum + weight), 0);
+    this.#owners = owners.map((owner, index) => {
+      const fair = owner.isLeaving ? 0 : (this.shards.length * owner.weight) / weights;
+      return { ...owner, index, fair, full: Math.ceil(fair - SLACK), limit: Math.ceil(LIMIT_RATIO * fair - SLACK), load: 0, count: 0 };
+    });
+    this.#byInstance = new Map(this.#owners.map((owner) => [owner.instance, owner]));
+    for (const shard of this.shards) this.#add(this.ownerOf(shard), shard, 1);
+    this.#open = this.#owners.filter(isOpen);
+  }
+
+  ownerOf({ owner }: PlanShard): LoadedOwner | undefined {
+    return this.#byInstance.get(owner);
+  }
+
+  get hasRoom(): boolean {
+    return this.#open.length > 0;
+  }
+
+  get imbalance(): number {
+    return this.#owners.reduce((most, { load, fair }) => (fair > 0 ? Math.max(most, load / fair) : most), 0);
+  }
+
+  /** The owner that suits the shard best, among those that accept shards and stay within their limit with this one. */
+  best({ id, hint, weight }: PlanShard): LoadedOwner | undefined {
+    const score = this.#score;
+    const most = SLACK - weight / this.#unit;
+    return maxOf(this.#open, (owner) => (owner.load > owner.limit + most ? undefined : -score(id, hint, owner.index)));
+  }
+
+  /** The owner with the smallest load relative to its weight, among those with a free slot that are not leaving. */
+  leastLoaded(): LoadedOwner | undefined {
+    return maxOf(this.#owners, (owner) => (owner.isLeaving || !hasFreeSlot(owner) ? undefined : -owner.load / owner.weight));
+  }
+
+  move(shard: PlanShard, to: LoadedOwner, reason: string): Placement {
+    this.#add(this.ownerOf(shard), shard, -1);
+    this.#add(to, shard, 1);
+    if (!isOpen(to)) this.#open = this.#open.filter((owner) => owner !== to);
+    return { id: shard.id, from: shard.owner, to: to.instance, reason };
+  }
+
+  /** The shards of each owner above its limit that may move. The last one suits its owner worst. */
+  surplus(): Map<LoadedOwner, PlanShard[]> {
+    const scored = new Map(this.#owners.filter(isTooFull).map((owner) => [owner, [] as { shard: PlanShard; score: number }[]]));
+    for (const shard of this.shards) {
+      const owner = this.ownerOf(shard);
+      if (owner !== undefined && shard.mayMove) scored.get(owner)?.push({ shard, score: this.#score(shard.id, shard.hint, owner.index) });
+    }
+    return new Map([...scored].map(([owner, list]) => [owner, list.toSorted((a, b) => a.score - b.score).map(({ shard }) => shard)]));
+  }
+
+  get #score(): Scorer {
+    return (this.#scorer ??= scorer(this.#input.strategy, this.#input.namespace, this.#owners));
+  }
+
+  #add(owner: LoadedOwner | undefined, { weight }: PlanShard, sign: 1 | -1): void {
+    if (owner === undefined) return;
+    owner.load += (sign * weight) / this.#unit;
+    owner.count += sign;
+  }
+}
+
+function isOpen(owner: LoadedOwner): boolean {
+  return !owner.isLeaving && owner.load < owner.full - SLACK && hasFreeSlot(owner);
+}
+
+function isTooFull({ isLeaving, load, limit }: LoadedOwner): boolean {
+  return !isLeaving && load > limit + SLACK;
+}
+
+function hasFreeSlot({ slots, count }: LoadedOwner): boolean {
+  return slots === 0 || count < slots;
+}
+
+/** The first owner with the largest value. Owners without a value do not count. */
+function maxOf(owners: Iterable<LoadedOwner>, valueOf: (owner: LoadedOwner) => number | undefined): LoadedOwner | undefined {
+  let [best, most]: [LoadedOwner | undefined, number] = [undefined, Number.NEGATIVE_INFINITY];
+  for (const owner of owners) {
+    const value = valueOf(owner);
+    if (value === undefined || value <= most) continue;
+    best = owner;
+    most = value;
+  }
+  return best;
+}
