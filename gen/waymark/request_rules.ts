@@ -263,7 +263,7 @@ function checkShardServiceAttachRequest_prepared(many: readonly number[], proble
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? 0;
     const before = problems.count;
-    if (!(item >= 0 && item <= 4294967295)) problems.range(item, 0, 4294967295, "");
+    if (!(item >= 0 && item <= 9999)) problems.range(item, 0, 9999, "");
     if (problems.count !== before) problems.under(before, `prepared[${i}]`);
   }
 }
@@ -273,7 +273,7 @@ function checkShardServiceAttachRequest_dropped(many: readonly number[], problem
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? 0;
     const before = problems.count;
-    if (!(item >= 0 && item <= 4294967295)) problems.range(item, 0, 4294967295, "");
+    if (!(item >= 0 && item <= 9999)) problems.range(item, 0, 9999, "");
     if (problems.count !== before) problems.under(before, `dropped[${i}]`);
   }
 }

@@ -719,7 +719,7 @@ export declare type ShardServiceListResponse = Message<"waymark.control.v1.Shard
   shards: Shard[];
 
   /**
-   * The owners of these shards.
+   * The owners and next owners of these shards.
    *
    * @generated from field: repeated waymark.control.v1.ShardOwner owners = 2;
    */
@@ -825,11 +825,11 @@ export declare type ShardServiceGetResponse = Message<"waymark.control.v1.ShardS
   shard?: Shard | undefined;
 
   /**
-   * Its owner. Absent if the shard has no owner.
+   * Its owner and its next owner. Empty if it has none.
    *
-   * @generated from field: waymark.control.v1.ShardOwner owner = 2;
+   * @generated from field: repeated waymark.control.v1.ShardOwner owners = 2;
    */
-  owner?: ShardOwner | undefined;
+  owners: ShardOwner[];
 
   /**
    * The set of the shard.
@@ -866,8 +866,8 @@ export declare type ShardServiceWatchRequest = Message<"waymark.control.v1.Shard
   namespace: string;
 
   /**
-   * The last epoch that the reader has. The stream continues with all owners, and the shards that changed after this epoch.
-   * It begins with a snapshot when after_epoch is 0, or when the serving node has not seen the epoch yet.
+   * The last epoch that the reader has. The stream continues with the shards that changed after this epoch. It begins with a
+   * snapshot when after_epoch is 0, or when the serving node has not seen the epoch yet.
    *
    * @generated from field: uint64 after_epoch = 2;
    */
@@ -881,7 +881,8 @@ export declare type ShardServiceWatchRequest = Message<"waymark.control.v1.Shard
 export declare const ShardServiceWatchRequestSchema: GenMessage<ShardServiceWatchRequest>;
 
 /**
- * A message in a stream of shards. Changes that follow each other quickly can be joined in one message.
+ * A message in a stream of shards. A change of more than 500 shards, or a snapshot, has several messages. A reader that is
+ * slow receives several changes as one.
  *
  * @generated from message waymark.control.v1.ShardServiceWatchResponse
  */
@@ -901,37 +902,31 @@ export declare type ShardServiceWatchResponse = Message<"waymark.control.v1.Shar
   kind: ShardEventKind;
 
   /**
-   * The new state of the shards that have changed.
+   * The new state of the shards that have changed. At most 500.
    *
    * @generated from field: repeated waymark.control.v1.Shard shards = 3;
    */
   shards: Shard[];
 
   /**
-   * The new state of the owners that have changed.
+   * The owners and next owners of these shards.
    *
    * @generated from field: repeated waymark.control.v1.ShardOwner owners = 4;
    */
   owners: ShardOwner[];
 
   /**
-   * Instances that are no longer owners.
-   *
-   * @generated from field: repeated string removed_owners = 5;
-   */
-  removedOwners: string[];
-
-  /**
    * The set at this epoch. Absent if `epoch` is 0, and in heartbeats.
    *
-   * @generated from field: waymark.control.v1.ShardSet set = 6;
+   * @generated from field: waymark.control.v1.ShardSet set = 5;
    */
   set?: ShardSet | undefined;
 
   /**
-   * Time since the control store last answered the serving node. Zero while the store is available.
+   * Time since the control store last answered the serving node. Zero while the store is available. Present only in
+   * heartbeats.
    *
-   * @generated from field: google.protobuf.Duration age = 7;
+   * @generated from field: google.protobuf.Duration age = 6;
    */
   age?: Duration | undefined;
 };
@@ -1237,18 +1232,18 @@ export declare type ShardServiceSimulateResponse = Message<"waymark.control.v1.S
   movedRatio: number;
 
   /**
-   * Largest load of an owner, by weight, divided by the mean load before the first plan. 0 if there are no owners.
+   * Largest load of an owner, divided by its fair share by weight, before the first plan. 0 if there are no owners.
    *
-   * @generated from field: double max_to_mean_before = 3;
+   * @generated from field: double imbalance_ratio_before = 3;
    */
-  maxToMeanBefore: number;
+  imbalanceRatioBefore: number;
 
   /**
    * The same ratio after the last plan.
    *
-   * @generated from field: double max_to_mean_after = 4;
+   * @generated from field: double imbalance_ratio_after = 4;
    */
-  maxToMeanAfter: number;
+  imbalanceRatioAfter: number;
 
   /**
    * Number of plans.
@@ -1671,22 +1666,21 @@ export enum ShardEventKind {
   UNSPECIFIED = 0,
 
   /**
-   * Part of a snapshot, which has at most 500 shards and 500 owners in a message. The last message of a snapshot has an
-   * epoch. A snapshot replaces all that the reader has.
+   * Part of a snapshot, which replaces all shards that the reader has.
    *
    * @generated from enum value: SHARD_EVENT_KIND_SNAPSHOT = 1;
    */
   SNAPSHOT = 1,
 
   /**
-   * A change of the set, its shards or its owners.
+   * A change of the set or its shards.
    *
    * @generated from enum value: SHARD_EVENT_KIND_CHANGE = 2;
    */
   CHANGE = 2,
 
   /**
-   * Sent every 10 s when there is no change, with the current age.
+   * The age of the stream. Sent after the first snapshot or change, and then every 10 s.
    *
    * @generated from enum value: SHARD_EVENT_KIND_HEARTBEAT = 3;
    */
@@ -1871,8 +1865,9 @@ export declare const ShardService: GenService<{
    *
    * The owner can act for the shards that it owns until `valid_for` after the time at which it sent the message with
    * `sent_ms`, by its own monotonic clock. Every effect must carry the fence of the shard. The owner extends the time with
-   * heartbeats. When the stream breaks, its shards get other owners after that time. When the owner has stopped acting for
-   * all its shards, it sends `detach`, and its shards get other owners immediately. The node then ends the stream.
+   * heartbeats. When the stream breaks, its shards get other owners after that time, unless it attaches again before, here or
+   * on another node. When the owner has stopped acting for all its shards, it sends `detach`, and its shards get other owners
+   * immediately. The node then ends the stream.
    *
    * Fails with NOT_FOUND when the node does not know the instance. An instance that was registered on another node becomes
    * known after a moment. Fails with INVALID_ARGUMENT when another principal has registered the instance, and with
