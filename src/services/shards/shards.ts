@@ -24,6 +24,7 @@ import {
 } from "../../../gen/waymark/control/v1/shard_pb.js";
 import { isReservedNamespace } from "../../catalog/entry/names.ts";
 import { decodePageToken, encodePageToken } from "../../catalog/query/query.ts";
+import { SHARD_MODES } from "../../control/leadership/records.ts";
 import type { ShardOrder } from "../../control/shards/io-types.ts";
 import type { ShardMap, ShardRow } from "../../control/shards/maps.ts";
 import { type PlanOwner, simulate } from "../../control/shards/plan.ts";
@@ -375,7 +376,7 @@ const HINT = /^(?:[A-Za-z0-9._:@+-]{1,64}(?:\/[A-Za-z0-9._:@+-]{1,64})?)?$/;
 function changedFields(change: ShardServiceSetShardRequest["change"]) {
   switch (change.case) {
     case "status":
-      return { mode: (["active", "paused", "disabled"] as const).find((mode) => enumValue(ShardStatus, mode) === change.value) };
+      return { mode: SHARD_MODES.find((mode) => enumValue(ShardStatus, mode) === change.value) };
     case "weight":
       return { weight: change.value };
     case "hint":
