@@ -106,9 +106,9 @@ export function imbalanceOf(input: PlanInput): number {
 export interface Simulation {
   /** The owners in the end, by shard. Empty if there is none. */
   readonly owners: ReadonlyMap<number, string>;
-  /** One placement for each shard whose owner differs in the end, in the order of ids, with the reason of its last move. */
+  /** One placement for each shard that has another owner in the end, in the order of ids, with the reason of its last move. */
   readonly moves: readonly Placement[];
-  /** The share of shards whose owner differs in the end. */
+  /** The share of shards that have another owner in the end. */
   readonly movedRatio: number;
   /** As `imbalanceOf` returns it. */
   readonly imbalanceBefore: number;
@@ -128,11 +128,10 @@ export function simulate(input: PlanInput, options: PlanOptions): Simulation {
   };
   apply(place(input, shards.length));
   while (planCount < shards.length && apply(planMoves({ ...input, shards }, options))) planCount++;
-  const changed = [...moves.values()].filter(({ from, to }) => from !== to).toSorted((a, b) => a.id - b.id);
   return {
     owners: new Map(shards.map(({ id, owner }) => [id, owner])),
-    moves: changed,
-    movedRatio: changed.length / Math.max(shards.length, 1),
+    moves: [...moves.values()].toSorted((a, b) => a.id - b.id),
+    movedRatio: moves.size / Math.max(shards.length, 1),
     imbalanceBefore: imbalanceOf(input),
     imbalanceAfter: imbalanceOf({ ...input, shards }),
     planCount,
@@ -232,7 +231,7 @@ class Loads {
 }
 
 function isOpen(owner: LoadedOwner): boolean {
-  return !owner.isLeaving && owner.load < owner.full - SLACK && hasFreeSlot(owner);
+  return owner.load < owner.full - SLACK && hasFreeSlot(owner);
 }
 
 function isTooFull({ isLeaving, load, limit }: LoadedOwner): boolean {

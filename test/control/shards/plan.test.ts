@@ -166,7 +166,7 @@ test("a plan moves at most a tenth of the shards, each once, and only those that
       if (!isForced) expect(moves.length).toBeLessThanOrEqual(Math.ceil(input.shards.length / 10));
       expect(new Set(moves.map(({ id }) => id)).size).toBe(moves.length);
       const fair = fairCounts(input);
-      let state = input;
+      let state: PlanInput = input;
       for (const move of moves) {
         expect(input.shards[move.id]).toMatchObject({ owner: move.from, mayMove: true });
         const fairOfFrom = fair.get(move.from);
@@ -238,6 +238,13 @@ test("weights of 1 and 4 give 20 % and 80 % of the shards, over many namespaces"
   }
 });
 
+test("a fair share is exact although sums of fractions are rounded", () => {
+  // 30 × 0.3 / (0.3 + 0.6) is 10.000000000000002.
+  const owners = [owner("a", { weight: 0.3 }), owner("b", { weight: 0.6 })];
+  for (const namespace of ["orders", "payments", "carts", "users", "mails"])
+    expect(loadsOf(placed(setOf(owners, { namespace, shards: shardsOf(30) })))).toEqual({ a: 10, b: 20 });
+});
+
 test.each(STRATEGIES)("%s: a fourth owner has its share after at most 3 plans, and receives all shards that move", (strategy) => {
   const three = placed(
     setOf(
@@ -277,6 +284,12 @@ test("the owner that exceeds its share most gives first", () => {
     { shards: shardsOf(300, (id) => ({ owner: names[id] ?? "" })) },
   );
   expect(new Set(planMoves(crowded, { isForced: false }).map(({ from }) => from))).toEqual(new Set(["a"]));
+});
+
+test("an owner with a small weight that exceeds its share most gives before one that has more shards", () => {
+  const owners = [owner("a"), owner("b", { weight: 4 }), owner("c", { weight: 4 })];
+  const input = setOf(owners, { shards: shardsOf(90, (id) => ({ owner: id < 30 ? "a" : "b" })) });
+  expect(new Set(planMoves(input, { isForced: false }).map(({ from }) => from))).toEqual(new Set(["a"]));
 });
 
 test("an owner that comes and goes moves at most twice as many shards as it had", () => {
@@ -356,6 +369,16 @@ test("loads are sums of weights: an owner with a heavy shard gives its light sha
   expect(planCount).toBe(4);
   expect(imbalanceBefore).toBeCloseTo(119 / 79.5);
   expect(imbalanceAfter).toBeLessThanOrEqual(1.11);
+});
+
+test("a simulation reports a shard that moves twice once", () => {
+  // The light shards are placed first. The heavy one fits nowhere, so the owner that gets it gives its light ones away.
+  const shards = shardsOf(9, (id) => ({ weight: id === 8 ? 40 : 1, owner: "ended" }));
+  const input = setOf([owner("a"), owner("b")], { shards });
+  const { moves, planCount } = simulate(input, { isForced: false });
+  expect(moves.map(({ id, from }) => ({ id, from }))).toEqual(shards.map(({ id }) => ({ id, from: "ended" })));
+  expect(new Set(moves.map(({ reason }) => reason))).toEqual(new Set(["its owner ended", "its owner holds too much"]));
+  expect([planCount, Object.values(loadsOf(after(input, moves))).toSorted()]).toEqual([3, [40, 8]]);
 });
 
 test("a simulation counts plans, and reports one move for each shard that has another owner in the end", () => {

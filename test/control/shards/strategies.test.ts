@@ -75,7 +75,7 @@ test("ring: the owner with the next point clockwise is the best one, and after t
   const score = scorer("ring", "orders", [owner("a", 0.001), owner("b", 0.001)]);
   for (let id = 0; id < 100; id++) {
     const [a, b] = [score(id, "", 0), score(id, "", 1)];
-    expect(a >= 0 && a < 1 && b >= 0 && b < 1).toBe(true);
+    expect(a >= 0 && a < 1 && b >= 0 && b < 1 && a !== b).toBe(true);
     // The two owners have one point each, so the difference of the distances is always the same on a ring.
     expect((a - b + 1) % 1).toBeCloseTo((score(0, "", 0) - score(0, "", 1) + 1) % 1, 9);
   }
@@ -86,6 +86,7 @@ test.each([
   { hint: "eu/eu-9", best: ["eu1", "eu2"] },
   { hint: "eu", best: ["eu1", "eu2"] },
   { hint: "us/us-1", best: ["us1"] },
+  { hint: "eu2/eu-1", best: ["eu1", "eu2", "us1"] },
   { hint: "e", best: ["eu1", "eu2", "us1"] },
   { hint: "", best: ["eu1", "eu2", "us1"] },
 ])("locality: with the hint '$hint', the owners of its zone are best, else those of its region, else all", ({ hint, best }) => {
