@@ -8,7 +8,7 @@ import { type ScoredOwner, type Scorer, scorer } from "./strategies.ts";
 export interface PlanOwner extends ScoredOwner {
   /** Maximum number of shards. 0: no limit. */
   readonly slots: number;
-  /** Whether the owner takes no more shards and gives up those that it has. */
+  /** Whether the owner accepts no more shards and gives its own shards up. */
   readonly isLeaving: boolean;
 }
 

@@ -1,4 +1,4 @@
-/** The strategies: how well each owner suits each shard. A strategy knows neither loads nor limits, which are those of plans. */
+/** Strategies compute how well each owner suits each shard. Plans add loads and limits. */
 import { firstIndex } from "../../lib/bisect.ts";
 import { fnv64, mixedFraction } from "../../lib/hash64.ts";
 import type { ShardSettings } from "./records.ts";
@@ -20,7 +20,7 @@ export interface ScoredOwner {
  */
 export type Scorer = (id: number, hint: string, owner: number) => number;
 
-/** A score depends on the namespace, the shard, the hint and this owner, but not on the other owners. Therefore, a new owner takes shards only for itself. */
+/** A score does not depend on the other owners. Therefore, a new owner is the best one for some shards and does not change the order of the others. */
 export function scorer(strategy: Strategy, namespace: string, owners: readonly ScoredOwner[]): Scorer {
   switch (strategy) {
     case "rendezvous":

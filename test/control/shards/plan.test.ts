@@ -378,7 +378,8 @@ test("a simulation reports a shard that moves twice once", () => {
   const { moves, planCount } = simulate(input, { isForced: false });
   expect(moves.map(({ id, from }) => ({ id, from }))).toEqual(shards.map(({ id }) => ({ id, from: "ended" })));
   expect(new Set(moves.map(({ reason }) => reason))).toEqual(new Set(["its owner ended", "its owner holds too much"]));
-  expect([planCount, Object.values(loadsOf(after(input, moves))).toSorted()]).toEqual([3, [40, 8]]);
+  expect(planCount).toBe(3);
+  expect(loadsOf(after(input, moves))).toEqual({ a: 40, b: 8 });
 });
 
 test("a simulation counts plans, and reports one move for each shard that has another owner in the end", () => {
