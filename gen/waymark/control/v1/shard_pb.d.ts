@@ -51,7 +51,7 @@ export declare type ShardSettings = Message<"waymark.control.v1.ShardSettings"> 
   approval: ShardApproval;
 
   /**
-   * What owners do while the control store is unavailable.
+   * Behavior of owners while the control store is unavailable.
    *
    * @generated from field: waymark.control.v1.StoreLossBehavior on_store_loss = 5;
    */
@@ -123,7 +123,8 @@ export declare type ShardSet = Message<"waymark.control.v1.ShardSet"> & {
 
   /**
    * The first 16 hexadecimal digits of SHA-256 over the lines `<id> <owner> <fence> <status>` of all shards, ordered by id.
-   * A fence is `<failover_version>.<store_epoch>.<number>`, a status is the last word of its enum value in lower case.
+   * A fence is `<failover_version>.<store_epoch>.<number>`, a status is `active`,
+   * `draining`, `paused` or `disabled`.
    *
    * @generated from field: string checksum = 4;
    */
@@ -1620,7 +1621,7 @@ export enum ShardApproval {
 export declare const ShardApprovalSchema: GenEnum<ShardApproval>;
 
 /**
- * What owners do while the control store is unavailable.
+ * Behavior of owners while the control store is unavailable.
  *
  * @generated from enum waymark.control.v1.StoreLossBehavior
  */

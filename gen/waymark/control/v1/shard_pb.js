@@ -270,7 +270,7 @@ export const StoreLossBehaviorSchema = /*@__PURE__*/
   enumDesc(file_waymark_control_v1_shard, 3);
 
 /**
- * What owners do while the control store is unavailable.
+ * Behavior of owners while the control store is unavailable.
  *
  * @generated from enum waymark.control.v1.StoreLossBehavior
  */
