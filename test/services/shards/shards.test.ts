@@ -399,7 +399,7 @@ test.each([
   ["watch", undefined, undefined],
   ["diff", undefined, undefined],
   ["history", undefined, undefined],
-  ["simulate", undefined, undefined],
+  ["simulate", "mesh.read", "namespace"],
   ["attach", undefined, undefined],
 ] as const)("%s requires the role %s, or the owner of the field %s", (name, role, ownerOf) => {
   expect(requiredAccessOf(ShardService.method[name])).toMatchObject({ role, ownerOf });
