@@ -3,6 +3,7 @@ import { type FieldProblems, quoted } from "../../src/catalog/entry/names.ts";
 import type { Viewer } from "./catalog/v1/viewer_pb.js";
 import type { LeadershipServiceCampaignRequest, LeadershipServiceListRequest, LeadershipServiceRaiseStoreEpochRequest, LeadershipServiceResignRequest, LeadershipServiceSubscribeRequest } from "./control/v1/leadership_pb.js";
 import type { PeerServiceGetRequest, PeerServiceKeysRequest, PeerServiceLagRequest, PeerServiceListRequest, PeerServiceWatchRequest } from "./control/v1/peer_pb.js";
+import type { ShardLoad, ShardServiceApplyRequest, ShardServiceAttachRequest, ShardServiceDiffRequest, ShardServiceGetRequest, ShardServiceHistoryRequest, ShardServiceListRequest, ShardServiceSetShardRequest, ShardServiceSimulateRequest, ShardServiceWatchRequest, ShardSettings, SimulatedOwner } from "./control/v1/shard_pb.js";
 import type { CatalogQueryRequest, CatalogWatchRequest, ClusterMapRequest, EntryReport, KeepAliveRequest, ListPeersRequest, NamespaceStatusRequest, Preference, RegisterRequest, RenewRequest, ResolveRequest as DiscoveryResolveRequest, SetMaintenanceRequest, UnregisterRequest } from "./discovery/v1/discovery_pb.js";
 import type { SummaryQueryRequest, SummaryWatchRequest } from "./discovery/v1/summary_pb.js";
 import type { DescribeNameRequest, Endpoint, ListNamesRequest, NameSource, RegisterNameRequest, RegisteredName, ResolveNameRequest, UnregisterNameRequest } from "./dns/v1/dns_pb.js";
@@ -94,6 +95,209 @@ export function checkPeerServiceKeysRequest(value: PeerServiceKeysRequest, probl
   if (value.clusterId !== "") problems.name(value.clusterId, problems.bounds.maxIdLength, "cluster_id");
   if (!(value.limit >= 0 && value.limit <= 2147483647)) problems.range(value.limit, 0, 2147483647, "limit");
   if (value.pageToken !== "") problems.text(value.pageToken, 8192, "page_token");
+}
+
+/** Adds what breaks the contract's rules in `ShardSettings`. */
+export function checkShardSettings(value: ShardSettings, problems: FieldProblems): void {
+  if (!(value.count >= 1 && value.count <= 10000)) problems.range(value.count, 1, 10000, "count");
+  problems.name(value.service, problems.bounds.maxNameLength, "service");
+  problems.known(value.strategy, 3, "a shard strategy", "strategy");
+  problems.known(value.approval, 3, "a shard approval", "approval");
+  problems.known(value.onStoreLoss, 2, "a store loss behavior", "on_store_loss");
+  if (!(value.maxParallelMoves >= 0 && value.maxParallelMoves <= 1000)) problems.range(value.maxParallelMoves, 0, 1000, "max_parallel_moves");
+  if (value.cooldown !== undefined) {
+    problems.duration(value.cooldown, 86400000, "cooldown");
+  }
+  if (value.prepareTimeout !== undefined) {
+    problems.duration(value.prepareTimeout, 3600000, "prepare_timeout");
+  }
+  if (value.drainTimeout !== undefined) {
+    problems.duration(value.drainTimeout, 3600000, "drain_timeout");
+  }
+}
+
+/** Adds what breaks the contract's rules in `ShardServiceApplyRequest`. */
+export function checkShardServiceApplyRequest(value: ShardServiceApplyRequest, problems: FieldProblems): void {
+  problems.namespace(value.namespace, problems.bounds.maxNamespaceLength, "namespace");
+  if (value.settings === undefined) problems.add("settings", "is required");
+  if (value.settings !== undefined) {
+    const before = problems.count;
+    checkShardSettings(value.settings, problems);
+    if (problems.count !== before) problems.under(before, "settings.");
+  }
+  if (value.reason !== "") problems.text(value.reason, 256, "reason");
+  if (value.ticket !== "") problems.text(value.ticket, 128, "ticket");
+}
+
+/** Adds what breaks the contract's rules in `ShardServiceSetShardRequest`. */
+export function checkShardServiceSetShardRequest(value: ShardServiceSetShardRequest, problems: FieldProblems): void {
+  problems.namespace(value.namespace, problems.bounds.maxNamespaceLength, "namespace");
+  if (!(value.id >= 0 && value.id <= 4294967295)) problems.range(value.id, 0, 4294967295, "id");
+  if (value.reason !== "") problems.text(value.reason, 256, "reason");
+  if (value.ticket !== "") problems.text(value.ticket, 128, "ticket");
+  switch (value.change.case) {
+    case "status": {
+      if (value.change.value === 0) problems.add("status", "must be one of ACTIVE, PAUSED, DISABLED");
+      if (value.change.value === 2) problems.add("status", "DRAINING is for the server alone to say; one of ACTIVE, PAUSED, DISABLED is not");
+      problems.known(value.change.value, 4, "a shard status", "status");
+      return;
+    }
+    case "weight": {
+      if (!(value.change.value >= 0.001 && value.change.value <= 1000)) problems.range(value.change.value, 0.001, 1000, "weight");
+      return;
+    }
+    case "hint": {
+      if (value.change.value !== "") problems.text(value.change.value, 129, "hint");
+      return;
+    }
+    case undefined:
+  }
+}
+
+function checkShardServiceListRequest_statuses(many: readonly number[], problems: FieldProblems): void {
+  problems.items(many.length, 4, "statuses");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? 0;
+    const before = problems.count;
+    if (item === 0) problems.add("", "must be one of ACTIVE, DRAINING, PAUSED, DISABLED");
+    problems.known(item, 4, "a shard status", "");
+    if (problems.count !== before) problems.under(before, `statuses[${i}]`);
+  }
+}
+
+/** Adds what breaks the contract's rules in `ShardServiceListRequest`. */
+export function checkShardServiceListRequest(value: ShardServiceListRequest, problems: FieldProblems): void {
+  if (value.namespace !== "") problems.namespace(value.namespace, problems.bounds.maxNamespaceLength, "namespace");
+  if (value.owner !== "") problems.text(value.owner, 128, "owner");
+  if (value.statuses.length > 0) checkShardServiceListRequest_statuses(value.statuses, problems);
+  if (value.text !== "") problems.text(value.text, 128, "text");
+  if (!(value.limit >= 0 && value.limit <= 2147483647)) problems.range(value.limit, 0, 2147483647, "limit");
+  if (value.pageToken !== "") problems.text(value.pageToken, 8192, "page_token");
+}
+
+/** Adds what breaks the contract's rules in `ShardServiceGetRequest`. */
+export function checkShardServiceGetRequest(value: ShardServiceGetRequest, problems: FieldProblems): void {
+  problems.namespace(value.namespace, problems.bounds.maxNamespaceLength, "namespace");
+  switch (value.shard.case) {
+    case "id": {
+      if (!(value.shard.value >= 0 && value.shard.value <= 4294967295)) problems.range(value.shard.value, 0, 4294967295, "id");
+      return;
+    }
+    case "key": {
+      problems.bytes(value.shard.value, 1024, "key");
+      return;
+    }
+    case undefined:
+  }
+}
+
+/** Adds what breaks the contract's rules in `ShardServiceWatchRequest`. */
+export function checkShardServiceWatchRequest(value: ShardServiceWatchRequest, problems: FieldProblems): void {
+  problems.namespace(value.namespace, problems.bounds.maxNamespaceLength, "namespace");
+}
+
+/** Adds what breaks the contract's rules in `ShardServiceDiffRequest`. */
+export function checkShardServiceDiffRequest(value: ShardServiceDiffRequest, problems: FieldProblems): void {
+  problems.namespace(value.namespace, problems.bounds.maxNamespaceLength, "namespace");
+  if (!(value.limit >= 0 && value.limit <= 2147483647)) problems.range(value.limit, 0, 2147483647, "limit");
+  if (value.pageToken !== "") problems.text(value.pageToken, 8192, "page_token");
+}
+
+/** Adds what breaks the contract's rules in `ShardServiceHistoryRequest`. */
+export function checkShardServiceHistoryRequest(value: ShardServiceHistoryRequest, problems: FieldProblems): void {
+  problems.namespace(value.namespace, problems.bounds.maxNamespaceLength, "namespace");
+  if (!(value.limit >= 0 && value.limit <= 2147483647)) problems.range(value.limit, 0, 2147483647, "limit");
+  if (value.pageToken !== "") problems.text(value.pageToken, 8192, "page_token");
+}
+
+/** Adds what breaks the contract's rules in `SimulatedOwner`. */
+export function checkSimulatedOwner(value: SimulatedOwner, problems: FieldProblems): void {
+  problems.text(value.instance, 128, "instance");
+  if (!(value.weight >= 0 && value.weight <= 1000)) problems.range(value.weight, 0, 1000, "weight");
+  if (value.zone !== "") problems.text(value.zone, 64, "zone");
+  if (value.region !== "") problems.text(value.region, 64, "region");
+  if (!(value.slots >= 0 && value.slots <= 4294967295)) problems.range(value.slots, 0, 4294967295, "slots");
+}
+
+function checkShardServiceSimulateRequest_owners(many: readonly SimulatedOwner[], problems: FieldProblems): void {
+  problems.items(many.length, 1000, "owners");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i];
+    if (item === undefined) continue;
+    const before = problems.count;
+    checkSimulatedOwner(item, problems);
+    if (problems.count !== before) problems.under(before, `owners[${i}].`);
+  }
+}
+
+function checkShardServiceSimulateRequest_removed_owners(many: readonly string[], problems: FieldProblems): void {
+  problems.items(many.length, 1000, "removed_owners");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? "";
+    const before = problems.count;
+    problems.text(item, 128, "");
+    if (problems.count !== before) problems.under(before, `removed_owners[${i}]`);
+  }
+}
+
+/** Adds what breaks the contract's rules in `ShardServiceSimulateRequest`. */
+export function checkShardServiceSimulateRequest(value: ShardServiceSimulateRequest, problems: FieldProblems): void {
+  problems.namespace(value.namespace, problems.bounds.maxNamespaceLength, "namespace");
+  problems.known(value.strategy, 3, "a shard strategy", "strategy");
+  if (value.owners.length > 0) checkShardServiceSimulateRequest_owners(value.owners, problems);
+  if (value.removedOwners.length > 0) checkShardServiceSimulateRequest_removed_owners(value.removedOwners, problems);
+}
+
+/** Adds what breaks the contract's rules in `ShardLoad`. */
+export function checkShardLoad(value: ShardLoad, problems: FieldProblems): void {
+  if (!(value.id >= 0 && value.id <= 4294967295)) problems.range(value.id, 0, 4294967295, "id");
+  if (value.latency !== undefined) {
+    problems.duration(value.latency, 3600000, "latency");
+  }
+  if (!(value.errorRatio >= 0 && value.errorRatio <= 1)) problems.range(value.errorRatio, 0, 1, "error_ratio");
+  if (!(value.rate >= 0 && value.rate <= 1000000000000)) problems.range(value.rate, 0, 1000000000000, "rate");
+}
+
+function checkShardServiceAttachRequest_prepared(many: readonly number[], problems: FieldProblems): void {
+  problems.items(many.length, 10000, "prepared");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? 0;
+    const before = problems.count;
+    if (!(item >= 0 && item <= 9999)) problems.range(item, 0, 9999, "");
+    if (problems.count !== before) problems.under(before, `prepared[${i}]`);
+  }
+}
+
+function checkShardServiceAttachRequest_dropped(many: readonly number[], problems: FieldProblems): void {
+  problems.items(many.length, 10000, "dropped");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? 0;
+    const before = problems.count;
+    if (!(item >= 0 && item <= 9999)) problems.range(item, 0, 9999, "");
+    if (problems.count !== before) problems.under(before, `dropped[${i}]`);
+  }
+}
+
+function checkShardServiceAttachRequest_loads(many: readonly ShardLoad[], problems: FieldProblems): void {
+  problems.items(many.length, 10000, "loads");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i];
+    if (item === undefined) continue;
+    const before = problems.count;
+    checkShardLoad(item, problems);
+    if (problems.count !== before) problems.under(before, `loads[${i}].`);
+  }
+}
+
+/** Adds what breaks the contract's rules in `ShardServiceAttachRequest`. */
+export function checkShardServiceAttachRequest(value: ShardServiceAttachRequest, problems: FieldProblems): void {
+  if (value.namespace !== "") problems.namespace(value.namespace, problems.bounds.maxNamespaceLength, "namespace");
+  if (value.instance !== "") problems.text(value.instance, 128, "instance");
+  if (!(value.slots >= 0 && value.slots <= 4294967295)) problems.range(value.slots, 0, 4294967295, "slots");
+  if (!(value.weight >= 0 && value.weight <= 1000)) problems.range(value.weight, 0, 1000, "weight");
+  if (value.prepared.length > 0) checkShardServiceAttachRequest_prepared(value.prepared, problems);
+  if (value.dropped.length > 0) checkShardServiceAttachRequest_dropped(value.dropped, problems);
+  if (value.loads.length > 0) checkShardServiceAttachRequest_loads(value.loads, problems);
 }
 
 /** Adds what breaks the contract's rules in `RegisterRequest`. */
@@ -953,6 +1157,12 @@ export type ListSetting = "maxListItems" | "maxMetadataPairs" | "maxRequestEntri
 export const LIST_BOUNDS: ReadonlyMap<string, number | ListSetting> = new Map<string, number | ListSetting>([
   ["waymark.control.v1.LeadershipServiceSubscribeRequest.scopes", 100],
   ["waymark.control.v1.PeerServiceListRequest.statuses", 4],
+  ["waymark.control.v1.ShardServiceListRequest.statuses", 4],
+  ["waymark.control.v1.ShardServiceSimulateRequest.owners", 1000],
+  ["waymark.control.v1.ShardServiceSimulateRequest.removed_owners", 1000],
+  ["waymark.control.v1.ShardServiceAttachRequest.prepared", 10000],
+  ["waymark.control.v1.ShardServiceAttachRequest.dropped", 10000],
+  ["waymark.control.v1.ShardServiceAttachRequest.loads", 10000],
   ["waymark.discovery.v1.RegisterRequest.entries", "maxRequestEntries"],
   ["waymark.catalog.v1.Entry.targets", "maxTargets"],
   ["waymark.catalog.v1.Entry.tags", "maxListItems"],
@@ -1039,6 +1249,15 @@ export const REQUEST_CHECKS: ReadonlyMap<string, RequestCheck> = new Map<string,
   ["waymark.control.v1.PeerServiceGetRequest", checkPeerServiceGetRequest],
   ["waymark.control.v1.PeerServiceLagRequest", checkPeerServiceLagRequest],
   ["waymark.control.v1.PeerServiceKeysRequest", checkPeerServiceKeysRequest],
+  ["waymark.control.v1.ShardServiceApplyRequest", checkShardServiceApplyRequest],
+  ["waymark.control.v1.ShardServiceSetShardRequest", checkShardServiceSetShardRequest],
+  ["waymark.control.v1.ShardServiceListRequest", checkShardServiceListRequest],
+  ["waymark.control.v1.ShardServiceGetRequest", checkShardServiceGetRequest],
+  ["waymark.control.v1.ShardServiceWatchRequest", checkShardServiceWatchRequest],
+  ["waymark.control.v1.ShardServiceDiffRequest", checkShardServiceDiffRequest],
+  ["waymark.control.v1.ShardServiceHistoryRequest", checkShardServiceHistoryRequest],
+  ["waymark.control.v1.ShardServiceSimulateRequest", checkShardServiceSimulateRequest],
+  ["waymark.control.v1.ShardServiceAttachRequest", checkShardServiceAttachRequest],
   ["waymark.discovery.v1.RegisterRequest", checkRegisterRequest],
   ["waymark.discovery.v1.RenewRequest", checkRenewRequest],
   ["waymark.discovery.v1.KeepAliveRequest", checkKeepAliveRequest],

@@ -96,7 +96,6 @@ const LATER_COMMANDS: ReadonlySet<string> = new Set([
   "mesh config diff",
   "mesh join",
   "mesh revoke",
-  "mesh shards",
   "mesh versions",
 ]);
 

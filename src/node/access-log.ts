@@ -9,6 +9,7 @@ import type { OnDenied } from "../policy/set/verdict.ts";
 import type { AcceptedOverride } from "../services/discovery/maintenance.ts";
 import type { AcceptedWrite } from "../services/discovery/write-handlers.ts";
 import type { LeadershipOperation } from "../services/leadership/leadership.ts";
+import type { ShardOperation } from "../services/shards/shards.ts";
 
 /**
  * Maximum number of namespaces per call that get audit records of their own. Entries of any further namespaces share records that have no namespace.
@@ -82,6 +83,12 @@ export class AccessLog {
   readonly onLeadership = (caller: Caller, { action, requestId, scope, detail }: LeadershipOperation): void => {
     const subjects = scope === "" ? "" : subjectOf("scope", scope);
     this.#recordAllowed(caller, { action, requestId, namespace: scopeOf(scope)?.namespace ?? "", subjects, detail });
+  };
+
+  /** Records an operation on the shards of a namespace. */
+  readonly onShards = (caller: Caller, { action, requestId, namespace, scope, detail }: ShardOperation): void => {
+    const subjects = scope === "" ? "" : subjectOf("scope", scope);
+    this.#recordAllowed(caller, { action, requestId, namespace, subjects, detail });
   };
 
   /** Records a zone transfer to a secondary DNS server, whether complete or aborted. */

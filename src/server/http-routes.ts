@@ -95,7 +95,6 @@ const LATER: Readonly<Record<string, PathRow>> = {
   "/discovery/summary": unimplemented(["scope", "namespace", "service_id", ...PAGE], NO_SUMMARIES),
   "/routing/trace": unimplemented(["destination"]),
   "/control/clusters": unimplemented(PAGE),
-  "/control/shards": unimplemented(["namespace", ...PAGE]),
   "/control/versions": unimplemented(PAGE),
   "/control/capacity": unimplemented(),
   "/control/state-diff": unimplemented(["left", "right"]),

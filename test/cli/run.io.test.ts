@@ -116,7 +116,10 @@ test.each([
   { argv: [...REGISTER, "--ttl", "soon"], says: "expected a duration" },
   { argv: ["query"], says: "(Did you mean waymark discovery query?)" },
   { argv: ["quer"], says: "(Did you mean waymark discovery query?)" },
-  { argv: ["watch"], says: "(Did you mean one of waymark discovery watch, waymark audit watch, waymark mesh peers watch?)" },
+  {
+    argv: ["watch"],
+    says: "(Did you mean one of waymark discovery watch, waymark audit watch, waymark mesh peers watch, waymark mesh shards watch?)",
+  },
   { argv: ["policy", "apply"], says: "namespace policy" },
   { argv: ["discovery", "register"], says: "(Did you mean one of waymark register, waymark dns register?)" },
   { argv: ["audit", "access"], says: "(Did you mean waymark discovery access-audit?)" },
@@ -642,7 +645,6 @@ test.each([
 
 test.each([
   { argv: ["mesh", "join"], says: "error: waymark mesh join is planned for a later version" },
-  { argv: ["mesh", "shards"], says: "error: waymark mesh shards is planned for a later version" },
   { argv: ["discovery", "sumary"], says: "error: unknown command 'sumary'" },
   { argv: ["serve", "--joyn"], says: "error: unknown option '--joyn'" },
 ])("what the contract has for later is refused as that, what it has not as unknown: $argv", async ({ argv, says }) => {

@@ -1,4 +1,4 @@
-/** A DiscoveryService in memory behind a real gRPC server on a free port, and a PolicyService, PeerService and LeadershipService that answer as they are told: what the client and the command line need of one. */
+/** A DiscoveryService in memory behind a real gRPC server on a free port, and a PolicyService, PeerService, LeadershipService and ShardService that answer as they are told: what the client and the command line need of one. */
 import {
   create,
   type DescMessage,
@@ -20,6 +20,7 @@ import {
   LeadershipServiceSubscribeResponseSchema,
 } from "../../gen/waymark/control/v1/leadership_pb.js";
 import { PeerService, type PeerServiceWatchRequest, PeerServiceWatchResponseSchema } from "../../gen/waymark/control/v1/peer_pb.js";
+import { ShardService, type ShardServiceWatchRequest, ShardServiceWatchResponseSchema } from "../../gen/waymark/control/v1/shard_pb.js";
 import {
   type CatalogQueryRequest,
   type CatalogWatchRequest,
@@ -81,6 +82,10 @@ export class FakeDiscovery {
   readonly leaders = new Map<string, (request: never) => Record<string, unknown>>();
   leaderScripts: (readonly MessageInitShape<typeof LeadershipServiceSubscribeResponseSchema>[])[] = [];
   readonly leaderRequests: LeadershipServiceSubscribeRequest[] = [];
+  /** Answers of ShardService, and what each Watch gets, as those of LeadershipService. */
+  readonly shards = new Map<string, (request: never) => Record<string, unknown>>();
+  shardScripts: (readonly MessageInitShape<typeof ShardServiceWatchResponseSchema>[])[] = [];
+  readonly shardRequests: ShardServiceWatchRequest[] = [];
   readonly entries = new Map<string, Entry>();
   readonly calls: Call[] = [];
   /** By method local name. */
@@ -184,6 +189,11 @@ export class FakeDiscovery {
       this.leaderRequests.push(call.request);
       for (const message of this.leaderScripts.shift() ?? []) call.write(create(LeadershipServiceSubscribeResponseSchema, message));
       if (this.leaderScripts.length > 0) call.end();
+    });
+    this.#addStreaming(ShardService, this.shards, (call: ServerWritableStream<ShardServiceWatchRequest, unknown>) => {
+      this.shardRequests.push(call.request);
+      for (const message of this.shardScripts.shift() ?? []) call.write(create(ShardServiceWatchResponseSchema, message));
+      if (this.shardScripts.length > 0) call.end();
     });
   }
 

@@ -69,6 +69,15 @@ test.each([
 });
 
 test.each([
+  { action: "mesh.set_shard", scope: "shard/orders/7", subjects: "scope:shard/orders/7" },
+  { action: "mesh.apply_shards", scope: "", subjects: "" },
+] as const)("$action is recorded with the namespace", ({ action, scope, subjects }) => {
+  const { accessLog, events } = open(0);
+  accessLog.onShards(ANN, { action, requestId: "r", namespace: "orders", scope, detail: "weight 2" });
+  expect(events).toMatchObject([{ action, outcome: "allowed", requestId: "r", namespace: "orders", subjects, detail: "weight 2" }]);
+});
+
+test.each([
   { scope: "custom/orders/a", record: { namespace: "orders", subjects: "scope:custom/orders/a" } },
   { scope: "", record: { namespace: "", subjects: "" } },
 ])("an operation on the leader of $scope is recorded with the scope and its namespace", ({ scope, record }) => {

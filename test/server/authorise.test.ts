@@ -50,7 +50,7 @@ const OPEN = [
   "SetMaintenance",
 ].map((name) => `waymark.discovery.v1.DiscoveryService/${name}`);
 
-test("only the catalog's own rpcs, the names in it, campaigns in a namespace, the cache's reads and the fabric need no role", () => {
+test("only the catalog's own rpcs, the names and shards in it, campaigns in a namespace, the cache's reads and the fabric need no role", () => {
   const open = ours
     .filter((method) => requiredAccessOf(method).role === undefined)
     .map((method) => `${method.parent.typeName}/${method.name}`);
@@ -59,7 +59,8 @@ test("only the catalog's own rpcs, the names in it, campaigns in a namespace, th
   );
   const fabric = open.filter((rpc) => rpc.startsWith("waymark.fabric."));
   const programs = ["waymark.control.v1.LeadershipService/Campaign", "waymark.resolver.v1.ResolverService/Resolve"];
-  expect(open.toSorted()).toEqual([...OPEN, ...names, ...fabric, ...programs].toSorted());
+  const shards = ["Attach", "Diff", "Get", "History", "List", "Watch"].map((name) => `waymark.control.v1.ShardService/${name}`);
+  expect(open.toSorted()).toEqual([...OPEN, ...names, ...shards, ...fabric, ...programs].toSorted());
 });
 
 function caller(roles: readonly string[], isAuthenticated = true): Caller {

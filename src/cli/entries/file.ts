@@ -1,5 +1,5 @@
 /**
- * Reads entry files for `apply`. The files have the JSON form of the protos, and are checked field by field so that every problem is reported with
+ * Reads entry files for `apply`, and files with other messages. The files have the JSON form of the protos, and are checked field by field so that every problem is reported with
  * its line.
  */
 import { type DescField, type DescMessage, fromJson, type JsonValue, toBinary } from "@bufbuild/protobuf";
@@ -39,6 +39,17 @@ export function readEntryFile(text: string): EntryFile {
   }
   const entries = checkEntries(found, problems);
   return { entries, problems: problems.toSorted((a, b) => a.line - b.line) };
+}
+
+/** Reads the only message of a file, with the same rules for its fields. Undefined if there are problems. */
+export function readMessageFile<D extends DescMessage>(text: string, desc: D) {
+  const { places, problems: broken } = readDocuments(text);
+  const problems = [...broken];
+  const [place] = places;
+  if (problems.length === 0 && (place === undefined || places.length > 1))
+    problems.push({ line: places[1]?.line() ?? 1, message: `must contain one document, got ${places.length}` });
+  const json = place === undefined ? undefined : normalise(place, desc, problems);
+  return { message: json === undefined || problems.length > 0 ? undefined : fromJson(desc, json), problems };
 }
 
 function entryPlaces(place: DocumentNode): readonly DocumentNode[] {

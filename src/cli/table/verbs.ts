@@ -13,6 +13,7 @@ import { DNS_VERBS } from "./dns.ts";
 import { MESH_VERBS } from "./mesh.ts";
 import { POLICY_VERBS } from "./policy.ts";
 import { RESOLVER_VERBS } from "./resolver.ts";
+import { SHARD_VERBS } from "./shards.ts";
 import { SUMMARY_VERBS } from "./summary.ts";
 import type { FlagSpec, VerbSpec } from "./verb.ts";
 
@@ -408,6 +409,7 @@ export const VERBS: readonly VerbSpec[] = [
   ...POLICY_VERBS,
   ...AUDIT_VERBS,
   ...MESH_VERBS,
+  ...SHARD_VERBS,
   ...SUMMARY_VERBS,
   ...RESOLVER_VERBS,
   ...DNS_VERBS,

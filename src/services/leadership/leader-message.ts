@@ -1,12 +1,14 @@
-/** Encodes the record of a leader as a message of the contract. */
+/** Encodes the record of a leader, its fence and the state of the control store as messages of the contract. */
 import { create } from "@bufbuild/protobuf";
+import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { FenceSchema } from "../../../gen/waymark/control/v1/fence_pb.js";
-import { type Leader, LeaderSchema, LeaderScopeKind } from "../../../gen/waymark/control/v1/leadership_pb.js";
+import { type Leader, LeaderSchema, LeaderScopeKind, StoreKind, StoreStatusSchema } from "../../../gen/waymark/control/v1/leadership_pb.js";
 import type { LeaderRecord } from "../../control/leadership/records.ts";
 import { scopeOf } from "../../control/leadership/scope.ts";
 import { enumName } from "../../lib/enum-words.ts";
 import type { FenceToken } from "../../lib/fence.ts";
 import { timestampOf } from "../contract.ts";
+import type { StoreStatus } from "./source.ts";
 
 const UNREADABLE = "the record in the control store cannot be read, so the scope counts as held";
 
@@ -31,4 +33,15 @@ export function leaderMessage(scope: string, record: LeaderRecord | undefined): 
 
 export function fenceOf({ failoverVersion, storeEpoch, number }: FenceToken) {
   return create(FenceSchema, { failoverVersion: BigInt(failoverVersion), storeEpoch: BigInt(storeEpoch), number: BigInt(number) });
+}
+
+export function storeMessage({ kind, id, epoch, revision, ageMs, fault }: StoreStatus) {
+  return create(StoreStatusSchema, {
+    kind: StoreKind[enumName(kind)],
+    id,
+    epoch: BigInt(epoch),
+    revision: BigInt(revision),
+    age: durationFromMs(Math.round(ageMs)),
+    fault,
+  });
 }

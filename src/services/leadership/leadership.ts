@@ -13,21 +13,18 @@ import {
   type LeadershipServiceResignRequest,
   LeadershipServiceResignResponseSchema,
   type LeadershipServiceSubscribeRequest,
-  StoreKind,
-  StoreStatusSchema,
 } from "../../../gen/waymark/control/v1/leadership_pb.js";
 import { checkScopePrefix, hasScopePrefix, parseScope } from "../../control/leadership/scope.ts";
-import { enumName } from "../../lib/enum-words.ts";
-import { WaymarkError } from "../../lib/errors.ts";
 import { fnv64, hashHex } from "../../lib/hash64.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
 import { timestampOf } from "../contract.ts";
 import { PAGE, type PageRequest, paged, pageOf } from "../list-page.ts";
+import { isUnavailable, runRecorded } from "../recorded-operation.ts";
 import type { CallContext, HandlersOf, RouteAnswer, ServiceDefinition, StreamSource } from "../service.ts";
 import { StreamLimit } from "../stream-limit.ts";
 import { type CampaignParts, campaignHandler } from "./campaign.ts";
-import { leaderMessage } from "./leader-message.ts";
+import { leaderMessage, storeMessage } from "./leader-message.ts";
 import type { LeaderRow, LeadershipSource, SessionRow, StoreStatus } from "./source.ts";
 import { LeaderSubscription } from "./subscription.ts";
 
@@ -113,7 +110,7 @@ async function list(
   return create(LeadershipServiceListResponseSchema, {
     leaders: page.map(currentLeader),
     sessions: pageToken === "" ? (await sessionsIn(source, store)).map(wireSession) : [],
-    store: wireStore(store),
+    store: storeMessage(store),
     nextPageToken,
     servedBy,
     generatedAt: timestampFromMs(time.wallMs),
@@ -131,10 +128,6 @@ async function sessionsIn(source: LeadershipSource, { ageMs }: StoreStatus): Pro
   }
 }
 
-function isUnavailable(error: unknown): boolean {
-  return error instanceof WaymarkError && error.reason === "store_unavailable";
-}
-
 function currentLeader({ scope, record, expiresWallMs }: LeaderRow): Leader {
   const leader = leaderMessage(scope, record);
   if (record?.session === "") leader.holderId = "";
@@ -146,17 +139,6 @@ function wireSession({ name, record }: SessionRow) {
   if (record === undefined) return create(LeaderSessionSchema, { name });
   const { nodeId, leaseMs, renewedWallMs } = record;
   return create(LeaderSessionSchema, { name, nodeId, lease: durationFromMs(leaseMs), renewedAt: timestampOf(renewedWallMs) });
-}
-
-function wireStore({ kind, id, epoch, revision, ageMs, fault }: StoreStatus) {
-  return create(StoreStatusSchema, {
-    kind: StoreKind[enumName(kind)],
-    id,
-    epoch: BigInt(epoch),
-    revision: BigInt(revision),
-    age: durationFromMs(Math.round(ageMs)),
-    fault,
-  });
 }
 
 async function listJson(...asked: Parameters<typeof list>): Promise<JsonObject> {
@@ -196,18 +178,12 @@ async function raiseStoreEpoch(parts: LeadershipParts, { reason }: LeadershipSer
   return create(LeadershipServiceRaiseStoreEpochResponseSchema, { epoch: BigInt(epoch) });
 }
 
-/** Runs an operation, and records it. An operation whose answer is lost can have had its effect, so it is recorded too. */
-async function operate<T>(
+/** Runs an operation, and records it in the audit log. */
+function operate<T>(
   { onOperation }: LeadershipParts,
   { caller, requestId }: CallContext,
   operation: Omit<LeadershipOperation, "requestId">,
   run: () => Promise<T>,
 ): Promise<T> {
-  const record = (outcome: string) => onOperation(caller, { ...operation, requestId, detail: operation.detail + outcome });
-  const result = await run().catch((error: unknown) => {
-    if (isUnavailable(error)) record("; the outcome is unknown");
-    throw error;
-  });
-  record("");
-  return result;
+  return runRecorded(run, (outcome) => onOperation(caller, { ...operation, requestId, detail: operation.detail + outcome }));
 }

@@ -7,10 +7,10 @@ function __waymark_at
             set skip 0
             continue
         end
-        contains -- $word --config --mode --node-id --cluster-id --region --zone --workers --host --advertise-host --grpc-port --http-port --data-dir --dns-port --fabric-port --join --on-stop --cluster-token-file --upstream --namespaces --policy --log-level --log-scopes -f --file --namespace-prefix --importer --cluster-domain --address --scope --namespace --name --instance --kind --target --check --tag --capability --resource --metadata --alias --health --version-label --ttl --lease --node --reason --until --prefix --version-range --subject --limit --page-token --max-staleness --cursor --count --prefer-region --prefer-zone --hash-key --expect --percent --cluster --ticket --number --to --action --viewer --viewer-cluster --viewer-tenant --at --principal --since --interval --known --status --key-file --new-key-file --for --protocol --port --priority --weight --lease-ttl --alias-of --dns-server --source --listener --server --token --ca --cert --key --tenant -o --output --timeout; and set skip 1; and continue
+        contains -- $word --config --mode --node-id --cluster-id --region --zone --workers --host --advertise-host --grpc-port --http-port --data-dir --dns-port --fabric-port --join --on-stop --cluster-token-file --upstream --namespaces --policy --log-level --log-scopes -f --file --namespace-prefix --importer --cluster-domain --address --scope --namespace --name --instance --kind --target --check --tag --capability --resource --metadata --alias --health --version-label --ttl --lease --node --reason --until --prefix --version-range --subject --limit --page-token --max-staleness --cursor --count --prefer-region --prefer-zone --hash-key --expect --percent --cluster --ticket --number --to --action --viewer --viewer-cluster --viewer-tenant --at --principal --since --interval --known --status --owner --text --from --weight --hint --strategy --add --remove --key-file --new-key-file --for --protocol --port --priority --lease-ttl --alias-of --dns-server --source --listener --server --token --ca --cert --key --tenant -o --output --timeout; and set skip 1; and continue
         string match -q -- '-*' $word; and continue
         set -l next (string trim -- "$path $word")
-        contains -- $next 'serve' 'apply' 'import' 'import kubernetes' 'register' 'unregister' 'discovery' 'discovery maintenance' 'discovery query' 'discovery watch' 'discovery summary' 'discovery resolve' 'discovery cluster-map' 'discovery peers' 'discovery status' 'discovery policy' 'namespace' 'namespace policy' 'namespace policy validate' 'namespace policy apply' 'namespace policy export' 'namespace policy rollback' 'namespace policy history' 'namespace policy explain' 'namespace policy audit' 'discovery access-audit' 'audit' 'audit list' 'audit watch' 'audit verify' 'report' 'report export-lag' 'report namespace-health' 'mesh' 'mesh peers' 'mesh peers list' 'mesh peers watch' 'mesh peers get' 'mesh peers status' 'mesh peers explain' 'mesh leaders' 'mesh leaders list' 'mesh leaders status' 'mesh leaders resign' 'mesh leaders raise-store-epoch' 'discovery lag' 'summary' 'summary keys' 'summary keys list' 'summary keys announce' 'resolver' 'resolver cache-stats' 'resolver resync' 'resolver prewarm' 'resolver evict' 'discovery cache-stats' 'discovery resync' 'dns' 'dns register' 'dns unregister' 'dns list' 'dns describe' 'dns resolve' 'dns explain' 'dns node-encode' 'dns node-decode' 'store' 'store copy' 'config' 'config validate' 'config show' 'mesh config' 'mesh config validate' 'mesh config show' 'help' 'version' 'completion'; and set path $next
+        contains -- $next 'serve' 'apply' 'import' 'import kubernetes' 'register' 'unregister' 'discovery' 'discovery maintenance' 'discovery query' 'discovery watch' 'discovery summary' 'discovery resolve' 'discovery cluster-map' 'discovery peers' 'discovery status' 'discovery policy' 'namespace' 'namespace policy' 'namespace policy validate' 'namespace policy apply' 'namespace policy export' 'namespace policy rollback' 'namespace policy history' 'namespace policy explain' 'namespace policy audit' 'discovery access-audit' 'audit' 'audit list' 'audit watch' 'audit verify' 'report' 'report export-lag' 'report namespace-health' 'mesh' 'mesh peers' 'mesh peers list' 'mesh peers watch' 'mesh peers get' 'mesh peers status' 'mesh peers explain' 'mesh leaders' 'mesh leaders list' 'mesh leaders status' 'mesh leaders resign' 'mesh leaders raise-store-epoch' 'discovery lag' 'mesh shards' 'mesh shards apply' 'mesh shards list' 'mesh shards get' 'mesh shards owner' 'mesh shards diff' 'mesh shards history' 'mesh shards watch' 'mesh shards set' 'mesh shards simulate' 'summary' 'summary keys' 'summary keys list' 'summary keys announce' 'resolver' 'resolver cache-stats' 'resolver resync' 'resolver prewarm' 'resolver evict' 'discovery cache-stats' 'discovery resync' 'dns' 'dns register' 'dns unregister' 'dns list' 'dns describe' 'dns resolve' 'dns explain' 'dns node-encode' 'dns node-decode' 'store' 'store copy' 'config' 'config validate' 'config show' 'mesh config' 'mesh config validate' 'mesh config show' 'help' 'version' 'completion'; and set path $next
     end
     test "$path" = "$argv"
 end
@@ -255,6 +255,7 @@ complete -c waymark -n '__waymark_at report namespace-health' -l prefix -x -d 'O
 complete -c waymark -n '__waymark_at report namespace-health' -l unhealthy -d 'Only namespaces with unhealthy entries.'
 complete -c waymark -f -n '__waymark_at mesh' -a 'peers' -d 'Show the members of the mesh.'
 complete -c waymark -f -n '__waymark_at mesh' -a 'leaders' -d 'Show the leaders of the cluster, and replace them.'
+complete -c waymark -f -n '__waymark_at mesh' -a 'shards' -d ''
 complete -c waymark -f -n '__waymark_at mesh' -a 'config' -d 'Check and show settings; the same as config.'
 complete -c waymark -f -n '__waymark_at mesh peers' -a 'list' -d 'List the members of the mesh, including the server, as the server sees them.'
 complete -c waymark -f -n '__waymark_at mesh peers' -a 'watch' -d 'Print each member once, then every change.'
@@ -279,6 +280,36 @@ complete -c waymark -n '__waymark_at mesh leaders raise-store-epoch' -l reason -
 complete -c waymark -n '__waymark_at discovery lag' -l links -d 'Show one line per link instead of one per source node.'
 complete -c waymark -n '__waymark_at discovery lag' -l borders -d 'Show one line per border: the summaries that other regions have not received yet.'
 complete -c waymark -n '__waymark_at discovery lag' -l sources -d 'Show one line per cluster with summaries: its last update and its rejected summaries.'
+complete -c waymark -f -n '__waymark_at mesh shards' -a 'apply' -d 'Divide a namespace into shards, or change its settings. Requires the role mesh.admin, or owner: for the namespace.'
+complete -c waymark -f -n '__waymark_at mesh shards' -a 'list' -d 'List shards with their owners.'
+complete -c waymark -f -n '__waymark_at mesh shards' -a 'get' -d 'Show one shard.'
+complete -c waymark -f -n '__waymark_at mesh shards' -a 'owner' -d 'Show the shard of a key, and its owner.'
+complete -c waymark -f -n '__waymark_at mesh shards' -a 'diff' -d 'Show the shards that differ between two epochs.'
+complete -c waymark -f -n '__waymark_at mesh shards' -a 'history' -d 'List the changes of the shards, newest first.'
+complete -c waymark -f -n '__waymark_at mesh shards' -a 'watch' -d 'Print each shard once, then every change. Reconnect after an interruption.'
+complete -c waymark -f -n '__waymark_at mesh shards' -a 'set' -d 'Change the status, the weight or the locality hint of a shard. Requires the role mesh.admin, or owner: for the namespace.'
+complete -c waymark -f -n '__waymark_at mesh shards' -a 'simulate' -d 'Show which shards would move with other owners or with another strategy. Nothing is changed.'
+complete -c waymark -n '__waymark_at mesh shards apply' -l file -s f -r -F -d 'YAML or JSON file with the namespace and the settings; - reads standard input.'
+complete -c waymark -n '__waymark_at mesh shards apply' -l expect -x -d 'Fail unless the shards have this epoch.'
+complete -c waymark -n '__waymark_at mesh shards apply' -l reason -x -d 'Reason, recorded in the history and the audit log.'
+complete -c waymark -n '__waymark_at mesh shards apply' -l ticket -x -d 'Change ticket, recorded in the history and the audit log.'
+complete -c waymark -n '__waymark_at mesh shards list' -l owner -x -d 'Only shards of this owner.'
+complete -c waymark -n '__waymark_at mesh shards list' -l status -x -a 'active draining paused disabled' -d 'Only shards with this status. Repeat the flag to accept several.'
+complete -c waymark -n '__waymark_at mesh shards list' -l text -x -d 'Only shards whose id, owner, next owner, hint, ticket or reason contains this text.'
+complete -c waymark -n '__waymark_at mesh shards list' -l limit -x -d 'Maximum number of shards (default all).'
+complete -c waymark -n '__waymark_at mesh shards diff' -l from -x -d 'The earlier epoch.'
+complete -c waymark -n '__waymark_at mesh shards diff' -l to -x -d 'The later epoch (default the newest).'
+complete -c waymark -n '__waymark_at mesh shards history' -l limit -x -d 'Maximum number of results, newest first (default 100).'
+complete -c waymark -n '__waymark_at mesh shards history' -l page-token -x -d 'Continue after the page that returned this token.'
+complete -c waymark -n '__waymark_at mesh shards set' -l status -x -a 'active paused disabled' -d 'New status.'
+complete -c waymark -n '__waymark_at mesh shards set' -l weight -x -d 'New weight: how many shards of weight 1 the shard counts as.'
+complete -c waymark -n '__waymark_at mesh shards set' -l hint -x -d 'New locality hint: region or region/zone; empty for none.'
+complete -c waymark -n '__waymark_at mesh shards set' -l expect -x -d 'Fail unless the shards have this epoch.'
+complete -c waymark -n '__waymark_at mesh shards set' -l reason -x -d 'Reason, recorded in the history and the audit log.'
+complete -c waymark -n '__waymark_at mesh shards set' -l ticket -x -d 'Change ticket, recorded in the history and the audit log.'
+complete -c waymark -n '__waymark_at mesh shards simulate' -l strategy -x -a 'rendezvous ring locality' -d 'Another strategy.'
+complete -c waymark -n '__waymark_at mesh shards simulate' -l add -x -d 'Add an owner, or change one: instance, or instance:weight=2,zone=a,region=b,slots=100. Repeat the flag for several.'
+complete -c waymark -n '__waymark_at mesh shards simulate' -l remove -x -d 'Remove an owner. Repeat the flag for several.'
 complete -c waymark -f -n '__waymark_at summary' -a 'keys' -d 'List and announce the signing keys of clusters.'
 complete -c waymark -f -n '__waymark_at summary keys' -a 'list' -d 'List the signing keys that the server trusts, and the key that it signs with.'
 complete -c waymark -f -n '__waymark_at summary keys' -a 'announce' -d 'Sign the announcement of a cluster\'s next signing key, and print the block for the key files. Needs no server.'

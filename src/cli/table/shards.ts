@@ -1,0 +1,129 @@
+/** The rows of the VERBS table for shards. */
+import { NEWEST_FLAGS } from "./policy.ts";
+import type { ArgSpec, FlagSpec, VerbSpec } from "./verb.ts";
+
+const NAMESPACE: ArgSpec = { name: "<namespace>", doc: "Namespace of the shards, such as orders." };
+const SHARD: ArgSpec = { name: "<shard>", doc: "Namespace and number of the shard, such as orders/12." };
+const CHANGE_FLAGS: readonly FlagSpec[] = [
+  { flags: "--expect <epoch>", doc: "Fail unless the shards have this epoch." },
+  { flags: "--reason <text>", doc: "Reason, recorded in the history and the audit log." },
+  { flags: "--ticket <id>", doc: "Change ticket, recorded in the history and the audit log." },
+];
+const STATUSES = ["active", "draining", "paused", "disabled"] as const;
+
+const shards = () => import("../verbs/shards.ts");
+
+export const SHARD_VERBS: readonly VerbSpec[] = [
+  {
+    path: "mesh shards apply",
+    summary: "Divide a namespace into shards, or change its settings. Requires the role mesh.admin, or owner: for the namespace.",
+    flags: [
+      {
+        flags: "-f, --file <file>",
+        doc: "YAML or JSON file with the namespace and the settings; - reads standard input.",
+        isRequired: true,
+      },
+      ...CHANGE_FLAGS,
+    ],
+    examples: [["mesh shards apply -f orders.yaml", "create the shards of the namespace in orders.yaml, or change their settings"]],
+    load: async () => (await shards()).apply,
+  },
+  {
+    path: "mesh shards list",
+    summary: "List shards with their owners.",
+    isDefault: true,
+    args: [{ name: "[namespace]", doc: "Only shards of this namespace (default all)." }],
+    flags: [
+      { flags: "--owner <instance>", doc: "Only shards of this owner." },
+      {
+        flags: "--status <status>",
+        doc: "Only shards with this status. Repeat the flag to accept several.",
+        isRepeatable: true,
+        choices: STATUSES,
+      },
+      { flags: "--text <text>", doc: "Only shards whose id, owner, next owner, hint, ticket or reason contains this text." },
+      { flags: "--limit <count>", doc: "Maximum number of shards (default all)." },
+    ],
+    examples: [
+      ["mesh shards list orders", "list the shards of the namespace orders; the same as mesh shards orders"],
+      ["mesh shards list --status paused --status disabled", "list the shards that an operator has paused or disabled"],
+      ["mesh shards list orders --owner a -o wide", "list the shards of the owner a with their weights and hints"],
+    ],
+    load: async () => (await shards()).list,
+  },
+  {
+    path: "mesh shards get",
+    summary: "Show one shard.",
+    args: [SHARD],
+    examples: [["mesh shards get orders/12", "show the owner of shard 12, and why it is the owner"]],
+    load: async () => (await shards()).get,
+  },
+  {
+    path: "mesh shards owner",
+    summary: "Show the shard of a key, and its owner.",
+    args: [NAMESPACE, { name: "<key>", doc: "Key, such as the id of a customer." }],
+    examples: [["mesh shards owner orders customer-7", "show which instance handles customer-7"]],
+    load: async () => (await shards()).owner,
+  },
+  {
+    path: "mesh shards diff",
+    summary: "Show the shards that differ between two epochs.",
+    args: [NAMESPACE],
+    flags: [
+      { flags: "--from <epoch>", doc: "The earlier epoch.", isRequired: true },
+      { flags: "--to <epoch>", doc: "The later epoch (default the newest)." },
+    ],
+    examples: [["mesh shards diff orders --from 41 --to 44", "show the owners before and after the changes 42 to 44"]],
+    load: async () => (await shards()).diff,
+  },
+  {
+    path: "mesh shards history",
+    summary: "List the changes of the shards, newest first.",
+    args: [NAMESPACE],
+    flags: NEWEST_FLAGS,
+    examples: [["mesh shards history orders", "show when shards moved, and why"]],
+    load: async () => (await shards()).history,
+  },
+  {
+    path: "mesh shards watch",
+    summary: "Print each shard once, then every change. Reconnect after an interruption.",
+    args: [NAMESPACE],
+    examples: [
+      ["mesh shards watch orders", "print moves as the server learns of them"],
+      ["mesh shards watch orders -o json", "print one JSON object per change"],
+    ],
+    load: async () => (await shards()).watch,
+  },
+  {
+    path: "mesh shards set",
+    summary: "Change the status, the weight or the locality hint of a shard. Requires the role mesh.admin, or owner: for the namespace.",
+    args: [SHARD],
+    flags: [
+      { flags: "--status <status>", doc: "New status.", choices: ["active", "paused", "disabled"] },
+      { flags: "--weight <weight>", doc: "New weight: how many shards of weight 1 the shard counts as." },
+      { flags: "--hint <place>", doc: "New locality hint: region or region/zone; empty for none.", mayBeEmpty: true },
+      ...CHANGE_FLAGS,
+    ],
+    examples: [
+      ["mesh shards set orders/12 --status paused --reason 'repair of the index'", "let the owner finish its work without new work"],
+      ["mesh shards set orders/12 --hint eu/eu-1a", "prefer owners in the zone eu-1a of the region eu"],
+    ],
+    load: async () => (await shards()).set,
+  },
+  {
+    path: "mesh shards simulate",
+    summary: "Show which shards would move with other owners or with another strategy. Nothing is changed.",
+    args: [NAMESPACE],
+    flags: [
+      { flags: "--strategy <strategy>", doc: "Another strategy.", choices: ["rendezvous", "ring", "locality"] },
+      {
+        flags: "--add <owner>",
+        doc: "Add an owner, or change one: instance, or instance:weight=2,zone=a,region=b,slots=100. Repeat the flag for several.",
+        isRepeatable: true,
+      },
+      { flags: "--remove <instance>", doc: "Remove an owner. Repeat the flag for several.", isRepeatable: true },
+    ],
+    examples: [["mesh shards simulate orders --strategy rendezvous --add d:weight=2", "show which shards a new owner d would receive"]],
+    load: async () => (await shards()).simulate,
+  },
+];

@@ -1,0 +1,150 @@
+/** Encodes shards, their owners and their changes as messages of the contract, and decodes the settings of a set. */
+import { create } from "@bufbuild/protobuf";
+import { type Duration, durationFromMs } from "@bufbuild/protobuf/wkt";
+import {
+  OwnedShardState,
+  type Shard,
+  ShardApproval,
+  ShardChangeSchema,
+  type ShardDifference,
+  ShardDifferenceSchema,
+  type ShardOwner,
+  ShardOwnerSchema,
+  ShardSchema,
+  type ShardSet,
+  ShardSetSchema,
+  ShardStatus,
+  ShardStrategy,
+  StoreLossBehavior,
+  type ShardChange as WireChange,
+  type ShardSettings as WireSettings,
+} from "../../../gen/waymark/control/v1/shard_pb.js";
+import type { OwnedShard } from "../../control/shards/io-types.ts";
+import { type ShardMap, type ShardMaps, type ShardRow, statusOf } from "../../control/shards/maps.ts";
+import {
+  APPROVALS,
+  type RowChange,
+  type RowState,
+  type ShardChange,
+  type ShardSettings,
+  STORE_LOSS,
+  STRATEGIES,
+} from "../../control/shards/records.ts";
+import { enumName, enumValue } from "../../lib/enum-words.ts";
+import { type FenceToken, parseFence } from "../../lib/fence.ts";
+import { durationMs, timestampOf } from "../contract.ts";
+import { fenceOf } from "../leadership/leader-message.ts";
+
+export type ShardOwners = ReturnType<ShardMaps["owners"]>;
+
+const DEFAULT_PARALLEL_MOVES = 10;
+const DEFAULT_COOLDOWN_MS = 60_000;
+const DEFAULT_PHASE_MS = 30_000;
+
+export function statusValue(row: Parameters<typeof statusOf>[0]): ShardStatus {
+  return ShardStatus[enumName(statusOf(row))];
+}
+
+export function shardMessage(namespace: string, row: ShardRow): Shard {
+  const { id, owner, nodeId, next: nextOwner, fence, epoch, weight, hint, ticket, reason, changedWallMs, movedWallMs } = row;
+  return create(ShardSchema, {
+    namespace,
+    id,
+    status: statusValue(row),
+    owner,
+    nodeId: owner === "" ? "" : nodeId,
+    nextOwner,
+    epoch: BigInt(epoch),
+    weight,
+    hint,
+    ticket,
+    reason,
+    ...knownFence(fence),
+    ...(changedWallMs > 0 && { changedAt: timestampOf(changedWallMs) }),
+    ...(movedWallMs > 0 && { movedAt: timestampOf(movedWallMs) }),
+  });
+}
+
+/** A shard that never had an owner has no fence. */
+function knownFence(fence: FenceToken | undefined) {
+  return fence !== undefined && fence.number > 0 && { fence: fenceOf(fence) };
+}
+
+/** The owners and next owners of rows. */
+export function ownerMessages(namespace: string, rows: readonly ShardRow[], owners: ShardOwners): ShardOwner[] {
+  return [...new Set(rows.flatMap(({ owner, next }) => [owner, next]))].flatMap((instance) => {
+    const { value } = owners.get(instance) ?? {};
+    if (value === undefined) return [];
+    const { target, nodeId, zone, region, weight, slots, isLeaving: leaving } = value;
+    return [create(ShardOwnerSchema, { namespace, instance, target, nodeId, zone, region, weight, slots, leaving })];
+  });
+}
+
+export function setMessage(map: ShardMap, owners: ShardOwners): ShardSet {
+  const { namespace, rows, epoch, checksum, set } = map;
+  return create(ShardSetSchema, {
+    namespace,
+    settings: settingsMessage(set.value),
+    epoch: BigInt(epoch),
+    checksum,
+    ownerCount: owners.size,
+    unownedCount: rows.reduce((count, { owner, mode }) => (owner === "" && mode !== "disabled" ? count + 1 : count), 0),
+    oldestEpoch: BigInt(set.value.oldestEpoch),
+  });
+}
+
+function settingsMessage(settings: ShardSettings) {
+  const { count, service, strategy, approval, onStoreLoss, maxParallelMoves, cooldownMs, prepareMs, drainMs } = settings;
+  return {
+    count,
+    service,
+    strategy: ShardStrategy[enumName(strategy)],
+    approval: ShardApproval[enumName(approval)],
+    onStoreLoss: StoreLossBehavior[enumName(onStoreLoss)],
+    maxParallelMoves,
+    cooldown: durationFromMs(cooldownMs),
+    prepareTimeout: durationFromMs(prepareMs),
+    drainTimeout: durationFromMs(drainMs),
+  };
+}
+
+/** The settings that a request contains, with the defaults of the contract. */
+export function settingsOf(wire: WireSettings): ShardSettings {
+  return {
+    count: wire.count,
+    service: wire.service,
+    strategy: strategyOf(wire.strategy) ?? "rendezvous",
+    approval: APPROVALS.find((word) => ShardApproval[enumName(word)] === wire.approval) ?? "none",
+    onStoreLoss: STORE_LOSS.find((word) => StoreLossBehavior[enumName(word)] === wire.onStoreLoss) ?? "stop",
+    maxParallelMoves: wire.maxParallelMoves || DEFAULT_PARALLEL_MOVES,
+    cooldownMs: wholeMs(wire.cooldown, DEFAULT_COOLDOWN_MS),
+    prepareMs: wholeMs(wire.prepareTimeout, DEFAULT_PHASE_MS),
+    drainMs: wholeMs(wire.drainTimeout, DEFAULT_PHASE_MS),
+  };
+}
+
+/** Undefined if the request leaves the strategy open. */
+export function strategyOf(value: ShardStrategy): ShardSettings["strategy"] | undefined {
+  return STRATEGIES.find((word) => ShardStrategy[enumName(word)] === value);
+}
+
+function wholeMs(duration: Duration | undefined, defaultMs: number): number {
+  return duration === undefined ? defaultMs : Math.round(durationMs(duration));
+}
+
+export function changeMessage({ epoch, wallMs, actor, reason, ticket, rows }: ShardChange): WireChange {
+  const shards = rows.map(differenceMessage);
+  return create(ShardChangeSchema, { epoch: BigInt(epoch), changedAt: timestampOf(wallMs), actor, reason, ticket, shards });
+}
+
+export function differenceMessage({ id, before, after }: RowChange): ShardDifference {
+  return create(ShardDifferenceSchema, { id, before: stateMessage(before), after: stateMessage(after) });
+}
+
+function stateMessage({ owner, next: nextOwner, fence, status }: RowState) {
+  return { status: enumValue(ShardStatus, status), owner, nextOwner, ...knownFence(parseFence(`shard;${fence}`)?.fence) };
+}
+
+export function ownedMessage({ id, state, fence, epoch }: OwnedShard) {
+  return { id, state: OwnedShardState[enumName(state)], epoch: BigInt(epoch), ...knownFence(fence) };
+}
