@@ -14,10 +14,13 @@ import { type LeadershipParts, leadershipService } from "../services/leadership/
 import type { LeadershipSource } from "../services/leadership/source.ts";
 import { type PeerParts, peerService } from "../services/peers.ts";
 import type { ServiceTable } from "../services/service-table.ts";
+import { type ShardParts, shardService } from "../services/shards/shards.ts";
+import type { ShardSource } from "../services/shards/source.ts";
 import { openAuditLog } from "../store/audit/log.io.ts";
 import { openChecks } from "./checks/component.io.ts";
 import type { NodeComponent, NodeComponents } from "./components.io.ts";
 import { NodeLeadership, openSharedStore } from "./control/component.io.ts";
+import { ownerEntry } from "./control/owner-entry.ts";
 import type { NodeEndpoints } from "./core/endpoints.ts";
 import { awaitsPolicy, mayBeOthers } from "./core/joining.ts";
 import { chooseFabric } from "./core/open-fabric.ts";
@@ -100,6 +103,7 @@ async function openParts(options: NodeOptions, parts: NodeComponents): Promise<R
     PolicyService: policy.service,
     PeerService: peerService(peerParts(settings, core, fabric, seals)),
     LeadershipService: leadershipService(leadershipParts(settings, core, leadership.source)),
+    ShardService: shardService(shardParts(settings, core, leadership.source)),
   };
   const openSerials = () => ZoneSerials.open({ ...core, settings, log: log.child("dns"), now });
   const serials = await parts.open("zone serials", openSerials, (opened) => opened ?? {});
@@ -399,6 +403,17 @@ function leadershipParts({ server, leadership }: Settings, core: NodeCore, sourc
   const checkNamespace = (...of: Parameters<typeof registrar.checkNamespace>) => registrar.checkNamespace(...of);
   const { onLeadership: onOperation } = accessLog;
   return { source, servedBy, leaseMs, ownScopes, checkNamespace, maxSubscriptions: server.maxPeerWatches, tick, onOperation };
+}
+
+function shardParts({ server, leadership }: Settings, core: NodeCore, source: ShardSource): ShardParts {
+  const { identity, accessLog, registrar, policies, replica } = core;
+  const { nodeId: servedBy, clusterId } = identity;
+  const checkNamespace = (...of: Parameters<typeof registrar.checkNamespace>) => registrar.checkNamespace(...of);
+  const entryOf = (namespace: string, service: string, instance: string) =>
+    ownerEntry({ replica, clusterId }, { namespace, service, instance });
+  const { onShards: onOperation, onDenied } = accessLog;
+  const common = { source, servedBy, leaseMs: leadership.leaseMs, checkNamespace, entryOf, policies, onDenied, onOperation };
+  return { ...common, maxWatches: server.maxPeerWatches, tick };
 }
 
 function heldSummaries({ regions, machine }: NodeCore): DiscoveryParts["summaries"] {

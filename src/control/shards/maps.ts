@@ -57,13 +57,17 @@ export class ShardMap {
   #checksum: string | undefined;
   #byInstance: Map<string, ShardRow[]> | undefined;
 
-  constructor(namespace: string, set: ShardMap["set"], rows: readonly ShardRow[]) {
+  /** `before` is the map that this one replaces. */
+  constructor(namespace: string, set: ShardMap["set"], rows: readonly ShardRow[], before?: ShardMap) {
     this.namespace = namespace;
     this.set = set;
     this.rows = rows;
     // The rows and the set have different watches. The changes of the set alone count when all changes of rows before them are known.
     const rowsEpoch = rows.reduce((newest, { epoch }) => Math.max(newest, epoch), 0);
-    this.epoch = set.value.rowsEpoch <= rowsEpoch ? Math.max(rowsEpoch, set.value.epoch) : rowsEpoch;
+    const { epoch } = set.value;
+    // The epoch falls only if the store was replaced.
+    const reached = before !== undefined && before.epoch <= epoch ? before.epoch : 0;
+    this.epoch = Math.max(rowsEpoch, set.value.rowsEpoch <= rowsEpoch ? epoch : reached);
   }
 
   /** The rows whose owner or next owner is this instance. */
@@ -151,7 +155,11 @@ export class ShardMaps {
       const item = this.#sets.items.get(SHARD_SETS + namespace);
       const { value } = item ?? {};
       if (item === undefined || value === undefined) this.#maps.delete(namespace);
-      else this.#maps.set(namespace, new ShardMap(namespace, { ...item, value }, this.#rows(namespace, value.count)));
+      else
+        this.#maps.set(
+          namespace,
+          new ShardMap(namespace, { ...item, value }, this.#rows(namespace, value.count), this.#maps.get(namespace)),
+        );
     }
     return this.#maps.get(namespace);
   }

@@ -127,7 +127,7 @@ export function rangesOf(ids: Iterable<number>): readonly string[] {
 const RANGE = /^(?<from>\d{1,4})(?:-(?<to>\d{1,4}))?$/;
 
 /** Reads the result of `rangesOf`. Throws `TypeError`. */
-function ids(value: unknown): ReadonlySet<number> {
+function idsOf(value: unknown): ReadonlySet<number> {
   const found = new Set<number>();
   for (const range of list(value)) {
     const { from, to = from } = RANGE.exec(text(range))?.groups ?? {};
@@ -167,8 +167,8 @@ const OWNER: Fields<OwnerRecord> = {
   region: text,
   slots: count,
   isLeaving: flag,
-  prepared: ids,
-  held: ids,
+  prepared: idsOf,
+  held: idsOf,
 };
 const STATE: Fields<RowState> = { owner: text, next: text, fence: text, status: text };
 const ROW: Fields<RowChange> = { id: count, before: (value) => read(value, STATE), after: (value) => read(value, STATE) };
