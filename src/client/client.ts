@@ -40,6 +40,7 @@ import { created } from "./request-bytes.ts";
 import { closedFailure, RequestError } from "./request-error.ts";
 import type { CallUse, ServerList } from "./servers/server-list.ts";
 import { nodesNamedIn, RetryBudget } from "./servers/server-list.ts";
+import { ShardRouter, type ShardsOptions } from "./shards/shard-router.io.ts";
 
 export interface ClientOptions {
   /** Default deadline of a call. */
@@ -116,6 +117,8 @@ export class Client implements WatchingCalls {
   readonly #budget = new RetryBudget();
   #finding: { close(): void } | undefined;
   #lookups: OneOffLookups | undefined;
+  /** Open routers by namespace. */
+  readonly #routers = new Map<string, ShardRouter>();
   #elsewhere: OtherClusterCalls | undefined;
   #isClosed = false;
 
@@ -221,6 +224,19 @@ export class Client implements WatchingCalls {
   }
 
   /**
+   * Returns the router of the shards of a namespace. It finds the owner of each key, and can make this program an owner. A client has one router for
+   * each namespace, which it opens at the first call with the options of that call. Throws a TypeError that names an invalid option.
+   */
+  shards(namespace: string, options: ShardsOptions = {}): ShardRouter {
+    let router = this.#routers.get(namespace);
+    if (router === undefined) {
+      router = new ShardRouter(this, namespace, options, () => this.#routers.delete(namespace));
+      this.#routers.set(namespace, router);
+    }
+    return router;
+  }
+
+  /**
    * Returns statistics for each name that `resolve` has cached: choices, choices based on load, and reported calls with their latencies. For a live
    * map, use `LiveMap.stats`.
    */
@@ -268,7 +284,7 @@ export class Client implements WatchingCalls {
   ): DuplexStream<I, O> {
     checkStreamOptions(method.localName, options);
     const stream = this.#channel(server).duplex?.(method, options);
-    if (stream === undefined) throw closedFailure("a client that was created for another cluster cannot lead scopes", server);
+    if (stream === undefined) throw closedFailure("a client that was created for another cluster cannot lead scopes or own shards", server);
     return { ...stream, answers: this.#observed(server, stream.answers) };
   }
 
@@ -329,12 +345,13 @@ export class Client implements WatchingCalls {
   }
 
   /**
-   * Closes the client: later calls fail, and connections close when their calls in progress have ended. Close all registrations and live maps first.
+   * Closes the client: later calls fail, and connections close when their calls in progress have ended. Close all registrations, live maps and owners of shards first.
    */
   close(): void {
     this.#isClosed = true;
     this.#finding?.close();
     this.#elsewhere?.close();
+    for (const router of this.#routers.values()) router.close();
     for (const channel of this.#channels.values()) channel.close();
     this.#channels.clear();
   }

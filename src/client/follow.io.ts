@@ -15,7 +15,7 @@ import {
 import { later, pause } from "../lib/stall-aware-time.io.ts";
 import type { ClientCalls } from "./calls.ts";
 import { checkOptions, FLAG, FUNCTION, type OptionRules, SIGNAL, TIMEOUT } from "./option-rules.ts";
-import { RequestError } from "./request-error.ts";
+import { isPassing, RequestError } from "./request-error.ts";
 
 /** Options of `follow` and `followSummaries`. */
 export interface FollowOptions {
@@ -71,7 +71,7 @@ export function follow(
 ): AsyncIterable<FollowEvent> {
   const { catalogWatch } = DiscoveryService.method;
   const open = ({ server, cursor, signal }: StreamStart) => client.streamAt(server, catalogWatch, { ...request, cursor }, { signal });
-  return following(client, { name: "follow", request, open, seen: readEntryPayload }, options);
+  return following(client, () => itemStream({ name: "follow", request, open, seen: readEntryPayload }, options), options);
 }
 
 /** Yields the current service summaries, followed by every change, including the loss and return of a summary's source. */
@@ -82,17 +82,17 @@ export function followSummaries(
 ): AsyncIterable<FollowEvent<ServiceSummary>> {
   const { summaryWatch } = DiscoveryService.method;
   const open = ({ server, cursor, signal }: StreamStart) => client.streamAt(server, summaryWatch, { ...request, cursor }, { signal });
-  return following(client, { name: "followSummaries", request, open, seen: readSummaryPayload }, options);
+  return following(client, () => itemStream({ name: "followSummaries", request, open, seen: readSummaryPayload }, options), options);
 }
 
-/** Where a stream starts. */
+/** Where a stream of items starts. */
 interface StreamStart {
   readonly server: string;
   readonly cursor: string;
   readonly signal: AbortSignal;
 }
 
-interface FollowedStream<Item> {
+interface ItemStream<Item> {
   /** Name of the called function, used in errors about its options. */
   readonly name: string;
   readonly request: { readonly cursor?: string; readonly bookmarkInterval?: MessageInitShape<typeof DurationSchema> | undefined };
@@ -100,55 +100,94 @@ interface FollowedStream<Item> {
   readonly seen: PayloadReader<Item>;
 }
 
-async function* following<Item>(
-  client: ClientCalls,
-  followed: FollowedStream<Item>,
+function itemStream<Item>(
+  { name, request, open, seen }: ItemStream<Item>,
   options: FollowOptions,
-): AsyncIterable<FollowEvent<Item>> {
-  const { name, request, open, seen } = followed;
+): FollowedStream<WatchMessage, FollowEvent<Item>> {
   checkOptions(name, options, RULES);
-  const { signal, onBreak, chance = Math.random, waitsForServer = false, tellsUnknown = false } = options;
-  const { silentMs = silentMsOf(request) } = options;
-  const follower = new WatchFollower(request.cursor ?? "", { tellsUnknown, seen });
+  const { tellsUnknown = false } = options;
+  const reader = new WatchFollower(request.cursor ?? "", { tellsUnknown, seen });
+  return {
+    use: "read",
+    open: (server, signal) => open({ server, cursor: reader.open(server), signal }),
+    reader,
+    silentMs: silentMsOf(request),
+    catchingUpMs: CATCHING_UP_MS,
+  };
+}
+
+/** Keeps the state of a reader over the streams that it reads. */
+export interface StreamReader<Message, Event> {
+  /** Applies one message, and appends the events for the reader to `out`. */
+  message(message: Message, out: Event[]): void;
+  /** Whether the stream must be opened again, because the reader has entries that are unknown to this server. */
+  readonly hasUnconfirmed?: boolean;
+  /** Records that the stream has ended or failed. Returns the delay before the next attempt, in ms. */
+  broken(chance: number, options: { readonly retryMs?: number | undefined; readonly isAway: boolean }): number;
+}
+
+export interface FollowedStream<Message, Event> {
+  /** Which servers serve the stream: all servers, or only those that accept writes. */
+  readonly use: "read" | "write";
+  /** Opens a stream that continues where the reader is. */
+  readonly open: (server: string, signal: AbortSignal) => AsyncIterable<Message>;
+  readonly reader: StreamReader<Message, Event>;
+  /** Time without a message after which a stream is replaced, in ms. */
+  readonly silentMs: number;
+  /** The same time for a stream that has not been up to date yet. */
+  readonly catchingUpMs: number;
+}
+
+/**
+ * Reads streams, one after the other, and yields the events of their reader, as `follow` does. `begin` is called at the first iteration. A stream that
+ * only nodes serve (`use` is "write") also switches to another server if the current one is full.
+ */
+export async function* following<Message, Event extends { readonly kind: string }>(
+  client: ClientCalls,
+  begin: () => FollowedStream<Message, Event>,
+  options: FollowOptions,
+): AsyncIterable<Event> {
+  const { use, open, reader, silentMs: defaultSilentMs, catchingUpMs } = begin();
+  const { signal, onBreak, chance = Math.random, waitsForServer = false, silentMs = defaultSilentMs } = options;
   let hasOpened = false;
   /** Servers that are full for this watch. These servers still serve other calls, so only the watch moves to another server. */
   const full = new Set<string>();
   while (!signal.aborted) {
-    const server = serverFor(client, full);
+    const server = use === "write" ? client.writeServer : serverFor(client, full);
     let failure: Error = new Error("the server ended the stream");
-    const cursor = follower.open(server);
     const silence = new SilenceTimeout(signal);
-    silence.await(CATCHING_UP_MS);
+    silence.await(catchingUpMs);
     let isSynced = false;
     try {
-      for await (const message of open({ server, cursor, signal: silence.signal })) {
+      for await (const message of open(server, silence.signal)) {
         silence.end();
         hasOpened = true;
         full.clear();
-        const events: FollowEvent<Item>[] = [];
-        follower.message(message, events);
+        const events: Event[] = [];
+        reader.message(message, events);
         isSynced ||= events.some(({ kind }) => kind === "synced");
         yield* events;
-        if (follower.hasUnconfirmed) break;
-        silence.await(isSynced ? silentMs : CATCHING_UP_MS);
+        if (reader.hasUnconfirmed === true) break;
+        silence.await(isSynced ? silentMs : catchingUpMs);
       }
-      if (follower.hasUnconfirmed) continue;
+      if (reader.hasUnconfirmed === true) continue;
     } catch (thrown) {
       if (signal.aborted) return;
       const error = silence.isTooLong ? silenceFailure(server) : thrown;
-      if (!isPassing(error) || (!hasOpened && !waitsForServer && client.servers.length === 1)) throw error;
+      if (!(error instanceof RequestError && isPassing(error))) throw error;
+      if (!hasOpened && !waitsForServer && client.servers.length === 1) throw error;
       failure = error;
     } finally {
       silence.close();
     }
     if (signal.aborted) return;
-    if (isFull(failure)) full.add(server);
+    if (use === "read" && isFull(failure)) full.add(server);
     else {
-      client.failOver(server);
+      client.failOver(server, failure);
       full.clear();
     }
     const error = failure instanceof RequestError ? failure : undefined;
-    const waitMs = follower.broken(chance(), { retryMs: error?.facts.retryMs, isAway: error?.isAway ?? true });
+    const waitMs = reader.broken(chance(), { retryMs: error?.facts.retryMs, isAway: error?.isAway ?? true });
     onBreak?.(failure, waitMs);
     await pause(waitMs, signal);
   }
@@ -210,7 +249,7 @@ class SilenceTimeout {
   }
 }
 
-function silentMsOf({ bookmarkInterval: interval }: FollowedStream<unknown>["request"]): number {
+function silentMsOf({ bookmarkInterval: interval }: ItemStream<unknown>["request"]): number {
   const bookmarkInterval = interval && create(DurationSchema, interval);
   return Math.max(
     LEAST_SILENT_MS,
@@ -230,10 +269,4 @@ function silenceFailure(server: string): RequestError {
     server,
   };
   return new RequestError("the server was silent for too long", facts);
-}
-
-/** Whether a retry may help: the server is unavailable, is restarting or draining, or has closed the stream. */
-function isPassing(error: unknown): error is RequestError {
-  const passing = ["UNKNOWN", "INTERNAL", "CANCELLED", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED"];
-  return error instanceof RequestError && (error.isAway || passing.includes(error.facts.code));
 }

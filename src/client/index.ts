@@ -24,3 +24,8 @@ export type { LiveMap, WatchOptions, WatchRequest } from "./live/watch.io.ts";
 export type { Query, QueryRequest } from "./query.io.ts";
 export type { InstanceReport, RegisterOptions, RegistrationEvent, RegistrationHandle } from "./register.io.ts";
 export { RequestError, type RequestErrorFacts, type Violation } from "./request-error.ts";
+export type { ShardPreparation, ShardTerm } from "./shards/owned-shards.ts";
+export type { OwnOptions, ShardOwnership } from "./shards/shard-ownership.io.ts";
+export type { ShardRouter, ShardsOptions } from "./shards/shard-router.io.ts";
+export { SHARD_METADATA, type ShardAssignment, type ShardRoute } from "./shards/shard-routes.ts";
+export { type ShardCallError, wrongEpoch, wrongEpochShard } from "./shards/wrong-epoch.io.ts";

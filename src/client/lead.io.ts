@@ -8,15 +8,15 @@ import type { Fence } from "../../gen/waymark/control/v1/fence_pb.js";
 import {
   CampaignState,
   LeadershipService,
+  type LeadershipServiceCampaignRequest,
   LeadershipServiceCampaignRequestSchema,
   type LeadershipServiceCampaignResponse,
 } from "../../gen/waymark/control/v1/leadership_pb.js";
-import { backoffMs } from "../lib/backoff.ts";
 import { type FenceToken, fenceText } from "../lib/fence.ts";
-import { later, pause } from "../lib/stall-aware-time.io.ts";
+import { later } from "../lib/stall-aware-time.io.ts";
 import type { ClientCalls } from "./calls.ts";
+import { type HeartbeatStream, sendHeartbeats } from "./heartbeats.io.ts";
 import { checkOptions, FUNCTION, type OptionRules, SIGNAL, TEXT } from "./option-rules.ts";
-import { isPassing, RequestError } from "./request-error.ts";
 
 /** Options of `lead`. */
 export interface LeadOptions {
@@ -42,9 +42,6 @@ export interface LeaderTerm {
 }
 
 const RULES: OptionRules<LeadOptions> = { holderId: TEXT, signal: SIGNAL };
-const RETRY = { baseMs: 100, maxMs: 2000 } as const;
-/** A server that does not answer for this number of heartbeats is replaced by another one. */
-const SILENT_HEARTBEATS = 3;
 
 /** Leads a scope. `Client.lead` describes it. */
 export async function lead<T>(
@@ -67,12 +64,11 @@ class LeaderCampaign<T> {
   readonly #result = Promise.withResolvers<T>();
   /** Aborted when the result is known, which also ends the term. */
   readonly #finished = new AbortController();
-  /** Ends the campaign on the current server, and frees the scope immediately. There is one function for each stream. */
-  #leave: (() => void) | undefined;
-  /** The term whose work is running, and the function of the stream that granted it. */
-  #led: { readonly term: RunningTerm; readonly leave: () => void } | undefined;
+  /** The current stream. Leaving it frees the scope immediately. */
+  #stream: HeartbeatStream | undefined;
+  /** The term whose work is running, and the stream that granted it. */
+  #led: { readonly term: RunningTerm; readonly stream: HeartbeatStream } | undefined;
   #running: Promise<void> = Promise.resolve();
-  #failureCount = 0;
 
   constructor(client: ClientCalls, scope: string, work: (term: LeaderTerm) => T | Promise<T>, options: LeadOptions) {
     this.#client = client;
@@ -86,68 +82,48 @@ class LeaderCampaign<T> {
     signal?.addEventListener("abort", () => this.#fail(signal.reason), { signal: this.#finished.signal });
     // The result can be an error before it is awaited.
     this.#result.promise.catch(() => {});
-    while (!this.#isFinished) {
-      const server = this.#client.writeServer;
-      await this.#campaign(server).catch((error: unknown) => {
-        if (!(error instanceof RequestError && isPassing(error))) this.#fail(error);
-        else if (!this.#isFinished) this.#client.failOver(server, error);
+    try {
+      await sendHeartbeats(this.#client, {
+        open: (server, abort) => this.#client.duplexAt(server, LeadershipService.method.campaign, { signal: abort }),
+        message: (isLast) => this.#message(isLast),
+        opening: (stream) => {
+          this.#stream = stream;
+        },
+        answered: (answer, stream) => this.#answered(answer, stream),
+        finished: this.#finished.signal,
       });
-      await pause(backoffMs(this.#failureCount++, Math.random(), RETRY), this.#finished.signal);
+    } catch (error) {
+      this.#fail(error);
     }
     await this.#running;
     return this.#result.promise;
   }
 
-  /** Campaigns on one server until the stream ends. */
-  async #campaign(server: string): Promise<void> {
-    const abort = new AbortController();
-    const { send, answers } = this.#client.duplexAt(server, LeadershipService.method.campaign, { signal: abort.signal });
+  #message(resign: boolean): LeadershipServiceCampaignRequest {
     const { holderId = "" } = this.#options;
-    const message = (resign: boolean) => {
-      const sentMs = BigInt(Math.floor(performance.now()));
-      send(create(LeadershipServiceCampaignRequestSchema, { scope: this.#scope, holderId, resign, sentMs }));
-    };
-    const onSilence = () => abort.abort();
-    let silence = setTimeout(onSilence, this.#client.timeoutMs);
-    let beat: NodeJS.Timeout | undefined;
-    const leave = () => (beat === undefined ? abort.abort() : message(true));
-    this.#leave = leave;
-    try {
-      message(false);
-      for await (const answer of answers) {
-        const intervalMs = answer.heartbeatInterval === undefined ? this.#client.timeoutMs : durationMs(answer.heartbeatInterval);
-        clearTimeout(silence);
-        silence = setTimeout(onSilence, intervalMs * SILENT_HEARTBEATS);
-        beat ??= setInterval(() => message(false), intervalMs);
-        this.#failureCount = 0;
-        this.#answered(answer, leave);
-      }
-    } finally {
-      clearTimeout(silence);
-      clearInterval(beat);
-      this.#leave = undefined;
-    }
+    const sentMs = BigInt(Math.floor(performance.now()));
+    return create(LeadershipServiceCampaignRequestSchema, { scope: this.#scope, holderId, resign, sentMs });
   }
 
-  #answered({ state, fence, term: number, sentMs, validFor }: LeadershipServiceCampaignResponse, leave: () => void): void {
+  #answered({ state, fence, term: number, sentMs, validFor }: LeadershipServiceCampaignResponse, stream: HeartbeatStream): void {
     const led = this.#led;
     if (state !== CampaignState.LEADER || fence === undefined || validFor === undefined) {
-      if (led?.leave === leave) led.term.end(new Error(`the program no longer leads ${this.#scope}`));
+      if (led?.stream === stream) led.term.end(new Error(`the program no longer leads ${this.#scope}`));
       return;
     }
     const untilMs = Number(sentMs) + durationMs(validFor);
-    if (led?.leave === leave && led.term.fence.number === Number(fence.number)) led.term.extend(untilMs);
+    if (led?.stream === stream && led.term.fence.number === Number(fence.number)) led.term.extend(untilMs);
     // The work of an earlier term may still be running.
     else if (led === undefined && !this.#isFinished && performance.now() < untilMs) {
       const term = new RunningTerm(this.#scope, Number(number), fence, this.#finished.signal);
       term.extend(untilMs);
-      this.#running = this.#lead(term, leave);
+      this.#running = this.#lead(term, stream);
     }
   }
 
   /** Runs the work for one term. */
-  async #lead(term: RunningTerm, leave: () => void): Promise<void> {
-    this.#led = { term, leave };
+  async #lead(term: RunningTerm, stream: HeartbeatStream): Promise<void> {
+    this.#led = { term, stream };
     const result = (async () => this.#work(term))();
     await Promise.allSettled([result]);
     this.#led = undefined;
@@ -157,13 +133,13 @@ class LeaderCampaign<T> {
       this.#finished.abort(reason);
     }
     term.end(reason);
-    if (this.#leave === leave || this.#isFinished) this.#leave?.();
+    if (this.#stream === stream || this.#isFinished) this.#stream?.leave();
   }
 
   #fail(error: unknown): void {
     this.#result.reject(error);
     this.#finished.abort(error);
-    if (this.#led === undefined) this.#leave?.();
+    if (this.#led === undefined) this.#stream?.leave();
   }
 
   get #isFinished(): boolean {

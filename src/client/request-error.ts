@@ -83,6 +83,11 @@ export function unreachedFailure(what: string, server: string): RequestError {
   return new RequestError(what, { ...NO_DETAILS, code: "UNAVAILABLE", isReachable: false, isSent: false, server });
 }
 
+/** Returns the error for a map that has not been read yet. */
+export function notReadyFailure(what: string, server: string): RequestError {
+  return new RequestError(what, { ...unreachedFailure(what, server).facts, reason: "NOT_READY" });
+}
+
 /** Returns the error for a call for which no server is known. */
 export function absentFailure(what: string, server: string): RequestError {
   return new RequestError(what, { ...NO_DETAILS, code: "NOT_FOUND", isReachable: true, isSent: false, server });

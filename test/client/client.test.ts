@@ -279,10 +279,10 @@ test("a method to which the client streams has no function", () => {
   expect(streaming.filter(({ localName }) => names.includes(localName))).toEqual([]);
 });
 
-test("a client that was created for another cluster cannot lead scopes", async () => {
+test("a client that was created for another cluster cannot lead scopes or own shards", async () => {
   const { client } = setUp();
   await expect(client.lead("custom/orders/cleaner", () => 1)).rejects.toMatchObject({
-    message: "a client that was created for another cluster cannot lead scopes",
+    message: "a client that was created for another cluster cannot lead scopes or own shards",
     facts: { code: "FAILED_PRECONDITION" },
   });
 });

@@ -1,0 +1,205 @@
+/** Implements `shards`: follows the shards of a namespace, and routes calls to their owners. The routes survive lost servers. */
+import { readFile, rename, stat, writeFile } from "node:fs/promises";
+import { ShardService } from "../../../gen/waymark/control/v1/shard_pb.js";
+import { later } from "../../lib/stall-aware-time.io.ts";
+import type { ClientCalls } from "../calls.ts";
+import { following } from "../follow.io.ts";
+import { checkOptions, FUNCTION, type OptionRules, SIGNAL, TEXT } from "../option-rules.ts";
+import { closedFailure, lateFailure, notReadyFailure, unreachedFailure } from "../request-error.ts";
+import { type OwnOptions, own, type ShardOwnership } from "./shard-ownership.io.ts";
+import { type ShardRoute, ShardRoutes } from "./shard-routes.ts";
+import { wrongEpochShard } from "./wrong-epoch.io.ts";
+
+/** Options of `shards`. */
+export interface ShardsOptions {
+  /** File in which the routes are kept, so that the program can start while no server answers. Each program needs its own file. */
+  readonly file?: string;
+  /** Closes the router. */
+  readonly signal?: AbortSignal;
+  /** Called when a stream breaks, and when the file cannot be read or written. It must not throw. */
+  readonly onError?: (error: Error) => void;
+}
+
+const RULES: OptionRules<ShardsOptions> = { file: TEXT, signal: SIGNAL, onError: FUNCTION };
+/** A server sends a message every 10 s. */
+const SILENT_MS = 25_000;
+/** The file is written at most once in this time. */
+const SAVE_MS = 1000;
+/** 10,000 shards need about 1 MB. */
+const MAX_FILE_BYTES = 16 << 20;
+/** Times after which the first and the second retry of a call are sent if its owner has not learned yet that it owns the shard. */
+const BEHIND_MS = [200, 800] as const;
+
+/** Routes calls to the owners of the shards of a namespace. */
+export class ShardRouter {
+  readonly namespace: string;
+  readonly #client: ClientCalls;
+  readonly #options: ShardsOptions;
+  readonly #routes: ShardRoutes;
+  readonly #abort = new AbortController();
+  readonly #first = Promise.withResolvers<void>();
+  /** Called after each change, and when the router is closed. */
+  readonly #waiting = new Set<() => void>();
+  #cancelSave: (() => void) | undefined;
+  #saving: Promise<void> = Promise.resolve();
+
+  /** `onClose` is called when the routes are no longer updated. Throws a TypeError that names an invalid option. */
+  constructor(client: ClientCalls, namespace: string, options: ShardsOptions, onClose: () => void) {
+    checkOptions("shards", { namespace }, { namespace: TEXT });
+    checkOptions("shards", options, RULES);
+    options.signal?.throwIfAborted();
+    this.namespace = namespace;
+    this.#client = client;
+    this.#options = options;
+    this.#routes = new ShardRoutes(namespace, () => performance.now());
+    this.#abort.signal.addEventListener("abort", onClose);
+    options.signal?.addEventListener("abort", () => this.close(), { signal: this.#abort.signal });
+    this.#first.promise.catch(() => {});
+    void this.#follow();
+  }
+
+  /**
+   * Resolves when the routes are known: from a server, or from the file if no server answers. Rejects with a `RequestError` if a server rejects the
+   * request, or if no server answers within the client's `timeoutMs` and there is no valid file. The router is closed then.
+   */
+  ready(): Promise<void> {
+    return this.#first.promise;
+  }
+
+  /**
+   * Returns the owner of a key without a request. While no server answers, it returns the last known owner. Throws a `RequestError` with the reason
+   * NOT_READY before the routes are known.
+   */
+  route(key: string | Uint8Array): ShardRoute {
+    if (!this.#routes.isRead) throw notReadyFailure(`the shards of ${this.namespace} have not been read yet`, this.#client.server);
+    return this.#routes.route(this.#routes.shardOf(key));
+  }
+
+  /**
+   * Calls `fn` with the route of a key. `fn` sends `route.metadata` to `route.target` as the metadata `waymark-shard`. If `fn` rejects with a
+   * `wrongEpoch` error, the call is repeated with the newer route, at most twice. If the shard has no owner or is moving, the call waits for the next
+   * owner, at most for the client's `timeoutMs`. Rejects with the error of `fn`, or with a `RequestError` if the shard has no owner.
+   */
+  async call<T>(key: string | Uint8Array, fn: (route: ShardRoute) => T | Promise<T>): Promise<T> {
+    const { timeoutMs } = this.#client;
+    const { id } = this.route(key);
+    await this.#settled(id, -1, timeoutMs);
+    for (let tryCount = 0; ; tryCount++) {
+      const route = this.#routes.route(id);
+      if (route.owner === "") throw unreachedFailure(`shard ${this.namespace}/${id} has no owner`, this.#client.server);
+      try {
+        return await fn(route);
+      } catch (error) {
+        const shard = wrongEpochShard(error);
+        const behindMs = BEHIND_MS[tryCount];
+        if (behindMs === undefined || shard?.namespace !== this.namespace || shard.id !== id) throw error;
+        this.#routes.learn(shard);
+        this.#wake();
+        const isBehind = shard.epoch <= route.epoch && shard.status !== "DRAINING";
+        if (!(await this.#settled(id, route.epoch, isBehind ? behindMs : timeoutMs)) && !isBehind) throw error;
+      }
+    }
+  }
+
+  /**
+   * Makes an instance of the service of the shards an owner. The program must have registered the instance. Resolves when a server has accepted the
+   * owner. Rejects with a `RequestError` if a server rejects it. `OwnOptions` describes the callbacks.
+   */
+  async own(options: OwnOptions): Promise<ShardOwnership> {
+    await this.ready();
+    return own(this.#client, this.#routes, options);
+  }
+
+  /** Ends the stream. The last routes are kept. */
+  close(): void {
+    this.#abort.abort();
+    this.#cancelSave?.();
+    this.#wake();
+  }
+
+  async #follow(): Promise<void> {
+    const { signal } = this.#abort;
+    const { namespace } = this;
+    await this.#restore();
+    const fallBack = (error: unknown): void => {
+      if (this.#routes.isRead) this.#first.resolve();
+      else {
+        this.#first.reject(error);
+        this.close();
+      }
+    };
+    const cancel = later(() => fallBack(lateFailure(this.#client.timeoutMs, this.#client.server)), this.#client.timeoutMs);
+    let breakCount = 0;
+    const onBreak = (error: Error): void => {
+      this.#options.onError?.(error);
+      if (this.#routes.isRead && ++breakCount >= this.#client.servers.length) this.#first.resolve();
+    };
+    const open = (server: string, abort: AbortSignal) =>
+      this.#client.streamAt(server, ShardService.method.watch, { namespace, afterEpoch: this.#routes.epoch }, { signal: abort });
+    const stream = { use: "write", open, reader: this.#routes, silentMs: SILENT_MS, catchingUpMs: SILENT_MS } as const;
+    try {
+      for await (const { isChanged } of following(this.#client, () => stream, { signal, waitsForServer: true, onBreak })) {
+        cancel();
+        this.#first.resolve();
+        if (isChanged) this.#changed();
+      }
+      throw closedFailure("the router of shards is closed", this.#client.server);
+    } catch (error) {
+      cancel();
+      if (!signal.aborted && error instanceof Error) this.#options.onError?.(error);
+      this.#first.reject(error);
+      this.close();
+    }
+  }
+
+  #changed(): void {
+    this.#wake();
+    const { file } = this.#options;
+    if (file === undefined || this.#cancelSave !== undefined) return;
+    this.#cancelSave = later(() => {
+      this.#cancelSave = undefined;
+      this.#saving = this.#saving.then(() => this.#save(file));
+    }, SAVE_MS);
+  }
+
+  async #save(file: string): Promise<void> {
+    try {
+      await writeFile(`${file}.new`, this.#routes.encode(), { mode: 0o600 });
+      await rename(`${file}.new`, file);
+    } catch (error) {
+      this.#options.onError?.(new Error(`the shards of ${this.namespace} were not written to ${file}`, { cause: error }));
+    }
+  }
+
+  async #restore(): Promise<void> {
+    const { file } = this.#options;
+    if (file === undefined) return;
+    try {
+      const { size, mtimeMs } = await stat(file);
+      if (size > MAX_FILE_BYTES) throw new Error(`it has ${size} bytes, and the maximum is ${MAX_FILE_BYTES}`);
+      this.#routes.restore(await readFile(file), Math.max(0, Date.now() - mtimeMs));
+    } catch (error) {
+      if (error instanceof Error && "code" in error && error.code === "ENOENT") return;
+      this.#options.onError?.(new Error(`the file ${file} of shards is ignored`, { cause: error }));
+    }
+  }
+
+  #wake(): void {
+    for (const wake of this.#waiting) wake();
+  }
+
+  /** Waits until the shard is settled after the epoch, at most for the given time. Returns whether it is. */
+  async #settled(id: number, afterEpoch: number, waitMs: number): Promise<boolean> {
+    const isSettled = () => this.#routes.isSettled(id, afterEpoch);
+    if (isSettled()) return true;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const wake = () => (isSettled() || this.#abort.signal.aborted) && resolve();
+    const cancel = later(resolve, waitMs);
+    this.#waiting.add(wake);
+    wake();
+    await promise;
+    cancel();
+    this.#waiting.delete(wake);
+    return isSettled();
+  }
+}
