@@ -178,10 +178,9 @@ export class ShardRoutes implements StreamReader<ShardNews, ShardsSynced> {
     }
     this.#count = count;
     this.#epoch = epoch;
-    for (const { shards, owners, removedOwners } of parts) {
+    for (const { shards, owners } of parts) {
       for (const shard of shards) if (shard.id < count) this.#shards[shard.id] = this.#known(assignmentOf(shard));
       for (const owner of owners) this.#owners.set(owner.instance, owner);
-      for (const instance of removedOwners) this.#owners.delete(instance);
     }
     if (this.#owners.size > MAX_OWNERS) this.#forgetOwners();
     return true;
