@@ -170,7 +170,7 @@ export class Owners {
   #decide(attachment: Attachment, own: OwnSession | undefined, time: Time, out: ShardOutput[]): void {
     const item = this.#options.maps.owners(attachment.namespace).get(attachment.instance);
     // The watch has reported the effect of the last request, or of a request of another node.
-    if (attachment.retryMs === NEVER && (item?.version ?? 0) !== attachment.askedVersion) attachment.retryMs = Number.NEGATIVE_INFINITY;
+    if ((item?.version ?? 0) !== attachment.askedVersion) attachment.retryMs = Number.NEGATIVE_INFINITY;
     attachment.dueMs = attachment.isEnded ? NEVER : Math.max(attachment.grantedMs, attachment.heardMs + this.#options.leaseMs);
     const record = this.#ownRecord(attachment);
     if (time.monoMs >= attachment.dueMs) {
