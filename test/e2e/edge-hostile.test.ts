@@ -230,6 +230,7 @@ test.concurrent.each([
   const timer = setInterval(() => idle.send(bytes), 100);
   await until("it is closed", () => idle.isClosed).finally(() => clearInterval(timer));
   await until("its socket is gone", () => served.edge.acceptor.sockets.size === 0);
+  expect(await isServing(served)).toBe(true);
 });
 
 test.concurrent.each(["watch", "half a request"])(
