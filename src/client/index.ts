@@ -27,5 +27,5 @@ export { RequestError, type RequestErrorFacts, type Violation } from "./request-
 export type { ShardPreparation, ShardTerm } from "./shards/owned-shards.ts";
 export type { OwnOptions, ShardOwnership } from "./shards/shard-ownership.io.ts";
 export type { ShardRouter, ShardsOptions } from "./shards/shard-router.io.ts";
-export { SHARD_METADATA, type ShardAssignment, type ShardRoute } from "./shards/shard-routes.ts";
+export { SHARD_METADATA, type ShardRoute } from "./shards/shard-routes.ts";
 export { type ShardCallError, wrongEpoch, wrongEpochShard } from "./shards/wrong-epoch.io.ts";

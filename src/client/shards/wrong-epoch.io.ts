@@ -2,73 +2,55 @@
 import { create, toBinary } from "@bufbuild/protobuf";
 import { anyPack } from "@bufbuild/protobuf/wkt";
 import { Metadata } from "@grpc/grpc-js";
-import { type ErrorInfo, ErrorInfoSchema } from "../../../gen/google/rpc/error_details_pb.js";
+import { ErrorInfoSchema } from "../../../gen/google/rpc/error_details_pb.js";
 import { StatusSchema } from "../../../gen/google/rpc/status_pb.js";
-import { findMessage, unpackDetail } from "../../consumer/error-details.ts";
+import { type Shard, ShardSchema } from "../../../gen/waymark/control/v1/shard_pb.js";
+import { findMessage } from "../../consumer/error-details.ts";
 import { CODES } from "../../lib/errors.ts";
-import { RequestError } from "../request-error.ts";
-import { type ShardAssignment, STATUSES } from "./shard-routes.ts";
 
-const REASON = "WRONG_EPOCH";
 const DETAILS = "grpc-status-details-bin";
 
 /** An error that a handler of grpc-js can pass to its callback. */
-export interface ShardCallError extends Error {
-  /** The gRPC status code. */
-  readonly code: number;
-  readonly details: string;
-  readonly metadata: Metadata;
-}
+export type ShardCallError = Error & { readonly code: number; readonly details: string; readonly metadata: Metadata };
 
 /**
- * Returns the error with which an owner rejects a call for a shard that it does not own. The error carries the shard as the owner knows it, so that
- * `call` finds the new owner. A client of another protocol can create the error from the data that its server sent.
+ * Returns the error with which an owner rejects a call for a shard that it does not own. The error carries the state of the shard as the owner knows
+ * it, so that `ShardRouter.call` finds the new owner. A client of another protocol can create the error from the state that its server sent.
  */
-export function wrongEpoch(shard: ShardAssignment): ShardCallError {
-  const { namespace, id, owner, status, epoch } = shard;
-  const facts = { namespace, shard: String(id), owner, status, epoch: String(epoch) };
-  const message = `this program does not accept calls for shard ${namespace}/${id}: at epoch ${epoch}, it is ${status} and its owner is "${owner}"`;
-  const info = create(ErrorInfoSchema, { reason: REASON, domain: "waymark", metadata: facts });
-  return callError(CODES.FAILED_PRECONDITION, message, info);
+export function wrongEpoch(shard: Shard): ShardCallError {
+  const { namespace, id, owner, epoch } = shard;
+  const message = `this program accepts no new work for shard ${namespace}/${id}, whose owner at epoch ${epoch} is "${owner}"`;
+  return shardCallError(CODES.FAILED_PRECONDITION, message, shard);
 }
 
-export function callError(code: number, message: string, info?: ErrorInfo): ShardCallError {
+export function shardCallError(code: number, message: string, shard?: Shard): ShardCallError {
+  const info = create(ErrorInfoSchema, { reason: "WRONG_EPOCH", domain: "waymark" });
+  const details = shard === undefined ? [] : [anyPack(ErrorInfoSchema, info), anyPack(ShardSchema, shard)];
   const metadata = new Metadata();
-  const details = info === undefined ? [] : [anyPack(ErrorInfoSchema, info)];
   metadata.set(DETAILS, Buffer.from(toBinary(StatusSchema, create(StatusSchema, { code, message, details }))));
   return Object.assign(new Error(message), { code, details: message, metadata });
 }
 
-/** Returns the shard in a `wrongEpoch` error: as created, or as received with grpc-js, Connect or this client. Undefined for any other error. */
-export function wrongEpochShard(error: unknown): ShardAssignment | undefined {
-  const { reason, metadata: facts = {} } = error instanceof RequestError ? error.facts : (infoOf(error) ?? {});
-  const [id, epoch] = [Number(facts["shard"]), Number(facts["epoch"])];
-  const status = STATUSES.find((name) => name === facts["status"]);
-  const { namespace, owner } = facts;
-  if (reason !== REASON || namespace === undefined || owner === undefined || status === undefined) return undefined;
-  return [id, epoch].every((each) => Number.isSafeInteger(each) && each >= 0) ? { namespace, id, owner, status, epoch } : undefined;
-}
-
-function infoOf(error: unknown): ErrorInfo | undefined {
+/** Returns the shard of a `wrongEpoch` error, as created or as received with grpc-js or Connect. Undefined for any other error. */
+export function wrongEpochShard(error: unknown): Shard | undefined {
   if (!(error instanceof Error)) return undefined;
-  let infos: (ErrorInfo | undefined)[] = [];
-  if (hasMetadata(error)) {
-    const [bytes] = error.metadata.get(DETAILS);
-    const { details = [] } = findMessage(bytes instanceof Uint8Array ? bytes : undefined, StatusSchema) ?? {};
-    infos = details.map((detail) => unpackDetail(detail, ErrorInfoSchema));
-  } else if (hasDetails(error))
-    infos = error.details.map(({ type, value }) =>
-      type === ErrorInfoSchema.typeName && value instanceof Uint8Array ? findMessage(value, ErrorInfoSchema) : undefined,
-    );
-  return infos.find((info) => info?.domain === "waymark");
+  for (const { type, value } of detailsOf(error)) if (type === ShardSchema.typeName) return findMessage(value, ShardSchema);
+  return undefined;
 }
 
-/** Whether it is an error of a call with grpc-js. A program can have its own copy of that library. */
-function hasMetadata(error: object): error is { readonly metadata: { get(name: string): readonly unknown[] } } {
-  return "metadata" in error && error.metadata instanceof Object && "getMap" in error.metadata;
+function detailsOf(error: object): readonly { readonly type?: string; readonly value?: Uint8Array }[] {
+  if (hasDetails(error)) return error.details;
+  if (!hasMetadata(error)) return [];
+  const { details = [] } = findMessage(error.metadata.get(DETAILS)[0], StatusSchema) ?? {};
+  return details.map(({ typeUrl, value }) => ({ type: typeUrl.slice(typeUrl.lastIndexOf("/") + 1), value }));
 }
 
 /** Whether it is an error of a call with Connect. */
-function hasDetails(error: object): error is { readonly details: readonly { readonly type?: unknown; readonly value?: unknown }[] } {
+function hasDetails(error: object): error is { readonly details: ReturnType<typeof detailsOf> } {
   return "details" in error && Array.isArray(error.details);
+}
+
+/** Whether it is an error of a call with grpc-js. A program can have its own copy of that library. */
+function hasMetadata(error: object): error is { readonly metadata: { get(name: string): readonly Uint8Array[] } } {
+  return "metadata" in error && error.metadata instanceof Object && "getMap" in error.metadata;
 }
