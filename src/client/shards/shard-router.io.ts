@@ -28,7 +28,7 @@ const SAVE_MS = 1000;
 /** 10,000 shards need about 1 MB. */
 const MAX_FILE_BYTES = 16 << 20;
 /** Times after which the first and the second retry of a call are sent if its owner has not learned yet that it owns the shard. */
-const BEHIND_MS = [200, 800] as const;
+const BEHIND_MS = [100, 400] as const;
 
 /** Routes calls to the owners of the shards of a namespace. */
 export class ShardRouter {
@@ -184,8 +184,8 @@ export class ShardRouter {
   async #settled(id: number, afterEpoch: number, waitMs: number): Promise<boolean> {
     const isSettled = () => this.#routes.isSettled(id, afterEpoch);
     const endMs = performance.now() + waitMs;
-    while (!isSettled() && performance.now() < endMs && !this.#abort.signal.aborted)
-      await pause(endMs - performance.now(), this.#changed.signal);
+    for (let leftMs = waitMs; leftMs > 0 && !isSettled() && !this.#abort.signal.aborted; leftMs = endMs - performance.now())
+      await pause(leftMs, this.#changed.signal);
     return isSettled();
   }
 }
