@@ -2,7 +2,6 @@
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import {
   type ShardLoadSchema,
-  ShardSchema,
   ShardService,
   ShardServiceAttachRequestSchema,
   ShardStatus,
@@ -108,7 +107,7 @@ export class ShardOwnership {
         `shard ${namespace}/${id} is paused: it accepts no new work until an operator resumes it`,
       );
     if (shard?.isDraining === false) return shard;
-    const known = this.#routes.shard(id) ?? create(ShardSchema, { namespace, id });
+    const known = this.#routes.shard(id) ?? { namespace, id, epoch: 0n };
     const isNewest = shard === undefined || known.epoch > shard.epoch;
     throw wrongEpoch(isNewest ? known : { ...known, epoch: BigInt(shard.epoch), status: ShardStatus.DRAINING });
   }

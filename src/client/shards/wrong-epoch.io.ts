@@ -1,5 +1,5 @@
 /** The errors with which an owner rejects a call for a shard, as a server with grpc-js sends them, and how a caller recognizes them. */
-import { create, toBinary } from "@bufbuild/protobuf";
+import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { anyPack } from "@bufbuild/protobuf/wkt";
 import { Metadata } from "@grpc/grpc-js";
 import { ErrorInfoSchema } from "../../../gen/google/rpc/error_details_pb.js";
@@ -17,7 +17,8 @@ export type ShardCallError = Error & { readonly code: number; readonly details: 
  * Returns the error with which an owner rejects a call for a shard that it does not own. The error carries the state of the shard as the owner knows
  * it, so that `ShardRouter.call` finds the new owner. A client of another protocol can create the error from the state that its server sent.
  */
-export function wrongEpoch(shard: Shard): ShardCallError {
+export function wrongEpoch(state: MessageInitShape<typeof ShardSchema>): ShardCallError {
+  const shard = create(ShardSchema, state);
   const { namespace, id, owner, epoch } = shard;
   const message = `this program accepts no new work for shard ${namespace}/${id}, whose owner at epoch ${epoch} is "${owner}"`;
   return shardCallError(CODES.FAILED_PRECONDITION, message, shard);

@@ -65,7 +65,7 @@ test("a shard is prepared, owned under its fence, drained and reported, in this 
   returns("onOwn", 12);
   answer(900, [[12, DRAINING, 5]]);
   answer(900, [[12, DRAINING, 5]]);
-  expect([term.isDraining, term.signal.aborted, shards.report().dropped]).toEqual([true, false, []]);
+  expect([term.isDraining, term.signal.aborted, shards.report()]).toEqual([true, false, { prepared: [], dropped: [] }]);
   returns("onDrain", 12);
   expect([term.signal.aborted, term.isValid(), shards.isEmpty]).toEqual([true, false, true]);
   expect([shards.report().dropped, shards.report().dropped, calls]).toEqual([[12], [], ["onPrepare 12", "onOwn 12", "onDrain 12"]]);
@@ -115,6 +115,17 @@ test("a term ends with its validity, without any message and before a timer noti
   expect([shards.expire(), term.signal.aborted, calls]).toEqual([Number.POSITIVE_INFINITY, true, ["onOwn 1", "onLost 1"]]);
   answer(500, []);
   expect(term.isValid()).toBe(false);
+  at(3000);
+  shards.expire();
+  expect(calls).toHaveLength(2);
+});
+
+test("a preparation does not end with a validity", () => {
+  const { shards, answer, at, held: of } = setUp();
+  answer(500, [[1, PREPARING]]);
+  at(2000);
+  shards.expire();
+  expect(of("onPrepare", 1).signal.aborted).toBe(false);
 });
 
 test("a shard is never held again under a fence, but under the next one when its callbacks have returned", () => {
@@ -155,6 +166,7 @@ test("a later stream does not extend the shards of an earlier one, and ends them
   const [kept, late] = [of("onOwn", 1), of("onOwn", 2)];
   shards.opening();
   answer(0, [[1, OWNED, 5]]);
+  expect(shards.expire()).toBe(1500);
   at(1400);
   expect([kept.isValid(), late.isValid()]).toEqual([true, true]);
   answer(900, []);
