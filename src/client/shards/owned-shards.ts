@@ -13,7 +13,7 @@ export interface OwnedShardsOptions {
   /** Monotonic clock. */
   readonly nowMs: () => number;
   /** Starts a callback. When it has returned, `OwnedShards.returned` must be called, but not before `run` has returned. */
-  readonly run: (callback: ShardCallback, shard: HeldShard) => void;
+  readonly run: (callback: ShardCallback, shard: RunningShard) => void;
 }
 
 /** Precedes all fences. */
@@ -29,7 +29,7 @@ class StreamGrant {
 }
 
 /** A shard until its last callback has returned. */
-export class HeldShard {
+export class RunningShard {
   readonly id: number;
   /** The fence of this term, which is greater than the fences of all earlier terms of the shard. */
   readonly fence: FenceToken;
@@ -49,8 +49,6 @@ export class HeldShard {
   grant: StreamGrant;
   /** Number of callbacks that have not returned. */
   runningCount = 0;
-  /** Whether the current stream must report that the preparation is complete. */
-  isUnreported = true;
 
   constructor({ id, epoch, state, fence }: OwnedShard, grant: StreamGrant, { namespace, nowMs }: OwnedShardsOptions) {
     this.id = id;
@@ -84,13 +82,13 @@ export class HeldShard {
 
 type TermMember = "epoch" | "fence" | "fenceText" | "id" | "isConfirmed" | "isDraining" | "isPaused" | "isValid" | "signal";
 /** A time in which this program owns a shard. */
-export type ShardTerm = Readonly<Pick<HeldShard, TermMember>>;
+export type ShardTerm = Readonly<Pick<RunningShard, TermMember>>;
 /** A shard that the program prepares to own. The signal is aborted if the program will not become the owner. */
-export type ShardPreparation = Pick<HeldShard, "id" | "signal">;
+export type PendingShard = Pick<RunningShard, "id" | "signal">;
 
 export class OwnedShards {
   readonly #options: OwnedShardsOptions;
-  readonly #held = new Map<number, HeldShard>();
+  readonly #held = new Map<number, RunningShard>();
   /** The last news about each shard on the current stream, unless they were answered with `dropped`. */
   readonly #news = new Map<number, OwnedShard>();
   /** The fence of the last term of each shard. A shard is never held again under a fence. */
@@ -140,13 +138,9 @@ export class OwnedShards {
     return nextMs;
   }
 
-  /** Returns the shards to report in the next message. Each is reported once, because the server can then grant it again. */
+  /** Returns the shards to report in the next message. A dropped shard is reported once, because the server can then grant it again. */
   report(): { readonly prepared: number[]; readonly dropped: number[] } {
-    const ready = [...this.#held.values()].filter(
-      ({ isPreparation, isUnreported, runningCount, grant }) =>
-        isPreparation && isUnreported && runningCount === 0 && grant === this.#grant,
-    );
-    for (const held of ready) held.isUnreported = false;
+    const ready = [...this.#held.values()].filter((held) => held.isPreparation && held.runningCount === 0 && held.grant === this.#grant);
     const dropped = [...this.#news.values()].filter((news) => !this.#held.has(news.id) && this.#isOver(news)).map(({ id }) => id);
     for (const id of dropped) this.#news.delete(id);
     return { prepared: ready.map(({ id }) => id), dropped };
@@ -162,7 +156,7 @@ export class OwnedShards {
   }
 
   /** Records that a callback has returned. */
-  returned(callback: ShardCallback, held: HeldShard): void {
+  returned(callback: ShardCallback, held: RunningShard): void {
     held.runningCount -= 1;
     if (callback === "onDrain") held.end(new Error(`shard ${held.id} was drained`));
     this.#look(held.id);
@@ -178,7 +172,7 @@ export class OwnedShards {
     return state === DRAINING || state === LOST || (isOwned(state) && isEarlier);
   }
 
-  /** Does what the news about a shard require now. */
+  /** Compares a shard with the news about it, and acts on the difference. */
   #look(id: number): void {
     const held = this.#held.get(id);
     const news = this.#news.get(id);
@@ -195,21 +189,20 @@ export class OwnedShards {
   #begin(news: OwnedShard): void {
     const isTerm = isOwned(news.state) && this.#isValid && !this.#isOver(news);
     if (!isTerm && news.state !== PREPARING) return;
-    const held = new HeldShard(news, this.#grant, this.#options);
+    const held = new RunningShard(news, this.#grant, this.#options);
     if (isTerm) this.#fences.set(held.id, held.fence);
     this.#held.set(held.id, held);
     this.#run(isTerm ? "onOwn" : "onPrepare", held);
   }
 
   /** A term ends when a later stream grants a validity. A preparation continues on a later stream. */
-  #isFor({ state, fence }: OwnedShard, { isPreparation, fence: held, grant }: HeldShard): boolean {
+  #isFor({ state, fence }: OwnedShard, { isPreparation, fence: held, grant }: RunningShard): boolean {
     if (isPreparation) return state === PREPARING;
     return compareFences(tokenOf(fence), held) === 0 && state !== LOST && (grant === this.#grant || !this.#grant.wasValid);
   }
 
-  #continue(held: HeldShard, { state, epoch }: OwnedShard): void {
+  #continue(held: RunningShard, { state, epoch }: OwnedShard): void {
     if (held.isPreparation) held.grant = this.#grant;
-    held.isUnreported = true;
     held.epoch = Number(epoch);
     held.isPaused = state === PAUSED;
     if (state !== DRAINING || held.isDraining) return;
@@ -217,13 +210,13 @@ export class OwnedShards {
     this.#run("onDrain", held);
   }
 
-  #end(held: HeldShard, why: string): void {
+  #end(held: RunningShard, why: string): void {
     held.end(new Error(`shard ${held.id} ${why}`));
     if (!held.isPreparation) this.#run("onLost", held);
     this.#look(held.id);
   }
 
-  #run(callback: ShardCallback, held: HeldShard): void {
+  #run(callback: ShardCallback, held: RunningShard): void {
     held.runningCount += 1;
     this.#options.run(callback, held);
   }

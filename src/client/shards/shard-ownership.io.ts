@@ -11,14 +11,14 @@ import { later } from "../../lib/stall-aware-time.io.ts";
 import type { ClientCalls } from "../calls.ts";
 import { type HeartbeatStream, sendHeartbeats } from "../heartbeats.io.ts";
 import { ANYTHING, checkOptions, FUNCTION, type OptionRules, SIGNAL, TEXT } from "../option-rules.ts";
-import { type HeldShard, OwnedShards, type ShardCallback, type ShardPreparation, type ShardTerm } from "./owned-shards.ts";
+import { OwnedShards, type PendingShard, type RunningShard, type ShardCallback, type ShardTerm } from "./owned-shards.ts";
+import { shardCallError, wrongEpoch } from "./shard-errors.io.ts";
 import type { ShardRoutes } from "./shard-routes.ts";
-import { shardCallError, wrongEpoch } from "./wrong-epoch.io.ts";
 
 /**
  * Options of `own`. The callbacks of different shards run at the same time. A callback of a shard begins only after the callbacks of earlier terms of
  * the shard have returned. If a callback throws or rejects, all shards stop, and `ShardOwnership.done` rejects with the error. Errors of a callback
- * whose `shard.signal` is aborted are ignored, except those of `onLost`.
+ * whose `shard.signal` is aborted are ignored, except for `onLost`.
  */
 export interface OwnOptions {
   /** Instance of the service of the shards. The program must have registered it. */
@@ -28,7 +28,7 @@ export interface OwnOptions {
   /** Maximum number of shards. By default, there is no limit. */
   readonly slots?: number;
   /** Prepares the program to own a shard while another program still owns it. The shard moves when the callback has returned. */
-  readonly onPrepare?: (shard: ShardPreparation) => unknown;
+  readonly onPrepare?: (shard: PendingShard) => unknown;
   /** Starts the work for a shard. The callback can also do all the work, and return when `shard.signal` is aborted. */
   readonly onOwn: (shard: ShardTerm) => unknown;
   /** Finishes the work for a shard. When the callback has returned, `shard.signal` is aborted, and another program becomes the owner. */
@@ -46,7 +46,7 @@ const RULES: OptionRules<OwnOptions> = { ...CALLBACKS, instance: TEXT, weight: A
 const LOAD_MS = 5000;
 const METADATA = /^(?<namespace>[^;]{1,200});(?<id>\d{1,5});\d{1,16}$/;
 
-/** The attachment of an owner, whose shards come and go. `ShardRouter.own` creates it. */
+/** The attachment of an owner, whose shards come and go. `ShardClient.own` creates it. */
 export class ShardOwnership {
   /**
    * Resolves after `leave`, when the owner is detached. Rejects with the error of a callback, with the reason of `options.signal`, or with a
@@ -166,7 +166,7 @@ export class ShardOwnership {
   }
 
   /** Runs a callback, but not before the caller has returned. */
-  async #run(callback: ShardCallback, shard: HeldShard): Promise<void> {
+  async #run(callback: ShardCallback, shard: RunningShard): Promise<void> {
     await Promise.resolve();
     try {
       await this.#options[callback]?.(shard);

@@ -1,4 +1,4 @@
-/** The shards of a namespace and their owners, as a stream or a file reported them. This file has no I/O: `shard-router.io.ts` follows the stream. */
+/** The shards of a namespace and their owners, as a stream or a file reported them. This file has no I/O: `shard-client.io.ts` follows the stream. */
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { durationMs } from "@bufbuild/protobuf/wkt";
 import {
@@ -50,7 +50,7 @@ export class ShardRoutes implements StreamReader<ShardServiceWatchResponse, { re
   /** The first messages of a snapshot or change whose last message has not arrived. */
   #parts: ShardServiceWatchResponse[] = [];
   #failureCount = 0;
-  /** Whether all changes are received. Otherwise, the routes are those of the time `#currentMs`. */
+  /** Whether all changes are received. Otherwise, the routes were current at `#currentMs`. */
   #isCurrent = false;
   #currentMs = 0;
 

@@ -40,7 +40,7 @@ function setUp() {
 
 test("a snapshot and a change become visible with their last message", () => {
   const { routes, read } = setUp();
-  const { shards = [], ...rest } = snapshot(5n);
+  const { shards, ...rest } = snapshot(5n);
   expect([read({ kind: ShardEventKind.SNAPSHOT, shards }), routes.isRead, routes.resumeEpoch]).toEqual([[], false, 0n]);
   expect([read(rest), routes.resumeEpoch]).toEqual([[true], 5n]);
   expect(routes.route(KEY)).toEqual({ id: ID, owner: "a", target: "a:1", epoch: 5, metadata: `orders;${ID};5`, ageMs: 0 });

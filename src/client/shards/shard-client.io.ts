@@ -6,15 +6,15 @@ import type { ClientCalls } from "../calls.ts";
 import { following } from "../follow.io.ts";
 import { checkOptions, FUNCTION, type OptionRules, SIGNAL, TEXT } from "../option-rules.ts";
 import { closedFailure, lateFailure, notReadyFailure, unreachedFailure } from "../request-error.ts";
+import { wrongEpochShard } from "./shard-errors.io.ts";
 import { type OwnOptions, ShardOwnership } from "./shard-ownership.io.ts";
 import { type ShardRoute, ShardRoutes } from "./shard-routes.ts";
-import { wrongEpochShard } from "./wrong-epoch.io.ts";
 
 /** Options of `shards`. */
 export interface ShardsOptions {
   /** File in which the routes are kept, so that the program can start while no server answers. Each program needs its own file. */
   readonly file?: string;
-  /** Closes the router. */
+  /** Ends the stream of routes. */
   readonly signal?: AbortSignal;
   /** Called when a stream breaks, and when the file cannot be read or written. It must not throw. */
   readonly onError?: (error: Error) => void;
@@ -31,14 +31,14 @@ const MAX_FILE_BYTES = 16 << 20;
 const BEHIND_MS = [100, 400] as const;
 
 /** Routes calls to the owners of the shards of a namespace. */
-export class ShardRouter {
+export class ShardClient {
   readonly namespace: string;
   readonly #client: ClientCalls;
   readonly #options: ShardsOptions;
   readonly #routes: ShardRoutes;
   readonly #abort = new AbortController();
   readonly #first = Promise.withResolvers<void>();
-  /** Aborted after each change, and when the router is closed. */
+  /** Aborted after each change, and when the stream is closed. */
   #changed = new AbortController();
   #savedMs = Number.NEGATIVE_INFINITY;
   #isUnsaved = false;
@@ -60,7 +60,7 @@ export class ShardRouter {
 
   /**
    * Resolves when the routes are known: from a server, or from the file if no server answers. Rejects with a `RequestError` if a server rejects the
-   * request, or if no server answers within the client's `timeoutMs` and there is no valid file. The router is closed then.
+   * request, or if no server answers within the client's `timeoutMs` and there is no valid file. The client then opens another stream at the next call of `shards`.
    */
   ready(): Promise<void> {
     return this.#first.promise;
@@ -143,7 +143,7 @@ export class ShardRouter {
         this.#changed = new AbortController();
         await this.#save();
       }
-      throw closedFailure("the router of shards is closed", this.#client.server);
+      throw closedFailure("the stream of shards is closed", this.#client.server);
     } catch (error) {
       cancel();
       if (!signal.aborted && error instanceof Error) this.#options.onError?.(error);
@@ -152,7 +152,7 @@ export class ShardRouter {
     }
   }
 
-  /** Writes the file, unless it was just written. Later messages, of which there is one every 10 s, then lead to the next attempt. */
+  /** Writes the file, unless it was just written. The next message, which arrives within 10 s, then causes the next attempt. */
   async #save(): Promise<void> {
     const { file, onError } = this.#options;
     this.#isUnsaved = file !== undefined;

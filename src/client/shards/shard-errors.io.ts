@@ -15,7 +15,7 @@ export type ShardCallError = Error & { readonly code: number; readonly details: 
 
 /**
  * Returns the error with which an owner rejects a call for a shard that it does not own. The error carries the state of the shard as the owner knows
- * it, so that `ShardRouter.call` finds the new owner. A client of another protocol can create the error from the state that its server sent.
+ * it, so that `ShardClient.call` finds the new owner. A client of another protocol can create the error from the state that its server sent.
  */
 export function wrongEpoch(state: MessageInitShape<typeof ShardSchema>): ShardCallError {
   const shard = create(ShardSchema, state);
