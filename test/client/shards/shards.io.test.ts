@@ -3,10 +3,9 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
-import { anyPack, durationFromMs } from "@bufbuild/protobuf/wkt";
-import { Metadata } from "@grpc/grpc-js";
+import { durationFromMs } from "@bufbuild/protobuf/wkt";
+import { credentials, Client as GrpcClient, Metadata, Server, ServerCredentials } from "@grpc/grpc-js";
 import { afterAll, expect, test } from "vitest";
-import { StatusSchema } from "../../../gen/google/rpc/status_pb.js";
 import {
   OwnedShardState,
   ShardEventKind,
@@ -21,7 +20,7 @@ import {
 import type { ClientCalls } from "../../../src/client/calls.ts";
 import { connect, type OwnOptions, type ShardTerm } from "../../../src/client/index.ts";
 import { ShardClient, type ShardsOptions } from "../../../src/client/shards/shard-client.io.ts";
-import { wrongEpoch, wrongEpochShard } from "../../../src/client/shards/shard-errors.io.ts";
+import { type ShardCallError, wrongEpoch, wrongEpochShard } from "../../../src/client/shards/shard-errors.io.ts";
 import { shardOfKey } from "../../../src/lib/shard-key.ts";
 import { failure, PlayedStream } from "../../fakes/played-stream.ts";
 import { until } from "../../fakes/until.ts";
@@ -257,14 +256,31 @@ test("a call for a shard without an owner fails after the timeout, and a call wa
   shards.close();
 });
 
-test("a wrong epoch is recognized in errors of grpc-js and Connect", () => {
+/** The error of a call to a server with grpc-js whose handler passes an error to its callback. */
+async function sentWithGrpc(error: ShardCallError): Promise<unknown> {
+  const asIs = (bytes: Buffer) => bytes;
+  const codec = { requestSerialize: asIs, requestDeserialize: asIs, responseSerialize: asIs, responseDeserialize: asIs };
+  const method = { path: "/test.Orders/Get", requestStream: false, responseStream: false, ...codec } as const;
+  const server = new Server();
+  server.addService({ get: method }, { get: (_call: unknown, callback: (answer: ShardCallError) => void) => callback(error) });
+  const port = await new Promise<number>((resolve, reject) => {
+    server.bindAsync("127.0.0.1:0", ServerCredentials.createInsecure(), (failed, bound) => (failed ? reject(failed) : resolve(bound)));
+  });
+  const client = new GrpcClient(`127.0.0.1:${port}`, credentials.createInsecure());
+  const received = await new Promise((resolve) => {
+    client.makeUnaryRequest(method.path, asIs, asIs, Buffer.alloc(0), resolve);
+  });
+  client.close();
+  server.forceShutdown();
+  return received;
+}
+
+test("a wrong epoch is recognized as created, and as received with grpc-js and Connect", async () => {
   const shard = rowOf("b", 6);
-  const metadata = new Metadata();
-  const details = [anyPack(ShardSchema, shard)];
-  metadata.set("grpc-status-details-bin", Buffer.from(toBinary(StatusSchema, create(StatusSchema, { details }))));
-  const grpc = Object.assign(new Error("x"), { code: 9, details: "x", metadata });
-  const connect = Object.assign(new Error("x"), { details: [{ type: ShardSchema.typeName, value: toBinary(ShardSchema, shard) }] });
-  for (const error of [wrongEpoch(shard), grpc, connect]) expect(wrongEpochShard(error)).toEqual(shard);
+  const grpc = await sentWithGrpc(wrongEpoch(shard));
+  expect(grpc).toMatchObject({ code: 9, details: wrongEpoch(shard).details });
+  const connectError = Object.assign(new Error("x"), { details: [{ type: ShardSchema.typeName, value: toBinary(ShardSchema, shard) }] });
+  for (const error of [wrongEpoch(shard), grpc, connectError]) expect(wrongEpochShard(error)).toEqual(shard);
   for (const other of [new Error("x"), "x", undefined, Object.assign(new Error("x"), { details: "x", metadata: new Metadata() })])
     expect(wrongEpochShard(other)).toBeUndefined();
 });
