@@ -34,7 +34,7 @@ export interface ControllerOptions {
 /** Time between two looks at the balance of a set. */
 const BALANCE_MS = 5000;
 
-/** What the controller knows about a set beside the store. Another controller starts without it. */
+/** Facts about a set that are not in the store. Another controller starts without them. */
 interface SetState {
   /** Monotonic time (ms) before which no change is sent. `NEVER` while a request is pending. */
   retryMs: number;
@@ -71,7 +71,7 @@ export class ShardController {
 
   nextDeadlineMs(): number {
     if (!this.#isLeader) return NEVER;
-    // What was due at the last look has been done, or waits for an answer.
+    // Everything that was due at the last look has been done, or waits for an answer.
     return this.#states.values().reduce((next, { dueMs }) => (dueMs > this.#lookedMs ? Math.min(next, dueMs) : next), NEVER);
   }
 
@@ -263,7 +263,7 @@ export class ShardController {
     }: { readonly map: ShardMap; readonly owners: OwnerItems; readonly state: SetState; readonly decision: Decision },
     { monoMs }: Time,
   ): ShardRow | undefined {
-    // The node of the owner sees to it that the draining ends in time.
+    // The node of the owner ends the draining in time.
     if (row.isDraining) return undefined;
     if (row.mode === "disabled") return { ...row, next: "", isDraining: true, reason: "the shard is disabled" };
     if (row.next === "") return undefined;
@@ -291,7 +291,7 @@ export class ShardController {
     return this.#assigned(row, row.owner, record, `${row.owner} attached again`, time);
   }
 
-  /** Whether an owner takes more shards. */
+  /** Whether an owner accepts more shards. */
   #takes(item: CopiedItem<OwnerRecord>): boolean {
     return item.value !== undefined && !item.value.isLeaving && !this.#hasEnded(item);
   }
@@ -330,7 +330,7 @@ export class ShardController {
       const record = placement && owners.get(placement.to)?.value;
       if (placement !== undefined && record !== undefined)
         decision.rows.set(row.id, this.#assigned(row, placement.to, record, placement.reason, time));
-      else if (row.owner !== "") decision.rows.set(row.id, freed(row, "no owner takes the shard"));
+      else if (row.owner !== "") decision.rows.set(row.id, freed(row, "no owner accepts the shard"));
     }
   }
 

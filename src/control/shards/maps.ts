@@ -6,10 +6,10 @@ import { type CopiedItem, StoreCopy } from "../leadership/copy.ts";
 import { LEADERS, type LeaderRecord, type ShardFields } from "../leadership/records.ts";
 import { decodeOwner, decodeSet, OWNERS, type OwnerRecord, rowKey, SHARD_SETS, type ShardSetRecord } from "./records.ts";
 
-/** `draining` while the owner finishes its work; otherwise what the operators have set. */
+/** `draining` while the owner finishes its work; otherwise the mode that operators have set. */
 export type ShardStatus = ShardFields["mode"] | "draining";
 
-/** A shard. A row that was never written is that of an active shard without an owner. */
+/** A shard. If its row was never written, the shard is active and has no owner. */
 export interface ShardRow extends ShardFields {
   readonly id: number;
   /** Version of the record. 0 if it was never written. */
