@@ -21,7 +21,7 @@ export interface Heartbeats<Request, Answer> {
   readonly answered: (answer: Answer, stream: HeartbeatStream) => void;
   /** Whether the same server may accept a message that it has rejected with this error. */
   readonly mayRetry?: (error: RequestError) => boolean;
-  /** Aborted when no other stream must be opened. */
+  /** Aborted when no other stream is to be opened. */
   readonly finished: AbortSignal;
 }
 

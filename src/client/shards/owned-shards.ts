@@ -195,7 +195,7 @@ export class OwnedShards {
     return this.#options.nowMs() < this.#grant.untilMs;
   }
 
-  /** Applies the news about a shard, as far as that is possible now. */
+  /** Does what the news about a shard require now. */
   #look(id: number): void {
     const held = this.#held.get(id);
     const news = this.#news.get(id);

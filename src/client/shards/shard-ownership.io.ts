@@ -18,7 +18,7 @@ import { callError, wrongEpoch } from "./wrong-epoch.io.ts";
 /**
  * Options of `own`. The callbacks of different shards run at the same time. A callback of a shard begins only after the callbacks of earlier terms of
  * the shard have returned. If a callback throws or rejects, all shards stop, and `ShardOwnership.done` rejects with the error. Errors of a callback
- * whose `shard.signal` is aborted are ignored, except errors of `onLost`.
+ * whose `shard.signal` is aborted are ignored, except those of `onLost`.
  */
 export interface OwnOptions {
   /** Instance of the service of the shards. The program must have registered it. */

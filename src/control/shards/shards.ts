@@ -141,7 +141,7 @@ function refusalOf(change: ShardOrder, map: ShardMap | undefined, maps: ShardMap
     if (map !== undefined && map.rows.length !== count)
       return {
         reason: "invalid_argument",
-        message: `set.count: must stay ${map.rows.length}; a set with another count needs another namespace`,
+        message: `settings.count: must stay ${map.rows.length}; a set with another count needs another namespace`,
       };
     const otherCount = maps.namespaces.reduce((sum, each) => sum + (each === namespace ? 0 : (maps.map(each)?.rows.length ?? 0)), 0);
     if (otherCount + count <= MAX_CLUSTER_SHARDS) return undefined;

@@ -500,7 +500,7 @@ describe("orders", () => {
       "another count",
       apply({ count: 13 }),
       "invalid_argument",
-      /^set.count: must stay 12; a set with another count needs another namespace$/,
+      /^settings.count: must stay 12; a set with another count needs another namespace$/,
     ],
     [
       "too many shards",
