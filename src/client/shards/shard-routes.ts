@@ -145,10 +145,9 @@ export class ShardRoutes implements StreamReader<ShardServiceWatchResponse, { re
       this.#shards = [];
       this.#owners.clear();
     }
-    for (const { shards, owners, removedOwners } of parts) {
+    for (const { shards, owners } of parts) {
       for (const shard of shards) if (shard.id < count) this.#shards[shard.id] = shard;
       for (const owner of owners) this.#owners.set(owner.instance, owner);
-      for (const instance of removedOwners) this.#owners.delete(instance);
     }
     return true;
   }
