@@ -1,11 +1,16 @@
 /** Shards of real nodes with etcd, and of owners that are processes: they leave, are killed and are paused, and so are the nodes. */
+import { existsSync } from "node:fs";
+import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type Client, compareFences, connect, type ShardRouter } from "../../src/client/index.ts";
+import { ownerKey } from "../../src/control/shards/records.ts";
+import { openEtcdStore } from "../../src/store/etcd/store.io.ts";
 import { EtcdCluster, isEtcdThere } from "../fakes/etcd.ts";
 import { FencedLog } from "../fakes/fenced-log.ts";
 import { LEASE_MS, leaderHome, oneLeader } from "../fakes/leader-nodes.ts";
 import type { CommandProcess, NodeProcess } from "../fakes/node-process.ts";
-import { applySet, areFencesLater, areOwnedBy, countsOf, type ShardList, shardsUntil, startOwner } from "../fakes/shard-nodes.ts";
+import { freePort } from "../fakes/probed-servers.ts";
+import { applySet, areFencesLater, areOwnedBy, countsOf, type ListedShard, LocalOwner, LocalOwners, type ShardList, shardsUntil, startOwner } from "../fakes/shard-nodes.ts";
 import { WorkCalls } from "../fakes/shard-work.ts";
 import { until } from "../fakes/until.ts";
 
@@ -31,9 +36,13 @@ const owner = (instance: string): CommandProcess => {
   if (found === undefined) throw new Error(`no owner ${instance}`);
   return found;
 };
-const start = async (instance: string) => owners.set(instance, await startOwner(instance, NAMESPACE, log, nodes));
+/** The nodes that have not been killed. */
+const living = () => nodes.filter(({ command }) => command.isRunning);
+const start = async (instance: string, servers: readonly NodeProcess[] = nodes) => {
+  owners.set(instance, await startOwner(instance, NAMESPACE, log, servers));
+};
 const owned = (instances: readonly string[], withinMs?: number): Promise<ShardList> =>
-  shardsUntil(`the owners are ${instances.join(", ")}`, nodes, NAMESPACE, areOwnedBy(...instances), withinMs);
+  shardsUntil(`the owners are ${instances.join(", ")}`, living(), NAMESPACE, areOwnedBy(...instances), withinMs);
 const scopeOf = (id: number) => `shard/${NAMESPACE}/${id}`;
 
 beforeAll(async () => {
@@ -45,7 +54,8 @@ beforeAll(async () => {
   await oneLeader(nodes);
   await applySet(first, NAMESPACE, { count: COUNT });
   log = await FencedLog.start();
-  await Promise.all(INSTANCES.map(start));
+  // Each node has an owner. Only the controller has two.
+  await Promise.all(INSTANCES.map((instance, i) => start(instance, [0, 1, 2].flatMap((at) => nodes[(at + i) % nodes.length] ?? []))));
   client = connect({ servers: nodes.map(({ grpc }) => grpc) });
   router = client.shards(NAMESPACE);
   await router.ready();
@@ -53,6 +63,8 @@ beforeAll(async () => {
 });
 
 afterAll(async () => {
+  for (const node of nodes) (await import("node:fs")).writeFileSync(`/tmp/e2e-59/${node.nodeId}.log`, node.command.stderr); // DEBUG
+  for (const [name, each] of owners) (await import("node:fs")).writeFileSync(`/tmp/e2e-59/owner-${name}.log`, each.stdout + each.stderr); // DEBUG
   if (!hasEtcd) return;
   client.close();
   await Promise.all([...owners.values(), ...nodes].map((each) => each[Symbol.asyncDispose]()));
@@ -94,4 +106,118 @@ test.runIf(hasEtcd)("the shards of an owner that is killed have other owners wit
   const [lost, others] = [true, false].map((isLost) => before.shards.filter((shard) => (shard.owner === "b") === isLost));
   expect(areFencesLater(lost ?? [], after.shards)).toBe(true);
   expect(others?.filter(({ id, owner: kept, fence }) => after.shards[id]?.owner !== kept || compareFences(after.shards[id].fence, fence) !== 0)).toEqual([]);
+});
+
+test.runIf(hasEtcd)("an owner whose node is killed attaches to another node, and gets its shards back with greater fences", async () => {
+  const before = await owned(["c", "d"]);
+  const kept = before.shards.filter((shard) => shard.owner === "c");
+  const home3 = nodes.find(({ nodeId }) => nodeId === kept[0]?.nodeId);
+  expect([home3?.nodeId, (await oneLeader(nodes)).nodeId]).toEqual(["n3", "n1"]);
+  const t0 = performance.now(); // DEBUG
+  await home3?.stop("SIGKILL");
+  const isBack = ({ shards }: ShardList) =>
+    shards.every(({ owner: now, nodeId }, id) => now === before.shards[id]?.owner && nodeId !== "n3");
+  const after = await shardsUntil("the owners have their shards again", living(), NAMESPACE, isBack, 3 * LEASE_MS);
+  console.log("back", performance.now() - t0); // DEBUG
+  expect(areFencesLater(kept, after.shards)).toBe(true);
+  const others = before.shards.filter((shard) => shard.owner === "d");
+  expect(others.filter(({ id, fence }) => compareFences(after.shards[id]?.fence ?? fence, fence) !== 0)).toEqual([]);
+});
+
+test.runIf(hasEtcd)(
+  "an owner that was paused for longer than its validity does not act, and callers with an old map find the next owner in two retries",
+  async () => {
+    const before = await owned(["c", "d"]);
+    const lost = before.shards.filter((shard) => shard.owner === "d");
+    const file = join(home.folder, "map");
+    const reader = connect({ servers: nodes.map(({ grpc }) => grpc) });
+    await reader.shards(NAMESPACE, { file }).ready();
+    await until("the map is in the file", () => existsSync(file));
+    reader.close();
+
+    owner("d").kill("SIGSTOP");
+    const after = await owned(["c"]);
+    const hasWritten = ({ id }: ListedShard) => {
+      const { fence } = after.shards[id] ?? {};
+      return log.writes.some((write) => write.scope === scopeOf(id) && fence !== undefined && compareFences(write.fence, fence) === 0);
+    };
+    await until("the next owner has written", () => lost.every(hasWritten));
+    const from = log.writes.length;
+    owner("d").kill("SIGCONT");
+    for (const { id } of lost) await owner("d").line(new RegExp(`^lost ${scopeOf(id)};`));
+
+    // No server answers this client.
+    const old = connect({ servers: [`127.0.0.1:${await freePort()}`], findServers: false });
+    using calls = new WorkCalls();
+    const oldRouter = old.shards(NAMESPACE, { file });
+    await oldRouter.ready();
+    const keys = Array.from({ length: 200 }, (_, i) => `key-${i}`).filter((key) => oldRouter.route(key).owner === "d");
+    const tries = new Map<string, number>();
+    const answers = keys.slice(0, 8).map((key) =>
+      oldRouter.call(key, (route) => {
+        tries.set(key, (tries.get(key) ?? 0) + 1);
+        return calls.do(route, key);
+      }),
+    );
+    expect(new Set(await Promise.all(answers))).toEqual(new Set(["c"]));
+    expect(Math.max(...tries.values())).toBeLessThanOrEqual(3);
+    old.close();
+
+    const late = log.writes.slice(from).filter(({ instance, isAccepted }) => instance === "d" && isAccepted);
+    const ofOldTerms = late.filter(({ scope, fence }) => lost.some((shard) => scopeOf(shard.id) === scope && compareFences(fence, shard.fence) <= 0));
+    expect(ofOldTerms).toEqual([]);
+  },
+);
+
+/** A hand-over from `from` to `to` in a namespace of its own. */
+interface HandOver {
+  readonly namespace: string;
+  readonly local: LocalOwners;
+  readonly from: LocalOwner;
+  readonly to: LocalOwner;
+}
+
+async function startHandOver(namespace: string, servers: readonly NodeProcess[]): Promise<HandOver> {
+  const [node] = servers;
+  if (node === undefined) throw new Error("no node");
+  await applySet(node, namespace, { count: 2 });
+  const local = new LocalOwners(namespace);
+  const from = await LocalOwner.start(local, "from", servers);
+  await shardsUntil("the first owner owns all shards", [node], namespace, areOwnedBy("from"));
+  return { namespace, local, from, to: await LocalOwner.start(local, "to", servers) };
+}
+
+test.runIf(hasEtcd)("a hand-over ends with one owner when the controller is killed while it prepares, drains, or has been dropped", async () => {
+  const leader = await oneLeader(living());
+  const controller = living().find(({ nodeId }) => nodeId === leader.nodeId);
+  const others = living().filter((node) => node !== controller);
+  const [preparing, draining, dropped] = await Promise.all(
+    ["preparing", "draining", "dropped"].map((namespace) => startHandOver(namespace, others)),
+  );
+  if (preparing === undefined || draining === undefined || dropped === undefined) throw new Error("three must be started");
+  const gates = Array.from({ length: 3 }, () => Promise.withResolvers<void>());
+  preparing.to.preparing = gates[0]!.promise;
+  draining.from.draining = gates[1]!.promise;
+  dropped.from.draining = gates[2]!.promise;
+  const left = [preparing, draining, dropped].map(({ from }) => from.leave());
+  const reaches = (handOver: HandOver, status: string) =>
+    shardsUntil(`${handOver.namespace} is ${status}`, others, handOver.namespace, ({ shards }) =>
+      shards.some((shard) => shard.nextOwner === "to" && shard.status === `SHARD_STATUS_${status}`),
+    );
+  await Promise.all([reaches(preparing, "ACTIVE"), reaches(draining, "DRAINING"), reaches(dropped, "DRAINING")]);
+  await using store = openEtcdStore({ endpoints: etcd.endpoints, prefix: "/waymark/shards/", timeoutMs: 5000 });
+  const heldBefore = (await store.get(ownerKey("dropped", "from")))?.version;
+  controller?.command.kill("SIGSTOP");
+  gates[2]!.resolve();
+  await until("the owner has dropped the shard", async () => (await store.get(ownerKey("dropped", "from")))?.version !== heldBefore);
+  await controller?.stop("SIGKILL");
+  const t0 = performance.now(); // DEBUG
+  gates[0]!.resolve();
+  gates[1]!.resolve();
+  for (const { namespace } of [preparing, draining, dropped]) await shardsUntil(`the hand-over of ${namespace} has ended`, others, namespace, areOwnedBy("to"));
+  console.log("handed over", performance.now() - t0); // DEBUG
+  await Promise.all(left);
+  console.log("left", performance.now() - t0); // DEBUG
+  expect([preparing, draining, dropped].flatMap(({ local }) => local.overlaps)).toEqual([]);
+  for (const { from, to } of [preparing, draining, dropped]) for (const each of [from, to]) each[Symbol.dispose]();
 });

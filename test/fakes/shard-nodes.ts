@@ -1,7 +1,7 @@
 /** Shards of real nodes: their sets, the rows that each node answers, and owners in processes of their own. */
 import { join } from "node:path";
 import { ROOT } from "../../scripts/run.ts";
-import { compareFences, type FenceToken } from "../../src/client/index.ts";
+import { compareFences, connect, type FenceToken, type ShardOwnership, type ShardTerm } from "../../src/client/index.ts";
 import type { FencedLog } from "./fenced-log.ts";
 import { callNode } from "./leader-nodes.ts";
 import { CommandProcess, type NodeProcess } from "./node-process.ts";
@@ -127,4 +127,65 @@ export async function startOwner(
   const owner = new CommandProcess([child, instance, log.url, namespace, ...servers], "", [], process.execPath);
   await owner.line(/^attached$/);
   return owner;
+}
+
+/** Owners in the test's process. It notes each time at which two of them act for a shard. */
+export class LocalOwners {
+  readonly namespace: string;
+  readonly overlaps: string[] = [];
+  /** The last term of each shard. */
+  readonly #terms = new Map<number, { readonly instance: string; readonly term: ShardTerm }>();
+
+  constructor(namespace: string) {
+    this.namespace = namespace;
+  }
+
+  begin(instance: string, term: ShardTerm): void {
+    const last = this.#terms.get(term.id);
+    this.#terms.set(term.id, { instance, term });
+    if (last === undefined) return;
+    if (last.term.isConfirmed && last.instance !== instance) this.overlaps.push(`${term.fenceText}: ${last.instance} and ${instance}`);
+    if (compareFences(term.fence, last.term.fence) <= 0) this.overlaps.push(`${term.fenceText} after ${last.term.fenceText}`);
+  }
+
+  /** The terms under which owners can act. */
+  get valid(): readonly ShardTerm[] {
+    return [...this.#terms.values()].flatMap(({ term }) => (term.isValid() ? [term] : []));
+  }
+}
+
+/** An owner in the test's process, whose callbacks wait at its gates. */
+export class LocalOwner implements Disposable {
+  /** Callbacks wait for these. */
+  preparing: Promise<void> = Promise.resolve();
+  draining: Promise<void> = Promise.resolve();
+  lostCount = 0;
+  readonly #client: ReturnType<typeof connect>;
+  #ownership: ShardOwnership | undefined;
+
+  private constructor(nodes: readonly NodeProcess[]) {
+    this.#client = connect({ servers: nodes.map(({ grpc }) => grpc), findServers: false });
+  }
+
+  static async start(owners: LocalOwners, instance: string, nodes: readonly NodeProcess[]): Promise<LocalOwner> {
+    const owner = new LocalOwner(nodes);
+    const { namespace } = owners;
+    await owner.#client.register([{ key: { namespace, name: SERVICE, instanceId: instance }, targets: [{ host: "127.0.0.1", port: 1 }] }]);
+    owner.#ownership = await owner.#client.shards(namespace).own({
+      instance,
+      onPrepare: () => owner.preparing,
+      onOwn: (term) => owners.begin(instance, term),
+      onDrain: () => owner.draining,
+      onLost: () => void owner.lostCount++,
+    });
+    return owner;
+  }
+
+  leave(): Promise<void> {
+    return this.#ownership?.leave() ?? Promise.resolve();
+  }
+
+  [Symbol.dispose](): void {
+    this.#client.close();
+  }
 }
