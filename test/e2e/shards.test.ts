@@ -10,7 +10,7 @@ import { FencedLog } from "../fakes/fenced-log.ts";
 import { LEASE_MS, leaderHome, oneLeader } from "../fakes/leader-nodes.ts";
 import type { CommandProcess, NodeProcess } from "../fakes/node-process.ts";
 import { freePort } from "../fakes/probed-servers.ts";
-import { applySet, areFencesLater, areOwnedBy, countsOf, type ListedShard, LocalOwner, LocalOwners, type ShardList, shardsUntil, startOwner } from "../fakes/shard-nodes.ts";
+import { applySet, areFencesLater, areOwnedBy, countsOf, type ListedShard, LocalOwner, LocalOwners, type ShardList, shardsOf, shardsUntil, startOwner } from "../fakes/shard-nodes.ts";
 import { WorkCalls } from "../fakes/shard-work.ts";
 import { until } from "../fakes/until.ts";
 
@@ -220,4 +220,49 @@ test.runIf(hasEtcd)("a hand-over ends with one owner when the controller is kill
   console.log("left", performance.now() - t0); // DEBUG
   expect([preparing, draining, dropped].flatMap(({ local }) => local.overlaps)).toEqual([]);
   for (const { from, to } of [preparing, draining, dropped]) for (const each of [from, to]) each[Symbol.dispose]();
+});
+
+test.runIf(hasEtcd)("while etcd does not answer, maps are answered with an age, and owners stop or continue as their set says; afterwards they are the same", async () => {
+  const [node] = living();
+  const [member] = etcd.members;
+  if (node === undefined || member === undefined) throw new Error("a node must be left");
+  const sets = await Promise.all(
+    (["STOP", "SERVE"] as const).map(async (behavior) => {
+      const namespace = behavior.toLowerCase();
+      await applySet(node, namespace, { count: 4, onStoreLoss: `STORE_LOSS_BEHAVIOR_${behavior}` });
+      const local = new LocalOwners(namespace);
+      const owners = await Promise.all(["x", "y"].map((instance) => LocalOwner.start(local, instance, living())));
+      const before = await shardsUntil("all shards are owned", living(), namespace, areOwnedBy("x", "y"));
+      await until("the owners act", () => local.valid.length === 4);
+      return { namespace, local, owners, before };
+    }),
+  );
+  const [stops, serves] = sets;
+  if (stops === undefined || serves === undefined) throw new Error("there are two sets");
+  member.signal("SIGSTOP");
+  try {
+    await until("the owners of a set with STOP have stopped", () => stops.local.valid.length === 0 && stops.owners.every(({ lostCount }) => lostCount === 2));
+    await until("the owners of a set with SERVE are not confirmed", () => serves.local.valid.every(({ isConfirmed }) => !isConfirmed));
+    expect(serves.local.valid).toHaveLength(4);
+    for (const { namespace, before } of sets)
+      for (const each of living()) {
+        const list = await shardsOf(each, namespace);
+        expect([list.epoch, list.checksum]).toEqual([before.epoch, before.checksum]);
+        expect(list.ageMs).toBeGreaterThan(0);
+      }
+    const { stderr } = await node.run(["mesh", "shards", "list", "stop"]);
+    expect(stderr).toMatch(/the control store has not answered for/);
+  } finally {
+    member.signal("SIGCONT");
+  }
+  const t0 = performance.now(); // DEBUG
+  for (const { namespace, local, owners, before } of sets) {
+    await until(`the owners of ${namespace} act again`, () => local.valid.length === 4 && local.valid.every(({ isConfirmed }) => isConfirmed), 20000);
+    console.log(namespace, performance.now() - t0); // DEBUG
+    const after = await shardsUntil("all shards are owned", living(), namespace, areOwnedBy("x", "y"));
+    expect(after.shards.map(({ owner }) => owner)).toEqual(before.shards.map(({ owner }) => owner));
+    expect(local.overlaps).toEqual([]);
+    for (const each of owners) each[Symbol.dispose]();
+  }
+  expect(serves.owners.map(({ lostCount }) => lostCount)).toEqual([0, 0]);
 });
