@@ -3,7 +3,7 @@ import { type FieldProblems, quoted } from "../../src/catalog/entry/names.ts";
 import type { Viewer } from "./catalog/v1/viewer_pb.js";
 import type { LeadershipServiceCampaignRequest, LeadershipServiceListRequest, LeadershipServiceRaiseStoreEpochRequest, LeadershipServiceResignRequest, LeadershipServiceSubscribeRequest } from "./control/v1/leadership_pb.js";
 import type { PeerServiceGetRequest, PeerServiceKeysRequest, PeerServiceLagRequest, PeerServiceListRequest, PeerServiceWatchRequest } from "./control/v1/peer_pb.js";
-import type { ShardLoad, ShardServiceApplyRequest, ShardServiceAttachRequest, ShardServiceDiffRequest, ShardServiceGetRequest, ShardServiceHistoryRequest, ShardServiceListRequest, ShardServiceSetShardRequest, ShardServiceSimulateRequest, ShardServiceWatchRequest, ShardSettings, SimulatedOwner } from "./control/v1/shard_pb.js";
+import type { OverloadThresholds, ShardLoad, ShardServiceApplyRequest, ShardServiceAttachRequest, ShardServiceDiffRequest, ShardServiceGetRequest, ShardServiceHistoryRequest, ShardServiceListRequest, ShardServiceSetShardRequest, ShardServiceSimulateRequest, ShardServiceWatchRequest, ShardSettings, SimulatedOwner } from "./control/v1/shard_pb.js";
 import type { CatalogQueryRequest, CatalogWatchRequest, ClusterMapRequest, EntryReport, KeepAliveRequest, ListPeersRequest, NamespaceStatusRequest, Preference, RegisterRequest, RenewRequest, ResolveRequest as DiscoveryResolveRequest, SetMaintenanceRequest, UnregisterRequest } from "./discovery/v1/discovery_pb.js";
 import type { SummaryQueryRequest, SummaryWatchRequest } from "./discovery/v1/summary_pb.js";
 import type { DescribeNameRequest, Endpoint, ListNamesRequest, NameSource, RegisterNameRequest, RegisteredName, ResolveNameRequest, UnregisterNameRequest } from "./dns/v1/dns_pb.js";
@@ -97,6 +97,17 @@ export function checkPeerServiceKeysRequest(value: PeerServiceKeysRequest, probl
   if (value.pageToken !== "") problems.text(value.pageToken, 8192, "page_token");
 }
 
+/** Adds what breaks the contract's rules in `OverloadThresholds`. */
+export function checkOverloadThresholds(value: OverloadThresholds, problems: FieldProblems): void {
+  if (value.latency !== undefined) {
+    problems.duration(value.latency, 3600000, "latency");
+  }
+  if (!(value.errorRatio >= 0 && value.errorRatio <= 1)) problems.range(value.errorRatio, 0, 1, "error_ratio");
+  if (value.duration !== undefined) {
+    problems.duration(value.duration, 3600000, "duration", 1000);
+  }
+}
+
 /** Adds what breaks the contract's rules in `ShardSettings`. */
 export function checkShardSettings(value: ShardSettings, problems: FieldProblems): void {
   if (!(value.count >= 1 && value.count <= 10000)) problems.range(value.count, 1, 10000, "count");
@@ -113,6 +124,11 @@ export function checkShardSettings(value: ShardSettings, problems: FieldProblems
   }
   if (value.drainTimeout !== undefined) {
     problems.duration(value.drainTimeout, 3600000, "drain_timeout");
+  }
+  if (value.overload !== undefined) {
+    const before = problems.count;
+    checkOverloadThresholds(value.overload, problems);
+    if (problems.count !== before) problems.under(before, "overload.");
   }
 }
 

@@ -4,10 +4,12 @@ import { encodeRecord, LEADERS, type LeaderRecord, type ShardFields } from "../.
 import type { OwnerNews, ShardInput, ShardOrder } from "../../src/control/shards/io-types.ts";
 import { type ShardMap, ShardMaps, type ShardRow, statusOf } from "../../src/control/shards/maps.ts";
 import {
+  NO_LOAD,
   OWNERS,
   type OwnerRecord,
   ownerJson,
   ownerKey,
+  PLANS,
   rowKey,
   SHARD_SETS,
   type ShardChange,
@@ -26,12 +28,17 @@ const SETTINGS: ShardSettings = {
   maxParallelMoves: 10,
   cooldownMs: 60_000,
   prepareMs: 30_000,
+  maxDepth: 0,
+  maxLatencyMs: 0,
+  maxErrorRatio: 0,
+  overloadMs: 30_000,
   drainMs: 30_000,
 };
 const FIELDS: ShardFields = {
   epoch: 0,
   mode: "active",
   isDraining: false,
+  isThrottled: false,
   next: "",
   weight: 1,
   hint: "",
@@ -62,7 +69,7 @@ export class KeptShards implements ShardSource {
   #version = 0;
 
   constructor() {
-    for (const prefix of [SHARD_SETS, OWNERS]) this.#take(prefix, []);
+    for (const prefix of [SHARD_SETS, OWNERS, PLANS]) this.#take(prefix, []);
   }
 
   store(): StoreStatus {
@@ -82,7 +89,7 @@ export class KeptShards implements ShardSource {
     this.refuse();
     this.orders.push(change);
     if (change.kind === "apply") this.apply(change.namespace, change.settings);
-    else {
+    else if (change.kind === "setShard") {
       const row = this.row(change.namespace, change.id);
       const { mode = row.mode, weight = row.weight, hint = row.hint, ticket, reason } = change;
       this.change(change.namespace, [{ ...row, number: row.fence.number, mode, weight, hint, ticket, reason }]);
@@ -118,7 +125,12 @@ export class KeptShards implements ShardSource {
 
   /** Changes the settings of a set, which gets the next epoch. */
   apply(namespace: string, settings: Partial<ShardSettings & Pick<ShardSetRecord, "oldestEpoch">> = {}): void {
-    const { epoch = 0, ...before } = this.maps.map(namespace)?.set.value ?? { rowsEpoch: 0, checksum: "", oldestEpoch: 1 };
+    const { epoch = 0, ...before } = this.maps.map(namespace)?.set.value ?? {
+      rowsEpoch: 0,
+      checksum: "",
+      oldestEpoch: 1,
+      frozenUntilWallMs: 0,
+    };
     this.#keep(namespace, { epoch: epoch + 1, rows: [] });
     this.#write(SHARD_SETS, [[SHARD_SETS + namespace, { ...SETTINGS, ...before, ...settings, epoch: epoch + 1 }]], namespace);
   }
@@ -142,7 +154,16 @@ export class KeptShards implements ShardSource {
 
   own(namespace: string, instance: string, record: Partial<OwnerRecord> = {}): void {
     const held = { session: "n1/s", nodeId: "n1", created: 1, target: `${instance}.host:80`, weight: 1, zone: "a", region: "eu" };
-    const owner = { ...held, slots: 0, isLeaving: false, prepared: new Set<number>(), held: new Set<number>(), ...record };
+    const owner = {
+      ...held,
+      slots: 0,
+      isLeaving: false,
+      health: "healthy" as const,
+      load: NO_LOAD,
+      prepared: new Set<number>(),
+      held: new Set<number>(),
+      ...record,
+    };
     this.#write(OWNERS, [[ownerKey(namespace, instance), ownerJson(owner)]], namespace);
   }
 
@@ -168,8 +189,8 @@ export class KeptShards implements ShardSource {
 function recordOf({ id: _id, owner = "", number = 0, reason = "a change", ...fields }: PutRow): LeaderRecord {
   const fence = { failoverVersion: 0, storeEpoch: 7, number };
   const holder = { holderId: owner, nodeId: "n1", session: owner === "" ? "" : "n1/s", term: 1, fence, issuedWallMs: 0, reason };
-  const { epoch, mode, isDraining, next, weight, hint, ticket, changedWallMs, movedWallMs } = { ...FIELDS, ...fields };
-  const shard = { epoch, mode, isDraining, next, weight, hint, ticket, changedWallMs, movedWallMs };
+  const { epoch, mode, isDraining, isThrottled, next, weight, hint, ticket, changedWallMs, movedWallMs } = { ...FIELDS, ...fields };
+  const shard = { epoch, mode, isDraining, isThrottled, next, weight, hint, ticket, changedWallMs, movedWallMs };
   return { ...holder, correlationId: "c", resign: undefined, shard };
 }
 

@@ -1,5 +1,6 @@
 /** Planted bugs of shards (semantics.md, Shards). */
 const CONTROLLER = "src/control/shards/controller.ts";
+const LOOK = "src/control/shards/set-look.ts";
 const OWNERS = "src/control/shards/owners.ts";
 
 export const SHARD_MUTANTS = [
@@ -19,14 +20,14 @@ export const SHARD_MUTANTS = [
   {
     name: "the next owner follows without the version of the earlier owner's record",
     rule: "Shards: a row changes its owner on the condition of a record of the earlier owner that does not list the shard",
-    edits: [{ file: CONTROLLER, find: "...change.conditions, ...free];", replace: "...change.conditions];" }],
+    edits: [{ file: CONTROLLER, find: "...change.conditions, ...free]", replace: "...change.conditions]" }],
     withinSeeds: 600,
     isOfShards: true,
   },
   {
     name: "a deposed controller changes rows",
     rule: "Shards: each change of the controller has the condition of its lease record",
-    edits: [{ file: CONTROLLER, find: "[session, this.#lease, ...change.conditions", replace: "[session, ...change.conditions" }],
+    edits: [{ file: CONTROLLER, find: "requests.transact([lease, ...conditions]", replace: "requests.transact([...conditions]" }],
     withinSeeds: 600,
     isOfShards: true,
   },
@@ -35,9 +36,9 @@ export const SHARD_MUTANTS = [
     rule: "Shards: suspicion and health never end the ownership of a shard",
     edits: [
       {
-        file: CONTROLLER,
-        find: "    if (item.value.held.has(row.id)) return",
-        replace: "    if (item.value.held.has(row.id) && time.monoMs < item.sinceMs + 3000) return",
+        file: LOOK,
+        find: "return item.value.held.has(row.id) ?",
+        replace: "return item.value.held.has(row.id) && time.monoMs < item.sinceMs + 3000 ?",
       },
     ],
     withinSeeds: 100,

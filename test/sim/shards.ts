@@ -22,6 +22,10 @@ const SETTINGS: ShardSettings = {
   cooldownMs: 2000,
   prepareMs: 1500,
   drainMs: 2500,
+  maxDepth: 0,
+  maxLatencyMs: 0,
+  maxErrorRatio: 0,
+  overloadMs: 3000,
 };
 const OPERATOR = "operator";
 const OWNERS_IN_WORLD = 4;
@@ -172,7 +176,15 @@ class SimOwner {
     const [prepared, dropped, sentMs] = [[...this.#prepared], [...this.#dropped], Math.floor(this.#nowMs)];
     this.#prepared.clear();
     this.#dropped.clear();
-    const facts = { isLeaving: this.isLeaving, region: "r", zone: "z", slots: 0, target: `${this.instance}:1`, weight: 1 };
+    const facts = {
+      isLeaving: this.isLeaving,
+      health: "healthy" as const,
+      region: "r",
+      zone: "z",
+      slots: 0,
+      target: `${this.instance}:1`,
+      weight: 1,
+    };
     this.#arriveMs = Math.max(this.#arriveMs, sim.world.nowMs + sim.delayMs());
     sim.world.at(this.#arriveMs, () => {
       const deliver = (): void => {
@@ -182,7 +194,16 @@ class SimOwner {
           return;
         }
         stream.sentMs = sentMs;
-        stream.node.input({ kind: "owner", owner: stream.sink, namespace: NAMESPACE, instance: this.instance, facts, prepared, dropped });
+        stream.node.input({
+          kind: "owner",
+          owner: stream.sink,
+          namespace: NAMESPACE,
+          instance: this.instance,
+          facts,
+          prepared,
+          dropped,
+          reports: [],
+        });
       };
       deliver();
     });

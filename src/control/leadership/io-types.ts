@@ -54,7 +54,14 @@ export type LeadershipOutput =
 
 /** Why an order was not carried out. */
 export interface OrderRefusal {
-  readonly reason: "invalid_argument" | "no_leader" | "not_found" | "quota_exceeded" | "version_conflict" | "store_unavailable";
+  readonly reason:
+    | "discovery_access_denied"
+    | "invalid_argument"
+    | "no_leader"
+    | "not_found"
+    | "quota_exceeded"
+    | "version_conflict"
+    | "store_unavailable";
   readonly message: string;
 }
 

@@ -51,6 +51,8 @@ export interface ShardFields {
   readonly mode: (typeof SHARD_MODES)[number];
   /** Whether the owner must finish its work and drop the shard. */
   readonly isDraining: boolean;
+  /** Whether the owner accepts only half of its rate for the shard. */
+  readonly isThrottled: boolean;
   /** The instance that owns the shard after the hand-over. Empty if there is none. */
   readonly next: string;
   /** The share of the shard in the load of its owner, compared with other shards. */
@@ -113,6 +115,7 @@ const SHARD: Fields<ShardFields> = {
   epoch: count,
   mode: wordOf(SHARD_MODES),
   isDraining: flag,
+  isThrottled: flag,
   next: text,
   weight: positive,
   hint: text,

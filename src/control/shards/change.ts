@@ -11,8 +11,8 @@ export const MAX_CHANGED_ROWS = 48;
 
 export interface ShardEdits {
   readonly map: ShardMap;
-  /** The settings after the change. */
-  readonly settings: ShardSettings;
+  /** The settings after the change, and until when the set is frozen. */
+  readonly settings: ShardSettings & Pick<ShardSetRecord, "frozenUntilWallMs">;
   /** The rows after the change. Their epochs and times are set by `changeOf`. */
   readonly rows: readonly ShardRow[];
   readonly origin: ChangeOrigin;
@@ -71,12 +71,23 @@ export function changeOf(
 
 /** The row without an owner, and without a hand-over. */
 export function freed(row: ShardRow, reason: string): ShardRow {
-  return { ...row, owner: "", session: "", next: "", isDraining: false, reason };
+  return { ...row, owner: "", session: "", next: "", isDraining: false, isThrottled: false, reason };
 }
 
 function recordOf(row: ShardRow, correlationId: string): LeaderRecord {
-  const { owner: holderId, nodeId, session, term, fence, reason, epoch, mode, isDraining, next, weight, hint, ticket } = row;
-  const shard = { epoch, mode, isDraining, next, weight, hint, ticket, changedWallMs: row.changedWallMs, movedWallMs: row.movedWallMs };
+  const { owner: holderId, nodeId, session, term, fence, reason, epoch, mode, isDraining, isThrottled, next, weight, hint, ticket } = row;
+  const shard = {
+    epoch,
+    mode,
+    isDraining,
+    isThrottled,
+    next,
+    weight,
+    hint,
+    ticket,
+    changedWallMs: row.changedWallMs,
+    movedWallMs: row.movedWallMs,
+  };
   return { holderId, nodeId, session, term, fence, issuedWallMs: row.movedWallMs, reason, correlationId, resign: undefined, shard };
 }
 

@@ -1,23 +1,33 @@
 /**
  * The controller of shards: the node that leads `global-control` assigns the shards of all sets to their owners, and moves them from one owner to
  * another. The design is Apache Helix's (Gopalakrishna et al., SoCC 2012); a move has the phases of Shard Manager's graceful migration (Lee et al.,
- * SOSP 2021): the next owner prepares, the owner drains, and the next owner acts.
- *
- * A row changes its owner or its fence only on the condition of a record of the earlier owner that does not list the shard. The node of an owner lists
- * a shard only on the condition of the row. So one of both fails, however late the watches are.
+ * SOSP 2021): the next owner prepares, the owner drains, and the next owner acts. Each change has the condition of the controller's lease.
  */
 import { NEVER, type Time } from "../../lib/machine.ts";
-import type { StoreCondition } from "../../store/control/store.ts";
-import type { CopiedItem } from "../leadership/copy.ts";
+import type { StoreCondition, StoreWrite, TransactResult } from "../../store/control/store.ts";
 import type { Leadership } from "../leadership/machine.ts";
-import { LEADERS, SESSIONS } from "../leadership/records.ts";
+import { encodeRecord, LEADERS, SESSIONS } from "../leadership/records.ts";
 import { GLOBAL_SCOPE } from "../leadership/scope.ts";
 import { RETRY_MS } from "../leadership/session.ts";
-import { changeOf, freed, MAX_CHANGED_ROWS } from "./change.ts";
+import { changeOf } from "./change.ts";
 import type { ShardOutput } from "./io-types.ts";
 import type { ShardMap, ShardMaps, ShardRow } from "./maps.ts";
-import { type PlanInput, place, planMoves } from "./plan.ts";
-import { type OwnerRecord, ownerKey } from "./records.ts";
+import { planMoves } from "./plan.ts";
+import {
+  currentPlan,
+  isOverloaded,
+  KEPT_PLANS,
+  type LiveOwners,
+  liveOwners,
+  lookedAt,
+  neededMoves,
+  PLAN_MS,
+  planInput,
+  planOf,
+  progressOf,
+} from "./rebalancing.ts";
+import { type OwnerRecord, ownerKey, PLANS, type PlanRecord, planJson } from "./records.ts";
+import { SetLook } from "./set-look.ts";
 
 export interface ControllerOptions {
   readonly machine: Leadership;
@@ -36,32 +46,34 @@ const BALANCE_MS = 5000;
 
 /** What the controller knows about a set beside the store. Another controller starts without it. */
 interface SetState {
-  /** Monotonic time (ms) before which no change is sent. `NEVER` while a request is pending. */
+  /** Monotonic time (ms) before which no change is sent, unless the copies show the last one. `NEVER` while a request is pending. */
   retryMs: number;
   /** Whether the copies show the effect of the last request. */
   isShown: () => boolean;
   dueMs: number;
   balanceMs: number;
-  /** Owners of rows that have no record, and owners whose session has ended: the monotonic time (ms) at which this node noticed it. */
+  /** The monotonic time (ms) at which this node noticed that an owner has no record, that its session has ended, or that it is overloaded. */
   readonly noticedMs: Map<string, number>;
-  /** The moves that are still to be made, by shard: the next owner. */
-  planned: Map<number, { readonly to: string; readonly reason: string }>;
+  readonly endedMs: Map<string, number>;
+  readonly hotMs: Map<string, number>;
 }
 
-/** The rows of one change, and the conditions that make it safe. */
-interface Decision {
-  readonly rows: Map<number, ShardRow>;
-  /** Instances whose record must have the version in the copy, or must not exist. */
-  readonly free: Set<string>;
-  dueMs: number;
+interface Look {
+  readonly map: ShardMap;
+  readonly live: LiveOwners;
+  readonly set: SetLook;
+  readonly state: SetState;
+  /** The condition that the session of this node is still the same. */
+  readonly session: StoreCondition;
+  readonly time: Time;
+  readonly out: ShardOutput[];
 }
-
-type OwnerItems = ReadonlyMap<string, CopiedItem<OwnerRecord>>;
 
 export class ShardController {
   readonly #options: ControllerOptions;
   readonly #states = new Map<string, SetState>();
   readonly #dirty = new Set<string>();
+  #moved: ShardOutput[] = [];
   #isLeader = false;
   #lookedMs = Number.NEGATIVE_INFINITY;
 
@@ -75,6 +87,13 @@ export class ShardController {
     return this.#states.values().reduce((next, { dueMs }) => (dueMs > this.#lookedMs ? Math.min(next, dueMs) : next), NEVER);
   }
 
+  /** The moves of changes that were committed since the last call. */
+  takeMoved(): readonly ShardOutput[] {
+    const moved = this.#moved;
+    this.#moved = [];
+    return moved;
+  }
+
   look(touched: ReadonlySet<string>, time: Time, out: ShardOutput[]): void {
     const { machine, maps } = this.#options;
     const wasLeader = this.#isLeader;
@@ -86,15 +105,16 @@ export class ShardController {
     }
     for (const namespace of wasLeader ? touched : maps.namespaces) this.#dirty.add(namespace);
     for (const [namespace, { dueMs }] of this.#states) if (time.monoMs >= dueMs) this.#dirty.add(namespace);
-    const condition = machine.ownSession(time)?.condition;
+    const session = machine.ownSession(time)?.condition;
     // A pending renewal changes the version of the session.
-    if (condition === undefined || !maps.isRead) return;
-    for (const namespace of this.#dirty) this.#decide(namespace, condition, time, out);
+    if (session === undefined || !maps.isRead) return;
+    for (const namespace of this.#dirty) this.#decide(namespace, session, time, out);
     this.#dirty.clear();
   }
 
   #decide(namespace: string, session: StoreCondition, time: Time, out: ShardOutput[]): void {
-    const map = this.#options.maps.map(namespace);
+    const { machine, maps, leaseMs } = this.#options;
+    const map = maps.map(namespace);
     if (map === undefined) {
       this.#states.delete(namespace);
       return;
@@ -102,283 +122,171 @@ export class ShardController {
     const state = this.#stateOf(namespace);
     state.dueMs = state.retryMs;
     if (state.retryMs === NEVER || (time.monoMs < state.retryMs && !state.isShown())) return;
-    const owners = this.#options.maps.owners(namespace);
-    const decision: Decision = { rows: new Map(), free: new Set(), dueMs: NEVER };
-    const dead = this.#endedOwner(state, owners, decision, time);
-    if (dead !== undefined) {
-      this.#removeOwner(map, dead, session, out);
-      return;
-    }
-    this.#editRows(map, owners, state, decision, time);
-    state.dueMs = decision.dueMs;
-    if (decision.rows.size > 0) this.#write(map, owners, decision, session, time, out);
+    const owners = maps.owners(namespace);
+    const live = liveOwners(owners, (name, version) => machine.hasEnded(name, version));
+    const { revision, store } = machine;
+    const set = new SetLook({ map, owners, live, leaseMs, revision, time, storeEpoch: store?.epoch ?? 0, noticedMs: state.noticedMs });
+    const look: Look = { map, live, set, state, session, time, out };
+    const hasSent = this.#removeEnded(look) || (set.decide(), this.#move(look)) || this.#write(look);
+    if (!hasSent) state.dueMs = set.dueMs;
   }
 
   #stateOf(namespace: string): SetState {
+    const known = this.#states.get(namespace);
+    if (known !== undefined) return known;
     const far = Number.NEGATIVE_INFINITY;
-    const state = this.#states.get(namespace) ?? {
-      retryMs: far,
-      isShown: () => true,
-      dueMs: far,
-      balanceMs: far,
-      noticedMs: new Map<string, number>(),
-      planned: new Map<number, { readonly to: string; readonly reason: string }>(),
-    };
+    const times = { retryMs: far, dueMs: far, balanceMs: far };
+    const state = { ...times, isShown: () => true, noticedMs: new Map(), endedMs: new Map(), hotMs: new Map() };
     this.#states.set(namespace, state);
     return state;
   }
 
-  /** An owner whose session ended a third of a lease ago, so that it can have attached to another node. */
-  #endedOwner(state: SetState, owners: OwnerItems, decision: Decision, time: Time): string | undefined {
-    const { leaseMs, isOwnStore } = this.#options;
-    for (const [instance, item] of owners) {
-      if (!this.#hasEnded(item)) continue;
+  /** Removes the record of an owner whose session ended a third of a lease ago. Until then, it can attach to another node. */
+  #removeEnded({ map: { namespace }, live, set, state, session, time, out }: Look): boolean {
+    const { maps, leaseMs, isOwnStore } = this.#options;
+    for (const instance of state.endedMs.keys()) if (live.has(instance)) state.endedMs.delete(instance);
+    for (const [instance, { value, version, sinceMs }] of maps.owners(namespace)) {
+      if (value === undefined || live.has(instance)) continue;
       // In a store of its own, a node has no records of sessions. Owners of its last process can act for a lease.
-      const dueMs = (isOwnStore ? item.sinceMs + leaseMs : noticed(state, `session of ${instance}`, time)) + leaseMs / 3;
-      if (time.monoMs >= dueMs) return instance;
-      decision.dueMs = Math.min(decision.dueMs, dueMs);
+      const endedMs = isOwnStore ? sinceMs + leaseMs : (state.endedMs.get(instance) ?? time.monoMs);
+      state.endedMs.set(instance, endedMs);
+      set.isDueAt(endedMs + leaseMs / 3);
+      if (time.monoMs < endedMs + leaseMs / 3) continue;
+      const key = ownerKey(namespace, instance);
+      const conditions = [session, { key, version }, { key: SESSIONS + value.session, version: 0 }];
+      const isShown = () => maps.owners(namespace).get(instance)?.version !== version;
+      return this.#send(state, conditions, [{ key, value: undefined }], isShown, out);
     }
-    return undefined;
+    return false;
   }
 
-  #hasEnded({ value, version }: CopiedItem<OwnerRecord>): boolean {
-    return value !== undefined && this.#options.machine.hasEnded(value.session, version);
-  }
-
-  #removeOwner({ namespace }: ShardMap, instance: string, session: StoreCondition, out: ShardOutput[]): void {
-    const state = this.#stateOf(namespace);
-    const item = this.#options.maps.owners(namespace).get(instance);
-    const key = ownerKey(namespace, instance);
-    state.noticedMs.delete(`session of ${instance}`);
-    const gone = { key: SESSIONS + (item?.value?.session ?? ""), version: 0 };
-    const { machine, maps } = this.#options;
-    const conditions = [session, this.#lease, { key, version: item?.version ?? 0 }, gone];
-    state.retryMs = NEVER;
-    state.isShown = () => maps.owners(namespace).get(instance)?.version !== item?.version;
-    machine.requests.transact(conditions, [{ key, value: undefined }], out, this.#answerTo(state));
-  }
-
-  /** The condition that this node still leads. */
-  get #lease(): StoreCondition {
+  /** Sends a change under the lease of this node. Returns true. */
+  #send(
+    state: SetState,
+    conditions: readonly StoreCondition[],
+    writes: readonly StoreWrite[],
+    isShown: () => boolean,
+    out: ShardOutput[],
+    onCommitted = () => {},
+  ): boolean {
+    const { requests, leaderItems } = this.#options.machine;
     const key = LEADERS + GLOBAL_SCOPE;
-    return { key, version: this.#options.machine.leaderItems.get(key)?.version ?? 0 };
-  }
-
-  #answerTo(state: SetState, onCommitted = () => {}) {
-    return (result: { readonly isCommitted: boolean } | undefined, { monoMs }: Time) => {
+    const lease = { key, version: leaderItems.get(key)?.version ?? 0 };
+    state.retryMs = NEVER;
+    state.isShown = isShown;
+    requests.transact([lease, ...conditions], writes, out, (result: TransactResult | undefined, { monoMs }) => {
       state.retryMs = monoMs + RETRY_MS;
       state.dueMs = monoMs;
       if (result?.isCommitted === true) onCommitted();
-    };
+    });
+    return true;
   }
 
-  #write(map: ShardMap, owners: OwnerItems, decision: Decision, session: StoreCondition, time: Time, out: ShardOutput[]): void {
-    const { nodeId, newId, historyCount, machine, maps } = this.#options;
-    const state = this.#stateOf(map.namespace);
-    const rows = [...decision.rows.values()];
-    const reasons = [...new Set(rows.map(({ reason }) => reason))].join("; ");
-    const edits = { map, settings: map.set.value, rows, origin: { actor: nodeId, reason: reasons, ticket: "" }, historyCount };
+  /** Writes the changed rows. Returns false if there are none. */
+  #write({ map, set, state, session, time, out }: Look): boolean {
+    if (set.rows.size === 0) return false;
+    const { nodeId: actor, newId, historyCount, maps } = this.#options;
+    const { namespace } = map;
+    const rows = [...set.rows.values()];
+    const reason = [...new Set(rows.map((row) => row.reason))].join("; ");
+    const edits = { map, settings: map.set.value, rows, origin: { actor, reason, ticket: "" }, historyCount };
     const change = changeOf(edits, time, newId());
-    const free = [...decision.free].map((instance) => {
-      return { key: ownerKey(map.namespace, instance), version: owners.get(instance)?.version ?? 0 };
-    });
-    const conditions = [session, this.#lease, ...change.conditions, ...free];
-    const committed = this.#answerTo(state, () => {
+    const owners = maps.owners(namespace);
+    const free = [...set.free].map((instance) => ({ key: ownerKey(namespace, instance), version: owners.get(instance)?.version ?? 0 }));
+    const isShown = () => (maps.map(namespace)?.epoch ?? 0) >= change.epoch;
+    return this.#send(state, [session, ...change.conditions, ...free], change.writes, isShown, out, () => {
       for (const after of change.rows) {
         const before = map.rows[after.id];
-        if (before !== undefined) this.#moved.push({ kind: "moved", namespace: map.namespace, before, after });
+        if (before !== undefined) this.#moved.push({ kind: "moved", namespace, before, after });
       }
     });
-    state.retryMs = NEVER;
-    state.isShown = () => (maps.map(map.namespace)?.epoch ?? 0) >= change.epoch;
-    machine.requests.transact(conditions, change.writes, out, committed);
   }
 
-  #moved: Extract<ShardOutput, { readonly kind: "moved" }>[] = [];
-
-  /** The moves of changes that were committed since the last call. */
-  takeMoved(): readonly ShardOutput[] {
-    const moved = this.#moved;
-    if (moved.length > 0) this.#moved = [];
-    return moved;
-  }
-
-  #editRows(map: ShardMap, owners: OwnerItems, state: SetState, decision: Decision, time: Time): void {
-    const listed = new Set<number>();
-    for (const { value } of owners.values()) for (const id of value?.held ?? []) listed.add(id);
-    const homeless: ShardRow[] = [];
-    for (const row of map.rows) {
-      if (decision.rows.size + homeless.length >= MAX_CHANGED_ROWS) break;
-      const edit = this.#editOf(row, { map, owners, state, decision, isListed: listed.has(row.id) }, time);
-      if (edit === "place") homeless.push(row);
-      else if (edit !== undefined) decision.rows.set(row.id, edit);
+  /** Moves shards between owners that are attached, unless the set is frozen. Returns whether it has sent a change of a plan. */
+  #move(look: Look): boolean {
+    const { map, live, set, time } = look;
+    const frozenMs = map.set.value.frozenUntilWallMs - time.wallMs;
+    if (frozenMs > 0) {
+      set.isDueAt(time.monoMs + frozenMs);
+      return false;
     }
-    this.#place(map, owners, homeless, decision, time);
-    this.#startMoves(map, owners, state, decision, time);
-  }
-
-  /** The row after a change that does not depend on other rows. `place` if the shard needs an owner. Undefined if the row stays. */
-  #editOf(
-    row: ShardRow,
-    {
-      map,
-      owners,
-      state,
-      decision,
-      isListed,
-    }: {
-      readonly map: ShardMap;
-      readonly owners: OwnerItems;
-      readonly state: SetState;
-      readonly decision: Decision;
-      readonly isListed: boolean;
-    },
-    time: Time,
-  ): ShardRow | "place" | undefined {
-    if (row.owner === "") return row.mode === "disabled" || isListed ? undefined : "place";
-    const item = owners.get(row.owner);
-    const isDisabled = row.mode === "disabled";
-    if (item === undefined) {
-      // The record of an owner that has just attached can be on its way.
-      const dueMs = noticed(state, row.owner, time) + this.#options.leaseMs / 12;
-      decision.dueMs = Math.min(decision.dueMs, time.monoMs < dueMs ? dueMs : NEVER);
-      if (time.monoMs < dueMs) return undefined;
-      decision.free.add(row.owner);
-      return isDisabled ? freed(row, "the shard is disabled") : "place";
-    }
-    state.noticedMs.delete(row.owner);
-    // A record that cannot be read counts as one that lists the shard.
-    if (item.value === undefined) return undefined;
-    if (item.value.held.has(row.id)) return this.#handOver(row, { map, owners, state, decision }, time);
-    return this.#reassign(row, owners, item.value, decision, time);
-  }
-
-  /** The next phase of a hand-over while the owner holds the shard. */
-  #handOver(
-    row: ShardRow,
-    {
-      map,
-      owners,
-      decision,
-    }: { readonly map: ShardMap; readonly owners: OwnerItems; readonly state: SetState; readonly decision: Decision },
-    { monoMs }: Time,
-  ): ShardRow | undefined {
-    // The node of the owner sees to it that the draining ends in time.
-    if (row.isDraining) return undefined;
-    if (row.mode === "disabled") return { ...row, next: "", isDraining: true, reason: "the shard is disabled" };
-    if (row.next === "") return undefined;
-    const next = owners.get(row.next);
-    if (next?.value === undefined || next.value.isLeaving || this.#hasEnded(next))
-      return { ...row, next: "", reason: `${row.next} ended before the hand-over` };
-    if (next.value.prepared.has(row.id)) return { ...row, isDraining: true };
-    const dueMs = row.sinceMs + map.set.value.prepareMs;
-    if (monoMs >= dueMs) return { ...row, next: "", reason: `${row.next} was not ready in time` };
-    decision.dueMs = Math.min(decision.dueMs, dueMs);
-    return undefined;
-  }
-
-  /** The row of a shard that its owner does not hold: the owner has dropped it, or must get it again with a new fence, or has just got it. */
-  #reassign(row: ShardRow, owners: OwnerItems, record: OwnerRecord, decision: Decision, time: Time): ShardRow | "place" | undefined {
-    const { machine } = this.#options;
-    const isOld = row.fence.number <= record.created || row.fence.storeEpoch !== machine.store?.epoch;
-    const isStale = isOld || record.session !== row.session;
-    if (!row.isDraining && !isStale && row.mode !== "disabled") return undefined;
-    decision.free.add(row.owner);
-    if (row.mode === "disabled") return freed(row, "the shard is disabled");
-    const next = row.isDraining ? owners.get(row.next) : undefined;
-    if (next?.value !== undefined && this.#takes(next)) return this.#assigned(row, row.next, next.value, row.reason, time);
-    if (row.isDraining || record.isLeaving) return "place";
-    return this.#assigned(row, row.owner, record, `${row.owner} attached again`, time);
-  }
-
-  /** Whether an owner takes more shards. */
-  #takes(item: CopiedItem<OwnerRecord>): boolean {
-    return item.value !== undefined && !item.value.isLeaving && !this.#hasEnded(item);
-  }
-
-  #assigned(row: ShardRow, owner: string, record: OwnerRecord, reason: string, { wallMs }: Time): ShardRow {
-    const { machine } = this.#options;
-    const { nodeId, session } = record;
-    return {
-      ...row,
-      owner,
-      nodeId,
-      session,
-      term: row.term + 1,
-      // As the number of a leader's fence, it is above the version of the owner's record.
-      fence: { failoverVersion: 0, storeEpoch: machine.store?.epoch ?? 0, number: 1 + Math.max(machine.revision, row.fence.number) },
-      next: "",
-      isDraining: false,
-      reason,
-      movedWallMs: owner === row.owner ? row.movedWallMs : wallMs,
-    };
-  }
-
-  #place(map: ShardMap, owners: OwnerItems, homeless: readonly ShardRow[], decision: Decision, time: Time): void {
-    if (homeless.length === 0) return;
-    const isHomeless = new Set(homeless.map(({ id }) => id));
-    // The owners of a new set are collected for a lease, so that the first one does not get all shards.
-    const firstMs = owners.values().reduce((first, item) => Math.min(first, this.#takes(item) ? item.sinceMs : NEVER), NEVER);
-    const isNew = map.rows.every(({ term }) => term === 0);
-    if (isNew && time.monoMs < firstMs + this.#options.leaseMs) {
-      decision.dueMs = Math.min(decision.dueMs, firstMs + this.#options.leaseMs);
-      return;
-    }
-    const placed = new Map(place(this.#planInput(map, owners, isHomeless, time), MAX_CHANGED_ROWS).map((each) => [each.id, each]));
-    for (const row of homeless) {
-      const placement = placed.get(row.id);
-      const record = placement && owners.get(placement.to)?.value;
-      if (placement !== undefined && record !== undefined)
-        decision.rows.set(row.id, this.#assigned(row, placement.to, record, placement.reason, time));
-      else if (row.owner !== "") decision.rows.set(row.id, freed(row, "no owner takes the shard"));
-    }
-  }
-
-  #planInput(map: ShardMap, owners: OwnerItems, homeless: ReadonlySet<number>, { wallMs }: Time): PlanInput {
-    const { namespace } = map;
-    const { strategy, cooldownMs } = map.set.value;
-    const live = [...owners].flatMap(([instance, item]) =>
-      item.value === undefined || this.#hasEnded(item) ? [] : [{ instance, ...item.value }],
-    );
-    const leaving = new Set(live.filter(({ isLeaving }) => isLeaving).map(({ instance }) => instance));
-    const shards = map.rows
-      .filter(({ mode, owner }) => mode !== "disabled" || owner !== "")
-      .map((row) => {
-        const { id, weight, hint, mode, movedWallMs, next, isDraining } = row;
-        const isHomeless = homeless.has(id);
-        const isRested = wallMs >= movedWallMs + cooldownMs || leaving.has(row.owner);
-        const mayMove = isHomeless || (owners.has(row.owner) && mode === "active" && next === "" && !isDraining && isRested);
-        return { id, weight, hint, owner: isHomeless ? "" : next || row.owner, mayMove };
-      });
-    return { namespace, strategy, owners: live, shards };
-  }
-
-  /** Starts the moves that balance the set. */
-  #startMoves(map: ShardMap, owners: OwnerItems, state: SetState, decision: Decision, time: Time): void {
-    if (map.set.value.approval !== "none") return;
-    decision.dueMs = Math.min(decision.dueMs, state.balanceMs);
-    if (decision.rows.size > 0) return;
+    if (set.rows.size === 0 && this.#rebalance(look)) return true;
     const movingCount = map.rows.filter(({ next, isDraining }) => next !== "" || isDraining).length;
-    const isLeaving = owners.values().some(({ value }) => value?.isLeaving === true);
-    if (movingCount === 0 && state.planned.size === 0 && (isLeaving || time.monoMs >= state.balanceMs)) {
-      state.balanceMs = time.monoMs + BALANCE_MS;
-      const moves = planMoves(this.#planInput(map, owners, new Set(), time), { isForced: false });
-      state.planned = new Map(moves.map(({ id, to, reason }) => [id, { to, reason }]));
-      decision.dueMs = Math.min(decision.dueMs, state.balanceMs);
+    const moves = [...leavingMoves(look), ...this.#plannedMoves(map)].filter(
+      ({ row, to }) => !set.rows.has(row.id) && live.get(to)?.isLeaving === false,
+    );
+    const room = Math.max(0, map.set.value.maxParallelMoves - movingCount);
+    for (const { row, to, reason } of moves.slice(0, room)) set.edit({ ...row, next: to, reason });
+    return false;
+  }
+
+  #plannedMoves(map: ShardMap) {
+    const { value: plan } = currentPlan(this.#options.maps.plans(map.namespace)) ?? {};
+    return plan?.state === "running" ? progressOf(plan, map).waiting.map((move) => ({ ...move, reason: plan.reason })) : [];
+  }
+
+  /** Ends the plan that is over, or makes one if the set needs one. Returns whether it has sent a change. */
+  #rebalance(look: Look): boolean {
+    const { map, live, set, state, time } = look;
+    const current = currentPlan(this.#options.maps.plans(map.namespace));
+    if (current !== undefined) {
+      const after = lookedAt(current.value, map, time);
+      set.isDueAt(time.monoMs + Math.max(0, current.value.createdWallMs + PLAN_MS - time.wallMs));
+      if (after !== current.value) return this.#writePlan(look, current, after);
     }
-    for (const [id, { to, reason }] of state.planned) {
-      if (movingCount + decision.rows.size >= Math.min(map.set.value.maxParallelMoves, MAX_CHANGED_ROWS)) return;
-      state.planned.delete(id);
-      const row = map.rows[id];
-      const item = owners.get(to);
-      if (row === undefined || item === undefined || !this.#takes(item)) continue;
-      if (row.owner !== "" && row.owner !== to && row.next === "" && !row.isDraining) decision.rows.set(id, { ...row, next: to, reason });
-    }
+    const isDue = time.monoMs >= state.balanceMs;
+    if (isDue) state.balanceMs = time.monoMs + BALANCE_MS;
+    set.isDueAt(state.balanceMs);
+    if (!isDue) return false;
+    noteLoads(look);
+    const isHot = ([, sinceMs]: readonly [string, number]) => time.monoMs >= sinceMs + map.set.value.overloadMs;
+    const hot = new Set([...state.hotMs].filter(isHot).map(([instance]) => instance));
+    const moves = current === undefined && set.rows.size === 0 ? neededMoves(map, live, hot, false, time) : [];
+    if (moves.length === 0) return false;
+    const { nodeId: actor, newId } = this.#options;
+    const id = `${map.namespace}/${map.epoch}-${newId().slice(0, 8)}`;
+    return this.#writePlan(look, { id, version: 0 }, planOf(map, moves, { actor, reason: "", ticket: "" }, time));
+  }
+
+  /** Writes a plan that has this version in the copy, and removes the oldest plans. Returns true. */
+  #writePlan(
+    { map, state, session, out }: Look,
+    { id, version }: { readonly id: string; readonly version: number },
+    plan: PlanRecord,
+  ): boolean {
+    const { maps } = this.#options;
+    const key = PLANS + id;
+    const plans = () => maps.plans(map.namespace);
+    const old = [...plans().keys()].slice(0, -KEPT_PLANS).filter((each) => each !== id);
+    const writes = [{ key, value: encodeRecord(planJson(plan)) }, ...old.map((each) => ({ key: PLANS + each, value: undefined }))];
+    const isShown = () => (plans().get(id)?.version ?? 0) !== version;
+    return this.#send(state, [session, { key, version }], writes, isShown, out);
   }
 }
 
-function noticed({ noticedMs }: SetState, what: string, { monoMs }: Time): number {
-  const sinceMs = noticedMs.get(what) ?? monoMs;
-  noticedMs.set(what, sinceMs);
-  return sinceMs;
+/** The moves from owners that leave by themselves. They need no plan and no approval. */
+function leavingMoves({ map, live, time }: Look): readonly { readonly row: ShardRow; readonly to: string; readonly reason: string }[] {
+  if (!live.values().some(({ isLeaving }) => isLeaving)) return [];
+  const moves = planMoves(planInput(map, live, { out: new Set(), homeless: new Set() }, time), { isForced: false });
+  return moves.flatMap(({ id, from, to, reason }) => {
+    const row = map.rows[id];
+    return row === undefined || live.get(from)?.isLeaving !== true ? [] : [{ row, to, reason }];
+  });
+}
+
+/** Notes which owners are overloaded. The hottest shard of each is throttled meanwhile. */
+function noteLoads({ map, live, set, state: { hotMs }, time }: Look): void {
+  const throttled = new Set<number>();
+  const hottestOf = (instance: string, { load }: OwnerRecord) => load.hottest.find(([id]) => map.rows[id]?.owner === instance)?.[0] ?? -1;
+  for (const instance of hotMs.keys()) if (!live.has(instance)) hotMs.delete(instance);
+  for (const [instance, record] of live)
+    if (isOverloaded(record, map.set.value, hotMs.has(instance))) {
+      hotMs.set(instance, hotMs.get(instance) ?? time.monoMs);
+      throttled.add(hottestOf(instance, record));
+    } else hotMs.delete(instance);
+  for (const row of map.rows) {
+    const isThrottled = throttled.has(row.id) && row.owner !== "";
+    if (isThrottled !== row.isThrottled)
+      set.edit({ ...row, isThrottled, reason: isThrottled ? "its owner is overloaded" : "its owner is no longer overloaded" });
+  }
 }

@@ -29,10 +29,18 @@ export type ShardOrder = ChangeOrigin & {
         readonly weight: number | undefined;
         readonly hint: string | undefined;
       }
+    /** Moves no shard of the set until this wall time (ms), unless its owner ends. 0: the set is not frozen. */
+    | { readonly kind: "freeze"; readonly untilWallMs: number }
+    /** Makes a plan of the moves that the set needs. */
+    | { readonly kind: "propose"; readonly isForced: boolean }
+    /** Starts a plan that has this checksum. */
+    | { readonly kind: "approve"; readonly planId: string; readonly checksum: string }
+    /** The plan starts no further move. */
+    | { readonly kind: "cancel"; readonly planId: string }
   );
 
 /** What an owner says about itself. */
-export type OwnerFacts = Pick<OwnerRecord, "isLeaving" | "region" | "slots" | "target" | "weight" | "zone">;
+export type OwnerFacts = Pick<OwnerRecord, "health" | "isLeaving" | "region" | "slots" | "target" | "weight" | "zone">;
 
 /** Receives the news of an attached owner, and identifies the attachment. */
 export type OwnerSink = (news: OwnerNews) => void;
@@ -58,6 +66,19 @@ export interface OwnedShard {
   readonly fence: FenceToken | undefined;
   /** The epoch of the row. */
   readonly epoch: number;
+  readonly isThrottled: boolean;
+}
+
+/** What an owner reports about a shard since its last report. */
+export interface ShardReport {
+  readonly id: number;
+  /** Number of items that wait. */
+  readonly depth: number;
+  /** Mean time (ms) to process an item. */
+  readonly latencyMs: number;
+  readonly errorRatio: number;
+  /** Processed items per second. */
+  readonly rate: number;
 }
 
 export interface OwnerNews {
@@ -80,6 +101,8 @@ export type ShardInput =
       /** The shards for which the owner is ready, and the shards that it has dropped, since the last message. */
       readonly prepared: readonly number[];
       readonly dropped: readonly number[];
+      /** Empty if the message is no report. */
+      readonly reports: readonly ShardReport[];
     }
   /** The stream of an owner has ended. The owner can act until its last validity is over, unless it has stopped acting. */
   | { readonly kind: "ownerEnded"; readonly owner: OwnerSink; readonly hasStopped: boolean }

@@ -1,10 +1,21 @@
-/** The maps of shards, as this node knows them: copies of the sets, of their rows and of their owners. */
+/** The maps of shards, as this node knows them: copies of the sets, of their rows, their owners and their plans. */
 import { sha256Hex } from "../../lib/crypto.ts";
 import type { FenceToken } from "../../lib/fence.ts";
 import type { StoreChanges } from "../../store/control/store.ts";
 import { type CopiedItem, StoreCopy } from "../leadership/copy.ts";
 import { LEADERS, type LeaderRecord, type ShardFields } from "../leadership/records.ts";
-import { decodeOwner, decodeSet, OWNERS, type OwnerRecord, rowKey, SHARD_SETS, type ShardSetRecord } from "./records.ts";
+import {
+  decodeOwner,
+  decodePlan,
+  decodeSet,
+  OWNERS,
+  type OwnerRecord,
+  PLANS,
+  type PlanRecord,
+  rowKey,
+  SHARD_SETS,
+  type ShardSetRecord,
+} from "./records.ts";
 
 /** `draining` while the owner finishes its work; otherwise what the operators have set. */
 export type ShardStatus = ShardFields["mode"] | "draining";
@@ -39,6 +50,7 @@ const NO_ROW: Omit<ShardRow, "id"> = {
   epoch: 0,
   mode: "active",
   isDraining: false,
+  isThrottled: false,
   next: "",
   weight: 1,
   hint: "",
@@ -94,6 +106,7 @@ export class ShardMaps {
   readonly #leaders: ReadonlyMap<string, CopiedItem<LeaderRecord>>;
   readonly #sets = new StoreCopy(decodeSet);
   readonly #owners = new StoreCopy(decodeOwner);
+  readonly #plans = new StoreCopy(decodePlan);
   readonly #maps = new Map<string, ShardMap>();
   /** The owners of each namespace, by instance. */
   readonly #byNamespace = new Map<string, Map<string, CopiedItem<OwnerRecord>>>();
@@ -107,7 +120,7 @@ export class ShardMaps {
     this.#leaders = leaders;
   }
 
-  /** Applies a step of the watch on leaders, sets or owners. The leadership machine must have applied the step before. Returns the namespaces that can have changed. */
+  /** Applies a step of the watch on leaders, sets, owners or plans. The leadership machine must have applied the step before. Returns the namespaces that can have changed. */
   take(prefix: string, changes: StoreChanges, monoMs: number): ReadonlySet<string> {
     const touched = new Set<string>();
     if (prefix === LEADERS) {
@@ -130,18 +143,15 @@ export class ShardMaps {
         else owners.set(instance, after);
         touched.add(namespace);
       }
-    if (prefix !== OWNERS) for (const namespace of touched) this.#dirty.add(namespace);
+    else if (prefix === PLANS)
+      for (const { key } of this.#plans.take(changes, monoMs)?.changes ?? []) touched.add(planNamespace(key.slice(PLANS.length)));
+    if (prefix === LEADERS || prefix === SHARD_SETS) for (const namespace of touched) this.#dirty.add(namespace);
     return touched;
   }
 
-  /** Whether this node has read all sets and owners once. */
+  /** Whether this node has read all sets, owners and plans once. */
   get isRead(): boolean {
-    return this.#sets.revision !== undefined && this.#owners.revision !== undefined;
-  }
-
-  /** The revision of the store that the owners show. */
-  get ownersRevision(): number {
-    return this.#owners.revision ?? 0;
+    return [this.#sets, this.#owners, this.#plans].every(({ revision }) => revision !== undefined);
   }
 
   /** The namespaces that have a set. */
@@ -168,6 +178,15 @@ export class ShardMaps {
     return this.#byNamespace.get(namespace) ?? new Map<string, CopiedItem<OwnerRecord>>();
   }
 
+  /** The plans of a namespace by id, the newest last. A plan that cannot be read is left out. */
+  plans(namespace: string): ReadonlyMap<string, CopiedItem<PlanRecord> & { readonly value: PlanRecord }> {
+    const found = [...this.#plans.items].flatMap(([key, item]): [string, CopiedItem<PlanRecord> & { readonly value: PlanRecord }][] => {
+      const id = key.slice(PLANS.length);
+      return item.value === undefined || planNamespace(id) !== namespace ? [] : [[id, { ...item, value: item.value }]];
+    });
+    return new Map(found.toSorted(([, a], [, b]) => a.value.createdWallMs - b.value.createdWallMs || a.version - b.version));
+  }
+
   #rows(namespace: string, count: number): readonly ShardRow[] {
     const before = this.#maps.get(namespace)?.rows;
     return Array.from({ length: count }, (_, id) => {
@@ -185,6 +204,11 @@ function rowOf(id: number, item: CopiedItem<LeaderRecord> | undefined): ShardRow
   if (value?.shard === undefined) return { id, ...NO_ROW, version, sinceMs };
   const { holderId, session, nodeId, fence, term, reason, shard } = value;
   return { id, version, sinceMs, owner: session === "" ? "" : holderId, session, nodeId, fence, term, reason, ...shard };
+}
+
+/** The namespace in the id of a plan. */
+export function planNamespace(id: string): string {
+  return id.slice(0, id.indexOf("/"));
 }
 
 export function statusOf({ isDraining, mode }: Pick<ShardRow, "isDraining" | "mode">): ShardStatus {

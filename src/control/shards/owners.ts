@@ -9,9 +9,16 @@ import type { Leadership, OwnSession } from "../leadership/machine.ts";
 import { encodeRecord, SESSIONS } from "../leadership/records.ts";
 import { RETRY_MS, VALIDITY } from "../leadership/session.ts";
 import { MAX_CHANGED_ROWS } from "./change.ts";
-import type { OwnedShard, OwnerFacts, OwnerSink, ShardInput, ShardOutput } from "./io-types.ts";
+import type { OwnedShard, OwnerFacts, OwnerSink, ShardInput, ShardOutput, ShardReport } from "./io-types.ts";
 import type { ShardMap, ShardMaps, ShardRow } from "./maps.ts";
-import { type OwnerRecord, ownerJson, ownerKey, rowKey } from "./records.ts";
+import { NO_LOAD, type OwnerLoad, type OwnerRecord, ownerJson, ownerKey, rowKey } from "./records.ts";
+
+/** Minimum time (ms) between two writes of the load of an owner. */
+const LOAD_MS = 5000;
+/** The load is written if it has changed by more than this share. */
+const LOAD_CHANGE = 0.1;
+/** Number of shards whose loads are written. */
+const HOTTEST = 20;
 
 type OwnerMessage = Extract<ShardInput, { readonly kind: "owner" }>;
 
@@ -29,6 +36,9 @@ interface Attachment {
   readonly instance: string;
   readonly key: string;
   facts: OwnerFacts;
+  /** What the owner reported last, and the monotonic time (ms) from which it may be written. */
+  load: OwnerLoad;
+  loadDueMs: number;
   /** Monotonic time (ms) of the last message, and the time at which all validities told to the owner are over. */
   heardMs: number;
   grantedMs: number;
@@ -95,8 +105,9 @@ export class Owners {
     }
     const attachment = known ?? this.#attach(input);
     attachment.heardMs = time.monoMs;
-    const { facts, prepared, dropped } = input;
-    const isNews = prepared.length + dropped.length > 0 || JSON.stringify(facts) !== JSON.stringify(attachment.facts);
+    const { facts, prepared, dropped, reports } = input;
+    if (reports.length > 0) attachment.load = loadOf(reports);
+    const isNews = prepared.length + dropped.length + reports.length > 0 || JSON.stringify(facts) !== JSON.stringify(attachment.facts);
     attachment.facts = facts;
     for (const id of prepared) attachment.prepared.add(id);
     for (const id of dropped) if (isEnding(attachment.told.get(id))) attachment.dropped.add(id);
@@ -148,6 +159,8 @@ export class Owners {
       instance,
       key,
       facts,
+      load: NO_LOAD,
+      loadDueMs: Number.NEGATIVE_INFINITY,
       heardMs: 0,
       grantedMs: Number.NEGATIVE_INFINITY,
       isEnded: false,
@@ -230,7 +243,7 @@ export class Owners {
     }
     const conditions = [own.condition, { key, version: item?.version ?? 0 }];
     if (item?.value !== undefined) conditions.push({ key: SESSIONS + item.value.session, version: 0 });
-    const empty = { session: own.name, nodeId, created: 0, ...facts, prepared: new Set<number>(), held: new Set<number>() };
+    const empty = { session: own.name, nodeId, created: 0, ...facts, load: NO_LOAD, prepared: new Set<number>(), held: new Set<number>() };
     this.#ask(attachment, conditions, empty, item?.version ?? 0, out);
   }
 
@@ -251,7 +264,8 @@ export class Owners {
     for (const { id } of taken) held.add(id);
     const prepared = new Set(rows.filter(({ id, next }) => next === instance && attachment.prepared.has(id)).map(({ id }) => id));
     attachment.prepared = prepared;
-    const after: OwnerRecord = { ...record, ...facts, prepared, held };
+    const isLoadDue = time.monoMs >= attachment.loadDueMs && differs(attachment.load, record.load);
+    const after: OwnerRecord = { ...record, ...facts, load: isLoadDue ? attachment.load : record.load, prepared, held };
     if (JSON.stringify(ownerJson(after)) === JSON.stringify(ownerJson(record))) return;
     if (own?.condition === undefined || time.monoMs < attachment.retryMs) {
       attachment.dueMs = Math.min(attachment.dueMs, attachment.retryMs === NEVER ? NEVER : time.monoMs + RETRY_MS);
@@ -259,6 +273,7 @@ export class Owners {
     }
     const conditions = [own.condition, { key, version }];
     for (const row of taken) conditions.push({ key: rowKey(attachment.namespace, row.id), version: row.version });
+    if (isLoadDue) attachment.loadDueMs = time.monoMs + LOAD_MS;
     this.#ask(attachment, conditions, after, version, out);
   }
 
@@ -287,10 +302,10 @@ export class Owners {
       if (untilMs !== undefined && time.monoMs >= untilMs) dropped.add(id);
       if (dropped.has(id)) continue;
       const kept = row?.isDraining === true ? "draining" : row?.mode === "paused" ? "paused" : "owned";
-      states.set(id, { id, state: untilMs === undefined ? kept : "lost", fence, epoch });
+      states.set(id, { id, state: untilMs === undefined ? kept : "lost", fence, epoch, isThrottled: row?.isThrottled === true });
     }
     for (const { id, next, epoch } of map?.rowsOf(instance) ?? [])
-      if (next === instance && !states.has(id)) states.set(id, { id, state: "preparing", fence: undefined, epoch });
+      if (next === instance && !states.has(id)) states.set(id, { id, state: "preparing", fence: undefined, epoch, isThrottled: false });
     return states;
   }
 
@@ -350,10 +365,34 @@ function isEnding(shard: OwnedShard | undefined): boolean {
 }
 
 function isSame(shard: OwnedShard, told: OwnedShard | undefined): boolean {
-  return told !== undefined && told.state === shard.state && told.fence?.number === shard.fence?.number;
+  return (
+    told !== undefined && told.state === shard.state && told.isThrottled === shard.isThrottled && told.fence?.number === shard.fence?.number
+  );
 }
 
 /** A shard of which an owner has heard that it acts for it, and that its record does not list any more, is lost unless the owner gave it up. */
 function goneState({ state }: OwnedShard): OwnedShard["state"] {
   return state === "owned" || state === "paused" ? "lost" : "released";
+}
+
+function loadOf(reports: readonly ShardReport[]): OwnerLoad {
+  const sum = (valueOf: (report: ShardReport) => number) => reports.reduce((total, report) => total + valueOf(report), 0);
+  const rate = sum((report) => report.rate);
+  const mean = (valueOf: (report: ShardReport) => number) => (rate === 0 ? 0 : sum((report) => valueOf(report) * report.rate) / rate);
+  // By Little's law, rate × time is the number of items that are being processed.
+  const items = ({ depth, latencyMs, rate: own }: ShardReport) => Math.round(100 * (depth + (own * latencyMs) / 1000)) / 100;
+  const hottest = reports.map((report) => [report.id, items(report)] as const).toSorted((a, b) => b[1] - a[1] || a[0] - b[0]);
+  return {
+    depth: sum(({ depth }) => depth),
+    latencyMs: mean(({ latencyMs }) => latencyMs),
+    errorRatio: mean(({ errorRatio }) => errorRatio),
+    items: sum(items),
+    hottest: hottest.slice(0, HOTTEST),
+  };
+}
+
+function differs(a: OwnerLoad, b: OwnerLoad): boolean {
+  return (["depth", "latencyMs", "errorRatio", "items"] as const).some(
+    (field) => Math.abs(a[field] - b[field]) > LOAD_CHANGE * Math.max(a[field], b[field]),
+  );
 }

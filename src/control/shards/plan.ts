@@ -98,6 +98,42 @@ export function planMoves(input: PlanInput, { isForced }: PlanOptions): readonly
   return moves;
 }
 
+/** What owners report: the number of items that wait or are being processed (Little 1961: rate × latency), by shard and by owner. */
+export interface ReportedLoads {
+  readonly shards: ReadonlyMap<number, number>;
+  readonly owners: ReadonlyMap<string, number>;
+  /** Owners that break a threshold. */
+  readonly hot: ReadonlySet<string>;
+}
+
+/** A move by load must lower the larger load of both owners to this share of it. */
+const GAIN_RATIO = 0.9;
+
+/**
+ * Moves from hot owners: each gives its hottest shard that fits to the owner with the smallest load (Slicer; Adya et al., OSDI 2016). The receiver stays
+ * within its limit of `planMoves`, so that no plan moves the shard back.
+ */
+export function planLoadMoves(input: PlanInput, { shards, owners, hot }: ReportedLoads): readonly Placement[] {
+  const loads = new Loads(input);
+  const items = new Map(owners);
+  const maxMoves = Math.ceil(input.shards.length / SHARDS_PER_MOVE);
+  const moves: Placement[] = [];
+  const hottest = loads.shards
+    .filter(({ id, owner, mayMove }) => mayMove && hot.has(owner) && shards.has(id))
+    .toSorted((a, b) => (shards.get(b.id) ?? 0) - (shards.get(a.id) ?? 0) || a.id - b.id);
+  for (const shard of hottest) {
+    if (moves.length === maxMoves) break;
+    const [load, from] = [shards.get(shard.id) ?? 0, items.get(shard.owner) ?? 0];
+    const to = loads.coldest(shard, ({ instance }) => (hot.has(instance) ? undefined : (items.get(instance) ?? 0)));
+    if (to === undefined) continue;
+    const after = (items.get(to.instance) ?? 0) + load;
+    if (Math.max(from - load, after) > from * GAIN_RATIO) continue;
+    items.set(shard.owner, from - load).set(to.instance, after);
+    moves.push(loads.move(shard, to, "its owner is overloaded"));
+  }
+  return moves;
+}
+
 /** The largest load of an owner relative to its fair share by weight. Owners that are leaving have no fair share and do not count. */
 export function imbalanceOf(input: PlanInput): number {
   return new Loads(input).imbalance;
@@ -195,6 +231,15 @@ class Loads {
     const score = this.#score;
     const most = SLACK - weight / this.#unit;
     return maxOf(this.#open, (owner) => (owner.load > owner.limit + most ? undefined : -score(id, hint, owner.index)));
+  }
+
+  /** The owner with the smallest value, among those that stay within their limit with this shard. */
+  coldest({ weight }: PlanShard, valueOf: (owner: PlanOwner) => number | undefined): LoadedOwner | undefined {
+    const most = SLACK - weight / this.#unit;
+    return maxOf(this.#owners, (owner) => {
+      const value = owner.isLeaving || !hasFreeSlot(owner) || owner.load > owner.limit + most ? undefined : valueOf(owner);
+      return value === undefined ? undefined : -value;
+    });
   }
 
   /** The owner with the smallest load relative to its weight, among those with a free slot that are not leaving. */

@@ -8,6 +8,9 @@ export const OWNERS = "owners/";
 /** Prefix of the keys of changes; a namespace, a slash and the epoch with leading zeros follow. */
 export const SHARD_HISTORY = "shard-history/";
 
+/** Prefix of the keys of plans; the id of a plan follows: a namespace, a slash and a text. */
+export const PLANS = "rebalance-plans/";
+
 export const MAX_SHARDS = 10_000;
 /** Maximum number of shards of all sets of a cluster. */
 export const MAX_CLUSTER_SHARDS = 50_000;
@@ -35,6 +38,12 @@ export interface ShardSettings {
   /** Maximum time that the next owner has to prepare, and that the owner has to finish its work. */
   readonly prepareMs: number;
   readonly drainMs: number;
+  /** An owner is overloaded above one of these values. 0: no limit. */
+  readonly maxDepth: number;
+  readonly maxLatencyMs: number;
+  readonly maxErrorRatio: number;
+  /** Time for which an owner must be overloaded or critical before its shards move. */
+  readonly overloadMs: number;
 }
 
 /** The head of a set. Each change of the set, or of its rows, writes it. */
@@ -47,6 +56,8 @@ export interface ShardSetRecord extends ShardSettings {
   readonly checksum: string;
   /** The oldest epoch whose change is kept. */
   readonly oldestEpoch: number;
+  /** Until this time, shards move only when their owners end. */
+  readonly frozenUntilWallMs: number;
 }
 
 /** An owner, written by the node to which it is attached. */
@@ -65,10 +76,59 @@ export interface OwnerRecord {
   readonly slots: number;
   /** Whether the owner takes no more shards and gives up those that it has. */
   readonly isLeaving: boolean;
+  /** The health of the owner's entry in the catalog. */
+  readonly health: (typeof OWNER_HEALTH)[number];
+  /** The loads of all its shards together, and those of the shards with the greatest loads. */
+  readonly load: OwnerLoad;
   /** The shards for which the owner is ready as the next owner. */
   readonly prepared: ReadonlySet<number>;
   /** The shards for which the owner can act. */
   readonly held: ReadonlySet<number>;
+}
+
+export const OWNER_HEALTH = ["healthy", "degraded", "critical", "maintenance"] as const;
+
+export interface OwnerLoad {
+  /** Number of items that wait. */
+  readonly depth: number;
+  /** Mean time (ms) to process an item, and the share of items that failed. */
+  readonly latencyMs: number;
+  readonly errorRatio: number;
+  /** Number of items that wait or are being processed. */
+  readonly items: number;
+  /** The numbers of items of the shards with the most items: pairs of id and number. */
+  readonly hottest: readonly (readonly [number, number])[];
+}
+
+export const NO_LOAD: OwnerLoad = { depth: 0, latencyMs: 0, errorRatio: 0, items: 0, hottest: [] };
+
+/** `draining` and `rebalancing` are told apart by the rows. */
+export const PLAN_STATES = ["pending", "running", "completed", "failed", "cancelled"] as const;
+
+/** A plan to move shards between owners that are attached. */
+export interface PlanRecord {
+  readonly state: (typeof PLAN_STATES)[number];
+  /** The operator who proposed the plan, or the node. */
+  readonly author: string;
+  readonly reason: string;
+  readonly ticket: string;
+  /** Empty if nobody has approved the plan. */
+  readonly approvedBy: string;
+  readonly createdWallMs: number;
+  /** The epoch of the map for which the plan was made. */
+  readonly epoch: number;
+  /** Identifies the content of the plan. */
+  readonly checksum: string;
+  readonly moves: readonly PlannedMoves[];
+  /** Why the plan ended. Empty until it has ended. */
+  readonly detail: string;
+}
+
+/** The shards that move from one owner to another. */
+export interface PlannedMoves {
+  readonly from: string;
+  readonly to: string;
+  readonly ids: ReadonlySet<number>;
 }
 
 /** One row of a change. */
@@ -137,6 +197,11 @@ function idsOf(value: unknown): ReadonlySet<number> {
   return found;
 }
 
+/** Reads a finite number that is not negative. */
+function amount(value: unknown): number {
+  return value === 0 ? 0 : positive(value);
+}
+
 function list(value: unknown): readonly unknown[] {
   if (!Array.isArray(value)) throw new TypeError("no list");
   return value;
@@ -152,10 +217,22 @@ const SET: Fields<ShardSetRecord> = {
   cooldownMs: count,
   prepareMs: count,
   drainMs: count,
+  maxDepth: amount,
+  maxLatencyMs: amount,
+  maxErrorRatio: amount,
+  overloadMs: count,
   epoch: count,
   rowsEpoch: count,
   checksum: text,
   oldestEpoch: count,
+  frozenUntilWallMs: count,
+};
+const LOAD: Fields<OwnerLoad> = {
+  depth: amount,
+  latencyMs: amount,
+  errorRatio: amount,
+  items: amount,
+  hottest: (value) => list(value).map((pair) => [count(list(pair)[0]), amount(list(pair)[1])]),
 };
 const OWNER: Fields<OwnerRecord> = {
   session: text,
@@ -167,6 +244,8 @@ const OWNER: Fields<OwnerRecord> = {
   region: text,
   slots: count,
   isLeaving: flag,
+  health: wordOf(OWNER_HEALTH),
+  load: (value) => read(value, LOAD),
   prepared: idsOf,
   held: idsOf,
 };
@@ -181,6 +260,21 @@ const CHANGE: Fields<ShardChange> = {
   rows: (value) => list(value).map((row) => read(row, ROW)),
 };
 
+const MOVES: Fields<PlannedMoves> = { from: text, to: text, ids: idsOf };
+const PLAN: Fields<PlanRecord> = {
+  state: wordOf(PLAN_STATES),
+  author: text,
+  reason: text,
+  ticket: text,
+  approvedBy: text,
+  createdWallMs: count,
+  epoch: count,
+  checksum: text,
+  moves: (value) => list(value).map((moves) => read(moves, MOVES)),
+  detail: text,
+};
+
+export const decodePlan = decoderOf(PLAN);
 export const decodeSet = decoderOf(SET);
 export const decodeChange = decoderOf(CHANGE);
 const decodeAnyOwner = decoderOf(OWNER);
@@ -189,6 +283,11 @@ const decodeAnyOwner = decoderOf(OWNER);
 export function decodeOwner(bytes: Uint8Array, version: number): OwnerRecord | undefined {
   const record = decodeAnyOwner(bytes);
   return record?.created === 0 ? { ...record, created: version } : record;
+}
+
+/** The JSON of a plan. */
+export function planJson(plan: PlanRecord): object {
+  return { ...plan, moves: plan.moves.map(({ ids, ...move }) => ({ ...move, ids: rangesOf(ids) })) };
 }
 
 /** The JSON of an owner's record. */

@@ -3,12 +3,13 @@ import { type Machine, NEVER, type Time } from "../../lib/machine.ts";
 import type { CampaignAnswer, CampaignInput, Campaigns } from "../leadership/campaigns.ts";
 import type { LeadershipInput, LeadershipOutput, OrderId, OrderRefusal } from "../leadership/io-types.ts";
 import { LEADERS, SESSIONS, STORE_KEY } from "../leadership/records.ts";
-import { changeOf } from "./change.ts";
 import { type ControllerOptions, ShardController } from "./controller.ts";
 import type { ShardInput, ShardOrder, ShardOutput } from "./io-types.ts";
-import { ShardMap, ShardMaps, type ShardRow } from "./maps.ts";
+import { ShardMaps } from "./maps.ts";
+import { orderedChange } from "./orders.ts";
 import { Owners } from "./owners.ts";
-import { MAX_CLUSTER_SHARDS, OWNERS, SHARD_SETS, type ShardSetRecord, type ShardSettings } from "./records.ts";
+import { liveOwners } from "./rebalancing.ts";
+import { OWNERS, PLANS, SHARD_SETS } from "./records.ts";
 
 export interface ShardsOptions extends Omit<ControllerOptions, "maps"> {
   readonly campaigns: Campaigns;
@@ -20,8 +21,7 @@ type Output = ShardOutput;
 /** A change of an operator that is committed, and that the maps do not show yet. */
 interface Committed {
   readonly order: OrderId;
-  readonly namespace: string;
-  readonly epoch: number;
+  readonly isShown: () => boolean;
   /** Monotonic time (ms) at which the order is answered in any case. */
   readonly untilMs: number;
 }
@@ -44,7 +44,7 @@ export class Shards implements Machine<Input, Output> {
   }
 
   handle(input: Input, time: Time, out: Output[]): void {
-    if (!this.#isStarted) for (const prefix of [SHARD_SETS, OWNERS]) out.push({ kind: "watch", prefix });
+    if (!this.#isStarted) for (const prefix of [SHARD_SETS, OWNERS, PLANS]) out.push({ kind: "watch", prefix });
     this.#isStarted = true;
     let touched: ReadonlySet<string> = new Set<string>();
     if (input.kind === "owner" || input.kind === "ownerEnded") this.#owners.take(input, time, out);
@@ -81,80 +81,41 @@ export class Shards implements Machine<Input, Output> {
     if (changes === undefined) return new Set();
     const touched = this.maps.take(prefix, changes, monoMs);
     for (const namespace of touched) out.push({ kind: "shardsChanged", namespace });
-    if (prefix === LEADERS || prefix === SHARD_SETS || prefix === OWNERS) return touched;
+    if (prefix === LEADERS || prefix === SHARD_SETS || prefix === OWNERS || prefix === PLANS) return touched;
     const hasEnded = changes.isReset || changes.changes.some(({ item }) => item === undefined);
     const concernsAll = prefix === STORE_KEY || (prefix.startsWith(SESSIONS) && hasEnded);
     return concernsAll ? new Set(this.maps.namespaces) : touched;
   }
 
-  /** Makes an operator's change, on the condition of the set and the rows as this node knows them. */
+  /** Makes an operator's change, on the condition of what this node knows. */
   #change(order: OrderId, change: ShardOrder, time: Time, out: Output[]): void {
-    const map = this.maps.map(change.namespace);
-    const refuse = (refusal: OrderRefusal) => out.push({ kind: "ordered", order, refusal });
-    const fault = this.#options.machine.fault || (this.maps.isRead ? "" : "the control store has not answered yet");
-    if (fault !== "") return void refuse({ reason: "store_unavailable", message: fault });
-    const refusal = refusalOf(change, map, this.maps);
-    if (refusal !== undefined) return void refuse(refusal);
-    const settings = change.kind === "apply" ? change.settings : map?.set.value;
-    if (settings === undefined) return;
-    const base = map ?? new ShardMap(change.namespace, { version: 0, sinceMs: 0, value: { ...settings, ...NEW_SET } }, []);
-    const row = change.kind === "setShard" ? base.rows[change.id] : undefined;
-    const edits = { map: base, settings, rows: row === undefined ? [] : [edited(row, change)], origin: originOf(change) };
     const { machine, newId, leaseMs, historyCount } = this.#options;
-    const { epoch, conditions, writes } = changeOf({ ...edits, historyCount }, time, newId());
-    machine.requests.transact(conditions, writes, out, (result, { monoMs }, later) => {
-      if (result?.isCommitted === true)
-        this.#committed = [...this.#committed, { order, namespace: change.namespace, epoch, untilMs: monoMs + leaseMs }];
-      else {
-        const unknown = "the control store did not answer; the change may have happened, so read it again";
-        const conflict = `the set ${change.namespace} was changed at the same time; read it again`;
-        const why: OrderRefusal =
-          result === undefined ? { reason: "store_unavailable", message: unknown } : { reason: "version_conflict", message: conflict };
-        later.push({ kind: "ordered", order, refusal: why });
-      }
+    const { maps } = this;
+    const fault = machine.fault || (maps.isRead ? "" : "the control store has not answered yet");
+    const live = liveOwners(maps.owners(change.namespace), (name, version) => machine.hasEnded(name, version));
+    const unavailable: OrderRefusal | undefined = fault === "" ? undefined : { reason: "store_unavailable", message: fault };
+    const made = unavailable ?? orderedChange(change, { maps, live, newId, historyCount }, time);
+    if ("reason" in made) {
+      out.push({ kind: "ordered", order, refusal: made });
+      return;
+    }
+    machine.requests.transact(made.conditions, made.writes, out, (result, { monoMs }, later) => {
+      if (result?.isCommitted === true) this.#committed = [...this.#committed, { order, isShown: made.isShown, untilMs: monoMs + leaseMs }];
+      else later.push({ kind: "ordered", order, refusal: result === undefined ? UNKNOWN : CONFLICT });
     });
   }
 
   /** Answers the orders whose changes the maps show. */
   #answerOrders({ monoMs }: Time, out: Output[]): void {
     if (this.#committed.length === 0) return;
-    const isShown = ({ namespace, epoch, untilMs }: Committed) => (this.maps.map(namespace)?.epoch ?? 0) >= epoch || monoMs >= untilMs;
-    for (const { order } of this.#committed.filter(isShown)) out.push({ kind: "ordered", order, refusal: undefined });
-    this.#committed = this.#committed.filter((each) => !isShown(each));
+    const isOver = ({ isShown, untilMs }: Committed) => isShown() || monoMs >= untilMs;
+    for (const { order } of this.#committed.filter(isOver)) out.push({ kind: "ordered", order, refusal: undefined });
+    this.#committed = this.#committed.filter((each) => !isOver(each));
   }
 }
 
-const NEW_SET = { epoch: 0, rowsEpoch: 0, checksum: "", oldestEpoch: 1 } as const satisfies Omit<ShardSetRecord, keyof ShardSettings>;
-
-function originOf({ actor, reason, ticket }: ShardOrder) {
-  return { actor, reason, ticket };
-}
-
-/** Why an operator's change is refused. */
-function refusalOf(change: ShardOrder, map: ShardMap | undefined, maps: ShardMaps): OrderRefusal | undefined {
-  const { namespace, expectedEpoch } = change;
-  const epoch = map?.set.value.epoch ?? 0;
-  if (expectedEpoch !== undefined && expectedEpoch !== epoch)
-    return { reason: "version_conflict", message: `the set ${namespace} has the epoch ${epoch}, not ${expectedEpoch}; read it again` };
-  if (change.kind === "apply") {
-    const { count } = change.settings;
-    if (map !== undefined && map.rows.length !== count)
-      return {
-        reason: "invalid_argument",
-        message: `set.count: must stay ${map.rows.length}; a set with another count needs another namespace`,
-      };
-    const otherCount = maps.namespaces.reduce((sum, each) => sum + (each === namespace ? 0 : (maps.map(each)?.rows.length ?? 0)), 0);
-    if (otherCount + count <= MAX_CLUSTER_SHARDS) return undefined;
-    const message = `the other sets have ${otherCount} shards; a cluster has at most ${MAX_CLUSTER_SHARDS}`;
-    return { reason: "quota_exceeded", message };
-  }
-  if (map === undefined) return { reason: "not_found", message: `the namespace ${namespace} has no shards` };
-  if (map.rows[change.id] !== undefined) return undefined;
-  return { reason: "not_found", message: `${namespace} has the shards 0 to ${map.rows.length - 1}, not ${change.id}` };
-}
-
-function edited(row: ShardRow, change: ShardOrder): ShardRow {
-  if (change.kind !== "setShard") return row;
-  const { mode = row.mode, weight = row.weight, hint = row.hint, reason } = change;
-  return { ...row, mode, weight, hint, reason };
-}
+const UNKNOWN: OrderRefusal = {
+  reason: "store_unavailable",
+  message: "the control store did not answer; the change may have happened, so read it again",
+};
+const CONFLICT: OrderRefusal = { reason: "version_conflict", message: "the set was changed at the same time; read it again" };

@@ -1,12 +1,13 @@
 /** Implements ShardService.Attach: an instance that owns shards through this node. */
 import { create } from "@bufbuild/protobuf";
-import { durationFromMs } from "@bufbuild/protobuf/wkt";
+import { durationFromMs, durationMs } from "@bufbuild/protobuf/wkt";
 import {
+  type ShardLoad,
   type ShardServiceAttachRequest,
   type ShardServiceAttachResponse,
   ShardServiceAttachResponseSchema,
 } from "../../../gen/waymark/control/v1/shard_pb.js";
-import type { OwnerFacts, OwnerNews, OwnerSink } from "../../control/shards/io-types.ts";
+import type { OwnerFacts, OwnerNews, OwnerSink, ShardReport } from "../../control/shards/io-types.ts";
 import { MAX_OWNERS } from "../../control/shards/records.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
@@ -19,7 +20,7 @@ import { knownMap, type ShardSource } from "./source.ts";
 const MIN_WEIGHT = 0.001;
 
 /** The entry of an instance in the catalog. */
-export interface OwnerEntry extends Pick<OwnerFacts, "region" | "target" | "weight" | "zone"> {
+export interface OwnerEntry extends Pick<OwnerFacts, "health" | "region" | "target" | "weight" | "zone"> {
   /** The principal that has registered the entry. */
   readonly principal: string;
 }
@@ -90,9 +91,10 @@ class AttachedOwner implements RequestListener<ShardServiceAttachRequest> {
       this.#answers.end();
       return;
     }
-    const { target, zone, region } = entry;
-    const facts = { target, zone, region, weight: weight || entry.weight, slots, isLeaving };
-    source.input({ kind: "owner", owner: this.#owner, namespace, instance, facts, prepared, dropped });
+    const { target, zone, region, health } = entry;
+    const facts = { target, zone, region, health, weight: weight || entry.weight, slots, isLeaving };
+    const reports = request.loads.map(reportOf);
+    source.input({ kind: "owner", owner: this.#owner, namespace, instance, facts, prepared, dropped, reports });
   }
 
   halfClosed(): void {
@@ -150,6 +152,10 @@ class AttachedOwner implements RequestListener<ShardServiceAttachRequest> {
     this.#answers.pause();
     this.#answers.onceRoomy(() => this.#answers.resume());
   }
+}
+
+function reportOf({ id, depth, latency, errorRatio, rate }: ShardLoad): ShardReport {
+  return { id, depth: Number(depth), latencyMs: latency === undefined ? 0 : durationMs(latency), errorRatio, rate };
 }
 
 function checkedFirst(request: ShardServiceAttachRequest): ShardServiceAttachRequest {

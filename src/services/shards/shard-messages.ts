@@ -1,6 +1,7 @@
 /** Encodes shards, their owners and their changes as messages of the contract, and decodes the settings of a set. */
 import { create } from "@bufbuild/protobuf";
 import { type Duration, durationFromMs } from "@bufbuild/protobuf/wkt";
+import { HealthStatus } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import {
   OwnedShardState,
   type Shard,
@@ -40,13 +41,14 @@ export type ShardOwners = ReturnType<ShardMaps["owners"]>;
 const DEFAULT_PARALLEL_MOVES = 10;
 const DEFAULT_COOLDOWN_MS = 60_000;
 const DEFAULT_PHASE_MS = 30_000;
+const DEFAULT_OVERLOAD_MS = 30_000;
 
 export function statusValue(row: Parameters<typeof statusOf>[0]): ShardStatus {
   return ShardStatus[enumName(statusOf(row))];
 }
 
 export function shardMessage(namespace: string, row: ShardRow): Shard {
-  const { id, owner, nodeId, next: nextOwner, fence, epoch, weight, hint, ticket, reason, changedWallMs, movedWallMs } = row;
+  const { id, owner, nodeId, next: nextOwner, fence, epoch, weight, hint, ticket, reason, isThrottled, changedWallMs, movedWallMs } = row;
   return create(ShardSchema, {
     namespace,
     id,
@@ -59,6 +61,7 @@ export function shardMessage(namespace: string, row: ShardRow): Shard {
     hint,
     ticket,
     reason,
+    throttled: isThrottled,
     ...knownFence(fence),
     ...(changedWallMs > 0 && { changedAt: timestampOf(changedWallMs) }),
     ...(movedWallMs > 0 && { movedAt: timestampOf(movedWallMs) }),
@@ -75,8 +78,9 @@ export function ownerMessages(namespace: string, rows: readonly ShardRow[], owne
   return [...new Set(rows.flatMap(({ owner, next }) => [owner, next]))].flatMap((instance) => {
     const { value } = owners.get(instance) ?? {};
     if (value === undefined) return [];
-    const { target, nodeId, zone, region, weight, slots, isLeaving: leaving } = value;
-    return [create(ShardOwnerSchema, { namespace, instance, target, nodeId, zone, region, weight, slots, leaving })];
+    const { target, nodeId, zone, region, weight, slots, isLeaving: leaving, health } = value;
+    const place = { target, nodeId, zone, region };
+    return [create(ShardOwnerSchema, { namespace, instance, ...place, weight, slots, leaving, health: HealthStatus[enumName(health)] })];
   });
 }
 
@@ -90,6 +94,7 @@ export function setMessage(map: ShardMap, owners: ShardOwners): ShardSet {
     ownerCount: owners.size,
     unownedCount: rows.reduce((count, { owner, mode }) => (owner === "" && mode !== "disabled" ? count + 1 : count), 0),
     oldestEpoch: BigInt(set.value.oldestEpoch),
+    ...(set.value.frozenUntilWallMs > 0 && { frozenUntil: timestampOf(set.value.frozenUntilWallMs) }),
   });
 }
 
@@ -105,6 +110,12 @@ function settingsMessage(settings: ShardSettings) {
     cooldown: durationFromMs(cooldownMs),
     prepareTimeout: durationFromMs(prepareMs),
     drainTimeout: durationFromMs(drainMs),
+    overload: {
+      depth: BigInt(settings.maxDepth),
+      latency: durationFromMs(settings.maxLatencyMs),
+      errorRatio: settings.maxErrorRatio,
+      duration: durationFromMs(settings.overloadMs),
+    },
   };
 }
 
@@ -120,6 +131,10 @@ export function settingsOf(wire: WireSettings): ShardSettings {
     cooldownMs: wholeMs(wire.cooldown, DEFAULT_COOLDOWN_MS),
     prepareMs: wholeMs(wire.prepareTimeout, DEFAULT_PHASE_MS),
     drainMs: wholeMs(wire.drainTimeout, DEFAULT_PHASE_MS),
+    maxDepth: Number(wire.overload?.depth ?? 0),
+    maxLatencyMs: wholeMs(wire.overload?.latency, 0),
+    maxErrorRatio: wire.overload?.errorRatio ?? 0,
+    overloadMs: wholeMs(wire.overload?.duration, DEFAULT_OVERLOAD_MS),
   };
 }
 
@@ -145,6 +160,6 @@ function stateMessage({ owner, next: nextOwner, fence, status }: RowState) {
   return { status: enumValue(ShardStatus, status), owner, nextOwner, ...knownFence(parseFence(`shard;${fence}`)?.fence) };
 }
 
-export function ownedMessage({ id, state, fence, epoch }: OwnedShard) {
-  return { id, state: OwnedShardState[enumName(state)], epoch: BigInt(epoch), ...knownFence(fence) };
+export function ownedMessage({ id, state, fence, epoch, isThrottled: throttled }: OwnedShard) {
+  return { id, state: OwnedShardState[enumName(state)], epoch: BigInt(epoch), throttled, ...knownFence(fence) };
 }

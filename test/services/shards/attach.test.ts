@@ -16,7 +16,7 @@ import { type AttachParts, attachHandler, type OwnerEntry } from "../../../src/s
 import { KeptShards } from "../../fakes/kept-shards.ts";
 
 const ANN: Caller = { ...anonymousCaller("c1", "127.0.0.1", []), principal: "spiffe://ann" };
-const ENTRY: OwnerEntry = { principal: "spiffe://ann", target: "10.0.0.7:80", weight: 3, zone: "eu-1a", region: "eu" };
+const ENTRY: OwnerEntry = { principal: "spiffe://ann", target: "10.0.0.7:80", weight: 3, zone: "eu-1a", region: "eu", health: "healthy" };
 const check = requestCheckOf(ShardServiceAttachRequestSchema);
 
 function served(parts: Partial<AttachParts> = {}) {
@@ -135,6 +135,7 @@ test("news are answers with the time of the last message, and with each state of
     state,
     fence: state === "preparing" || state === "released" ? undefined : fence,
     epoch: 5,
+    isThrottled: false,
   }));
   source.answer({ validForMs: 2750.5, shards });
   const answer = owner.answers[1];

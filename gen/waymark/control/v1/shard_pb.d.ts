@@ -8,6 +8,7 @@ import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobu
 import type { Message } from "@bufbuild/protobuf";
 import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
 import type { Fence } from "./fence_pb.js";
+import type { HealthStatus } from "../../catalog/v1/entry_pb.js";
 import type { StoreStatus } from "./leadership_pb.js";
 
 /**
@@ -86,6 +87,13 @@ export declare type ShardSettings = Message<"waymark.control.v1.ShardSettings"> 
    * @generated from field: google.protobuf.Duration drain_timeout = 9;
    */
   drainTimeout?: Duration | undefined;
+
+  /**
+   * When an owner counts as overloaded. Absent in a request means that no owner does.
+   *
+   * @generated from field: waymark.control.v1.OverloadThresholds overload = 10;
+   */
+  overload?: OverloadThresholds | undefined;
 };
 
 /**
@@ -93,6 +101,50 @@ export declare type ShardSettings = Message<"waymark.control.v1.ShardSettings"> 
  * Use `create(ShardSettingsSchema)` to create a new message.
  */
 export declare const ShardSettingsSchema: GenMessage<ShardSettings>;
+
+/**
+ * Thresholds of the load of an owner, which it reports in Attach. An owner is overloaded while one of its values is above
+ * its threshold, and until all values are below 80 % of the thresholds. The hottest shard of an overloaded owner is
+ * throttled. When the owner was overloaded for the time `duration`, a plan moves shards away from it.
+ *
+ * @generated from message waymark.control.v1.OverloadThresholds
+ */
+export declare type OverloadThresholds = Message<"waymark.control.v1.OverloadThresholds"> & {
+  /**
+   * Number of pending items of all its shards together. 0 means no threshold.
+   *
+   * @generated from field: uint64 depth = 1;
+   */
+  depth: bigint;
+
+  /**
+   * Mean time to process an item. Absent or zero means no threshold. At most 1 hour.
+   *
+   * @generated from field: google.protobuf.Duration latency = 2;
+   */
+  latency?: Duration | undefined;
+
+  /**
+   * Share of the processed items that failed: 0 to 1. 0 means no threshold.
+   *
+   * @generated from field: double error_ratio = 3;
+   */
+  errorRatio: number;
+
+  /**
+   * Time for which an owner must be overloaded, or its entry CRITICAL, before its shards move. Absent in a request means
+   * 30 s. 1 s to 1 hour.
+   *
+   * @generated from field: google.protobuf.Duration duration = 4;
+   */
+  duration?: Duration | undefined;
+};
+
+/**
+ * Describes the message waymark.control.v1.OverloadThresholds.
+ * Use `create(OverloadThresholdsSchema)` to create a new message.
+ */
+export declare const OverloadThresholdsSchema: GenMessage<OverloadThresholds>;
 
 /**
  * The set of shards of a namespace.
@@ -150,6 +202,13 @@ export declare type ShardSet = Message<"waymark.control.v1.ShardSet"> & {
    * @generated from field: uint64 oldest_epoch = 7;
    */
   oldestEpoch: bigint;
+
+  /**
+   * Until this time, shards get other owners only when their owners end. Absent if the set is not frozen.
+   *
+   * @generated from field: google.protobuf.Timestamp frozen_until = 8;
+   */
+  frozenUntil?: Timestamp | undefined;
 };
 
 /**
@@ -261,6 +320,13 @@ export declare type Shard = Message<"waymark.control.v1.Shard"> & {
    * @generated from field: google.protobuf.Timestamp moved_at = 14;
    */
   movedAt?: Timestamp | undefined;
+
+  /**
+   * Whether the owner is asked to accept only half of its rate for the shard, because it is overloaded.
+   *
+   * @generated from field: bool throttled = 15;
+   */
+  throttled: boolean;
 };
 
 /**
@@ -337,6 +403,14 @@ export declare type ShardOwner = Message<"waymark.control.v1.ShardOwner"> & {
    * @generated from field: bool leaving = 9;
    */
   leaving: boolean;
+
+  /**
+   * Health of the entry of the instance: HEALTHY, DEGRADED, CRITICAL or MAINTENANCE. A plan moves all shards away from an
+   * owner in MAINTENANCE. A DEGRADED owner gets no more shards.
+   *
+   * @generated from field: waymark.catalog.v1.HealthStatus health = 10;
+   */
+  health: HealthStatus;
 };
 
 /**
@@ -1428,6 +1502,13 @@ export declare type OwnedShard = Message<"waymark.control.v1.OwnedShard"> & {
    * @generated from field: uint64 epoch = 4;
    */
   epoch: bigint;
+
+  /**
+   * Whether the owner should accept only half of its rate for the shard until told otherwise.
+   *
+   * @generated from field: bool throttled = 5;
+   */
+  throttled: boolean;
 };
 
 /**
