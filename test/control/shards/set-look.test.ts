@@ -1,0 +1,44 @@
+import { expect, test } from "vitest";
+import { liveOwners } from "../../../src/control/shards/rebalancing.ts";
+import { SetLook } from "../../../src/control/shards/set-look.ts";
+import { KeptShards } from "../../fakes/kept-shards.ts";
+
+const LEASE_MS = 3000;
+
+/** The first look of a controller at the set. */
+function lookAt(shards: KeptShards): SetLook {
+  const owners = shards.maps.owners("orders");
+  const look = new SetLook({
+    map: shards.map("orders"),
+    owners,
+    live: liveOwners(owners, () => false),
+    leaseMs: LEASE_MS,
+    storeEpoch: 7,
+    revision: 20,
+    noticedMs: new Map(),
+    time: { monoMs: 1000, wallMs: 1_770_000_000_000 },
+  });
+  look.decide();
+  return look;
+}
+
+test("an owner that drops its last shard and detaches is followed by the owner that has prepared, without a wait", () => {
+  const shards = new KeptShards();
+  shards.apply("orders", { count: 1 });
+  shards.change("orders", [{ id: 0, owner: "a", number: 5, isDraining: true, next: "b" }]);
+  shards.own("orders", "b", { prepared: new Set([0]) });
+  const look = lookAt(shards);
+  expect(look.rows.get(0)).toMatchObject({ owner: "b", next: "", isDraining: false });
+  // The record of the earlier owner must still not exist.
+  expect([...look.free]).toEqual(["a"]);
+});
+
+test("an owner without a record can have attached again, so its shards wait a moment for the record", () => {
+  const shards = new KeptShards();
+  shards.apply("orders", { count: 1 });
+  shards.change("orders", [{ id: 0, owner: "a", number: 5 }]);
+  shards.own("orders", "b");
+  const look = lookAt(shards);
+  expect(look.rows.size).toBe(0);
+  expect(look.dueMs).toBe(1000 + LEASE_MS / 12);
+});
