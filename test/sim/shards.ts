@@ -215,12 +215,16 @@ class SimOwner {
     if (this.#partsOf !== this.#stream && validForMs > 0) {
       this.#partsOf = this.#stream;
       this.#endAll();
-    }
+    } else if (this.#nowMs >= this.#untilMs) this.#lapse();
     for (const { id, state, fence } of shards) {
       if (state === "lost" || state === "released") {
         const part = this.#parts.get(id);
         this.#end(id);
         if (state === "lost" && part !== undefined) this.#report(this.#dropped, id, 0);
+        continue;
+      }
+      if (fence !== undefined && this.#fleet.ended.has(fenceOf(id, fence))) {
+        this.#report(this.#dropped, id, 0);
         continue;
       }
       const isNew = this.#parts.get(id)?.fence?.number !== fence?.number;
@@ -233,6 +237,15 @@ class SimOwner {
     }
     if (validForMs > 0) this.#untilMs = Math.max(this.#untilMs, sentMs + validForMs);
     this.#fleet.sim.check();
+  }
+
+  /** The shards whose validity is over end, and the program reports them. */
+  #lapse(): void {
+    for (const [id, { state }] of this.#parts) {
+      if (state === "preparing") continue;
+      this.#end(id);
+      this.#report(this.#dropped, id, 0);
+    }
   }
 
   #endAll(): void {
