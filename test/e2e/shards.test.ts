@@ -10,7 +10,19 @@ import { FencedLog } from "../fakes/fenced-log.ts";
 import { LEASE_MS, leaderHome, oneLeader } from "../fakes/leader-nodes.ts";
 import type { CommandProcess, NodeProcess } from "../fakes/node-process.ts";
 import { freePort } from "../fakes/probed-servers.ts";
-import { applySet, areFencesLater, areOwnedBy, countsOf, type ListedShard, LocalOwner, LocalOwners, type ShardList, shardsOf, shardsUntil, startOwner } from "../fakes/shard-nodes.ts";
+import {
+  applySet,
+  areFencesLater,
+  areOwnedBy,
+  countsOf,
+  type ListedShard,
+  LocalOwner,
+  LocalOwners,
+  type ShardList,
+  shardsOf,
+  shardsUntil,
+  startOwner,
+} from "../fakes/shard-nodes.ts";
 import { WorkCalls } from "../fakes/shard-work.ts";
 import { until } from "../fakes/until.ts";
 
@@ -55,7 +67,14 @@ beforeAll(async () => {
   await applySet(first, NAMESPACE, { count: COUNT });
   log = await FencedLog.start();
   // Each node has an owner. Only the controller has two.
-  await Promise.all(INSTANCES.map((instance, i) => start(instance, [0, 1, 2].flatMap((at) => nodes[(at + i) % nodes.length] ?? []))));
+  await Promise.all(
+    INSTANCES.map((instance, i) =>
+      start(
+        instance,
+        [0, 1, 2].flatMap((at) => nodes[(at + i) % nodes.length] ?? []),
+      ),
+    ),
+  );
   client = connect({ servers: nodes.map(({ grpc }) => grpc) });
   router = client.shards(NAMESPACE);
   await router.ready();
@@ -105,7 +124,9 @@ test.runIf(hasEtcd)("the shards of an owner that is killed have other owners wit
   const after = await owned(["c", "d"], TWO_LEASES_MS);
   const [lost, others] = [true, false].map((isLost) => before.shards.filter((shard) => (shard.owner === "b") === isLost));
   expect(areFencesLater(lost ?? [], after.shards)).toBe(true);
-  expect(others?.filter(({ id, owner: kept, fence }) => after.shards[id]?.owner !== kept || compareFences(after.shards[id].fence, fence) !== 0)).toEqual([]);
+  expect(
+    others?.filter(({ id, owner: kept, fence }) => after.shards[id]?.owner !== kept || compareFences(after.shards[id].fence, fence) !== 0),
+  ).toEqual([]);
 });
 
 test.runIf(hasEtcd)("an owner whose node is killed attaches to another node, and gets its shards back with greater fences", async () => {
@@ -164,7 +185,9 @@ test.runIf(hasEtcd)(
     old.close();
 
     const late = log.writes.slice(from).filter(({ instance, isAccepted }) => instance === "d" && isAccepted);
-    const ofOldTerms = late.filter(({ scope, fence }) => lost.some((shard) => scopeOf(shard.id) === scope && compareFences(fence, shard.fence) <= 0));
+    const ofOldTerms = late.filter(({ scope, fence }) =>
+      lost.some((shard) => scopeOf(shard.id) === scope && compareFences(fence, shard.fence) <= 0),
+    );
     expect(ofOldTerms).toEqual([]);
   },
 );
@@ -187,82 +210,96 @@ async function startHandOver(namespace: string, servers: readonly NodeProcess[])
   return { namespace, local, from, to: await LocalOwner.start(local, "to", servers) };
 }
 
-test.runIf(hasEtcd)("a hand-over ends with one owner when the controller is killed while it prepares, drains, or has been dropped", async () => {
-  const leader = await oneLeader(living());
-  const controller = living().find(({ nodeId }) => nodeId === leader.nodeId);
-  const others = living().filter((node) => node !== controller);
-  const [preparing, draining, dropped] = await Promise.all(
-    ["preparing", "draining", "dropped"].map((namespace) => startHandOver(namespace, others)),
-  );
-  if (preparing === undefined || draining === undefined || dropped === undefined) throw new Error("three must be started");
-  const gates = Array.from({ length: 3 }, () => Promise.withResolvers<void>());
-  preparing.to.preparing = gates[0]!.promise;
-  draining.from.draining = gates[1]!.promise;
-  dropped.from.draining = gates[2]!.promise;
-  const left = [preparing, draining, dropped].map(({ from }) => from.leave());
-  const reaches = (handOver: HandOver, status: string) =>
-    shardsUntil(`${handOver.namespace} is ${status}`, others, handOver.namespace, ({ shards }) =>
-      shards.some((shard) => shard.nextOwner === "to" && shard.status === `SHARD_STATUS_${status}`),
+test.runIf(hasEtcd)(
+  "a hand-over ends with one owner when the controller is killed while it prepares, drains, or has been dropped",
+  async () => {
+    const leader = await oneLeader(living());
+    const controller = living().find(({ nodeId }) => nodeId === leader.nodeId);
+    const others = living().filter((node) => node !== controller);
+    const [preparing, draining, dropped] = await Promise.all(
+      ["preparing", "draining", "dropped"].map((namespace) => startHandOver(namespace, others)),
     );
-  await Promise.all([reaches(preparing, "ACTIVE"), reaches(draining, "DRAINING"), reaches(dropped, "DRAINING")]);
-  await using store = openEtcdStore({ endpoints: etcd.endpoints, prefix: "/waymark/shards/", timeoutMs: 5000 });
-  const heldBefore = (await store.get(ownerKey("dropped", "from")))?.version;
-  controller?.command.kill("SIGSTOP");
-  gates[2]!.resolve();
-  await until("the owner has dropped the shard", async () => (await store.get(ownerKey("dropped", "from")))?.version !== heldBefore);
-  await controller?.stop("SIGKILL");
-  const t0 = performance.now(); // DEBUG
-  gates[0]!.resolve();
-  gates[1]!.resolve();
-  for (const { namespace } of [preparing, draining, dropped]) await shardsUntil(`the hand-over of ${namespace} has ended`, others, namespace, areOwnedBy("to"));
-  console.log("handed over", performance.now() - t0); // DEBUG
-  await Promise.all(left);
-  console.log("left", performance.now() - t0); // DEBUG
-  expect([preparing, draining, dropped].flatMap(({ local }) => local.overlaps)).toEqual([]);
-  for (const { from, to } of [preparing, draining, dropped]) for (const each of [from, to]) each[Symbol.dispose]();
-});
+    if (preparing === undefined || draining === undefined || dropped === undefined) throw new Error("three must be started");
+    const gates = Array.from({ length: 3 }, () => Promise.withResolvers<void>());
+    preparing.to.preparing = gates[0]!.promise;
+    draining.from.draining = gates[1]!.promise;
+    dropped.from.draining = gates[2]!.promise;
+    const left = [preparing, draining, dropped].map(({ from }) => from.leave());
+    const reaches = (handOver: HandOver, status: string) =>
+      shardsUntil(`${handOver.namespace} is ${status}`, others, handOver.namespace, ({ shards }) =>
+        shards.some((shard) => shard.nextOwner === "to" && shard.status === `SHARD_STATUS_${status}`),
+      );
+    await Promise.all([reaches(preparing, "ACTIVE"), reaches(draining, "DRAINING"), reaches(dropped, "DRAINING")]);
+    await using store = openEtcdStore({ endpoints: etcd.endpoints, prefix: "/waymark/shards/", timeoutMs: 5000 });
+    const heldBefore = (await store.get(ownerKey("dropped", "from")))?.version;
+    controller?.command.kill("SIGSTOP");
+    gates[2]!.resolve();
+    await until("the owner has dropped the shard", async () => (await store.get(ownerKey("dropped", "from")))?.version !== heldBefore);
+    await controller?.stop("SIGKILL");
+    const t0 = performance.now(); // DEBUG
+    gates[0]!.resolve();
+    gates[1]!.resolve();
+    for (const { namespace } of [preparing, draining, dropped])
+      await shardsUntil(`the hand-over of ${namespace} has ended`, others, namespace, areOwnedBy("to"));
+    console.log("handed over", performance.now() - t0); // DEBUG
+    await Promise.all(left);
+    console.log("left", performance.now() - t0); // DEBUG
+    expect([preparing, draining, dropped].flatMap(({ local }) => local.overlaps)).toEqual([]);
+    for (const { from, to } of [preparing, draining, dropped]) for (const each of [from, to]) each[Symbol.dispose]();
+  },
+);
 
-test.runIf(hasEtcd)("while etcd does not answer, maps are answered with an age, and owners stop or continue as their set says; afterwards they are the same", async () => {
-  const [node] = living();
-  const [member] = etcd.members;
-  if (node === undefined || member === undefined) throw new Error("a node must be left");
-  const sets = await Promise.all(
-    (["STOP", "SERVE"] as const).map(async (behavior) => {
-      const namespace = behavior.toLowerCase();
-      await applySet(node, namespace, { count: 4, onStoreLoss: `STORE_LOSS_BEHAVIOR_${behavior}` });
-      const local = new LocalOwners(namespace);
-      const owners = await Promise.all(["x", "y"].map((instance) => LocalOwner.start(local, instance, living())));
-      const before = await shardsUntil("all shards are owned", living(), namespace, areOwnedBy("x", "y"));
-      await until("the owners act", () => local.valid.length === 4);
-      return { namespace, local, owners, before };
-    }),
-  );
-  const [stops, serves] = sets;
-  if (stops === undefined || serves === undefined) throw new Error("there are two sets");
-  member.signal("SIGSTOP");
-  try {
-    await until("the owners of a set with STOP have stopped", () => stops.local.valid.length === 0 && stops.owners.every(({ lostCount }) => lostCount === 2));
-    await until("the owners of a set with SERVE are not confirmed", () => serves.local.valid.every(({ isConfirmed }) => !isConfirmed));
-    expect(serves.local.valid).toHaveLength(4);
-    for (const { namespace, before } of sets)
-      for (const each of living()) {
-        const list = await shardsOf(each, namespace);
-        expect([list.epoch, list.checksum]).toEqual([before.epoch, before.checksum]);
-        expect(list.ageMs).toBeGreaterThan(0);
-      }
-    const { stderr } = await node.run(["mesh", "shards", "list", "stop"]);
-    expect(stderr).toMatch(/the control store has not answered for/);
-  } finally {
-    member.signal("SIGCONT");
-  }
-  const t0 = performance.now(); // DEBUG
-  for (const { namespace, local, owners, before } of sets) {
-    await until(`the owners of ${namespace} act again`, () => local.valid.length === 4 && local.valid.every(({ isConfirmed }) => isConfirmed), 20000);
-    console.log(namespace, performance.now() - t0); // DEBUG
-    const after = await shardsUntil("all shards are owned", living(), namespace, areOwnedBy("x", "y"));
-    expect(after.shards.map(({ owner }) => owner)).toEqual(before.shards.map(({ owner }) => owner));
-    expect(local.overlaps).toEqual([]);
-    for (const each of owners) each[Symbol.dispose]();
-  }
-  expect(serves.owners.map(({ lostCount }) => lostCount)).toEqual([0, 0]);
-});
+test.runIf(hasEtcd)(
+  "while etcd does not answer, maps are answered with an age, and owners stop or continue as their set says; afterwards they are the same",
+  async () => {
+    const [node] = living();
+    const [member] = etcd.members;
+    if (node === undefined || member === undefined) throw new Error("a node must be left");
+    const sets = await Promise.all(
+      (["STOP", "SERVE"] as const).map(async (behavior) => {
+        const namespace = behavior.toLowerCase();
+        await applySet(node, namespace, { count: 4, onStoreLoss: `STORE_LOSS_BEHAVIOR_${behavior}` });
+        const local = new LocalOwners(namespace);
+        const owners = await Promise.all(["x", "y"].map((instance) => LocalOwner.start(local, instance, living())));
+        const before = await shardsUntil("all shards are owned", living(), namespace, areOwnedBy("x", "y"));
+        await until("the owners act", () => local.valid.length === 4);
+        return { namespace, local, owners, before };
+      }),
+    );
+    const [stops, serves] = sets;
+    if (stops === undefined || serves === undefined) throw new Error("there are two sets");
+    member.signal("SIGSTOP");
+    try {
+      await until(
+        "the owners of a set with STOP have stopped",
+        () => stops.local.valid.length === 0 && stops.owners.every(({ lostCount }) => lostCount === 2),
+      );
+      await until("the owners of a set with SERVE are not confirmed", () => serves.local.valid.every(({ isConfirmed }) => !isConfirmed));
+      expect(serves.local.valid).toHaveLength(4);
+      for (const { namespace, before } of sets)
+        for (const each of living()) {
+          const list = await shardsOf(each, namespace);
+          expect([list.epoch, list.checksum]).toEqual([before.epoch, before.checksum]);
+          expect(list.ageMs).toBeGreaterThan(0);
+        }
+      const { stderr } = await node.run(["mesh", "shards", "list", "stop"]);
+      expect(stderr).toMatch(/the control store has not answered for/);
+    } finally {
+      member.signal("SIGCONT");
+    }
+    const t0 = performance.now(); // DEBUG
+    for (const { namespace, local, owners, before } of sets) {
+      await until(
+        `the owners of ${namespace} act again`,
+        () => local.valid.length === 4 && local.valid.every(({ isConfirmed }) => isConfirmed),
+        20000,
+      );
+      console.log(namespace, performance.now() - t0); // DEBUG
+      const after = await shardsUntil("all shards are owned", living(), namespace, areOwnedBy("x", "y"));
+      expect(after.shards.map(({ owner }) => owner)).toEqual(before.shards.map(({ owner }) => owner));
+      expect(local.overlaps).toEqual([]);
+      for (const each of owners) each[Symbol.dispose]();
+    }
+    expect(serves.owners.map(({ lostCount }) => lostCount)).toEqual([0, 0]);
+  },
+);

@@ -57,7 +57,9 @@ server.addService(WORK_SERVICE, { do: handle });
 const port = await new Promise<number>((resolve, reject) => {
   server.bindAsync("127.0.0.1:0", ServerCredentials.createInsecure(), (error, bound) => (error === null ? resolve(bound) : reject(error)));
 });
-const registration = await client.register([{ key: { namespace, name: "worker", instanceId: instance }, targets: [{ host: "127.0.0.1", port }] }]);
+const registration = await client.register([
+  { key: { namespace, name: "worker", instanceId: instance }, targets: [{ host: "127.0.0.1", port }] },
+]);
 const ownership = await client.shards(namespace).own({
   instance,
   onPrepare: () => {},

@@ -79,7 +79,8 @@ export class SetLook {
     const item = owners.get(row.owner);
     if (item === undefined) {
       // The owner has dropped its last shard, and has detached.
-      if (row.isDraining && live.get(row.next)?.isLeaving === false) return this.#assigned(row, row.next, row.reason);
+      const isFollowed = row.isDraining && row.mode !== "disabled" && live.get(row.next)?.isLeaving === false;
+      if (isFollowed) return this.#assigned(row, row.next, row.reason);
       const sinceMs = noticedMs.get(row.owner) ?? time.monoMs;
       noticedMs.set(row.owner, sinceMs);
       // The owner can have attached again, and its record can be on its way.

@@ -6,7 +6,7 @@ import { KeptShards } from "../../fakes/kept-shards.ts";
 const LEASE_MS = 3000;
 
 /** The first look of a controller at the set. */
-function lookAt(shards: KeptShards): SetLook {
+function lookAt(shards: KeptShards, noticedMs = new Map<string, number>()): SetLook {
   const owners = shards.maps.owners("orders");
   const look = new SetLook({
     map: shards.map("orders"),
@@ -15,7 +15,7 @@ function lookAt(shards: KeptShards): SetLook {
     leaseMs: LEASE_MS,
     storeEpoch: 7,
     revision: 20,
-    noticedMs: new Map(),
+    noticedMs,
     time: { monoMs: 1000, wallMs: 1_770_000_000_000 },
   });
   look.decide();
@@ -31,6 +31,15 @@ test("an owner that drops its last shard and detaches is followed by the owner t
   expect(look.rows.get(0)).toMatchObject({ owner: "b", next: "", isDraining: false });
   // The record of the earlier owner must still not exist.
   expect([...look.free]).toEqual(["a"]);
+});
+
+test("a shard that was disabled while it drained has no owner after its owner has detached", () => {
+  const shards = new KeptShards();
+  shards.apply("orders", { count: 1 });
+  shards.change("orders", [{ id: 0, owner: "a", number: 5, isDraining: true, next: "b", mode: "disabled" }]);
+  shards.own("orders", "b");
+  const noticed = new Map([["a", 0]]);
+  expect(lookAt(shards, noticed).rows.get(0)).toMatchObject({ owner: "", next: "", isDraining: false, mode: "disabled" });
 });
 
 test("an owner without a record can have attached again, so its shards wait a moment for the record", () => {
