@@ -149,17 +149,19 @@ class SimOwner {
     this.#dropped.clear();
     const life = this.#life;
     let order = 0;
+    // A paused program reads its messages later, in their order.
+    const unread: (() => void)[] = [];
+    const read = (): void => {
+      if (this.#stream !== stream || life !== this.#life) return;
+      if (this.#isPaused) sim.world.at(this.#pausedUntilMs, read);
+      else unread.shift()?.();
+    };
     const sink: OwnerSink = (news) => {
       const echoMs = stream.sentMs;
       order = Math.max(order, sim.world.nowMs + sim.delayMs());
       sim.world.at(order, () => {
-        if (this.#stream !== stream || life !== this.#life) return;
-        const wait = (): void => {
-          if (this.#stream !== stream || life !== this.#life) return;
-          if (this.#isPaused) sim.world.at(this.#pausedUntilMs, wait);
-          else this.#heard(news, echoMs);
-        };
-        wait();
+        unread.push(() => this.#heard(news, echoMs));
+        read();
       });
     };
     const stream = { node, boot: node.boot, sink, sentMs: 0, heardMs: this.#nowMs };
