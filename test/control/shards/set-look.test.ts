@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
-import { liveOwners } from "../../../src/control/shards/rebalancing.ts";
+import { planMoves } from "../../../src/control/shards/plan.ts";
+import { liveOwners, planInput } from "../../../src/control/shards/rebalancing.ts";
 import { SetLook } from "../../../src/control/shards/set-look.ts";
 import { KeptShards } from "../../fakes/kept-shards.ts";
 
@@ -50,4 +51,19 @@ test("an owner without a record can have attached again, so its shards wait a mo
   const look = lookAt(shards);
   expect(look.rows.size).toBe(0);
   expect(look.dueMs).toBe(1000 + LEASE_MS / 12);
+});
+
+test.each([
+  [true, ["b"]],
+  [false, []],
+])("a paused shard moves only because its owner leaves (%s)", (isLeaving, expected) => {
+  const shards = new KeptShards();
+  shards.apply("orders", { count: 1, cooldownMs: 0 });
+  shards.change("orders", [{ id: 0, owner: "a", number: 5, mode: "paused" }]);
+  shards.own("orders", "a", { held: new Set([0]), isLeaving, weight: 0.001 });
+  shards.own("orders", "b");
+  const live = liveOwners(shards.maps.owners("orders"), () => false);
+  const time = { monoMs: 1000, wallMs: 1_770_000_000_000 };
+  const input = planInput(shards.map("orders"), live, { out: new Set(), homeless: new Set() }, time);
+  expect(planMoves(input, { isForced: true }).map(({ to }) => to)).toEqual(expected);
 });
