@@ -27,7 +27,8 @@ async function isServing({ base }: DemoEdge): Promise<boolean> {
   return (await response.text()) === '{"servedBy":"svc"}';
 }
 
-test.each([
+/** Tests that wait for a limit run beside each other, because each has an edge of its own. */
+test.concurrent.each([
   { what: "says nothing", sends: "" },
   { what: "stops in the request line", sends: "POST /waymark" },
   { what: "stops in the headers", sends: `${CALL}x-a: b\r\n` },
@@ -43,7 +44,7 @@ test.each([
   expect(await isServing(served)).toBe(true);
 });
 
-test("headers that trickle in do not keep a connection", async () => {
+test.concurrent("headers that trickle in do not keep a connection", async () => {
   await using served = await started();
   await using raw = new RawClient(served.edge);
   raw.send(CALL);
@@ -52,7 +53,7 @@ test("headers that trickle in do not keep a connection", async () => {
   expect(await isServing(served)).toBe(true);
 });
 
-test("a silent connection is counted when it is cut", async () => {
+test.concurrent("a silent connection is counted when it is cut", async () => {
   await using served = await started();
   await using raw = new RawClient(served.edge);
   await raw.closed("the silent connection");
@@ -139,7 +140,7 @@ test.each([
   expect(await isServing(served)).toBe(true);
 });
 
-test.each([
+test.concurrent.each([
   "CONNECT a:1 HTTP/1.1\r\nhost: localhost\r\n\r\n",
   "GET /healthz HTTP/1.1\r\nhost: localhost\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n",
 ])("an attempt to leave HTTP ends nothing: %j", async (sends) => {
@@ -169,7 +170,7 @@ function session(served: DemoEdge): ClientHttp2Session {
 
 const HEADERS = { ":method": "POST", ":path": "/waymark.discovery.v1.DiscoveryService/CatalogQuery", "content-type": "application/json" };
 
-test("an HTTP/2 request whose body does not end is reset in time, and its connection goes on", async () => {
+test.concurrent("an HTTP/2 request whose body does not end is reset in time, and its connection goes on", async () => {
   await using served = await started({ requestTimeoutMs: 300 });
   const client = session(served);
   const half = client.request(HEADERS).on("error", () => {});
@@ -186,7 +187,7 @@ test("an HTTP/2 request whose body does not end is reset in time, and its connec
   client.destroy();
 });
 
-test("a connection of HTTP/1.1 on which one of two requests is answered is not idle: the watch behind it goes on", async () => {
+test.concurrent("a connection of HTTP/1.1 on which one of two requests is answered is not idle: the watch behind it goes on", async () => {
   await using served = await started();
   await using raw = new RawClient(served.edge);
   const message = Buffer.from([0, 0, 0, 0, 2, 0x7b, 0x7d]);
@@ -201,7 +202,7 @@ test("a connection of HTTP/1.1 on which one of two requests is answered is not i
   expect(served.edge.acceptor.sockets.size).toBe(1);
 });
 
-test("an idle HTTP/2 connection is closed, one with an open stream is not", async () => {
+test.concurrent("an idle HTTP/2 connection is closed, one with an open stream is not", async () => {
   await using served = await started();
   const idle = session(served);
   const busy = session(served);
@@ -216,7 +217,7 @@ test("an idle HTTP/2 connection is closed, one with an open stream is not", asyn
   busy.destroy();
 });
 
-test.each([
+test.concurrent.each([
   { what: "PINGs", bytes: frame(TYPE.PING, { payload: Buffer.alloc(8) }) },
   { what: "SETTINGS", bytes: settings() },
   {
@@ -228,10 +229,11 @@ test.each([
   const idle = new RawConnection(served.edge.acceptor.port).greet();
   const timer = setInterval(() => idle.send(bytes), 100);
   await until("it is closed", () => idle.isClosed).finally(() => clearInterval(timer));
-  await expect.poll(() => served.edge.acceptor.sockets.size).toBe(0);
+  await until("its socket is gone", () => served.edge.acceptor.sockets.size === 0);
+  expect(await isServing(served)).toBe(true);
 });
 
-test.each(["watch", "half a request"])(
+test.concurrent.each(["watch", "half a request"])(
   "a client that goes away, breaks the protocol and is gone leaves no connection, with an open stream (%s)",
   async (what) => {
     await using served = await started({ keepaliveTimeMs: 200, keepaliveTimeoutMs: 200 });
@@ -248,7 +250,7 @@ test.each(["watch", "half a request"])(
   },
 );
 
-test("a connection of HTTP/1.1 that sends empty lines between requests is closed all the same", async () => {
+test.concurrent("a connection of HTTP/1.1 that sends empty lines between requests is closed all the same", async () => {
   await using served = await started();
   await using raw = new RawClient(served.edge);
   raw.send(`${CALL}content-length: 2\r\n\r\n{}`);
@@ -257,7 +259,7 @@ test("a connection of HTTP/1.1 that sends empty lines between requests is closed
   expect(await isServing(served)).toBe(true);
 });
 
-test.each(["/healthz", "/no/such", "/waymark.discovery.v1.DiscoveryService/KeepAlive"])(
+test.concurrent.each(["/healthz", "/no/such", "/waymark.discovery.v1.DiscoveryService/KeepAlive"])(
   "%s: a request of HTTP/2 whose body never comes keeps no stream open",
   async (path) => {
     await using served = await started();
@@ -291,7 +293,7 @@ test.each([
   expect(await isServing(served)).toBe(true);
 });
 
-test("what unfinished requests hold is bounded over all connections", async () => {
+test.concurrent("what unfinished requests hold is bounded over all connections", async () => {
   await using served = await started({ ...FAST, maxBufferedBytes: 100_000 });
   const half = `${CALL}content-length: 1000000\r\n\r\n${"x".repeat(60_000)}`;
   await using first = new RawClient(served.edge);
@@ -378,7 +380,7 @@ function endlessWatch(contentType: string, message: Uint8Array): Buffer {
   ]);
 }
 
-test.each([
+test.concurrent.each([
   { what: "a list in pieces", sends: LIST },
   { what: "a complete answer", sends: LIST.replace("/sd/prometheus", "/metrics") },
   { what: "a stream of Connect", sends: endlessWatch("application/connect+json", Buffer.from('{"namespace":"endless"}')) },
@@ -391,7 +393,7 @@ test.each([
   expect(await isServing(served)).toBe(true);
 });
 
-test("over HTTP/2 only the unread answer is cut, and its connection stays open", async () => {
+test.concurrent("over HTTP/2 only the unread answer is cut, and its connection stays open", async () => {
   await using served = await unreadable({ progressTimeoutMs: 300 });
   const client = session(served);
   const list = client.request({ ":path": "/sd/prometheus" }).on("error", () => {});

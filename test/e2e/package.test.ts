@@ -20,7 +20,7 @@ import { delimiter, dirname, join } from "node:path";
 import { createInterface } from "node:readline";
 import { afterAll, expect, test } from "vitest";
 import { mustRun, ROOT, run } from "../../scripts/run.ts";
-import { onFreePorts, startNodeProcess } from "../fakes/node-process.ts";
+import { onFreePorts, startNodeProcess, WAYMARK } from "../fakes/node-process.ts";
 import { until } from "../fakes/until.ts";
 
 const folders: string[] = [];
@@ -141,7 +141,7 @@ test("a program that imports the package compiles with its types, and calls a no
   const files = ["user.ts", ...pieces.map(({ name }) => name)];
   writeFileSync(join(folder, "tsconfig.json"), JSON.stringify({ compilerOptions, files }));
   await mustRun("tsc", ["-p", folder]);
-  const { grpc } = await startListeners("node", ["src/main.ts", ...SERVE], ROOT);
+  const { grpc } = await startListeners(WAYMARK, SERVE, ROOT);
   const said = await mustRun("node", [join(folder, "out", "user.js"), grpc], { cwd: folder });
   expect(JSON.parse(said)).toEqual({
     hasLease: true,
@@ -289,7 +289,7 @@ test("an rpc answers UNIMPLEMENTED exactly when the API page says that it comes 
   const config = join(temporary(), "node.json");
   const publicKey = generateKeyPairSync("ed25519").publicKey.export({ type: "spki", format: "der" }).subarray(-32).toString("base64");
   writeFileSync(config, JSON.stringify({ summary: { keys: [{ cluster_id: "us1", region: "us", public_key: publicKey }] } }));
-  const address = await startNode("node", ["src/main.ts", ...SERVE, "--config", config], ROOT);
+  const address = await startNode(WAYMARK, [...SERVE, "--config", config], ROOT);
   // FabricService is spoken between nodes only: the edge does not serve it at all.
   const rpcs = documentedRpcs().filter(({ path }) => !path.includes(".FabricService/"));
   expect(rpcs.length).toBeGreaterThan(25);

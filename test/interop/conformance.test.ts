@@ -7,13 +7,23 @@
  */
 import { expect, test } from "vitest";
 import { run } from "../../scripts/run.ts";
+import { isNight, sized } from "../fakes/effort.ts";
 import { isConformanceThere } from "./needs.ts";
 
 const isThere = await isConformanceThere();
 const NEEDS = "needs connectconformance of test/interop/go-tools.txt on the PATH";
 
+/**
+ * A message as long as the limit is 200 KB of single numbers, which the suite compares for most of its time. In the gate, its own client sends it
+ * without TLS, to each kind of call and with each compression. Longer messages are refused in all ways.
+ */
+const AS_LONG_AS_THE_LIMIT = ["all-requests-equal-to-server-limit", "request-equal-to-server-limit"];
+const skipped = (ways: readonly string[], ends: readonly string[]): readonly string[] =>
+  isNight ? [] : ways.flatMap((way) => ends.flatMap((end) => ["--skip", `Server Message Size/**/${way}/**/${end}`]));
+const SKIPPED = { server: skipped(["TLS:true", "(grpc client impl)"], AS_LONG_AS_THE_LIMIT), client: [] } as const;
+
 /** Cases that the suite has for what the YAML files say we support: fewer would mean that something was not asked. */
-const CASES = { server: 566, client: 634 } as const;
+const CASES = { server: sized(566, 546), client: 634 } as const;
 
 /** The failed cases, and the end of what the suite says. */
 function verdict(output: string): string {
@@ -23,7 +33,8 @@ function verdict(output: string): string {
 
 test.skipIf(!isThere).each(["server", "client"] as const)(`every case of the suite passes for the %s (${NEEDS})`, async (mode) => {
   const child = [process.execPath, `test/conformance/${mode}-child.ts`];
-  const { code, output } = await run("connectconformance", ["--conf", `test/conformance/${mode}.yaml`, "--mode", mode, "--", ...child]);
+  const args = ["--conf", `test/conformance/${mode}.yaml`, "--mode", mode, ...SKIPPED[mode], "--", ...child];
+  const { code, output } = await run("connectconformance", args);
   expect(verdict(output)).toContain(`Total cases: ${CASES[mode]}\n${CASES[mode]} passed, 0 failed`);
   expect(code).toBe(0);
 });
@@ -32,7 +43,7 @@ test.skipIf(!isThere).each(["server", "client"] as const)(`every case of the sui
  * Cases for the edge, of which these do not pass: the suite wants a bare HTTP status for a wrong path, method or media type, and derives the code
  * from that. Ours says in JSON what would be right, with a code of its own.
  */
-const EDGE_CASES = 688;
+const EDGE_CASES = sized(688, 684);
 const OWN_WORDS = [
   "Connect Unexpected Requests/**/unexpected-codec",
   "Connect Unexpected Requests/**/unexpected-uri",
@@ -50,6 +61,7 @@ test.skipIf(!isThere)(`every case of the suite passes for the HTTP edge, with an
     "--mode",
     "server",
     ...known,
+    ...skipped(["TLS:true"], ["request-equal-to-server-limit"]),
     "--",
     ...child,
   ]);

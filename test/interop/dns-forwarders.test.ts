@@ -69,13 +69,13 @@ class Forwarder implements AsyncDisposable {
     const port = await freePort();
     writeFileSync(join(folder, "config"), config(port, folder));
     const forwarder = new Forwarder(port, spawn(program, [...flags, join(folder, "config")], { stdio: "ignore" }), folder);
-    await until("the forwarder answers", async () => (await forwarder.ask("stranger", "svc.all")) === "NOERROR");
+    await until("the forwarder answers", async () => (await forwarder.ask("stranger", "svc.all", 1)) === "NOERROR");
     return forwarder;
   }
 
-  /** The code of the answer about the service of a namespace. */
-  async ask(client: Client, namespace: string): Promise<string> {
-    const words = ["@127.0.0.1", "-b", CLIENTS[client], "-p", `${this.port}`, "+noall", "+header", "+retry=0", "+time=2"];
+  /** The code of the answer about the service of a namespace, "none" if there is none within so many seconds. */
+  async ask(client: Client, namespace: string, seconds = 2): Promise<string> {
+    const words = ["@127.0.0.1", "-b", CLIENTS[client], "-p", `${this.port}`, "+noall", "+header", "+retry=0", `+time=${seconds}`];
     const { output } = await run("kdig", [...words, `web.${namespace}.waymark`, "A"]);
     return /status: (\w+);/.exec(output)?.[1] ?? "none";
   }

@@ -93,7 +93,7 @@ async function checkInFront(
   const child = spawn(program, [...flags, join(folder, "config")], { stdio: "ignore" });
   const exited = once(child, "exit");
   const ask = async () =>
-    (await run("kdig", ["@127.0.0.1", "-p", `${port}`, "+short", "+time=2", "+retry=0", ...question.split(" ")])).output.trim();
+    (await run("kdig", ["@127.0.0.1", "-p", `${port}`, "+short", "+time=1", "+retry=0", ...question.split(" ")])).output.trim();
   try {
     await until(`${program} answers`, async () => (await ask()) === says);
   } finally {
@@ -115,13 +115,14 @@ test.skipIf(!hasTools)(
       const zone = `${partBelow("# unbound\n").replaceAll("17453", portOf(node))}\n`;
       const plain = `server:\n  do-not-query-localhost: no\n  domain-insecure: "waymark"\n`;
       const subnets = partBelow("# unbound, built with").trim();
-      for (const settings of [plain, `${subnets}\n`]) {
+      const inFront = [plain, `${subnets}\n`].map((settings) => {
         expect(settings).toContain("server:\n");
         const config = (port: number, folder: string) => `${settings}${own(port, folder)}${zone}`;
-        await checkInFront("unbound", ["-d", "-c"], config);
-      }
+        return checkInFront("unbound", ["-d", "-c"], config);
+      });
       const names = `${partBelow("# unbound, names of addresses").replaceAll("17453", portOf(node))}\n`;
-      await checkInFront("unbound", ["-d", "-c"], (port, folder) => `${plain}${own(port, folder)}${names}`, NAME_OF_ADDRESS);
+      const ofNames = (port: number, folder: string) => `${plain}${own(port, folder)}${names}`;
+      await Promise.all([...inFront, checkInFront("unbound", ["-d", "-c"], ofNames, NAME_OF_ADDRESS)]);
     });
   },
 );
@@ -137,15 +138,16 @@ test.skipIf(!hasTools || coreDns === undefined)(
         partBelow("# CoreDNS, names of addresses"),
         inCluster.replaceAll(/10\.1\.0\.1[12]/g, "127.0.0.1"),
       ];
-      for (const corefile of corefiles) {
+      const inFront = corefiles.map((corefile) => {
         expect(corefile).toContain("forward . ");
         // A Corefile of the guide stands as it is, but for ports.
         const config = (port: number) =>
           corefile
             .replaceAll("17453", portOf(node))
             .replace(/^( *)([a-z0-9.-]+)(?::53)? \{/m, (_, indent: string, zone: string) => `${indent}${zone}:${port} {`);
-        await checkInFront(coreDns ?? "", ["-conf"], config, corefile.includes("arpa") ? NAME_OF_ADDRESS : undefined);
-      }
+        return checkInFront(coreDns ?? "", ["-conf"], config, corefile.includes("arpa") ? NAME_OF_ADDRESS : undefined);
+      });
+      await Promise.all(inFront);
     });
   },
 );

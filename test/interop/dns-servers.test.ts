@@ -22,7 +22,7 @@ import { zoneLine } from "../fakes/zone-text.ts";
 import { areZoneServersThere } from "./needs.ts";
 
 const ZONE = "waymark";
-const QUESTIONS = sized(100_000, 10_000);
+const QUESTIONS = sized(100_000, 4_000);
 /** Asked at a time: fewer than the default of a socket's buffer holds. */
 const AT_ONCE = 100;
 const ADDRESSES = `addr.node.${ZONE}`;

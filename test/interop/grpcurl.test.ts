@@ -100,7 +100,7 @@ describe.skipIf(!isThere)(`grpcurl${isThere ? "" : " (skipped: needs grpcurl)"}`
       `${DISCOVERY}/CatalogWatch`,
       { namespace: "svc.market", withDigest: true, bookmarkInterval: "1s" },
       "-max-time",
-      "5",
+      "3",
     );
     const messages = messagesOf(watched.output);
     expect(messages[0]).toMatchObject({

@@ -1,4 +1,4 @@
-/** Random schedules of work and faults: a hundred short ones in the gate, three hundred at night, any size by `npm run sim`. */
+/** Random schedules of work and faults: sixty short ones in the gate, three hundred at night, any size by `npm run sim`. */
 import { expect, test } from "vitest";
 import { sized } from "../fakes/effort.ts";
 import { explain, runSeed } from "./run-seed.ts";
@@ -16,7 +16,7 @@ const size: Size | undefined = nodes === undefined && minutes === undefined ? un
 /** The tests below are named by it, so that a random one can be run again. */
 const first = isRandom ? 1 + Math.floor(Math.random() * 1e9) : (seed ?? 1);
 /** A seed or a size that is asked for is run alone. */
-const count = runs ?? (seed === undefined && size === undefined ? sized(300, 100) : 1);
+const count = runs ?? (seed === undefined && size === undefined ? sized(300, 60) : 1);
 const PER_TEST = 50;
 const REPEAT_EVERY = sized(10, 25);
 const TIMEOUT_MS = 3_600_000;

@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { sized } from "../fakes/effort.ts";
 import { runSeed } from "./starts.ts";
 
-const SEEDS = sized(250, 50);
+const SEEDS = sized(250, 30);
 
 test("of several starts of one directory at most one takes writes, and none that others do not see", { timeout: 300_000 }, () => {
   const happened = new Set<string>();

@@ -46,6 +46,9 @@ export interface PlanOptions {
 
 /** An owner gives shards away while its load is above this many fair shares. */
 const LIMIT_RATIO = 1.1;
+/** An owner whose load is below the first number of fair shares, such as one that has just attached, gets shards up to the second number. */
+const LEAST_RATIO = 0.5;
+const FILLED_RATIO = 0.9;
 /** A plan that is not forced moves at most one of this many shards. */
 const SHARDS_PER_MOVE = 10;
 /** Loads that differ by less are equal, because sums of fractions are rounded. */
@@ -70,8 +73,9 @@ export function place(input: PlanInput, limit: number): readonly Placement[] {
 
 /**
  * The moves that balance the set. All shards of leaving owners move first. Then each owner above its limit, which is ceil(1.1 × fair share by weight),
- * gives away the shards that suit it worst until it is within the limit, to owners below their fair share. Such a move never raises an owner above its
- * limit, so plans come to an end.
+ * gives away the shards that suit it worst until it is within the limit, to owners below their fair share. At last, each owner below half of its
+ * fair share gets the shards that suit it best from owners above their fair share. No move raises an owner above its limit, or lowers one below its fair
+ * share, rounded down, so plans come to an end.
  */
 export function planMoves(input: PlanInput, { isForced }: PlanOptions): readonly Placement[] {
   const loads = new Loads(input);
@@ -87,7 +91,7 @@ export function planMoves(input: PlanInput, { isForced }: PlanOptions): readonly
   const surplus = loads.surplus();
   while (moves.length < maxMoves && loads.hasRoom) {
     const from = maxOf(surplus.keys(), (owner) => (isTooFull(owner) ? owner.load / owner.fair : undefined));
-    if (from === undefined) return moves;
+    if (from === undefined) break;
     const shard = surplus.get(from)?.pop();
     if (shard === undefined) surplus.delete(from);
     else {
@@ -95,6 +99,14 @@ export function planMoves(input: PlanInput, { isForced }: PlanOptions): readonly
       if (to !== undefined) moves.push(loads.move(shard, to, "its owner holds too much"));
     }
   }
+  const moved = new Set(moves.map(({ id }) => id));
+  for (const to of loads.owners.filter((owner) => isBelow(owner, LEAST_RATIO)))
+    for (const shard of loads.bestFor(to)) {
+      const from = loads.ownerOf(shard);
+      if (moves.length === maxMoves || !isBelow(to, FILLED_RATIO)) break;
+      if (from !== undefined && !moved.has(shard.id) && canGive(from, loads.loadOf(shard)))
+        moves.push(loads.move(shard, to, `${to.instance} holds too little`));
+    }
   return moves;
 }
 
@@ -193,7 +205,7 @@ class Loads {
   readonly shards: readonly PlanShard[];
   readonly #input: PlanInput;
   readonly #unit: number;
-  readonly #owners: readonly LoadedOwner[];
+  readonly owners: readonly LoadedOwner[];
   readonly #byInstance: ReadonlyMap<string, LoadedOwner>;
   /** The owners that accept shards. */
   #open: readonly LoadedOwner[];
@@ -205,13 +217,13 @@ class Loads {
     this.#unit = this.shards.reduce((sum, { weight }) => sum + weight, 0) / this.shards.length;
     const owners = input.owners.toSorted((a, b) => (a.instance < b.instance ? -1 : 1));
     const weights = owners.reduce((sum, { weight, isLeaving }) => (isLeaving ? sum : sum + weight), 0);
-    this.#owners = owners.map((owner, index) => {
+    this.owners = owners.map((owner, index) => {
       const fair = owner.isLeaving ? 0 : (this.shards.length * owner.weight) / weights;
       return { ...owner, index, fair, full: Math.ceil(fair - SLACK), limit: Math.ceil(LIMIT_RATIO * fair - SLACK), load: 0, count: 0 };
     });
-    this.#byInstance = new Map(this.#owners.map((owner) => [owner.instance, owner]));
+    this.#byInstance = new Map(this.owners.map((owner) => [owner.instance, owner]));
     for (const shard of this.shards) this.#add(this.ownerOf(shard), shard, 1);
-    this.#open = this.#owners.filter(isOpen);
+    this.#open = this.owners.filter(isOpen);
   }
 
   ownerOf({ owner }: PlanShard): LoadedOwner | undefined {
@@ -223,7 +235,7 @@ class Loads {
   }
 
   get imbalance(): number {
-    return this.#owners.reduce((most, { load, fair }) => (fair > 0 ? Math.max(most, load / fair) : most), 0);
+    return this.owners.reduce((most, { load, fair }) => (fair > 0 ? Math.max(most, load / fair) : most), 0);
   }
 
   /** The owner that suits the shard best, among those that accept shards and stay within their limit with this one. */
@@ -236,7 +248,7 @@ class Loads {
   /** The owner with the smallest value, among those that stay within their limit with this shard. */
   coldest({ weight }: PlanShard, valueOf: (owner: PlanOwner) => number | undefined): LoadedOwner | undefined {
     const most = SLACK - weight / this.#unit;
-    return maxOf(this.#owners, (owner) => {
+    return maxOf(this.owners, (owner) => {
       const value = owner.isLeaving || !hasFreeSlot(owner) || owner.load > owner.limit + most ? undefined : valueOf(owner);
       return value === undefined ? undefined : -value;
     });
@@ -244,7 +256,7 @@ class Loads {
 
   /** The owner with the smallest load relative to its weight, among those with a free slot that are not leaving. */
   leastLoaded(): LoadedOwner | undefined {
-    return maxOf(this.#owners, (owner) => (owner.isLeaving || !hasFreeSlot(owner) ? undefined : -owner.load / owner.weight));
+    return maxOf(this.owners, (owner) => (owner.isLeaving || !hasFreeSlot(owner) ? undefined : -owner.load / owner.weight));
   }
 
   move(shard: PlanShard, to: LoadedOwner, reason: string): Placement {
@@ -256,7 +268,7 @@ class Loads {
 
   /** The shards of each owner above its limit that may move. The last one suits its owner worst. */
   surplus(): Map<LoadedOwner, PlanShard[]> {
-    const scored = new Map(this.#owners.filter(isTooFull).map((owner) => [owner, [] as { shard: PlanShard; score: number }[]]));
+    const scored = new Map(this.owners.filter(isTooFull).map((owner) => [owner, [] as { shard: PlanShard; score: number }[]]));
     for (const shard of this.shards) {
       const owner = this.ownerOf(shard);
       if (owner !== undefined && shard.mayMove) scored.get(owner)?.push({ shard, score: this.#score(shard.id, shard.hint, owner.index) });
@@ -264,8 +276,23 @@ class Loads {
     return new Map([...scored].map(([owner, list]) => [owner, list.toSorted((a, b) => a.score - b.score).map(({ shard }) => shard)]));
   }
 
+  /** The shards of owners that can give one, beginning with the one that suits this owner best. */
+  bestFor({ index }: LoadedOwner): readonly PlanShard[] {
+    const given = this.shards.filter((shard) => {
+      const owner = this.ownerOf(shard);
+      return shard.mayMove && owner !== undefined && canGive(owner, this.loadOf(shard));
+    });
+    const scored = given.map((shard) => ({ shard, score: this.#score(shard.id, shard.hint, index) }));
+    return scored.toSorted((a, b) => a.score - b.score || a.shard.id - b.shard.id).map(({ shard }) => shard);
+  }
+
+  /** The weight of a shard, compared with the average one. */
+  loadOf({ weight }: PlanShard): number {
+    return weight / this.#unit;
+  }
+
   get #score(): Scorer {
-    return (this.#scorer ??= scorer(this.#input.strategy, this.#input.namespace, this.#owners));
+    return (this.#scorer ??= scorer(this.#input.strategy, this.#input.namespace, this.owners));
   }
 
   #add(owner: LoadedOwner | undefined, { weight }: PlanShard, sign: 1 | -1): void {
@@ -281,6 +308,16 @@ function isOpen(owner: LoadedOwner): boolean {
 
 function isTooFull({ isLeaving, load, limit }: LoadedOwner): boolean {
   return !isLeaving && load > limit + SLACK;
+}
+
+/** Whether an owner takes more shards and holds less than this many fair shares, rounded down. */
+function isBelow(owner: LoadedOwner, ratio: number): boolean {
+  return !owner.isLeaving && owner.load < Math.floor(ratio * owner.fair + SLACK) - SLACK && hasFreeSlot(owner);
+}
+
+/** Whether an owner keeps its fair share, rounded down, without a shard of this load. */
+function canGive({ isLeaving, load, fair }: LoadedOwner, given: number): boolean {
+  return !isLeaving && load - given >= Math.floor(fair + SLACK) - SLACK;
 }
 
 function hasFreeSlot({ slots, count }: LoadedOwner): boolean {

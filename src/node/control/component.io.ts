@@ -85,9 +85,11 @@ export class NodeLeadership implements NodeComponent {
     for (const scope of [GLOBAL_SCOPE, ...leadership.scopes]) this.source.input({ kind: "stand", scope, holderId });
   }
 
-  /** If the store does not answer, the session ends by itself. */
+  /** Owners of shards can act until their validity is over. If the store does not answer, the session ends by itself. */
   drain(): Promise<void> {
-    return Promise.race([this.source.stop(), wait(this.#options.settings.store.timeoutMs, undefined, { ref: false })]);
+    const { store, leadership } = this.#options.settings;
+    const mostMs = this.source.hasOwners ? leadership.leaseMs : store.timeoutMs;
+    return Promise.race([this.source.stop(), wait(mostMs, undefined, { ref: false })]);
   }
 
   stop(): void {

@@ -65,6 +65,11 @@ export class LeadershipDriver implements LeadershipSource, ShardSource {
     return this.#shards.maps;
   }
 
+  /** Whether owners of shards are attached to this node. */
+  get hasOwners(): boolean {
+    return this.#shards.hasOwners;
+  }
+
   input(input: LeadershipInput | CampaignInput | ShardInput): void {
     if (this.#isClosed) return;
     const out: ShardOutput[] = [];

@@ -27,7 +27,7 @@ const (
 	namespace = "interop.go"
 	entries   = 250
 	pageLimit = 40
-	leaseTTL  = 15 * time.Second
+	leaseTTL  = 10 * time.Second
 	patience  = 60 * time.Second
 )
 

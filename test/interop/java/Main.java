@@ -43,7 +43,7 @@ final class Main {
   private static final String NAMESPACE = "interop.java";
   private static final int ENTRIES = 250;
   private static final int PAGE_LIMIT = 40;
-  private static final long LEASE_TTL_S = 15;
+  private static final long LEASE_TTL_S = 10;
   private static final long PATIENCE_S = 60;
   private static final String REFUSED = "INVALID_ARGUMENT";
   private static final Gson JSON = new GsonBuilder().setFieldNamingPolicy(FieldNamingPolicy.LOWER_CASE_WITH_UNDERSCORES).create();

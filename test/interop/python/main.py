@@ -24,7 +24,7 @@ from waymark.discovery.v1 import discovery_pb2  # noqa: E402
 NAMESPACE = "interop.python"
 ENTRIES = 250
 PAGE_LIMIT = 40
-LEASE_TTL_S = 15
+LEASE_TTL_S = 10
 PATIENCE_S = 60
 
 
