@@ -5,6 +5,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { type Client, compareFences, connect, type ShardRouter } from "../../src/client/index.ts";
 import { ownerKey } from "../../src/control/shards/records.ts";
 import { openEtcdStore } from "../../src/store/etcd/store.io.ts";
+import { sized } from "../fakes/effort.ts";
 import { EtcdCluster, isEtcdThere } from "../fakes/etcd.ts";
 import { FencedLog } from "../fakes/fenced-log.ts";
 import { LEASE_MS, leaderHome, oneLeader } from "../fakes/leader-nodes.ts";
@@ -82,8 +83,6 @@ beforeAll(async () => {
 });
 
 afterAll(async () => {
-  for (const node of nodes) (await import("node:fs")).writeFileSync(`/tmp/e2e-59/${node.nodeId}.log`, node.command.stderr); // DEBUG
-  for (const [name, each] of owners) (await import("node:fs")).writeFileSync(`/tmp/e2e-59/owner-${name}.log`, each.stdout + each.stderr); // DEBUG
   if (!hasEtcd) return;
   client.close();
   await Promise.all([...owners.values(), ...nodes].map((each) => each[Symbol.asyncDispose]()));
@@ -104,10 +103,10 @@ test.runIf(hasEtcd)("an owner leaves under load: each item is done once, and no 
     }
   });
   const enough = (count: number) => until("more items are done", () => done.length >= count);
-  await enough(50);
+  await enough(sized(2000, 50));
   owner("a").kill("SIGTERM");
   await owner("a").line(/^left$/);
-  await enough(done.length + 50);
+  await enough(done.length + sized(2000, 50));
   stop.abort();
   await Promise.all(load);
   expect(done.filter((item) => log.countOf(item) !== 1)).toEqual([]);
@@ -132,17 +131,17 @@ test.runIf(hasEtcd)("the shards of an owner that is killed have other owners wit
 test.runIf(hasEtcd)("an owner whose node is killed attaches to another node, and gets its shards back with greater fences", async () => {
   const before = await owned(["c", "d"]);
   const kept = before.shards.filter((shard) => shard.owner === "c");
-  const home3 = nodes.find(({ nodeId }) => nodeId === kept[0]?.nodeId);
-  expect([home3?.nodeId, (await oneLeader(nodes)).nodeId]).toEqual(["n3", "n1"]);
-  const t0 = performance.now(); // DEBUG
-  await home3?.stop("SIGKILL");
+  const killed = nodes.find(({ nodeId }) => nodeId === kept[0]?.nodeId);
+  expect([killed?.nodeId, (await oneLeader(nodes)).nodeId]).toEqual(["n3", "n1"]);
+  await killed?.stop("SIGKILL");
   const isBack = ({ shards }: ShardList) =>
     shards.every(({ owner: now, nodeId }, id) => now === before.shards[id]?.owner && nodeId !== "n3");
   const after = await shardsUntil("the owners have their shards again", living(), NAMESPACE, isBack, 3 * LEASE_MS);
-  console.log("back", performance.now() - t0); // DEBUG
   expect(areFencesLater(kept, after.shards)).toBe(true);
   const others = before.shards.filter((shard) => shard.owner === "d");
   expect(others.filter(({ id, fence }) => compareFences(after.shards[id]?.fence ?? fence, fence) !== 0)).toEqual([]);
+  const restarted = await home.start("n3", living());
+  nodes = nodes.map((node) => (node === killed ? restarted : node));
 });
 
 test.runIf(hasEtcd)(
@@ -181,7 +180,7 @@ test.runIf(hasEtcd)(
       }),
     );
     expect(new Set(await Promise.all(answers))).toEqual(new Set(["c"]));
-    expect(Math.max(...tries.values())).toBeLessThanOrEqual(3);
+    expect([1, 2, 3].indexOf(Math.max(...tries.values()))).toBeGreaterThan(0);
     old.close();
 
     const late = log.writes.slice(from).filter(({ instance, isAccepted }) => instance === "d" && isAccepted);
@@ -200,13 +199,15 @@ interface HandOver {
   readonly to: LocalOwner;
 }
 
+const gate = () => Promise.withResolvers<void>();
+
 async function startHandOver(namespace: string, servers: readonly NodeProcess[]): Promise<HandOver> {
   const [node] = servers;
   if (node === undefined) throw new Error("no node");
   await applySet(node, namespace, { count: 2 });
   const local = new LocalOwners(namespace);
   const from = await LocalOwner.start(local, "from", servers);
-  await shardsUntil("the first owner owns all shards", [node], namespace, areOwnedBy("from"));
+  await until("the first owner acts for all shards", () => local.valid.length === 2);
   return { namespace, local, from, to: await LocalOwner.start(local, "to", servers) };
 }
 
@@ -216,14 +217,12 @@ test.runIf(hasEtcd)(
     const leader = await oneLeader(living());
     const controller = living().find(({ nodeId }) => nodeId === leader.nodeId);
     const others = living().filter((node) => node !== controller);
-    const [preparing, draining, dropped] = await Promise.all(
-      ["preparing", "draining", "dropped"].map((namespace) => startHandOver(namespace, others)),
-    );
-    if (preparing === undefined || draining === undefined || dropped === undefined) throw new Error("three must be started");
-    const gates = Array.from({ length: 3 }, () => Promise.withResolvers<void>());
-    preparing.to.preparing = gates[0]!.promise;
-    draining.from.draining = gates[1]!.promise;
-    dropped.from.draining = gates[2]!.promise;
+    const start = (namespace: string) => startHandOver(namespace, others);
+    const [preparing, draining, dropped] = await Promise.all([start("preparing"), start("draining"), start("dropped")]);
+    const [prepared, drained, finished] = [gate(), gate(), gate()];
+    preparing.to.preparing = prepared.promise;
+    draining.from.draining = drained.promise;
+    dropped.from.draining = finished.promise;
     const left = [preparing, draining, dropped].map(({ from }) => from.leave());
     const reaches = (handOver: HandOver, status: string) =>
       shardsUntil(`${handOver.namespace} is ${status}`, others, handOver.namespace, ({ shards }) =>
@@ -233,17 +232,14 @@ test.runIf(hasEtcd)(
     await using store = openEtcdStore({ endpoints: etcd.endpoints, prefix: "/waymark/shards/", timeoutMs: 5000 });
     const heldBefore = (await store.get(ownerKey("dropped", "from")))?.version;
     controller?.command.kill("SIGSTOP");
-    gates[2]!.resolve();
+    finished.resolve();
     await until("the owner has dropped the shard", async () => (await store.get(ownerKey("dropped", "from")))?.version !== heldBefore);
     await controller?.stop("SIGKILL");
-    const t0 = performance.now(); // DEBUG
-    gates[0]!.resolve();
-    gates[1]!.resolve();
+    prepared.resolve();
+    drained.resolve();
     for (const { namespace } of [preparing, draining, dropped])
       await shardsUntil(`the hand-over of ${namespace} has ended`, others, namespace, areOwnedBy("to"));
-    console.log("handed over", performance.now() - t0); // DEBUG
     await Promise.all(left);
-    console.log("left", performance.now() - t0); // DEBUG
     expect([preparing, draining, dropped].flatMap(({ local }) => local.overlaps)).toEqual([]);
     for (const { from, to } of [preparing, draining, dropped]) for (const each of [from, to]) each[Symbol.dispose]();
   },
@@ -287,14 +283,11 @@ test.runIf(hasEtcd)(
     } finally {
       member.signal("SIGCONT");
     }
-    const t0 = performance.now(); // DEBUG
     for (const { namespace, local, owners, before } of sets) {
       await until(
         `the owners of ${namespace} act again`,
         () => local.valid.length === 4 && local.valid.every(({ isConfirmed }) => isConfirmed),
-        20000,
       );
-      console.log(namespace, performance.now() - t0); // DEBUG
       const after = await shardsUntil("all shards are owned", living(), namespace, areOwnedBy("x", "y"));
       expect(after.shards.map(({ owner }) => owner)).toEqual(before.shards.map(({ owner }) => owner));
       expect(local.overlaps).toEqual([]);
