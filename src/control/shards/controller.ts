@@ -168,6 +168,7 @@ export class ShardController {
     isShown: () => boolean,
     out: ShardOutput[],
     onCommitted = () => {},
+    isRefuted = () => false,
   ): boolean {
     const { requests, leaderItems } = this.#options.machine;
     const key = LEADERS + GLOBAL_SCOPE;
@@ -178,6 +179,7 @@ export class ShardController {
       state.retryMs = monoMs + RETRY_MS;
       state.dueMs = monoMs;
       if (result?.isCommitted === true) onCommitted();
+      else state.isShown = isRefuted;
     });
     return true;
   }
@@ -192,14 +194,18 @@ export class ShardController {
     const edits = { map, settings: map.set.value, rows, origin: { actor, reason, ticket: "" }, historyCount };
     const change = changeOf(edits, time, newId());
     const owners = maps.owners(namespace);
-    const free = [...set.free].map((instance) => ({ key: ownerKey(namespace, instance), version: owners.get(instance)?.version ?? 0 }));
+    const versionOf = (instance: string) => maps.owners(namespace).get(instance)?.version ?? 0;
+    const free = [...set.free].map((instance) => ({ instance, key: ownerKey(namespace, instance), version: versionOf(instance) }));
     const isShown = () => (maps.map(namespace)?.epoch ?? 0) >= change.epoch;
-    return this.#send(state, [session, ...change.conditions, ...free], change.writes, isShown, out, () => {
+    const onCommitted = (): void => {
       for (const after of change.rows) {
         const before = map.rows[after.id];
         if (before !== undefined) this.#moved.push({ kind: "moved", namespace, before, after });
       }
-    });
+    };
+    // Another look makes another change when the copies show why the store has refused this one.
+    const isRefuted = () => maps.map(namespace) !== map || free.some(({ instance, version }) => versionOf(instance) !== version);
+    return this.#send(state, [session, ...change.conditions, ...free], change.writes, isShown, out, onCommitted, isRefuted);
   }
 
   /** Moves shards between owners that are attached, unless the set is frozen. Returns whether it has sent a change of a plan. */

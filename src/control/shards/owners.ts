@@ -50,6 +50,11 @@ interface Attachment {
   prepared: Set<number>;
   /** The shards that the owner has dropped, and that its record still lists. */
   readonly dropped: Set<number>;
+  /**
+   * The record's `created` when the owner last dropped a shard that it had to own, because its validity was over. The record is replaced by a new one,
+   * so that all shards get new fences.
+   */
+  lapsedCreated: number;
   /** The shards that the owner did not drop in time: the time at which its last validity for them is over. */
   readonly lostUntilMs: Map<number, number>;
   /** The states that were sent to the owner. */
@@ -111,7 +116,11 @@ export class Owners {
     const isNews = prepared.length + dropped.length + reports.length > 0 || JSON.stringify(facts) !== JSON.stringify(attachment.facts);
     attachment.facts = facts;
     for (const id of prepared) attachment.prepared.add(id);
-    for (const id of dropped) if (isEnding(attachment.told.get(id))) attachment.dropped.add(id);
+    for (const id of dropped) {
+      const shard = attachment.told.get(id);
+      if (isEnding(shard)) attachment.dropped.add(id);
+      else if (isActing(shard)) attachment.lapsedCreated = this.#ownRecord(attachment)?.created ?? attachment.lapsedCreated;
+    }
     if (isNews) attachment.dueMs = time.monoMs;
     this.#tell(attachment, attachment.told, time, out, true);
   }
@@ -168,6 +177,7 @@ export class Owners {
       hasStopped: false,
       prepared: new Set(),
       dropped: new Set(),
+      lapsedCreated: 0,
       lostUntilMs: new Map(),
       told: new Map(),
       retryMs: Number.NEGATIVE_INFINITY,
@@ -198,10 +208,11 @@ export class Owners {
     else this.#update(attachment, { version: item?.version ?? 0, record }, own, time, out);
   }
 
-  /** The record of an attachment if this node has written it in its current session. */
+  /** The record of an attachment if this node has written it in its current session, and it is not to be replaced. */
   #ownRecord({ namespace, instance, key }: Attachment, attachment = this.#queues.get(key)?.[0]): OwnerRecord | undefined {
     const record = this.#options.maps.owners(namespace).get(instance)?.value;
-    return attachment !== undefined && record !== undefined && record.session === this.#sessionName ? record : undefined;
+    const isOwn = attachment !== undefined && record?.session === this.#sessionName && record.created !== attachment.lapsedCreated;
+    return isOwn ? record : undefined;
   }
 
   /** Removes the record when the owner acts no more, and forgets the attachment when the record is gone. */
@@ -221,7 +232,7 @@ export class Owners {
     } else attachment.dueMs = attachment.retryMs;
   }
 
-  /** Writes the record of an owner that has none of this session. An earlier record must be of a session that has ended. */
+  /** Writes the record of an owner that has none of this session, or none that it can use. A record of another session must be of one that has ended. */
   #create(
     attachment: Attachment,
     item: CopiedItem<OwnerRecord> | undefined,
@@ -236,14 +247,15 @@ export class Owners {
     attachment.dropped.clear();
     attachment.lostUntilMs.clear();
     // In a store of its own, a node has no records of sessions. Owners of its last process can act for a lease.
-    const earlierMs = isOwnStore && item !== undefined ? item.sinceMs + leaseMs : Number.NEGATIVE_INFINITY;
+    const isOurs = item?.value?.session === this.#sessionName;
+    const earlierMs = isOwnStore && item !== undefined && !isOurs ? item.sinceMs + leaseMs : Number.NEGATIVE_INFINITY;
     const notBeforeMs = Math.max(attachment.retryMs, attachment.grantedMs, earlierMs);
     if (own?.condition === undefined || !maps.isRead || time.monoMs < notBeforeMs) {
       attachment.dueMs = Math.min(attachment.dueMs, Math.max(notBeforeMs, time.monoMs + RETRY_MS));
       return;
     }
     const conditions = [own.condition, { key, version: item?.version ?? 0 }];
-    if (item?.value !== undefined) conditions.push({ key: SESSIONS + item.value.session, version: 0 });
+    if (item?.value !== undefined && !isOurs) conditions.push({ key: SESSIONS + item.value.session, version: 0 });
     const empty = { session: own.name, nodeId, created: 0, ...facts, load: NO_LOAD, prepared: new Set<number>(), held: new Set<number>() };
     this.#ask(attachment, conditions, empty, item?.version ?? 0, out);
   }
@@ -371,9 +383,13 @@ function isSame(shard: OwnedShard, told: OwnedShard | undefined): boolean {
   );
 }
 
+function isActing(shard: OwnedShard | undefined): boolean {
+  return shard !== undefined && (shard.state === "owned" || shard.state === "paused");
+}
+
 /** A shard that an owner acts for, and that its record no longer lists, is lost unless the owner gave it up. */
-function goneState({ state }: OwnedShard): OwnedShard["state"] {
-  return state === "owned" || state === "paused" ? "lost" : "released";
+function goneState(shard: OwnedShard): OwnedShard["state"] {
+  return isActing(shard) ? "lost" : "released";
 }
 
 function loadOf(reports: readonly ShardReport[]): OwnerLoad {

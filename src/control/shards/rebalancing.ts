@@ -54,8 +54,10 @@ export function planInput(
     .map((row) => {
       const { id, weight, hint, mode, movedWallMs, next, isDraining } = row;
       const isHomeless = homeless.has(id);
-      const isRested = wallMs >= movedWallMs + cooldownMs || owners.get(row.owner)?.isLeaving === true;
-      const mayMove = isHomeless || (owners.has(row.owner) && mode === "active" && next === "" && !isDraining && isRested);
+      const current = owners.get(row.owner);
+      const isRested = wallMs >= movedWallMs + cooldownMs && mode === "active";
+      const isReady = current !== undefined && next === "" && !isDraining;
+      const mayMove = isHomeless || (isReady && (isRested || (current.isLeaving && mode !== "disabled")));
       return { id, weight, hint, owner: isHomeless ? "" : next || row.owner, mayMove };
     });
   return { namespace: map.namespace, strategy, owners: listed, shards };

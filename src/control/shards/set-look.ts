@@ -75,9 +75,12 @@ export class SetLook {
 
   /** The row of a shard with an owner after a change. `place` if the shard needs another owner. Undefined if it stays. */
   #owned(row: ShardRow): ShardRow | "place" | undefined {
-    const { owners, noticedMs, leaseMs, time } = this.#options;
+    const { owners, live, noticedMs, leaseMs, time } = this.#options;
     const item = owners.get(row.owner);
     if (item === undefined) {
+      // The owner has dropped its last shard, and has detached.
+      const isFollowed = row.isDraining && row.mode !== "disabled" && live.get(row.next)?.isLeaving === false;
+      if (isFollowed) return this.#assigned(row, row.next, row.reason);
       const sinceMs = noticedMs.get(row.owner) ?? time.monoMs;
       noticedMs.set(row.owner, sinceMs);
       // The owner can have attached again, and its record can be on its way.
