@@ -31,8 +31,8 @@ export type ShardOrder = ChangeOrigin & {
       }
     /** Moves no shard of the set until this wall time (ms), unless its owner ends. 0: the set is not frozen. */
     | { readonly kind: "freeze"; readonly untilWallMs: number }
-    /** Makes a plan of the moves that the set needs. */
-    | { readonly kind: "propose"; readonly isForced: boolean }
+    /** Makes a plan with this id of the moves that the set needs. */
+    | { readonly kind: "propose"; readonly planId: string; readonly isForced: boolean }
     /** Starts a plan that has this checksum. */
     | { readonly kind: "approve"; readonly planId: string; readonly checksum: string }
     /** The plan starts no further move. */

@@ -31,7 +31,8 @@ import {
   STORE_LOSS,
   STRATEGIES,
 } from "../../control/shards/records.ts";
-import { enumName, enumValue } from "../../lib/enum-words.ts";
+import { enumName, enumValue, enumWord, type ProtoEnum } from "../../lib/enum-words.ts";
+import { invalid } from "../../lib/errors.ts";
 import { type FenceToken, parseFence } from "../../lib/fence.ts";
 import { durationMs, timestampOf } from "../contract.ts";
 import { fenceOf } from "../leadership/leader-message.ts";
@@ -94,8 +95,12 @@ export function setMessage(map: ShardMap, owners: ShardOwners): ShardSet {
     ownerCount: owners.size,
     unownedCount: rows.reduce((count, { owner, mode }) => (owner === "" && mode !== "disabled" ? count + 1 : count), 0),
     oldestEpoch: BigInt(set.value.oldestEpoch),
-    ...(set.value.frozenUntilWallMs > 0 && { frozenUntil: timestampOf(set.value.frozenUntilWallMs) }),
+    ...frozenField(map),
   });
+}
+
+export function frozenField({ set: { value } }: ShardMap) {
+  return value.frozenUntilWallMs > 0 && { frozenUntil: timestampOf(value.frozenUntilWallMs) };
 }
 
 function settingsMessage(settings: ShardSettings) {
@@ -117,6 +122,15 @@ function settingsMessage(settings: ShardSettings) {
       duration: durationFromMs(settings.overloadMs),
     },
   };
+}
+
+/** Parses the words of a parameter, which are separated by commas. Throws `invalid_argument`. */
+export function wordsIn<E extends ProtoEnum>(list: string, values: E, field: string): E[keyof E][] {
+  const known = Object.values(values).flatMap((value) => (typeof value === "number" && value > 0 ? [enumWord(values, value)] : []));
+  const asked = list === "" ? [] : list.split(",");
+  const wrong = asked.find((word) => !known.includes(word));
+  if (wrong !== undefined) throw invalid(field, `must be ${known.join(", ")}, got ${JSON.stringify(wrong.slice(0, 64))}`);
+  return asked.map((word) => enumValue(values, word));
 }
 
 /** The settings that a request contains, with the defaults of the contract. */

@@ -10,6 +10,7 @@ import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
 import type { Fence } from "./fence_pb.js";
 import type { HealthStatus } from "../../catalog/v1/entry_pb.js";
 import type { StoreStatus } from "./leadership_pb.js";
+import type { RebalanceStatus, ShardMove } from "./rebalance_pb.js";
 
 /**
  * Describes the file waymark/control/v1/shard.proto.
@@ -947,6 +948,13 @@ export declare type ShardServiceWatchRequest = Message<"waymark.control.v1.Shard
    * @generated from field: uint64 after_epoch = 2;
    */
   afterEpoch: bigint;
+
+  /**
+   * Whether the stream has messages with plans. If so, the caller must have the role mesh.operate or own the namespace.
+   *
+   * @generated from field: bool include_plans = 3;
+   */
+  includePlans: boolean;
 };
 
 /**
@@ -963,7 +971,8 @@ export declare const ShardServiceWatchRequestSchema: GenMessage<ShardServiceWatc
  */
 export declare type ShardServiceWatchResponse = Message<"waymark.control.v1.ShardServiceWatchResponse"> & {
   /**
-   * Epoch that the reader reaches with this message. 0 if further messages of the same snapshot or change follow.
+   * Epoch that the reader reaches with this message. 0 for a plan, and if further messages of the same snapshot or change
+   * follow.
    *
    * @generated from field: uint64 epoch = 1;
    */
@@ -1004,6 +1013,13 @@ export declare type ShardServiceWatchResponse = Message<"waymark.control.v1.Shar
    * @generated from field: google.protobuf.Duration age = 6;
    */
   age?: Duration | undefined;
+
+  /**
+   * The state of the set and its newest plan. Present only in messages of the kind PLAN.
+   *
+   * @generated from field: waymark.control.v1.RebalanceStatus rebalance = 7;
+   */
+  rebalance?: RebalanceStatus | undefined;
 };
 
 /**
@@ -1253,40 +1269,6 @@ export declare type ShardServiceSimulateRequest = Message<"waymark.control.v1.Sh
 export declare const ShardServiceSimulateRequestSchema: GenMessage<ShardServiceSimulateRequest>;
 
 /**
- * A shard that would have another owner.
- *
- * @generated from message waymark.control.v1.SimulatedMove
- */
-export declare type SimulatedMove = Message<"waymark.control.v1.SimulatedMove"> & {
-  /**
-   * Number of the shard.
-   *
-   * @generated from field: uint32 id = 1;
-   */
-  id: number;
-
-  /**
-   * The current owner. Empty if there is none.
-   *
-   * @generated from field: string before = 2;
-   */
-  before: string;
-
-  /**
-   * The owner after the last plan. Empty if there is none.
-   *
-   * @generated from field: string after = 3;
-   */
-  after: string;
-};
-
-/**
- * Describes the message waymark.control.v1.SimulatedMove.
- * Use `create(SimulatedMoveSchema)` to create a new message.
- */
-export declare const SimulatedMoveSchema: GenMessage<SimulatedMove>;
-
-/**
  * The result of a simulation, when no further plan would move a shard.
  *
  * @generated from message waymark.control.v1.ShardServiceSimulateResponse
@@ -1295,9 +1277,9 @@ export declare type ShardServiceSimulateResponse = Message<"waymark.control.v1.S
   /**
    * The shards that would move, in the order of their ids: at most 10,000.
    *
-   * @generated from field: repeated waymark.control.v1.SimulatedMove moves = 1;
+   * @generated from field: repeated waymark.control.v1.ShardMove moves = 1;
    */
-  moves: SimulatedMove[];
+  moves: ShardMove[];
 
   /**
    * Share of all shards that would move: 0 to 1.
@@ -1767,6 +1749,13 @@ export enum ShardEventKind {
    * @generated from enum value: SHARD_EVENT_KIND_HEARTBEAT = 3;
    */
   HEARTBEAT = 3,
+
+  /**
+   * The state of the set and its newest plan, which have changed. Sent with `include_plans`, also when the stream starts.
+   *
+   * @generated from enum value: SHARD_EVENT_KIND_PLAN = 4;
+   */
+  PLAN = 4,
 }
 
 /**
