@@ -87,7 +87,11 @@ function namespaceOf(planId: string): string {
   return planId.slice(0, at);
 }
 
-function showPlan<D extends DescMessage>(out: CommandOutput, schema: D, answer: MessageShape<D> & { readonly plan?: RebalancePlan }): void {
+function showPlan<D extends DescMessage>(
+  out: CommandOutput,
+  schema: D,
+  answer: MessageShape<D> & { readonly plan?: RebalancePlan | undefined },
+): void {
   out.document(wholeJson(schema, answer), { columns: COLUMNS, rows: answer.plan === undefined ? [] : [answer.plan] });
 }
 

@@ -88,7 +88,7 @@ function withTargets(shards: readonly Shard[], owners: readonly ShardOwner[]): r
 
 export const apply: VerbFunction = async ({ environment, flags, out, client }) => {
   const file = flags.text("file") ?? "";
-  const { message, problems } = readMessageFile(await readInput(environment, file, MAX_FILE_BYTES, "--file"));
+  const { message, problems } = readMessageFile(await readInput(environment, file, MAX_FILE_BYTES, "--file"), method.apply.input);
   if (message === undefined) {
     const lines = problems.map(({ line, message: problem }) => `${file}:${line}: ${problem}`);
     throw new CommandError([...lines, "nothing was applied"].join("\n"));

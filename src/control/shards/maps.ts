@@ -223,6 +223,11 @@ function applyByNamespace<T>(step: CopyStep<T> | undefined, byNamespace: ByNames
   }
 }
 
+/** A disabled shard needs no owner. */
+export function isUnowned({ owner, mode }: Pick<ShardRow, "mode" | "owner">): boolean {
+  return owner === "" && mode !== "disabled";
+}
+
 export function statusOf({ isDraining, mode }: Pick<ShardRow, "isDraining" | "mode">): ShardStatus {
   return isDraining ? "draining" : mode;
 }

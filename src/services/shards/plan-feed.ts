@@ -19,6 +19,7 @@ export function planMessage(id: string, plan: PlanRecord, map: ShardMap): Rebala
   const state = rebalanceState(map, plan);
   const movedCount = state === "rebalancing" ? progressOf(plan, map).movedCount : 0;
   const shards = moves.flatMap(({ from: before, to: after, ids }) => [...ids].map((shard) => ({ id: shard, before, after })));
+  shards.sort((a, b) => a.id - b.id);
   return create(RebalancePlanSchema, {
     id,
     state: RebalanceState[enumName(state)],

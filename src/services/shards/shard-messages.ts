@@ -21,7 +21,7 @@ import {
   type ShardSettings as WireSettings,
 } from "../../../gen/waymark/control/v1/shard_pb.js";
 import type { OwnedShard } from "../../control/shards/io-types.ts";
-import { type ShardMap, type ShardMaps, type ShardRow, statusOf } from "../../control/shards/maps.ts";
+import { isUnowned, type ShardMap, type ShardMaps, type ShardRow, statusOf } from "../../control/shards/maps.ts";
 import {
   APPROVALS,
   type RowChange,
@@ -93,7 +93,7 @@ export function setMessage(map: ShardMap, owners: ShardOwners): ShardSet {
     epoch: BigInt(epoch),
     checksum,
     ownerCount: owners.size,
-    unownedCount: rows.reduce((count, { owner, mode }) => (owner === "" && mode !== "disabled" ? count + 1 : count), 0),
+    unownedCount: rows.filter(isUnowned).length,
     oldestEpoch: BigInt(set.value.oldestEpoch),
     ...frozenField(map),
   });

@@ -124,7 +124,7 @@ export declare type RebalancePlan = Message<"waymark.control.v1.RebalancePlan"> 
   detail: string;
 
   /**
-   * The moves, grouped by their owners: at most 10,000. Empty in streams.
+   * The moves, in the order of their ids: at most 10,000. Empty in streams.
    *
    * @generated from field: repeated waymark.control.v1.ShardMove moves = 11;
    */
