@@ -92,10 +92,8 @@ test("a plan is cancelled with its reason, and an error of the server is the err
   expect((await run("cancel", "orders/41-1f0c9a3e", "--reason", "too many errors")).stdout).toMatch(/ cancelled .* too many errors\n$/);
   expect(fake.callsOf("cancel")[0]?.request).toMatchObject({ namespace: "orders", reason: "too many errors" });
   fake.refusals.set("cancel", { code: status.ABORTED, message: "version_conflict: the plan has ended" });
-  expect(await run("cancel", "orders/41-1f0c9a3e")).toMatchObject({
-    exit: 1,
-    stderr: expect.stringContaining("the plan has ended"),
-  });
+  const refused = await run("cancel", "orders/41-1f0c9a3e");
+  expect([refused.exit, refused.stderr]).toEqual([1, expect.stringContaining("the plan has ended")]);
 });
 
 test("a freeze has a duration, and 0 ends it", async () => {

@@ -212,7 +212,7 @@ export class NodeLeadership implements NodeComponent {
   }
 }
 
-/** What has happened to a shard, such as `shard orders/12 draining from a to b`. */
+/** The log line of a change of a shard, such as `shard orders/12 draining from a to b`. */
 function moveText(shard: string, before: ShardRow, after: ShardRow): string {
   if (after.owner === "") return `shard ${shard} has no owner`;
   if (after.owner !== before.owner) return `shard ${shard} owned by ${after.owner}${before.owner === "" ? "" : ` after ${before.owner}`}`;

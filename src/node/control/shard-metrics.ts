@@ -8,7 +8,7 @@ import { METRICS, type Metrics } from "../../lib/metrics/metrics.ts";
 type Maps = Pick<ShardMaps, "map" | "namespaces" | "owners" | "plans">;
 type Owners = ReturnType<ShardMaps["owners"]>;
 
-/** What the gauges of a set were computed from. */
+/** The inputs from which the gauges of a set were computed. */
 interface ObservedSet {
   readonly map: ShardMap;
   readonly plans: ShardPlans;

@@ -27,14 +27,14 @@ export declare type ShardMove = Message<"waymark.control.v1.ShardMove"> & {
   id: number;
 
   /**
-   * The current owner. Empty if there is none.
+   * The owner before the move.
    *
    * @generated from field: string before = 2;
    */
   before: string;
 
   /**
-   * The new owner. Empty if there is none.
+   * The owner after the move.
    *
    * @generated from field: string after = 3;
    */

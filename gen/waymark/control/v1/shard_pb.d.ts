@@ -10,7 +10,7 @@ import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
 import type { Fence } from "./fence_pb.js";
 import type { HealthStatus } from "../../catalog/v1/entry_pb.js";
 import type { StoreStatus } from "./leadership_pb.js";
-import type { RebalanceStatus, ShardMove } from "./rebalance_pb.js";
+import type { RebalanceStatus } from "./rebalance_pb.js";
 
 /**
  * Describes the file waymark/control/v1/shard.proto.
@@ -1269,6 +1269,40 @@ export declare type ShardServiceSimulateRequest = Message<"waymark.control.v1.Sh
 export declare const ShardServiceSimulateRequestSchema: GenMessage<ShardServiceSimulateRequest>;
 
 /**
+ * A shard that would have another owner.
+ *
+ * @generated from message waymark.control.v1.SimulatedMove
+ */
+export declare type SimulatedMove = Message<"waymark.control.v1.SimulatedMove"> & {
+  /**
+   * Number of the shard.
+   *
+   * @generated from field: uint32 id = 1;
+   */
+  id: number;
+
+  /**
+   * The current owner. Empty if there is none.
+   *
+   * @generated from field: string before = 2;
+   */
+  before: string;
+
+  /**
+   * The owner after the last plan. Empty if there is none.
+   *
+   * @generated from field: string after = 3;
+   */
+  after: string;
+};
+
+/**
+ * Describes the message waymark.control.v1.SimulatedMove.
+ * Use `create(SimulatedMoveSchema)` to create a new message.
+ */
+export declare const SimulatedMoveSchema: GenMessage<SimulatedMove>;
+
+/**
  * The result of a simulation, when no further plan would move a shard.
  *
  * @generated from message waymark.control.v1.ShardServiceSimulateResponse
@@ -1277,9 +1311,9 @@ export declare type ShardServiceSimulateResponse = Message<"waymark.control.v1.S
   /**
    * The shards that would move, in the order of their ids: at most 10,000.
    *
-   * @generated from field: repeated waymark.control.v1.ShardMove moves = 1;
+   * @generated from field: repeated waymark.control.v1.SimulatedMove moves = 1;
    */
-  moves: ShardMove[];
+  moves: SimulatedMove[];
 
   /**
    * Share of all shards that would move: 0 to 1.
@@ -1486,7 +1520,7 @@ export declare type OwnedShard = Message<"waymark.control.v1.OwnedShard"> & {
   epoch: bigint;
 
   /**
-   * Whether the owner should accept only half of its rate for the shard until told otherwise.
+   * Whether the owner should accept only half of its rate for the shard.
    *
    * @generated from field: bool throttled = 5;
    */
