@@ -25,20 +25,12 @@ function messageSchema({ fields }: DescMessage): Schema {
 }
 
 function fieldSchema(field: DescField): Schema {
-  const rules = getOption(field, rulesOf);
-  switch (field.fieldKind) {
-    case "message":
-      // The JSON form of a duration is a number of seconds. JSON schema cannot bound it.
-      return field.message.typeName === DurationSchema.typeName
-        ? { type: "string", pattern: String.raw`^\d+(\.\d{1,9})?s$` }
-        : messageSchema(field.message);
-    case "enum":
-      return { enum: enumWords(field.enum) };
-    case "scalar":
-      return scalarSchema(field.scalar, rules);
-    default:
-      throw new Error(`${field.name}: the schema of a ${field.fieldKind} is not implemented`);
-  }
+  if (field.fieldKind === "enum") return { enum: enumWords(field.enum) };
+  if (field.fieldKind === "scalar") return scalarSchema(field.scalar, getOption(field, rulesOf));
+  if (field.fieldKind !== "message") throw new Error(`${field.name}: the schema of a ${field.fieldKind} is not implemented`);
+  // The JSON form of a duration is a number of seconds. JSON schema cannot bound it.
+  const isDuration = field.message.typeName === DurationSchema.typeName;
+  return isDuration ? { type: "string", pattern: String.raw`^\d+(\.\d{1,9})?s$` } : messageSchema(field.message);
 }
 
 /** Files contain the last words of the values. */

@@ -142,9 +142,9 @@ export function checkRebalanceServiceCancelRequest(value: RebalanceServiceCancel
 /** Adds what breaks the contract's rules in `RebalanceServiceFreezeRequest`. */
 export function checkRebalanceServiceFreezeRequest(value: RebalanceServiceFreezeRequest, problems: FieldProblems): void {
   problems.namespace(value.namespace, problems.bounds.maxNamespaceLength, "namespace");
-  if (value.for === undefined) problems.add("for", "is required");
-  if (value.for !== undefined) {
-    problems.duration(value.for, 604800000, "for");
+  if (value.duration === undefined) problems.add("duration", "is required");
+  if (value.duration !== undefined) {
+    problems.duration(value.duration, 604800000, "duration");
   }
   if (value.reason !== "") problems.text(value.reason, 256, "reason");
   if (value.ticket !== "") problems.text(value.ticket, 128, "ticket");

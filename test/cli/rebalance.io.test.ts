@@ -104,8 +104,8 @@ test("a freeze has a duration, and 0 ends it", async () => {
   fake.rebalance.set("freeze", () => ({ epoch: 43n }));
   expect((await run("freeze", "orders", "--for", "0")).stdout).toMatch(/\norders +- +43\n$/);
   expect(fake.callsOf("freeze").map(({ request }) => request)).toMatchObject([
-    { namespace: "orders", for: { seconds: 3600n }, reason: "upgrade" },
-    { for: { seconds: 0n, nanos: 0 } },
+    { namespace: "orders", duration: { seconds: 3600n }, reason: "upgrade" },
+    { duration: { seconds: 0n, nanos: 0 } },
   ]);
   expect((await run("freeze", "orders")).exit).toBe(2);
 });

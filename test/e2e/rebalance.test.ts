@@ -75,7 +75,7 @@ test("a plan moves shards after another operator than its author has approved it
   const path = `/control/events/shards?namespace=${NAMESPACE}&include_plans=true`;
   using events = new EventReader({ base, path, version: "1.1", headers: { authorization: "Bearer token-of-bob" } });
   await own("c");
-  await clients.ann.call(method.freeze, { namespace: NAMESPACE, for: { seconds: 3600n }, reason: "upgrade" });
+  await clients.ann.call(method.freeze, { namespace: NAMESPACE, duration: { seconds: 3600n }, reason: "upgrade" });
   const plan = await propose();
   // Of 6 shards, each owner keeps ceil(1.1 × its fair share of 4).
   expect(plan).toMatchObject({ state: RebalanceState.REBALANCE_PENDING, author: "ann", totalCount: 2 });
@@ -86,7 +86,7 @@ test("a plan moves shards after another operator than its author has approved it
   // The controller has looked at the shards again when it has seen this change.
   await clients.app.call(ShardService.method.setShard, { namespace: NAMESPACE, id: 0, change: { case: "hint", value: "eu" } });
   expect([(await newest())?.state, (await shards()).filter(({ nextOwner }) => nextOwner !== "")]).toEqual([RebalanceState.DRAINING, []]);
-  await clients.ann.call(method.freeze, { namespace: NAMESPACE, for: {} });
+  await clients.ann.call(method.freeze, { namespace: NAMESPACE, duration: {} });
   await until("the plan is completed", async () => (await newest())?.state === RebalanceState.COMPLETED);
   expect(await newest()).toMatchObject({ id: plan.id, approvedBy: "bob", movedCount: 2, detail: "2 shards have moved" });
   expect((await shards()).filter(({ owner }) => owner === "c")).toHaveLength(2);

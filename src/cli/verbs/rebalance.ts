@@ -63,7 +63,7 @@ export const cancel: VerbFunction = async ({ args: [planId = ""], flags, out, cl
 
 export const freeze: VerbFunction = async ({ args: [namespace = ""], flags, out, client }) => {
   const [reason = "", ticket = ""] = [flags.text("reason"), flags.text("ticket")];
-  const asked = { namespace, for: durationFromMs(flags.durationMs("for") ?? 0), reason, ticket };
+  const asked = { namespace, duration: durationFromMs(flags.durationMs("for") ?? 0), reason, ticket };
   const answer = await client().call(method.freeze, asked);
   out.document(wholeJson(method.freeze.output, answer), {
     columns: [

@@ -15,26 +15,15 @@ import { timestampOf } from "../contract.ts";
 import type { ShardSource } from "./source.ts";
 
 export function planMessage(id: string, plan: PlanRecord, map: ShardMap): RebalancePlan {
-  const { author, approvedBy, reason, ticket, createdWallMs, epoch, checksum, detail, moves } = plan;
+  const { createdWallMs, epoch, moves: groups, state: _state, ...texts } = plan;
   const state = rebalanceState(map, plan);
-  const movedCount = state === "rebalancing" ? progressOf(plan, map).movedCount : 0;
-  const shards = moves.flatMap(({ from: before, to: after, ids }) => [...ids].map((shard) => ({ id: shard, before, after })));
-  shards.sort((a, b) => a.id - b.id);
-  return create(RebalancePlanSchema, {
-    id,
-    state: RebalanceState[enumName(state)],
-    author,
-    approvedBy,
-    reason,
-    ticket,
-    createdAt: timestampOf(createdWallMs),
-    epoch: BigInt(epoch),
-    checksum,
-    detail,
-    moves: shards,
-    movedCount: state === "completed" ? shards.length : movedCount,
-    totalCount: shards.length,
-  });
+  const moves = groups
+    .flatMap(({ from: before, to: after, ids }) => [...ids].map((shard) => ({ id: shard, before, after })))
+    .toSorted((a, b) => a.id - b.id);
+  const totalCount = moves.length;
+  const movedCount = state === "completed" ? totalCount : state === "rebalancing" ? progressOf(plan, map).movedCount : 0;
+  const made = { createdAt: timestampOf(createdWallMs), epoch: BigInt(epoch), moves, movedCount, totalCount };
+  return create(RebalancePlanSchema, { id, state: RebalanceState[enumName(state)], ...texts, ...made });
 }
 
 interface KnownStatus {

@@ -116,7 +116,7 @@ class RebalanceMethods {
   async freeze(request: RequestOf<"freeze">, context: CallContext) {
     const { namespace } = request;
     knownMap(this.#parts.source, namespace);
-    const forMs = request.for === undefined ? 0 : Math.round(durationMs(request.for));
+    const forMs = request.duration === undefined ? 0 : Math.round(durationMs(request.duration));
     const untilWallMs = forMs === 0 ? 0 : context.time.wallMs + forMs;
     const order = { ...orderOf(request, context.caller), kind: "freeze", untilWallMs } as const;
     const detail = forMs === 0 ? "not frozen" : `frozen until ${new Date(untilWallMs).toISOString()}`;

@@ -171,15 +171,15 @@ test("a freeze ends after its time, and zero ends it", async () => {
   const { recorded, freeze, list } = served();
   const hour = { seconds: 3600n, nanos: 0 };
   const until = { seconds: BigInt(WALL_MS / 1000 + 3600) };
-  expect(await freeze({ namespace: "orders", for: hour, reason: "upgrade" })).toMatchObject({ frozenUntil: until, epoch: 3n });
+  expect(await freeze({ namespace: "orders", duration: hour, reason: "upgrade" })).toMatchObject({ frozenUntil: until, epoch: 3n });
   expect((await list({ namespace: "orders" })).frozenUntil).toMatchObject(until);
-  expect((await freeze({ namespace: "orders", for: {} })).frozenUntil).toBeUndefined();
+  expect((await freeze({ namespace: "orders", duration: {} })).frozenUntil).toBeUndefined();
   expect(recorded.map(({ action, detail }) => [action, detail])).toEqual([
     ["mesh.freeze_shards", "frozen until 2026-02-02T03:40:01.000Z; upgrade"],
     ["mesh.freeze_shards", "not frozen"],
   ]);
-  await expect(freeze({ namespace: "orders" })).rejects.toThrow("invalid_argument: for");
-  await expect(freeze({ namespace: "orders", for: { seconds: 604_801n } })).rejects.toThrow("invalid_argument: for");
+  await expect(freeze({ namespace: "orders" })).rejects.toThrow("invalid_argument: duration");
+  await expect(freeze({ namespace: "orders", duration: { seconds: 604_801n } })).rejects.toThrow("invalid_argument: duration");
 });
 
 test("plans are listed newest first, by state and in pages of at most ten", async () => {
@@ -200,7 +200,7 @@ test("plans are listed newest first, by state and in pages of at most ten", asyn
 });
 
 test.each(["list", "propose", "approve", "cancel", "freeze"] as const)("%s fails for a namespace without shards", async (name) => {
-  const all = { namespace: "none", planId: "none/1-a", checksum: "c", for: { seconds: 1n } };
+  const all = { namespace: "none", planId: "none/1-a", checksum: "c", duration: { seconds: 1n } };
   await expect(served()[name](all)).rejects.toThrow(/^not_found: namespace none has no shards/);
 });
 

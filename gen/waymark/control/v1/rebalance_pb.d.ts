@@ -461,9 +461,9 @@ export declare type RebalanceServiceFreezeRequest = Message<"waymark.control.v1.
   /**
    * Time from now, by the clock of the serving node. Zero ends an earlier freeze. At most 7 days.
    *
-   * @generated from field: google.protobuf.Duration for = 2;
+   * @generated from field: google.protobuf.Duration duration = 2;
    */
-  for?: Duration | undefined;
+  duration?: Duration | undefined;
 
   /**
    * Why no shard moves, for the history and the audit log. At most 256 characters.
