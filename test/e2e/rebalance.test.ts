@@ -91,6 +91,11 @@ test("a plan moves shards after another operator than its author has approved it
   expect(await newest()).toMatchObject({ id: plan.id, approvedBy: "bob", movedCount: 2, detail: "2 shards have moved" });
   expect((await shards()).filter(({ owner }) => owner === "c")).toHaveLength(2);
   await events.reads("REBALANCE_STATE_COMPLETED");
+  expect(node.command.stderr).toContain(`plan ${plan.id} for 2 shards: completed`);
+  const audit = await node.run(["audit", "list", "--namespace", NAMESPACE, "-o", "json", "--token", "token-of-app"]);
+  const records = (JSON.parse(audit.stdout) as { records: readonly { principal: string; action: string; detail: string }[] }).records;
+  const ofPlan = records.filter(({ detail }) => detail.includes(plan.id)).map(({ principal, action }) => `${principal} ${action}`);
+  expect(ofPlan.toReversed()).toEqual(["ann mesh.propose_rebalance", "bob mesh.approve_rebalance", " mesh.rebalance_plan"]);
   const metrics = await (await fetch(`${base}/metrics`, { headers: { authorization: "Bearer token-of-app" } })).text();
   expect(metrics).toContain('mesh_shards{namespace="orders",status="active"} 12\n');
   expect(metrics).toContain('mesh_rebalance_state{namespace="orders",state="steady"} 1\n');
