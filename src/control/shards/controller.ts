@@ -90,7 +90,7 @@ export class ShardController {
     return this.#states.values().reduce((next, { dueMs }) => (dueMs > this.#lookedMs ? Math.min(next, dueMs) : next), NEVER);
   }
 
-  /** The moves of changes that were committed since the last call. */
+  /** The moves and plans that were committed since the last call. */
   takeMoved(): readonly ShardOutput[] {
     const moved = this.#moved;
     this.#moved = [];
@@ -281,7 +281,7 @@ export class ShardController {
     const old = [...plans().keys()].slice(0, -KEPT_PLANS).filter((each) => each !== id);
     const writes = [{ key, value: encodeRecord(planJson(plan)) }, ...old.map((each) => ({ key: PLANS + each, value: undefined }))];
     const isShown = () => (plans().get(id)?.version ?? 0) !== version;
-    return this.#send(state, [session, { key, version }], writes, isShown, out);
+    return this.#send(state, [session, { key, version }], writes, isShown, out, () => this.#moved.push({ kind: "planned", id, plan }));
   }
 }
 

@@ -4,7 +4,7 @@ import type { FenceToken } from "../../lib/fence.ts";
 import type { CampaignAnswer } from "../leadership/campaigns.ts";
 import type { LeadershipOutput, OrderId } from "../leadership/io-types.ts";
 import type { ShardRow } from "./maps.ts";
-import type { OwnerRecord, ShardSettings } from "./records.ts";
+import type { OwnerRecord, PlanRecord, ShardSettings } from "./records.ts";
 
 /** Who asks for a change, and why. */
 export interface ChangeOrigin {
@@ -31,8 +31,8 @@ export type ShardOrder = ChangeOrigin & {
       }
     /** Moves no shard of the set until this wall time (ms), unless its owner ends. 0: the set is not frozen. */
     | { readonly kind: "freeze"; readonly untilWallMs: number }
-    /** Makes a plan of the moves that the set needs. */
-    | { readonly kind: "propose"; readonly isForced: boolean }
+    /** Makes a plan with this id of the moves that the set needs. */
+    | { readonly kind: "propose"; readonly planId: string; readonly isForced: boolean }
     /** Starts a plan that has this checksum. */
     | { readonly kind: "approve"; readonly planId: string; readonly checksum: string }
     /** The plan starts no further move. */
@@ -116,4 +116,6 @@ export type ShardOutput =
   /** The map of a namespace, or its owners, can have changed. */
   | { readonly kind: "shardsChanged"; readonly namespace: string }
   /** A shard has changed its owner or the phase of its hand-over. Only the controller reports it. */
-  | { readonly kind: "moved"; readonly namespace: string; readonly before: ShardRow; readonly after: ShardRow };
+  | { readonly kind: "moved"; readonly namespace: string; readonly before: ShardRow; readonly after: ShardRow }
+  /** A plan was made, or has ended. Only the controller reports it, unless an operator has done it. */
+  | { readonly kind: "planned"; readonly id: string; readonly plan: PlanRecord };

@@ -156,6 +156,18 @@ export function currentPlan<I extends { readonly value: PlanRecord }>(
   return undefined;
 }
 
+/** The states of a set: the state of its plan that has not ended, or without such a plan, whether the shard of an overloaded owner is throttled. */
+export const SET_STATES = ["steady", "investigating", "rebalance-pending", "draining", "rebalancing"] as const;
+export type RebalanceState = (typeof SET_STATES)[number] | Exclude<PlanRecord["state"], "pending" | "running">;
+
+/** The state of a plan of a set, or without a plan, the state of the set. */
+export function rebalanceState(map: ShardMap, plan: PlanRecord | undefined): RebalanceState {
+  if (plan === undefined) return map.rows.some(({ isThrottled }) => isThrottled) ? "investigating" : "steady";
+  if (plan.state === "pending") return "rebalance-pending";
+  if (plan.state !== "running") return plan.state;
+  return progressOf(plan, map).movedCount === 0 ? "draining" : "rebalancing";
+}
+
 /** The plan after a look at it. Returns the same plan if nothing has changed. */
 export function lookedAt(plan: PlanRecord, map: ShardMap, { wallMs }: Time): PlanRecord {
   const isLate = wallMs >= plan.createdWallMs + PLAN_MS;

@@ -7,13 +7,13 @@ import type { Time } from "../../lib/machine.ts";
 import type { StoreStatus } from "../leadership/source.ts";
 
 export interface ShardSource {
-  readonly maps: Pick<ShardMaps, "isRead" | "map" | "namespaces" | "owners">;
+  readonly maps: Pick<ShardMaps, "isRead" | "map" | "namespaces" | "owners" | "plans">;
   store(time: Time): StoreStatus;
   /** Calls `onChange` with the namespace whose map or owners can have changed, until the returned function is called. */
   followShards(onChange: (namespace: string) => void): () => void;
   /**
-   * Makes an operator's change. Rejects with `not_found` if the namespace has no set, and with `invalid_argument`, `quota_exceeded`, `version_conflict`
-   * or `store_unavailable`. When it resolves, `maps` show the change.
+   * Makes an operator's change. Rejects with `not_found` if the namespace has no set or no such plan, and with `discovery_access_denied`,
+   * `invalid_argument`, `quota_exceeded`, `version_conflict` or `store_unavailable`. When it resolves, `maps` show the change.
    */
   changeShards(change: ShardOrder): Promise<void>;
   /** Reads the changes after one epoch up to another one from the store, by epoch. Rejects with `store_unavailable`. */

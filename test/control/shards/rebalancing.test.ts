@@ -171,7 +171,7 @@ describe("approval", () => {
     expect(plansOf(node).find(({ checksum: of }) => of === checksum)).toMatchObject({ state: "completed", approvedBy: "ann" });
     expect(node.rowsOf("d").length).toBe(COUNT / 10);
     node.change({ kind: "cancel", planId: lastPlan(node)[0] });
-    node.change({ kind: "propose", isForced: false });
+    node.change({ kind: "propose", isForced: false, planId: "orders/own" });
     const [own, { checksum: ownChecksum }] = lastPlan(node);
     node.change({ kind: "approve", planId: own, checksum: ownChecksum });
     expect(node.refusals.at(-1)).toMatchObject({ reason: "discovery_access_denied" });
@@ -194,7 +194,7 @@ describe("approval", () => {
     d.isPrompt = false;
     lab.pass(10_000);
     const [planId] = lastPlan(node);
-    node.change({ kind: "propose", isForced: false });
+    node.change({ kind: "propose", isForced: false, planId: "orders/own" });
     expect(node.refusals.at(-1)).toMatchObject({
       reason: "version_conflict",
       message: `the plan ${planId} has not ended; approve or cancel it first`,

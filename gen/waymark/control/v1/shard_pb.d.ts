@@ -10,6 +10,7 @@ import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
 import type { Fence } from "./fence_pb.js";
 import type { HealthStatus } from "../../catalog/v1/entry_pb.js";
 import type { StoreStatus } from "./leadership_pb.js";
+import type { RebalanceStatus } from "./rebalance_pb.js";
 
 /**
  * Describes the file waymark/control/v1/shard.proto.
@@ -947,6 +948,13 @@ export declare type ShardServiceWatchRequest = Message<"waymark.control.v1.Shard
    * @generated from field: uint64 after_epoch = 2;
    */
   afterEpoch: bigint;
+
+  /**
+   * Whether the stream has messages with plans. If so, the caller must have the role mesh.operate or own the namespace.
+   *
+   * @generated from field: bool include_plans = 3;
+   */
+  includePlans: boolean;
 };
 
 /**
@@ -963,7 +971,8 @@ export declare const ShardServiceWatchRequestSchema: GenMessage<ShardServiceWatc
  */
 export declare type ShardServiceWatchResponse = Message<"waymark.control.v1.ShardServiceWatchResponse"> & {
   /**
-   * Epoch that the reader reaches with this message. 0 if further messages of the same snapshot or change follow.
+   * Epoch that the reader reaches with this message. 0 for a plan, and if further messages of the same snapshot or change
+   * follow.
    *
    * @generated from field: uint64 epoch = 1;
    */
@@ -1004,6 +1013,13 @@ export declare type ShardServiceWatchResponse = Message<"waymark.control.v1.Shar
    * @generated from field: google.protobuf.Duration age = 6;
    */
   age?: Duration | undefined;
+
+  /**
+   * The state of the set and its newest plan. Present only in messages of the kind PLAN.
+   *
+   * @generated from field: waymark.control.v1.RebalanceStatus rebalance = 7;
+   */
+  rebalance?: RebalanceStatus | undefined;
 };
 
 /**
@@ -1504,7 +1520,7 @@ export declare type OwnedShard = Message<"waymark.control.v1.OwnedShard"> & {
   epoch: bigint;
 
   /**
-   * Whether the owner should accept only half of its rate for the shard until told otherwise.
+   * Whether the owner should accept only half of its rate for the shard.
    *
    * @generated from field: bool throttled = 5;
    */
@@ -1767,6 +1783,13 @@ export enum ShardEventKind {
    * @generated from enum value: SHARD_EVENT_KIND_HEARTBEAT = 3;
    */
   HEARTBEAT = 3,
+
+  /**
+   * The state of the set and its newest plan, which have changed. Sent with `include_plans`, also when the stream starts.
+   *
+   * @generated from enum value: SHARD_EVENT_KIND_PLAN = 4;
+   */
+  PLAN = 4,
 }
 
 /**
