@@ -79,7 +79,7 @@ function moveOutcome(before: ShardRow, after: ShardRow): "done" | "failed" | und
 /** Whether an attached owner accepts another shard. */
 export function hasRoom(map: ShardMap, owners: Owners, time: Time): boolean {
   return inputOf(map, owners, time).owners.some(
-    ({ instance, slots, isLeaving }) => !isLeaving && (slots === 0 || map.rowsOf(instance).length < slots),
+    ({ instance, slots, isLeaving, isClosed }) => !isLeaving && !isClosed && (slots === 0 || map.rowsOf(instance).length < slots),
   );
 }
 
