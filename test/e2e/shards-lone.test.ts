@@ -48,8 +48,7 @@ test("operators' mistakes are refused with the value and the valid values, and o
   ]);
 
   const local = new LocalOwners(NAMESPACE);
-  using _a = await LocalOwner.start(local, "a", [first]);
-  using _b = await LocalOwner.start(local, "b", [first]);
+  const owners = [await LocalOwner.start(local, "a", [first]), await LocalOwner.start(local, "b", [first])];
   const before = await shardsUntil("all shards are owned", [first], NAMESPACE, areOwnedBy("a", "b"));
   await until("the owners act", () => local.valid.length === COUNT);
   await first.stop("SIGKILL");
@@ -72,4 +71,5 @@ test("operators' mistakes are refused with the value and the valid values, and o
   await until("the owners act again", () => local.valid.length === COUNT);
   expect(after.shards.map(({ owner }) => owner)).toEqual(before.shards.map(({ owner }) => owner));
   expect(local.overlaps).toEqual([]);
+  for (const owner of owners) owner[Symbol.dispose]();
 });

@@ -8,7 +8,7 @@ import { CommandProcess, type NodeProcess } from "./node-process.ts";
 import { until } from "./until.ts";
 
 /** Name of the service whose instances own the shards. */
-export const SERVICE = "worker";
+const SERVICE = "worker";
 
 /** A shard as a node answers it over HTTP. */
 export interface ListedShard {

@@ -193,7 +193,6 @@ export class ShardController {
     const reason = [...new Set(rows.map((row) => row.reason))].join("; ");
     const edits = { map, settings: map.set.value, rows, origin: { actor, reason, ticket: "" }, historyCount };
     const change = changeOf(edits, time, newId());
-    const owners = maps.owners(namespace);
     const versionOf = (instance: string) => maps.owners(namespace).get(instance)?.version ?? 0;
     const free = [...set.free].map((instance) => ({ instance, key: ownerKey(namespace, instance), version: versionOf(instance) }));
     const isShown = () => (maps.map(namespace)?.epoch ?? 0) >= change.epoch;
