@@ -50,13 +50,13 @@ export type OwnedState =
   /** The owner gets ready to own the shard. */
   | "preparing"
   | "owned"
-  /** The owner finishes its work and takes nothing new, but keeps the shard. */
+  /** The owner finishes its work and accepts no new work, but keeps the shard. */
   | "paused"
-  /** The owner finishes its work, takes nothing new, and then reports that it has dropped the shard. */
+  /** The owner finishes its work, accepts no new work, and then reports that it has dropped the shard. */
   | "draining"
   /** The owner stops immediately. Its last validity still holds. */
   | "lost"
-  /** The shard has nothing to do with the owner any more. */
+  /** The shard no longer concerns the owner. */
   | "released";
 
 export interface OwnedShard {

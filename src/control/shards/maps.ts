@@ -17,10 +17,10 @@ import {
   type ShardSetRecord,
 } from "./records.ts";
 
-/** `draining` while the owner finishes its work; otherwise what the operators have set. */
+/** `draining` while the owner finishes its work; otherwise the mode that operators have set. */
 export type ShardStatus = ShardFields["mode"] | "draining";
 
-/** A shard. A row that was never written is that of an active shard without an owner. */
+/** A shard. If its row was never written, the shard is active and has no owner. */
 export interface ShardRow extends ShardFields {
   readonly id: number;
   /** Version of the record. 0 if it was never written. */

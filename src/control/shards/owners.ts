@@ -1,6 +1,7 @@
 /**
- * The owners that are attached to this node. The node writes what an owner holds before the owner may act, and tells the owner for how long it may act,
- * as `Campaigns` does for leaders. The roles of controller and participant are those of Apache Helix (Gopalakrishna et al., SoCC 2012).
+ * The owners that are attached to this node. The node lists a shard in the record of its owner before the owner can act, and grants each owner a time
+ * for which it can act, as `Campaigns` does for leaders. The roles of controller and participant come from Apache Helix (Gopalakrishna et al., SoCC
+ * 2012).
  */
 import { NEVER, type Time } from "../../lib/machine.ts";
 import type { StoreCondition } from "../../store/control/store.ts";
@@ -56,7 +57,7 @@ interface Attachment {
   lapsedCreated: number;
   /** The shards that the owner did not drop in time: the time at which its last validity for them is over. */
   readonly lostUntilMs: Map<number, number>;
-  /** What the owner knows. */
+  /** The states that were sent to the owner. */
   told: ReadonlyMap<number, OwnedShard>;
   /** Monotonic time (ms) before which no request is sent. `NEVER` while a request is pending. A change of the record ends the wait. */
   retryMs: number;
@@ -85,7 +86,7 @@ export class Owners {
   }
 
   nextDeadlineMs(): number {
-    // What was due at the last look has been done, or waits for an answer.
+    // Everything that was due at the last look has been done, or waits for an answer.
     return this.#attachments.values().reduce((next, { dueMs }) => (dueMs > this.#lookedMs ? Math.min(next, dueMs) : next), NEVER);
   }
 
@@ -328,7 +329,7 @@ export class Owners {
     attachment.dueMs = Math.min(attachment.dueMs, lostUntilMs.get(id) ?? atMs);
   }
 
-  /** Tells the owner what has changed. Without a change, it only answers a message of the owner. */
+  /** Sends the changes to the owner. Without a change, it only answers a message of the owner. */
   #tell(attachment: Attachment, states: ReadonlyMap<number, OwnedShard>, time: Time, out: ShardOutput[], isAnswer = false): void {
     const { told, sink, heardMs, isEnded } = attachment;
     if (isEnded) return;
@@ -386,7 +387,7 @@ function isActing(shard: OwnedShard | undefined): boolean {
   return shard !== undefined && (shard.state === "owned" || shard.state === "paused");
 }
 
-/** A shard of which an owner has heard that it acts for it, and that its record does not list any more, is lost unless the owner gave it up. */
+/** A shard that an owner acts for, and that its record no longer lists, is lost unless the owner gave it up. */
 function goneState(shard: OwnedShard): OwnedShard["state"] {
   return isActing(shard) ? "lost" : "released";
 }

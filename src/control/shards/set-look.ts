@@ -151,7 +151,7 @@ export class SetLook {
     for (const row of homeless) {
       const placement = placed.get(row.id);
       if (placement !== undefined) this.edit(this.#assigned(row, placement.to, placement.reason));
-      else if (row.owner !== "") this.edit(freed(row, "no owner takes the shard"));
+      else if (row.owner !== "") this.edit(freed(row, "no owner accepts the shard"));
     }
   }
 }

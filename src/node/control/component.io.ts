@@ -176,13 +176,13 @@ export class NodeLeadership implements NodeComponent {
   }
 }
 
-/** What has happened to a shard, such as `shard orders/12 draining from a to b`. */
+/** The log line of a change of a shard, such as `shard orders/12 draining from a to b`. */
 function moveText(shard: string, before: ShardRow, after: ShardRow): string {
   if (after.owner === "") return `shard ${shard} has no owner`;
   if (after.owner !== before.owner) return `shard ${shard} owned by ${after.owner}${before.owner === "" ? "" : ` after ${before.owner}`}`;
-  if (after.isDraining) return `shard ${shard} draining from ${after.owner} to ${after.next || "nobody"}`;
+  if (after.isDraining) return `shard ${shard} draining from ${after.owner}${after.next === "" ? "" : ` to ${after.next}`}`;
   if (after.next !== before.next)
-    return `shard ${shard} ${after.next === "" ? "stays at" : `prepared by ${after.next} for a move from`} ${after.owner}`;
+    return `shard ${shard} ${after.next === "" ? "stays with" : `prepared by ${after.next} for a move from`} ${after.owner}`;
   return `shard ${shard} owned by ${after.owner} again`;
 }
 
