@@ -2,7 +2,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { type Client, compareFences, connect, type ShardRouter } from "../../src/client/index.ts";
+import { type Client, compareFences, connect, type ShardClient } from "../../src/client/index.ts";
 import { ownerKey } from "../../src/control/shards/records.ts";
 import { openEtcdStore } from "../../src/store/etcd/store.io.ts";
 import { sized } from "../fakes/effort.ts";
@@ -40,7 +40,7 @@ let etcd: EtcdCluster;
 let home: ReturnType<typeof leaderHome>;
 let log: FencedLog;
 let client: Client;
-let router: ShardRouter;
+let router: ShardClient;
 let nodes: readonly NodeProcess[] = [];
 const programs = new Map<string, CommandProcess>();
 

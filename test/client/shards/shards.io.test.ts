@@ -265,6 +265,19 @@ test("a call is repeated twice and not a third time, and other errors are not re
   shards.close();
 });
 
+test("a call is repeated soon when the next owner only knows that the earlier owner drains", async () => {
+  const { shards } = await setUpRead();
+  let count = 0;
+  // With the timeout of this client, a call that waits for the end of the drain does not return before the test ends.
+  const result = shards.call(KEY, () => {
+    count += 1;
+    if (count === 1) throw wrongEpoch(rowOf("earlier", 4, ShardStatus.DRAINING));
+    return "done";
+  });
+  expect(await result).toBe("done");
+  shards.close();
+});
+
 test("a call for a shard without an owner fails after the timeout, and a call waits for an owner", async () => {
   const { shards, stream } = await setUpRead({}, { timeoutMs: 50 });
   stream.change("", 6);
