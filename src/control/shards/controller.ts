@@ -56,6 +56,9 @@ interface SetState {
   readonly noticedMs: Map<string, number>;
   readonly endedMs: Map<string, number>;
   readonly hotMs: Map<string, number>;
+  /** The owners at the last look, and the monotonic time (ms) at which this node last noticed that an owner is gone. */
+  known: ReadonlySet<string>;
+  readonly goneMs: Map<string, number>;
 }
 
 interface Look {
@@ -126,6 +129,8 @@ export class ShardController {
     const live = liveOwners(owners, (name, version) => machine.hasEnded(name, version));
     const { revision, store } = machine;
     const set = new SetLook({ map, owners, live, leaseMs, revision, time, storeEpoch: store?.epoch ?? 0, noticedMs: state.noticedMs });
+    for (const instance of state.known) if (!live.has(instance)) state.goneMs.set(instance, time.monoMs);
+    state.known = new Set(live.keys());
     const look: Look = { map, live, set, state, session, time, out };
     const hasSent = this.#removeEnded(look) || (set.decide(), this.#move(look)) || this.#write(look);
     if (!hasSent) state.dueMs = set.dueMs;
@@ -136,7 +141,15 @@ export class ShardController {
     if (known !== undefined) return known;
     const far = Number.NEGATIVE_INFINITY;
     const times = { retryMs: far, dueMs: far, balanceMs: far };
-    const state = { ...times, isShown: () => true, noticedMs: new Map(), endedMs: new Map(), hotMs: new Map() };
+    const state = {
+      ...times,
+      isShown: () => true,
+      noticedMs: new Map(),
+      endedMs: new Map(),
+      hotMs: new Map(),
+      known: new Set<string>(),
+      goneMs: new Map(),
+    };
     this.#states.set(namespace, state);
     return state;
   }
@@ -246,7 +259,10 @@ export class ShardController {
     noteLoads(look);
     const isHot = ([, sinceMs]: readonly [string, number]) => time.monoMs >= sinceMs + map.set.value.overloadMs;
     const hot = new Set([...state.hotMs].filter(isHot).map(([instance]) => instance));
-    const moves = current === undefined && set.rows.size === 0 ? neededMoves(map, live, hot, false, time) : [];
+    const moves =
+      current === undefined && set.rows.size === 0
+        ? neededMoves(map, live, { hot, closed: restingOwners(look), isForced: false }, time)
+        : [];
     if (moves.length === 0) return false;
     const { nodeId: actor, newId } = this.#options;
     const id = `${map.namespace}/${map.epoch}-${newId().slice(0, 8)}`;
@@ -272,11 +288,20 @@ export class ShardController {
 /** The moves from owners that leave by themselves. They need no plan and no approval. */
 function leavingMoves({ map, live, time }: Look): readonly { readonly row: ShardRow; readonly to: string; readonly reason: string }[] {
   if (!live.values().some(({ isLeaving }) => isLeaving)) return [];
-  const moves = planMoves(planInput(map, live, { out: new Set(), homeless: new Set() }, time), { isForced: false });
+  const moves = planMoves(planInput(map, live, {}, time), { isForced: false });
   return moves.flatMap(({ id, from, to, reason }) => {
     const row = map.rows[id];
     return row === undefined || live.get(from)?.isLeaving !== true ? [] : [{ row, to, reason }];
   });
+}
+
+/**
+ * The owners that were gone within the cooldown. No plan moves shards to them, so that an owner that comes and goes causes few moves; BGP dampens
+ * routes that flap in the same way (RFC 2439).
+ */
+function restingOwners({ map, state: { goneMs }, time }: Look): ReadonlySet<string> {
+  for (const [instance, ms] of goneMs) if (time.monoMs >= ms + map.set.value.cooldownMs) goneMs.delete(instance);
+  return new Set(goneMs.keys());
 }
 
 /** Notes which owners are overloaded. The hottest shard of each is throttled meanwhile. */

@@ -87,7 +87,7 @@ function proposed(order: ShardOrder & { readonly kind: "propose" }, map: ShardMa
   const current = currentPlan(maps.plans(map.namespace));
   if (current !== undefined)
     return { reason: "version_conflict", message: `the plan ${current.id} has not ended; approve or cancel it first` } as const;
-  const moves = neededMoves(map, live, new Set(), order.isForced, time);
+  const moves = neededMoves(map, live, order, time);
   if (moves.length === 0)
     return { reason: "not_found", message: `the shards of ${map.namespace} are balanced: no shard must move` } as const;
   const id = `${map.namespace}/${map.epoch}-${newId().slice(0, 8)}`;

@@ -10,6 +10,8 @@ export interface PlanOwner extends ScoredOwner {
   readonly slots: number;
   /** Whether the owner accepts no more shards and gives its own shards up. */
   readonly isLeaving: boolean;
+  /** Whether the owner takes no more shards, but keeps those that it has. */
+  readonly isClosed: boolean;
 }
 
 export interface PlanShard {
@@ -320,8 +322,8 @@ function canGive({ isLeaving, load, fair }: LoadedOwner, given: number): boolean
   return !isLeaving && load - given >= Math.floor(fair + SLACK) - SLACK;
 }
 
-function hasFreeSlot({ slots, count }: LoadedOwner): boolean {
-  return slots === 0 || count < slots;
+function hasFreeSlot({ isClosed, slots, count }: LoadedOwner): boolean {
+  return !isClosed && (slots === 0 || count < slots);
 }
 
 /** The first owner with the largest value. Owners without a value do not count. */

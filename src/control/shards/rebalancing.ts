@@ -27,27 +27,28 @@ export function liveOwners(
   return new Map(live);
 }
 
-/**
- * What a plan is made of. Owners in `out` give up their shards, and degraded owners take no more. Shards in `homeless` count as shards without an owner;
- * other shards whose owner is not live count, but are not placed.
- */
+const NOBODY: ReadonlySet<string> = new Set();
+
+export interface PlanScope {
+  /** Owners that give up their shards, and owners that take no more. */
+  readonly out?: ReadonlySet<string>;
+  readonly closed?: ReadonlySet<string>;
+  /** Shards that need an owner. Other shards whose owner is not live count, but are not placed. */
+  readonly homeless?: ReadonlySet<number>;
+}
+
+/** What a plan is made of. */
 export function planInput(
   map: ShardMap,
   owners: LiveOwners,
-  { out, homeless }: { readonly out: ReadonlySet<string>; readonly homeless: ReadonlySet<number> },
+  { out = NOBODY, closed = NOBODY, homeless = new Set() }: PlanScope,
   { wallMs }: Time,
 ): PlanInput {
   const { strategy, cooldownMs } = map.set.value;
   const listed = [...owners].map(([instance, record]): PlanOwner => {
-    const slots = record.health === "degraded" ? Math.max(map.rowsOf(instance).length, 1) : record.slots;
-    return {
-      instance,
-      weight: record.weight,
-      zone: record.zone,
-      region: record.region,
-      slots,
-      isLeaving: record.isLeaving || out.has(instance),
-    };
+    const { weight, zone, region, slots, health } = record;
+    const isClosed = health === "degraded" || closed.has(instance);
+    return { instance, weight, zone, region, slots, isLeaving: record.isLeaving || out.has(instance), isClosed };
   });
   const shards = map.rows
     .filter(({ mode, owner }) => mode !== "disabled" || owner !== "")
@@ -75,18 +76,24 @@ export function isOverloaded({ load, health }: OwnerRecord, settings: ShardSetti
   );
 }
 
-/** The moves that a set needs now. `hot` owners were overloaded for long enough. Owners that leave by themselves need no plan. */
+/**
+ * The moves that a set needs now. `hot` owners were overloaded for long enough, and `closed` ones get no more shards. Owners that leave by themselves need
+ * no plan.
+ */
 export function neededMoves(
   map: ShardMap,
   owners: LiveOwners,
-  hot: ReadonlySet<string>,
-  isForced: boolean,
+  {
+    hot = NOBODY,
+    closed = NOBODY,
+    isForced,
+  }: { readonly hot?: ReadonlySet<string>; readonly closed?: ReadonlySet<string>; readonly isForced: boolean },
   time: Time,
 ): readonly Placement[] {
   const out = new Set<string>();
   for (const [instance, { health }] of owners)
     if (health === "maintenance" || (health === "critical" && hot.has(instance))) out.add(instance);
-  const input = planInput(map, owners, { out, homeless: new Set() }, time);
+  const input = planInput(map, owners, { out, closed }, time);
   const moves = planMoves(input, { isForced }).filter(({ from }) => owners.get(from)?.isLeaving !== true);
   return moves.length > 0 ? moves : planLoadMoves(input, reportedLoads(owners, hot));
 }

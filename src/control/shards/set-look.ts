@@ -146,7 +146,7 @@ export class SetLook {
       this.isDueAt(firstMs + leaseMs);
       return;
     }
-    const input = planInput(map, live, { out: new Set(), homeless: new Set(homeless.map(({ id }) => id)) }, time);
+    const input = planInput(map, live, { homeless: new Set(homeless.map(({ id }) => id)) }, time);
     const placed = new Map(place(input, homeless.length).map((placement) => [placement.id, placement]));
     for (const row of homeless) {
       const placement = placed.get(row.id);

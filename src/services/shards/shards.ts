@@ -244,15 +244,16 @@ class ShardMethods {
     const { namespace, strategy, owners: changed, removedOwners } = request;
     const { rows, set } = this.#visibleMap(namespace, context);
     const owners = new Map<string, PlanOwner>();
-    for (const [instance, { value }] of this.#owners(namespace)) if (value !== undefined) owners.set(instance, { ...value, instance });
+    for (const [instance, { value }] of this.#owners(namespace))
+      if (value !== undefined) owners.set(instance, { ...value, instance, isClosed: value.health === "degraded" });
     removedOwners.forEach((instance, i) => {
       if (!owners.delete(instance)) throw invalid(`removed_owners[${i}]`, `${instance} is not an owner in ${namespace}`);
     });
     for (const { instance, weight, zone, region, slots } of changed) {
-      const known = owners.get(instance) ?? { weight: 1, zone: "", region: "", slots: 0, isLeaving: false };
-      const { isLeaving } = known;
+      const known = owners.get(instance) ?? { weight: 1, zone: "", region: "", slots: 0, isLeaving: false, isClosed: false };
+      const { isLeaving, isClosed } = known;
       const facts = { weight: weight || known.weight, zone: zone || known.zone, region: region || known.region };
-      owners.set(instance, { instance, ...facts, slots: slots || known.slots, isLeaving });
+      owners.set(instance, { instance, ...facts, slots: slots || known.slots, isLeaving, isClosed });
     }
     const shards = rows
       .filter(({ mode }) => mode !== "disabled")

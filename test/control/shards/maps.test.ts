@@ -3,7 +3,16 @@ import { expect, test } from "vitest";
 import { StoreCopy } from "../../../src/control/leadership/copy.ts";
 import { decodeLeader, encodeRecord, LEADERS, type LeaderRecord } from "../../../src/control/leadership/records.ts";
 import { checksumOf, type ShardMap, ShardMaps, statusOf } from "../../../src/control/shards/maps.ts";
-import { NO_LOAD, OWNERS, ownerJson, ownerKey, rowKey, SHARD_SETS, type ShardSetRecord } from "../../../src/control/shards/records.ts";
+import {
+  NO_LOAD,
+  OWNERS,
+  ownerJson,
+  ownerKey,
+  PLANS,
+  rowKey,
+  SHARD_SETS,
+  type ShardSetRecord,
+} from "../../../src/control/shards/records.ts";
 import { leaderRecord } from "../../fakes/driven-leadership.ts";
 import { SETTINGS } from "../../fakes/shard-lab.ts";
 import { SharedStore, WATCH_START, type WatchPosition } from "../../fakes/shared-store.ts";
@@ -38,7 +47,7 @@ class MapWorld {
   }
 
   apply(epoch: number, fields: Partial<ShardSetRecord> = {}): void {
-    const head = { ...SETTINGS, count: 4, rowsEpoch: 0, checksum: "", oldestEpoch: 1, ...fields, epoch };
+    const head = { ...SETTINGS, count: 4, rowsEpoch: 0, checksum: "", oldestEpoch: 1, frozenUntilWallMs: 0, ...fields, epoch };
     this.store.put(`${SHARD_SETS}orders`, encodeRecord(head));
   }
 
@@ -76,7 +85,7 @@ test("a set without rows has active shards without owners", () => {
   expect(world.report(SHARD_SETS)).toEqual(["orders"]);
   expect([world.maps.namespaces, world.map.epoch, owned(world.map)]).toEqual([["orders"], 1, ["", "", "", ""]]);
   expect(world.map.rows[3]).toMatchObject({ id: 3, version: 0, mode: "active", epoch: 0, reason: "the shard never had an owner" });
-  world.report(OWNERS);
+  for (const prefix of [OWNERS, PLANS]) world.report(prefix);
   expect(world.maps.isRead).toBe(true);
 });
 
