@@ -44,7 +44,7 @@ export interface ControllerOptions {
 /** Time between two looks at the balance of a set. */
 const BALANCE_MS = 5000;
 
-/** What the controller knows about a set beside the store. Another controller starts without it. */
+/** Facts about a set that are not in the store. Another controller starts without them. */
 interface SetState {
   /** Monotonic time (ms) before which no change is sent, unless the copies show the last one. `NEVER` while a request is pending. */
   retryMs: number;
@@ -86,7 +86,7 @@ export class ShardController {
 
   nextDeadlineMs(): number {
     if (!this.#isLeader) return NEVER;
-    // What was due at the last look has been done, or waits for an answer.
+    // Everything that was due at the last look has been done, or waits for an answer.
     return this.#states.values().reduce((next, { dueMs }) => (dueMs > this.#lookedMs ? Math.min(next, dueMs) : next), NEVER);
   }
 

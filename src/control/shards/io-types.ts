@@ -39,7 +39,7 @@ export type ShardOrder = ChangeOrigin & {
     | { readonly kind: "cancel"; readonly planId: string }
   );
 
-/** What an owner says about itself. */
+/** The facts that an owner reports about itself. */
 export type OwnerFacts = Pick<OwnerRecord, "health" | "isLeaving" | "region" | "slots" | "target" | "weight" | "zone">;
 
 /** Receives the news of an attached owner, and identifies the attachment. */
@@ -69,7 +69,7 @@ export interface OwnedShard {
   readonly isThrottled: boolean;
 }
 
-/** What an owner reports about a shard since its last report. */
+/** The load of a shard since the last report of its owner. */
 export interface ShardReport {
   readonly id: number;
   /** Number of items that wait. */

@@ -207,7 +207,7 @@ function rowOf(id: number, item: CopiedItem<LeaderRecord> | undefined): ShardRow
 }
 
 /** The namespace in the id of a plan. */
-export function planNamespace(id: string): string {
+function planNamespace(id: string): string {
   return id.slice(0, id.indexOf("/"));
 }
 

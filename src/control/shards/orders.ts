@@ -1,4 +1,4 @@
-/** The changes that operators order: each is one transaction on the condition of what this node knows. */
+/** The changes that operators order: each is one transaction on the condition of the records that this node knows. */
 import type { Time } from "../../lib/machine.ts";
 import type { StoreCondition, StoreWrite } from "../../store/control/store.ts";
 import type { OrderRefusal } from "../leadership/io-types.ts";

@@ -37,13 +37,13 @@ interface Attachment {
   readonly instance: string;
   readonly key: string;
   facts: OwnerFacts;
-  /** What the owner reported last, and the monotonic time (ms) from which it may be written. */
+  /** The load in the last report of the owner, and the monotonic time (ms) from which it may be written. */
   load: OwnerLoad;
   loadDueMs: number;
-  /** Monotonic time (ms) of the last message, and the time at which all validities told to the owner are over. */
+  /** Monotonic time (ms) of the last message, and the time at which all validities that were sent to the owner are over. */
   heardMs: number;
   grantedMs: number;
-  /** Whether the stream has ended, or the owner was silent for too long, and whether the owner has said that it acts no more. */
+  /** Whether the stream has ended, or the owner was silent for too long, and whether the owner has reported that it acts no more. */
   isEnded: boolean;
   hasStopped: boolean;
   /** The shards for which the owner is ready. */

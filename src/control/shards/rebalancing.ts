@@ -1,4 +1,4 @@
-/** Plans of a set: when one is due, what it moves, and how far it is. */
+/** Plans of a set: when one is due, which shards it moves, and how far it is. */
 import { sha256Hex } from "../../lib/crypto.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { CopiedItem } from "../leadership/copy.ts";
@@ -37,7 +37,7 @@ export interface PlanScope {
   readonly homeless?: ReadonlySet<number>;
 }
 
-/** What a plan is made of. */
+/** The input of a plan. */
 export function planInput(
   map: ShardMap,
   owners: LiveOwners,
@@ -160,7 +160,7 @@ export function currentPlan<I extends { readonly value: PlanRecord }>(
 export function lookedAt(plan: PlanRecord, map: ShardMap, { wallMs }: Time): PlanRecord {
   const isLate = wallMs >= plan.createdWallMs + PLAN_MS;
   if (plan.state === "pending") {
-    if (isLate) return { ...plan, state: "cancelled", detail: "nobody approved it in time" };
+    if (isLate) return { ...plan, state: "cancelled", detail: "no operator approved it in time" };
     return map.epoch === plan.epoch ? plan : { ...plan, state: "cancelled", detail: `the map has changed to epoch ${map.epoch}` };
   }
   const { waiting, movingCount, movedCount, totalCount } = progressOf(plan, map);

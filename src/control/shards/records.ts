@@ -78,7 +78,7 @@ export interface OwnerRecord {
   readonly isLeaving: boolean;
   /** The health of the owner's entry in the catalog. */
   readonly health: (typeof OWNER_HEALTH)[number];
-  /** The loads of all its shards together, and those of the shards with the greatest loads. */
+  /** The load of all its shards together, and the loads of its hottest shards. */
   readonly load: OwnerLoad;
   /** The shards for which the owner is ready as the next owner. */
   readonly prepared: ReadonlySet<number>;
@@ -102,7 +102,7 @@ export interface OwnerLoad {
 
 export const NO_LOAD: OwnerLoad = { depth: 0, latencyMs: 0, errorRatio: 0, items: 0, hottest: [] };
 
-/** `draining` and `rebalancing` are told apart by the rows. */
+/** The rows show whether a running plan is `draining` or `rebalancing`. */
 export const PLAN_STATES = ["pending", "running", "completed", "failed", "cancelled"] as const;
 
 /** A plan to move shards between owners that are attached. */
@@ -112,7 +112,7 @@ export interface PlanRecord {
   readonly author: string;
   readonly reason: string;
   readonly ticket: string;
-  /** Empty if nobody has approved the plan. */
+  /** Empty if no operator has approved the plan. */
   readonly approvedBy: string;
   readonly createdWallMs: number;
   /** The epoch of the map for which the plan was made. */

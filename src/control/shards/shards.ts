@@ -91,7 +91,7 @@ export class Shards implements Machine<Input, Output> {
     return concernsAll ? new Set(this.maps.namespaces) : touched;
   }
 
-  /** Makes an operator's change, on the condition of what this node knows. */
+  /** Makes an operator's change, on the condition of the records that this node knows. */
   #change(order: OrderId, change: ShardOrder, time: Time, out: Output[]): void {
     const { machine, newId, leaseMs, historyCount } = this.#options;
     const { maps } = this;

@@ -117,14 +117,14 @@ describe("by load", () => {
     for (let second = 0; second < 20 * 60; second++) {
       lab.pass(1000);
       const after = ownersOf(node);
-      after.forEach((owner, id) => owner !== before[id] && moves.push(`${id} ${before[id]}`));
+      for (const [id, owner] of after.entries()) if (owner !== before[id]) moves.push(`${id} ${before[id]}`);
       before = after;
     }
     const loads = ["a", "b", "c", "d"].map((instance) => node.rowsOf(instance).reduce((sum, id) => sum + depthOf(id), 0));
     expect(Math.max(...loads)).toBeLessThan(1500);
     expect(plansOf(node).length).toBeLessThanOrEqual(3);
     expect(new Set(statesOf(node))).toEqual(new Set(["completed"]));
-    expect(new Set(moves.map((move) => move.split(" ")[0])).size, moves.join(", ")).toBe(moves.length);
+    expect(new Set(moves.map((move) => move.split(" ")[0])).size).toBe(moves.length);
     expect(hot.has(Number(moves[0]?.split(" ")[0]))).toBe(true);
   });
 });
@@ -183,9 +183,9 @@ describe("approval", () => {
     lab.pass(10_000);
     node.set(0, "paused");
     lab.pass(1000);
-    expect(plansOf(node)[0]).toMatchObject({ state: "cancelled", detail: expect.stringContaining("the map has changed") });
+    expect(plansOf(node)[0]).toMatchObject({ state: "cancelled", detail: "the map has changed to epoch 3" });
     lab.pass(16 * MINUTE);
-    expect(plansOf(node)[1]).toMatchObject({ state: "cancelled", detail: "nobody approved it in time" });
+    expect(plansOf(node)[1]).toMatchObject({ state: "cancelled", detail: "no operator approved it in time" });
   });
 
   test("a cancelled plan starts no further move, and only one plan is open at a time", () => {
@@ -195,7 +195,10 @@ describe("approval", () => {
     lab.pass(10_000);
     const [planId] = lastPlan(node);
     node.change({ kind: "propose", isForced: false });
-    expect(node.refusals.at(-1)).toMatchObject({ reason: "version_conflict", message: expect.stringContaining(planId) });
+    expect(node.refusals.at(-1)).toMatchObject({
+      reason: "version_conflict",
+      message: `the plan ${planId} has not ended; approve or cancel it first`,
+    });
     node.change({ kind: "cancel", planId });
     for (const { id, state } of d.shards.values()) if (state === "preparing") d.prepared(id);
     lab.pass(2000);
