@@ -58,7 +58,8 @@ class WatchStream extends PlayedStream<{ readonly afterEpoch: bigint }, ShardSer
 class AttachStream extends PlayedStream<ShardServiceAttachRequest, ShardServiceAttachResponse> {
   override send(request: ShardServiceAttachRequest): void {
     super.send(request);
-    if (request.detach) this.end(undefined);
+    // The answer of a real server takes more than one turn of the event loop.
+    if (request.detach) setImmediate(() => this.end(undefined));
   }
 
   answer(init: MessageInitShape<typeof ShardServiceAttachResponseSchema> = {}): void {
