@@ -32,24 +32,17 @@ test("operators' mistakes are refused with the value and the valid values, and o
       failsWith(first, apply, fileOf({ count: 7 })),
       failsWith(first, apply, fileOf({ strategy: "random" })),
       failsWith(first, [...apply, "--expect", "7"], fileOf({})),
-      failsWith(first, ["set", `${NAMESPACE}/1`, "--status", "paused", "--expect", "7"]),
-      failsWith(first, ["set", `${NAMESPACE}/1`, "--weight", "0"]),
-      failsWith(first, ["simulate", NAMESPACE, "--remove", "stranger"]),
-      failsWith(first, ["simulate", NAMESPACE, "--add", "d:weight=-1"]),
+      failsWith(first, ["simulate", NAMESPACE, "--remove", "stranger", "--add", "d:weight=2"]),
     ]),
   ).toEqual([
     "error: invalid_argument: settings.count: must stay 6; a set with another count needs another namespace\n",
     'error: -:6: strategy: "random" is not one of rendezvous, ring, locality\nerror: nothing was applied\n',
     "error: version_conflict: the set orders has the epoch 1, not 7; read it again\n",
-    "error: version_conflict: the set orders has the epoch 1, not 7; read it again\n",
-    "error: invalid_argument: weight: 0 must be 0.001 to 1000\n",
     "error: invalid_argument: removed_owners[0]: stranger is not an owner in orders\n",
-    "error: invalid_argument: owners[0].weight: -1 must be 0 to 1000\n",
   ]);
 
   const local = new LocalOwners(NAMESPACE);
-  using _a = await LocalOwner.start(local, "a", [first]);
-  using _b = await LocalOwner.start(local, "b", [first]);
+  const owners = [await LocalOwner.start(local, "a", [first]), await LocalOwner.start(local, "b", [first])];
   const before = await shardsUntil("all shards are owned", [first], NAMESPACE, areOwnedBy("a", "b"));
   await until("the owners act", () => local.valid.length === COUNT);
   await first.stop("SIGKILL");
@@ -72,4 +65,5 @@ test("operators' mistakes are refused with the value and the valid values, and o
   await until("the owners act again", () => local.valid.length === COUNT);
   expect(after.shards.map(({ owner }) => owner)).toEqual(before.shards.map(({ owner }) => owner));
   expect(local.overlaps).toEqual([]);
+  for (const owner of owners) owner[Symbol.dispose]();
 });

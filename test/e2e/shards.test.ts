@@ -42,17 +42,17 @@ let log: FencedLog;
 let client: Client;
 let router: ShardClient;
 let nodes: readonly NodeProcess[] = [];
-const owners = new Map<string, CommandProcess>();
+const programs = new Map<string, CommandProcess>();
 
-const owner = (instance: string): CommandProcess => {
-  const found = owners.get(instance);
+const processOf = (instance: string): CommandProcess => {
+  const found = programs.get(instance);
   if (found === undefined) throw new Error(`no owner ${instance}`);
   return found;
 };
 /** The nodes that have not been killed. */
 const living = () => nodes.filter(({ command }) => command.isRunning);
 const start = async (instance: string, servers: readonly NodeProcess[] = nodes) => {
-  owners.set(instance, await startOwner(instance, NAMESPACE, log, servers));
+  programs.set(instance, await startOwner(instance, NAMESPACE, log, servers));
 };
 const owned = (instances: readonly string[], withinMs?: number): Promise<ShardList> =>
   shardsUntil(`the owners are ${instances.join(", ")}`, living(), NAMESPACE, areOwnedBy(...instances), withinMs);
@@ -85,7 +85,7 @@ beforeAll(async () => {
 afterAll(async () => {
   if (!hasEtcd) return;
   client.close();
-  await Promise.all([...owners.values(), ...nodes].map((each) => each[Symbol.asyncDispose]()));
+  await Promise.all([...programs.values(), ...nodes].map((each) => each[Symbol.asyncDispose]()));
   await etcd[Symbol.asyncDispose]();
   await log[Symbol.asyncDispose]();
   home[Symbol.dispose]();
@@ -104,8 +104,8 @@ test.runIf(hasEtcd)("an owner leaves under load: each item is done once, and no 
   });
   const enough = (count: number) => until("more items are done", () => done.length >= count);
   await enough(sized(2000, 50));
-  owner("a").kill("SIGTERM");
-  await owner("a").line(/^left$/);
+  processOf("a").kill("SIGTERM");
+  await processOf("a").line(/^left$/);
   await enough(done.length + sized(2000, 50));
   stop.abort();
   await Promise.all(load);
@@ -113,13 +113,13 @@ test.runIf(hasEtcd)("an owner leaves under load: each item is done once, and no 
   const { shards } = await owned(["b", "c", "d"]);
   // The load of an owner stays within ceil(1.1 × fair share).
   expect(Math.max(...Object.values(countsOf(shards)))).toBeLessThanOrEqual(Math.ceil((1.1 * COUNT) / 3));
-  owner("a").kill("SIGTERM");
-  expect((await owner("a").finished()).exit).toBe(0);
+  processOf("a").kill("SIGTERM");
+  expect((await processOf("a").finished()).exit).toBe(0);
 });
 
 test.runIf(hasEtcd)("the shards of an owner that is killed have other owners within two leases, and no other shard moves", async () => {
   const before = await owned(["b", "c", "d"]);
-  owner("b").kill("SIGKILL");
+  processOf("b").kill("SIGKILL");
   const after = await owned(["c", "d"], TWO_LEASES_MS);
   const [lost, others] = [true, false].map((isLost) => before.shards.filter((shard) => (shard.owner === "b") === isLost));
   expect(areFencesLater(lost ?? [], after.shards)).toBe(true);
@@ -155,7 +155,7 @@ test.runIf(hasEtcd)(
     await until("the map is in the file", () => existsSync(file));
     reader.close();
 
-    owner("d").kill("SIGSTOP");
+    processOf("d").kill("SIGSTOP");
     const after = await owned(["c"]);
     const hasWritten = ({ id }: ListedShard) => {
       const { fence } = after.shards[id] ?? {};
@@ -163,8 +163,8 @@ test.runIf(hasEtcd)(
     };
     await until("the next owner has written", () => lost.every(hasWritten));
     const from = log.writes.length;
-    owner("d").kill("SIGCONT");
-    for (const { id } of lost) await owner("d").line(new RegExp(`^lost ${scopeOf(id)};`));
+    processOf("d").kill("SIGCONT");
+    for (const { id } of lost) await processOf("d").line(new RegExp(`^lost ${scopeOf(id)};`));
 
     // No server answers this client.
     const old = connect({ servers: [`127.0.0.1:${await freePort()}`], findServers: false });
@@ -217,8 +217,8 @@ test.runIf(hasEtcd)(
     const leader = await oneLeader(living());
     const controller = living().find(({ nodeId }) => nodeId === leader.nodeId);
     const others = living().filter((node) => node !== controller);
-    const start = (namespace: string) => startHandOver(namespace, others);
-    const [preparing, draining, dropped] = await Promise.all([start("preparing"), start("draining"), start("dropped")]);
+    const begin = (namespace: string) => startHandOver(namespace, others);
+    const [preparing, draining, dropped] = await Promise.all([begin("preparing"), begin("draining"), begin("dropped")]);
     const [prepared, drained, finished] = [gate(), gate(), gate()];
     preparing.to.preparing = prepared.promise;
     draining.from.draining = drained.promise;

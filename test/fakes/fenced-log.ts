@@ -35,7 +35,6 @@ export class FencedLog implements AsyncDisposable {
   }
 
   get url(): string {
-    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- a TCP server has such an address
     return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
   }
 

@@ -8,7 +8,7 @@ import { CommandProcess, type NodeProcess } from "./node-process.ts";
 import { until } from "./until.ts";
 
 /** Name of the service whose instances own the shards. */
-export const SERVICE = "worker";
+const SERVICE = "worker";
 
 /** A shard as a node answers it over HTTP. */
 export interface ListedShard {
@@ -161,6 +161,7 @@ export class LocalOwner implements Disposable {
   draining: Promise<void> = Promise.resolve();
   lostCount = 0;
   readonly #client: ReturnType<typeof connect>;
+  readonly #abort = new AbortController();
   #ownership: ShardOwnership | undefined;
 
   private constructor(nodes: readonly NodeProcess[]) {
@@ -177,6 +178,7 @@ export class LocalOwner implements Disposable {
       onOwn: (term) => owners.begin(instance, term),
       onDrain: () => owner.draining,
       onLost: () => void owner.lostCount++,
+      signal: owner.#abort.signal,
     });
     return owner;
   }
@@ -185,7 +187,9 @@ export class LocalOwner implements Disposable {
     return this.#ownership?.leave() ?? Promise.resolve();
   }
 
+  /** The owner stops immediately. */
   [Symbol.dispose](): void {
+    this.#abort.abort();
     this.#client.close();
   }
 }

@@ -45,11 +45,21 @@ function handle({ request, metadata }: ServerUnaryCall<string, string>, callback
   const done = work(shard, request);
   const ofShard = calls.get(shard.id) ?? new Set();
   calls.set(shard.id, ofShard.add(done));
-  const fail = (details: string) => callback({ code: status.ABORTED, details, metadata: new Metadata() });
-  void done
-    .then((isAccepted) => (isAccepted ? callback(null, instance) : fail("a later owner has written")))
-    .catch((error: unknown) => fail(String(error)))
-    .finally(() => ofShard.delete(done));
+  void answer(done, callback).finally(() => ofShard.delete(done));
+}
+
+async function answer(done: Promise<boolean>, callback: sendUnaryData<string>): Promise<void> {
+  let details = "a later owner has written";
+  try {
+    if (await done) {
+      // oxlint-disable-next-line unicorn/no-null -- grpc-js expects it
+      callback(null, instance);
+      return;
+    }
+  } catch (error) {
+    details = String(error);
+  }
+  callback({ code: status.ABORTED, details, metadata: new Metadata() });
 }
 
 const server = new Server();
@@ -69,7 +79,7 @@ const ownership = await client.shards(namespace).own({
   },
   onDrain: async ({ id }) => {
     owned.delete(id);
-    await Promise.all(calls.get(id) ?? []);
+    await Promise.all(calls.get(id) ?? new Set<Promise<boolean>>());
   },
   onLost: ({ id, fenceText }) => {
     owned.delete(id);
@@ -78,11 +88,11 @@ const ownership = await client.shards(namespace).own({
 });
 say("attached");
 
-let isEnding = false;
+const end = new AbortController();
 async function tick(): Promise<void> {
-  while (!isEnding) {
+  while (!end.signal.aborted) {
     await wait(TICK_MS);
-    await Promise.all([...owned.values()].map((shard) => (shard.isValid() ? write(shard, "tick") : false)));
+    await Promise.all([...owned.values()].filter((shard) => shard.isValid()).map((shard) => write(shard, "tick")));
   }
 }
 const ticking = tick();
@@ -91,7 +101,7 @@ await once(process, "SIGTERM");
 await ownership.leave();
 say("left");
 await once(process, "SIGTERM");
-isEnding = true;
+end.abort();
 await ticking;
 await registration.close();
 server.forceShutdown();

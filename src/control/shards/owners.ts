@@ -51,8 +51,8 @@ interface Attachment {
   /** The shards that the owner has dropped, and that its record still lists. */
   readonly dropped: Set<number>;
   /**
-   * The record's `created` when the owner last dropped a shard that it had to own, because its validity was over. The record is replaced by a new one,
-   * so that all shards get new fences.
+   * The record's `created` when the owner last reported that its validity was over, by dropping a shard that it owned. The record must be replaced, so that
+   * its shards get new fences.
    */
   lapsedCreated: number;
   /** The shards that the owner did not drop in time: the time at which its last validity for them is over. */
@@ -208,7 +208,7 @@ export class Owners {
     else this.#update(attachment, { version: item?.version ?? 0, record }, own, time, out);
   }
 
-  /** The record of an attachment if this node has written it in its current session, and it is not to be replaced. */
+  /** The record of an attachment if this node has written it in its current session. Undefined if the record must be replaced. */
   #ownRecord({ namespace, instance, key }: Attachment, attachment = this.#queues.get(key)?.[0]): OwnerRecord | undefined {
     const record = this.#options.maps.owners(namespace).get(instance)?.value;
     const isOwn = attachment !== undefined && record?.session === this.#sessionName && record.created !== attachment.lapsedCreated;
@@ -232,7 +232,7 @@ export class Owners {
     } else attachment.dueMs = attachment.retryMs;
   }
 
-  /** Writes the record of an owner that has none of this session, or none that it can use. A record of another session must be of one that has ended. */
+  /** Writes a new record of an owner. It replaces a record of this session, or of a session that has ended. */
   #create(
     attachment: Attachment,
     item: CopiedItem<OwnerRecord> | undefined,

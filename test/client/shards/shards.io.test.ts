@@ -58,7 +58,8 @@ class WatchStream extends PlayedStream<{ readonly afterEpoch: bigint }, ShardSer
 class AttachStream extends PlayedStream<ShardServiceAttachRequest, ShardServiceAttachResponse> {
   override send(request: ShardServiceAttachRequest): void {
     super.send(request);
-    if (request.detach) this.end(undefined);
+    // The answer of a real server takes more than one turn of the event loop.
+    if (request.detach) setImmediate(() => this.end(undefined));
   }
 
   answer(init: MessageInitShape<typeof ShardServiceAttachResponseSchema> = {}): void {
@@ -262,6 +263,19 @@ test("a call is repeated twice and not a third time, and other errors are not re
   const others = [new Error("busy"), wrongEpoch({ ...rowOf("b", 6), namespace: "other" }), wrongEpoch({ ...rowOf("b", 6), id: ID + 1 })];
   for (const other of others) await expect(shards.call(KEY, fail(other))).rejects.toBe(other);
   expect(count).toBe(6);
+  shards.close();
+});
+
+test("a call is repeated soon when the next owner only knows that the earlier owner drains", async () => {
+  const { shards } = await setUpRead();
+  let count = 0;
+  // With the timeout of this client, a call that waits for the end of the drain does not return before the test ends.
+  const result = shards.call(KEY, () => {
+    count += 1;
+    if (count === 1) throw wrongEpoch(rowOf("earlier", 4, ShardStatus.DRAINING));
+    return "done";
+  });
+  expect(await result).toBe("done");
   shards.close();
 });
 

@@ -172,6 +172,22 @@ describe("an owner ends", () => {
     expectOwned(node, owners);
   });
 
+  test("an owner that reports the end of its validity gets its shards back with greater fences, when it can no longer act", () => {
+    const { lab, node, a } = world(["a", "b"]);
+    const ids = node.rowsOf("a");
+    const fencesOf = () => ids.map((id) => node.row(id).fence.number);
+    const before = fencesOf();
+    // The owner was paused: its validity is over earlier than the node knows.
+    for (const id of ids) a.dropped(id);
+    expect(fencesOf()).toEqual(before);
+    expect(lab.record("a")?.held).toEqual(new Set(ids));
+    lab.pass(2 * LEASE_MS);
+    expect(node.rowsOf("a")).toEqual(ids);
+    expect(a.acting).toEqual(ids);
+    expect(fencesOf().every((number, i) => number > (before[i] ?? 0))).toBe(true);
+    expect(fencesOf()).toEqual(ids.map((id) => a.shards.get(id)?.fence?.number));
+  });
+
   test("if it is silent, its shards get other owners after a lease", () => {
     const { lab, node, a, b } = world(["a", "b"]);
     a.isSilent = true;
@@ -338,6 +354,23 @@ describe("hand-over", () => {
     expect(historyOf(lab, id).slice(-4)).toEqual(["active a → ", "active a → b", "draining a → b", "active b → "]);
     const change = changesOf(node).findLast(({ changes }) => changes.some(({ key }) => key.endsWith(`/orders/${id}`)));
     expect(change?.conditions.map(({ key }) => key)).toContain("owners/orders/a");
+  });
+
+  test("a change that the store has refused is followed by another one as soon as the reason is known", () => {
+    const { lab, node, a, b } = world(["a", "b"]);
+    a.isPrompt = false;
+    a.leave();
+    passUntil(lab, () => node.map.rows.filter(({ isDraining }) => isDraining).length === 2);
+    const [first, second] = node.map.rows.filter(({ isDraining }) => isDraining);
+    if (first === undefined || second === undefined) throw new Error("two shards must drain");
+    node.fateOf = (request) => (writes("leaders/shard/")(request) ? "held" : "done");
+    a.dropped(first.id);
+    // This changes the record of the owner, which the held request expects to be the same.
+    a.dropped(second.id);
+    node.fateOf = () => "done";
+    node.arrive();
+    expect([first.id, second.id].map((id) => node.row(id).owner)).toEqual(["b", "b"]);
+    expect(b.acting).toEqual(expect.arrayContaining([first.id, second.id]));
   });
 
   test("a late next owner does not get the shard: the owner keeps it under its fence", () => {
