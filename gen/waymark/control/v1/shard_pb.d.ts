@@ -1503,7 +1503,7 @@ export declare type OwnedShard = Message<"waymark.control.v1.OwnedShard"> & {
   epoch: bigint;
 
   /**
-   * Whether the owner should accept only half of its rate for the shard until told otherwise.
+   * Whether the owner should accept only half of its rate for the shard, until a later response withdraws this.
    *
    * @generated from field: bool throttled = 5;
    */
