@@ -31,7 +31,7 @@ export const SETTINGS: ShardSettings = {
   maxErrorRatio: 0,
   overloadMs: 10_000,
 };
-export const ORIGIN: ChangeOrigin = { actor: "ann", reason: "a test", ticket: "T-1" };
+const ORIGIN: ChangeOrigin = { actor: "ann", reason: "a test", ticket: "T-1" };
 /** Time (ms) between two heartbeats of an owner. */
 const BEAT_MS = LEASE_MS / 3;
 
@@ -102,7 +102,6 @@ export class ShardNode extends LabNode {
   }
 
   change(change: Partial<ShardOrder> & Pick<ShardOrder, "kind">): void {
-    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the fields of the kind are given
     const order = { namespace: "orders", expectedEpoch: undefined, ...ORIGIN, ...change } as ShardOrder;
     this.input({ kind: "changeShards", order: 1, change: order });
   }

@@ -14,7 +14,14 @@ test("an owner has the principal, the first target, the zone and the region of i
   ];
   registry.register("spiffe://prod/worker", [draftAt(KEY, { targets })], at(0));
   const found = ownerEntry({ replica: registry.replica, clusterId: "c1" }, of("a"));
-  expect(found).toEqual({ principal: "spiffe://prod/worker", target: "10.0.0.7:9000", weight: 3, zone: "z1", region: "r1" });
+  expect(found).toEqual({
+    principal: "spiffe://prod/worker",
+    health: "healthy",
+    target: "10.0.0.7:9000",
+    weight: 3,
+    zone: "z1",
+    region: "r1",
+  });
 });
 
 test("an entry without targets has no address and the weight 1, and other instances, services and clusters are unknown", () => {

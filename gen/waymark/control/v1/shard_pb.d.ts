@@ -176,8 +176,7 @@ export declare type ShardSet = Message<"waymark.control.v1.ShardSet"> & {
 
   /**
    * The first 16 hexadecimal digits of SHA-256 over the lines `<id> <owner> <fence> <status>` of all shards, ordered by id.
-   * A fence is `<failover_version>.<store_epoch>.<number>`, a status is `active`,
-   * `draining`, `paused` or `disabled`.
+   * A fence is `<failover_version>.<store_epoch>.<number>`. A status is `active`, `draining`, `paused` or `disabled`.
    *
    * @generated from field: string checksum = 4;
    */
@@ -1520,7 +1519,7 @@ export declare type OwnedShard = Message<"waymark.control.v1.OwnedShard"> & {
   epoch: bigint;
 
   /**
-   * Whether the owner should accept only half of its rate for the shard.
+   * Whether the owner should accept only half of its rate for the shard, until a later response withdraws this.
    *
    * @generated from field: bool throttled = 5;
    */
@@ -1664,8 +1663,8 @@ export enum ShardStrategy {
   RING = 2,
 
   /**
-   * Rendezvous hashing among the owners in the zone of the locality hint of the shard. If there are none, among those in
-   * its region, or else among all owners.
+   * Rendezvous hashing among the owners in the place of the locality hint of the shard. If these have no room, owners in the
+   * region of the hint follow, then all others. Without a hint, all owners are equal.
    *
    * @generated from enum value: SHARD_STRATEGY_LOCALITY = 3;
    */
@@ -1678,7 +1677,7 @@ export enum ShardStrategy {
 export declare const ShardStrategySchema: GenEnum<ShardStrategy>;
 
 /**
- * Who must approve a plan that moves shards between owners which are attached.
+ * Who must approve a plan that moves shards between attached owners.
  *
  * @generated from enum waymark.control.v1.ShardApproval
  */

@@ -265,7 +265,7 @@ export const ShardApprovalSchema = /*@__PURE__*/
   enumDesc(file_waymark_control_v1_shard, 2);
 
 /**
- * Who must approve a plan that moves shards between owners which are attached.
+ * Who must approve a plan that moves shards between attached owners.
  *
  * @generated from enum waymark.control.v1.ShardApproval
  */
