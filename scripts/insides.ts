@@ -22,6 +22,8 @@ const MACHINES: readonly string[] = [
   "src/client/live/lookup-cache.ts",
   "src/client/registration.ts",
   "src/client/servers/server-list.ts",
+  "src/client/shards/owned-shards.ts",
+  "src/client/shards/shard-routes.ts",
   "src/dns/server/responder.ts",
   "src/node/core.ts",
   "src/node/core-io.ts",

@@ -40,7 +40,7 @@ import { created } from "./request-bytes.ts";
 import { closedFailure, RequestError } from "./request-error.ts";
 import type { CallUse, ServerList } from "./servers/server-list.ts";
 import { nodesNamedIn, RetryBudget } from "./servers/server-list.ts";
-import { ShardRouter, type ShardsOptions } from "./shards/shard-router.io.ts";
+import { ShardClient, type ShardsOptions } from "./shards/shard-client.io.ts";
 
 export interface ClientOptions {
   /** Default deadline of a call. */
@@ -117,8 +117,8 @@ export class Client implements WatchingCalls {
   readonly #budget = new RetryBudget();
   #finding: { close(): void } | undefined;
   #lookups: OneOffLookups | undefined;
-  /** Open routers by namespace. */
-  readonly #routers = new Map<string, ShardRouter>();
+  /** The parts that follow shards, by namespace. */
+  readonly #shardClients = new Map<string, ShardClient>();
   #elsewhere: OtherClusterCalls | undefined;
   #isClosed = false;
 
@@ -224,16 +224,16 @@ export class Client implements WatchingCalls {
   }
 
   /**
-   * Returns the router of the shards of a namespace. It finds the owner of each key, and can make this program an owner. A client has one router for
-   * each namespace, which it opens at the first call with the options of that call. Throws a TypeError that names an invalid option.
+   * Follows the shards of a namespace: `client.shards("orders").route(key)` returns the owner of a key, and `own` makes this program an owner. The
+   * first call for a namespace opens a stream with the given options, which later calls share. Throws a TypeError that names an invalid option.
    */
-  shards(namespace: string, options: ShardsOptions = {}): ShardRouter {
-    let router = this.#routers.get(namespace);
-    if (router === undefined) {
-      router = new ShardRouter(this, namespace, options, () => this.#routers.delete(namespace));
-      this.#routers.set(namespace, router);
+  shards(namespace: string, options: ShardsOptions = {}): ShardClient {
+    let shards = this.#shardClients.get(namespace);
+    if (shards === undefined) {
+      shards = new ShardClient(this, namespace, options, () => this.#shardClients.delete(namespace));
+      this.#shardClients.set(namespace, shards);
     }
-    return router;
+    return shards;
   }
 
   /**
@@ -351,7 +351,7 @@ export class Client implements WatchingCalls {
     this.#isClosed = true;
     this.#finding?.close();
     this.#elsewhere?.close();
-    for (const router of this.#routers.values()) router.close();
+    for (const shards of this.#shardClients.values()) shards.close();
     for (const channel of this.#channels.values()) channel.close();
     this.#channels.clear();
   }

@@ -9,81 +9,64 @@ const RETRY = { baseMs: 100, maxMs: 2000 } as const;
 /** A server that does not answer for this number of heartbeats is replaced by another one. */
 const SILENT_HEARTBEATS = 3;
 
+/** A stream on one server. */
+export interface HeartbeatStream {
+  /** Sends a heartbeat now. */
+  beat(): void;
+  /** Sends the last message, after which the server ends the stream. Before the first answer, cancels the stream instead. */
+  leave(): void;
+}
+
 export interface Heartbeats<Request, Answer> {
   readonly open: (
     server: string,
     signal: AbortSignal,
   ) => { readonly send: (request: Request) => void; readonly answers: AsyncIterable<Answer> };
-  /** Returns the next message. The server ends the stream after the last message. */
+  /** Returns the next message. */
   readonly message: (isLast: boolean) => Request;
-  /** Called when a stream is about to open. */
+  /** Called before the first message of a stream. */
   readonly opening: (stream: HeartbeatStream) => void;
   readonly answered: (answer: Answer, stream: HeartbeatStream) => void;
-  /** Whether the same server may accept a message that it has rejected with this error. */
+  /** Whether the same server can later accept a message that it has rejected with this error. */
   readonly mayRetry?: (error: RequestError) => boolean;
-  /** Aborted when no other stream is to be opened. */
+  /** Aborted when no other stream must be opened. */
   readonly finished: AbortSignal;
-}
-
-/** A stream on one server. */
-export interface HeartbeatStream {
-  /** Sends a heartbeat now. */
-  beat(): void;
-  /** Sends the last message. Before the first answer, cancels the stream instead. */
-  leave(): void;
 }
 
 /** Resolves when `finished` is aborted and the last stream has ended. Rejects with an error that a retry does not change. */
 export async function sendHeartbeats<Request, Answer extends { readonly heartbeatInterval?: Duration | undefined }>(
   client: ClientCalls,
-  { answered, mayRetry = () => false, finished, ...heartbeats }: Heartbeats<Request, Answer>,
+  { open, message, opening, answered, mayRetry, finished }: Heartbeats<Request, Answer>,
 ): Promise<void> {
-  let failureCount = 0;
-  const succeeded = (answer: Answer, stream: HeartbeatStream) => {
-    failureCount = 0;
-    answered(answer, stream);
-  };
-  while (!finished.aborted) {
+  for (let failureCount = 0; !finished.aborted; failureCount++) {
     const server = client.writeServer;
+    const abort = new AbortController();
+    const onSilence = () => abort.abort();
+    let silence = setTimeout(onSilence, client.timeoutMs);
+    let timer: NodeJS.Timeout | undefined;
     try {
-      await sendTo(server, client.timeoutMs, { ...heartbeats, answered: succeeded });
+      const { send, answers } = open(server, abort.signal);
+      const beat = () => send(message(false));
+      const stream = { beat, leave: () => (timer === undefined ? abort.abort() : send(message(true))) };
+      opening(stream);
+      beat();
+      for await (const answer of answers) {
+        const intervalMs = answer.heartbeatInterval === undefined ? client.timeoutMs : durationMs(answer.heartbeatInterval);
+        clearTimeout(silence);
+        silence = setTimeout(onSilence, intervalMs * SILENT_HEARTBEATS);
+        timer ??= setInterval(beat, intervalMs);
+        failureCount = 0;
+        answered(answer, stream);
+      }
     } catch (error) {
       if (finished.aborted) return;
       if (!(error instanceof RequestError)) throw error;
       if (isPassing(error)) client.failOver(server, error);
-      else if (!mayRetry(error)) throw error;
-    }
-    await pause(backoffMs(failureCount++, Math.random(), RETRY), finished);
-  }
-}
-
-/** Sends heartbeats to one server until the stream ends. */
-async function sendTo<Request, Answer extends { readonly heartbeatInterval?: Duration | undefined }>(
-  server: string,
-  timeoutMs: number,
-  { open, message, opening, answered }: Omit<Heartbeats<Request, Answer>, "finished" | "mayRetry">,
-): Promise<void> {
-  const abort = new AbortController();
-  const { send, answers } = open(server, abort.signal);
-  const onSilence = () => abort.abort();
-  let silence = setTimeout(onSilence, timeoutMs);
-  let timer: NodeJS.Timeout | undefined;
-  const stream = {
-    beat: () => send(message(false)),
-    leave: () => (timer === undefined ? abort.abort() : send(message(true))),
-  };
-  try {
-    opening(stream);
-    stream.beat();
-    for await (const answer of answers) {
-      const intervalMs = answer.heartbeatInterval === undefined ? timeoutMs : durationMs(answer.heartbeatInterval);
+      else if (mayRetry?.(error) !== true) throw error;
+    } finally {
       clearTimeout(silence);
-      silence = setTimeout(onSilence, intervalMs * SILENT_HEARTBEATS);
-      timer ??= setInterval(stream.beat, intervalMs);
-      answered(answer, stream);
+      clearInterval(timer);
     }
-  } finally {
-    clearTimeout(silence);
-    clearInterval(timer);
+    await pause(backoffMs(failureCount, Math.random(), RETRY), finished);
   }
 }

@@ -26,11 +26,6 @@ export const TIMEOUT: OptionRule = {
 export const FLAG: OptionRule = { isRight: (value) => typeof value === "boolean", what: "true or false", Wrong: TypeError };
 export const TEXT: OptionRule = { isRight: (value) => typeof value === "string", what: "a string", Wrong: TypeError };
 export const FUNCTION: OptionRule = { isRight: (value) => typeof value === "function", what: "a function", Wrong: TypeError };
-export const NUMBER: OptionRule = {
-  isRight: (value) => typeof value === "number" && value >= 0,
-  what: "a number that is not negative",
-  Wrong: RangeError,
-};
 /** A signal may come from another realm or a library, so it is recognized by its members. */
 export const SIGNAL: OptionRule = {
   isRight: (value) => typeof value === "object" && value !== null && "aborted" in value && "addEventListener" in value,

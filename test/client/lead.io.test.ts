@@ -1,55 +1,35 @@
 /** `lead` with servers that a test plays: which terms the work gets, when a term ends, and how the campaign ends. */
-import { create, type MessageInitShape, type MessageShape } from "@bufbuild/protobuf";
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { type Duration, durationFromMs } from "@bufbuild/protobuf/wkt";
 import { expect, test } from "vitest";
 import {
   CampaignState,
   type LeadershipServiceCampaignRequest,
-  type LeadershipServiceCampaignRequestSchema,
+  type LeadershipServiceCampaignResponse,
   LeadershipServiceCampaignResponseSchema,
 } from "../../gen/waymark/control/v1/leadership_pb.js";
 import type { ClientCalls } from "../../src/client/calls.ts";
 import { type LeaderTerm, lead } from "../../src/client/lead.io.ts";
-import { RequestError, type RequestErrorFacts } from "../../src/client/request-error.ts";
+import { failure, PlayedStream } from "../fakes/played-stream.ts";
 import { until } from "../fakes/until.ts";
 
 const SCOPE = "custom/orders/cleaner";
 const LONG_MS = 60_000;
 
-function failure(code: string, facts: Partial<RequestErrorFacts> = {}): RequestError {
-  const none = { reason: undefined, violations: [], retryMs: undefined, metadata: {}, isReachable: true, isSent: true, server: "x" };
-  return new RequestError(code, { code, ...none, ...facts });
-}
-
-type Step = { readonly answer: MessageShape<typeof LeadershipServiceCampaignResponseSchema> } | { readonly end: RequestError | undefined };
-
-/** One stream of a campaign, as its server sees it. */
-class PlayedStream {
-  readonly server: string;
-  readonly requests: MessageShape<typeof LeadershipServiceCampaignRequestSchema>[] = [];
-  readonly #steps: Step[] = [];
-  #wake = () => {};
-  isOver = false;
-
-  constructor(server: string, signal: AbortSignal | undefined) {
-    this.server = server;
-    signal?.addEventListener("abort", () => this.end(failure("CANCELLED")));
-  }
-
+/** One stream of a campaign. */
+class CampaignStream extends PlayedStream<LeadershipServiceCampaignRequest, LeadershipServiceCampaignResponse> {
   get hasResigned(): boolean {
     return this.requests.some(({ resign }) => resign);
   }
 
-  send(request: LeadershipServiceCampaignRequest): void {
-    this.requests.push(request);
+  override send(request: LeadershipServiceCampaignRequest): void {
+    super.send(request);
     if (request.resign) this.end(undefined);
   }
 
   answer(init: MessageInitShape<typeof LeadershipServiceCampaignResponseSchema>): void {
     const { sentMs = 0n } = this.requests.at(-1) ?? {};
-    this.#push({
-      answer: create(LeadershipServiceCampaignResponseSchema, { sentMs, heartbeatInterval: durationFromMs(LONG_MS), ...init }),
-    });
+    this.play(create(LeadershipServiceCampaignResponseSchema, { sentMs, heartbeatInterval: durationFromMs(LONG_MS), ...init }));
   }
 
   elect(
@@ -64,34 +44,10 @@ class PlayedStream {
   depose(): void {
     this.answer({ state: CampaignState.CANDIDATE });
   }
-
-  end(error: RequestError | undefined): void {
-    if (this.isOver) return;
-    this.isOver = true;
-    this.#push({ end: error });
-  }
-
-  #push(step: Step): void {
-    this.#steps.push(step);
-    this.#wake();
-  }
-
-  async *answers() {
-    for (;;) {
-      const step = this.#steps.shift();
-      if (step === undefined) {
-        await new Promise<void>((resolve) => {
-          this.#wake = resolve;
-        });
-      } else if ("answer" in step) yield step.answer;
-      else if (step.end === undefined) return;
-      else throw step.end;
-    }
-  }
 }
 
 function setUp(timeoutMs = LONG_MS) {
-  const streams: PlayedStream[] = [];
+  const streams: CampaignStream[] = [];
   const failedOver: string[] = [];
   const failures: unknown[] = [];
   const client = {
@@ -104,12 +60,12 @@ function setUp(timeoutMs = LONG_MS) {
       failures.push(error);
     },
     duplexAt: (server: string, _method: unknown, { signal }: { readonly signal?: AbortSignal } = {}) => {
-      const stream = new PlayedStream(server, signal);
+      const stream = new CampaignStream(server, signal);
       streams.push(stream);
       return { send: (request: LeadershipServiceCampaignRequest) => stream.send(request), answers: stream.answers() };
     },
   } as unknown as ClientCalls;
-  const opened = async (count: number): Promise<PlayedStream> => {
+  const opened = async (count: number): Promise<CampaignStream> => {
     await until(`stream ${count} is open`, () => streams.length >= count);
     const stream = streams[count - 1];
     if (stream === undefined) throw new Error("no stream");

@@ -3,74 +3,76 @@
  * `shard-ownership.io.ts` drives it. The validity of its stream is the only connection between a shard and the stream that granted it.
  */
 import { durationMs } from "@bufbuild/protobuf/wkt";
-import type { Fence } from "../../../gen/waymark/control/v1/fence_pb.js";
 import { type OwnedShard, OwnedShardState, type ShardServiceAttachResponse } from "../../../gen/waymark/control/v1/shard_pb.js";
 import { compareFences, type FenceToken, fenceText } from "../../lib/fence.ts";
 
-/** A shard that the program prepares to own. */
-export interface ShardPreparation {
-  readonly id: number;
-  /** Aborted when the program will not become the owner. */
-  readonly signal: AbortSignal;
-}
-
-/** A time in which this program owns a shard. */
-export interface ShardTerm {
-  readonly id: number;
-  /** The fence of this term, which is greater than the fences of all earlier terms of the shard. */
-  readonly fence: FenceToken;
-  /** The value of the metadata `waymark-fence`, which the owner sends with all its effects: `shard/<namespace>/<id>;...`. */
-  readonly fenceText: string;
-  /** Epoch of the last change of the shard. */
-  readonly epoch: number;
-  /** Aborted when the term ends. All work for the shard must then stop. */
-  readonly signal: AbortSignal;
-  /** The owner keeps the shard and finishes its work, but accepts no new work. */
-  readonly isPaused: boolean;
-  /** Another owner follows. The owner finishes its work and accepts no new work. */
-  readonly isDraining: boolean;
-  /**
-   * False while the owner continues without a control store, which the setting `on_store_loss` of the set permits. There can be another owner with a
-   * greater fence.
-   */
-  readonly isConfirmed: boolean;
-  /** Whether the program still owns the shard. Unlike `signal`, it is exact even immediately after the process was paused. */
-  isValid(): boolean;
-}
-
-/** A callback of the program that must be started. */
-export type ShardOrder =
-  | { readonly callback: "onPrepare"; readonly shard: HeldShard }
-  | { readonly callback: "onDrain" | "onLost" | "onOwn"; readonly shard: HeldShard & ShardTerm };
+export type ShardCallback = "onDrain" | "onLost" | "onOwn" | "onPrepare";
 
 export interface OwnedShardsOptions {
   readonly namespace: string;
   /** Monotonic clock. */
   readonly nowMs: () => number;
   /** Starts a callback. When it has returned, `OwnedShards.returned` must be called, but not before `run` has returned. */
-  readonly run: (order: ShardOrder) => void;
+  readonly run: (callback: ShardCallback, shard: RunningShard) => void;
 }
+
+/** Precedes all fences. */
+const NO_FENCE = { failoverVersion: 0, storeEpoch: 0, number: 0 };
+const { PREPARING, OWNED, PAUSED, DRAINING, LOST } = OwnedShardState;
 
 /** The validity that a stream grants to its shards. */
-interface StreamGrant {
-  untilMs: number;
-  wasValid: boolean;
-  servesOnStoreLoss: boolean;
+class StreamGrant {
+  untilMs = 0;
+  /** Whether the stream has granted a validity that was not over. */
+  wasValid = false;
+  servesOnStoreLoss = false;
 }
 
-/** A shard with callbacks that may still be running. */
-export class HeldShard implements ShardPreparation {
+/** A shard until its last callback has returned. */
+export class RunningShard {
   readonly id: number;
+  /** The fence of this term, which is greater than the fences of all earlier terms of the shard. */
+  readonly fence: FenceToken;
+  /** The value of the metadata `waymark-fence`, which the owner sends with all its effects: `shard/<namespace>/<id>;...`. */
+  readonly fenceText: string;
+  /** Aborted when the term ends. All work for the shard must then stop. */
   readonly signal: AbortSignal;
+  readonly isPreparation: boolean;
   readonly #abort = new AbortController();
+  readonly #nowMs: () => number;
+  /** Epoch of the last change of the shard. */
+  epoch: number;
+  /** Whether the owner keeps the shard and finishes its work, but accepts no new work. */
+  isPaused: boolean;
+  /** Whether another owner follows. The owner finishes its work and accepts no new work. */
+  isDraining = false;
   grant: StreamGrant;
   /** Number of callbacks that have not returned. */
   runningCount = 0;
 
-  constructor(id: number, grant: StreamGrant) {
+  constructor({ id, epoch, state, fence }: OwnedShard, grant: StreamGrant, { namespace, nowMs }: OwnedShardsOptions) {
     this.id = id;
-    this.grant = grant;
+    this.epoch = Number(epoch);
+    this.isPreparation = state === PREPARING;
+    this.isPaused = state === PAUSED;
+    this.fence = tokenOf(fence);
+    this.fenceText = fenceText(`shard/${namespace}/${id}`, this.fence);
     this.signal = this.#abort.signal;
+    this.grant = grant;
+    this.#nowMs = nowMs;
+  }
+
+  /**
+   * False while the owner continues without a control store, which the setting `on_store_loss` of the set permits. There can be another owner with a
+   * greater fence.
+   */
+  get isConfirmed(): boolean {
+    return !this.signal.aborted && this.#nowMs() < this.grant.untilMs;
+  }
+
+  /** Whether the program still owns the shard. Unlike `signal`, it is exact even immediately after the process was paused. */
+  isValid(): boolean {
+    return this.isConfirmed || (!this.signal.aborted && this.grant.servesOnStoreLoss);
   }
 
   end(reason: unknown): void {
@@ -78,100 +80,70 @@ export class HeldShard implements ShardPreparation {
   }
 }
 
-class RunningShard extends HeldShard implements ShardTerm {
-  readonly fence: FenceToken;
-  readonly fenceText: string;
-  epoch: number;
-  isPaused = false;
-  isDraining = false;
-  readonly #nowMs: () => number;
-
-  constructor(scope: string, { id, epoch }: OwnedShard, fence: FenceToken, grant: StreamGrant, nowMs: () => number) {
-    super(id, grant);
-    this.fence = fence;
-    this.fenceText = fenceText(scope, fence);
-    this.epoch = Number(epoch);
-    this.#nowMs = nowMs;
-  }
-
-  get isConfirmed(): boolean {
-    return !this.signal.aborted && this.#nowMs() < this.grant.untilMs;
-  }
-
-  isValid(): boolean {
-    return this.isConfirmed || (!this.signal.aborted && this.grant.servesOnStoreLoss);
-  }
-}
+type TermMember = "epoch" | "fence" | "fenceText" | "id" | "isConfirmed" | "isDraining" | "isPaused" | "isValid" | "signal";
+/** A time in which this program owns a shard. */
+export type ShardTerm = Readonly<Pick<RunningShard, TermMember>>;
+/** A shard that the program prepares to own. The signal is aborted if the program will not become the owner. */
+export type PendingShard = Pick<RunningShard, "id" | "signal">;
 
 export class OwnedShards {
   readonly #options: OwnedShardsOptions;
-  readonly #held = new Map<number, HeldShard>();
-  /** The news about each shard on the current stream that still matter. */
+  readonly #held = new Map<number, RunningShard>();
+  /** The last news about each shard on the current stream, unless they were answered with `dropped`. */
   readonly #news = new Map<number, OwnedShard>();
   /** The fence of the last term of each shard. A shard is never held again under a fence. */
   readonly #fences = new Map<number, FenceToken>();
-  #grant: StreamGrant = { untilMs: 0, wasValid: false, servesOnStoreLoss: false };
-  readonly #prepared = new Set<number>();
-  readonly #dropped = new Set<number>();
+  #grant = new StreamGrant();
   #isStopped = false;
 
   constructor(options: OwnedShardsOptions) {
     this.#options = options;
   }
 
-  /** Whether no callback is running and no shard is held. */
+  /** Whether no shard is held and all callbacks have returned. */
   get isEmpty(): boolean {
     return this.#held.size === 0;
   }
 
-  get hasReport(): boolean {
-    return this.#prepared.size + this.#dropped.size > 0;
-  }
-
-  /** Returns the shards to report in the next message. */
-  takeReport(): { readonly prepared: number[]; readonly dropped: number[] } {
-    const report = { prepared: [...this.#prepared], dropped: [...this.#dropped] };
-    this.#prepared.clear();
-    this.#dropped.clear();
-    return report;
-  }
-
-  /** Returns the term of a shard whose work need not stop. */
+  /** Returns the term of a shard. Undefined if the program does not own it. */
   term(id: number): ShardTerm | undefined {
     const held = this.#held.get(id);
-    return held instanceof RunningShard && held.isValid() ? held : undefined;
+    return held?.isValid() === true && !held.isPreparation ? held : undefined;
   }
 
-  /** Records that a new stream opens, whose server reports all shards of this owner. */
+  /** Records that a stream opens, whose server reports all shards of this owner. */
   opening(): void {
-    this.#grant = { untilMs: 0, wasValid: false, servesOnStoreLoss: false };
+    this.#grant = new StreamGrant();
     this.#news.clear();
-    this.takeReport();
   }
 
   answered({ sentMs, validFor, shards, serveOnStoreLoss }: ShardServiceAttachResponse): void {
-    const grant = this.#grant;
     const wasValid = this.#isValid;
-    grant.untilMs = Number(sentMs) + (validFor === undefined ? 0 : durationMs(validFor));
-    grant.servesOnStoreLoss = serveOnStoreLoss;
-    grant.wasValid ||= this.#isValid;
+    this.#grant.untilMs = Number(sentMs) + (validFor === undefined ? 0 : durationMs(validFor));
+    this.#grant.servesOnStoreLoss = serveOnStoreLoss;
+    this.#grant.wasValid ||= this.#isValid;
     for (const shard of shards) this.#news.set(shard.id, shard);
     const isGranted = this.#isValid && !wasValid;
-    const ids = isGranted ? new Set([...this.#held.keys(), ...this.#news.keys()]) : shards.map(({ id }) => id);
-    for (const id of ids) this.#look(id);
-    this.expire();
+    for (const id of isGranted ? [...this.#held.keys(), ...this.#news.keys()] : shards.map((shard) => shard.id)) this.#look(id);
   }
 
-  /** Ends the shards whose validity is over. Returns the next time at which that can be necessary. */
+  /** Ends the terms whose validity is over. Returns the time at which the next validity ends. */
   expire(): number {
-    // The current stream can grant more shards.
+    // The current stream can grant further shards until then.
     let nextMs = this.#isValid ? this.#grant.untilMs : Number.POSITIVE_INFINITY;
     for (const held of this.#held.values()) {
-      if (!(held instanceof RunningShard) || held.signal.aborted || held.grant.servesOnStoreLoss) continue;
-      if (held.isValid()) nextMs = Math.min(nextMs, held.grant.untilMs);
-      else this.#lose(held, "was not extended in time");
+      if (held.isConfirmed) nextMs = Math.min(nextMs, held.grant.untilMs);
+      else if (!held.isPreparation && !held.signal.aborted && !held.isValid()) this.#end(held, "was not extended in time");
     }
     return nextMs;
+  }
+
+  /** Returns the shards to report in the next message. A dropped shard is reported once, because the server can then grant it again. */
+  report(): { readonly prepared: number[]; readonly dropped: number[] } {
+    const ready = [...this.#held.values()].filter((held) => held.isPreparation && held.runningCount === 0 && held.grant === this.#grant);
+    const dropped = [...this.#news.values()].filter((news) => !this.#held.has(news.id) && this.#isOver(news)).map(({ id }) => id);
+    for (const id of dropped) this.#news.delete(id);
+    return { prepared: ready.map(({ id }) => id), dropped };
   }
 
   /** Ends all shards. No further callback is started. */
@@ -179,125 +151,82 @@ export class OwnedShards {
     this.#isStopped = true;
     for (const held of this.#held.values()) {
       held.end(reason);
-      this.#forgetEnded(held);
+      this.#look(held.id);
     }
   }
 
   /** Records that a callback has returned. */
-  returned({ callback, shard }: ShardOrder): void {
-    shard.runningCount -= 1;
-    if (callback === "onDrain") shard.end(new Error(`the term for ${this.#scopeOf(shard.id)} was drained`));
-    this.#forgetEnded(shard);
-    this.#look(shard.id);
+  returned(callback: ShardCallback, held: RunningShard): void {
+    held.runningCount -= 1;
+    if (callback === "onDrain") held.end(new Error(`shard ${held.id} was drained`));
+    this.#look(held.id);
   }
 
   get #isValid(): boolean {
     return this.#options.nowMs() < this.#grant.untilMs;
   }
 
-  /** Does what the news about a shard require now. */
+  /** Whether the server waits until the owner has stopped acting for the shard. */
+  #isOver({ id, state, fence }: OwnedShard): boolean {
+    const isEarlier = compareFences(tokenOf(fence), this.#fences.get(id) ?? NO_FENCE) <= 0;
+    return state === DRAINING || state === LOST || (isOwned(state) && isEarlier);
+  }
+
+  /** Compares a shard with the news about it, and acts on the difference. */
   #look(id: number): void {
     const held = this.#held.get(id);
     const news = this.#news.get(id);
-    if (this.#isStopped || held?.signal.aborted === true) return;
-    if (held instanceof RunningShard) this.#continue(held, news);
-    else if (held !== undefined) this.#prepare(held, news);
-    else if (news !== undefined) this.#begin(news);
+    if (held === undefined) {
+      if (news !== undefined && !this.#isStopped) this.#begin(news);
+    } else if (held.signal.aborted || (held.isPreparation && news !== undefined && isOwned(news.state))) {
+      if (held.runningCount > 0) return;
+      this.#held.delete(id);
+      this.#look(id);
+    } else if (news !== undefined && this.#isFor(news, held)) this.#continue(held, news);
+    else if (held.grant === this.#grant || this.#grant.wasValid || news?.state === LOST) this.#end(held, "was lost");
   }
 
   #begin(news: OwnedShard): void {
-    const { id, state, fence } = news;
-    if (state === OwnedShardState.PREPARING) this.#hold({ callback: "onPrepare", shard: new HeldShard(id, this.#grant) });
-    else if (state === OwnedShardState.DRAINING || state === OwnedShardState.LOST) this.#drop(id);
-    else if (fence === undefined || !isOwned(state)) this.#news.delete(id);
-    else {
-      const token = tokenOf(fence);
-      const last = this.#fences.get(id);
-      if (last !== undefined && compareFences(token, last) <= 0) this.#drop(id);
-      else if (this.#isValid) {
-        const shard = new RunningShard(this.#scopeOf(id), news, token, this.#grant, this.#options.nowMs);
-        this.#fences.set(id, token);
-        shard.isPaused = state === OwnedShardState.PAUSED;
-        this.#hold({ callback: "onOwn", shard });
-      }
-    }
+    const isTerm = isOwned(news.state) && this.#isValid && !this.#isOver(news);
+    if (!isTerm && news.state !== PREPARING) return;
+    const held = new RunningShard(news, this.#grant, this.#options);
+    if (isTerm) this.#fences.set(held.id, held.fence);
+    this.#held.set(held.id, held);
+    this.#run(isTerm ? "onOwn" : "onPrepare", held);
   }
 
-  /** A preparation continues on a new stream. */
-  #prepare(held: HeldShard, news: OwnedShard | undefined): void {
-    const state = news?.state;
-    const isReady = held.runningCount === 0;
-    if (state === OwnedShardState.PREPARING) {
-      held.grant = this.#grant;
-      if (isReady) this.#prepared.add(held.id);
-    } else if (news !== undefined && isOwned(news.state)) {
-      if (!isReady) return;
-      this.#held.delete(held.id);
-      this.#begin(news);
-    } else if (held.grant === this.#grant || this.#grant.wasValid) {
-      held.end(new Error(`another owner of ${this.#scopeOf(held.id)} follows`));
-      this.#forgetEnded(held);
-      this.#look(held.id);
-    }
+  /** A term ends when a later stream grants a validity. A preparation continues on a later stream. */
+  #isFor({ state, fence }: OwnedShard, { isPreparation, fence: held, grant }: RunningShard): boolean {
+    if (isPreparation) return state === PREPARING;
+    return compareFences(tokenOf(fence), held) === 0 && state !== LOST && (grant === this.#grant || !this.#grant.wasValid);
   }
 
-  #continue(shard: RunningShard, news: OwnedShard | undefined): void {
-    const isEarlier = shard.grant !== this.#grant;
-    if (isEarlier && this.#grant.wasValid) this.#lose(shard, "was granted by an earlier stream");
-    else if (news !== undefined && isFor(news, shard)) {
-      shard.epoch = Number(news.epoch);
-      shard.isPaused = news.state === OwnedShardState.PAUSED;
-      if (news.state === OwnedShardState.LOST) this.#lose(shard, "was lost");
-      else if (news.state === OwnedShardState.DRAINING && !shard.isDraining) {
-        shard.isDraining = true;
-        this.#run({ callback: "onDrain", shard });
-      }
-    } else if (!isEarlier) this.#lose(shard, "was lost");
+  #continue(held: RunningShard, { state, epoch }: OwnedShard): void {
+    if (held.isPreparation) held.grant = this.#grant;
+    held.epoch = Number(epoch);
+    held.isPaused = state === PAUSED;
+    if (state !== DRAINING || held.isDraining) return;
+    held.isDraining = true;
+    this.#run("onDrain", held);
   }
 
-  #lose(shard: RunningShard, why: string): void {
-    shard.end(new Error(`the term for ${this.#scopeOf(shard.id)} ${why}`));
-    this.#run({ callback: "onLost", shard });
+  #end(held: RunningShard, why: string): void {
+    held.end(new Error(`shard ${held.id} ${why}`));
+    if (!held.isPreparation) this.#run("onLost", held);
+    this.#look(held.id);
   }
 
-  #hold(order: ShardOrder): void {
-    this.#held.set(order.shard.id, order.shard);
-    this.#run(order);
-  }
-
-  #run(order: ShardOrder): void {
-    order.shard.runningCount += 1;
-    this.#options.run(order);
-  }
-
-  /** Forgets a shard that has ended and whose callbacks have returned. Reports it if the server expects that. */
-  #forgetEnded(held: HeldShard): void {
-    if (!held.signal.aborted || held.runningCount > 0) return;
-    const { id } = held;
-    this.#held.delete(id);
-    const news = this.#news.get(id);
-    if (held instanceof RunningShard && news !== undefined && isFor(news, held)) this.#drop(id);
-  }
-
-  #drop(id: number): void {
-    this.#dropped.add(id);
-    this.#news.delete(id);
-  }
-
-  #scopeOf(id: number): string {
-    return `shard/${this.#options.namespace}/${id}`;
+  #run(callback: ShardCallback, held: RunningShard): void {
+    held.runningCount += 1;
+    this.#options.run(callback, held);
   }
 }
 
-function tokenOf({ failoverVersion, storeEpoch, number }: Fence): FenceToken {
-  return { failoverVersion: Number(failoverVersion), storeEpoch: Number(storeEpoch), number: Number(number) };
+function tokenOf(fence: OwnedShard["fence"]): FenceToken {
+  if (fence === undefined) return NO_FENCE;
+  return { failoverVersion: Number(fence.failoverVersion), storeEpoch: Number(fence.storeEpoch), number: Number(fence.number) };
 }
 
 function isOwned(state: OwnedShardState): boolean {
-  return state === OwnedShardState.OWNED || state === OwnedShardState.PAUSED;
-}
-
-/** Whether the news are about this term. */
-function isFor({ fence }: OwnedShard, shard: RunningShard): boolean {
-  return fence !== undefined && compareFences(tokenOf(fence), shard.fence) === 0;
+  return state === OWNED || state === PAUSED;
 }

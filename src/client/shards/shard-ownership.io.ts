@@ -3,22 +3,22 @@ import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import {
   type ShardLoadSchema,
   ShardService,
-  type ShardServiceAttachRequest,
   ShardServiceAttachRequestSchema,
+  ShardStatus,
 } from "../../../gen/waymark/control/v1/shard_pb.js";
 import { CODES } from "../../lib/errors.ts";
 import { later } from "../../lib/stall-aware-time.io.ts";
 import type { ClientCalls } from "../calls.ts";
 import { type HeartbeatStream, sendHeartbeats } from "../heartbeats.io.ts";
-import { checkOptions, FUNCTION, NUMBER, type OptionRules, SIGNAL, TEXT } from "../option-rules.ts";
-import { OwnedShards, type ShardOrder, type ShardPreparation, type ShardTerm } from "./owned-shards.ts";
+import { ANYTHING, checkOptions, FUNCTION, type OptionRules, SIGNAL, TEXT } from "../option-rules.ts";
+import { OwnedShards, type PendingShard, type RunningShard, type ShardCallback, type ShardTerm } from "./owned-shards.ts";
+import { shardCallError, wrongEpoch } from "./shard-errors.io.ts";
 import type { ShardRoutes } from "./shard-routes.ts";
-import { callError, wrongEpoch } from "./wrong-epoch.io.ts";
 
 /**
  * Options of `own`. The callbacks of different shards run at the same time. A callback of a shard begins only after the callbacks of earlier terms of
  * the shard have returned. If a callback throws or rejects, all shards stop, and `ShardOwnership.done` rejects with the error. Errors of a callback
- * whose `shard.signal` is aborted are ignored, except those of `onLost`.
+ * whose `shard.signal` is aborted are ignored, except for `onLost`.
  */
 export interface OwnOptions {
   /** Instance of the service of the shards. The program must have registered it. */
@@ -28,7 +28,7 @@ export interface OwnOptions {
   /** Maximum number of shards. By default, there is no limit. */
   readonly slots?: number;
   /** Prepares the program to own a shard while another program still owns it. The shard moves when the callback has returned. */
-  readonly onPrepare?: (shard: ShardPreparation) => unknown;
+  readonly onPrepare?: (shard: PendingShard) => unknown;
   /** Starts the work for a shard. The callback can also do all the work, and return when `shard.signal` is aborted. */
   readonly onOwn: (shard: ShardTerm) => unknown;
   /** Finishes the work for a shard. When the callback has returned, `shard.signal` is aborted, and another program becomes the owner. */
@@ -41,34 +41,13 @@ export interface OwnOptions {
   readonly signal?: AbortSignal;
 }
 
-const RULES: OptionRules<OwnOptions> = {
-  instance: TEXT,
-  weight: NUMBER,
-  slots: NUMBER,
-  onPrepare: FUNCTION,
-  onOwn: FUNCTION,
-  onDrain: FUNCTION,
-  onLost: FUNCTION,
-  load: FUNCTION,
-  signal: SIGNAL,
-};
+const CALLBACKS = { onPrepare: FUNCTION, onOwn: FUNCTION, onDrain: FUNCTION, onLost: FUNCTION, load: FUNCTION };
+const RULES: OptionRules<OwnOptions> = { ...CALLBACKS, instance: TEXT, weight: ANYTHING, slots: ANYTHING, signal: SIGNAL };
 const LOAD_MS = 5000;
 const METADATA = /^(?<namespace>[^;]{1,200});(?<id>\d{1,5});\d{1,16}$/;
 
-/** Attaches an owner. `ShardRouter.own` describes it. */
-export async function own(client: ClientCalls, routes: ShardRoutes, options: OwnOptions): Promise<ShardOwnership> {
-  checkOptions("own", options, RULES);
-  checkOptions("own", { instance: options.instance, onOwn: options.onOwn }, { instance: TEXT, onOwn: FUNCTION });
-  options.signal?.throwIfAborted();
-  const ownership = new ShardOwnership(client, routes, options);
-  await Promise.race([ownership.attached, ownership.done]);
-  return ownership;
-}
-
-/** The attachment of an owner, whose shards come and go. */
+/** The attachment of an owner, whose shards come and go. `ShardClient.own` creates it. */
 export class ShardOwnership {
-  /** Resolves when a server has accepted the owner. */
-  readonly attached: Promise<void>;
   /**
    * Resolves after `leave`, when the owner is detached. Rejects with the error of a callback, with the reason of `options.signal`, or with a
    * `RequestError` if no server can accept the owner. All callbacks have returned then.
@@ -79,62 +58,65 @@ export class ShardOwnership {
   readonly #options: OwnOptions;
   readonly #shards: OwnedShards;
   readonly #attached = Promise.withResolvers<void>();
-  /** Aborted when all callbacks have returned and no shard will follow. */
+  /** Settled when all callbacks have returned and no shard follows. No stream is opened then. */
+  readonly #result = Promise.withResolvers<void>();
   readonly #finished = new AbortController();
-  readonly #emptied = Promise.withResolvers<void>();
   #stream: HeartbeatStream | undefined;
   #isLeaving = false;
   #failure: { readonly error: unknown } | undefined;
   #answeredMs = performance.now();
   #loadDueMs = 0;
-  #isSendDue = false;
+  #isBeatDue = false;
   #cancelExpiry = () => {};
 
   constructor(client: ClientCalls, routes: ShardRoutes, options: OwnOptions) {
+    checkOptions("own", options, RULES);
+    const { signal } = options;
+    signal?.throwIfAborted();
     this.#client = client;
     this.#routes = routes;
     this.#options = options;
-    this.#shards = new OwnedShards({
-      namespace: routes.namespace,
-      nowMs: () => performance.now(),
-      run: (order) => void this.#run(order),
-    });
-    const { signal } = options;
+    const nowMs = () => performance.now();
+    this.#shards = new OwnedShards({ namespace: routes.namespace, nowMs, run: (callback, shard) => void this.#run(callback, shard) });
     signal?.addEventListener("abort", () => this.#stop(signal.reason), { signal: this.#finished.signal });
-    this.attached = this.#attached.promise;
     this.done = this.#attach();
     // The result can be an error before it is awaited.
     this.done.catch(() => {});
   }
 
-  /**
-   * Returns the shard of a call with the metadata `waymark-shard`. Throws a `wrongEpoch` error if this program does not own the shard or accepts no new
-   * work for it, so that the caller repeats the call with the next owner. Throws other errors, which callers do not repeat, for a paused shard and for
-   * invalid metadata. Handlers of grpc-js can pass all of them to their callbacks.
-   */
-  check(metadata: string): ShardTerm {
-    const { namespace = "", id: idText } = METADATA.exec(metadata)?.groups ?? {};
-    const id = Number(idText);
-    const known = namespace === this.#routes.namespace ? this.#routes.assignment(id) : undefined;
-    if (known === undefined)
-      throw callError(
-        CODES.INVALID_ARGUMENT,
-        `invalid metadata ${JSON.stringify(metadata.slice(0, 256))}: expected ${this.#routes.namespace};<id>;<epoch>`,
-      );
-    const shard = this.#shards.term(id);
-    if (shard === undefined || (shard.isDraining && known.epoch > shard.epoch)) throw wrongEpoch(known);
-    if (shard.isDraining) throw wrongEpoch({ ...known, owner: this.#options.instance, status: "DRAINING", epoch: shard.epoch });
-    if (shard.isPaused)
-      throw callError(CODES.FAILED_PRECONDITION, `shard ${namespace}/${id} is paused, and accepts no work until an operator resumes it`);
-    return shard;
+  /** Resolves when a server has accepted the owner. */
+  async attached(): Promise<this> {
+    await Promise.race([this.#attached.promise, this.done]);
+    return this;
   }
 
   /**
-   * Gives up all shards, one after the other, and then detaches the owner. Resolves as `done`. The shards remain while no other owner can accept them.
+   * Returns the shard of a call with the metadata `waymark-shard`. Throws a `wrongEpoch` error if this program does not own the shard or another owner
+   * follows, so that the caller repeats the call. Throws other errors, which callers do not repeat, for a paused shard and for invalid metadata.
+   * Handlers of grpc-js can pass all of them to their callbacks.
+   */
+  check(metadata: string): ShardTerm {
+    const { namespace = "", id: text } = METADATA.exec(metadata)?.groups ?? {};
+    const id = Number(text);
+    if (namespace !== this.#routes.namespace)
+      throw shardCallError(CODES.INVALID_ARGUMENT, `invalid metadata: expected ${this.#routes.namespace};<id>;<epoch>`);
+    const shard = this.#shards.term(id);
+    if (shard?.isPaused === true)
+      throw shardCallError(
+        CODES.FAILED_PRECONDITION,
+        `shard ${namespace}/${id} is paused: it accepts no new work until an operator resumes it`,
+      );
+    if (shard?.isDraining === false) return shard;
+    const known = this.#routes.shard(id) ?? { namespace, id, epoch: 0n };
+    const isNewest = shard === undefined || known.epoch > shard.epoch;
+    throw wrongEpoch(isNewest ? known : { ...known, epoch: BigInt(shard.epoch), status: ShardStatus.DRAINING });
+  }
+
+  /**
+   * Gives up all shards, one after the other, and then detaches the owner. Settles as `done`. A shard remains while no other owner can accept it.
    */
   leave(): Promise<void> {
     this.#isLeaving = true;
-    this.#stream?.beat();
     this.#look();
     return this.done;
   }
@@ -153,7 +135,7 @@ export class ShardOwnership {
           this.#attached.resolve();
           this.#shards.answered(answer);
           this.#expire();
-          this.#look();
+          if (answer.shards.length > 0) this.#look();
         },
         // An instance that was registered on another node becomes known after a moment.
         mayRetry: ({ facts }) => facts.code === "NOT_FOUND" && performance.now() - this.#answeredMs < this.#client.timeoutMs,
@@ -162,52 +144,40 @@ export class ShardOwnership {
     } catch (error) {
       this.#stop(error);
     }
-    await this.#emptied.promise;
-    if (this.#failure !== undefined) throw this.#failure.error;
+    await this.#result.promise;
   }
 
-  #message(detach: boolean): ShardServiceAttachRequest {
-    const { instance, weight = 0, slots = 0 } = this.#options;
-    const loads = this.#loads();
+  #message(detach: boolean) {
+    const { instance, weight = 0, slots = 0, load } = this.#options;
+    const nowMs = performance.now();
+    const isLoadDue = nowMs >= this.#loadDueMs;
+    if (isLoadDue) this.#loadDueMs = nowMs + LOAD_MS;
     return create(ShardServiceAttachRequestSchema, {
       namespace: this.#routes.namespace,
       instance,
       weight,
       slots,
-      ...this.#shards.takeReport(),
+      ...this.#shards.report(),
       leaving: this.#isLeaving,
       detach,
-      sentMs: BigInt(Math.floor(performance.now())),
-      loads,
+      sentMs: BigInt(Math.floor(nowMs)),
+      loads: (isLoadDue && load?.()) || [],
     });
   }
 
-  #loads() {
-    const nowMs = performance.now();
-    if (nowMs < this.#loadDueMs) return [];
-    this.#loadDueMs = nowMs + LOAD_MS;
-    try {
-      return this.#options.load?.() ?? [];
-    } catch (error) {
-      this.#stop(error);
-      return [];
-    }
-  }
-
   /** Runs a callback, but not before the caller has returned. */
-  async #run(order: ShardOrder): Promise<void> {
+  async #run(callback: ShardCallback, shard: RunningShard): Promise<void> {
     await Promise.resolve();
-    const { callback, shard } = order;
     try {
-      await (callback === "onPrepare" ? this.#options.onPrepare?.(shard) : this.#options[callback]?.(shard));
+      await this.#options[callback]?.(shard);
     } catch (error) {
       if (callback === "onLost" || !shard.signal.aborted) this.#stop(error);
     }
-    this.#shards.returned(order);
+    this.#shards.returned(callback, shard);
     this.#look();
   }
 
-  /** Ends the shards that were not extended in time. Node.js counts a delay from the start of the turn of the event loop, so a timer can be early. */
+  /** Node.js counts a delay from the start of the turn of the event loop, so the timer can be early. */
   #expire(): void {
     this.#cancelExpiry();
     this.#cancelExpiry = later(() => this.#expire(), this.#shards.expire() - performance.now());
@@ -219,19 +189,20 @@ export class ShardOwnership {
     this.#look();
   }
 
-  /** Detaches the owner when no shard is left, and sends reports. Many reports of one turn of the event loop are one message. */
+  /** Detaches the owner when no shard is left. Otherwise, sends the reports of this turn of the event loop in one message. */
   #look(): void {
     if (this.#finished.signal.aborted) return;
     if ((this.#isLeaving || this.#failure !== undefined) && this.#shards.isEmpty) {
       this.#cancelExpiry();
+      if (this.#failure === undefined) this.#result.resolve();
+      else this.#result.reject(this.#failure.error);
       this.#finished.abort();
-      this.#emptied.resolve();
       this.#stream?.leave();
-    } else if (this.#shards.hasReport && !this.#isSendDue) {
-      this.#isSendDue = true;
+    } else if (!this.#isBeatDue) {
+      this.#isBeatDue = true;
       setImmediate(() => {
-        this.#isSendDue = false;
-        if (this.#shards.hasReport) this.#stream?.beat();
+        this.#isBeatDue = false;
+        if (!this.#finished.signal.aborted) this.#stream?.beat();
       });
     }
   }

@@ -1,20 +1,20 @@
 /** Implements `shards`: follows the shards of a namespace, and routes calls to their owners. The routes survive lost servers. */
 import { readFile, rename, stat, writeFile } from "node:fs/promises";
-import { ShardService } from "../../../gen/waymark/control/v1/shard_pb.js";
-import { later } from "../../lib/stall-aware-time.io.ts";
+import { ShardService, ShardStatus } from "../../../gen/waymark/control/v1/shard_pb.js";
+import { later, pause } from "../../lib/stall-aware-time.io.ts";
 import type { ClientCalls } from "../calls.ts";
 import { following } from "../follow.io.ts";
 import { checkOptions, FUNCTION, type OptionRules, SIGNAL, TEXT } from "../option-rules.ts";
 import { closedFailure, lateFailure, notReadyFailure, unreachedFailure } from "../request-error.ts";
-import { type OwnOptions, own, type ShardOwnership } from "./shard-ownership.io.ts";
+import { wrongEpochShard } from "./shard-errors.io.ts";
+import { type OwnOptions, ShardOwnership } from "./shard-ownership.io.ts";
 import { type ShardRoute, ShardRoutes } from "./shard-routes.ts";
-import { wrongEpochShard } from "./wrong-epoch.io.ts";
 
 /** Options of `shards`. */
 export interface ShardsOptions {
   /** File in which the routes are kept, so that the program can start while no server answers. Each program needs its own file. */
   readonly file?: string;
-  /** Closes the router. */
+  /** Ends the stream of routes. */
   readonly signal?: AbortSignal;
   /** Called when a stream breaks, and when the file cannot be read or written. It must not throw. */
   readonly onError?: (error: Error) => void;
@@ -28,20 +28,20 @@ const SAVE_MS = 1000;
 /** 10,000 shards need about 1 MB. */
 const MAX_FILE_BYTES = 16 << 20;
 /** Times after which the first and the second retry of a call are sent if its owner has not learned yet that it owns the shard. */
-const BEHIND_MS = [200, 800] as const;
+const BEHIND_MS = [100, 400] as const;
 
 /** Routes calls to the owners of the shards of a namespace. */
-export class ShardRouter {
+export class ShardClient {
   readonly namespace: string;
   readonly #client: ClientCalls;
   readonly #options: ShardsOptions;
   readonly #routes: ShardRoutes;
   readonly #abort = new AbortController();
   readonly #first = Promise.withResolvers<void>();
-  /** Called after each change, and when the router is closed. */
-  readonly #waiting = new Set<() => void>();
-  #cancelSave: (() => void) | undefined;
-  #saving: Promise<void> = Promise.resolve();
+  /** Aborted after each change, and when the stream is closed. */
+  #changed = new AbortController();
+  #savedMs = Number.NEGATIVE_INFINITY;
+  #isUnsaved = false;
 
   /** `onClose` is called when the routes are no longer updated. Throws a TypeError that names an invalid option. */
   constructor(client: ClientCalls, namespace: string, options: ShardsOptions, onClose: () => void) {
@@ -60,7 +60,7 @@ export class ShardRouter {
 
   /**
    * Resolves when the routes are known: from a server, or from the file if no server answers. Rejects with a `RequestError` if a server rejects the
-   * request, or if no server answers within the client's `timeoutMs` and there is no valid file. The router is closed then.
+   * request, or if no server answers within the client's `timeoutMs` and there is no valid file. The client then opens another stream at the next call of `shards`.
    */
   ready(): Promise<void> {
     return this.#first.promise;
@@ -72,7 +72,7 @@ export class ShardRouter {
    */
   route(key: string | Uint8Array): ShardRoute {
     if (!this.#routes.isRead) throw notReadyFailure(`the shards of ${this.namespace} have not been read yet`, this.#client.server);
-    return this.#routes.route(this.#routes.shardOf(key));
+    return this.#routes.route(key);
   }
 
   /**
@@ -82,21 +82,19 @@ export class ShardRouter {
    */
   async call<T>(key: string | Uint8Array, fn: (route: ShardRoute) => T | Promise<T>): Promise<T> {
     const { timeoutMs } = this.#client;
-    const { id } = this.route(key);
-    await this.#settled(id, -1, timeoutMs);
+    await this.#settled(this.route(key).id, -1, timeoutMs);
     for (let tryCount = 0; ; tryCount++) {
-      const route = this.#routes.route(id);
-      if (route.owner === "") throw unreachedFailure(`shard ${this.namespace}/${id} has no owner`, this.#client.server);
+      const route = this.route(key);
+      if (route.owner === "") throw unreachedFailure(`shard ${this.namespace}/${route.id} has no owner`, this.#client.server);
       try {
         return await fn(route);
       } catch (error) {
         const shard = wrongEpochShard(error);
         const behindMs = BEHIND_MS[tryCount];
-        if (behindMs === undefined || shard?.namespace !== this.namespace || shard.id !== id) throw error;
+        if (behindMs === undefined || shard?.namespace !== this.namespace || shard.id !== route.id) throw error;
         this.#routes.learn(shard);
-        this.#wake();
-        const isBehind = shard.epoch <= route.epoch && shard.status !== "DRAINING";
-        if (!(await this.#settled(id, route.epoch, isBehind ? behindMs : timeoutMs)) && !isBehind) throw error;
+        const isBehind = shard.epoch <= route.epoch && shard.status !== ShardStatus.DRAINING;
+        if (!(await this.#settled(route.id, route.epoch, isBehind ? behindMs : timeoutMs)) && !isBehind) throw error;
       }
     }
   }
@@ -107,14 +105,13 @@ export class ShardRouter {
    */
   async own(options: OwnOptions): Promise<ShardOwnership> {
     await this.ready();
-    return own(this.#client, this.#routes, options);
+    return new ShardOwnership(this.#client, this.#routes, options).attached();
   }
 
   /** Ends the stream. The last routes are kept. */
   close(): void {
     this.#abort.abort();
-    this.#cancelSave?.();
-    this.#wake();
+    this.#changed.abort();
   }
 
   async #follow(): Promise<void> {
@@ -135,15 +132,18 @@ export class ShardRouter {
       if (this.#routes.isRead && ++breakCount >= this.#client.servers.length) this.#first.resolve();
     };
     const open = (server: string, abort: AbortSignal) =>
-      this.#client.streamAt(server, ShardService.method.watch, { namespace, afterEpoch: this.#routes.epoch }, { signal: abort });
+      this.#client.streamAt(server, ShardService.method.watch, { namespace, afterEpoch: this.#routes.resumeEpoch }, { signal: abort });
     const stream = { use: "write", open, reader: this.#routes, silentMs: SILENT_MS, catchingUpMs: SILENT_MS } as const;
     try {
       for await (const { isChanged } of following(this.#client, () => stream, { signal, waitsForServer: true, onBreak })) {
         cancel();
         this.#first.resolve();
-        if (isChanged) this.#changed();
+        if (!isChanged && !this.#isUnsaved) continue;
+        this.#changed.abort();
+        this.#changed = new AbortController();
+        await this.#save();
       }
-      throw closedFailure("the router of shards is closed", this.#client.server);
+      throw closedFailure("the stream of shards is closed", this.#client.server);
     } catch (error) {
       cancel();
       if (!signal.aborted && error instanceof Error) this.#options.onError?.(error);
@@ -152,27 +152,23 @@ export class ShardRouter {
     }
   }
 
-  #changed(): void {
-    this.#wake();
-    const { file } = this.#options;
-    if (file === undefined || this.#cancelSave !== undefined) return;
-    this.#cancelSave = later(() => {
-      this.#cancelSave = undefined;
-      this.#saving = this.#saving.then(() => this.#save(file));
-    }, SAVE_MS);
-  }
-
-  async #save(file: string): Promise<void> {
+  /** Writes the file, unless it was just written. The next message, which arrives within 10 s, then causes the next attempt. */
+  async #save(): Promise<void> {
+    const { file, onError } = this.#options;
+    this.#isUnsaved = file !== undefined;
+    if (file === undefined || performance.now() - this.#savedMs < SAVE_MS) return;
+    this.#savedMs = performance.now();
     try {
       await writeFile(`${file}.new`, this.#routes.encode(), { mode: 0o600 });
       await rename(`${file}.new`, file);
+      this.#isUnsaved = false;
     } catch (error) {
-      this.#options.onError?.(new Error(`the shards of ${this.namespace} were not written to ${file}`, { cause: error }));
+      onError?.(new Error(`the shards of ${this.namespace} were not written to ${file}`, { cause: error }));
     }
   }
 
   async #restore(): Promise<void> {
-    const { file } = this.#options;
+    const { file, onError } = this.#options;
     if (file === undefined) return;
     try {
       const { size, mtimeMs } = await stat(file);
@@ -180,26 +176,16 @@ export class ShardRouter {
       this.#routes.restore(await readFile(file), Math.max(0, Date.now() - mtimeMs));
     } catch (error) {
       if (error instanceof Error && "code" in error && error.code === "ENOENT") return;
-      this.#options.onError?.(new Error(`the file ${file} of shards is ignored`, { cause: error }));
+      onError?.(new Error(`the file ${file} of shards is ignored`, { cause: error }));
     }
-  }
-
-  #wake(): void {
-    for (const wake of this.#waiting) wake();
   }
 
   /** Waits until the shard is settled after the epoch, at most for the given time. Returns whether it is. */
   async #settled(id: number, afterEpoch: number, waitMs: number): Promise<boolean> {
     const isSettled = () => this.#routes.isSettled(id, afterEpoch);
-    if (isSettled()) return true;
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const wake = () => (isSettled() || this.#abort.signal.aborted) && resolve();
-    const cancel = later(resolve, waitMs);
-    this.#waiting.add(wake);
-    wake();
-    await promise;
-    cancel();
-    this.#waiting.delete(wake);
+    const endMs = performance.now() + waitMs;
+    for (let leftMs = waitMs; leftMs > 0 && !isSettled() && !this.#abort.signal.aborted; leftMs = endMs - performance.now())
+      await pause(leftMs, this.#changed.signal);
     return isSettled();
   }
 }

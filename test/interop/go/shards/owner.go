@@ -1,0 +1,1 @@
+../../../../docs/examples/shards/go/owner.go
