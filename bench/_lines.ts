@@ -9,13 +9,14 @@ interface Line {
 }
 
 /** Answers the requests of all connections. Resolves with the port. */
-export async function serveLines<T>(answer: (request: T) => unknown): Promise<number> {
+export async function serveLines(answer: (request: unknown) => unknown): Promise<number> {
+  const reply = async (socket: Socket, text: string): Promise<void> => {
+    const { number, body } = JSON.parse(text) as Line;
+    send(socket, { number, body: await answer(body) });
+  };
   const server = createServer((socket) => {
     socket.setNoDelay(true).on("error", () => {});
-    createInterface({ input: socket }).on("line", async (text) => {
-      const { number, body } = JSON.parse(text) as Line;
-      send(socket, { number, body: await answer(body as T) });
-    });
+    createInterface({ input: socket }).on("line", (text) => void reply(socket, text));
   });
   server.listen(0, "127.0.0.1").unref();
   await once(server, "listening");

@@ -108,7 +108,7 @@ export async function watchedMoves(fleet: ShardFleet, clients: number, moves: nu
   const [children, seen] = await startWatchers(fleet, namespace, clients);
   const watchers = children.map(({ pid = 0 }) => ({ cpuMs: () => cpuMsOf(pid) }));
   const others = othersBeside([...servers, ...watchers, program]);
-  const from = fleet.moves.length;
+  const fromMs = Date.now();
   for (let i = 0; i < moves; i++) {
     const [owner = ""] = owners.counts().keys();
     program.send(`leave ${owner}`);
@@ -119,8 +119,8 @@ export async function watchedMoves(fleet: ShardFleet, clients: number, moves: nu
     await program.saying(owner, "attached");
   }
   const share = others();
-  const tookMs = fleet.moves.slice(from).flatMap(({ namespace: of, epoch, atMs }) => {
-    const times = of === namespace ? seen.filter((move) => move.epoch === epoch) : [];
+  const tookMs = fleet.changes(namespace, fromMs).flatMap(({ epoch, atMs }) => {
+    const times = seen.filter((move) => move.epoch === epoch);
     return times.flatMap((move) => move.atMs.map((ms) => ms - atMs));
   });
   for (const child of children) child.disconnect();
@@ -189,9 +189,26 @@ const DRAIN_OWNERS = 4;
 const BEFORE_MS = 5000;
 const AFTER_MS = 1000;
 
+export const PHASES = ["the next owner prepares", "the owner drains", "the next owner may act"] as const;
+/** The times (ms) of the phases of a hand-over: between the changes of the controller, and until `onOwn`. */
+export type HandoverPhases = Readonly<Record<(typeof PHASES)[number], number>>;
+
+function phasesOf(fleet: ShardFleet, group: OwnerGroup, namespace: string, sinceMs: number): readonly HandoverPhases[] {
+  const [prepared, draining] = (["prepared", "draining"] as const).map(
+    (what) => new Map(fleet.changes(namespace, sinceMs, what).map(({ id, atMs }) => [id, atMs])),
+  );
+  return fleet.changes(namespace, sinceMs).flatMap(({ id, atMs }) => {
+    const [preparedMs, drainingMs, actsMs] = [prepared?.get(id), draining?.get(id), group.ownedMs(id)];
+    if (preparedMs === undefined || drainingMs === undefined || actsMs < sinceMs) return [];
+    const [prepares, drains, acts] = PHASES;
+    return [{ [prepares]: drainingMs - preparedMs, [drains]: atMs - drainingMs, [acts]: actsMs - atMs }];
+  });
+}
+
 export interface Drained {
   /** Of each shard that moved: the time between the effects of both owners beyond the usual interval, in ms. */
   readonly gapsMs: readonly number[];
+  readonly phases: readonly HandoverPhases[];
   /** Latencies of items before and during the drains, in ms. */
   readonly rounds: readonly { readonly before: readonly number[]; readonly during: readonly number[]; readonly tookMs: number }[];
   readonly items: number;
@@ -219,16 +236,18 @@ export async function drainOwners(fleet: ShardFleet, { shards, drains, intervalM
   const work = new ShardWork(fleet.client, namespace, { count: shards, intervalMs });
   const rounds: { before: readonly number[]; during: readonly number[]; tookMs: number }[] = [];
   const gapsMs: number[] = [];
+  const phases: HandoverPhases[] = [];
   for (let i = 0; i < drains; i++) {
     const [k, owner] = [i % DRAIN_OWNERS, instanceOf(namespace, i % DRAIN_OWNERS, 0)];
     const program = group.processes[k] ?? fail();
     await sleep(BEFORE_MS);
-    const startMs = performance.now();
+    const [startMs, startWallMs] = [performance.now(), Date.now()];
     program.send(`leave ${owner}`);
     await program.saying(owner, "left");
     const endMs = performance.now();
     await sleep(AFTER_MS);
     gapsMs.push(...log.handovers(startMs).map((ms) => Math.max(0, ms - intervalMs)));
+    phases.push(...phasesOf(fleet, group, namespace, startWallMs));
     rounds.push({
       before: work.latencies(startMs - BEFORE_MS, startMs),
       during: work.latencies(startMs, endMs),
@@ -241,10 +260,12 @@ export async function drainOwners(fleet: ShardFleet, { shards, drains, intervalM
   const share = others();
   await work.stop();
   await group.stop();
-  for (const { item, error } of work.sent.filter((each) => each.error !== undefined).slice(0, 5)) console.error(`${item}: ${error}`);
+  for (const { item, error, tookMs } of work.sent.filter((each) => each.error !== undefined))
+    console.error(`${item}: ${tookMs} ms: ${error}`);
   const counts = work.sent.map(({ item }) => log.countOf(item));
   return {
     gapsMs,
+    phases,
     rounds,
     items: counts.length,
     lost: counts.filter((count) => count === 0).length,

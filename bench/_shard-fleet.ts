@@ -18,11 +18,11 @@ const PAGE = 1000;
 /** 1,000 programs of one principal watch shards. */
 const MAX_WATCHES = 5000;
 
-/** A shard got another owner, as the log of the controller reports it. */
-export interface LoggedMove {
+/** A change of a shard, as the log of the controller reports it. */
+export interface LoggedChange {
   readonly namespace: string;
   readonly id: number;
-  readonly owner: string;
+  readonly what: "draining" | "owned" | "prepared";
   readonly epoch: number;
   /** Wall time of the line, in ms. */
   readonly atMs: number;
@@ -40,18 +40,18 @@ interface PlanJson {
   readonly moves: readonly { readonly ids: readonly string[] }[];
 }
 
-const OWNED = /^shard (?<namespace>\S+)\/(?<id>\d+) owned by (?<owner>\S+)/;
+const CHANGE = /^shard (?<namespace>\S+)\/(?<id>\d+) (?<what>owned|prepared|draining) (?:by|from) /;
 
 export class ShardFleet {
   readonly client: Client;
-  readonly moves: LoggedMove[] = [];
+  readonly #changes: LoggedChange[] = [];
   /** Id of the node that assigns shards. */
   controller = "";
   readonly #etcd: EtcdCluster;
   readonly #config: string;
   readonly #ports: readonly { readonly grpc: number; readonly fabric: number }[];
   #nodes: readonly (Node | undefined)[] = [];
-  #cpuMs = new Map<Node, number>();
+  readonly #cpuMs = new Map<Node, number>();
 
   private constructor(etcd: EtcdCluster, ports: readonly { readonly grpc: number; readonly fabric: number }[]) {
     this.#etcd = etcd;
@@ -86,6 +86,11 @@ export class ShardFleet {
 
   get nodes(): readonly Node[] {
     return this.#nodes.filter((node) => node !== undefined);
+  }
+
+  /** The changes of the shards of a namespace since a wall time (ms). */
+  changes(namespace: string, sinceMs: number, what: LoggedChange["what"] = "owned"): readonly LoggedChange[] {
+    return this.#changes.filter((change) => change.namespace === namespace && change.atMs >= sinceMs && change.what === what);
   }
 
   /** The CPU time of all nodes so far, of those that have ended up to their end. */
@@ -156,10 +161,10 @@ export class ShardFleet {
       return;
     }
     const line = JSON.parse(text) as Readonly<Record<string, unknown>>;
-    const { namespace, id, owner } = OWNED.exec(String(line["msg"]))?.groups ?? {};
+    const { namespace, id, what } = CHANGE.exec(String(line["msg"]))?.groups ?? {};
     const atMs = Date.parse(String(line["time"]));
-    if (namespace !== undefined && owner !== undefined)
-      this.moves.push({ namespace, id: Number(id), owner, epoch: Number(line["epoch"]), atMs });
+    if (namespace !== undefined)
+      this.#changes.push({ namespace, id: Number(id), what: what as LoggedChange["what"], epoch: Number(line["epoch"]), atMs });
     if (line["msg"] === "leader elected" && line["scope"] === "global-control") this.controller = String(line["nodeId"]);
     if (Number(line["level"]) >= 40) console.error(text);
   }

@@ -17,7 +17,7 @@ const shards = client.shards(namespace);
 await shards.ready();
 
 const log = logPort === "" ? undefined : await LineClient.open(Number(logPort));
-const port = log === undefined ? 1 : await serveLines(work);
+const port = log === undefined ? 1 : await serveLines((item) => work(item as WorkItem));
 const owners = new Map<string, ShardOwnership>();
 /** The work that has begun, by shard. */
 const running = new Map<number, Set<Promise<unknown>>>();
@@ -35,7 +35,7 @@ async function attach(instance: string): Promise<void> {
       say("owns", instance, id);
       signal.addEventListener("abort", () => say("lost", instance, id));
     },
-    onDrain: ({ id }) => Promise.all(running.get(id) ?? []),
+    onDrain: ({ id }) => Promise.all(running.get(id) ?? new Set<Promise<unknown>>()),
   });
   owners.set(instance, owner);
   say("attached", instance);

@@ -147,6 +147,11 @@ export class OwnerGroup {
     return owners;
   }
 
+  /** Wall time (ms) since which the newest owner of a shard may act. 0 if there is none. */
+  ownedMs(id: number): number {
+    return this.#owners().get(id)?.atMs ?? 0;
+  }
+
   /** Number of shards by instance. */
   counts(): ReadonlyMap<string, number> {
     const counts = new Map<string, number>();
@@ -172,9 +177,13 @@ export class OwnerGroup {
     const others = othersBeside([...helpers, ...this.#processes]);
     const killedMs = Date.now();
     const ids = await kill();
-    const ownedMs = (id: number) => this.#owners().get(id)?.atMs ?? 0;
-    await until(() => ids.every((id) => ownedMs(id) >= killedMs), `all shards have owners again (${this.kind.who})`, WAIT_MS);
-    return { tookMs: ids.map((id) => ownedMs(id) - killedMs), killedMs, others: others() };
+    let owners = this.#owners();
+    const isOwned = () => {
+      owners = this.#owners();
+      return ids.every((id) => (owners.get(id)?.atMs ?? 0) >= killedMs);
+    };
+    await until(isOwned, `all shards have owners again (${this.kind.who})`, WAIT_MS);
+    return { tookMs: ids.map((id) => (owners.get(id)?.atMs ?? 0) - killedMs), killedMs, others: others() };
   }
 
   /** Starts the process that was killed, and waits until it has its part of the shards. */

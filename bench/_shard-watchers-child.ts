@@ -2,7 +2,7 @@
  * Clients as programs have them, many in one process: `_shard-watchers-child.ts SERVER,SERVER,… NAMESPACE KEY COUNT`. Each follows the shards of the
  * namespace. When the owner of the key has changed for all of them, the parent is told when each client's map showed it.
  */
-import { type Client, connect, type ShardClient } from "../src/client/index.ts";
+import { type Client, connect } from "../src/client/index.ts";
 
 /** Times are of the system's clock, in ms. */
 export interface SeenMove {
@@ -29,18 +29,16 @@ function listen(client: Client, onApplied: () => void): void {
 async function open(i: number): Promise<void> {
   const list = servers.split(",");
   const client = connect({ servers: [...list.slice(i % list.length), ...list.slice(0, i % list.length)], findServers: false });
-  let shards: ShardClient | undefined;
   let last: string | undefined;
   listen(client, () => {
-    if (shards === undefined) return;
+    if (last === undefined) return;
     const { owner, epoch } = shards.route(key);
-    if (last !== undefined && owner !== last) note(owner, epoch);
+    if (owner !== last) note(owner, epoch);
     last = owner;
   });
-  const opened = client.shards(namespace);
-  await opened.ready();
-  shards = opened;
-  last = opened.route(key).owner;
+  const shards = client.shards(namespace);
+  await shards.ready();
+  last = shards.route(key).owner;
 }
 
 function note(owner: string, epoch: number): void {

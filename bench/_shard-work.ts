@@ -34,7 +34,7 @@ export interface Appended {
 
 /** A resource that rejects the effects of earlier owners. */
 export class FencedLog {
-  readonly port: Promise<number> = serveLines<Effect>((effect) => this.#append(effect));
+  readonly port: Promise<number> = serveLines((effect) => this.#append(effect as Effect));
   readonly #fences = new Map<number, FenceToken>();
   readonly #effects = new Map<number, { readonly owner: string; readonly atMs: number }[]>();
   readonly #counts = new Map<string, number>();

@@ -10,7 +10,7 @@ import { othersBeside, sleep } from "./_mesh.ts";
 import { peerProgram } from "./_peers.ts";
 import type { Running } from "./_processes.ts";
 import { type Goal, MAX_OTHERS, paired, percentile, quiet, ratioGoal, ratioOf, report, round, spread } from "./_results.ts";
-import { CALL_MS, drainOwners, getTimes, joinOwner, planTimes, routeTimes, watchedMoves } from "./_shard-cases.ts";
+import { CALL_MS, drainOwners, getTimes, joinOwner, PHASES, planTimes, routeTimes, watchedMoves } from "./_shard-cases.ts";
 import { nodeId, ShardFleet } from "./_shard-fleet.ts";
 import { type KilledRound, OwnerGroup } from "./_shard-owners.ts";
 import { EtcdCluster } from "./adapters/etcd.ts";
@@ -95,7 +95,7 @@ interface OurRound extends KilledRound {
 }
 
 function phasesOf(killed: KilledRound, wasController: boolean): OurRound {
-  const times = fleet.moves.filter(({ namespace, atMs }) => namespace === NAMESPACE && atMs >= killed.killedMs).map(({ atMs }) => atMs);
+  const times = fleet.changes(NAMESPACE, killed.killedMs).map(({ atMs }) => atMs);
   const [firstMs, lastMs] = [Math.min(...times), Math.max(...times)].map((ms) => ms - killed.killedMs);
   const phases = { ...killed, firstChangeMs: firstMs ?? Number.NaN, lastChangeMs: lastMs ?? Number.NaN, wasController };
   const { tookMs, firstChangeMs, lastChangeMs, others } = phases;
@@ -155,6 +155,7 @@ const joins = [];
 for (let i = 0; i < sizes.joins; i++) joins.push(show("an owner joined", await joinOwner(fleet, i, sizes.shards)));
 await calm("drains", servers);
 const drained = await drainOwners(fleet, { ...DRAIN, drains: sizes.drains }, servers);
+show("drained", { ...drained, rounds: [], gapsMs: spread(drained.gapsMs), phases: [] });
 await fleet.stop();
 
 const PEER = "etcd's Go client, one concurrency.Mutex for each shard, with a TTL of 3 s, on the same etcd";
@@ -267,6 +268,10 @@ report({
       "median latency during, ms": round(during[i] ?? Number.NaN),
       "others' share of the machine": round(drained.others),
     })),
+    "phases of a hand-over": PHASES.map((phase) => {
+      const tookMs = drained.phases.map((each) => each[phase]);
+      return { phase, shards: tookMs.length, "p50 ms": percentile(tookMs, 0.5), "p99 ms": percentile(tookMs, 0.99) };
+    }),
     "load of the machine": loads,
   },
   goals: [
