@@ -23,6 +23,7 @@ const SOURCES = {
   etcd: { module: "go.etcd.io/etcd/server/v3" },
   "etcd-benchmark": { module: "go.etcd.io/etcd/v3", command: "go.etcd.io/etcd/v3/tools/benchmark" },
   "etcd-election": { module: "go.etcd.io/etcd/client/v3" },
+  "etcd-mutexes": { module: "go.etcd.io/etcd/client/v3" },
   ghz: { module: "github.com/bojand/ghz", command: "github.com/bojand/ghz/cmd/ghz" },
   memberlist: { module: "github.com/hashicorp/memberlist" },
   nats: { module: "github.com/nats-io/nats-server/v2" },

@@ -5,6 +5,7 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:
 import { createServer } from "node:net";
 import { cpus } from "node:os";
 import { join } from "node:path";
+import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { setFlagsFromString } from "node:v8";
 import type { Probed, ProbeOrder } from "./_probe.ts";
@@ -16,7 +17,15 @@ const LOAD_CORE = "1";
 /** The options that bin/waymark gives Node, and the program as users run it. */
 export const NODE_OPTIONS = ["--disable-warning=DEP0123", "--max-semi-space-size=4"] as const;
 const PROGRAM = { dist: join("dist", "src", "main.js"), src: join("src", "main.ts") } as const;
-const NODE_ARGS = ["--grpc-port", "0", "--http-port", "0", "--dns-port", "0", "--fabric-port", "0", "--log-level", "warn", "-o", "json"];
+/** Flags with their values, unless a benchmark gives them others. */
+const NODE_ARGS = [
+  ["--grpc-port", "0"],
+  ["--http-port", "0"],
+  ["--dns-port", "0"],
+  ["--fabric-port", "0"],
+  ["--log-level", "warn"],
+  ["-o", "json"],
+] as const;
 
 /** How long a node may take to say how its loop was held. */
 const ANSWER_MS = 1000;
@@ -80,6 +89,8 @@ export interface NodeOptions {
   readonly root?: string;
   /** What users run when absent. A profile of the sources names their files. */
   readonly program?: keyof typeof PROGRAM;
+  /** Called with each line of the log. Absent: the log goes where this process's does. */
+  readonly onLog?: (line: string) => void;
 }
 
 /** Where a node listens; no host and port 0 where it has no such listener. */
@@ -174,6 +185,7 @@ export async function startNode({
   isFree = false,
   root = ROOT,
   program = "dist",
+  onLog,
 }: NodeOptions = {}): Promise<Node> {
   const nodeArgs = [
     ...(isPlain ? [] : ["--expose-gc", "--import", join(ROOT, "bench", "_probe.ts")]),
@@ -182,12 +194,14 @@ export async function startNode({
     join(root, PROGRAM[program]),
     "serve",
     ...(dataDir === undefined ? ["--ephemeral"] : ["--data-dir", dataDir]),
-    ...NODE_ARGS,
+    ...NODE_ARGS.flatMap(([flag, value]) => (args.includes(flag) ? [] : [flag, value])),
     ...args,
   ];
   const [command, all] = (isFree ? onAnyCore : onServerCore)(process.execPath, nodeArgs);
   const startedMs = performance.now();
-  const child = spawn(command, all, { stdio: ["ignore", "pipe", "inherit", "ipc"], env: { ...process.env, ...NODE_ENV } });
+  const stderr = onLog === undefined ? "inherit" : "pipe";
+  const child = spawn(command, all, { stdio: ["ignore", "pipe", stderr, "ipc"], env: { ...process.env, ...NODE_ENV } });
+  if (child.stderr !== null && onLog !== undefined) createInterface({ input: child.stderr }).on("line", onLog);
   const line = await firstLine(child);
   const startMs = performance.now() - startedMs;
   const ready = JSON.parse(line) as { readonly listeners: Readonly<Record<string, string>> };

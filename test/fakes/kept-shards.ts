@@ -88,7 +88,7 @@ export class KeptShards implements ShardSource {
   #version = 0;
 
   constructor() {
-    for (const prefix of [SHARD_SETS, OWNERS, PLANS]) this.#take(prefix, []);
+    for (const prefix of [LEADERS, SHARD_SETS, OWNERS, PLANS]) this.#take(prefix, []);
   }
 
   store(): StoreStatus {

@@ -119,6 +119,7 @@ export class ShardMaps {
   readonly #listed = new Map<string, ShardPlans>();
   /** Namespaces in the steps of the watch on leaders since the last step with `isCurrent`, which changes their rows. */
   readonly #reported = new Set<string>();
+  #hasRows = false;
   /** Namespaces whose rows have changed since they were read. */
   readonly #dirty = new Set<string>();
 
@@ -137,6 +138,7 @@ export class ShardMaps {
       }
       if (changes.isReset) for (const namespace of this.#maps.keys()) this.#reported.add(namespace);
       if (!changes.isCurrent) return touched;
+      this.#hasRows = true;
       for (const namespace of this.#reported) touched.add(namespace);
       this.#reported.clear();
     } else if (prefix === SHARD_SETS) {
@@ -150,9 +152,9 @@ export class ShardMaps {
     return touched;
   }
 
-  /** Whether this node has read all sets, owners and plans once. */
+  /** Whether this node has read all rows, sets, owners and plans once. */
   get isRead(): boolean {
-    return [this.#sets, this.#owners, this.#plans].every(({ revision }) => revision !== undefined);
+    return this.#hasRows && [this.#sets, this.#owners, this.#plans].every(({ revision }) => revision !== undefined);
   }
 
   /** The namespaces that have a set. */

@@ -24,9 +24,9 @@ export interface ShardSource {
 
 /** Returns the map of a namespace. Throws `not_found` if it has no set, and `not_ready` if this node cannot know yet. */
 export function knownMap({ maps }: Pick<ShardSource, "maps">, namespace: string): ShardMap {
-  const map = maps.map(namespace);
-  if (map !== undefined) return map;
   if (!maps.isRead)
     throw new WaymarkError("not_ready", "this node has not read the control store yet; retry later or on another node", { retryMs: 1000 });
+  const map = maps.map(namespace);
+  if (map !== undefined) return map;
   throw new WaymarkError("not_found", `namespace ${namespace} has no shards: create them with waymark mesh shards apply`);
 }

@@ -249,6 +249,19 @@ test("a call waits for the next owner while the shard is drained", async () => {
   shards.close();
 });
 
+test("a call is repeated soon if the next owner still knows the state before its own, a drain", async () => {
+  const { shards, stream } = await setUpRead();
+  stream.change("b", 7);
+  await until("the route is known", () => shards.route(KEY).owner === "b");
+  let count = 0;
+  await shards.call(KEY, () => {
+    count += 1;
+    if (count === 1) throw wrongEpoch(rowOf("a", 6, ShardStatus.DRAINING));
+  });
+  expect(count).toBe(2);
+  shards.close();
+});
+
 test("a call is repeated twice and not a third time, and other errors are not repeated", async () => {
   const { shards } = await setUpRead();
   let count = 0;

@@ -86,6 +86,8 @@ test("a set without rows has active shards without owners", () => {
   expect([world.maps.namespaces, world.map.epoch, owned(world.map)]).toEqual([["orders"], 1, ["", "", "", ""]]);
   expect(world.map.rows[3]).toMatchObject({ id: 3, version: 0, mode: "active", epoch: 0, reason: "the shard never had an owner" });
   for (const prefix of [OWNERS, PLANS]) world.report(prefix);
+  expect(world.maps.isRead).toBe(false);
+  world.report(LEADERS);
   expect(world.maps.isRead).toBe(true);
 });
 
