@@ -85,7 +85,7 @@ export function planTimes(shardCount: number, ownerCount: number): readonly Plan
 }
 
 function ownerOf(i: number): PlanOwner {
-  return { instance: `owner-${i}`, weight: 1, zone: "", region: "", slots: 0, isLeaving: false };
+  return { instance: `owner-${i}`, weight: 1, zone: "", region: "", slots: 0, isLeaving: false, isClosed: false };
 }
 
 const WATCHERS = fileURLToPath(new URL("_shard-watchers-child.ts", import.meta.url));
