@@ -23,6 +23,8 @@ const SERVICES = [
   "grpc.reflection.v1alpha.ServerReflection",
   "waymark.control.v1.LeadershipService",
   "waymark.control.v1.PeerService",
+  "waymark.control.v1.RebalanceService",
+  "waymark.control.v1.ShardService",
   "waymark.discovery.v1.DiscoveryService",
   "waymark.dns.v1.DnsService",
   "waymark.policy.v1.PolicyService",
