@@ -3,6 +3,7 @@ import { type FieldProblems, quoted } from "../../src/catalog/entry/names.ts";
 import type { Viewer } from "./catalog/v1/viewer_pb.js";
 import type { LeadershipServiceCampaignRequest, LeadershipServiceListRequest, LeadershipServiceRaiseStoreEpochRequest, LeadershipServiceResignRequest, LeadershipServiceSubscribeRequest } from "./control/v1/leadership_pb.js";
 import type { PeerServiceGetRequest, PeerServiceKeysRequest, PeerServiceLagRequest, PeerServiceListRequest, PeerServiceWatchRequest } from "./control/v1/peer_pb.js";
+import type { RebalanceServiceApproveRequest, RebalanceServiceCancelRequest, RebalanceServiceFreezeRequest, RebalanceServiceListPlansRequest, RebalanceServiceProposeRequest, RebalanceServiceWatchRequest } from "./control/v1/rebalance_pb.js";
 import type { OverloadThresholds, ShardLoad, ShardServiceApplyRequest, ShardServiceAttachRequest, ShardServiceDiffRequest, ShardServiceGetRequest, ShardServiceHistoryRequest, ShardServiceListRequest, ShardServiceSetShardRequest, ShardServiceSimulateRequest, ShardServiceWatchRequest, ShardSettings, SimulatedOwner } from "./control/v1/shard_pb.js";
 import type { CatalogQueryRequest, CatalogWatchRequest, ClusterMapRequest, EntryReport, KeepAliveRequest, ListPeersRequest, NamespaceStatusRequest, Preference, RegisterRequest, RenewRequest, ResolveRequest as DiscoveryResolveRequest, SetMaintenanceRequest, UnregisterRequest } from "./discovery/v1/discovery_pb.js";
 import type { SummaryQueryRequest, SummaryWatchRequest } from "./discovery/v1/summary_pb.js";
@@ -95,6 +96,63 @@ export function checkPeerServiceKeysRequest(value: PeerServiceKeysRequest, probl
   if (value.clusterId !== "") problems.name(value.clusterId, problems.bounds.maxIdLength, "cluster_id");
   if (!(value.limit >= 0 && value.limit <= 2147483647)) problems.range(value.limit, 0, 2147483647, "limit");
   if (value.pageToken !== "") problems.text(value.pageToken, 8192, "page_token");
+}
+
+function checkRebalanceServiceListPlansRequest_states(many: readonly number[], problems: FieldProblems): void {
+  problems.items(many.length, 8, "states");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? 0;
+    const before = problems.count;
+    if (item === 0) problems.add("", "must be one of STEADY, INVESTIGATING, REBALANCE_PENDING, DRAINING, REBALANCING, COMPLETED, FAILED, CANCELLED");
+    problems.known(item, 8, "a rebalance state", "");
+    if (problems.count !== before) problems.under(before, `states[${i}]`);
+  }
+}
+
+/** Adds what breaks the contract's rules in `RebalanceServiceListPlansRequest`. */
+export function checkRebalanceServiceListPlansRequest(value: RebalanceServiceListPlansRequest, problems: FieldProblems): void {
+  problems.namespace(value.namespace, problems.bounds.maxNamespaceLength, "namespace");
+  if (value.states.length > 0) checkRebalanceServiceListPlansRequest_states(value.states, problems);
+  if (!(value.limit >= 0 && value.limit <= 2147483647)) problems.range(value.limit, 0, 2147483647, "limit");
+  if (value.pageToken !== "") problems.text(value.pageToken, 8192, "page_token");
+}
+
+/** Adds what breaks the contract's rules in `RebalanceServiceProposeRequest`. */
+export function checkRebalanceServiceProposeRequest(value: RebalanceServiceProposeRequest, problems: FieldProblems): void {
+  problems.namespace(value.namespace, problems.bounds.maxNamespaceLength, "namespace");
+  if (value.reason !== "") problems.text(value.reason, 256, "reason");
+  if (value.ticket !== "") problems.text(value.ticket, 128, "ticket");
+}
+
+/** Adds what breaks the contract's rules in `RebalanceServiceApproveRequest`. */
+export function checkRebalanceServiceApproveRequest(value: RebalanceServiceApproveRequest, problems: FieldProblems): void {
+  problems.namespace(value.namespace, problems.bounds.maxNamespaceLength, "namespace");
+  problems.text(value.planId, 300, "plan_id");
+  problems.text(value.checksum, 16, "checksum");
+  if (value.reason !== "") problems.text(value.reason, 256, "reason");
+}
+
+/** Adds what breaks the contract's rules in `RebalanceServiceCancelRequest`. */
+export function checkRebalanceServiceCancelRequest(value: RebalanceServiceCancelRequest, problems: FieldProblems): void {
+  problems.namespace(value.namespace, problems.bounds.maxNamespaceLength, "namespace");
+  problems.text(value.planId, 300, "plan_id");
+  if (value.reason !== "") problems.text(value.reason, 256, "reason");
+}
+
+/** Adds what breaks the contract's rules in `RebalanceServiceFreezeRequest`. */
+export function checkRebalanceServiceFreezeRequest(value: RebalanceServiceFreezeRequest, problems: FieldProblems): void {
+  problems.namespace(value.namespace, problems.bounds.maxNamespaceLength, "namespace");
+  if (value.duration === undefined) problems.add("duration", "is required");
+  if (value.duration !== undefined) {
+    problems.duration(value.duration, 604800000, "duration");
+  }
+  if (value.reason !== "") problems.text(value.reason, 256, "reason");
+  if (value.ticket !== "") problems.text(value.ticket, 128, "ticket");
+}
+
+/** Adds what breaks the contract's rules in `RebalanceServiceWatchRequest`. */
+export function checkRebalanceServiceWatchRequest(value: RebalanceServiceWatchRequest, problems: FieldProblems): void {
+  problems.namespace(value.namespace, problems.bounds.maxNamespaceLength, "namespace");
 }
 
 /** Adds what breaks the contract's rules in `OverloadThresholds`. */
@@ -1173,6 +1231,7 @@ export type ListSetting = "maxListItems" | "maxMetadataPairs" | "maxRequestEntri
 export const LIST_BOUNDS: ReadonlyMap<string, number | ListSetting> = new Map<string, number | ListSetting>([
   ["waymark.control.v1.LeadershipServiceSubscribeRequest.scopes", 100],
   ["waymark.control.v1.PeerServiceListRequest.statuses", 4],
+  ["waymark.control.v1.RebalanceServiceListPlansRequest.states", 8],
   ["waymark.control.v1.ShardServiceListRequest.statuses", 4],
   ["waymark.control.v1.ShardServiceSimulateRequest.owners", 1000],
   ["waymark.control.v1.ShardServiceSimulateRequest.removed_owners", 1000],
@@ -1265,6 +1324,12 @@ export const REQUEST_CHECKS: ReadonlyMap<string, RequestCheck> = new Map<string,
   ["waymark.control.v1.PeerServiceGetRequest", checkPeerServiceGetRequest],
   ["waymark.control.v1.PeerServiceLagRequest", checkPeerServiceLagRequest],
   ["waymark.control.v1.PeerServiceKeysRequest", checkPeerServiceKeysRequest],
+  ["waymark.control.v1.RebalanceServiceListPlansRequest", checkRebalanceServiceListPlansRequest],
+  ["waymark.control.v1.RebalanceServiceProposeRequest", checkRebalanceServiceProposeRequest],
+  ["waymark.control.v1.RebalanceServiceApproveRequest", checkRebalanceServiceApproveRequest],
+  ["waymark.control.v1.RebalanceServiceCancelRequest", checkRebalanceServiceCancelRequest],
+  ["waymark.control.v1.RebalanceServiceFreezeRequest", checkRebalanceServiceFreezeRequest],
+  ["waymark.control.v1.RebalanceServiceWatchRequest", checkRebalanceServiceWatchRequest],
   ["waymark.control.v1.ShardServiceApplyRequest", checkShardServiceApplyRequest],
   ["waymark.control.v1.ShardServiceSetShardRequest", checkShardServiceSetShardRequest],
   ["waymark.control.v1.ShardServiceListRequest", checkShardServiceListRequest],

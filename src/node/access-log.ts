@@ -9,7 +9,7 @@ import type { OnDenied } from "../policy/set/verdict.ts";
 import type { AcceptedOverride } from "../services/discovery/maintenance.ts";
 import type { AcceptedWrite } from "../services/discovery/write-handlers.ts";
 import type { LeadershipOperation } from "../services/leadership/leadership.ts";
-import type { ShardOperation } from "../services/shards/shards.ts";
+import type { ShardOperation } from "../services/shards/shard-access.ts";
 
 /**
  * Maximum number of namespaces per call that get audit records of their own. Entries of any further namespaces share records that have no namespace.
@@ -85,7 +85,7 @@ export class AccessLog {
     this.#recordAllowed(caller, { action, requestId, namespace: scopeOf(scope)?.namespace ?? "", subjects, detail });
   };
 
-  /** Records an operation on the shards of a namespace. */
+  /** Records an operation on the shards of a namespace, or on a plan. */
   readonly onShards = (caller: Caller, { action, requestId, namespace, scope, detail }: ShardOperation): void => {
     const subjects = scope === "" ? "" : subjectOf("scope", scope);
     this.#recordAllowed(caller, { action, requestId, namespace, subjects, detail });

@@ -14,6 +14,7 @@ import { type LeadershipParts, leadershipService } from "../services/leadership/
 import type { LeadershipSource } from "../services/leadership/source.ts";
 import { type PeerParts, peerService } from "../services/peers.ts";
 import type { ServiceTable } from "../services/service-table.ts";
+import { rebalanceService } from "../services/shards/rebalance.ts";
 import { type ShardParts, shardService } from "../services/shards/shards.ts";
 import type { ShardSource } from "../services/shards/source.ts";
 import { openAuditLog } from "../store/audit/log.io.ts";
@@ -96,6 +97,7 @@ async function openParts(options: NodeOptions, parts: NodeComponents): Promise<R
     ({ component }) => component,
   );
   const { discovery, resolver, dns } = buildDiscovery(settings, core, fabric);
+  const shards = shardParts(settings, core, leadership.source);
   const services: ServiceTable = {
     DiscoveryService: discovery,
     ResolverService: resolver,
@@ -103,7 +105,8 @@ async function openParts(options: NodeOptions, parts: NodeComponents): Promise<R
     PolicyService: policy.service,
     PeerService: peerService(peerParts(settings, core, fabric, seals)),
     LeadershipService: leadershipService(leadershipParts(settings, core, leadership.source)),
-    ShardService: shardService(shardParts(settings, core, leadership.source)),
+    ShardService: shardService(shards),
+    RebalanceService: rebalanceService(shards),
   };
   const openSerials = () => ZoneSerials.open({ ...core, settings, log: log.child("dns"), now });
   const serials = await parts.open("zone serials", openSerials, (opened) => opened ?? {});

@@ -98,7 +98,6 @@ const LATER: Readonly<Record<string, PathRow>> = {
   "/control/versions": unimplemented(PAGE),
   "/control/capacity": unimplemented(),
   "/control/state-diff": unimplemented(["left", "right"]),
-  "/control/rebalance-plans": unimplemented(PAGE),
   "/ui": unimplemented(),
 };
 

@@ -3,6 +3,7 @@ import { status } from "@grpc/grpc-js";
 import { afterEach, expect, test } from "vitest";
 import { StoreKind } from "../../gen/waymark/control/v1/leadership_pb.js";
 import {
+  ShardApproval,
   ShardEventKind,
   type ShardOwnerSchema,
   type ShardSchema,
@@ -181,6 +182,15 @@ test("apply sends the file, whose reason and epoch the flags replace, and prints
   const settings = { count: 1000, service: "worker", strategy: ShardStrategy.RENDEZVOUS, cooldown: { seconds: 30n } };
   const request = { namespace: "orders", settings, expectedEpoch: 43n, reason: "first", ticket: "OPS-1" };
   expect(fake.callsOf("apply")[0]?.request).toMatchObject(request);
+});
+
+test("apply reads the thresholds of overload", async () => {
+  const { fake, run } = await startFake();
+  const overload = { depth: 500, latency: "2s", error_ratio: 0.1, duration: "30s" };
+  const file = JSON.stringify({ namespace: "orders", settings: { count: 4, service: "worker", approval: "other", overload } });
+  await run(["apply", "-f", "orders.json"], { files: { "orders.json": file } });
+  const read = { depth: 500n, latency: { seconds: 2n }, errorRatio: 0.1, duration: { seconds: 30n } };
+  expect(fake.callsOf("apply")[0]?.request).toMatchObject({ settings: { approval: ShardApproval.OTHER, overload: read } });
 });
 
 test.each([

@@ -3,10 +3,15 @@ import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { EXAMPLE_HOOK } from "../fakes/example-hook.ts";
 import { until } from "../fakes/until.ts";
 import { type Block, blocksOf, isAsSaid, isBegunAsSaid, unrunOf } from "./commands.ts";
 
-const PAGES = ["README.md", "docs/quickstart.md", ...["policy", "policy-handover", "leaders"].map((page) => `docs/guides/${page}.md`)];
+const PAGES = [
+  "README.md",
+  "docs/quickstart.md",
+  ...["policy", "policy-handover", "leaders", "shards"].map((page) => `docs/guides/${page}.md`),
+];
 /** What cannot be run inside a test, and is run by CI as a whole. */
 const KNOWN = ["npm ci && npm start", "npm test"];
 const DEADLINE_MS = 120_000;
@@ -45,6 +50,11 @@ class Script {
   }
 }
 
+/** The name in a word such as `meanwhile:a`. */
+function nameOf({ words }: Block, kind: string): string | undefined {
+  return words.find((word) => word.startsWith(`${kind}:`))?.slice(kind.length + 1);
+}
+
 interface Ports {
   readonly grpc: string;
   readonly http: string;
@@ -56,6 +66,8 @@ describe.each(PAGES)("%s", (page) => {
   const markdown = readFileSync(page, "utf8");
   let server: Script;
   let ports: Ports;
+  /** Programs that run in other terminals, by name. */
+  const others = new Map<string, Script>();
 
   beforeAll(async () => {
     // As the page says, but for ports that another node may hold and data that would stay.
@@ -67,6 +79,7 @@ describe.each(PAGES)("%s", (page) => {
     ports = { grpc, http, dns, fabric };
   });
   afterAll(async () => {
+    for (const other of others.values()) other.kill("SIGKILL");
     server.kill("SIGTERM");
     await server.ended;
   });
@@ -83,13 +96,25 @@ describe.each(PAGES)("%s", (page) => {
 
   const here = (text: string): string =>
     text.replaceAll("17420", ports.grpc).replaceAll("17480", ports.http).replaceAll("17453", ports.dns).replaceAll("17421", ports.fabric);
-  const tools = ({ words }: Block): readonly string[] => words.filter((word) => word !== "until-ctrl-c");
+  const tools = ({ words }: Block): readonly string[] => words.filter((word) => word !== "until-ctrl-c" && !word.includes(":"));
   const isHere = (block: Block): boolean => tools(block).every((tool) => spawnSync("sh", ["-c", `command -v ${tool}`]).status === 0);
 
   for (const block of blocksOf(markdown)) {
     test.runIf(isHere(block))(`line ${block.line}: ${block.script.split("\n")[0]}`, async () => {
       const said = here(block.output ?? "…");
-      const script = new Script(here(block.script), { WAYMARK_SERVER: `127.0.0.1:${ports.grpc}` });
+      const [stopped, meanwhile] = ["stop", "meanwhile"].map((kind) => nameOf(block, kind));
+      const other = others.get(stopped ?? "");
+      other?.kill("SIGTERM");
+      await other?.over();
+      const script = new Script(here(block.script), {
+        WAYMARK_SERVER: `127.0.0.1:${ports.grpc}`,
+        NODE_OPTIONS: `--import ${EXAMPLE_HOOK}`,
+      });
+      if (meanwhile !== undefined) {
+        others.set(meanwhile, script);
+        await script.until(() => isBegunAsSaid(said, script.stdout));
+        return;
+      }
       const isEndless = block.words.includes("until-ctrl-c");
       try {
         if (isEndless) {

@@ -4,7 +4,10 @@ export interface Block {
   /** Line of the opening fence. */
   readonly line: number;
   readonly script: string;
-  /** Words after `sh run`: a tool it needs, or `until-ctrl-c` for what never ends by itself. */
+  /**
+   * Words after `sh run`: a tool it needs, `until-ctrl-c` for what never ends by itself, `meanwhile:NAME` for a program that runs in another terminal
+   * while the next commands run, or `stop:NAME` for a command after such a program was stopped with SIGTERM.
+   */
   readonly words: readonly string[];
   readonly output: string | undefined;
 }

@@ -130,7 +130,7 @@ test("a program that imports the package compiles with its types, and calls a no
   const guideOf = (page: string) => readFileSync(join(ROOT, `docs/guides/${page}.md`), "utf8");
   const [, shown = ""] = /^```typescript\n(.*?)^```$/ms.exec(guideOf("client-setup")) ?? [];
   expect(shown).toContain('from "waymark"');
-  const others = ["client", "client-clusters", "grpc-names"].flatMap((page) => {
+  const others = ["client", "client-clusters", "grpc-names", "shards"].flatMap((page) => {
     const found = [...guideOf(page).matchAll(/^```typescript\n(.*?)^```$/gms)];
     expect(found.length).toBeGreaterThan(0);
     return found;

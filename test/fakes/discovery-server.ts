@@ -20,6 +20,7 @@ import {
   LeadershipServiceSubscribeResponseSchema,
 } from "../../gen/waymark/control/v1/leadership_pb.js";
 import { PeerService, type PeerServiceWatchRequest, PeerServiceWatchResponseSchema } from "../../gen/waymark/control/v1/peer_pb.js";
+import { RebalanceService } from "../../gen/waymark/control/v1/rebalance_pb.js";
 import { ShardService, type ShardServiceWatchRequest, ShardServiceWatchResponseSchema } from "../../gen/waymark/control/v1/shard_pb.js";
 import {
   type CatalogQueryRequest,
@@ -84,6 +85,8 @@ export class FakeDiscovery {
   readonly leaderRequests: LeadershipServiceSubscribeRequest[] = [];
   /** Answers of ShardService, and what each Watch gets, as those of LeadershipService. */
   readonly shards = new Map<string, (request: never) => Record<string, unknown>>();
+  /** Answers of RebalanceService. */
+  readonly rebalance = new Map<string, (request: never) => Record<string, unknown>>();
   shardScripts: (readonly MessageInitShape<typeof ShardServiceWatchResponseSchema>[])[] = [];
   readonly shardRequests: ShardServiceWatchRequest[] = [];
   readonly entries = new Map<string, Entry>();
@@ -195,6 +198,7 @@ export class FakeDiscovery {
       for (const message of this.shardScripts.shift() ?? []) call.write(create(ShardServiceWatchResponseSchema, message));
       if (this.shardScripts.length > 0) call.end();
     });
+    this.#addStreaming(RebalanceService, this.rebalance, (call: ServerWritableStream<unknown, unknown>) => call.end());
   }
 
   /** Adds a service that has one stream. */

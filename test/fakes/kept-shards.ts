@@ -3,6 +3,8 @@ import type { CopiedItem } from "../../src/control/leadership/copy.ts";
 import { encodeRecord, LEADERS, type LeaderRecord, type ShardFields } from "../../src/control/leadership/records.ts";
 import type { OwnerNews, ShardInput, ShardOrder } from "../../src/control/shards/io-types.ts";
 import { type ShardMap, ShardMaps, type ShardRow, statusOf } from "../../src/control/shards/maps.ts";
+import { orderedChange } from "../../src/control/shards/orders.ts";
+import { liveOwners } from "../../src/control/shards/rebalancing.ts";
 import {
   NO_LOAD,
   OWNERS,
@@ -10,12 +12,16 @@ import {
   ownerJson,
   ownerKey,
   PLANS,
+  type PlanRecord,
+  planJson,
   rowKey,
+  SHARD_HISTORY,
   SHARD_SETS,
   type ShardChange,
   type ShardSetRecord,
   type ShardSettings,
 } from "../../src/control/shards/records.ts";
+import { WaymarkError } from "../../src/lib/errors.ts";
 import type { StoreStatus } from "../../src/services/leadership/source.ts";
 import type { ShardSource } from "../../src/services/shards/source.ts";
 
@@ -47,6 +53,17 @@ const FIELDS: ShardFields = {
   movedWallMs: 1_770_000_000_000,
 };
 
+const PLAN: Omit<PlanRecord, "createdWallMs" | "epoch"> = {
+  state: "pending",
+  author: "ann",
+  reason: "a plan",
+  ticket: "",
+  approvedBy: "",
+  checksum: "0123456789abcdef",
+  moves: [],
+  detail: "",
+};
+
 export type PutRow = Partial<ShardFields> & {
   readonly id: number;
   readonly owner?: string;
@@ -63,13 +80,15 @@ export class KeptShards implements ShardSource {
   readonly reads: string[] = [];
   /** Called by `changeShards` before the change. Throws to refuse it. */
   refuse = () => {};
+  /** The time of changes of plans. */
+  time = { monoMs: 0, wallMs: 1_770_000_000_000 };
   status: StoreStatus = { kind: "etcd", id: "s", epoch: 7, revision: 1, ageMs: 0, fault: "" };
   readonly #history = new Map<string, ShardChange[]>();
   readonly #followers = new Set<(namespace: string) => void>();
   #version = 0;
 
   constructor() {
-    for (const prefix of [SHARD_SETS, OWNERS, PLANS]) this.#take(prefix, []);
+    for (const prefix of [LEADERS, SHARD_SETS, OWNERS, PLANS]) this.#take(prefix, []);
   }
 
   store(): StoreStatus {
@@ -93,6 +112,17 @@ export class KeptShards implements ShardSource {
       const row = this.row(change.namespace, change.id);
       const { mode = row.mode, weight = row.weight, hint = row.hint, ticket, reason } = change;
       this.change(change.namespace, [{ ...row, number: row.fence.number, mode, weight, hint, ticket, reason }]);
+    } else {
+      const live = liveOwners(this.maps.owners(change.namespace), () => false);
+      const made = orderedChange(change, { maps: this.maps, live, newId: () => "new", historyCount: 100 }, this.time);
+      if ("reason" in made) throw new WaymarkError(made.reason, made.message);
+      this.#version++;
+      for (const { key, value = new Uint8Array() } of made.writes) {
+        const version = this.#version;
+        const prefix = key.slice(0, key.indexOf("/") + 1);
+        if (prefix !== SHARD_HISTORY) this.#take(prefix, [{ key, version, item: { key, version, value } }]);
+      }
+      for (const follow of this.#followers) follow(change.namespace);
     }
   }
 
@@ -165,6 +195,13 @@ export class KeptShards implements ShardSource {
       ...record,
     };
     this.#write(OWNERS, [[ownerKey(namespace, instance), ownerJson(owner)]], namespace);
+  }
+
+  /** Writes a plan whose id ends in `name`. */
+  plan(namespace: string, name: string, plan: Partial<PlanRecord> = {}): void {
+    const times = { createdWallMs: this.time.wallMs, epoch: this.map(namespace).epoch };
+    const record: PlanRecord = { ...PLAN, ...times, ...plan };
+    this.#write(PLANS, [[`${PLANS}${namespace}/${name}`, planJson(record)]], namespace);
   }
 
   #keep(namespace: string, change: Pick<ShardChange, "epoch" | "rows">): void {

@@ -2,17 +2,22 @@
  * Leadership machines with a store that they share, in virtual time. Requests and watches take no time, unless a test loses or delays them.
  * Every tick must move the machine's deadline.
  */
+import type { CampaignInput } from "../../src/control/leadership/campaigns.ts";
 import type { LeadershipEvent, LeadershipInput, LeadershipOutput, OrderRefusal } from "../../src/control/leadership/io-types.ts";
 import { Leadership, type LeadershipOptions } from "../../src/control/leadership/machine.ts";
 import { decodeLeader, LEADERS, type LeaderRecord, SESSIONS } from "../../src/control/leadership/records.ts";
+import type { ShardInput, ShardOutput } from "../../src/control/shards/io-types.ts";
 import { assert } from "../../src/lib/errors.ts";
 import type { FenceToken } from "../../src/lib/fence.ts";
-import type { Time } from "../../src/lib/machine.ts";
+import type { Machine, Time } from "../../src/lib/machine.ts";
 import { SharedStore, WATCH_START, type WatchPosition } from "./shared-store.ts";
 
 export const LEASE_MS = 3000;
 export const WALL_MS = 1_760_000_000_000;
 
+type Input = LeadershipInput | CampaignInput | ShardInput;
+/** The machine that receives the inputs of a node. */
+export type LabMachine = Machine<Input, ShardOutput>;
 export type Transaction = Extract<LeadershipOutput, { readonly kind: "transact" }>;
 /** Done; not done and not answered; done and not answered; done and answered later, by `arrive`; done later and not answered. */
 export type Fate = "done" | "lost" | "unanswered" | "held" | "late";
@@ -28,10 +33,13 @@ export class LeaderLab {
 
   /** A process that is ready and stands for the scopes. */
   node(nodeId: string, scopes: readonly string[], options: Partial<LeadershipOptions> = {}): LabNode {
-    const node = new LabNode(this, nodeId, options);
+    return this.add(new LabNode(this, nodeId, options), scopes);
+  }
+
+  protected add<N extends LabNode>(node: N, scopes: readonly string[]): N {
     this.nodes.push(node);
     node.input({ kind: "eligible", fault: "" });
-    for (const scope of scopes) node.input({ kind: "stand", scope, holderId: nodeId });
+    for (const scope of scopes) node.input({ kind: "stand", scope, holderId: node.nodeId });
     return node;
   }
 
@@ -95,7 +103,9 @@ export class LeaderLab {
 
 export class LabNode {
   readonly lab: LeaderLab;
+  readonly nodeId: string;
   readonly machine: Leadership;
+  readonly #top: LabMachine;
   readonly events: LeadershipEvent[] = [];
   readonly refusals: (OrderRefusal | undefined)[] = [];
   readonly compacted: number[] = [];
@@ -110,8 +120,15 @@ export class LabNode {
   readonly watches = new Map<string, WatchPosition>();
   readonly #held: (() => void)[] = [];
 
-  constructor(lab: LeaderLab, nodeId: string, options: Partial<LeadershipOptions>) {
+  /** `wrap` returns the machine in front of the leadership machine. */
+  constructor(
+    lab: LeaderLab,
+    nodeId: string,
+    options: Partial<LeadershipOptions>,
+    wrap: (machine: Leadership) => LabMachine = (machine) => machine,
+  ) {
     this.lab = lab;
+    this.nodeId = nodeId;
     let count = 0;
     this.machine = new Leadership({
       nodeId,
@@ -123,6 +140,7 @@ export class LabNode {
       newId: () => `${nodeId}-${++count}`,
       ...options,
     });
+    this.#top = wrap(this.machine);
   }
 
   get time(): Time {
@@ -130,7 +148,7 @@ export class LabNode {
   }
 
   get dueMs(): number {
-    return this.isCrashed ? Number.POSITIVE_INFINITY : this.machine.nextDeadlineMs();
+    return this.isCrashed ? Number.POSITIVE_INFINITY : this.#top.nextDeadlineMs();
   }
 
   tick(): void {
@@ -138,11 +156,11 @@ export class LabNode {
     this.input({ kind: "tick" });
   }
 
-  input(input: LeadershipInput): void {
+  input(input: Input): void {
     this.lab.run(() => {
       if (this.isCrashed) return;
-      const out: LeadershipOutput[] = [];
-      this.machine.handle(input, this.time, out);
+      const out: ShardOutput[] = [];
+      this.#top.handle(input, this.time, out);
       for (const output of out) this.#carryOut(output);
     });
   }
@@ -182,7 +200,7 @@ export class LabNode {
     this.lab.run(() => this.#report(prefix));
   }
 
-  #carryOut(output: LeadershipOutput): void {
+  #carryOut(output: ShardOutput): void {
     switch (output.kind) {
       case "transact":
         this.sent.push(output);
@@ -203,8 +221,15 @@ export class LabNode {
       case "event":
         this.events.push(output.event);
         return;
+      case "ownerNews":
+        return this.lab.run(() => output.owner(output.news));
       case "stopped":
         this.stoppedCount += 1;
+        return;
+      case "campaign":
+      case "moved":
+      case "shardsChanged":
+        return;
     }
   }
 

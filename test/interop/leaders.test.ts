@@ -6,12 +6,12 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { pathToFileURL } from "node:url";
 import { expect, test } from "vitest";
 import { mustRun, ROOT } from "../../scripts/run.ts";
 import { compareFences, type FenceToken, parseFence } from "../../src/client/index.ts";
 import { ClusterHome } from "../fakes/cluster-home.ts";
 import { EtcdCluster, isEtcdThere } from "../fakes/etcd.ts";
+import { EXAMPLE_HOOK } from "../fakes/example-hook.ts";
 import { CommandProcess } from "../fakes/node-process.ts";
 import { until } from "../fakes/until.ts";
 import { isGoThere } from "./needs.ts";
@@ -31,10 +31,7 @@ async function buildGo(): Promise<string> {
 
 /** An example in TypeScript, for which `waymark` is the client of these sources. */
 function example(name: string, args: readonly string[]): CommandProcess {
-  const client = pathToFileURL(join(ROOT, "src/client/index.ts")).href;
-  const resolve = `resolve: (name, context, next) => next(name === "waymark" ? ${JSON.stringify(client)} : name, context)`;
-  const hook = `data:text/javascript,import { registerHooks } from "node:module"; registerHooks({ ${resolve} });`;
-  return new CommandProcess(["--import", hook, join(EXAMPLES, name), ...args], "", [], process.execPath);
+  return new CommandProcess(["--import", EXAMPLE_HOOK, join(EXAMPLES, name), ...args], "", [], process.execPath);
 }
 
 /** The fences after a word at the start of a line. */

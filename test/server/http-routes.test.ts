@@ -285,7 +285,6 @@ test.each([
   "/control/versions?limit=5",
   "/control/capacity",
   "/control/state-diff",
-  "/control/rebalance-plans",
   "/ui",
 ])("%s is known but comes later", async (target) => {
   const response = await ask({ target });

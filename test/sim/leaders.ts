@@ -216,6 +216,7 @@ export class LeaderNode {
       case "campaign":
       case "event":
       case "moved":
+      case "planned":
       case "shardsChanged":
         return;
     }

@@ -1,6 +1,7 @@
 /** Planted bugs of shards (semantics.md, Shards). */
 const CONTROLLER = "src/control/shards/controller.ts";
 const LOOK = "src/control/shards/set-look.ts";
+const REBALANCING = "src/control/shards/rebalancing.ts";
 const OWNERS = "src/control/shards/owners.ts";
 
 export const SHARD_MUTANTS = [
@@ -56,7 +57,7 @@ export const SHARD_MUTANTS = [
     name: "the cooldown is forgotten",
     rule: "Shards: no shard moves twice within the cooldown",
     edits: [
-      { file: CONTROLLER, find: "wallMs >= movedWallMs + cooldownMs ||", replace: "wallMs >= movedWallMs + cooldownMs - cooldownMs ||" },
+      { file: REBALANCING, find: "wallMs >= movedWallMs + cooldownMs &&", replace: "wallMs >= movedWallMs + cooldownMs - cooldownMs &&" },
     ],
     withinSeeds: 100,
     isOfShards: true,

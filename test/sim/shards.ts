@@ -149,17 +149,19 @@ class SimOwner {
     this.#dropped.clear();
     const life = this.#life;
     let order = 0;
+    // A paused program reads its messages later, in their order.
+    const unread: (() => void)[] = [];
+    const read = (): void => {
+      if (this.#stream !== stream || life !== this.#life) return;
+      if (this.#isPaused) sim.world.at(this.#pausedUntilMs, read);
+      else unread.shift()?.();
+    };
     const sink: OwnerSink = (news) => {
       const echoMs = stream.sentMs;
       order = Math.max(order, sim.world.nowMs + sim.delayMs());
       sim.world.at(order, () => {
-        if (this.#stream !== stream || life !== this.#life) return;
-        const wait = (): void => {
-          if (this.#stream !== stream || life !== this.#life) return;
-          if (this.#isPaused) sim.world.at(this.#pausedUntilMs, wait);
-          else this.#heard(news, echoMs);
-        };
-        wait();
+        unread.push(() => this.#heard(news, echoMs));
+        read();
       });
     };
     const stream = { node, boot: node.boot, sink, sentMs: 0, heardMs: this.#nowMs };
@@ -215,12 +217,16 @@ class SimOwner {
     if (this.#partsOf !== this.#stream && validForMs > 0) {
       this.#partsOf = this.#stream;
       this.#endAll();
-    }
+    } else if (this.#nowMs >= this.#untilMs) this.#lapse();
     for (const { id, state, fence } of shards) {
       if (state === "lost" || state === "released") {
         const part = this.#parts.get(id);
         this.#end(id);
         if (state === "lost" && part !== undefined) this.#report(this.#dropped, id, 0);
+        continue;
+      }
+      if (fence !== undefined && this.#fleet.ended.has(fenceOf(id, fence))) {
+        this.#report(this.#dropped, id, 0);
         continue;
       }
       const isNew = this.#parts.get(id)?.fence?.number !== fence?.number;
@@ -233,6 +239,15 @@ class SimOwner {
     }
     if (validForMs > 0) this.#untilMs = Math.max(this.#untilMs, sentMs + validForMs);
     this.#fleet.sim.check();
+  }
+
+  /** The shards whose validity is over end, and the program reports them. */
+  #lapse(): void {
+    for (const [id, { state }] of this.#parts) {
+      if (state === "preparing") continue;
+      this.#end(id);
+      this.#report(this.#dropped, id, 0);
+    }
   }
 
   #endAll(): void {

@@ -4,14 +4,19 @@ import type { ArgSpec, FlagSpec, VerbSpec } from "./verb.ts";
 
 const NAMESPACE: ArgSpec = { name: "<namespace>", doc: "Namespace of the shards, such as orders." };
 const SHARD: ArgSpec = { name: "<shard>", doc: "Namespace and number of the shard, such as orders/12." };
-const CHANGE_FLAGS: readonly FlagSpec[] = [
-  { flags: "--expect <epoch>", doc: "Fail unless the shards have this epoch." },
-  { flags: "--reason <text>", doc: "Reason, recorded in the history and the audit log." },
+const PLAN: ArgSpec = { name: "<plan>", doc: "Id of the plan, such as orders/41-1f0c9a3e." };
+const REASON: FlagSpec = { flags: "--reason <text>", doc: "Reason, recorded in the history and the audit log." };
+const ORIGIN_FLAGS: readonly FlagSpec[] = [
+  REASON,
   { flags: "--ticket <id>", doc: "Change ticket, recorded in the history and the audit log." },
 ];
+const CHANGE_FLAGS: readonly FlagSpec[] = [{ flags: "--expect <epoch>", doc: "Fail unless the shards have this epoch." }, ...ORIGIN_FLAGS];
+/** The end of the summaries of verbs that need a role. */
+const BY_OPERATORS = "Requires the role mesh.operate, or owner: for the namespace.";
 const STATUSES = ["active", "draining", "paused", "disabled"] as const;
 
 const shards = () => import("../verbs/shards.ts");
+const plans = () => import("../verbs/rebalance.ts");
 
 export const SHARD_VERBS: readonly VerbSpec[] = [
   {
@@ -125,5 +130,59 @@ export const SHARD_VERBS: readonly VerbSpec[] = [
     ],
     examples: [["mesh shards simulate orders --strategy rendezvous --add d:weight=2", "show which shards a new owner d would receive"]],
     load: async () => (await shards()).simulate,
+  },
+  {
+    path: "mesh shards rebalance",
+    summary: `Propose a plan of the moves that balance the shards. ${BY_OPERATORS}`,
+    args: [NAMESPACE],
+    flags: [
+      { flags: "--dry-run", doc: "Show the plan without making it." },
+      { flags: "--force", doc: "Let the plan move more than 10 % of the shards." },
+      ...ORIGIN_FLAGS,
+    ],
+    examples: [
+      ["mesh shards rebalance orders --dry-run", "show which shards would move now"],
+      ["mesh shards rebalance orders --reason 'new owner'", "make a plan; if the settings require it, another operator must approve it"],
+    ],
+    load: async () => (await plans()).rebalance,
+  },
+  {
+    path: "mesh shards plans",
+    summary: `List the newest 20 plans of a namespace, and show whether it is frozen. ${BY_OPERATORS}`,
+    args: [NAMESPACE],
+    examples: [["mesh shards plans orders", "show the plan that waits for approval or moves shards, and earlier plans"]],
+    load: async () => (await plans()).plans,
+  },
+  {
+    path: "mesh shards approve",
+    summary: `Start a plan that waits for approval. ${BY_OPERATORS}`,
+    args: [PLAN],
+    flags: [
+      { flags: "--checksum <checksum>", doc: "Checksum of the plan (default: read the plan and print its moves before it is approved)." },
+      REASON,
+    ],
+    examples: [["mesh shards approve orders/41-1f0c9a3e", "print the moves of the plan and start them"]],
+    load: async () => (await plans()).approve,
+  },
+  {
+    path: "mesh shards cancel",
+    summary: `End a plan before its next move. ${BY_OPERATORS}`,
+    args: [PLAN],
+    flags: [REASON],
+    examples: [
+      ["mesh shards cancel orders/41-1f0c9a3e --reason 'too many errors'", "let the moves that have begun finish, and start no more"],
+    ],
+    load: async () => (await plans()).cancel,
+  },
+  {
+    path: "mesh shards freeze",
+    summary: `Move no shards for some time, unless their owner ends. ${BY_OPERATORS}`,
+    args: [NAMESPACE],
+    flags: [{ flags: "--for <duration>", doc: "Time from now, at most 7d; 0 ends an earlier freeze.", isRequired: true }, ...ORIGIN_FLAGS],
+    examples: [
+      ["mesh shards freeze orders --for 1h --reason 'database upgrade'", "keep the shards with their owners for an hour"],
+      ["mesh shards freeze orders --for 0", "let shards move again"],
+    ],
+    load: async () => (await plans()).freeze,
   },
 ];

@@ -8,17 +8,7 @@ import {
   type ShardDifference,
   type ShardOwner,
   ShardService,
-  ShardServiceApplyRequestSchema,
-  ShardServiceApplyResponseSchema,
-  ShardServiceDiffResponseSchema,
-  type ShardServiceGetRequestSchema,
-  ShardServiceGetResponseSchema,
-  ShardServiceHistoryResponseSchema,
-  ShardServiceListResponseSchema,
   type ShardServiceSetShardRequest,
-  ShardServiceSetShardResponseSchema,
-  ShardServiceSimulateResponseSchema,
-  ShardServiceWatchResponseSchema,
   type ShardSet,
   type ShardState,
   ShardStatus,
@@ -98,17 +88,14 @@ function withTargets(shards: readonly Shard[], owners: readonly ShardOwner[]): r
 
 export const apply: VerbFunction = async ({ environment, flags, out, client }) => {
   const file = flags.text("file") ?? "";
-  const { message, problems } = readMessageFile(
-    await readInput(environment, file, MAX_FILE_BYTES, "--file"),
-    ShardServiceApplyRequestSchema,
-  );
+  const { message, problems } = readMessageFile(await readInput(environment, file, MAX_FILE_BYTES, "--file"), method.apply.input);
   if (message === undefined) {
     const lines = problems.map(({ line, message: problem }) => `${file}:${line}: ${problem}`);
     throw new CommandError([...lines, "nothing was applied"].join("\n"));
   }
   const answer = await client().call(method.apply, { ...message, ...changeOf(flags) });
   const rows = answer.set === undefined ? [] : [answer.set];
-  out.document(wholeJson(ShardServiceApplyResponseSchema, answer), { columns: SET_COLUMNS, rows });
+  out.document(wholeJson(method.apply.output, answer), { columns: SET_COLUMNS, rows });
 };
 
 /** The flags of a change. They replace the values in a file. */
@@ -126,7 +113,7 @@ export const list: VerbFunction = async ({ args: [namespace = ""], flags, out, c
   };
   const answer = await readPages(flags, ["shards", "owners", "sets"], (page) => client().call(method.list, { ...filter, ...page }));
   const table = { columns: COLUMNS, rows: withTargets(answer.shards, answer.owners), whenEmpty: "no shards" };
-  out.document(wholeJson(ShardServiceListResponseSchema, answer), table);
+  out.document(wholeJson(method.list.output, answer), table);
   if (!out.isMachine) noteSets(out, answer.sets, answer.store);
 };
 
@@ -149,10 +136,10 @@ export const owner: VerbFunction = async (context) => {
   await show(context, { namespace, shard: { case: "key", value: key } });
 };
 
-async function show({ out, client }: VerbContext, request: MessageInitShape<typeof ShardServiceGetRequestSchema>): Promise<void> {
+async function show({ out, client }: VerbContext, request: MessageInitShape<typeof method.get.input>): Promise<void> {
   const answer = await client().call(method.get, request);
   const rows = answer.shard === undefined ? [] : withTargets([answer.shard], answer.owners);
-  out.document(wholeJson(ShardServiceGetResponseSchema, answer), { columns: COLUMNS, rows });
+  out.document(wholeJson(method.get.output, answer), { columns: COLUMNS, rows });
 }
 
 /** Parses `<namespace>/<id>`. */
@@ -171,12 +158,12 @@ export const diff: VerbFunction = async ({ args: [namespace = ""], flags, out, c
     return read;
   });
   const whenEmpty = `no shard differs between the epochs ${fromEpoch} and ${toEpoch}`;
-  out.document(wholeJson(ShardServiceDiffResponseSchema, answer), { columns: DIFFERENCE_COLUMNS, rows: answer.shards, whenEmpty });
+  out.document(wholeJson(method.diff.output, answer), { columns: DIFFERENCE_COLUMNS, rows: answer.shards, whenEmpty });
 };
 
 export const history: VerbFunction = async ({ args: [namespace = ""], flags, out, client }) => {
   const answer = await readPages(flags, ["changes"], (page) => client().call(method.history, { namespace, ...page }), 0);
-  out.document(wholeJson(ShardServiceHistoryResponseSchema, answer), {
+  out.document(wholeJson(method.history.output, answer), {
     columns: [
       { title: "EPOCH", text: ({ epoch }) => String(epoch) },
       { title: "CHANGED AT", text: ({ changedAt }) => timeText(changedAt) },
@@ -198,7 +185,7 @@ export const watch: VerbFunction = async (context) => {
   const open = () => client().stream(method.watch, { namespace, afterEpoch }, { signal: environment.interrupt });
   for await (const message of followStream(context, open)) {
     const rows = withTargets(message.shards, message.owners);
-    out.line(wholeJson(ShardServiceWatchResponseSchema, message), { columns: COLUMNS, rows });
+    out.line(wholeJson(method.watch.output, message), { columns: COLUMNS, rows });
     if (message.epoch > 0n) afterEpoch = message.epoch;
   }
 };
@@ -207,7 +194,7 @@ export const set: VerbFunction = async ({ args, flags, out, client }) => {
   const { namespace, id } = shardOf(args[0]);
   const answer = await client().call(method.setShard, { namespace, id, change: shardChange(flags), ...changeOf(flags) });
   const rows = answer.shard === undefined ? [] : withTargets([answer.shard], []);
-  out.document(wholeJson(ShardServiceSetShardResponseSchema, answer), { columns: COLUMNS.filter(({ title }) => title !== "TARGET"), rows });
+  out.document(wholeJson(method.setShard.output, answer), { columns: COLUMNS.filter(({ title }) => title !== "TARGET"), rows });
 };
 
 /** Exactly one of the flags is given. */
@@ -225,7 +212,7 @@ export const simulate: VerbFunction = async ({ args: [namespace = ""], flags, ou
   const strategy = flags.enum("strategy", ShardStrategy);
   const owners = flags.list("add").map(addedOwner);
   const answer = await client().call(method.simulate, { namespace, strategy, owners, removedOwners: [...flags.list("remove")] });
-  out.document(wholeJson(ShardServiceSimulateResponseSchema, answer), {
+  out.document(wholeJson(method.simulate.output, answer), {
     columns: [
       { title: "SHARD", text: ({ id }) => `${namespace}/${id}` },
       { title: "BEFORE", text: ({ before }) => before || "-" },

@@ -93,7 +93,8 @@ export class ShardClient {
         const behindMs = BEHIND_MS[tryCount];
         if (behindMs === undefined || shard?.namespace !== this.namespace || shard.id !== route.id) throw error;
         this.#routes.learn(shard);
-        const isBehind = shard.epoch < route.epoch || (Number(shard.epoch) === route.epoch && shard.status !== ShardStatus.DRAINING);
+        const isDrained = shard.epoch === BigInt(route.epoch) && shard.status === ShardStatus.DRAINING;
+        const isBehind = shard.epoch <= route.epoch && !isDrained;
         if (!(await this.#settled(route.id, route.epoch, isBehind ? behindMs : timeoutMs)) && !isBehind) throw error;
       }
     }

@@ -80,8 +80,8 @@ export class ShardOwnership {
     this.#shards = new OwnedShards({ namespace: routes.namespace, nowMs, run: (callback, shard) => void this.#run(callback, shard) });
     signal?.addEventListener("abort", () => this.#stop(signal.reason), { signal: this.#finished.signal });
     this.done = this.#attach();
-    // The result can be an error before it is awaited.
-    this.done.catch(() => {});
+    // Both can be rejected before they are awaited.
+    for (const promise of [this.#result.promise, this.done]) promise.catch(() => {});
   }
 
   /** Resolves when a server has accepted the owner. */

@@ -43,11 +43,11 @@ export interface LeaderRecord {
   readonly shard: ShardFields | undefined;
 }
 
-/** What the row of a shard has besides its holder. The controller of the shards writes it (`control/shards/`). */
+/** The fields of a shard's row in addition to its holder. The controller of shards writes them (`control/shards/`). */
 export interface ShardFields {
   /** The epoch of the map in which the row last changed. */
   readonly epoch: number;
-  /** Set by operators. The owner of a paused shard finishes its work and takes nothing new. A disabled shard has no owner. */
+  /** Set by operators. The owner of a paused shard finishes its work and accepts no new work. A disabled shard has no owner. */
   readonly mode: (typeof SHARD_MODES)[number];
   /** Whether the owner must finish its work and drop the shard. */
   readonly isDraining: boolean;

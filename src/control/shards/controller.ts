@@ -44,7 +44,7 @@ export interface ControllerOptions {
 /** Time between two looks at the balance of a set. */
 const BALANCE_MS = 5000;
 
-/** What the controller knows about a set beside the store. Another controller starts without it. */
+/** Facts about a set that are not in the store. Another controller starts without them. */
 interface SetState {
   /** Monotonic time (ms) before which no change is sent, unless the copies show the last one. `NEVER` while a request is pending. */
   retryMs: number;
@@ -56,6 +56,9 @@ interface SetState {
   readonly noticedMs: Map<string, number>;
   readonly endedMs: Map<string, number>;
   readonly hotMs: Map<string, number>;
+  /** The owners at the last look, and the monotonic time (ms) at which this node last noticed that an owner is gone. */
+  known: ReadonlySet<string>;
+  readonly goneMs: Map<string, number>;
 }
 
 interface Look {
@@ -83,11 +86,11 @@ export class ShardController {
 
   nextDeadlineMs(): number {
     if (!this.#isLeader) return NEVER;
-    // What was due at the last look has been done, or waits for an answer.
+    // Everything that was due at the last look has been done, or waits for an answer.
     return this.#states.values().reduce((next, { dueMs }) => (dueMs > this.#lookedMs ? Math.min(next, dueMs) : next), NEVER);
   }
 
-  /** The moves of changes that were committed since the last call. */
+  /** The moves and plans that were committed since the last call. */
   takeMoved(): readonly ShardOutput[] {
     const moved = this.#moved;
     this.#moved = [];
@@ -126,6 +129,8 @@ export class ShardController {
     const live = liveOwners(owners, (name, version) => machine.hasEnded(name, version));
     const { revision, store } = machine;
     const set = new SetLook({ map, owners, live, leaseMs, revision, time, storeEpoch: store?.epoch ?? 0, noticedMs: state.noticedMs });
+    for (const instance of state.known) if (!live.has(instance)) state.goneMs.set(instance, time.monoMs);
+    state.known = new Set(live.keys());
     const look: Look = { map, live, set, state, session, time, out };
     const hasSent = this.#removeEnded(look) || (set.decide(), this.#move(look)) || this.#write(look);
     if (!hasSent) state.dueMs = set.dueMs;
@@ -136,7 +141,15 @@ export class ShardController {
     if (known !== undefined) return known;
     const far = Number.NEGATIVE_INFINITY;
     const times = { retryMs: far, dueMs: far, balanceMs: far };
-    const state = { ...times, isShown: () => true, noticedMs: new Map(), endedMs: new Map(), hotMs: new Map() };
+    const state = {
+      ...times,
+      isShown: () => true,
+      noticedMs: new Map(),
+      endedMs: new Map(),
+      hotMs: new Map(),
+      known: new Set<string>(),
+      goneMs: new Map(),
+    };
     this.#states.set(namespace, state);
     return state;
   }
@@ -168,6 +181,7 @@ export class ShardController {
     isShown: () => boolean,
     out: ShardOutput[],
     onCommitted = () => {},
+    isRefuted = () => false,
   ): boolean {
     const { requests, leaderItems } = this.#options.machine;
     const key = LEADERS + GLOBAL_SCOPE;
@@ -178,6 +192,7 @@ export class ShardController {
       state.retryMs = monoMs + RETRY_MS;
       state.dueMs = monoMs;
       if (result?.isCommitted === true) onCommitted();
+      else state.isShown = isRefuted;
     });
     return true;
   }
@@ -191,15 +206,18 @@ export class ShardController {
     const reason = [...new Set(rows.map((row) => row.reason))].join("; ");
     const edits = { map, settings: map.set.value, rows, origin: { actor, reason, ticket: "" }, historyCount };
     const change = changeOf(edits, time, newId());
-    const owners = maps.owners(namespace);
-    const free = [...set.free].map((instance) => ({ key: ownerKey(namespace, instance), version: owners.get(instance)?.version ?? 0 }));
+    const versionOf = (instance: string) => maps.owners(namespace).get(instance)?.version ?? 0;
+    const free = [...set.free].map((instance) => ({ instance, key: ownerKey(namespace, instance), version: versionOf(instance) }));
     const isShown = () => (maps.map(namespace)?.epoch ?? 0) >= change.epoch;
-    return this.#send(state, [session, ...change.conditions, ...free], change.writes, isShown, out, () => {
+    const onCommitted = (): void => {
       for (const after of change.rows) {
         const before = map.rows[after.id];
         if (before !== undefined) this.#moved.push({ kind: "moved", namespace, before, after });
       }
-    });
+    };
+    // Another look makes another change when the copies show why the store has refused this one.
+    const isRefuted = () => maps.map(namespace) !== map || free.some(({ instance, version }) => versionOf(instance) !== version);
+    return this.#send(state, [session, ...change.conditions, ...free], change.writes, isShown, out, onCommitted, isRefuted);
   }
 
   /** Moves shards between owners that are attached, unless the set is frozen. Returns whether it has sent a change of a plan. */
@@ -241,7 +259,10 @@ export class ShardController {
     noteLoads(look);
     const isHot = ([, sinceMs]: readonly [string, number]) => time.monoMs >= sinceMs + map.set.value.overloadMs;
     const hot = new Set([...state.hotMs].filter(isHot).map(([instance]) => instance));
-    const moves = current === undefined && set.rows.size === 0 ? neededMoves(map, live, hot, false, time) : [];
+    const moves =
+      current === undefined && set.rows.size === 0
+        ? neededMoves(map, live, { hot, closed: restingOwners(look), isForced: false }, time)
+        : [];
     if (moves.length === 0) return false;
     const { nodeId: actor, newId } = this.#options;
     const id = `${map.namespace}/${map.epoch}-${newId().slice(0, 8)}`;
@@ -260,18 +281,27 @@ export class ShardController {
     const old = [...plans().keys()].slice(0, -KEPT_PLANS).filter((each) => each !== id);
     const writes = [{ key, value: encodeRecord(planJson(plan)) }, ...old.map((each) => ({ key: PLANS + each, value: undefined }))];
     const isShown = () => (plans().get(id)?.version ?? 0) !== version;
-    return this.#send(state, [session, { key, version }], writes, isShown, out);
+    return this.#send(state, [session, { key, version }], writes, isShown, out, () => this.#moved.push({ kind: "planned", id, plan }));
   }
 }
 
 /** The moves from owners that leave by themselves. They need no plan and no approval. */
 function leavingMoves({ map, live, time }: Look): readonly { readonly row: ShardRow; readonly to: string; readonly reason: string }[] {
   if (!live.values().some(({ isLeaving }) => isLeaving)) return [];
-  const moves = planMoves(planInput(map, live, { out: new Set(), homeless: new Set() }, time), { isForced: false });
+  const moves = planMoves(planInput(map, live, {}, time), { isForced: false });
   return moves.flatMap(({ id, from, to, reason }) => {
     const row = map.rows[id];
     return row === undefined || live.get(from)?.isLeaving !== true ? [] : [{ row, to, reason }];
   });
+}
+
+/**
+ * The owners that were gone within the cooldown. No plan moves shards to them, so that an owner that comes and goes causes few moves; BGP dampens
+ * routes that flap in the same way (RFC 2439).
+ */
+function restingOwners({ map, state: { goneMs }, time }: Look): ReadonlySet<string> {
+  for (const [instance, ms] of goneMs) if (time.monoMs >= ms + map.set.value.cooldownMs) goneMs.delete(instance);
+  return new Set(goneMs.keys());
 }
 
 /** Notes which owners are overloaded. The hottest shard of each is throttled meanwhile. */

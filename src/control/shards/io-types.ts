@@ -4,7 +4,7 @@ import type { FenceToken } from "../../lib/fence.ts";
 import type { CampaignAnswer } from "../leadership/campaigns.ts";
 import type { LeadershipOutput, OrderId } from "../leadership/io-types.ts";
 import type { ShardRow } from "./maps.ts";
-import type { OwnerRecord, ShardSettings } from "./records.ts";
+import type { OwnerRecord, PlanRecord, ShardSettings } from "./records.ts";
 
 /** Who asks for a change, and why. */
 export interface ChangeOrigin {
@@ -31,15 +31,15 @@ export type ShardOrder = ChangeOrigin & {
       }
     /** Moves no shard of the set until this wall time (ms), unless its owner ends. 0: the set is not frozen. */
     | { readonly kind: "freeze"; readonly untilWallMs: number }
-    /** Makes a plan of the moves that the set needs. */
-    | { readonly kind: "propose"; readonly isForced: boolean }
+    /** Makes a plan with this id of the moves that the set needs. */
+    | { readonly kind: "propose"; readonly planId: string; readonly isForced: boolean }
     /** Starts a plan that has this checksum. */
     | { readonly kind: "approve"; readonly planId: string; readonly checksum: string }
     /** The plan starts no further move. */
     | { readonly kind: "cancel"; readonly planId: string }
   );
 
-/** What an owner says about itself. */
+/** The facts that an owner reports about itself. */
 export type OwnerFacts = Pick<OwnerRecord, "health" | "isLeaving" | "region" | "slots" | "target" | "weight" | "zone">;
 
 /** Receives the news of an attached owner, and identifies the attachment. */
@@ -50,13 +50,13 @@ export type OwnedState =
   /** The owner gets ready to own the shard. */
   | "preparing"
   | "owned"
-  /** The owner finishes its work and takes nothing new, but keeps the shard. */
+  /** The owner finishes its work and accepts no new work, but keeps the shard. */
   | "paused"
-  /** The owner finishes its work, takes nothing new, and then reports that it has dropped the shard. */
+  /** The owner finishes its work, accepts no new work, and then reports that it has dropped the shard. */
   | "draining"
   /** The owner stops immediately. Its last validity still holds. */
   | "lost"
-  /** The shard has nothing to do with the owner any more. */
+  /** The shard no longer concerns the owner. */
   | "released";
 
 export interface OwnedShard {
@@ -69,7 +69,7 @@ export interface OwnedShard {
   readonly isThrottled: boolean;
 }
 
-/** What an owner reports about a shard since its last report. */
+/** The load of a shard since the last report of its owner. */
 export interface ShardReport {
   readonly id: number;
   /** Number of items that wait. */
@@ -116,4 +116,6 @@ export type ShardOutput =
   /** The map of a namespace, or its owners, can have changed. */
   | { readonly kind: "shardsChanged"; readonly namespace: string }
   /** A shard has changed its owner or the phase of its hand-over. Only the controller reports it. */
-  | { readonly kind: "moved"; readonly namespace: string; readonly before: ShardRow; readonly after: ShardRow };
+  | { readonly kind: "moved"; readonly namespace: string; readonly before: ShardRow; readonly after: ShardRow }
+  /** A plan was made, or has ended. Only the controller reports it, unless an operator has done it. */
+  | { readonly kind: "planned"; readonly id: string; readonly plan: PlanRecord };

@@ -2,7 +2,7 @@
 import { sha256Hex } from "../../lib/crypto.ts";
 import type { FenceToken } from "../../lib/fence.ts";
 import type { StoreChanges } from "../../store/control/store.ts";
-import { type CopiedItem, StoreCopy } from "../leadership/copy.ts";
+import { type CopiedItem, type CopyStep, StoreCopy } from "../leadership/copy.ts";
 import { LEADERS, type LeaderRecord, type ShardFields } from "../leadership/records.ts";
 import {
   decodeOwner,
@@ -17,10 +17,10 @@ import {
   type ShardSetRecord,
 } from "./records.ts";
 
-/** `draining` while the owner finishes its work; otherwise what the operators have set. */
+/** `draining` while the owner finishes its work; otherwise the mode that operators have set. */
 export type ShardStatus = ShardFields["mode"] | "draining";
 
-/** A shard. A row that was never written is that of an active shard without an owner. */
+/** A shard. If its row was never written, the shard is active and has no owner. */
 export interface ShardRow extends ShardFields {
   readonly id: number;
   /** Version of the record. 0 if it was never written. */
@@ -102,16 +102,24 @@ export class ShardMap {
   }
 }
 
+type ByNamespace<T> = Map<string, Map<string, CopiedItem<T>>>;
+/** Plans by id, the newest last. */
+export type ShardPlans = ReadonlyMap<string, CopiedItem<PlanRecord> & { readonly value: PlanRecord }>;
+
 export class ShardMaps {
   readonly #leaders: ReadonlyMap<string, CopiedItem<LeaderRecord>>;
   readonly #sets = new StoreCopy(decodeSet);
   readonly #owners = new StoreCopy(decodeOwner);
   readonly #plans = new StoreCopy(decodePlan);
   readonly #maps = new Map<string, ShardMap>();
-  /** The owners of each namespace, by instance. */
-  readonly #byNamespace = new Map<string, Map<string, CopiedItem<OwnerRecord>>>();
+  /** The owners of each namespace, by instance, and its plans, by the last part of their ids. */
+  readonly #ownersOf: ByNamespace<OwnerRecord> = new Map();
+  readonly #plansOf: ByNamespace<PlanRecord> = new Map();
+  /** The results of `plans`, until a plan of the namespace changes. */
+  readonly #listed = new Map<string, ShardPlans>();
   /** Namespaces in the steps of the watch on leaders since the last step with `isCurrent`, which changes their rows. */
   readonly #reported = new Set<string>();
+  #hasRows = false;
   /** Namespaces whose rows have changed since they were read. */
   readonly #dirty = new Set<string>();
 
@@ -130,28 +138,23 @@ export class ShardMaps {
       }
       if (changes.isReset) for (const namespace of this.#maps.keys()) this.#reported.add(namespace);
       if (!changes.isCurrent) return touched;
+      this.#hasRows = true;
       for (const namespace of this.#reported) touched.add(namespace);
       this.#reported.clear();
     } else if (prefix === SHARD_SETS) {
       for (const { key } of this.#sets.take(changes, monoMs)?.changes ?? []) touched.add(key.slice(SHARD_SETS.length));
-    } else if (prefix === OWNERS)
-      for (const { key, after } of this.#owners.take(changes, monoMs)?.changes ?? []) {
-        const [, namespace = "", instance = ""] = key.split("/");
-        const owners = this.#byNamespace.get(namespace) ?? new Map<string, CopiedItem<OwnerRecord>>();
-        this.#byNamespace.set(namespace, owners);
-        if (after === undefined) owners.delete(instance);
-        else owners.set(instance, after);
-        touched.add(namespace);
-      }
-    else if (prefix === PLANS)
-      for (const { key } of this.#plans.take(changes, monoMs)?.changes ?? []) touched.add(planNamespace(key.slice(PLANS.length)));
+    } else if (prefix === OWNERS) applyByNamespace(this.#owners.take(changes, monoMs), this.#ownersOf, touched);
+    else if (prefix === PLANS) {
+      applyByNamespace(this.#plans.take(changes, monoMs), this.#plansOf, touched);
+      for (const namespace of touched) this.#listed.delete(namespace);
+    }
     if (prefix === LEADERS || prefix === SHARD_SETS) for (const namespace of touched) this.#dirty.add(namespace);
     return touched;
   }
 
-  /** Whether this node has read all sets, owners and plans once. */
+  /** Whether this node has read all rows, sets, owners and plans once. */
   get isRead(): boolean {
-    return [this.#sets, this.#owners, this.#plans].every(({ revision }) => revision !== undefined);
+    return this.#hasRows && [this.#sets, this.#owners, this.#plans].every(({ revision }) => revision !== undefined);
   }
 
   /** The namespaces that have a set. */
@@ -175,16 +178,20 @@ export class ShardMaps {
   }
 
   owners(namespace: string): ReadonlyMap<string, CopiedItem<OwnerRecord>> {
-    return this.#byNamespace.get(namespace) ?? new Map<string, CopiedItem<OwnerRecord>>();
+    return this.#ownersOf.get(namespace) ?? new Map<string, CopiedItem<OwnerRecord>>();
   }
 
-  /** The plans of a namespace by id, the newest last. A plan that cannot be read is left out. */
-  plans(namespace: string): ReadonlyMap<string, CopiedItem<PlanRecord> & { readonly value: PlanRecord }> {
-    const found = [...this.#plans.items].flatMap(([key, item]): [string, CopiedItem<PlanRecord> & { readonly value: PlanRecord }][] => {
-      const id = key.slice(PLANS.length);
-      return item.value === undefined || planNamespace(id) !== namespace ? [] : [[id, { ...item, value: item.value }]];
-    });
-    return new Map(found.toSorted(([, a], [, b]) => a.value.createdWallMs - b.value.createdWallMs || a.version - b.version));
+  /** The plans of a namespace by id, the newest last. The result is the same until a plan changes. A plan that cannot be read is left out. */
+  plans(namespace: string): ShardPlans {
+    const listed =
+      this.#listed.get(namespace) ??
+      new Map(
+        [...(this.#plansOf.get(namespace) ?? [])]
+          .flatMap(([name, item]) => (item.value === undefined ? [] : [[`${namespace}/${name}`, { ...item, value: item.value }] as const]))
+          .toSorted(([, a], [, b]) => a.value.createdWallMs - b.value.createdWallMs || a.version - b.version),
+      );
+    this.#listed.set(namespace, listed);
+    return listed;
   }
 
   #rows(namespace: string, count: number): readonly ShardRow[] {
@@ -206,9 +213,21 @@ function rowOf(id: number, item: CopiedItem<LeaderRecord> | undefined): ShardRow
   return { id, version, sinceMs, owner: session === "" ? "" : holderId, session, nodeId, fence, term, reason, ...shard };
 }
 
-/** The namespace in the id of a plan. */
-export function planNamespace(id: string): string {
-  return id.slice(0, id.indexOf("/"));
+/** Applies changes of records whose keys contain a namespace and a name, and adds the namespaces to `touched`. */
+function applyByNamespace<T>(step: CopyStep<T> | undefined, byNamespace: ByNamespace<T>, touched: Set<string>): void {
+  for (const { key, after } of step?.changes ?? []) {
+    const [, namespace = "", name = ""] = key.split("/");
+    const items = byNamespace.get(namespace) ?? new Map<string, CopiedItem<T>>();
+    byNamespace.set(namespace, items);
+    if (after === undefined) items.delete(name);
+    else items.set(name, after);
+    touched.add(namespace);
+  }
+}
+
+/** A disabled shard needs no owner. */
+export function isUnowned({ owner, mode }: Pick<ShardRow, "mode" | "owner">): boolean {
+  return owner === "" && mode !== "disabled";
 }
 
 export function statusOf({ isDraining, mode }: Pick<ShardRow, "isDraining" | "mode">): ShardStatus {

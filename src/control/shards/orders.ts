@@ -1,11 +1,11 @@
-/** The changes that operators order: each is one transaction on the condition of what this node knows. */
+/** The changes that operators order: each is one transaction on the condition of the records that this node knows. */
 import type { Time } from "../../lib/machine.ts";
 import type { StoreCondition, StoreWrite } from "../../store/control/store.ts";
 import type { OrderRefusal } from "../leadership/io-types.ts";
 import { encodeRecord } from "../leadership/records.ts";
 import { changeOf, type ShardEdits } from "./change.ts";
-import type { ShardOrder } from "./io-types.ts";
-import { ShardMap, type ShardMaps } from "./maps.ts";
+import type { ChangeOrigin, ShardOrder } from "./io-types.ts";
+import { ShardMap, type ShardMaps, type ShardPlans } from "./maps.ts";
 import { currentPlan, type LiveOwners, neededMoves, planOf } from "./rebalancing.ts";
 import { MAX_CLUSTER_SHARDS, PLANS, type PlanRecord, planJson, SHARD_SETS } from "./records.ts";
 
@@ -82,17 +82,26 @@ function edited(
   return { conditions, writes, isShown: () => (maps.map(namespace)?.epoch ?? 0) >= epoch };
 }
 
-function proposed(order: ShardOrder & { readonly kind: "propose" }, map: ShardMap, parts: OrderParts, time: Time) {
-  const { maps, live, newId } = parts;
-  const current = currentPlan(maps.plans(map.namespace));
-  if (current !== undefined)
-    return { reason: "version_conflict", message: `the plan ${current.id} has not ended; approve or cancel it first` } as const;
-  const moves = neededMoves(map, live, new Set(), order.isForced, time);
-  if (moves.length === 0)
-    return { reason: "not_found", message: `the shards of ${map.namespace} are balanced: no shard must move` } as const;
-  const id = `${map.namespace}/${map.epoch}-${newId().slice(0, 8)}`;
+function proposed(order: ShardOrder & { readonly kind: "propose" }, map: ShardMap, { maps, live }: OrderParts, time: Time) {
+  const plan = proposedPlan(order, map, { plans: maps.plans(map.namespace), live }, time);
+  if (!("moves" in plan)) return plan;
   const head = { key: SHARD_SETS + map.namespace, version: map.set.version };
-  return planChange(maps, { id, version: 0 }, planOf(map, moves, order, time), [head]);
+  return planChange(maps, { id: order.planId, version: 0 }, plan, [head]);
+}
+
+/** The plan that an operator proposes, or why it is refused. */
+export function proposedPlan(
+  { isForced, ...origin }: ChangeOrigin & { readonly isForced: boolean },
+  map: ShardMap,
+  { plans, live }: { readonly plans: ShardPlans; readonly live: LiveOwners },
+  time: Time,
+): PlanRecord | OrderRefusal {
+  const current = currentPlan(plans);
+  if (current !== undefined)
+    return { reason: "version_conflict", message: `the plan ${current.id} has not ended; approve or cancel it first` };
+  const moves = neededMoves(map, live, { isForced }, time);
+  if (moves.length === 0) return { reason: "not_found", message: `the shards of ${map.namespace} are balanced: no shard must move` };
+  return planOf(map, moves, origin, time);
 }
 
 function decided(

@@ -1,6 +1,7 @@
 /**
- * The owners that are attached to this node. The node writes what an owner holds before the owner may act, and tells the owner for how long it may act,
- * as `Campaigns` does for leaders. The roles of controller and participant are those of Apache Helix (Gopalakrishna et al., SoCC 2012).
+ * The owners that are attached to this node. The node lists a shard in the record of its owner before the owner can act, and grants each owner a time
+ * for which it can act, as `Campaigns` does for leaders. The roles of controller and participant come from Apache Helix (Gopalakrishna et al., SoCC
+ * 2012).
  */
 import { NEVER, type Time } from "../../lib/machine.ts";
 import type { StoreCondition } from "../../store/control/store.ts";
@@ -36,22 +37,27 @@ interface Attachment {
   readonly instance: string;
   readonly key: string;
   facts: OwnerFacts;
-  /** What the owner reported last, and the monotonic time (ms) from which it may be written. */
+  /** The load in the last report of the owner, and the monotonic time (ms) from which it may be written. */
   load: OwnerLoad;
   loadDueMs: number;
-  /** Monotonic time (ms) of the last message, and the time at which all validities told to the owner are over. */
+  /** Monotonic time (ms) of the last message, and the time at which all validities that were sent to the owner are over. */
   heardMs: number;
   grantedMs: number;
-  /** Whether the stream has ended, or the owner was silent for too long, and whether the owner has said that it acts no more. */
+  /** Whether the stream has ended, or the owner was silent for too long, and whether the owner has reported that it acts no more. */
   isEnded: boolean;
   hasStopped: boolean;
   /** The shards for which the owner is ready. */
   prepared: Set<number>;
   /** The shards that the owner has dropped, and that its record still lists. */
   readonly dropped: Set<number>;
+  /**
+   * The record's `created` when the owner last reported that its validity was over, by dropping a shard that it owned. The record must be replaced, so that
+   * its shards get new fences.
+   */
+  lapsedCreated: number;
   /** The shards that the owner did not drop in time: the time at which its last validity for them is over. */
   readonly lostUntilMs: Map<number, number>;
-  /** What the owner knows. */
+  /** The states that were sent to the owner. */
   told: ReadonlyMap<number, OwnedShard>;
   /** Monotonic time (ms) before which no request is sent. `NEVER` while a request is pending. A change of the record ends the wait. */
   retryMs: number;
@@ -80,7 +86,7 @@ export class Owners {
   }
 
   nextDeadlineMs(): number {
-    // What was due at the last look has been done, or waits for an answer.
+    // Everything that was due at the last look has been done, or waits for an answer.
     return this.#attachments.values().reduce((next, { dueMs }) => (dueMs > this.#lookedMs ? Math.min(next, dueMs) : next), NEVER);
   }
 
@@ -110,7 +116,11 @@ export class Owners {
     const isNews = prepared.length + dropped.length + reports.length > 0 || JSON.stringify(facts) !== JSON.stringify(attachment.facts);
     attachment.facts = facts;
     for (const id of prepared) attachment.prepared.add(id);
-    for (const id of dropped) if (isEnding(attachment.told.get(id))) attachment.dropped.add(id);
+    for (const id of dropped) {
+      const shard = attachment.told.get(id);
+      if (isEnding(shard)) attachment.dropped.add(id);
+      else if (isActing(shard)) attachment.lapsedCreated = this.#ownRecord(attachment)?.created ?? attachment.lapsedCreated;
+    }
     if (isNews) attachment.dueMs = time.monoMs;
     this.#tell(attachment, attachment.told, time, out, true);
   }
@@ -167,6 +177,7 @@ export class Owners {
       hasStopped: false,
       prepared: new Set(),
       dropped: new Set(),
+      lapsedCreated: 0,
       lostUntilMs: new Map(),
       told: new Map(),
       retryMs: Number.NEGATIVE_INFINITY,
@@ -197,10 +208,11 @@ export class Owners {
     else this.#update(attachment, { version: item?.version ?? 0, record }, own, time, out);
   }
 
-  /** The record of an attachment if this node has written it in its current session. */
+  /** The record of an attachment if this node has written it in its current session. Undefined if the record must be replaced. */
   #ownRecord({ namespace, instance, key }: Attachment, attachment = this.#queues.get(key)?.[0]): OwnerRecord | undefined {
     const record = this.#options.maps.owners(namespace).get(instance)?.value;
-    return attachment !== undefined && record !== undefined && record.session === this.#sessionName ? record : undefined;
+    const isOwn = attachment !== undefined && record?.session === this.#sessionName && record.created !== attachment.lapsedCreated;
+    return isOwn ? record : undefined;
   }
 
   /** Removes the record when the owner acts no more, and forgets the attachment when the record is gone. */
@@ -220,7 +232,7 @@ export class Owners {
     } else attachment.dueMs = attachment.retryMs;
   }
 
-  /** Writes the record of an owner that has none of this session. An earlier record must be of a session that has ended. */
+  /** Writes a new record of an owner. It replaces a record of this session, or of a session that has ended. */
   #create(
     attachment: Attachment,
     item: CopiedItem<OwnerRecord> | undefined,
@@ -235,14 +247,15 @@ export class Owners {
     attachment.dropped.clear();
     attachment.lostUntilMs.clear();
     // In a store of its own, a node has no records of sessions. Owners of its last process can act for a lease.
-    const earlierMs = isOwnStore && item !== undefined ? item.sinceMs + leaseMs : Number.NEGATIVE_INFINITY;
+    const isOurs = item?.value?.session === this.#sessionName;
+    const earlierMs = isOwnStore && item !== undefined && !isOurs ? item.sinceMs + leaseMs : Number.NEGATIVE_INFINITY;
     const notBeforeMs = Math.max(attachment.retryMs, attachment.grantedMs, earlierMs);
     if (own?.condition === undefined || !maps.isRead || time.monoMs < notBeforeMs) {
       attachment.dueMs = Math.min(attachment.dueMs, Math.max(notBeforeMs, time.monoMs + RETRY_MS));
       return;
     }
     const conditions = [own.condition, { key, version: item?.version ?? 0 }];
-    if (item?.value !== undefined) conditions.push({ key: SESSIONS + item.value.session, version: 0 });
+    if (item?.value !== undefined && !isOurs) conditions.push({ key: SESSIONS + item.value.session, version: 0 });
     const empty = { session: own.name, nodeId, created: 0, ...facts, load: NO_LOAD, prepared: new Set<number>(), held: new Set<number>() };
     this.#ask(attachment, conditions, empty, item?.version ?? 0, out);
   }
@@ -316,7 +329,7 @@ export class Owners {
     attachment.dueMs = Math.min(attachment.dueMs, lostUntilMs.get(id) ?? atMs);
   }
 
-  /** Tells the owner what has changed. Without a change, it only answers a message of the owner. */
+  /** Sends the changes to the owner. Without a change, it only answers a message of the owner. */
   #tell(attachment: Attachment, states: ReadonlyMap<number, OwnedShard>, time: Time, out: ShardOutput[], isAnswer = false): void {
     const { told, sink, heardMs, isEnded } = attachment;
     if (isEnded) return;
@@ -370,9 +383,13 @@ function isSame(shard: OwnedShard, told: OwnedShard | undefined): boolean {
   );
 }
 
-/** A shard of which an owner has heard that it acts for it, and that its record does not list any more, is lost unless the owner gave it up. */
-function goneState({ state }: OwnedShard): OwnedShard["state"] {
-  return state === "owned" || state === "paused" ? "lost" : "released";
+function isActing(shard: OwnedShard | undefined): boolean {
+  return shard !== undefined && (shard.state === "owned" || shard.state === "paused");
+}
+
+/** A shard that an owner acts for, and that its record no longer lists, is lost unless the owner gave it up. */
+function goneState(shard: OwnedShard): OwnedShard["state"] {
+  return isActing(shard) ? "lost" : "released";
 }
 
 function loadOf(reports: readonly ShardReport[]): OwnerLoad {

@@ -10,6 +10,8 @@ export interface PlanOwner extends ScoredOwner {
   readonly slots: number;
   /** Whether the owner accepts no more shards and gives its own shards up. */
   readonly isLeaving: boolean;
+  /** Whether the owner accepts no more shards, but keeps those that it has. */
+  readonly isClosed: boolean;
 }
 
 export interface PlanShard {
@@ -110,7 +112,7 @@ export function planMoves(input: PlanInput, { isForced }: PlanOptions): readonly
   return moves;
 }
 
-/** What owners report: the number of items that wait or are being processed (Little 1961: rate × latency), by shard and by owner. */
+/** The reports of owners: the number of items that wait or are being processed (Little 1961: rate × latency), by shard and by owner. */
 export interface ReportedLoads {
   readonly shards: ReadonlyMap<number, number>;
   readonly owners: ReadonlyMap<string, number>;
@@ -310,7 +312,7 @@ function isTooFull({ isLeaving, load, limit }: LoadedOwner): boolean {
   return !isLeaving && load > limit + SLACK;
 }
 
-/** Whether an owner takes more shards and holds less than this many fair shares, rounded down. */
+/** Whether an owner accepts more shards and holds less than this many fair shares, rounded down. */
 function isBelow(owner: LoadedOwner, ratio: number): boolean {
   return !owner.isLeaving && owner.load < Math.floor(ratio * owner.fair + SLACK) - SLACK && hasFreeSlot(owner);
 }
@@ -320,8 +322,8 @@ function canGive({ isLeaving, load, fair }: LoadedOwner, given: number): boolean
   return !isLeaving && load - given >= Math.floor(fair + SLACK) - SLACK;
 }
 
-function hasFreeSlot({ slots, count }: LoadedOwner): boolean {
-  return slots === 0 || count < slots;
+function hasFreeSlot({ isClosed, slots, count }: LoadedOwner): boolean {
+  return !isClosed && (slots === 0 || count < slots);
 }
 
 /** The first owner with the largest value. Owners without a value do not count. */

@@ -1,4 +1,4 @@
-/** Plans of a set: when one is due, what it moves, and how far it is. */
+/** Plans of a set: when one is due, which shards it moves, and how far it is. */
 import { sha256Hex } from "../../lib/crypto.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { CopiedItem } from "../leadership/copy.ts";
@@ -27,35 +27,38 @@ export function liveOwners(
   return new Map(live);
 }
 
-/**
- * What a plan is made of. Owners in `out` give up their shards, and degraded owners take no more. Shards in `homeless` count as shards without an owner;
- * other shards whose owner is not live count, but are not placed.
- */
+const NOBODY: ReadonlySet<string> = new Set();
+
+export interface PlanScope {
+  /** Owners that give up their shards, and owners that take no more. */
+  readonly out?: ReadonlySet<string>;
+  readonly closed?: ReadonlySet<string>;
+  /** Shards that need an owner. Other shards whose owner is not live count, but are not placed. */
+  readonly homeless?: ReadonlySet<number>;
+}
+
+/** The input of a plan. */
 export function planInput(
   map: ShardMap,
   owners: LiveOwners,
-  { out, homeless }: { readonly out: ReadonlySet<string>; readonly homeless: ReadonlySet<number> },
+  { out = NOBODY, closed = NOBODY, homeless = new Set() }: PlanScope,
   { wallMs }: Time,
 ): PlanInput {
   const { strategy, cooldownMs } = map.set.value;
   const listed = [...owners].map(([instance, record]): PlanOwner => {
-    const slots = record.health === "degraded" ? Math.max(map.rowsOf(instance).length, 1) : record.slots;
-    return {
-      instance,
-      weight: record.weight,
-      zone: record.zone,
-      region: record.region,
-      slots,
-      isLeaving: record.isLeaving || out.has(instance),
-    };
+    const { weight, zone, region, slots, health } = record;
+    const isClosed = health === "degraded" || closed.has(instance);
+    return { instance, weight, zone, region, slots, isLeaving: record.isLeaving || out.has(instance), isClosed };
   });
   const shards = map.rows
     .filter(({ mode, owner }) => mode !== "disabled" || owner !== "")
     .map((row) => {
       const { id, weight, hint, mode, movedWallMs, next, isDraining } = row;
       const isHomeless = homeless.has(id);
-      const isRested = wallMs >= movedWallMs + cooldownMs || owners.get(row.owner)?.isLeaving === true;
-      const mayMove = isHomeless || (owners.has(row.owner) && mode === "active" && next === "" && !isDraining && isRested);
+      const current = owners.get(row.owner);
+      const isRested = wallMs >= movedWallMs + cooldownMs && mode === "active";
+      const isReady = current !== undefined && next === "" && !isDraining;
+      const mayMove = isHomeless || (isReady && (isRested || (current.isLeaving && mode !== "disabled")));
       return { id, weight, hint, owner: isHomeless ? "" : next || row.owner, mayMove };
     });
   return { namespace: map.namespace, strategy, owners: listed, shards };
@@ -73,18 +76,24 @@ export function isOverloaded({ load, health }: OwnerRecord, settings: ShardSetti
   );
 }
 
-/** The moves that a set needs now. `hot` owners were overloaded for long enough. Owners that leave by themselves need no plan. */
+/**
+ * The moves that a set needs now. `hot` owners were overloaded for long enough, and `closed` ones get no more shards. Owners that leave by themselves need
+ * no plan.
+ */
 export function neededMoves(
   map: ShardMap,
   owners: LiveOwners,
-  hot: ReadonlySet<string>,
-  isForced: boolean,
+  {
+    hot = NOBODY,
+    closed = NOBODY,
+    isForced,
+  }: { readonly hot?: ReadonlySet<string>; readonly closed?: ReadonlySet<string>; readonly isForced: boolean },
   time: Time,
 ): readonly Placement[] {
   const out = new Set<string>();
   for (const [instance, { health }] of owners)
     if (health === "maintenance" || (health === "critical" && hot.has(instance))) out.add(instance);
-  const input = planInput(map, owners, { out, homeless: new Set() }, time);
+  const input = planInput(map, owners, { out, closed }, time);
   const moves = planMoves(input, { isForced }).filter(({ from }) => owners.get(from)?.isLeaving !== true);
   return moves.length > 0 ? moves : planLoadMoves(input, reportedLoads(owners, hot));
 }
@@ -147,11 +156,23 @@ export function currentPlan<I extends { readonly value: PlanRecord }>(
   return undefined;
 }
 
+/** The states of a set: the state of its plan that has not ended, or without such a plan, whether the shard of an overloaded owner is throttled. */
+export const SET_STATES = ["steady", "investigating", "rebalance-pending", "draining", "rebalancing"] as const;
+export type RebalanceState = (typeof SET_STATES)[number] | Exclude<PlanRecord["state"], "pending" | "running">;
+
+/** The state of a plan of a set, or without a plan, the state of the set. */
+export function rebalanceState(map: ShardMap, plan: PlanRecord | undefined): RebalanceState {
+  if (plan === undefined) return map.rows.some(({ isThrottled }) => isThrottled) ? "investigating" : "steady";
+  if (plan.state === "pending") return "rebalance-pending";
+  if (plan.state !== "running") return plan.state;
+  return progressOf(plan, map).movedCount === 0 ? "draining" : "rebalancing";
+}
+
 /** The plan after a look at it. Returns the same plan if nothing has changed. */
 export function lookedAt(plan: PlanRecord, map: ShardMap, { wallMs }: Time): PlanRecord {
   const isLate = wallMs >= plan.createdWallMs + PLAN_MS;
   if (plan.state === "pending") {
-    if (isLate) return { ...plan, state: "cancelled", detail: "nobody approved it in time" };
+    if (isLate) return { ...plan, state: "cancelled", detail: "no operator approved it in time" };
     return map.epoch === plan.epoch ? plan : { ...plan, state: "cancelled", detail: `the map has changed to epoch ${map.epoch}` };
   }
   const { waiting, movingCount, movedCount, totalCount } = progressOf(plan, map);

@@ -1,4 +1,4 @@
-/** The records of shards in the control store, beside the rows, which are records of leaders: their keys and their JSON. */
+/** The records of shards in the control store: their keys and their JSON. The rows are records of leaders, with more fields. */
 import { count, decoderOf, type Fields, flag, LEADERS, positive, read, text, wordOf } from "../leadership/records.ts";
 
 /** Prefix of the keys of sets; a namespace follows. */
@@ -21,16 +21,16 @@ export const STRATEGIES = ["rendezvous", "ring", "locality"] as const;
 export const APPROVALS = ["none", "any", "other"] as const;
 export const STORE_LOSS = ["stop", "serve"] as const;
 
-/** What operators set. */
+/** The settings of a set. Operators choose them. */
 export interface ShardSettings {
   /** Number of shards. It never changes. */
   readonly count: number;
   readonly strategy: (typeof STRATEGIES)[number];
   /** The service whose instances own the shards. */
   readonly service: string;
-  /** Who must approve a plan: nobody, any operator, or an operator who is not its author. */
+  /** Who must approve a plan: `none` means no approval, `any` any operator, and `other` an operator who is not its author. */
   readonly approval: (typeof APPROVALS)[number];
-  /** Whether owners go on while the control store is away, for resources that check fences. */
+  /** Whether owners continue while the control store is unavailable. All their resources must check fences then. */
   readonly onStoreLoss: (typeof STORE_LOSS)[number];
   readonly maxParallelMoves: number;
   /** Time for which a shard stays with its owner after a move. */
@@ -74,11 +74,11 @@ export interface OwnerRecord {
   readonly region: string;
   /** Maximum number of shards. 0: no limit. */
   readonly slots: number;
-  /** Whether the owner takes no more shards and gives up those that it has. */
+  /** Whether the owner accepts no more shards and gives up its shards. */
   readonly isLeaving: boolean;
   /** The health of the owner's entry in the catalog. */
   readonly health: (typeof OWNER_HEALTH)[number];
-  /** The loads of all its shards together, and those of the shards with the greatest loads. */
+  /** The load of all its shards together, and the loads of its hottest shards. */
   readonly load: OwnerLoad;
   /** The shards for which the owner is ready as the next owner. */
   readonly prepared: ReadonlySet<number>;
@@ -102,7 +102,7 @@ export interface OwnerLoad {
 
 export const NO_LOAD: OwnerLoad = { depth: 0, latencyMs: 0, errorRatio: 0, items: 0, hottest: [] };
 
-/** `draining` and `rebalancing` are told apart by the rows. */
+/** The rows show whether a running plan is `draining` or `rebalancing`. */
 export const PLAN_STATES = ["pending", "running", "completed", "failed", "cancelled"] as const;
 
 /** A plan to move shards between owners that are attached. */
@@ -112,7 +112,7 @@ export interface PlanRecord {
   readonly author: string;
   readonly reason: string;
   readonly ticket: string;
-  /** Empty if nobody has approved the plan. */
+  /** Empty if no operator has approved the plan. */
   readonly approvedBy: string;
   readonly createdWallMs: number;
   /** The epoch of the map for which the plan was made. */

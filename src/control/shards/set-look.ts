@@ -75,9 +75,12 @@ export class SetLook {
 
   /** The row of a shard with an owner after a change. `place` if the shard needs another owner. Undefined if it stays. */
   #owned(row: ShardRow): ShardRow | "place" | undefined {
-    const { owners, noticedMs, leaseMs, time } = this.#options;
+    const { owners, live, noticedMs, leaseMs, time } = this.#options;
     const item = owners.get(row.owner);
     if (item === undefined) {
+      // The owner has dropped its last shard, and has detached.
+      const isFollowed = row.isDraining && row.mode !== "disabled" && live.get(row.next)?.isLeaving === false;
+      if (isFollowed) return this.#assigned(row, row.next, row.reason);
       const sinceMs = noticedMs.get(row.owner) ?? time.monoMs;
       noticedMs.set(row.owner, sinceMs);
       // The owner can have attached again, and its record can be on its way.
@@ -143,12 +146,12 @@ export class SetLook {
       this.isDueAt(firstMs + leaseMs);
       return;
     }
-    const input = planInput(map, live, { out: new Set(), homeless: new Set(homeless.map(({ id }) => id)) }, time);
+    const input = planInput(map, live, { homeless: new Set(homeless.map(({ id }) => id)) }, time);
     const placed = new Map(place(input, homeless.length).map((placement) => [placement.id, placement]));
     for (const row of homeless) {
       const placement = placed.get(row.id);
       if (placement !== undefined) this.edit(this.#assigned(row, placement.to, placement.reason));
-      else if (row.owner !== "") this.edit(freed(row, "no owner takes the shard"));
+      else if (row.owner !== "") this.edit(freed(row, "no owner accepts the shard"));
     }
   }
 }

@@ -43,6 +43,10 @@ export class Shards implements Machine<Input, Output> {
     this.#controller = new ShardController(parts);
   }
 
+  get hasOwners(): boolean {
+    return this.#owners.size > 0;
+  }
+
   handle(input: Input, time: Time, out: Output[]): void {
     if (!this.#isStarted) for (const prefix of [SHARD_SETS, OWNERS, PLANS]) out.push({ kind: "watch", prefix });
     this.#isStarted = true;
@@ -58,7 +62,7 @@ export class Shards implements Machine<Input, Output> {
     this.#owners.look(touched, time, out);
     out.push(...this.#controller.takeMoved());
     this.#answerOrders(time, out);
-    const usesSession = this.#owners.size > 0;
+    const usesSession = this.hasOwners;
     if (usesSession === this.#usesSession) return;
     this.#usesSession = usesSession;
     this.#pass({ kind: "useSession", isUsed: usesSession }, time, out);
@@ -87,7 +91,7 @@ export class Shards implements Machine<Input, Output> {
     return concernsAll ? new Set(this.maps.namespaces) : touched;
   }
 
-  /** Makes an operator's change, on the condition of what this node knows. */
+  /** Makes an operator's change, on the condition of the records that this node knows. */
   #change(order: OrderId, change: ShardOrder, time: Time, out: Output[]): void {
     const { machine, newId, leaseMs, historyCount } = this.#options;
     const { maps } = this;

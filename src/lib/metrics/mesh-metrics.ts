@@ -5,6 +5,11 @@ const RTT_MS = [0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000, 2500
 
 const ELECTION_MS = [50, 100, 250, 500, 1000, 1500, 2000, 2500, 3000, 3500, 4000, 5000, 10_000, 60_000] as const;
 
+const HANDOVER_MS = [5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000, 60_000] as const;
+
+/** Maximum number of namespaces with shards that have metrics of their own. */
+const SETS = 1000;
+
 const FRAME_KINDS = [
   "hello",
   "goodbye",
@@ -60,6 +65,37 @@ export const MESH_METRICS = {
     "nodes",
     {},
     "Members of this node's cluster that were found to use another control store than this node.",
+  ),
+  mesh_shards: gauge(
+    "shards",
+    { namespace: SETS, status: ["active", "draining", "paused", "disabled", "unowned"] },
+    "Shards by namespace and status, as this node knows them. unowned: the shard has no owner, although it is not disabled.",
+  ),
+  mesh_shard_imbalance_ratio: gauge(
+    "ratio",
+    { namespace: SETS },
+    "Largest load of an owner, divided by its fair share by weight. 1 is balanced; owners above 1.1 give shards away.",
+  ),
+  mesh_shard_slots_used_ratio: gauge(
+    "ratio",
+    { namespace: SETS },
+    "Largest share of its slots that an owner uses. 0 if no owner has slots.",
+  ),
+  mesh_shard_moves_total: counter(
+    "moves",
+    { reason: ["plan", "leaving", "ended", "unowned"], outcome: ["done", "failed"] },
+    "Moves that ended while this node was the controller of the shards: to balance the set (plan), because the owner was leaving or had ended, or because the shard had no owner. failed: the shard stayed with its owner, or lost it and got no other.",
+  ),
+  mesh_shard_handover_ms: histogram(
+    "ms",
+    HANDOVER_MS,
+    {},
+    "Time without new work during a move, while this node was the controller: from the start of draining until the shard has its next owner.",
+  ),
+  mesh_rebalance_state: gauge(
+    "boolean",
+    { namespace: SETS, state: ["steady", "investigating", "rebalance-pending", "draining", "rebalancing"] },
+    "1 for the state of the shards of a namespace, and 0 for the other states.",
   ),
   mesh_links: gauge("links", { state: ["opening", "greeting", "up", "ending"] }, "Replication links, by state."),
   mesh_border_links: gauge("links", { state: ["opening", "greeting", "up", "ending"] }, "Links to clusters in other regions, by state."),

@@ -5,7 +5,7 @@ import { ID } from "../../config/field.ts";
 import type { Settings } from "../../config/settings.ts";
 import type { LeadershipEvent } from "../../control/leadership/io-types.ts";
 import { GLOBAL_SCOPE, type ScopeKind, scopeOf } from "../../control/leadership/scope.ts";
-import type { ShardRow } from "../../control/shards/maps.ts";
+import { isUnowned, type ShardRow } from "../../control/shards/maps.ts";
 import type { MemberUpdate } from "../../fabric/wire/messages.ts";
 import type { Log } from "../../lib/log.io.ts";
 import type { Time } from "../../lib/machine.ts";
@@ -20,7 +20,8 @@ import type { NodeComponent } from "../components.io.ts";
 import { hasSeeds } from "../core/rooms.ts";
 import type { NodeCore } from "../rooms.io.ts";
 import { eligibilityFault, foreignStores } from "./eligibility.ts";
-import { LeadershipDriver } from "./leadership-driver.io.ts";
+import { LeadershipDriver, type ShardReport } from "./leadership-driver.io.ts";
+import { hasRoom, ShardMetrics } from "./shard-metrics.ts";
 
 export interface NodeLeadershipOptions {
   readonly settings: Settings;
@@ -46,7 +47,10 @@ export class NodeLeadership implements NodeComponent {
   readonly source: LeadershipDriver;
   readonly #options: NodeLeadershipOptions;
   readonly #isOwnStore: boolean;
-  readonly #unfollow: () => void;
+  readonly #undo: readonly (() => void)[];
+  readonly #shardMetrics: ShardMetrics;
+  /** Namespaces with shards that have no owner, and that no attached owner accepts, as this node has logged it as the controller. */
+  readonly #unowned = new Set<string>();
   /** The result of the last call of `foreignStores`. */
   #foreign: ReadonlyMap<string, string> = new Map();
 
@@ -64,17 +68,19 @@ export class NodeLeadership implements NodeComponent {
       log,
       historyCount: settings.shards.history,
       onEvent: (event) => this.#report(event),
-      onMoved: (namespace, before, after) => this.#reportMove(namespace, before, after),
+      onShards: (report) => this.#reportShards(report),
       onStore: (id) => {
         // Members reject facts with an id that another program may have put into etcd.
         if (!this.#isOwnStore) core.driver.input({ kind: "controlStore", id: ID.pattern.test(id) ? id : "" });
         this.#look();
       },
     });
-    this.#unfollow = core.driver.follow((notice) => {
+    this.#shardMetrics = new ShardMetrics(core.metrics, this.source.maps);
+    const unfollow = core.driver.follow((notice) => {
       if (notice.kind === "memberChanged") this.#memberChanged(notice.update);
       if (notice.kind === "serving" || notice.kind === "memberChanged") this.#look();
     });
+    this.#undo = [unfollow, this.source.followShards((namespace) => this.#shardsChanged(namespace))];
   }
 
   start(): void {
@@ -85,13 +91,15 @@ export class NodeLeadership implements NodeComponent {
     for (const scope of [GLOBAL_SCOPE, ...leadership.scopes]) this.source.input({ kind: "stand", scope, holderId });
   }
 
-  /** If the store does not answer, the session ends by itself. */
+  /** Owners of shards can act until their validity is over. If the store does not answer, the session ends by itself. */
   drain(): Promise<void> {
-    return Promise.race([this.source.stop(), wait(this.#options.settings.store.timeoutMs, undefined, { ref: false })]);
+    const { store, leadership } = this.#options.settings;
+    const mostMs = this.source.hasOwners ? leadership.leaseMs : store.timeoutMs;
+    return Promise.race([this.source.stop(), wait(mostMs, undefined, { ref: false })]);
   }
 
   stop(): void {
-    this.#unfollow();
+    for (const undo of this.#undo) undo();
     this.source.close();
   }
 
@@ -112,6 +120,7 @@ export class NodeLeadership implements NodeComponent {
     const unreadable = [...machine.leaders.values()].filter((record) => record === undefined);
     metrics.set("waymark_store_unreadable_leaders", {}, unreadable.length);
     metrics.set("waymark_store_available", {}, machine.availability.isAvailable ? 1 : 0);
+    this.#shardMetrics.observe(now());
   }
 
   /** Decides whether this node may be a leader, and reports the members that were found to use another store. */
@@ -167,20 +176,51 @@ export class NodeLeadership implements NodeComponent {
     });
   }
 
-  #reportMove(namespace: string, before: ShardRow, after: ShardRow): void {
+  /** Logs that shards of a set have no owner, and that all have one again. */
+  #shardsChanged(namespace: string): void {
+    const { machine, maps } = this.source;
+    const time = now();
+    const map = machine.held(GLOBAL_SCOPE, time) && maps.map(namespace);
+    const unowned = map?.rows.filter(isUnowned) ?? [];
+    const wasUnowned = this.#unowned.has(namespace);
+    if (map === undefined || wasUnowned === unowned.length > 0 || (!wasUnowned && hasRoom(map, maps.owners(namespace), time))) return;
+    if (wasUnowned) this.#unowned.delete(namespace);
+    else this.#unowned.add(namespace);
     const { log } = this.#options;
-    const { id, epoch, fence, reason } = after;
-    log.info({ epoch, fence: fence.number, reason }, moveText(`${namespace}/${id}`, before, after));
+    if (wasUnowned) log.info({ namespace }, `all shards of ${namespace} have owners again`);
+    else log.warn({ namespace }, `${counted(unowned.length, "shard")} of ${namespace} without an owner: no attached owner accepts them`);
+  }
+
+  /** Logs and counts the moves of shards, and logs and audits the plans that the controller makes and ends. */
+  #reportShards(report: ShardReport): void {
+    const { log, core } = this.#options;
+    if (report.kind === "moved") {
+      const { namespace, before, after } = report;
+      const { id, epoch, fence, reason } = after;
+      this.#shardMetrics.count(namespace, before, after, now());
+      log.info({ epoch, fence: fence.number, reason }, moveText(`${namespace}/${id}`, before, after));
+      return;
+    }
+    const { id, plan } = report;
+    const { state, reason, checksum, detail, moves } = plan;
+    const shards = counted(
+      moves.reduce((sum, { ids }) => sum + ids.size, 0),
+      "shard",
+    );
+    log[state === "failed" ? "warn" : "info"]({ planId: id, checksum, reason, detail }, `plan ${id} for ${shards}: ${state}`);
+    const text = `plan ${id} for ${shards}: ${state}; checksum ${checksum}${detail === "" ? "" : `; ${detail}`}`;
+    const namespace = id.slice(0, id.indexOf("/"));
+    core.audit?.record({ ...NODE_ACT, atWallMs: now().wallMs, namespace, action: "mesh.rebalance_plan", reason, detail: text });
   }
 }
 
-/** What has happened to a shard, such as `shard orders/12 draining from a to b`. */
+/** The log line of a change of a shard, such as `shard orders/12 draining from a to b`. */
 function moveText(shard: string, before: ShardRow, after: ShardRow): string {
   if (after.owner === "") return `shard ${shard} has no owner`;
   if (after.owner !== before.owner) return `shard ${shard} owned by ${after.owner}${before.owner === "" ? "" : ` after ${before.owner}`}`;
-  if (after.isDraining) return `shard ${shard} draining from ${after.owner} to ${after.next || "nobody"}`;
+  if (after.isDraining) return `shard ${shard} draining from ${after.owner}${after.next === "" ? "" : ` to ${after.next}`}`;
   if (after.next !== before.next)
-    return `shard ${shard} ${after.next === "" ? "stays at" : `prepared by ${after.next} for a move from`} ${after.owner}`;
+    return `shard ${shard} ${after.next === "" ? "stays with" : `prepared by ${after.next} for a move from`} ${after.owner}`;
   return `shard ${shard} owned by ${after.owner} again`;
 }
 

@@ -5,7 +5,6 @@ import type { LeadershipEvent, LeadershipInput, LeadershipOutput, OrderRefusal }
 import { Leadership, type LeadershipOptions } from "../../control/leadership/machine.ts";
 import { decodeSession, SESSIONS } from "../../control/leadership/records.ts";
 import type { ShardInput, ShardOrder, ShardOutput } from "../../control/shards/io-types.ts";
-import type { ShardRow } from "../../control/shards/maps.ts";
 import { decodeChange, historyKey, SHARD_HISTORY, type ShardChange } from "../../control/shards/records.ts";
 import { Shards } from "../../control/shards/shards.ts";
 import { MAX_TIMER_MS } from "../../lib/duration.ts";
@@ -18,13 +17,16 @@ import type { ShardSource } from "../../services/shards/source.ts";
 import { allItems } from "../../store/control/all-items.io.ts";
 import type { ControlStore, StoreWatch } from "../../store/control/store.ts";
 
+/** A change that the controller of the shards has made. */
+export type ShardReport = Extract<ShardOutput, { readonly kind: "moved" | "planned" }>;
+
 export interface LeadershipDriverOptions extends LeadershipOptions {
   readonly store: Pick<ControlStore, "compact" | "list" | "transact" | "watch">;
   readonly log: Pick<Log, "info" | "warn">;
   /** Called with each event, after the machine has handled what caused it. */
   readonly onEvent: (event: LeadershipEvent) => void;
-  /** Called when this node, as the controller, has changed the row of a shard. */
-  readonly onMoved: (namespace: string, before: ShardRow, after: ShardRow) => void;
+  /** Called when this node, as the controller, has changed the row of a shard or a plan. */
+  readonly onShards: (report: ShardReport) => void;
   /** Number of changes that the history of a set of shards keeps. */
   readonly historyCount: number;
   /** Called with the id of the store when this node has read it, and when it has changed. */
@@ -63,6 +65,11 @@ export class LeadershipDriver implements LeadershipSource, ShardSource {
 
   get maps() {
     return this.#shards.maps;
+  }
+
+  /** Whether owners of shards are attached to this node. */
+  get hasOwners(): boolean {
+    return this.#shards.hasOwners;
   }
 
   input(input: LeadershipInput | CampaignInput | ShardInput): void {
@@ -207,7 +214,8 @@ export class LeadershipDriver implements LeadershipSource, ShardSource {
         for (const follower of this.#shardFollowers) follower(output.namespace);
         return;
       case "moved":
-        this.#options.onMoved(output.namespace, output.before, output.after);
+      case "planned":
+        this.#options.onShards(output);
         return;
       case "stopped":
         this.#stopped.resolve();

@@ -21,7 +21,7 @@ import {
   type ShardSettings as WireSettings,
 } from "../../../gen/waymark/control/v1/shard_pb.js";
 import type { OwnedShard } from "../../control/shards/io-types.ts";
-import { type ShardMap, type ShardMaps, type ShardRow, statusOf } from "../../control/shards/maps.ts";
+import { isUnowned, type ShardMap, type ShardMaps, type ShardRow, statusOf } from "../../control/shards/maps.ts";
 import {
   APPROVALS,
   type RowChange,
@@ -31,7 +31,8 @@ import {
   STORE_LOSS,
   STRATEGIES,
 } from "../../control/shards/records.ts";
-import { enumName, enumValue } from "../../lib/enum-words.ts";
+import { enumName, enumValue, enumWord, type ProtoEnum } from "../../lib/enum-words.ts";
+import { invalid } from "../../lib/errors.ts";
 import { type FenceToken, parseFence } from "../../lib/fence.ts";
 import { durationMs, timestampOf } from "../contract.ts";
 import { fenceOf } from "../leadership/leader-message.ts";
@@ -92,10 +93,14 @@ export function setMessage(map: ShardMap, owners: ShardOwners): ShardSet {
     epoch: BigInt(epoch),
     checksum,
     ownerCount: owners.size,
-    unownedCount: rows.reduce((count, { owner, mode }) => (owner === "" && mode !== "disabled" ? count + 1 : count), 0),
+    unownedCount: rows.filter(isUnowned).length,
     oldestEpoch: BigInt(set.value.oldestEpoch),
-    ...(set.value.frozenUntilWallMs > 0 && { frozenUntil: timestampOf(set.value.frozenUntilWallMs) }),
+    ...frozenField(map),
   });
+}
+
+export function frozenField({ set: { value } }: ShardMap) {
+  return value.frozenUntilWallMs > 0 && { frozenUntil: timestampOf(value.frozenUntilWallMs) };
 }
 
 function settingsMessage(settings: ShardSettings) {
@@ -117,6 +122,15 @@ function settingsMessage(settings: ShardSettings) {
       duration: durationFromMs(settings.overloadMs),
     },
   };
+}
+
+/** Parses the words of a parameter, which are separated by commas. Throws `invalid_argument`. */
+export function wordsIn<E extends ProtoEnum>(list: string, values: E, field: string): E[keyof E][] {
+  const known = Object.values(values).flatMap((value) => (typeof value === "number" && value > 0 ? [enumWord(values, value)] : []));
+  const asked = list === "" ? [] : list.split(",");
+  const wrong = asked.find((word) => !known.includes(word));
+  if (wrong !== undefined) throw invalid(field, `must be ${known.join(", ")}, got ${JSON.stringify(wrong.slice(0, 64))}`);
+  return asked.map((word) => enumValue(values, word));
 }
 
 /** The settings that a request contains, with the defaults of the contract. */

@@ -1,11 +1,13 @@
-/** Implements ShardService.Watch: streams of the shards of a namespace, which read the map that their node keeps. */
+/** Streams about the shards of a namespace, and the messages of ShardService.Watch, which come from the map of this node. */
 import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
+import type { RebalanceStatus } from "../../../gen/waymark/control/v1/rebalance_pb.js";
 import { ShardEventKind, ShardServiceWatchResponseSchema } from "../../../gen/waymark/control/v1/shard_pb.js";
 import type { ShardMap, ShardRow } from "../../control/shards/maps.ts";
 import type { WaymarkError } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { StreamSource } from "../service.ts";
+import type { PlanFeed } from "./plan-feed.ts";
 import { ownerMessages, type ShardOwners, setMessage, shardMessage } from "./shard-messages.ts";
 import type { ShardSource } from "./source.ts";
 
@@ -66,11 +68,11 @@ export class ShardFeed {
   }
 }
 
-export interface ShardWatchParts {
-  readonly feed: ShardFeed;
+export interface NamespaceStreamParts {
+  readonly source: ShardSource;
   readonly namespace: string;
-  /** The epoch after which the stream resumes. 0 if the stream starts with a snapshot. */
-  readonly after: number;
+  /** Returns the next message. Undefined if there is none now. */
+  readonly next: (time: Time) => Uint8Array | undefined;
   /** Returns the error if the caller can no longer see the namespace. */
   readonly hidden: () => WaymarkError | undefined;
   /** Calls `wake` several times a second until the returned function is called, because heartbeats become due over time. */
@@ -78,54 +80,76 @@ export interface ShardWatchParts {
   readonly onClose: () => void;
 }
 
-export class ShardWatch implements StreamSource {
+/** A stream about the shards of one namespace. */
+export class NamespaceStream implements StreamSource {
   readonly endsAtDrain = true;
-  readonly #parts: ShardWatchParts;
-  /** The reader has received all changes up to this epoch, or receives them with `#pages`. */
-  #epoch: number;
-  #pages: ChangePages | undefined;
-  #nextPage = 0;
-  #heartbeatDueMs = Number.NEGATIVE_INFINITY;
+  readonly #parts: NamespaceStreamParts;
   #end: (error: WaymarkError | undefined) => void = () => {};
   #undo: readonly (() => void)[] = [];
 
-  constructor(parts: ShardWatchParts) {
+  constructor(parts: NamespaceStreamParts) {
     this.#parts = parts;
-    this.#epoch = parts.after || NO_EPOCH;
   }
 
   attach(wake: () => void, end: (error: WaymarkError | undefined) => void): void {
-    const { feed, tick, namespace } = this.#parts;
+    const { source, tick, namespace } = this.#parts;
     this.#end = end;
-    this.#undo = [feed.source.followShards((changed) => changed === namespace && wake()), tick(wake)];
+    this.#undo = [source.followShards((changed) => changed === namespace && wake()), tick(wake)];
   }
 
   pull(time: Time): Uint8Array | undefined {
-    const { feed, namespace, hidden } = this.#parts;
-    const page = this.#pages?.page(this.#nextPage++);
-    if (page !== undefined) return page;
-    this.#pages = undefined;
-    const map = feed.source.maps.map(namespace);
-    const isChanged = map !== undefined && map.epoch !== this.#epoch;
-    if (!isChanged && time.monoMs < this.#heartbeatDueMs) return undefined;
-    const error = hidden();
+    const bytes = this.#parts.next(time);
+    const error = bytes && this.#parts.hidden();
     if (error !== undefined) this.#end(error);
-    else if (isChanged) {
-      this.#pages = feed.pages(map, map.epoch < this.#epoch ? NO_EPOCH : this.#epoch);
-      [this.#epoch, this.#nextPage] = [map.epoch, 1];
-      return this.#pages.page(0);
-    } else {
-      this.#heartbeatDueMs = time.monoMs + HEARTBEAT_MS;
-      const age = durationFromMs(Math.round(feed.source.store(time).ageMs));
-      return bytesOf({ kind: ShardEventKind.HEARTBEAT, epoch: BigInt(Math.max(this.#epoch, 0)), age });
-    }
-    return undefined;
+    return error === undefined ? bytes : undefined;
   }
 
   close(): void {
     for (const undo of this.#undo) undo();
-    this.#pages = undefined;
     this.#parts.onClose();
+  }
+}
+
+/** The messages of one ShardService.Watch. */
+export class ShardMessages {
+  readonly #feed: ShardFeed;
+  readonly #namespace: string;
+  readonly #plans: PlanFeed | undefined;
+  /** The reader has received all changes up to this epoch, or receives them with `#pages`. */
+  #epoch: number;
+  #pages: ChangePages | undefined;
+  #nextPage = 0;
+  #rebalance: RebalanceStatus | undefined;
+  #heartbeatDueMs = Number.NEGATIVE_INFINITY;
+
+  /** `after` is the epoch after which the stream resumes, or 0 if it starts with a snapshot. `plans` is undefined if the reader does not want plans. */
+  constructor(feed: ShardFeed, namespace: string, after: number, plans: PlanFeed | undefined) {
+    this.#feed = feed;
+    this.#namespace = namespace;
+    this.#plans = plans;
+    this.#epoch = after || NO_EPOCH;
+  }
+
+  next(time: Time): Uint8Array | undefined {
+    const page = this.#pages?.page(this.#nextPage++);
+    if (page !== undefined) return page;
+    this.#pages = undefined;
+    const { source } = this.#feed;
+    const map = source.maps.map(this.#namespace);
+    if (map !== undefined && map.epoch !== this.#epoch) {
+      this.#pages = this.#feed.pages(map, map.epoch < this.#epoch ? NO_EPOCH : this.#epoch);
+      [this.#epoch, this.#nextPage] = [map.epoch, 1];
+      return this.#pages.page(0);
+    }
+    const rebalance = this.#plans?.status(this.#namespace);
+    if (rebalance !== undefined && rebalance !== this.#rebalance) {
+      this.#rebalance = rebalance;
+      return bytesOf({ kind: ShardEventKind.PLAN, rebalance });
+    }
+    if (time.monoMs < this.#heartbeatDueMs) return undefined;
+    this.#heartbeatDueMs = time.monoMs + HEARTBEAT_MS;
+    const age = durationFromMs(Math.round(source.store(time).ageMs));
+    return bytesOf({ kind: ShardEventKind.HEARTBEAT, epoch: BigInt(Math.max(this.#epoch, 0)), age });
   }
 }
 

@@ -1,47 +1,26 @@
 /** Implements waymark.control.v1.ShardService: the shards that this node knows, their changes, and the operations on them. */
-import { create, type JsonValue, toJson } from "@bufbuild/protobuf";
+import { create, type JsonValue, type MessageShape, toJson } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
-import {
-  ShardService,
-  type ShardServiceApplyRequest,
-  ShardServiceApplyResponseSchema,
-  type ShardServiceDiffRequest,
-  ShardServiceDiffRequestSchema,
-  ShardServiceDiffResponseSchema,
-  type ShardServiceGetRequest,
-  ShardServiceGetResponseSchema,
-  type ShardServiceHistoryRequest,
-  ShardServiceHistoryResponseSchema,
-  type ShardServiceListRequest,
-  ShardServiceListRequestSchema,
-  ShardServiceListResponseSchema,
-  type ShardServiceSetShardRequest,
-  ShardServiceSetShardResponseSchema,
-  type ShardServiceSimulateRequest,
-  ShardServiceSimulateResponseSchema,
-  type ShardServiceWatchRequest,
-  ShardStatus,
-} from "../../../gen/waymark/control/v1/shard_pb.js";
+import { ShardService, ShardStatus } from "../../../gen/waymark/control/v1/shard_pb.js";
 import { isReservedNamespace } from "../../catalog/entry/names.ts";
 import { decodePageToken, encodePageToken } from "../../catalog/query/query.ts";
 import { SHARD_MODES } from "../../control/leadership/records.ts";
-import type { ShardOrder } from "../../control/shards/io-types.ts";
 import type { ShardMap, ShardRow } from "../../control/shards/maps.ts";
 import { type PlanOwner, simulate } from "../../control/shards/plan.ts";
 import { type RowChange, rowScope } from "../../control/shards/records.ts";
-import { enumValue, enumWord } from "../../lib/enum-words.ts";
+import { enumValue } from "../../lib/enum-words.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import { fnv64, hashHex } from "../../lib/hash64.ts";
 import { shardOfKey } from "../../lib/shard-key.ts";
-import type { Caller } from "../../policy/identity/caller.ts";
-import { hiddenError, type OnDenied, type PolicySource } from "../../policy/set/verdict.ts";
+import { demandRole, isOwnerOf } from "../../policy/identity/caller.ts";
 import { requestCheckOf } from "../contract.ts";
 import { storeMessage } from "../leadership/leader-message.ts";
 import { PAGE, paged, pageOf } from "../list-page.ts";
-import { runRecorded } from "../recorded-operation.ts";
 import type { CallContext, HandlersOf, RouteAnswer, RouteParameters, ServiceDefinition, StreamSource } from "../service.ts";
 import { StreamLimit } from "../stream-limit.ts";
 import { type AttachParts, attachHandler } from "./attach.ts";
+import { PlanFeed } from "./plan-feed.ts";
+import { orderOf, ShardAccess, type ShardAccessParts } from "./shard-access.ts";
 import {
   changeMessage,
   differenceMessage,
@@ -51,52 +30,40 @@ import {
   shardMessage,
   statusValue,
   strategyOf,
+  wordsIn,
 } from "./shard-messages.ts";
-import { ShardFeed, ShardWatch } from "./shard-watch.ts";
+import { NamespaceStream, ShardFeed, ShardMessages } from "./shard-watch.ts";
 import { knownMap } from "./source.ts";
 
-/** An operation on a set or on a shard, as recorded in the audit log. */
-export interface ShardOperation {
-  readonly action: "mesh.apply_shards" | "mesh.set_shard";
-  readonly requestId: string;
-  readonly namespace: string;
-  /** The scope of the shard. Empty for an operation on the set. */
-  readonly scope: string;
-  /** The change, the operator's reason and ticket, and whether the outcome is known. */
-  readonly detail: string;
-}
-
-export interface ShardParts extends AttachParts {
+export interface ShardParts extends AttachParts, ShardAccessParts {
   /** The id of this node. */
   readonly servedBy: string;
-  readonly policies: PolicySource;
-  readonly onDenied: OnDenied;
   /** Largest number of open streams. */
   readonly maxWatches: number;
   /** Calls `wake` several times a second until the returned function is called. */
   readonly tick: (wake: () => void) => () => void;
-  /** Records an operation that was carried out, or whose outcome is unknown. */
-  readonly onOperation: (caller: Caller, operation: ShardOperation) => void;
 }
+
+const { method } = ShardService;
+type RequestOf<N extends keyof typeof method> = MessageShape<(typeof method)[N]["input"]>;
 
 /** Largest number of changes in a page of the history, because a change has up to 50 shards. */
 const MAX_CHANGES = 100;
-const PENDING_RETRY_MS = 1000;
 
 export function shardService(parts: ShardParts): ServiceDefinition {
   const methods = new ShardMethods(parts);
   return {
     desc: ShardService,
     handlers: {
-      apply: { kind: "unary", handle: (request: ShardServiceApplyRequest, context) => methods.apply(request, context) },
-      setShard: { kind: "unary", handle: (request: ShardServiceSetShardRequest, context) => methods.setShard(request, context) },
-      list: { kind: "unary", handle: (request: ShardServiceListRequest, context) => methods.list(request, context) },
-      get: { kind: "unary", handle: (request: ShardServiceGetRequest, context) => methods.get(request, context) },
-      watch: { kind: "server_streaming", open: (request: ShardServiceWatchRequest, context) => methods.watch(request, context) },
-      diff: { kind: "unary", handle: (request: ShardServiceDiffRequest, context) => methods.diff(request, context) },
-      history: { kind: "unary", handle: (request: ShardServiceHistoryRequest, context) => methods.history(request, context) },
+      apply: { kind: "unary", handle: (request: RequestOf<"apply">, context) => methods.apply(request, context) },
+      setShard: { kind: "unary", handle: (request: RequestOf<"setShard">, context) => methods.setShard(request, context) },
+      list: { kind: "unary", handle: (request: RequestOf<"list">, context) => methods.list(request, context) },
+      get: { kind: "unary", handle: (request: RequestOf<"get">, context) => methods.get(request, context) },
+      watch: { kind: "server_streaming", open: (request: RequestOf<"watch">, context) => methods.watch(request, context) },
+      diff: { kind: "unary", handle: (request: RequestOf<"diff">, context) => methods.diff(request, context) },
+      history: { kind: "unary", handle: (request: RequestOf<"history">, context) => methods.history(request, context) },
       attach: attachHandler(parts),
-      simulate: { kind: "unary", handle: (request: ShardServiceSimulateRequest, context) => methods.simulate(request, context) },
+      simulate: { kind: "unary", handle: (request: RequestOf<"simulate">, context) => methods.simulate(request, context) },
     } satisfies HandlersOf<typeof ShardService>,
     routes: [
       {
@@ -113,7 +80,7 @@ export function shardService(parts: ShardParts): ServiceDefinition {
       },
       {
         path: "/control/events/shards",
-        parameters: ["namespace"],
+        parameters: ["namespace", "include_plans"],
         rpc: "watch",
         events: { id: "epoch", resume: "after_epoch", names: ["kind"] },
       },
@@ -123,16 +90,20 @@ export function shardService(parts: ShardParts): ServiceDefinition {
 
 class ShardMethods {
   readonly #parts: ShardParts;
+  readonly #access: ShardAccess;
   readonly #limit: StreamLimit;
   readonly #feed: ShardFeed;
+  readonly #plans: PlanFeed;
 
   constructor(parts: ShardParts) {
     this.#parts = parts;
+    this.#access = new ShardAccess(parts);
     this.#limit = new StreamLimit("streams of shards", parts.maxWatches);
     this.#feed = new ShardFeed(parts.source);
+    this.#plans = new PlanFeed(parts.source);
   }
 
-  async apply(request: ShardServiceApplyRequest, context: CallContext) {
+  async apply(request: RequestOf<"apply">, context: CallContext) {
     const { namespace } = request;
     if (request.settings === undefined) throw invalid("settings", "is required");
     if (isReservedNamespace(namespace)) throw invalid("namespace", `the namespace ${namespace} is reserved for the control plane`);
@@ -140,33 +111,33 @@ class ShardMethods {
     const { count, service, strategy } = settings;
     const detail = `${count} shards of ${service}, strategy ${strategy}`;
     const order = { ...orderOf(request, context.caller), kind: "apply", settings } as const;
-    await this.#operate(context, order, { action: "mesh.apply_shards", scope: "", detail });
+    await this.#access.operate(context, order, { action: "mesh.apply_shards", detail });
     const map = knownMap(this.#parts.source, namespace);
-    return create(ShardServiceApplyResponseSchema, { set: setMessage(map, this.#owners(namespace)) });
+    return create(method.apply.output, { set: setMessage(map, this.#owners(namespace)) });
   }
 
-  async setShard(request: ShardServiceSetShardRequest, context: CallContext) {
+  async setShard(request: RequestOf<"setShard">, context: CallContext) {
     const { namespace, id, change } = request;
     rowOf(knownMap(this.#parts.source, namespace), id);
     const changes = { mode: undefined, weight: undefined, hint: undefined, ...changedFields(change) };
     const detail = `${change.case} ${changes.mode ?? changes.weight ?? JSON.stringify(changes.hint)}`;
     const order = { ...orderOf(request, context.caller), kind: "setShard", id, ...changes } as const;
-    await this.#operate(context, order, { action: "mesh.set_shard", scope: rowScope(namespace, id), detail });
+    await this.#access.operate(context, order, { action: "mesh.set_shard", scope: rowScope(namespace, id), detail });
     const map = knownMap(this.#parts.source, namespace);
     const shard = shardMessage(namespace, rowOf(map, id));
-    return create(ShardServiceSetShardResponseSchema, { shard, epoch: BigInt(map.epoch) });
+    return create(method.setShard.output, { shard, epoch: BigInt(map.epoch) });
   }
 
-  list(request: ShardServiceListRequest, context: CallContext) {
+  list(request: RequestOf<"list">, context: CallContext) {
     const { source, servedBy } = this.#parts;
     const { namespace, owner, statuses, text, limit, pageToken } = request;
-    const maps = namespace === "" ? this.#visibleMaps(context) : [this.#visibleMap(namespace, context)];
+    const maps = namespace === "" ? this.#access.visibleMaps(context) : [this.#access.visibleMap(namespace, context)];
     const matches = shardFilter(request);
     const found = maps.flatMap((map) => map.rows.filter(matches).map((row) => ({ map, row })));
     const hash = hashHex(fnv64(`shards\0${namespace}\0${owner}\0${statuses.join(",")}\0${text}`));
     const { page, nextPageToken } = paged(found, ({ map, row }) => `${map.namespace} ${padded(row.id)}`, { limit, pageToken, hash });
     const pageMaps = maps.filter((map) => namespace !== "" || page.some((each) => each.map === map));
-    return create(ShardServiceListResponseSchema, {
+    return create(method.list.output, {
       shards: page.map(({ map, row }) => shardMessage(map.namespace, row)),
       owners: pageMaps.flatMap((map) => {
         const rows = page.flatMap((each) => (each.map === map ? [each.row] : []));
@@ -180,12 +151,12 @@ class ShardMethods {
     });
   }
 
-  get({ namespace, shard }: ShardServiceGetRequest, context: CallContext) {
+  get({ namespace, shard }: RequestOf<"get">, context: CallContext) {
     if (shard.case === undefined) throw invalid("id", "id or key is required");
-    const map = this.#visibleMap(namespace, context);
+    const map = this.#access.visibleMap(namespace, context);
     const row = rowOf(map, shard.case === "id" ? shard.value : shardOfKey(namespace, map.rows.length, shard.value));
     const owners = this.#owners(namespace);
-    return create(ShardServiceGetResponseSchema, {
+    return create(method.get.output, {
       shard: shardMessage(namespace, row),
       owners: ownerMessages(namespace, [row], owners),
       set: setMessage(map, owners),
@@ -193,22 +164,19 @@ class ShardMethods {
     });
   }
 
-  watch({ namespace, afterEpoch }: ShardServiceWatchRequest, context: CallContext): StreamSource {
-    this.#visibleMap(namespace, context, "watch");
-    const hidden = () => this.#hidden(namespace, context, "watch");
-    const { tick } = this.#parts;
-    return new ShardWatch({
-      feed: this.#feed,
-      namespace,
-      after: Number(afterEpoch),
-      hidden,
-      tick,
-      onClose: this.#limit.open(context.caller),
-    });
+  watch({ namespace, afterEpoch, includePlans }: RequestOf<"watch">, context: CallContext): StreamSource {
+    const { caller } = context;
+    this.#access.visibleMap(namespace, context, "watch");
+    if (includePlans && !isOwnerOf(caller, namespace)) demandRole(caller, "mesh.operate", " or own the namespace, to include plans");
+    const { source, tick } = this.#parts;
+    const messages = new ShardMessages(this.#feed, namespace, Number(afterEpoch), includePlans ? this.#plans : undefined);
+    const hidden = () => this.#access.hidden(namespace, context, "watch");
+    const onClose = this.#limit.open(caller);
+    return new NamespaceStream({ source, namespace, next: (time) => messages.next(time), hidden, tick, onClose });
   }
 
-  async diff({ namespace, fromEpoch, toEpoch, limit, pageToken }: ShardServiceDiffRequest, context: CallContext) {
-    const { epoch, set } = this.#visibleMap(namespace, context);
+  async diff({ namespace, fromEpoch, toEpoch, limit, pageToken }: RequestOf<"diff">, context: CallContext) {
+    const { epoch, set } = this.#access.visibleMap(namespace, context);
     const from = Number(fromEpoch);
     const to = toEpoch === 0n ? epoch : Number(toEpoch);
     if (to > epoch) throw invalid("to_epoch", `the newest epoch of ${namespace} on this node is ${epoch}, got ${to}`);
@@ -227,39 +195,40 @@ class ShardMethods {
     const hash = hashHex(fnv64(`shard diff\0${namespace}\0${from}\0${to}`));
     const { page, nextPageToken } = paged(rows, ({ id }) => padded(id), { limit, pageToken, hash });
     const epochs = { fromEpoch, toEpoch: BigInt(to) };
-    return create(ShardServiceDiffResponseSchema, { shards: page.map(differenceMessage), ...epochs, nextPageToken });
+    return create(method.diff.output, { shards: page.map(differenceMessage), ...epochs, nextPageToken });
   }
 
-  async history({ namespace, limit, pageToken }: ShardServiceHistoryRequest, context: CallContext) {
-    const { epoch, set } = this.#visibleMap(namespace, context);
+  async history({ namespace, limit, pageToken }: RequestOf<"history">, context: CallContext) {
+    const { epoch, set } = this.#access.visibleMap(namespace, context);
     const hash = hashHex(fnv64(`shard history\0${namespace}`));
     const upTo = Number(decodePageToken(pageToken, hash) || epoch);
     const after = Math.max(set.value.oldestEpoch - 1, upTo - Math.min(limit || MAX_CHANGES, MAX_CHANGES), 0);
     const changes = upTo <= after ? [] : await this.#parts.source.shardHistory(namespace, after, upTo);
     const nextPageToken = after <= set.value.oldestEpoch - 1 || after === 0 ? "" : encodePageToken(String(after), hash);
-    return create(ShardServiceHistoryResponseSchema, { changes: changes.toReversed().map(changeMessage), nextPageToken });
+    return create(method.history.output, { changes: changes.toReversed().map(changeMessage), nextPageToken });
   }
 
-  simulate(request: ShardServiceSimulateRequest, context: CallContext) {
+  simulate(request: RequestOf<"simulate">, context: CallContext) {
     const { namespace, strategy, owners: changed, removedOwners } = request;
-    const { rows, set } = this.#visibleMap(namespace, context);
+    const { rows, set } = this.#access.visibleMap(namespace, context);
     const owners = new Map<string, PlanOwner>();
-    for (const [instance, { value }] of this.#owners(namespace)) if (value !== undefined) owners.set(instance, { ...value, instance });
+    for (const [instance, { value }] of this.#owners(namespace))
+      if (value !== undefined) owners.set(instance, { ...value, instance, isClosed: value.health === "degraded" });
     removedOwners.forEach((instance, i) => {
       if (!owners.delete(instance)) throw invalid(`removed_owners[${i}]`, `${instance} is not an owner in ${namespace}`);
     });
     for (const { instance, weight, zone, region, slots } of changed) {
-      const known = owners.get(instance) ?? { weight: 1, zone: "", region: "", slots: 0, isLeaving: false };
-      const { isLeaving } = known;
+      const known = owners.get(instance) ?? { weight: 1, zone: "", region: "", slots: 0, isLeaving: false, isClosed: false };
+      const { isLeaving, isClosed } = known;
       const facts = { weight: weight || known.weight, zone: zone || known.zone, region: region || known.region };
-      owners.set(instance, { instance, ...facts, slots: slots || known.slots, isLeaving });
+      owners.set(instance, { instance, ...facts, slots: slots || known.slots, isLeaving, isClosed });
     }
     const shards = rows
       .filter(({ mode }) => mode !== "disabled")
       .map((row) => ({ ...row, owner: row.next || row.owner, mayMove: row.mode === "active" }));
     const input = { namespace, strategy: strategyOf(strategy) ?? set.value.strategy, owners: [...owners.values()], shards };
     const { moves, movedRatio, imbalanceBefore, imbalanceAfter, planCount } = simulate(input, { isForced: false });
-    return create(ShardServiceSimulateResponseSchema, {
+    return create(method.simulate.output, {
       moves: moves.map(({ id, from: before, to: after }) => ({ id, before, after })),
       movedRatio,
       imbalanceRatioBefore: imbalanceBefore,
@@ -269,14 +238,14 @@ class ShardMethods {
   }
 
   listPage({ namespace = "", owner = "", statuses = "", text = "", ...asked }: RouteParameters, context: CallContext): RouteAnswer {
-    const words = statuses === "" ? [] : statuses.split(",");
-    const request = create(ShardServiceListRequestSchema, { namespace, owner, statuses: words.map(statusOfWord), text, ...pageOf(asked) });
-    requestCheckOf(ShardServiceListRequestSchema)(request);
+    const filter = { namespace, owner, statuses: wordsIn(statuses, ShardStatus, "statuses"), text };
+    const request = create(method.list.input, { ...filter, ...pageOf(asked) });
+    requestCheckOf(method.list.input)(request);
     const answer = this.list(request, context);
-    const page = toJson(ShardServiceListResponseSchema, answer, { alwaysEmitImplicit: true });
+    const page = toJson(method.list.output, answer, { alwaysEmitImplicit: true });
     delete answer.generatedAt;
     delete answer.store;
-    return { kind: "page", page, steady: toJson(ShardServiceListResponseSchema, answer) };
+    return { kind: "page", page, steady: toJson(method.list.output, answer) };
   }
 
   async diffPage(
@@ -284,55 +253,18 @@ class ShardMethods {
     context: CallContext,
   ): Promise<RouteAnswer> {
     const epochs = { fromEpoch: epochOf(from, "from_epoch"), toEpoch: epochOf(to, "to_epoch") };
-    const request = create(ShardServiceDiffRequestSchema, { namespace, ...epochs, ...pageOf(asked) });
-    requestCheckOf(ShardServiceDiffRequestSchema)(request);
-    const page: JsonValue = toJson(ShardServiceDiffResponseSchema, await this.diff(request, context), { alwaysEmitImplicit: true });
+    const request = create(method.diff.input, { namespace, ...epochs, ...pageOf(asked) });
+    requestCheckOf(method.diff.input)(request);
+    const page: JsonValue = toJson(method.diff.output, await this.diff(request, context), { alwaysEmitImplicit: true });
     return { kind: "page", page };
   }
 
   #owners(namespace: string) {
     return this.#parts.source.maps.owners(namespace);
   }
-
-  #visibleMaps(context: CallContext): readonly ShardMap[] {
-    const { maps } = this.#parts.source;
-    const visible = maps.namespaces.filter((namespace) => this.#verdict(namespace, context).allowed);
-    return visible.flatMap((namespace) => maps.map(namespace) ?? []);
-  }
-
-  #visibleMap(namespace: string, context: CallContext, action: "query" | "watch" = "query"): ShardMap {
-    const error = this.#hidden(namespace, context, action);
-    if (error !== undefined) throw error;
-    return knownMap(this.#parts.source, namespace);
-  }
-
-  #verdict(namespace: string, { caller }: CallContext) {
-    return this.#parts.policies.policy.viewer(namespace, { clusterId: caller.cluster, tenant: caller.tenant });
-  }
-
-  /** Returns the error for a caller that cannot see the namespace. */
-  #hidden(namespace: string, context: CallContext, action: "query" | "watch"): WaymarkError | undefined {
-    const verdict = this.#verdict(namespace, context);
-    if (verdict.allowed) return undefined;
-    const { policies, onDenied } = this.#parts;
-    if (policies.policy.isPending)
-      return new WaymarkError("not_ready", "this node is waiting for its cluster's policy; retry later or on another node", {
-        retryMs: PENDING_RETRY_MS,
-      });
-    onDenied(context.caller, { action, namespace, verdict });
-    return hiddenError("namespace", namespace);
-  }
-
-  #operate({ caller, requestId }: CallContext, order: ShardOrder, operation: Pick<ShardOperation, "action" | "detail" | "scope">) {
-    const { source, onOperation } = this.#parts;
-    const { namespace, reason, ticket } = order;
-    const detail = [operation.detail, reason, ticket === "" ? "" : `ticket ${ticket}`].filter((part) => part !== "").join("; ");
-    const record = (outcome: string) => onOperation(caller, { ...operation, requestId, namespace, detail: detail + outcome });
-    return runRecorded(() => source.changeShards(order), record);
-  }
 }
 
-function shardFilter({ owner, statuses, text }: ShardServiceListRequest): (row: ShardRow) => boolean {
+function shardFilter({ owner, statuses, text }: RequestOf<"list">): (row: ShardRow) => boolean {
   const [wanted, part] = [new Set(statuses), text.toLowerCase()];
   return (row) =>
     (owner === "" || row.owner === owner) &&
@@ -365,15 +297,10 @@ function differences(changes: readonly RowChange[]): readonly RowChange[] {
   });
 }
 
-function orderOf(request: ShardServiceApplyRequest | ShardServiceSetShardRequest, { principal }: Caller) {
-  const { namespace, expectedEpoch, reason, ticket } = request;
-  return { namespace, expectedEpoch: Number(expectedEpoch) || undefined, actor: principal || "anonymous", reason, ticket };
-}
-
 /** The zone of a hint can be omitted. */
 const HINT = /^(?:[A-Za-z0-9._:@+-]{1,64}(?:\/[A-Za-z0-9._:@+-]{1,64})?)?$/;
 
-function changedFields(change: ShardServiceSetShardRequest["change"]) {
+function changedFields(change: RequestOf<"setShard">["change"]) {
   switch (change.case) {
     case "status":
       return { mode: SHARD_MODES.find((mode) => enumValue(ShardStatus, mode) === change.value) };
@@ -386,16 +313,6 @@ function changedFields(change: ShardServiceSetShardRequest["change"]) {
     case undefined:
       throw invalid("status", "status, weight or hint is required");
   }
-}
-
-const STATUS_WORDS = [ShardStatus.ACTIVE, ShardStatus.DRAINING, ShardStatus.PAUSED, ShardStatus.DISABLED].map((value) =>
-  enumWord(ShardStatus, value),
-);
-
-function statusOfWord(word: string): ShardStatus {
-  if (!STATUS_WORDS.includes(word))
-    throw invalid("statuses", `must be ${STATUS_WORDS.join(", ")}, got ${JSON.stringify(word.slice(0, 64))}`);
-  return enumValue(ShardStatus, word);
 }
 
 function epochOf(text = "0", field = ""): bigint {

@@ -58,7 +58,8 @@ class WatchStream extends PlayedStream<{ readonly afterEpoch: bigint }, ShardSer
 class AttachStream extends PlayedStream<ShardServiceAttachRequest, ShardServiceAttachResponse> {
   override send(request: ShardServiceAttachRequest): void {
     super.send(request);
-    if (request.detach) this.end(undefined);
+    // The answer of a real server takes more than one turn of the event loop.
+    if (request.detach) setImmediate(() => this.end(undefined));
   }
 
   answer(init: MessageInitShape<typeof ShardServiceAttachResponseSchema> = {}): void {
@@ -184,11 +185,31 @@ test("the file is written after a change, and gives routes when no server answer
   await until("the file is written", () => readFileSync(file).length > 32);
   shards.close();
   const restored = setUp({ file });
-  for (const count of [1, 2]) (await restored.watch(count)).end(failure("UNAVAILABLE"));
-  await restored.shards.ready();
+  let isReady = false;
+  const ready = restored.shards.ready().then(() => (isReady = true));
+  (await restored.watch(1)).end(failure("UNAVAILABLE"));
+  const second = await restored.watch(2);
+  expect([second.server, isReady]).toEqual(["s1", false]);
+  second.end(failure("UNAVAILABLE"));
+  await ready;
   expect(restored.shards.route(KEY)).toMatchObject({ owner: "a", target: "a:1", epoch: 5 });
   expect((await restored.watch(2)).requests[0]?.afterEpoch).toBe(5n);
   restored.shards.close();
+});
+
+test("the file is not written twice in a second, and a later message writes what is missing", async () => {
+  const file = join(folder, "throttled");
+  const { shards, stream } = await setUpRead({ file });
+  await until("the file is written", () => readFileSync(file).length > 32);
+  const before = readFileSync(file);
+  stream.change("b", 6);
+  await until("the change", () => shards.route(KEY).owner === "b");
+  expect(readFileSync(file)).toEqual(before);
+  await until("the file is written again", () => {
+    stream.play(create(ShardServiceWatchResponseSchema, { kind: ShardEventKind.HEARTBEAT, epoch: 6n }));
+    return !readFileSync(file).equals(before);
+  });
+  shards.close();
 });
 
 test("a damaged file is ignored with an error", async () => {
@@ -252,9 +273,22 @@ test("a call is repeated twice and not a third time, and other errors are not re
   const behind = wrongEpoch(rowOf("", 4));
   await expect(shards.call(KEY, fail(behind))).rejects.toBe(behind);
   expect(count).toBe(3);
-  const others = [new Error("busy"), wrongEpoch(create(ShardSchema, { ...rowOf("b", 6), namespace: "other" }))];
+  const others = [new Error("busy"), wrongEpoch({ ...rowOf("b", 6), namespace: "other" }), wrongEpoch({ ...rowOf("b", 6), id: ID + 1 })];
   for (const other of others) await expect(shards.call(KEY, fail(other))).rejects.toBe(other);
-  expect(count).toBe(5);
+  expect(count).toBe(6);
+  shards.close();
+});
+
+test("a call is repeated soon when the next owner only knows that the earlier owner drains", async () => {
+  const { shards } = await setUpRead();
+  let count = 0;
+  // With the timeout of this client, a call that waits for the end of the drain does not return before the test ends.
+  const result = shards.call(KEY, () => {
+    count += 1;
+    if (count === 1) throw wrongEpoch(rowOf("earlier", 4, ShardStatus.DRAINING));
+    return "done";
+  });
+  expect(await result).toBe("done");
   shards.close();
 });
 
@@ -319,7 +353,7 @@ async function setUpOwner(options: Partial<OwnOptions> = {}, servers: { timeoutM
   attach.answer();
   const owner = await owning;
   const termed = async (count: number): Promise<ShardTerm> => opened("term", terms, count);
-  return { ...parts, owner, stream: attach, calls, termed };
+  return { ...parts, owner, watched: parts.stream, stream: attach, calls, termed };
 }
 
 test("an owner prepares, owns and drains a shard, and reports it at once", async () => {
@@ -336,6 +370,14 @@ test("an owner prepares, owns and drains a shard, and reports it at once", async
   // Loads are sent every 5 s.
   expect(stream.requests.flatMap(({ loads }) => loads)).toHaveLength(1);
   await owner.leave();
+  shards.close();
+});
+
+test("a shard that the server drains is reported at once if the owner does not hold it", async () => {
+  const { stream, calls, shards } = await setUpOwner();
+  stream.own(DRAINING);
+  await until("dropped", () => stream.reports("dropped").includes(ID));
+  expect(calls).toEqual([]);
   shards.close();
 });
 
@@ -448,7 +490,7 @@ test("an aborted owner stops its shards immediately, and detaches when the callb
 
 test("an owner checks calls: it names the next owner, its own drain, a pause, and invalid metadata", async () => {
   const hold = Promise.withResolvers<void>();
-  const { owner, stream, termed, shards } = await setUpOwner({ onDrain: () => hold.promise });
+  const { owner, watched, stream, termed, shards } = await setUpOwner({ onDrain: () => hold.promise });
   const checked = (metadata = `orders;${ID};5`) => {
     try {
       return owner.check(metadata);
@@ -468,6 +510,9 @@ test("an owner checks calls: it names the next owner, its own drain, a pause, an
   stream.own(DRAINING);
   await until("it is draining", () => term.isDraining);
   expect(wrongEpochShard(checked())).toMatchObject({ owner: "a", epoch: 5n, status: ShardStatus.DRAINING });
+  watched.change("b", 6);
+  await until("the owner knows the next one", () => shards.route(KEY).owner === "b");
+  expect(wrongEpochShard(checked())).toMatchObject({ owner: "b", epoch: 6n });
   for (const invalid of ["", "orders", `other;${ID};5`, `orders;x;5`]) expect(checked(invalid)).toMatchObject({ code: 3 });
   hold.resolve();
   shards.close();

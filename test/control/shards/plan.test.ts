@@ -17,7 +17,7 @@ import { runs } from "../../fakes/effort.ts";
 const ALL = Number.POSITIVE_INFINITY;
 
 function owner(instance: string, facts: Partial<PlanOwner> = {}): PlanOwner {
-  return { instance, weight: 1, zone: "eu-1", region: "eu", slots: 0, isLeaving: false, ...facts };
+  return { instance, weight: 1, zone: "eu-1", region: "eu", slots: 0, isLeaving: false, isClosed: false, ...facts };
 }
 
 function shardsOf(count: number, factsOf: (id: number) => Partial<PlanShard> = () => ({})): readonly PlanShard[] {

@@ -26,7 +26,7 @@ function driverOn(
     log: { info: () => faults.push(""), warn: ({ fault }) => faults.push(String(fault)) },
     onEvent: (event) => events.push(event),
     onStore: () => {},
-    onMoved: () => {},
+    onShards: () => {},
     historyCount: 100,
   });
   driver.input({ kind: "eligible", fault: "" });

@@ -29,7 +29,8 @@ import { anonymousCaller, type Caller } from "../../../src/policy/identity/calle
 import { NO_POLICY, PENDING_POLICY, Policy } from "../../../src/policy/set/verdict.ts";
 import { requestCheckOf, requiredAccessOf } from "../../../src/services/contract.ts";
 import type { RouteParameters } from "../../../src/services/service.ts";
-import { type ShardOperation, type ShardParts, shardService } from "../../../src/services/shards/shards.ts";
+import type { ShardOperation } from "../../../src/services/shards/shard-access.ts";
+import { type ShardParts, shardService } from "../../../src/services/shards/shards.ts";
 import { KeptShards } from "../../fakes/kept-shards.ts";
 import { rule, set } from "../../fakes/policies.ts";
 

@@ -89,9 +89,6 @@ func (r *Router) received(message *control.ShardServiceWatchResponse) {
 		for _, owner := range part.Owners {
 			r.targets[owner.Instance] = owner.Target
 		}
-		for _, instance := range part.RemovedOwners {
-			delete(r.targets, instance)
-		}
 	}
 	r.count, r.epoch, r.parts = uint64(message.Set.Settings.Count), message.Epoch, nil
 }

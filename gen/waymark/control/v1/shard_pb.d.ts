@@ -10,6 +10,7 @@ import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
 import type { Fence } from "./fence_pb.js";
 import type { HealthStatus } from "../../catalog/v1/entry_pb.js";
 import type { StoreStatus } from "./leadership_pb.js";
+import type { RebalanceStatus } from "./rebalance_pb.js";
 
 /**
  * Describes the file waymark/control/v1/shard.proto.
@@ -175,8 +176,7 @@ export declare type ShardSet = Message<"waymark.control.v1.ShardSet"> & {
 
   /**
    * The first 16 hexadecimal digits of SHA-256 over the lines `<id> <owner> <fence> <status>` of all shards, ordered by id.
-   * A fence is `<failover_version>.<store_epoch>.<number>`, a status is `active`,
-   * `draining`, `paused` or `disabled`.
+   * A fence is `<failover_version>.<store_epoch>.<number>`. A status is `active`, `draining`, `paused` or `disabled`.
    *
    * @generated from field: string checksum = 4;
    */
@@ -947,6 +947,13 @@ export declare type ShardServiceWatchRequest = Message<"waymark.control.v1.Shard
    * @generated from field: uint64 after_epoch = 2;
    */
   afterEpoch: bigint;
+
+  /**
+   * Whether the stream has messages with plans. If so, the caller must have the role mesh.operate or own the namespace.
+   *
+   * @generated from field: bool include_plans = 3;
+   */
+  includePlans: boolean;
 };
 
 /**
@@ -963,7 +970,8 @@ export declare const ShardServiceWatchRequestSchema: GenMessage<ShardServiceWatc
  */
 export declare type ShardServiceWatchResponse = Message<"waymark.control.v1.ShardServiceWatchResponse"> & {
   /**
-   * Epoch that the reader reaches with this message. 0 if further messages of the same snapshot or change follow.
+   * Epoch that the reader reaches with this message. 0 for a plan, and if further messages of the same snapshot or change
+   * follow.
    *
    * @generated from field: uint64 epoch = 1;
    */
@@ -1004,6 +1012,13 @@ export declare type ShardServiceWatchResponse = Message<"waymark.control.v1.Shar
    * @generated from field: google.protobuf.Duration age = 6;
    */
   age?: Duration | undefined;
+
+  /**
+   * The state of the set and its newest plan. Present only in messages of the kind PLAN.
+   *
+   * @generated from field: waymark.control.v1.RebalanceStatus rebalance = 7;
+   */
+  rebalance?: RebalanceStatus | undefined;
 };
 
 /**
@@ -1504,7 +1519,7 @@ export declare type OwnedShard = Message<"waymark.control.v1.OwnedShard"> & {
   epoch: bigint;
 
   /**
-   * Whether the owner should accept only half of its rate for the shard until told otherwise.
+   * Whether the owner should accept only half of its rate for the shard, until a later response withdraws this.
    *
    * @generated from field: bool throttled = 5;
    */
@@ -1648,8 +1663,8 @@ export enum ShardStrategy {
   RING = 2,
 
   /**
-   * Rendezvous hashing among the owners in the zone of the locality hint of the shard. If there are none, among those in
-   * its region, or else among all owners.
+   * Rendezvous hashing among the owners in the place of the locality hint of the shard. If these have no room, owners in the
+   * region of the hint follow, then all others. Without a hint, all owners are equal.
    *
    * @generated from enum value: SHARD_STRATEGY_LOCALITY = 3;
    */
@@ -1662,7 +1677,7 @@ export enum ShardStrategy {
 export declare const ShardStrategySchema: GenEnum<ShardStrategy>;
 
 /**
- * Who must approve a plan that moves shards between owners which are attached.
+ * Who must approve a plan that moves shards between attached owners.
  *
  * @generated from enum waymark.control.v1.ShardApproval
  */
@@ -1767,6 +1782,13 @@ export enum ShardEventKind {
    * @generated from enum value: SHARD_EVENT_KIND_HEARTBEAT = 3;
    */
   HEARTBEAT = 3,
+
+  /**
+   * The state of the set and its newest plan, which have changed. Sent with `include_plans`, also when the stream starts.
+   *
+   * @generated from enum value: SHARD_EVENT_KIND_PLAN = 4;
+   */
+  PLAN = 4,
 }
 
 /**

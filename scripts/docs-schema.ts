@@ -1,0 +1,56 @@
+/** Writes the JSON schema of files that `mesh shards apply` reads, from the message of the contract and the bounds of its fields. */
+import { type DescEnum, type DescField, type DescMessage, getOption, ScalarType } from "@bufbuild/protobuf";
+import { DurationSchema } from "@bufbuild/protobuf/wkt";
+import { type FieldRules, field as rulesOf } from "../gen/buf/validate/validate_pb.js";
+import { FieldBehavior, field_behavior } from "../gen/google/api/field_behavior_pb.js";
+import { ShardService } from "../gen/waymark/control/v1/shard_pb.js";
+import { enumWord } from "../src/lib/enum-words.ts";
+
+type Schema = Readonly<Record<string, unknown>>;
+
+/** Text of docs/reference/shard-set.schema.json. */
+export function shardSetSchema(): string {
+  const schema = {
+    $schema: "https://json-schema.org/draft/2020-12/schema",
+    title: "The shards of a namespace, for waymark mesh shards apply",
+    ...messageSchema(ShardService.method.apply.input),
+  };
+  return `${JSON.stringify(schema, undefined, 2)}\n`;
+}
+
+function messageSchema({ fields }: DescMessage): Schema {
+  const required = fields.filter((each) => getOption(each, field_behavior).includes(FieldBehavior.REQUIRED)).map(({ name }) => name);
+  const properties = Object.fromEntries(fields.map((each) => [each.name, fieldSchema(each)]));
+  return { type: "object", additionalProperties: false, properties, ...(required.length > 0 && { required }) };
+}
+
+function fieldSchema(field: DescField): Schema {
+  if (field.fieldKind === "enum") return { enum: enumWords(field.enum) };
+  if (field.fieldKind === "scalar") return scalarSchema(field.scalar, getOption(field, rulesOf));
+  if (field.fieldKind !== "message") throw new Error(`${field.name}: the schema of a ${field.fieldKind} is not implemented`);
+  // The JSON form of a duration is a number of seconds. JSON schema cannot bound it.
+  const isDuration = field.message.typeName === DurationSchema.typeName;
+  return isDuration ? { type: "string", pattern: String.raw`^\d+(\.\d{1,9})?s$` } : messageSchema(field.message);
+}
+
+/** Files contain the last words of the values. */
+function enumWords({ values, sharedPrefix = "" }: DescEnum): readonly string[] {
+  const words: Record<number, string> = Object.fromEntries(values.map(({ number, name }) => [number, name.slice(sharedPrefix.length)]));
+  return values.map(({ number }) => enumWord(words, number)).filter((word) => word !== "");
+}
+
+function scalarSchema(scalar: ScalarType, { type }: FieldRules): Schema {
+  if (type.case === "string") {
+    const { minLen, maxLen, pattern } = type.value;
+    return {
+      type: "string",
+      ...(minLen > 0n && { minLength: Number(minLen) }),
+      maxLength: Number(maxLen),
+      ...(pattern !== "" && { pattern }),
+    };
+  }
+  const bounds = type.case === "uint32" || type.case === "double" ? type.value : undefined;
+  const minimum = bounds?.greaterThan.case === "gte" ? bounds.greaterThan.value : 0;
+  const maximum = bounds?.lessThan.case === "lte" && { maximum: bounds.lessThan.value };
+  return { type: scalar === ScalarType.DOUBLE ? "number" : "integer", minimum, ...maximum };
+}

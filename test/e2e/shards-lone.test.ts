@@ -1,0 +1,69 @@
+/** Shards of a node without etcd: the exact errors of operators' mistakes, and owners whose node restarts. */
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { leaderHome, oneLeader } from "../fakes/leader-nodes.ts";
+import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
+import { applySet, areFencesLater, areOwnedBy, LocalOwner, LocalOwners, shardsUntil } from "../fakes/shard-nodes.ts";
+import { until } from "../fakes/until.ts";
+
+const NAMESPACE = "orders";
+const COUNT = 6;
+
+/** A file for `mesh shards apply`. */
+function fileOf(settings: object): string {
+  return JSON.stringify({ namespace: NAMESPACE, settings: { count: COUNT, service: "worker", ...settings } }, undefined, 1);
+}
+
+async function failsWith(node: NodeProcess, argv: readonly string[], input?: string): Promise<string> {
+  const { exit, stdout, stderr } = await node.run(["mesh", "shards", ...argv], input);
+  expect([exit > 0, stdout]).toEqual([true, ""]);
+  return stderr;
+}
+
+test("operators' mistakes are refused with the value and the valid values, and owners of a restarted node get their shards back", async () => {
+  using home = leaderHome("lone-shards", [], { fabric: { enabled: false } });
+  const first = await home.start("n1");
+  await oneLeader([first]);
+  const port = first.grpc.split(":").at(-1) ?? "";
+  await applySet(first, NAMESPACE, { count: COUNT });
+  const apply = ["apply", "-f", "-"];
+  expect(
+    await Promise.all([
+      failsWith(first, apply, fileOf({ count: 7 })),
+      failsWith(first, apply, fileOf({ strategy: "random" })),
+      failsWith(first, [...apply, "--expect", "7"], fileOf({})),
+      failsWith(first, ["simulate", NAMESPACE, "--remove", "stranger", "--add", "d:weight=2"]),
+    ]),
+  ).toEqual([
+    "error: invalid_argument: settings.count: must stay 6; a set with another count needs another namespace\n",
+    'error: -:6: strategy: "random" is not one of rendezvous, ring, locality\nerror: nothing was applied\n',
+    "error: version_conflict: the set orders has the epoch 1, not 7; read it again\n",
+    "error: invalid_argument: removed_owners[0]: stranger is not an owner in orders\n",
+  ]);
+
+  const local = new LocalOwners(NAMESPACE);
+  const owners = [await LocalOwner.start(local, "a", [first]), await LocalOwner.start(local, "b", [first])];
+  const before = await shardsUntil("all shards are owned", [first], NAMESPACE, areOwnedBy("a", "b"));
+  await until("the owners act", () => local.valid.length === COUNT);
+  await first.stop("SIGKILL");
+  await using second = await startNodeProcess([
+    "--node-id",
+    "n1",
+    "--config",
+    home.config,
+    "--data-dir",
+    join(home.folder, "n1"),
+    "--grpc-port",
+    port,
+  ]);
+  const after = await shardsUntil(
+    "the owners have their shards again",
+    [second],
+    NAMESPACE,
+    (list) => areFencesLater(before.shards, list.shards) && areOwnedBy("a", "b")(list),
+  );
+  await until("the owners act again", () => local.valid.length === COUNT);
+  expect(after.shards.map(({ owner }) => owner)).toEqual(before.shards.map(({ owner }) => owner));
+  expect(local.overlaps).toEqual([]);
+  for (const owner of owners) owner[Symbol.dispose]();
+});
