@@ -91,15 +91,27 @@ await theirs?.start(PROCESSES);
 interface OurRound extends KilledRound {
   readonly firstChangeMs: number;
   readonly lastChangeMs: number;
+  /** Number of changes of the controller. A change has at most 48 shards. */
+  readonly changes: number;
   readonly wasController: boolean;
 }
 
 function phasesOf(killed: KilledRound, wasController: boolean): OurRound {
-  const times = fleet.changes(NAMESPACE, killed.killedMs).map(({ atMs }) => atMs);
+  const made = fleet.changes(NAMESPACE, killed.killedMs);
+  const times = made.map(({ atMs }) => atMs);
+  const changes = new Set(made.map(({ epoch }) => epoch)).size;
   const [firstMs, lastMs] = [Math.min(...times), Math.max(...times)].map((ms) => ms - killed.killedMs);
-  const phases = { ...killed, firstChangeMs: firstMs ?? Number.NaN, lastChangeMs: lastMs ?? Number.NaN, wasController };
+  const phases = { ...killed, firstChangeMs: firstMs ?? Number.NaN, lastChangeMs: lastMs ?? Number.NaN, changes, wasController };
   const { tookMs, firstChangeMs, lastChangeMs, others } = phases;
-  show("killed", { shards: tookMs.length, firstChangeMs, lastChangeMs, allMs: Math.max(...tookMs), wasController, others: round(others) });
+  show("killed", {
+    shards: tookMs.length,
+    changes,
+    firstChangeMs,
+    lastChangeMs,
+    allMs: Math.max(...tookMs),
+    wasController,
+    others: round(others),
+  });
   return phases;
 }
 
@@ -232,7 +244,8 @@ report({
       "first change, s": spread(a.map(({ firstChangeMs }) => firstChangeMs / 1000)),
       "last change, s": spread(a.map(({ lastChangeMs }) => lastChangeMs / 1000)),
       "all owners act, s": spread(allSeconds(a)),
-      "of them the controller": a.filter(({ wasController }) => wasController).length,
+      changes: spread(a.map(({ changes }) => changes)),
+      "killed controllers": a.filter(({ wasController }) => wasController).length,
     })),
     "calls and plans": [
       { call: "Get", samples: getMs.length, p50: `${percentile(getMs, 0.5)} ms`, p99: `${percentile(getMs, 0.99)} ms` },
