@@ -13,6 +13,7 @@ import { type Goal, MAX_OTHERS, paired, percentile, quiet, ratioGoal, ratioOf, r
 import { CALL_MS, drainOwners, getTimes, joinOwner, PHASES, planTimes, routeTimes, watchedMoves } from "./_shard-cases.ts";
 import { nodeId, ShardFleet } from "./_shard-fleet.ts";
 import { type KilledRound, OwnerGroup } from "./_shard-owners.ts";
+import { WORK_MS } from "./_shard-work.ts";
 import { EtcdCluster } from "./adapters/etcd.ts";
 import { etcdMutexes } from "./adapters/etcd-mutexes.ts";
 
@@ -369,7 +370,7 @@ report({
     "The killed node is the node with the most owners, which remain alive and attach to another node. Its rounds are compared with the same kills of the Go program.",
     `A plan is a single call in the process of this benchmark, so its time is the time for which it blocks the event loop. The goal of the issue is 200 ms for a plan and 20 ms for a block; the smaller one applies. The CPU work of nodes is measured by a probe in them, and contains all their work: plans of ${sizes.shards} shards and ${OWNERS} owners, changes, watches and garbage collections.`,
     "The delay of a move at a client begins with the time of the log line of the controller, which it writes when etcd has answered, and ends when the client has applied the message of its stream. The shard moves between two owners, one of which leaves.",
-    `Before an owner is drained, each of ${DRAIN.shards} shards gets an item every ${DRAIN.intervalMs} ms. Items are sent with call, over TCP, to the owner in the client's map; the owner appends the effect to a log that rejects smaller fences, and then answers. The gap of a shard is the time between the last effect of one owner and the first of the next beyond the interval. The latency of an item includes its retries. ${drained.items} items were sent, and the log rejected ${drained.rejected} effects.`,
+    `Before an owner is drained, each of ${DRAIN.shards} shards gets an item every ${DRAIN.intervalMs} ms. Items are sent with call, over TCP, to the owner in the client's map; the owner works for ${WORK_MS} ms without CPU time, as in a transaction of a database, appends the effect to a log that rejects smaller fences, and then answers. A drain waits for work that has begun. The gap of a shard is the time between the last effect of one owner and the first of the next beyond the interval. The latency of an item includes its retries. ${drained.items} items were sent, and the log rejected ${drained.rejected} effects.`,
     `Each series waits for a moment in which other programs use at most ${MAX_OTHERS * 100} % of the machine, for at most ${sizes.calm} s.`,
   ],
 });
