@@ -27,7 +27,7 @@ async function isServing({ base }: DemoEdge): Promise<boolean> {
   return (await response.text()) === '{"servedBy":"svc"}';
 }
 
-/** Tests that wait for a limit run beside each other, because each has an edge of its own. */
+/** Tests that wait for a limit run beside each other, because each has an edge of its own. Tests in which something must stay open run alone. */
 test.concurrent.each([
   { what: "says nothing", sends: "" },
   { what: "stops in the request line", sends: "POST /waymark" },
@@ -187,7 +187,7 @@ test.concurrent("an HTTP/2 request whose body does not end is reset in time, and
   client.destroy();
 });
 
-test.concurrent("a connection of HTTP/1.1 on which one of two requests is answered is not idle: the watch behind it goes on", async () => {
+test("a connection of HTTP/1.1 on which one of two requests is answered is not idle: the watch behind it goes on", async () => {
   await using served = await started();
   await using raw = new RawClient(served.edge);
   const message = Buffer.from([0, 0, 0, 0, 2, 0x7b, 0x7d]);
@@ -202,7 +202,7 @@ test.concurrent("a connection of HTTP/1.1 on which one of two requests is answer
   expect(served.edge.acceptor.sockets.size).toBe(1);
 });
 
-test.concurrent("an idle HTTP/2 connection is closed, one with an open stream is not", async () => {
+test("an idle HTTP/2 connection is closed, one with an open stream is not", async () => {
   await using served = await started();
   const idle = session(served);
   const busy = session(served);

@@ -228,6 +228,7 @@ export class LabNode {
         return;
       case "campaign":
       case "moved":
+      case "planned":
       case "shardsChanged":
         return;
     }

@@ -1441,7 +1441,8 @@ export declare type ShardServiceAttachRequest = Message<"waymark.control.v1.Shar
   prepared: number[];
 
   /**
-   * Shards in the state DRAINING or LOST for which the owner has stopped acting. At most 10,000.
+   * Shards in the state DRAINING or LOST for which the owner has stopped acting, and shards for which it has stopped because
+   * its time was over. At most 10,000.
    *
    * @generated from field: repeated uint32 dropped = 6;
    */
