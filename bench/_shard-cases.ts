@@ -169,18 +169,17 @@ export async function joinOwner(fleet: ShardFleet, round: number, shards: number
   await group.start(1);
   const [program = fail()] = group.processes;
   const joined = instanceOf(namespace, 0, owners);
-  const before = (await fleet.plans(namespace)).length;
   const startMs = performance.now();
   program.send(`attach ${joined}`);
   await program.saying(joined, "attached");
   const fair = shards / (owners + 1);
   const mostOf = () => Math.max(...group.counts().values());
   const isBalanced = () => (group.counts().get(joined) ?? 0) > 0 && mostOf() <= Math.ceil(LIMIT_RATIO * fair);
-  const isOver = async () => (await fleet.plans(namespace)).every(({ state }) => state !== "running" && state !== "pending");
+  const isOver = async () => (await fleet.plans(namespace)).every(({ hasEnded }) => hasEnded);
   while (!(isBalanced() && (await isOver())) && performance.now() - startMs < JOIN_WAIT_MS) await sleep(PLAN_LOOK_MS);
   const seconds = (performance.now() - startMs) / 1000;
   await group.quiet();
-  const plans = (await fleet.plans(namespace)).slice(before).map(({ moves }) => moves);
+  const plans = (await fleet.plans(namespace)).map(({ moves }) => moves);
   await group.stop();
   return { shards, plans, seconds, imbalance: mostOf() / fair };
 }

@@ -3,6 +3,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { MessageInitShape } from "@bufbuild/protobuf";
+import { RebalanceService, RebalanceState } from "../gen/waymark/control/v1/rebalance_pb.js";
 import { ShardService, type ShardSettingsSchema } from "../gen/waymark/control/v1/shard_pb.js";
 import { type Client, connect } from "../src/client/index.ts";
 import { freePort, NODE_OPTIONS, type Node, type Running, scratchDir, startNode } from "./_processes.ts";
@@ -28,16 +29,10 @@ export interface LoggedChange {
   readonly atMs: number;
 }
 
-/** A plan in the control store. */
-export interface StoredPlan {
-  readonly id: string;
-  readonly state: string;
+/** A plan, and the number of its moves. */
+export interface MadePlan {
+  readonly hasEnded: boolean;
   readonly moves: number;
-}
-
-interface PlanJson {
-  readonly state: string;
-  readonly moves: readonly { readonly ids: readonly string[] }[];
 }
 
 const CHANGE = /^shard (?<namespace>\S+)\/(?<id>\d+) (?<what>owned|prepared|draining) (?:by|from) /;
@@ -47,14 +42,12 @@ export class ShardFleet {
   readonly #changes: LoggedChange[] = [];
   /** Id of the node that assigns shards. */
   controller = "";
-  readonly #etcd: EtcdCluster;
   readonly #config: string;
   readonly #ports: readonly { readonly grpc: number; readonly fabric: number }[];
   #nodes: readonly (Node | undefined)[] = [];
   readonly #cpuMs = new Map<Node, number>();
 
   private constructor(etcd: EtcdCluster, ports: readonly { readonly grpc: number; readonly fabric: number }[]) {
-    this.#etcd = etcd;
     this.#ports = ports;
     this.#config = join(scratchDir("shards"), "node.json");
     const settings = {
@@ -141,13 +134,9 @@ export class ShardFleet {
   }
 
   /** The plans of a namespace, oldest first. */
-  async plans(namespace: string): Promise<readonly StoredPlan[]> {
-    const start = `/waymark/${CLUSTER}/rebalance-plans/${namespace}/`;
-    const { kvs = [] } = await this.#etcd.post<Range>("kv/range", { key: base64(start), range_end: base64(`${start.slice(0, -1)}0`) });
-    return kvs.map(({ key, value }) => {
-      const { state, moves } = JSON.parse(Buffer.from(value, "base64").toString()) as PlanJson;
-      return { id: Buffer.from(key, "base64").toString(), state, moves: moves.reduce((sum, { ids }) => sum + countOf(ids), 0) };
-    });
+  async plans(namespace: string): Promise<readonly MadePlan[]> {
+    const { plans } = await this.client.call(RebalanceService.method.listPlans, { namespace });
+    return plans.map(({ state, moves }) => ({ hasEnded: state >= RebalanceState.COMPLETED, moves: moves.length })).toReversed();
   }
 
   async stop(): Promise<void> {
@@ -166,12 +155,8 @@ export class ShardFleet {
     if (namespace !== undefined)
       this.#changes.push({ namespace, id: Number(id), what: what as LoggedChange["what"], epoch: Number(line["epoch"]), atMs });
     if (line["msg"] === "leader elected" && line["scope"] === "global-control") this.controller = String(line["nodeId"]);
-    if (Number(line["level"]) >= 40) console.error(text);
+    if (line["level"] === "error") console.error(text);
   }
-}
-
-interface Range {
-  readonly kvs?: readonly { readonly key: string; readonly value: string }[];
 }
 
 export function nodeId(i: number): string {
@@ -180,16 +165,4 @@ export function nodeId(i: number): string {
 
 export function instanceOf(namespace: string, process: number, owner: number): string {
   return `${namespace}-${process}-${owner}`;
-}
-
-/** Number of ids in ranges such as `3` and `5-7`. */
-function countOf(ranges: readonly string[]): number {
-  return ranges.reduce((sum, range) => {
-    const [from = 0, to = from] = range.split("-").map(Number);
-    return sum + to - from + 1;
-  }, 0);
-}
-
-function base64(key: string): string {
-  return Buffer.from(key).toString("base64");
 }

@@ -4,12 +4,13 @@
  * input are orders: `attach INSTANCE` and `leave INSTANCE`.
  */
 import { createInterface } from "node:readline";
+import { setTimeout as wait } from "node:timers/promises";
 import { toJson } from "@bufbuild/protobuf";
 import { EntryKind } from "../gen/waymark/catalog/v1/entry_pb.js";
 import { ShardSchema } from "../gen/waymark/control/v1/shard_pb.js";
 import { connect, type ShardOwnership, wrongEpochShard } from "../src/client/index.ts";
 import { LineClient, serveLines } from "./_lines.ts";
-import type { Appended, Effect, ItemAnswer, WorkItem } from "./_shard-work.ts";
+import { type Appended, type Effect, type ItemAnswer, WORK_MS, type WorkItem } from "./_shard-work.ts";
 
 const [servers = "", namespace = "", service = "", instances = "", logPort = ""] = process.argv.slice(2);
 const client = connect({ servers: servers.split(","), findServers: false });
@@ -51,12 +52,11 @@ async function work({ item, metadata }: WorkItem): Promise<ItemAnswer> {
   if (log === undefined || owner === undefined || instance === undefined) return { error: "this program owns no shards" };
   try {
     const { id, fence } = owner.check(metadata);
-    const effect: Effect = { id, item, fence, owner: instance };
-    const appended = log.ask<Appended>(effect);
+    const done = wait(WORK_MS).then(() => log.ask<Appended>({ id, item, fence, owner: instance } satisfies Effect));
     const begun = running.get(id) ?? new Set();
-    running.set(id, begun.add(appended));
-    const { isAccepted } = await appended;
-    begun.delete(appended);
+    running.set(id, begun.add(done));
+    const { isAccepted } = await done;
+    begun.delete(done);
     return isAccepted ? {} : { error: "the log rejected the fence" };
   } catch (error) {
     const shard = wrongEpochShard(error);

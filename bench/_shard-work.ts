@@ -6,6 +6,9 @@ import { compareFences, type FenceToken } from "../src/lib/fence.ts";
 import { LineClient, serveLines } from "./_lines.ts";
 import { sleep } from "./_mesh.ts";
 
+/** Time (ms) that an owner works on an item before it appends the effect: a short transaction of a database. */
+export const WORK_MS = 20;
+
 /** What a caller sends to an owner. */
 export interface WorkItem {
   readonly item: string;
