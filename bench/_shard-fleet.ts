@@ -100,7 +100,18 @@ export class ShardFleet {
   async startNode(i: number): Promise<void> {
     const { grpc, fabric } = this.#ports[i] ?? fail();
     const joins = this.#ports.filter((_, k) => k !== i && this.#nodes[k] !== undefined).map(({ fabric: port }) => `127.0.0.1:${port}`);
-    const own = ["--grpc-port", String(grpc), "--fabric-port", String(fabric), "--node-id", nodeId(i), "--log-level", "info"];
+    const own = [
+      "--grpc-port",
+      String(grpc),
+      "--fabric-port",
+      String(fabric),
+      "--node-id",
+      nodeId(i),
+      "--log-level",
+      "info",
+      "--log-scopes",
+      "shards=debug",
+    ];
     const args = ["--config", this.#config, ...own, ...(joins.length > 0 ? ["--join", joins.join(",")] : [])];
     const node = await startNode({ isFree: true, args, onLog: (line) => this.#read(line) });
     this.#nodes = this.#ports.map((_, k) => (k === i ? node : this.#nodes[k]));

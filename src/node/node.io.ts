@@ -137,7 +137,8 @@ async function openControl(
     (opened) => ({ ...opened.component, readiness: () => [policyCheck(core)] }),
   );
   await awaitPolicy(core, settings);
-  const openLeaders = () => new NodeLeadership({ settings, log: log.child("leadership"), core, store: sharedStore ?? store });
+  const logs = { log: log.child("leadership"), shardLog: log.child("shards") };
+  const openLeaders = () => new NodeLeadership({ settings, ...logs, core, store: sharedStore ?? store });
   const leadership = await parts.open("leadership", openLeaders, (opened) => opened);
   return { policy, leadership };
 }

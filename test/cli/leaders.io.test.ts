@@ -34,8 +34,9 @@ const CLEANER: MessageInitShape<typeof LeaderSchema> = {
 const LEADERS = [
   CLEANER,
   { ...CLEANER, scope: "global-control", kind: LeaderScopeKind.GLOBAL_CONTROL, holderId: "n1", resignReason: "host maintenance" },
-  { ...CLEANER, scope: "shard/orders/7", kind: LeaderScopeKind.SHARD, holderId: "", reason: "the node stopped", expiresAt: undefined },
-  { scope: "shard/orders/8", kind: LeaderScopeKind.SHARD, reason: "the record cannot be read" },
+  { ...CLEANER, scope: "custom/orders/index", holderId: "", reason: "the node stopped", expiresAt: undefined },
+  { scope: "custom/orders/other", kind: LeaderScopeKind.CUSTOM, reason: "the record cannot be read" },
+  { ...CLEANER, scope: "shard/orders/7", kind: LeaderScopeKind.SHARD },
 ];
 const STORE = { kind: StoreKind.ETCD, id: "s", epoch: 1_760_000_000n, revision: 99n, age: { seconds: 0n, nanos: 0 } };
 
@@ -57,9 +58,17 @@ test("list sends its filter, reads every page, and prints the fields of each lea
   );
   const { stdout } = await waymark(["mesh", "leaders", "--scope", "custom/orders", "-o", "json", "--server", fake.address]);
   const { leaders } = JSON.parse(stdout) as { readonly leaders: readonly unknown[] };
-  expect(leaders).toHaveLength(4);
+  expect(leaders).toHaveLength(LEADERS.length);
   expect(leaders[0]).toMatchObject({ holderId: "worker-7", kind: "LEADER_SCOPE_KIND_CUSTOM", fence: { number: "41" } });
   expect(fake.callsOf("list")[0]?.request).toMatchObject({ scopePrefix: "custom/orders" });
+});
+
+test("shards are listed only if a scope asks for them", async () => {
+  const fake = await startFake();
+  fake.leaders.set("list", () => ({ leaders: LEADERS, store: STORE, servedBy: "n1" }));
+  const list = async (...flags: readonly string[]) => (await waymark(["mesh", "leaders", "list", ...flags, "--server", fake.address])).stdout;
+  expect(await list()).not.toContain("shard/orders/7");
+  expect(await list("--scope", "shard")).toContain("shard/orders/7");
 });
 
 test("status as JSON has the sessions and the store", async () => {

@@ -3,6 +3,7 @@ import { durationMs } from "@bufbuild/protobuf/wkt";
 import {
   type Leader,
   LeaderEventKind,
+  LeaderScopeKind,
   LeadershipService,
   LeadershipServiceListResponseSchema,
   LeadershipServiceRaiseStoreEpochResponseSchema,
@@ -13,6 +14,7 @@ import {
   type StoreStatus,
 } from "../../../gen/waymark/control/v1/leadership_pb.js";
 import { enumWord } from "../../lib/enum-words.ts";
+import { counted } from "../../lib/text/visible-text.ts";
 import { timeText, wholeJson } from "../messages.ts";
 import type { TableColumn } from "../output.ts";
 import { readPages } from "../pages.ts";
@@ -54,12 +56,21 @@ export const status: VerbFunction = async (context) => {
   if (!context.out.isMachine && store !== undefined) context.out.note(storeLine(store, servedBy));
 };
 
+/** Shards are shown only if a scope asks for them, because a set can have thousands. */
+function isNoShard({ kind }: Leader): boolean {
+  return kind !== LeaderScopeKind.SHARD;
+}
+
 /** Prints the leaders, and returns the answer. */
 async function show({ flags, client, out }: VerbContext) {
   const scopePrefix = flags.text("scope") ?? "";
   const answer = await readPages(flags, ["leaders"], (page) => client().call(method.list, { scopePrefix, ...page }));
   const json = wholeJson(LeadershipServiceListResponseSchema, answer);
-  out.document(json, { columns: COLUMNS, rows: answer.leaders, whenEmpty: "no leaders" });
+  const rows = scopePrefix === "" ? answer.leaders.filter(isNoShard) : answer.leaders;
+  out.document(json, { columns: COLUMNS, rows, whenEmpty: "no leaders" });
+  const shardCount = answer.leaders.length - rows.length;
+  if (shardCount > 0 && !out.isMachine)
+    out.note(`and ${counted(shardCount, "shard")}: show them with --scope shard, or with waymark mesh shards list`);
   return answer;
 }
 
@@ -76,7 +87,8 @@ async function watch(context: VerbContext): Promise<void> {
   let afterId = 0n;
   const open = () => client().stream(method.subscribe, { scopes, afterId }, { signal: environment.interrupt });
   for await (const event of followStream(context, open)) {
-    out.line(wholeJson(LeadershipServiceSubscribeResponseSchema, event), { columns: EVENT_COLUMNS, rows: [event] });
+    if (scope !== undefined || event.leader === undefined || isNoShard(event.leader))
+      out.line(wholeJson(LeadershipServiceSubscribeResponseSchema, event), { columns: EVENT_COLUMNS, rows: [event] });
     if (event.id > 0n) afterId = event.id;
   }
 }

@@ -68,7 +68,7 @@ export function place(input: PlanInput, limit: number): readonly Placement[] {
     if (!shard.mayMove || loads.ownerOf(shard) !== undefined) continue;
     const to = loads.best(shard) ?? loads.leastLoaded();
     if (to === undefined) break;
-    placed.push(loads.move(shard, to, shard.owner === "" ? "it has no owner" : "its owner ended"));
+    placed.push(loads.move(shard, to, shard.owner === "" ? "it had no owner" : "its owner ended"));
   }
   return placed;
 }

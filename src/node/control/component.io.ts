@@ -26,6 +26,8 @@ import { hasRoom, ShardMetrics } from "./shard-metrics.ts";
 export interface NodeLeadershipOptions {
   readonly settings: Settings;
   readonly log: Log;
+  /** The log of the moves of shards. */
+  readonly shardLog: Log;
   readonly core: NodeCore;
   /** The store that the nodes share, or the store of this node. */
   readonly store: ControlStore;
@@ -148,7 +150,7 @@ export class NodeLeadership implements NodeComponent {
     const time = now();
     const led = this.source
       .leaders(time)
-      .filter(({ record, expiresWallMs = 0 }) => record?.nodeId === nodeId && expiresWallMs > time.wallMs);
+      .filter(({ record, expiresWallMs = 0 }) => record?.nodeId === nodeId && record.shard === undefined && expiresWallMs > time.wallMs);
     const scopes = led.slice(0, MAX_LOGGED_SCOPES).map(({ scope }) => scope);
     if (led.length > 0) this.#options.log.warn({ nodeId, status, scopes }, "leader is unreachable, but its session has not ended");
   }
@@ -186,19 +188,21 @@ export class NodeLeadership implements NodeComponent {
     if (map === undefined || wasUnowned === unowned.length > 0 || (!wasUnowned && hasRoom(map, maps.owners(namespace), time))) return;
     if (wasUnowned) this.#unowned.delete(namespace);
     else this.#unowned.add(namespace);
-    const { log } = this.#options;
+    const { shardLog: log } = this.#options;
     if (wasUnowned) log.info({ namespace }, `all shards of ${namespace} have owners again`);
     else log.warn({ namespace }, `${counted(unowned.length, "shard")} of ${namespace} without an owner: no attached owner accepts them`);
   }
 
   /** Logs and counts the moves of shards, and logs and audits the plans that the controller makes and ends. */
   #reportShards(report: ShardReport): void {
-    const { log, core } = this.#options;
+    const { shardLog, core } = this.#options;
     if (report.kind === "moved") {
       const { namespace, before, after } = report;
       const { id, epoch, fence, reason } = after;
       this.#shardMetrics.count(namespace, before, after, now());
-      log.info({ epoch, fence: fence.number, reason }, moveText(`${namespace}/${id}`, before, after));
+      // One line for a move is enough: its other phases are for debugging.
+      const isPhase = after.owner !== "" && (before.isDraining || (!after.isDraining && after.owner === before.owner));
+      shardLog[isPhase ? "debug" : "info"]({ epoch, fence: fence.number, reason }, moveText(`${namespace}/${id}`, before, after));
       return;
     }
     const { id, plan } = report;
@@ -207,7 +211,7 @@ export class NodeLeadership implements NodeComponent {
       moves.reduce((sum, { ids }) => sum + ids.size, 0),
       "shard",
     );
-    log[state === "failed" ? "warn" : "info"]({ planId: id, checksum, reason, detail }, `plan ${id} for ${shards}: ${state}`);
+    shardLog[state === "failed" ? "warn" : "info"]({ planId: id, checksum, reason, detail }, `plan ${id} for ${shards}: ${state}`);
     const text = `plan ${id} for ${shards}: ${state}; checksum ${checksum}${detail === "" ? "" : `; ${detail}`}`;
     const namespace = id.slice(0, id.indexOf("/"));
     core.audit?.record({ ...NODE_ACT, atWallMs: now().wallMs, namespace, action: "mesh.rebalance_plan", reason, detail: text });

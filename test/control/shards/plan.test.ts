@@ -333,7 +333,7 @@ test("shards stay without an owner when no slot is free, and get one when there 
   const full = placed(setOf(owners, { shards: shardsOf(10) }));
   expect(loadsOf(full)).toEqual({ a: 3, b: 4, "": 3 });
   expect(place({ ...full, owners: [...owners, owner("c")] }, ALL)).toEqual(
-    [7, 8, 9].map((id) => ({ id, from: "", to: "c", reason: "it has no owner" })),
+    [7, 8, 9].map((id) => ({ id, from: "", to: "c", reason: "it had no owner" })),
   );
 });
 
