@@ -1,5 +1,5 @@
 /** Runs the leadership machine of a node on its control store: carries out its orders, and feeds it with answers, watches and timers. */
-import { setTimeout as wait } from "node:timers/promises";
+import { setImmediate as nextTurn, setTimeout as wait } from "node:timers/promises";
 import { type CampaignInput, Campaigns } from "../../control/leadership/campaigns.ts";
 import type { LeadershipEvent, LeadershipInput, LeadershipOutput, OrderRefusal } from "../../control/leadership/io-types.ts";
 import { Leadership, type LeadershipOptions } from "../../control/leadership/machine.ts";
@@ -233,7 +233,8 @@ export class LeadershipDriver implements LeadershipSource, ShardSource {
       const changes = await this.#answerOf(watch.next());
       if (this.#watches.get(prefix) !== watch) return;
       this.input({ kind: "changed", prefix, changes });
-      if (changes === undefined) await wait(RETRY_MS, undefined, { ref: false });
+      // Steps that have already arrived must not keep the event loop busy together.
+      await (changes === undefined ? wait(RETRY_MS, undefined, { ref: false }) : nextTurn());
     }
   }
 
