@@ -66,7 +66,8 @@ test("list sends its filter, reads every page, and prints the fields of each lea
 test("shards are listed only if a scope asks for them", async () => {
   const fake = await startFake();
   fake.leaders.set("list", () => ({ leaders: LEADERS, store: STORE, servedBy: "n1" }));
-  const list = async (...flags: readonly string[]) => (await waymark(["mesh", "leaders", "list", ...flags, "--server", fake.address])).stdout;
+  const list = async (...flags: readonly string[]) =>
+    (await waymark(["mesh", "leaders", "list", ...flags, "--server", fake.address])).stdout;
   expect(await list()).not.toContain("shard/orders/7");
   expect(await list("--scope", "shard")).toContain("shard/orders/7");
 });
