@@ -216,7 +216,9 @@ function rowOf(id: number, item: CopiedItem<LeaderRecord> | undefined): ShardRow
 /** Applies changes of records whose keys contain a namespace and a name, and adds the namespaces to `touched`. */
 function applyByNamespace<T>(step: CopyStep<T> | undefined, byNamespace: ByNamespace<T>, touched: Set<string>): void {
   for (const { key, after } of step?.changes ?? []) {
-    const [, namespace = "", name = ""] = key.split("/");
+    // The id of an instance can contain slashes.
+    const [, namespace = "", ...names] = key.split("/");
+    const name = names.join("/");
     const items = byNamespace.get(namespace) ?? new Map<string, CopiedItem<T>>();
     byNamespace.set(namespace, items);
     if (after === undefined) items.delete(name);

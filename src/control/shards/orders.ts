@@ -1,4 +1,4 @@
-/** The changes that operators order: each is one transaction on the condition of the records that this node knows. */
+/** Turns the orders of operators into transactions. A transaction fails if a record that it depends on has changed meanwhile. */
 import type { Time } from "../../lib/machine.ts";
 import type { StoreCondition, StoreWrite } from "../../store/control/store.ts";
 import type { OrderRefusal } from "../leadership/io-types.ts";
@@ -100,6 +100,10 @@ export function proposedPlan(
   if (current !== undefined)
     return { reason: "version_conflict", message: `the plan ${current.id} has not ended; approve or cancel it first` };
   const moves = neededMoves(map, live, { isForced }, time);
+  if (live.size === 0) {
+    const message = `the shards of ${map.namespace} have no owners: attach instances of the service ${map.set.value.service} first`;
+    return { reason: "not_found", message };
+  }
   if (moves.length === 0) return { reason: "not_found", message: `the shards of ${map.namespace} are balanced: no shard must move` };
   return planOf(map, moves, origin, time);
 }

@@ -53,6 +53,8 @@ const LEAST_RATIO = 0.5;
 const FILLED_RATIO = 0.9;
 /** A plan that is not forced moves at most one of this many shards. */
 const SHARDS_PER_MOVE = 10;
+/** Maximum number of moves of a forced plan, so that the record of the plan stays readable. */
+const MAX_FORCED_MOVES = 5000;
 /** Loads that differ by less are equal, because sums of fractions are rounded. */
 const SLACK = 1e-9;
 
@@ -81,7 +83,7 @@ export function place(input: PlanInput, limit: number): readonly Placement[] {
  */
 export function planMoves(input: PlanInput, { isForced }: PlanOptions): readonly Placement[] {
   const loads = new Loads(input);
-  const maxMoves = isForced ? Number.POSITIVE_INFINITY : Math.ceil(input.shards.length / SHARDS_PER_MOVE);
+  const maxMoves = isForced ? MAX_FORCED_MOVES : Math.ceil(input.shards.length / SHARDS_PER_MOVE);
   const moves: Placement[] = [];
   for (const shard of loads.shards) {
     if (moves.length === maxMoves) return moves;

@@ -214,3 +214,18 @@ test("owners are known by namespace, and their removal touches the namespace", (
   world.store.put(ownerKey("orders", "a"), undefined);
   expect([world.report(OWNERS), world.maps.owners("orders").size]).toEqual([["orders"], 0]);
 });
+
+test("an instance whose id contains a slash is an owner of its own", () => {
+  const world = new MapWorld();
+  const record = { session: "n1/1-b", nodeId: "n1", created: 0, target: "", weight: 1, zone: "", region: "", slots: 0 };
+  for (const instance of ["a", "a/b"]) {
+    const facts = { ...record, target: instance, isLeaving: false, health: "healthy" as const, load: NO_LOAD };
+    world.store.put(ownerKey("orders", instance), encodeRecord(ownerJson({ ...facts, prepared: new Set(), held: new Set() })));
+  }
+  world.report(OWNERS);
+  const targets = [...world.maps.owners("orders")].map(([instance, { value }]) => [instance, value?.target]);
+  expect(targets).toEqual([
+    ["a", "a"],
+    ["a/b", "a/b"],
+  ]);
+});

@@ -285,6 +285,12 @@ test.each([10, 20, 50])("the owner that joins %d equal owners gets nine tenths o
   expect(moves.length).toBe(share);
 });
 
+test("a forced plan moves at most 5,000 shards, so that its record can be read", () => {
+  const owners = [owner("a", { isLeaving: true }), owner("b"), owner("c")];
+  const input = setOf(owners, { shards: shardsOf(10_000, () => ({ owner: "a" })) });
+  expect(planMoves(input, { isForced: true })).toHaveLength(5000);
+});
+
 test("an owner gives mostly shards that suit others better", () => {
   const owners = ["a", "b", "c"].map((instance) => owner(instance));
   const crowded = setOf(owners, { shards: shardsOf(300, () => ({ owner: "a" })) });

@@ -177,6 +177,18 @@ describe("approval", () => {
     expect(node.refusals.at(-1)).toMatchObject({ reason: "discovery_access_denied" });
   });
 
+  test("a plan of a set that has no owners is refused with the reason", () => {
+    const lab = new ShardLab();
+    const node = lab.shardNode("n1");
+    lab.pass(LEASE_MS);
+    node.apply();
+    node.change({ kind: "propose", isForced: false, planId: "orders/own" });
+    expect(node.refusals.at(-1)).toEqual({
+      reason: "not_found",
+      message: "the shards of orders have no owners: attach instances of the service worker first",
+    });
+  });
+
   test("a plan that waits ends when the map changes, or after a quarter of an hour", () => {
     const { lab, node } = world(["a", "b", "c"], { approval: "any" });
     lab.owner("d", node);
