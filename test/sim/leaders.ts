@@ -266,7 +266,7 @@ export class LeaderWorld {
   wipes = 0;
   resets = 0;
   /** In some worlds nothing happens but outages of the store. */
-  readonly #hasOnlyOutages: boolean;
+  readonly hasOnlyOutages: boolean;
   /** In some worlds the store is set up again. Processes do not start in them, because one that starts then knows no earlier leader. */
   readonly #hasWipes: boolean;
   /** Share of the requests whose request, or answer, is lost or late. */
@@ -278,11 +278,11 @@ export class LeaderWorld {
   constructor(seed: number, trace?: string[], guestOf?: (world: LeaderWorld, rng: Rng) => WorldGuest) {
     this.trace = trace;
     this.#rng = new Rng(`leaders ${seed}`);
-    this.#hasOnlyOutages = seed % 4 === 0;
+    this.hasOnlyOutages = seed % 4 === 0;
     this.#hasWipes = seed % 8 === 2;
-    this.#loss = this.#hasOnlyOutages || this.#rng.next() < 0.5 ? 0 : this.#rng.next() * 0.15;
+    this.#loss = this.hasOnlyOutages || this.#rng.next() < 0.5 ? 0 : this.#rng.next() * 0.15;
     const count = 2 + this.#rng.int(4);
-    const leaseMs = this.#hasOnlyOutages || this.#hasWipes || this.#rng.next() < 0.5 ? this.#leaseMs() : undefined;
+    const leaseMs = this.hasOnlyOutages || this.#hasWipes || this.#rng.next() < 0.5 ? this.#leaseMs() : undefined;
     this.nodes = Array.from({ length: count }, (_, at) => {
       const rng = this.#rng.fork(`n${at}`);
       return new LeaderNode(this, `n${at}`, leaseMs ?? this.#leaseMs(), rng);
@@ -338,7 +338,7 @@ export class LeaderWorld {
         "fences grow",
         `${node} acts for ${scope} under ${fence.storeEpoch}.${fence.number}, after ${last.node} under ${last.greatest.storeEpoch}.${last.greatest.number}`,
       );
-    if (last !== undefined && this.#hasOnlyOutages)
+    if (last !== undefined && this.hasOnlyOutages)
       throw new Violation(
         "holders stay",
         `${node} acts for ${scope} under ${fence.number} after an outage of the store, ${last.node} before`,
@@ -417,14 +417,14 @@ export class LeaderWorld {
   }
 
   delayMs(): number {
-    return this.#rng.next() * (this.isTroubled && !this.#hasOnlyOutages && this.#rng.next() < 0.05 ? 800 : 8);
+    return this.#rng.next() * (this.isTroubled && !this.hasOnlyOutages && this.#rng.next() < 0.05 ? 800 : 8);
   }
 
   #trouble(): void {
     if (!this.isTroubled || this.world.nowMs > TROUBLED_MS - 12_000) return;
     const node = this.nodes[this.#rng.int(this.nodes.length)];
     const lengthMs = 200 + this.#rng.next() * 9000;
-    switch (this.#hasOnlyOutages ? 3 : this.#hasWipes ? (WIPE_TROUBLES[this.#rng.int(WIPE_TROUBLES.length)] ?? 0) : this.#rng.int(11)) {
+    switch (this.hasOnlyOutages ? 3 : this.#hasWipes ? (WIPE_TROUBLES[this.#rng.int(WIPE_TROUBLES.length)] ?? 0) : this.#rng.int(11)) {
       case 0:
         node?.pause(lengthMs);
         break;
@@ -470,7 +470,7 @@ export class LeaderWorld {
     }
     this.#guest?.trouble();
     // A second outage within a lease may cost a holder its scope.
-    this.world.after((this.#hasOnlyOutages ? lengthMs + 6000 : 0) + this.#rng.next() * 9000, () => this.#trouble());
+    this.world.after((this.hasOnlyOutages ? lengthMs + 6000 : 0) + this.#rng.next() * 9000, () => this.#trouble());
   }
 
   #cut(node: LeaderNode | undefined, forMs: number): void {
@@ -483,7 +483,7 @@ export class LeaderWorld {
 
   #outage(forMs: number): void {
     if (this.isAway) return;
-    if (this.#hasOnlyOutages) this.outages += 1;
+    if (this.hasOnlyOutages) this.outages += 1;
     this.isAway = true;
     this.world.after(forMs, () => this.#isBack());
   }

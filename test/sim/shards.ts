@@ -53,6 +53,8 @@ class SimOwner {
   readonly #parts = new Map<number, Part>();
   readonly #prepared = new Set<number>();
   readonly #dropped = new Set<number>();
+  /** The fences that ended on this stream. */
+  readonly #endedHere = new Set<string>();
   #stream: { readonly node: LeaderNode; readonly boot: number; readonly sink: OwnerSink; sentMs: number; heardMs: number } | undefined;
   #untilMs = 0;
   #partsOf: object | undefined;
@@ -225,7 +227,8 @@ class SimOwner {
         if (state === "lost" && part !== undefined) this.#report(this.#dropped, id, 0);
         continue;
       }
-      if (fence !== undefined && this.#fleet.ended.has(fenceOf(id, fence))) {
+      // A fence that ended on an earlier stream must not come again, and `check` finds it.
+      if (fence !== undefined && this.#endedHere.has(fenceOf(id, fence))) {
         this.#report(this.#dropped, id, 0);
         continue;
       }
@@ -252,13 +255,17 @@ class SimOwner {
 
   #endAll(): void {
     for (const id of this.#parts.keys()) this.#end(id);
+    this.#endedHere.clear();
     this.#untilMs = 0;
   }
 
   /** The program never acts for the shard under this fence again. */
   #end(id: number): void {
     const { fence } = this.#parts.get(id) ?? {};
-    if (fence !== undefined) this.#fleet.ended.add(fenceOf(id, fence));
+    if (fence !== undefined) {
+      this.#fleet.ended.add(fenceOf(id, fence));
+      this.#endedHere.add(fenceOf(id, fence));
+    }
     this.#parts.delete(id);
   }
 
@@ -383,7 +390,7 @@ class ShardFleet implements WorldGuest {
     const { nodeId, session, shard } = decodeLeader(value, 0) ?? {};
     const node = this.sim.nodes.find(({ name }) => name === nodeId);
     if (!this.sim.isTroubled || node === undefined || session === "" || shard?.next !== "" || this.#rng.next() > 0.1) return;
-    node.losesNext = this.#rng.next() < 0.5;
+    node.losesNext = this.#rng.next() < 0.5 && !this.sim.hasOnlyOutages;
     const silence = (of: LeaderNode, prefix: string): void => {
       const watch = of.watches.get(prefix);
       if (watch !== undefined) watch.silentUntilMs = world.nowMs + 3000;
