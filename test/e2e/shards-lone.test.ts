@@ -1,6 +1,7 @@
 /** Shards of a node without etcd: the exact errors of operators' mistakes, and owners whose node restarts. */
 import { join } from "node:path";
 import { expect, test } from "vitest";
+import { connect } from "../../src/client/index.ts";
 import { leaderHome, oneLeader } from "../fakes/leader-nodes.ts";
 import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
 import { applySet, areFencesLater, areOwnedBy, LocalOwner, LocalOwners, shardsUntil } from "../fakes/shard-nodes.ts";
@@ -20,7 +21,7 @@ async function failsWith(node: NodeProcess, argv: readonly string[], input?: str
   return stderr;
 }
 
-test("operators' mistakes are refused with the value and the valid values, and owners of a restarted node get their shards back", async () => {
+test("operators' mistakes are refused with the value and the valid values, owners of a restarted node get their shards back, and a client of a resolver follows them at a node", async () => {
   using home = leaderHome("lone-shards", [], { fabric: { enabled: false } });
   const first = await home.start("n1");
   await oneLeader([first]);
@@ -65,5 +66,13 @@ test("operators' mistakes are refused with the value and the valid values, and o
   await until("the owners act again", () => local.valid.length === COUNT);
   expect(after.shards.map(({ owner }) => owner)).toEqual(before.shards.map(({ owner }) => owner));
   expect(local.overlaps).toEqual([]);
+
+  const resolver = ["--mode", "resolver", "--upstream", second.grpc, "--namespaces", "svc.market", "--ephemeral", "--cluster-id", "lone-shards", "--region", "eu"];
+  await using edge = await startNodeProcess([...resolver, "--node-id", "edge"]);
+  const client = connect({ servers: [edge.grpc] });
+  const router = client.shards(NAMESPACE);
+  await router.ready();
+  expect(["a", "b"]).toContain(router.route("customer-7").owner);
+  client.close();
   for (const owner of owners) owner[Symbol.dispose]();
 });

@@ -1868,8 +1868,8 @@ export declare const OwnedShardStateSchema: GenEnum<OwnedShardState>;
  * Reads follow the namespace policy: they fail with DISCOVERY_ACCESS_DENIED when the caller cannot see the namespace. They
  * are answered from the memory of the serving node, also while the control store is unavailable. Every call can fail with
  * INVALID_ARGUMENT, UNAUTHENTICATED, DISCOVERY_ACCESS_DENIED, DISCOVERY_RATE_LIMITED and DEADLINE_EXCEEDED, with NOT_FOUND
- * when the namespace has no set, and with NOT_READY until the node has read the control store. On a resolver, Attach fails
- * with READ_ONLY, and every other call with UNIMPLEMENTED.
+ * when the namespace has no set, and with NOT_READY until the node has read the control store. On a resolver, Watch and
+ * Attach fail with READ_ONLY and name nodes, and every other call fails with UNIMPLEMENTED.
  *
  * @generated from service waymark.control.v1.ShardService
  */
