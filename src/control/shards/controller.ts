@@ -56,9 +56,10 @@ interface SetState {
   readonly noticedMs: Map<string, number>;
   readonly endedMs: Map<string, number>;
   readonly hotMs: Map<string, number>;
-  /** The owners at the last look, and the monotonic time (ms) at which this node last noticed that an owner is gone. */
+  /** The owners at the last look. */
   known: ReadonlySet<string>;
-  readonly goneMs: Map<string, number>;
+  /** The monotonic time (ms) at which this node last noticed that an owner was gone, or was not ready in time as the next owner. */
+  readonly restingMs: Map<string, number>;
 }
 
 interface Look {
@@ -129,7 +130,7 @@ export class ShardController {
     const live = liveOwners(owners, (name, version) => machine.hasEnded(name, version));
     const { revision, store } = machine;
     const set = new SetLook({ map, owners, live, leaseMs, revision, time, storeEpoch: store?.epoch ?? 0, noticedMs: state.noticedMs });
-    for (const instance of state.known) if (!live.has(instance)) state.goneMs.set(instance, time.monoMs);
+    for (const instance of state.known) if (!live.has(instance)) state.restingMs.set(instance, time.monoMs);
     state.known = new Set(live.keys());
     const look: Look = { map, live, set, state, session, time, out };
     const hasSent = this.#removeEnded(look) || (set.decide(), this.#move(look)) || this.#write(look);
@@ -148,7 +149,7 @@ export class ShardController {
       endedMs: new Map(),
       hotMs: new Map(),
       known: new Set<string>(),
-      goneMs: new Map(),
+      restingMs: new Map(),
     };
     this.#states.set(namespace, state);
     return state;
@@ -212,7 +213,10 @@ export class ShardController {
     const onCommitted = (): void => {
       for (const after of change.rows) {
         const before = map.rows[after.id];
-        if (before !== undefined) this.#moved.push({ kind: "moved", namespace, before, after });
+        if (before === undefined) continue;
+        const isLate = before.next !== "" && after.next === "" && !after.isDraining && after.owner === before.owner;
+        if (isLate) state.restingMs.set(before.next, time.monoMs);
+        this.#moved.push({ kind: "moved", namespace, before, after });
       }
     };
     // Another look makes another change when the copies show why the store has refused this one.
@@ -285,10 +289,13 @@ export class ShardController {
   }
 }
 
-/** The moves from owners that leave by themselves. They need no plan and no approval. */
-function leavingMoves({ map, live, time }: Look): readonly { readonly row: ShardRow; readonly to: string; readonly reason: string }[] {
+/** The moves from owners that leave by themselves. They need no plan and no approval. Resting owners get shards only if there is no other owner. */
+function leavingMoves(look: Look): readonly { readonly row: ShardRow; readonly to: string; readonly reason: string }[] {
+  const { map, live, time } = look;
   if (!live.values().some(({ isLeaving }) => isLeaving)) return [];
-  const moves = planMoves(planInput(map, live, {}, time), { isForced: false });
+  const resting = restingOwners(look);
+  const isOpen = [...live].some(([instance, { isLeaving }]) => !isLeaving && !resting.has(instance));
+  const moves = planMoves(planInput(map, live, isOpen ? { closed: resting } : {}, time), { isForced: false });
   return moves.flatMap(({ id, from, to, reason }) => {
     const row = map.rows[id];
     return row === undefined || live.get(from)?.isLeaving !== true ? [] : [{ row, to, reason }];
@@ -296,12 +303,12 @@ function leavingMoves({ map, live, time }: Look): readonly { readonly row: Shard
 }
 
 /**
- * The owners that were gone within the cooldown. No plan moves shards to them, so that an owner that comes and goes causes few moves; BGP dampens
- * routes that flap in the same way (RFC 2439).
+ * The owners that were gone within the cooldown, or were not ready in time. No plan moves shards to them, so that an owner that comes and goes causes
+ * few moves; BGP dampens routes that flap in the same way (RFC 2439).
  */
-function restingOwners({ map, state: { goneMs }, time }: Look): ReadonlySet<string> {
-  for (const [instance, ms] of goneMs) if (time.monoMs >= ms + map.set.value.cooldownMs) goneMs.delete(instance);
-  return new Set(goneMs.keys());
+function restingOwners({ map, state: { restingMs }, time }: Look): ReadonlySet<string> {
+  for (const [instance, ms] of restingMs) if (time.monoMs >= ms + map.set.value.cooldownMs) restingMs.delete(instance);
+  return new Set(restingMs.keys());
 }
 
 /** Notes which owners are overloaded. The hottest shard of each is throttled meanwhile. */

@@ -40,7 +40,8 @@ export type ShardOrder = ChangeOrigin & {
   );
 
 /** The facts that an owner reports about itself. */
-export type OwnerFacts = Pick<OwnerRecord, "health" | "isLeaving" | "region" | "slots" | "target" | "weight" | "zone">;
+export const OWNER_FACTS = ["health", "isLeaving", "region", "slots", "target", "weight", "zone"] as const;
+export type OwnerFacts = Pick<OwnerRecord, (typeof OWNER_FACTS)[number]>;
 
 /** Receives the news of an attached owner, and identifies the attachment. */
 export type OwnerSink = (news: OwnerNews) => void;

@@ -10,7 +10,15 @@ import type { Leadership, OwnSession } from "../leadership/machine.ts";
 import { encodeRecord, SESSIONS } from "../leadership/records.ts";
 import { RETRY_MS, VALIDITY } from "../leadership/session.ts";
 import { MAX_CHANGED_ROWS } from "./change.ts";
-import type { OwnedShard, OwnerFacts, OwnerSink, ShardInput, ShardOutput, ShardReport } from "./io-types.ts";
+import {
+  OWNER_FACTS,
+  type OwnedShard,
+  type OwnerFacts,
+  type OwnerSink,
+  type ShardInput,
+  type ShardOutput,
+  type ShardReport,
+} from "./io-types.ts";
 import type { ShardMap, ShardMaps, ShardRow } from "./maps.ts";
 import { NO_LOAD, type OwnerLoad, type OwnerRecord, ownerJson, ownerKey, rowKey } from "./records.ts";
 
@@ -113,7 +121,7 @@ export class Owners {
     attachment.heardMs = time.monoMs;
     const { facts, prepared, dropped, reports } = input;
     if (reports.length > 0) attachment.load = loadOf(reports);
-    const isNews = prepared.length + dropped.length + reports.length > 0 || JSON.stringify(facts) !== JSON.stringify(attachment.facts);
+    const isNews = prepared.length + dropped.length + reports.length > 0 || !isSameFacts(facts, attachment.facts);
     attachment.facts = facts;
     for (const id of prepared) attachment.prepared.add(id);
     for (const id of dropped) {
@@ -278,8 +286,9 @@ export class Owners {
     const prepared = new Set(rows.filter(({ id, next }) => next === instance && attachment.prepared.has(id)).map(({ id }) => id));
     attachment.prepared = prepared;
     const isLoadDue = time.monoMs >= attachment.loadDueMs && differs(attachment.load, record.load);
+    const isSame = !isLoadDue && isSameFacts(facts, record) && isSameSet(prepared, record.prepared) && isSameSet(held, record.held);
+    if (isSame) return;
     const after: OwnerRecord = { ...record, ...facts, load: isLoadDue ? attachment.load : record.load, prepared, held };
-    if (JSON.stringify(ownerJson(after)) === JSON.stringify(ownerJson(record))) return;
     if (own?.condition === undefined || time.monoMs < attachment.retryMs) {
       attachment.dueMs = Math.min(attachment.dueMs, attachment.retryMs === NEVER ? NEVER : time.monoMs + RETRY_MS);
       return;
@@ -371,6 +380,14 @@ export class Owners {
       attachment.dueMs = Math.min(attachment.dueMs, attachment.retryMs);
     });
   }
+}
+
+function isSameFacts(a: OwnerFacts, b: OwnerFacts): boolean {
+  return OWNER_FACTS.every((fact) => a[fact] === b[fact]);
+}
+
+function isSameSet(a: ReadonlySet<number>, b: ReadonlySet<number>): boolean {
+  return a.size === b.size && a.isSubsetOf(b);
 }
 
 function isEnding(shard: OwnedShard | undefined): boolean {

@@ -178,12 +178,12 @@ export class NodeLeadership implements NodeComponent {
     });
   }
 
-  /** Logs that shards of a set have no owner, and that all have one again. */
+  /** Logs that shards of a set have lost their owners, and that all have one again. */
   #shardsChanged(namespace: string): void {
     const { machine, maps } = this.source;
     const time = now();
     const map = machine.held(GLOBAL_SCOPE, time) && maps.map(namespace);
-    const unowned = map?.rows.filter(isUnowned) ?? [];
+    const unowned = map?.rows.filter((row) => isUnowned(row) && row.term > 0) ?? [];
     const wasUnowned = this.#unowned.has(namespace);
     if (map === undefined || wasUnowned === unowned.length > 0 || (!wasUnowned && hasRoom(map, maps.owners(namespace), time))) return;
     if (wasUnowned) this.#unowned.delete(namespace);

@@ -397,6 +397,15 @@ describe("hand-over", () => {
     expect([node.row(id).owner, b.acting, a.acting.length]).toEqual(["b", [id], SETTINGS.count - 1]);
   });
 
+  test("an owner that was not ready in time gets no shard within the cooldown, while there is another one", () => {
+    const { lab, node, owners, a, b } = world(["a", "b", "c"], { cooldownMs: 60_000 });
+    b.isPrompt = false;
+    a.leave();
+    lab.pass(2 * SETTINGS.prepareMs);
+    expect([node.rowsOf("a"), node.map.rows.filter(({ next }) => next === "b")]).toEqual([[], []]);
+    expectOwned(node, owners);
+  });
+
   test("the owner keeps the shard if the next owner ends before it is ready", () => {
     const { lab, node, b, id } = joined();
     b.end(true);
