@@ -184,7 +184,8 @@ export declare type StoreStatus = Message<"waymark.control.v1.StoreStatus"> & {
   revision: bigint;
 
   /**
-   * Time since the store last answered the serving node. Zero while the store is available.
+   * Time since the store last answered the serving node. Zero while the store is available. A node without a leader or an
+   * owner of shards notices within 10 s that the store does not answer; other nodes notice within a third of a lease.
    *
    * @generated from field: google.protobuf.Duration age = 5;
    */
