@@ -21,7 +21,7 @@ async function failsWith(node: NodeProcess, argv: readonly string[], input?: str
   return stderr;
 }
 
-test("operators' mistakes are refused with the value and the valid values, owners of a restarted node get their shards back, and a client of a resolver follows them at a node", async () => {
+test("operators' mistakes are refused with the value and the valid values, owners of a restarted node get their shards back, and a client of a resolver follows them on a node", async () => {
   using home = leaderHome("lone-shards", [], { fabric: { enabled: false } });
   const first = await home.start("n1");
   await oneLeader([first]);
@@ -67,7 +67,19 @@ test("operators' mistakes are refused with the value and the valid values, owner
   expect(after.shards.map(({ owner }) => owner)).toEqual(before.shards.map(({ owner }) => owner));
   expect(local.overlaps).toEqual([]);
 
-  const resolver = ["--mode", "resolver", "--upstream", second.grpc, "--namespaces", "svc.market", "--ephemeral", "--cluster-id", "lone-shards", "--region", "eu"];
+  const resolver = [
+    "--mode",
+    "resolver",
+    "--upstream",
+    second.grpc,
+    "--namespaces",
+    "svc.market",
+    "--ephemeral",
+    "--cluster-id",
+    "lone-shards",
+    "--region",
+    "eu",
+  ];
   await using edge = await startNodeProcess([...resolver, "--node-id", "edge"]);
   const client = connect({ servers: [edge.grpc] });
   const router = client.shards(NAMESPACE);

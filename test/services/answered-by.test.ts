@@ -95,7 +95,17 @@ test("a resolver refuses the calls that its protos refuse, in each form that a c
 function refusalOf(handler: MethodHandler | undefined): Promise<WaymarkError> {
   return new Promise((resolve, reject) => {
     if (handler?.kind === "unary") Promise.resolve(handler.handle({} as never, CONTEXT)).catch(resolve);
-    else if (handler?.kind === "bidi_streaming") handler.open({ fail: resolve } as Partial<AnswerSink> as AnswerSink, CONTEXT);
+    else if (handler?.kind === "server_streaming") {
+      const stream = handler.open({} as never, CONTEXT);
+      const wake = (): void => {
+        try {
+          stream.pull(CONTEXT.time);
+        } catch (error) {
+          resolve(error as WaymarkError);
+        }
+      };
+      stream.attach(wake, reject);
+    } else if (handler?.kind === "bidi_streaming") handler.open({ fail: resolve } as Partial<AnswerSink> as AnswerSink, CONTEXT);
     else reject(new Error("no handler that refuses"));
   });
 }

@@ -286,8 +286,8 @@ export class Owners {
     const prepared = new Set(rows.filter(({ id, next }) => next === instance && attachment.prepared.has(id)).map(({ id }) => id));
     attachment.prepared = prepared;
     const isLoadDue = time.monoMs >= attachment.loadDueMs && differs(attachment.load, record.load);
-    const isSame = !isLoadDue && isSameFacts(facts, record) && isSameSet(prepared, record.prepared) && isSameSet(held, record.held);
-    if (isSame) return;
+    const isKept = isSameFacts(facts, record) && isSameSet(prepared, record.prepared) && isSameSet(held, record.held);
+    if (isKept && !isLoadDue) return;
     const after: OwnerRecord = { ...record, ...facts, load: isLoadDue ? attachment.load : record.load, prepared, held };
     if (own?.condition === undefined || time.monoMs < attachment.retryMs) {
       attachment.dueMs = Math.min(attachment.dueMs, attachment.retryMs === NEVER ? NEVER : time.monoMs + RETRY_MS);
