@@ -3,6 +3,7 @@
  * `shard-ownership.io.ts` drives it. The validity of its stream is the only connection between a shard and the stream that granted it.
  */
 import { durationMs } from "@bufbuild/protobuf/wkt";
+import type { Fence } from "../../../gen/waymark/control/v1/fence_pb.js";
 import { type OwnedShard, OwnedShardState, type ShardServiceAttachResponse } from "../../../gen/waymark/control/v1/shard_pb.js";
 import { compareFences, type FenceToken, fenceText } from "../../lib/fence.ts";
 
@@ -16,15 +17,11 @@ export interface OwnedShardsOptions {
   readonly run: (callback: ShardCallback, shard: RunningShard) => void;
 }
 
-/** Precedes all fences. */
-const NO_FENCE = { failoverVersion: 0, storeEpoch: 0, number: 0 };
 const { PREPARING, OWNED, PAUSED, DRAINING, LOST } = OwnedShardState;
 
 /** The validity that a stream grants to its shards. */
 class StreamGrant {
   untilMs = 0;
-  /** Whether the stream has granted a validity that was not over. */
-  wasValid = false;
   servesOnStoreLoss = false;
 }
 
@@ -121,7 +118,6 @@ export class OwnedShards {
     const wasValid = this.#isValid;
     this.#grant.untilMs = Number(sentMs) + (validFor === undefined ? 0 : durationMs(validFor));
     this.#grant.servesOnStoreLoss = serveOnStoreLoss;
-    this.#grant.wasValid ||= this.#isValid;
     for (const shard of shards) this.#news.set(shard.id, shard);
     const isGranted = this.#isValid && !wasValid;
     for (const id of isGranted ? [...this.#held.keys(), ...this.#news.keys()] : shards.map((shard) => shard.id)) this.#look(id);
@@ -155,6 +151,14 @@ export class OwnedShards {
     }
   }
 
+  /** Drains all shards, although no other owner follows, and starts no further one. */
+  drain(): void {
+    this.#isStopped = true;
+    for (const held of this.#held.values())
+      if (held.isPreparation) this.#end(held, "is not needed");
+      else this.#drain(held);
+  }
+
   /** Records that a callback has returned. */
   returned(callback: ShardCallback, held: RunningShard): void {
     held.runningCount -= 1;
@@ -168,8 +172,9 @@ export class OwnedShards {
 
   /** Whether the server waits until the owner has stopped acting for the shard. */
   #isOver({ id, state, fence }: OwnedShard): boolean {
-    const isEarlier = compareFences(tokenOf(fence), this.#fences.get(id) ?? NO_FENCE) <= 0;
-    return state === DRAINING || state === LOST || (isOwned(state) && isEarlier);
+    const isEarlier = compareFences(tokenOf(fence), this.#fences.get(id) ?? tokenOf()) <= 0;
+    // The server would replace all shards of an owner that has dropped one of them by itself. An owner that stops detaches instead.
+    return state === DRAINING || state === LOST || (isOwned(state) && isEarlier && !this.#isStopped);
   }
 
   /** Compares a shard with the news about it, and acts on the difference. */
@@ -183,7 +188,7 @@ export class OwnedShards {
       this.#held.delete(id);
       this.#look(id);
     } else if (news !== undefined && this.#isFor(news, held)) this.#continue(held, news);
-    else if (held.grant === this.#grant || this.#grant.wasValid || news?.state === LOST) this.#end(held, "was lost");
+    else if (held.grant === this.#grant || this.#isValid || news?.state === LOST) this.#end(held, "was lost");
   }
 
   #begin(news: OwnedShard): void {
@@ -198,14 +203,18 @@ export class OwnedShards {
   /** A term ends when a later stream grants a validity. A preparation continues on a later stream. */
   #isFor({ state, fence }: OwnedShard, { isPreparation, fence: held, grant }: RunningShard): boolean {
     if (isPreparation) return state === PREPARING;
-    return compareFences(tokenOf(fence), held) === 0 && state !== LOST && (grant === this.#grant || !this.#grant.wasValid);
+    return compareFences(tokenOf(fence), held) === 0 && state !== LOST && (grant === this.#grant || !this.#isValid);
   }
 
   #continue(held: RunningShard, { state, epoch }: OwnedShard): void {
     if (held.isPreparation) held.grant = this.#grant;
     held.epoch = Number(epoch);
     held.isPaused = state === PAUSED;
-    if (state !== DRAINING || held.isDraining) return;
+    if (state === DRAINING) this.#drain(held);
+  }
+
+  #drain(held: RunningShard): void {
+    if (held.isDraining || held.signal.aborted) return;
     held.isDraining = true;
     this.#run("onDrain", held);
   }
@@ -222,9 +231,9 @@ export class OwnedShards {
   }
 }
 
-function tokenOf(fence: OwnedShard["fence"]): FenceToken {
-  if (fence === undefined) return NO_FENCE;
-  return { failoverVersion: Number(fence.failoverVersion), storeEpoch: Number(fence.storeEpoch), number: Number(fence.number) };
+/** The fence in a message. An absent fence precedes all others. */
+function tokenOf({ failoverVersion = 0n, storeEpoch = 0n, number = 0n }: Partial<Fence> = {}): FenceToken {
+  return { failoverVersion: Number(failoverVersion), storeEpoch: Number(storeEpoch), number: Number(number) };
 }
 
 function isOwned(state: OwnedShardState): boolean {

@@ -14,7 +14,7 @@ import { type ShardRoute, ShardRoutes } from "./shard-routes.ts";
 export interface ShardsOptions {
   /** File in which the routes are kept, so that the program can start while no server answers. Each program needs its own file. */
   readonly file?: string;
-  /** Ends the stream of routes. */
+  /** Closes the routes and the owners, as `close` does. */
   readonly signal?: AbortSignal;
   /** Called when a stream breaks, and when the file cannot be read or written. It must not throw. */
   readonly onError?: (error: Error) => void;
@@ -23,8 +23,6 @@ export interface ShardsOptions {
 const RULES: OptionRules<ShardsOptions> = { file: TEXT, signal: SIGNAL, onError: FUNCTION };
 /** A server sends a message every 10 s. */
 const SILENT_MS = 25_000;
-/** The file is written at most once in this time. */
-const SAVE_MS = 1000;
 /** 10,000 shards need about 1 MB. */
 const MAX_FILE_BYTES = 16 << 20;
 /** Times after which the first and the second retry of a call are sent if its owner has not learned yet that it owns the shard. */
@@ -36,12 +34,13 @@ export class ShardClient {
   readonly #client: ClientCalls;
   readonly #options: ShardsOptions;
   readonly #routes: ShardRoutes;
+  /** Aborted when the stream must end. */
   readonly #abort = new AbortController();
+  /** Aborted when the owners must end, with the reason. */
+  readonly #closed = new AbortController();
   readonly #first = Promise.withResolvers<void>();
-  /** Aborted after each change, and when the stream is closed. */
+  /** Aborted after each change, and when the stream has ended. There is another one after a change. */
   #changed = new AbortController();
-  #savedMs = Number.NEGATIVE_INFINITY;
-  #isUnsaved = false;
 
   /** `onClose` is called when the routes are no longer updated. Throws a TypeError that names an invalid option. */
   constructor(client: ClientCalls, namespace: string, options: ShardsOptions, onClose: () => void) {
@@ -106,27 +105,25 @@ export class ShardClient {
    */
   async own(options: OwnOptions): Promise<ShardOwnership> {
     await this.ready();
-    return new ShardOwnership(this.#client, this.#routes, options).attached();
+    return new ShardOwnership(this.#client, this.#routes, options, this.#closed.signal).attached();
   }
 
-  /** Ends the stream. The last routes are kept. */
+  /**
+   * Ends the stream and the owners. The last routes are kept. The shards of the owners stop immediately: call `leave` of the owners first, so that
+   * other owners follow without a gap.
+   */
   close(): void {
-    this.#abort.abort();
-    this.#changed.abort();
+    const error = closedFailure(`the client of the shards of ${this.namespace} is closed`, this.#client.server);
+    this.#closed.abort(error);
+    this.#end(error);
   }
 
   async #follow(): Promise<void> {
     const { signal } = this.#abort;
     const { namespace } = this;
     await this.#restore();
-    const fallBack = (error: unknown): void => {
-      if (this.#routes.isRead) this.#first.resolve();
-      else {
-        this.#first.reject(error);
-        this.close();
-      }
-    };
-    const cancel = later(() => fallBack(lateFailure(this.#client.timeoutMs, this.#client.server)), this.#client.timeoutMs);
+    const late = () => (this.#routes.isRead ? this.#first.resolve() : this.#end(lateFailure(this.#client.timeoutMs, this.#client.server)));
+    const cancel = later(late, this.#client.timeoutMs);
     let breakCount = 0;
     const onBreak = (error: Error): void => {
       this.#options.onError?.(error);
@@ -135,36 +132,44 @@ export class ShardClient {
     const open = (server: string, abort: AbortSignal) =>
       this.#client.streamAt(server, ShardService.method.watch, { namespace, afterEpoch: this.#routes.resumeEpoch }, { signal: abort });
     const stream = { use: "write", open, reader: this.#routes, silentMs: SILENT_MS, catchingUpMs: SILENT_MS } as const;
+    let isSaved = true;
     try {
-      for await (const { isChanged } of following(this.#client, () => stream, { signal, waitsForServer: true, onBreak })) {
-        cancel();
-        this.#first.resolve();
-        if (!isChanged && !this.#isUnsaved) continue;
-        this.#changed.abort();
-        this.#changed = new AbortController();
-        await this.#save();
+      for await (const { kind } of following(this.#client, () => stream, { signal, waitsForServer: true, onBreak })) {
+        if (kind === "synced") {
+          cancel();
+          this.#first.resolve();
+          isSaved ||= await this.#save();
+        } else {
+          isSaved = false;
+          this.#changed.abort();
+          this.#changed = new AbortController();
+        }
       }
-      throw closedFailure("the stream of shards is closed", this.#client.server);
     } catch (error) {
-      cancel();
-      if (!signal.aborted && error instanceof Error) this.#options.onError?.(error);
-      this.#first.reject(error);
-      this.close();
+      if (error instanceof Error) this.#options.onError?.(error);
+      this.#end(error);
     }
+    cancel();
   }
 
-  /** Writes the file, unless it was just written. The next message, which arrives within 10 s, then causes the next attempt. */
-  async #save(): Promise<void> {
+  /** Ends the stream. Owners continue. */
+  #end(error: unknown): void {
+    this.#first.reject(error);
+    this.#abort.abort();
+    this.#changed.abort();
+  }
+
+  /** Writes the file. Returns false if that has failed. */
+  async #save(): Promise<boolean> {
     const { file, onError } = this.#options;
-    this.#isUnsaved = file !== undefined;
-    if (file === undefined || performance.now() - this.#savedMs < SAVE_MS) return;
-    this.#savedMs = performance.now();
+    if (file === undefined) return true;
     try {
       await writeFile(`${file}.new`, this.#routes.encode(), { mode: 0o600 });
       await rename(`${file}.new`, file);
-      this.#isUnsaved = false;
+      return true;
     } catch (error) {
       onError?.(new Error(`the shards of ${this.namespace} were not written to ${file}`, { cause: error }));
+      return false;
     }
   }
 

@@ -1,4 +1,5 @@
 /** Implements `own`: attaches an owner of shards to one server at a time, and runs the callbacks of the program. */
+import { aborted } from "node:util";
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import {
   type ShardLoadSchema,
@@ -7,10 +8,10 @@ import {
   ShardStatus,
 } from "../../../gen/waymark/control/v1/shard_pb.js";
 import { CODES } from "../../lib/errors.ts";
-import { later } from "../../lib/stall-aware-time.io.ts";
+import { later, pause } from "../../lib/stall-aware-time.io.ts";
 import type { ClientCalls } from "../calls.ts";
 import { type HeartbeatStream, sendHeartbeats } from "../heartbeats.io.ts";
-import { ANYTHING, checkOptions, FUNCTION, type OptionRules, SIGNAL, TEXT } from "../option-rules.ts";
+import { ANYTHING, checkOptions, FUNCTION, type OptionRules, SIGNAL, TEXT, TIMEOUT } from "../option-rules.ts";
 import { OwnedShards, type PendingShard, type RunningShard, type ShardCallback, type ShardTerm } from "./owned-shards.ts";
 import { shardCallError, wrongEpoch } from "./shard-errors.io.ts";
 import type { ShardRoutes } from "./shard-routes.ts";
@@ -41,6 +42,13 @@ export interface OwnOptions {
   readonly signal?: AbortSignal;
 }
 
+/** Options of `leave`. */
+export interface LeaveOptions {
+  /** Time for which other owners can accept the shards, in ms. Choose less than the time after which the program is killed. Default: 30 s. */
+  readonly timeoutMs?: number;
+}
+
+const LEAVE_MS = 30_000;
 const CALLBACKS = { onPrepare: FUNCTION, onOwn: FUNCTION, onDrain: FUNCTION, onLost: FUNCTION, load: FUNCTION };
 const RULES: OptionRules<OwnOptions> = { ...CALLBACKS, instance: TEXT, weight: ANYTHING, slots: ANYTHING, signal: SIGNAL };
 const LOAD_MS = 5000;
@@ -58,27 +66,29 @@ export class ShardOwnership {
   readonly #options: OwnOptions;
   readonly #shards: OwnedShards;
   readonly #attached = Promise.withResolvers<void>();
-  /** Settled when all callbacks have returned and no shard follows. No stream is opened then. */
+  /** Rejected when the owner must stop. */
   readonly #result = Promise.withResolvers<void>();
+  /** Aborted when all callbacks have returned and no shard follows. No stream is opened then. */
   readonly #finished = new AbortController();
   #stream: HeartbeatStream | undefined;
   #isLeaving = false;
-  #failure: { readonly error: unknown } | undefined;
   #answeredMs = performance.now();
   #loadDueMs = 0;
   #isBeatDue = false;
   #cancelExpiry = () => {};
 
-  constructor(client: ClientCalls, routes: ShardRoutes, options: OwnOptions) {
+  /** `closed` is aborted, with the reason, when the owner must end with its client. */
+  constructor(client: ClientCalls, routes: ShardRoutes, options: OwnOptions, closed: AbortSignal) {
     checkOptions("own", options, RULES);
-    const { signal } = options;
-    signal?.throwIfAborted();
+    for (const signal of [options.signal, closed]) {
+      signal?.throwIfAborted();
+      signal?.addEventListener("abort", () => this.#stop(signal.reason), { signal: this.#finished.signal });
+    }
     this.#client = client;
     this.#routes = routes;
     this.#options = options;
     const nowMs = () => performance.now();
     this.#shards = new OwnedShards({ namespace: routes.namespace, nowMs, run: (callback, shard) => void this.#run(callback, shard) });
-    signal?.addEventListener("abort", () => this.#stop(signal.reason), { signal: this.#finished.signal });
     this.done = this.#attach();
     // Both can be rejected before they are awaited.
     for (const promise of [this.#result.promise, this.done]) promise.catch(() => {});
@@ -113,11 +123,14 @@ export class ShardOwnership {
   }
 
   /**
-   * Gives up all shards, one after the other, and then detaches the owner. Settles as `done`. A shard remains while no other owner can accept it.
+   * Gives up all shards, a few at a time, and then detaches the owner. Settles as `done`. When `timeoutMs` is over, the owner drains the shards that no
+   * other owner has accepted, all at the same time, and then detaches, even if no owner follows: a whole service that stops at the same time also ends.
    */
-  leave(): Promise<void> {
+  leave(options: LeaveOptions = {}): Promise<void> {
+    checkOptions("leave", options, { timeoutMs: TIMEOUT });
     this.#isLeaving = true;
     this.#look();
+    void pause(options.timeoutMs ?? LEAVE_MS, this.#finished.signal).then(() => this.#shards.drain());
     return this.done;
   }
 
@@ -144,6 +157,8 @@ export class ShardOwnership {
     } catch (error) {
       this.#stop(error);
     }
+    await aborted(this.#finished.signal, this);
+    this.#result.resolve();
     await this.#result.promise;
   }
 
@@ -184,7 +199,8 @@ export class ShardOwnership {
   }
 
   #stop(error: unknown): void {
-    this.#failure ??= { error };
+    this.#result.reject(error);
+    this.#isLeaving = true;
     this.#shards.stop(error);
     this.#look();
   }
@@ -192,10 +208,8 @@ export class ShardOwnership {
   /** Detaches the owner when no shard is left. Otherwise, sends the reports of this turn of the event loop in one message. */
   #look(): void {
     if (this.#finished.signal.aborted) return;
-    if ((this.#isLeaving || this.#failure !== undefined) && this.#shards.isEmpty) {
+    if (this.#isLeaving && this.#shards.isEmpty) {
       this.#cancelExpiry();
-      if (this.#failure === undefined) this.#result.resolve();
-      else this.#result.reject(this.#failure.error);
       this.#finished.abort();
       this.#stream?.leave();
     } else if (!this.#isBeatDue) {
