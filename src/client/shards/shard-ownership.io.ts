@@ -10,7 +10,7 @@ import {
 import { CODES } from "../../lib/errors.ts";
 import { later, pause } from "../../lib/stall-aware-time.io.ts";
 import type { ClientCalls } from "../calls.ts";
-import { type HeartbeatStream, sendHeartbeats } from "../heartbeats.io.ts";
+import { type HeartbeatStream, heartbeats } from "../heartbeats.io.ts";
 import { ANYTHING, checkOptions, FUNCTION, type OptionRules, SIGNAL, TEXT, TIMEOUT } from "../option-rules.ts";
 import { OwnedShards, type PendingShard, type RunningShard, type ShardCallback, type ShardTerm } from "./owned-shards.ts";
 import { shardCallError, wrongEpoch } from "./shard-errors.io.ts";
@@ -72,7 +72,6 @@ export class ShardOwnership {
   readonly #finished = new AbortController();
   #stream: HeartbeatStream | undefined;
   #isLeaving = false;
-  #answeredMs = performance.now();
   #loadDueMs = 0;
   #isBeatDue = false;
   #cancelExpiry = () => {};
@@ -135,25 +134,18 @@ export class ShardOwnership {
   }
 
   async #attach(): Promise<void> {
+    const open = (server: string, signal: AbortSignal) => this.#client.duplexAt(server, ShardService.method.attach, { signal });
     try {
-      await sendHeartbeats(this.#client, {
-        open: (server, signal) => this.#client.duplexAt(server, ShardService.method.attach, { signal }),
-        message: (isLast) => this.#message(isLast),
-        opening: (stream) => {
-          this.#stream = stream;
-          this.#shards.opening();
-        },
-        answered: (answer) => {
-          this.#answeredMs = performance.now();
+      for await (const { stream, answer } of heartbeats(this.#client, open, (isLast) => this.#message(isLast), this.#finished.signal)) {
+        this.#stream = stream;
+        if (answer === undefined) this.#shards.opening();
+        else {
           this.#attached.resolve();
           this.#shards.answered(answer);
           this.#expire();
           if (answer.shards.length > 0) this.#look();
-        },
-        // An instance that was registered on another node becomes known after a moment.
-        mayRetry: ({ facts }) => facts.code === "NOT_FOUND" && performance.now() - this.#answeredMs < this.#client.timeoutMs,
-        finished: this.#finished.signal,
-      });
+        }
+      }
     } catch (error) {
       this.#stop(error);
     }
