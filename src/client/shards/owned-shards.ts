@@ -43,7 +43,7 @@ export class RunningShard {
   isPaused: boolean;
   /** Whether another owner follows. The owner finishes its work and accepts no new work. */
   isDraining = false;
-  grant: StreamGrant;
+  readonly grant: StreamGrant;
   /** Number of callbacks that have not returned. */
   runningCount = 0;
 
@@ -136,7 +136,7 @@ export class OwnedShards {
 
   /** Returns the shards to report in the next message. A dropped shard is reported once, because the server can then grant it again. */
   report(): { readonly prepared: number[]; readonly dropped: number[] } {
-    const ready = [...this.#held.values()].filter((held) => held.isPreparation && held.runningCount === 0 && held.grant === this.#grant);
+    const ready = [...this.#held.values()].filter((held) => held.isPreparation && held.runningCount === 0 && this.#news.has(held.id));
     const dropped = [...this.#news.values()].filter((news) => !this.#held.has(news.id) && this.#isOver(news)).map(({ id }) => id);
     for (const id of dropped) this.#news.delete(id);
     return { prepared: ready.map(({ id }) => id), dropped };
@@ -207,7 +207,6 @@ export class OwnedShards {
   }
 
   #continue(held: RunningShard, { state, epoch }: OwnedShard): void {
-    if (held.isPreparation) held.grant = this.#grant;
     held.epoch = Number(epoch);
     held.isPaused = state === PAUSED;
     if (state === DRAINING) this.#drain(held);

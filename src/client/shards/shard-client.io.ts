@@ -1,10 +1,12 @@
 /** Implements `shards`: follows the shards of a namespace, and routes calls to their owners. The routes survive lost servers. */
-import { readFile, rename, stat, writeFile } from "node:fs/promises";
+import { existsSync, statSync } from "node:fs";
+import { rename, writeFile } from "node:fs/promises";
 import { ShardService, ShardStatus } from "../../../gen/waymark/control/v1/shard_pb.js";
+import { readNamedFile } from "../../lib/named-file.io.ts";
 import { later, pause } from "../../lib/stall-aware-time.io.ts";
 import type { ClientCalls } from "../calls.ts";
 import { following } from "../follow.io.ts";
-import { checkOptions, FUNCTION, type OptionRules, SIGNAL, TEXT } from "../option-rules.ts";
+import { checkOptions, FUNCTION, type OptionRules, TEXT } from "../option-rules.ts";
 import { closedFailure, lateFailure, notReadyFailure, unreachedFailure } from "../request-error.ts";
 import { wrongEpochShard } from "./shard-errors.io.ts";
 import { type OwnOptions, ShardOwnership } from "./shard-ownership.io.ts";
@@ -14,13 +16,11 @@ import { type ShardRoute, ShardRoutes } from "./shard-routes.ts";
 export interface ShardsOptions {
   /** File in which the routes are kept, so that the program can start while no server answers. Each program needs its own file. */
   readonly file?: string;
-  /** Closes the routes and the owners, as `close` does. */
-  readonly signal?: AbortSignal;
   /** Called when a stream breaks, and when the file cannot be read or written. It must not throw. */
   readonly onError?: (error: Error) => void;
 }
 
-const RULES: OptionRules<ShardsOptions> = { file: TEXT, signal: SIGNAL, onError: FUNCTION };
+const RULES: OptionRules<ShardsOptions> = { file: TEXT, onError: FUNCTION };
 /** A server sends a message every 10 s. */
 const SILENT_MS = 25_000;
 /** 10,000 shards need about 1 MB. */
@@ -46,13 +46,11 @@ export class ShardClient {
   constructor(client: ClientCalls, namespace: string, options: ShardsOptions, onClose: () => void) {
     checkOptions("shards", { namespace }, { namespace: TEXT });
     checkOptions("shards", options, RULES);
-    options.signal?.throwIfAborted();
     this.namespace = namespace;
     this.#client = client;
     this.#options = options;
     this.#routes = new ShardRoutes(namespace, () => performance.now());
     this.#abort.signal.addEventListener("abort", onClose);
-    options.signal?.addEventListener("abort", () => this.close(), { signal: this.#abort.signal });
     this.#first.promise.catch(() => {});
     void this.#follow();
   }
@@ -76,13 +74,14 @@ export class ShardClient {
 
   /**
    * Calls `fn` with the route of a key. `fn` sends `route.metadata` to `route.target` as the metadata `waymark-shard`. If `fn` rejects with a
-   * `wrongEpoch` error, the call is repeated with the newer route, at most twice. If the shard has no owner or is moving, the call waits for the next
+   * `wrongEpoch` error, the call is repeated with the newer route, at most twice. If the shard has no owner or is moving, each try waits for the next
    * owner, at most for the client's `timeoutMs`. Rejects with the error of `fn`, or with a `RequestError` if the shard has no owner.
    */
   async call<T>(key: string | Uint8Array, fn: (route: ShardRoute) => T | Promise<T>): Promise<T> {
-    const { timeoutMs } = this.#client;
-    await this.#settled(this.route(key).id, -1, timeoutMs);
+    let afterEpoch = -1;
+    let waitMs = this.#client.timeoutMs;
     for (let tryCount = 0; ; tryCount++) {
+      await this.#settle(this.route(key).id, afterEpoch, waitMs);
       const route = this.route(key);
       if (route.owner === "") throw unreachedFailure(`shard ${this.namespace}/${route.id} has no owner`, this.#client.server);
       try {
@@ -92,9 +91,9 @@ export class ShardClient {
         const behindMs = BEHIND_MS[tryCount];
         if (behindMs === undefined || shard?.namespace !== this.namespace || shard.id !== route.id) throw error;
         this.#routes.learn(shard);
-        const isDrained = shard.epoch === BigInt(route.epoch) && shard.status === ShardStatus.DRAINING;
-        const isBehind = shard.epoch <= route.epoch && !isDrained;
-        if (!(await this.#settled(route.id, route.epoch, isBehind ? behindMs : timeoutMs)) && !isBehind) throw error;
+        const isDrained = shard.epoch >= route.epoch && shard.status === ShardStatus.DRAINING;
+        waitMs = shard.epoch > route.epoch || isDrained ? this.#client.timeoutMs : behindMs;
+        afterEpoch = route.epoch;
       }
     }
   }
@@ -121,7 +120,7 @@ export class ShardClient {
   async #follow(): Promise<void> {
     const { signal } = this.#abort;
     const { namespace } = this;
-    await this.#restore();
+    this.#restore();
     const late = () => (this.#routes.isRead ? this.#first.resolve() : this.#end(lateFailure(this.#client.timeoutMs, this.#client.server)));
     const cancel = later(late, this.#client.timeoutMs);
     let breakCount = 0;
@@ -173,25 +172,23 @@ export class ShardClient {
     }
   }
 
-  async #restore(): Promise<void> {
+  #restore(): void {
     const { file, onError } = this.#options;
-    if (file === undefined) return;
+    if (file === undefined || !existsSync(file)) return;
     try {
-      const { size, mtimeMs } = await stat(file);
-      if (size > MAX_FILE_BYTES) throw new Error(`it has ${size} bytes, and the maximum is ${MAX_FILE_BYTES}`);
-      this.#routes.restore(await readFile(file), Math.max(0, Date.now() - mtimeMs));
+      const bytes = readNamedFile({ setting: "file", path: file, maxBytes: MAX_FILE_BYTES });
+      this.#routes.restore(bytes, Math.max(0, Date.now() - statSync(file).mtimeMs));
     } catch (error) {
-      if (error instanceof Error && "code" in error && error.code === "ENOENT") return;
       onError?.(new Error(`the file ${file} of shards is ignored`, { cause: error }));
     }
   }
 
-  /** Waits until the shard is settled after the epoch, at most for the given time. Returns whether it is. */
-  async #settled(id: number, afterEpoch: number, waitMs: number): Promise<boolean> {
-    const isSettled = () => this.#routes.isSettled(id, afterEpoch);
+  /** Waits until the shard is settled after the epoch, at most for the given time. */
+  async #settle(id: number, afterEpoch: number, waitMs: number): Promise<void> {
     const endMs = performance.now() + waitMs;
-    for (let leftMs = waitMs; leftMs > 0 && !isSettled() && !this.#abort.signal.aborted; leftMs = endMs - performance.now())
+    for (let leftMs = waitMs; leftMs > 0 && !this.#abort.signal.aborted; leftMs = endMs - performance.now()) {
+      if (this.#routes.isSettled(id, afterEpoch)) return;
       await pause(leftMs, this.#changed.signal);
-    return isSettled();
+    }
   }
 }

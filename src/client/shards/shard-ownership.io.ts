@@ -42,12 +42,7 @@ export interface OwnOptions {
   readonly signal?: AbortSignal;
 }
 
-/** Options of `leave`. */
-export interface LeaveOptions {
-  /** Time for which other owners can accept the shards, in ms. Choose less than the time after which the program is killed. Default: 30 s. */
-  readonly timeoutMs?: number;
-}
-
+/** Default `timeoutMs` of `leave`. */
 const LEAVE_MS = 30_000;
 const CALLBACKS = { onPrepare: FUNCTION, onOwn: FUNCTION, onDrain: FUNCTION, onLost: FUNCTION, load: FUNCTION };
 const RULES: OptionRules<OwnOptions> = { ...CALLBACKS, instance: TEXT, weight: ANYTHING, slots: ANYTHING, signal: SIGNAL };
@@ -66,12 +61,12 @@ export class ShardOwnership {
   readonly #options: OwnOptions;
   readonly #shards: OwnedShards;
   readonly #attached = Promise.withResolvers<void>();
-  /** Rejected when the owner must stop. */
-  readonly #result = Promise.withResolvers<void>();
   /** Aborted when all callbacks have returned and no shard follows. No stream is opened then. */
   readonly #finished = new AbortController();
   #stream: HeartbeatStream | undefined;
   #isLeaving = false;
+  /** Why the owner must stop. */
+  #failure: { readonly error: unknown } | undefined;
   #loadDueMs = 0;
   #isBeatDue = false;
   #cancelExpiry = () => {};
@@ -89,8 +84,8 @@ export class ShardOwnership {
     const nowMs = () => performance.now();
     this.#shards = new OwnedShards({ namespace: routes.namespace, nowMs, run: (callback, shard) => void this.#run(callback, shard) });
     this.done = this.#attach();
-    // Both can be rejected before they are awaited.
-    for (const promise of [this.#result.promise, this.done]) promise.catch(() => {});
+    // It can be rejected before it is awaited.
+    this.done.catch(() => {});
   }
 
   /** Resolves when a server has accepted the owner. */
@@ -122,10 +117,11 @@ export class ShardOwnership {
   }
 
   /**
-   * Gives up all shards, a few at a time, and then detaches the owner. Settles as `done`. When `timeoutMs` is over, the owner drains the shards that no
-   * other owner has accepted, all at the same time, and then detaches, even if no owner follows: a whole service that stops at the same time also ends.
+   * Gives up all shards, a few at a time, and then detaches the owner. Settles as `done`. After `timeoutMs` (default: 30 s), the owner drains all shards
+   * that are left, although no other owner has accepted them, for example because all owners leave at the same time. Then it detaches. Choose a time that
+   * ends before the program is killed.
    */
-  leave(options: LeaveOptions = {}): Promise<void> {
+  leave(options: { readonly timeoutMs?: number } = {}): Promise<void> {
     checkOptions("leave", options, { timeoutMs: TIMEOUT });
     this.#isLeaving = true;
     this.#look();
@@ -150,8 +146,7 @@ export class ShardOwnership {
       this.#stop(error);
     }
     await aborted(this.#finished.signal, this);
-    this.#result.resolve();
-    await this.#result.promise;
+    if (this.#failure !== undefined) throw this.#failure.error;
   }
 
   #message(detach: boolean) {
@@ -191,7 +186,7 @@ export class ShardOwnership {
   }
 
   #stop(error: unknown): void {
-    this.#result.reject(error);
+    this.#failure ??= { error };
     this.#isLeaving = true;
     this.#shards.stop(error);
     this.#look();
