@@ -32,10 +32,10 @@ export class RunningShard {
   readonly fence: FenceToken;
   /** The value of the metadata `waymark-fence`, which the owner sends with all its effects: `shard/<namespace>/<id>;...`. */
   readonly fenceText: string;
+  readonly end = new AbortController();
   /** Aborted when the term ends. All work for the shard must then stop. */
-  readonly signal: AbortSignal;
+  readonly signal = this.end.signal;
   readonly isPreparation: boolean;
-  readonly #abort = new AbortController();
   readonly #nowMs: () => number;
   /** Epoch of the last change of the shard. */
   epoch: number;
@@ -54,7 +54,6 @@ export class RunningShard {
     this.isPaused = state === PAUSED;
     this.fence = tokenOf(fence);
     this.fenceText = fenceText(`shard/${namespace}/${id}`, this.fence);
-    this.signal = this.#abort.signal;
     this.grant = grant;
     this.#nowMs = nowMs;
   }
@@ -70,10 +69,6 @@ export class RunningShard {
   /** Whether the program still owns the shard. Unlike `signal`, it is exact even immediately after the process was paused. */
   isValid(): boolean {
     return this.isConfirmed || (!this.signal.aborted && this.grant.servesOnStoreLoss);
-  }
-
-  end(reason: unknown): void {
-    this.#abort.abort(reason);
   }
 }
 
@@ -146,7 +141,7 @@ export class OwnedShards {
   stop(reason: unknown): void {
     this.#isStopped = true;
     for (const held of this.#held.values()) {
-      held.end(reason);
+      held.end.abort(reason);
       this.#look(held.id);
     }
   }
@@ -162,7 +157,7 @@ export class OwnedShards {
   /** Records that a callback has returned. */
   returned(callback: ShardCallback, held: RunningShard): void {
     held.runningCount -= 1;
-    if (callback === "onDrain") held.end(new Error(`shard ${held.id} was drained`));
+    if (callback === "onDrain") held.end.abort(new Error(`shard ${held.id} was drained`));
     this.#look(held.id);
   }
 
@@ -187,8 +182,11 @@ export class OwnedShards {
       if (held.runningCount > 0) return;
       this.#held.delete(id);
       this.#look(id);
-    } else if (news !== undefined && this.#isFor(news, held)) this.#continue(held, news);
-    else if (held.grant === this.#grant || this.#isValid || news?.state === LOST) this.#end(held, "was lost");
+    } else if (news !== undefined && this.#isFor(news, held)) {
+      held.epoch = Number(news.epoch);
+      held.isPaused = news.state === PAUSED;
+      if (news.state === DRAINING) this.#drain(held);
+    } else if (held.grant === this.#grant || this.#isValid || news?.state === LOST) this.#end(held, "was lost");
   }
 
   #begin(news: OwnedShard): void {
@@ -206,12 +204,6 @@ export class OwnedShards {
     return compareFences(tokenOf(fence), held) === 0 && state !== LOST && (grant === this.#grant || !this.#isValid);
   }
 
-  #continue(held: RunningShard, { state, epoch }: OwnedShard): void {
-    held.epoch = Number(epoch);
-    held.isPaused = state === PAUSED;
-    if (state === DRAINING) this.#drain(held);
-  }
-
   #drain(held: RunningShard): void {
     if (held.isDraining || held.signal.aborted) return;
     held.isDraining = true;
@@ -219,7 +211,7 @@ export class OwnedShards {
   }
 
   #end(held: RunningShard, why: string): void {
-    held.end(new Error(`shard ${held.id} ${why}`));
+    held.end.abort(new Error(`shard ${held.id} ${why}`));
     if (!held.isPreparation) this.#run("onLost", held);
     this.#look(held.id);
   }

@@ -30,7 +30,6 @@ const BEHIND_MS = [100, 400] as const;
 
 /** Routes calls to the owners of the shards of a namespace. */
 export class ShardClient {
-  readonly namespace: string;
   readonly #client: ClientCalls;
   readonly #options: ShardsOptions;
   readonly #routes: ShardRoutes;
@@ -46,7 +45,6 @@ export class ShardClient {
   constructor(client: ClientCalls, namespace: string, options: ShardsOptions, onClose: () => void) {
     checkOptions("shards", { namespace }, { namespace: TEXT });
     checkOptions("shards", options, RULES);
-    this.namespace = namespace;
     this.#client = client;
     this.#options = options;
     this.#routes = new ShardRoutes(namespace, () => performance.now());
@@ -68,7 +66,7 @@ export class ShardClient {
    * NOT_READY before the routes are known.
    */
   route(key: string | Uint8Array): ShardRoute {
-    if (!this.#routes.isRead) throw notReadyFailure(`the shards of ${this.namespace} have not been read yet`, this.#client.server);
+    if (!this.#routes.isRead) throw notReadyFailure(`the shards of ${this.#routes.namespace} have not been read yet`, this.#client.server);
     return this.#routes.route(key);
   }
 
@@ -83,13 +81,13 @@ export class ShardClient {
     for (let tryCount = 0; ; tryCount++) {
       await this.#settle(this.route(key).id, afterEpoch, waitMs);
       const route = this.route(key);
-      if (route.owner === "") throw unreachedFailure(`shard ${this.namespace}/${route.id} has no owner`, this.#client.server);
+      if (route.owner === "") throw unreachedFailure(`shard ${this.#routes.namespace}/${route.id} has no owner`, this.#client.server);
       try {
         return await fn(route);
       } catch (error) {
         const shard = wrongEpochShard(error);
         const behindMs = BEHIND_MS[tryCount];
-        if (behindMs === undefined || shard?.namespace !== this.namespace || shard.id !== route.id) throw error;
+        if (behindMs === undefined || shard?.namespace !== this.#routes.namespace || shard.id !== route.id) throw error;
         this.#routes.learn(shard);
         const isDrained = shard.epoch >= route.epoch && shard.status === ShardStatus.DRAINING;
         waitMs = shard.epoch > route.epoch || isDrained ? this.#client.timeoutMs : behindMs;
@@ -112,14 +110,14 @@ export class ShardClient {
    * other owners follow without a gap.
    */
   close(): void {
-    const error = closedFailure(`the client of the shards of ${this.namespace} is closed`, this.#client.server);
+    const error = closedFailure(`the client of the shards of ${this.#routes.namespace} is closed`, this.#client.server);
     this.#closed.abort(error);
     this.#end(error);
   }
 
   async #follow(): Promise<void> {
     const { signal } = this.#abort;
-    const { namespace } = this;
+    const { namespace } = this.#routes;
     this.#restore();
     const late = () => (this.#routes.isRead ? this.#first.resolve() : this.#end(lateFailure(this.#client.timeoutMs, this.#client.server)));
     const cancel = later(late, this.#client.timeoutMs);
@@ -167,7 +165,7 @@ export class ShardClient {
       await rename(`${file}.new`, file);
       return true;
     } catch (error) {
-      onError?.(new Error(`the shards of ${this.namespace} were not written to ${file}`, { cause: error }));
+      onError?.(new Error(`the shards of ${this.#routes.namespace} were not written to ${file}`, { cause: error }));
       return false;
     }
   }

@@ -39,6 +39,7 @@ export const SHARD_METADATA = "waymark-shard";
 const MAX_SHARDS = 10_000;
 const MAX_OWNERS = 1000;
 const CHECKSUM_BYTES = 32;
+const NO_TIME = durationFromMs(0);
 
 /** `changed` after the last message of a snapshot or change, and `synced` after a heartbeat, if the shards are known. */
 interface RoutesEvent {
@@ -78,7 +79,7 @@ export class ShardRoutes implements StreamReader<ShardServiceWatchResponse, Rout
     if (message.kind !== ShardEventKind.HEARTBEAT) {
       if (this.#apply(message)) out.push({ kind: "changed" });
     } else if (this.isRead) {
-      this.#currentMs = this.#nowMs() - ageMsOf(message);
+      this.#currentMs = this.#nowMs() - durationMs(message.age ?? NO_TIME);
       out.push({ kind: "synced" });
     }
   }
@@ -128,7 +129,7 @@ export class ShardRoutes implements StreamReader<ShardServiceWatchResponse, Rout
     if (!equalBytes(sha256(bytes), file.subarray(0, CHECKSUM_BYTES))) throw new Error("its checksum is wrong");
     const snapshot = fromBinary(ShardServiceWatchResponseSchema, bytes);
     if (!this.#apply(snapshot)) throw new Error(`it does not contain the shards of ${this.namespace}`);
-    this.#currentMs = this.#nowMs() - ageMs - ageMsOf(snapshot);
+    this.#currentMs = this.#nowMs() - ageMs - durationMs(snapshot.age ?? NO_TIME);
   }
 
   /** Applies a message, unless its set is invalid. Returns whether it is the last one of a snapshot or change, which alone contains the set. */
@@ -151,8 +152,4 @@ export class ShardRoutes implements StreamReader<ShardServiceWatchResponse, Rout
     const owners = new Set(this.#shards.map((shard) => shard?.owner));
     for (const instance of this.#targets.keys()) if (!owners.has(instance)) this.#targets.delete(instance);
   }
-}
-
-function ageMsOf({ age }: ShardServiceWatchResponse): number {
-  return age === undefined ? 0 : durationMs(age);
 }
