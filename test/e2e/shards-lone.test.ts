@@ -20,7 +20,7 @@ async function failsWith(node: NodeProcess, argv: readonly string[], input?: str
   return stderr;
 }
 
-test("operators' mistakes are refused with the value and the valid values, and owners of a restarted node get their shards back", async () => {
+test("operators' mistakes are refused with the value and the valid values, owners of a restarted node get their shards back, and all can leave", async () => {
   using home = leaderHome("lone-shards", [], { fabric: { enabled: false } });
   const first = await home.start("n1");
   await oneLeader([first]);
@@ -65,5 +65,9 @@ test("operators' mistakes are refused with the value and the valid values, and o
   await until("the owners act again", () => local.valid.length === COUNT);
   expect(after.shards.map(({ owner }) => owner)).toEqual(before.shards.map(({ owner }) => owner));
   expect(local.overlaps).toEqual([]);
+  const lostCounts = owners.map(({ lostCount }) => lostCount);
+  await Promise.all(owners.map((owner) => owner.leave({ timeoutMs: 1 })));
+  await shardsUntil("all owners have left at the same time", [second], NAMESPACE, ({ unownedCount }) => unownedCount === COUNT);
+  expect(owners.map(({ lostCount }) => lostCount)).toEqual(lostCounts);
   for (const owner of owners) owner[Symbol.dispose]();
 });

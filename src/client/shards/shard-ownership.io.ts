@@ -105,11 +105,8 @@ export class ShardOwnership {
     if (namespace !== this.#routes.namespace)
       throw shardCallError(CODES.INVALID_ARGUMENT, `invalid metadata: expected ${this.#routes.namespace};<id>;<epoch>`);
     const shard = this.#shards.term(id);
-    if (shard?.isPaused === true)
-      throw shardCallError(
-        CODES.FAILED_PRECONDITION,
-        `shard ${namespace}/${id} is paused: it accepts no new work until an operator resumes it`,
-      );
+    const paused = `shard ${namespace}/${id} is paused: it accepts no new work until an operator resumes it`;
+    if (shard?.isPaused === true) throw shardCallError(CODES.FAILED_PRECONDITION, paused);
     if (shard?.isDraining === false) return shard;
     const known = this.#routes.shard(id) ?? { namespace, id, epoch: 0n };
     const isNewest = shard === undefined || known.epoch > shard.epoch;
