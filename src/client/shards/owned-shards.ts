@@ -41,7 +41,7 @@ export class RunningShard {
   epoch: number;
   /** Whether the owner keeps the shard and finishes its work, but accepts no new work. */
   isPaused: boolean;
-  /** Whether another owner follows. The owner finishes its work and accepts no new work. */
+  /** Whether the owner gives up the shard. It finishes its work and accepts no new work. */
   isDraining = false;
   readonly grant: StreamGrant;
   /** Number of callbacks that have not returned. */
@@ -146,7 +146,7 @@ export class OwnedShards {
     }
   }
 
-  /** Drains all shards, although no other owner follows, and starts no further one. */
+  /** Drains all shards, although no other owner has accepted them, and starts no further one. */
   drain(): void {
     this.#isStopped = true;
     for (const held of this.#held.values())

@@ -98,7 +98,7 @@ export class ShardClient {
 
   /**
    * Makes an instance of the service of the shards an owner. The program must have registered the instance. Resolves when a server has accepted the
-   * owner. Rejects with a `RequestError` if a server rejects it. `OwnOptions` describes the callbacks.
+   * owner. Rejects with a `RequestError` if a server rejects it or the client is closed. `OwnOptions` describes the callbacks.
    */
   async own(options: OwnOptions): Promise<ShardOwnership> {
     await this.ready();

@@ -32,7 +32,7 @@ export interface OwnOptions {
   readonly onPrepare?: (shard: PendingShard) => unknown;
   /** Starts the work for a shard. The callback can also do all the work, and return when `shard.signal` is aborted. */
   readonly onOwn: (shard: ShardTerm) => unknown;
-  /** Finishes the work for a shard. When the callback has returned, `shard.signal` is aborted, and another program becomes the owner. */
+  /** Finishes the work for a shard. When the callback has returned, `shard.signal` is aborted, and another program can become the owner. */
   readonly onDrain?: (shard: ShardTerm) => unknown;
   /** Called after `shard.signal` was aborted because the program has lost a shard. */
   readonly onLost?: (shard: ShardTerm) => unknown;
@@ -53,7 +53,7 @@ const METADATA = /^(?<namespace>[^;]{1,200});(?<id>\d{1,5});\d{1,16}$/;
 export class ShardOwnership {
   /**
    * Resolves after `leave`, when the owner is detached. Rejects with the error of a callback, with the reason of `options.signal`, or with a
-   * `RequestError` if no server can accept the owner. All callbacks have returned then.
+   * `RequestError` if no server can accept the owner or the client is closed. All callbacks have returned then.
    */
   readonly done: Promise<void>;
   readonly #client: ClientCalls;
