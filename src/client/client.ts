@@ -345,7 +345,8 @@ export class Client implements WatchingCalls {
   }
 
   /**
-   * Closes the client: later calls fail, and connections close when their calls in progress have ended. Close all registrations, live maps and owners of shards first.
+   * Closes the client: later calls fail, and connections close when their calls in progress have ended. Owners of shards stop immediately, as with
+   * `ShardClient.close`. Close all registrations and live maps first.
    */
   close(): void {
     this.#isClosed = true;

@@ -17,27 +17,17 @@ export interface HeartbeatStream {
   leave(): void;
 }
 
-export interface Heartbeats<Request, Answer> {
-  readonly open: (
-    server: string,
-    signal: AbortSignal,
-  ) => { readonly send: (request: Request) => void; readonly answers: AsyncIterable<Answer> };
-  /** Returns the next message. */
-  readonly message: (isLast: boolean) => Request;
-  /** Called before the first message of a stream. */
-  readonly opening: (stream: HeartbeatStream) => void;
-  readonly answered: (answer: Answer, stream: HeartbeatStream) => void;
-  /** Whether the same server can later accept a message that it has rejected with this error. */
-  readonly mayRetry?: (error: RequestError) => boolean;
-  /** Aborted when no other stream must be opened. */
-  readonly finished: AbortSignal;
-}
-
-/** Resolves when `finished` is aborted and the last stream has ended. Rejects with an error that a retry does not change. */
-export async function sendHeartbeats<Request, Answer extends { readonly heartbeatInterval?: Duration | undefined }>(
+/**
+ * Yields each stream before its first message, and then with each of its answers. Ends when `finished` is aborted and the last stream has ended. Throws
+ * an error that a retry does not change. If the server suggests a retry, retries until there was no answer for the client's `timeoutMs`.
+ */
+export async function* heartbeats<Request, Answer extends { readonly heartbeatInterval?: Duration | undefined }>(
   client: ClientCalls,
-  { open, message, opening, answered, mayRetry, finished }: Heartbeats<Request, Answer>,
-): Promise<void> {
+  open: (server: string, signal: AbortSignal) => { readonly send: (request: Request) => void; readonly answers: AsyncIterable<Answer> },
+  message: (isLast: boolean) => Request,
+  finished: AbortSignal,
+): AsyncIterable<{ readonly stream: HeartbeatStream; readonly answer?: Answer }> {
+  let answeredMs = performance.now();
   for (let failureCount = 0; !finished.aborted; failureCount++) {
     const server = client.writeServer;
     const abort = new AbortController();
@@ -48,7 +38,7 @@ export async function sendHeartbeats<Request, Answer extends { readonly heartbea
       const { send, answers } = open(server, abort.signal);
       const beat = () => send(message(false));
       const stream = { beat, leave: () => (timer === undefined ? abort.abort() : send(message(true))) };
-      opening(stream);
+      yield { stream };
       beat();
       for await (const answer of answers) {
         const intervalMs = answer.heartbeatInterval === undefined ? client.timeoutMs : durationMs(answer.heartbeatInterval);
@@ -56,13 +46,14 @@ export async function sendHeartbeats<Request, Answer extends { readonly heartbea
         silence = setTimeout(onSilence, intervalMs * SILENT_HEARTBEATS);
         timer ??= setInterval(beat, intervalMs);
         failureCount = 0;
-        answered(answer, stream);
+        answeredMs = performance.now();
+        yield { stream, answer };
       }
     } catch (error) {
       if (finished.aborted) return;
       if (!(error instanceof RequestError)) throw error;
       if (isPassing(error)) client.failOver(server, error);
-      else if (mayRetry?.(error) !== true) throw error;
+      else if (error.facts.retryMs === undefined || performance.now() - answeredMs > client.timeoutMs) throw error;
     } finally {
       clearTimeout(silence);
       clearInterval(timer);

@@ -15,7 +15,7 @@ import {
 import { type FenceToken, fenceText } from "../lib/fence.ts";
 import { later } from "../lib/stall-aware-time.io.ts";
 import type { ClientCalls } from "./calls.ts";
-import { type HeartbeatStream, sendHeartbeats } from "./heartbeats.io.ts";
+import { type HeartbeatStream, heartbeats } from "./heartbeats.io.ts";
 import { checkOptions, FUNCTION, type OptionRules, SIGNAL, TEXT } from "./option-rules.ts";
 
 /** Options of `lead`. */
@@ -82,16 +82,13 @@ class LeaderCampaign<T> {
     signal?.addEventListener("abort", () => this.#fail(signal.reason), { signal: this.#finished.signal });
     // The result can be an error before it is awaited.
     this.#result.promise.catch(() => {});
+    const open = (server: string, abort: AbortSignal) =>
+      this.#client.duplexAt(server, LeadershipService.method.campaign, { signal: abort });
     try {
-      await sendHeartbeats(this.#client, {
-        open: (server, abort) => this.#client.duplexAt(server, LeadershipService.method.campaign, { signal: abort }),
-        message: (isLast) => this.#message(isLast),
-        opening: (stream) => {
-          this.#stream = stream;
-        },
-        answered: (answer, stream) => this.#answered(answer, stream),
-        finished: this.#finished.signal,
-      });
+      for await (const { stream, answer } of heartbeats(this.#client, open, (isLast) => this.#message(isLast), this.#finished.signal)) {
+        this.#stream = stream;
+        if (answer !== undefined) this.#answered(answer, stream);
+      }
     } catch (error) {
       this.#fail(error);
     }

@@ -21,7 +21,7 @@ async function failsWith(node: NodeProcess, argv: readonly string[], input?: str
   return stderr;
 }
 
-test("operators' mistakes are refused with the value and the valid values, owners of a restarted node get their shards back, and a client of a resolver follows them on a node", async () => {
+test("operators' mistakes are refused, owners of a restarted node get their shards back, a client of a resolver follows them, and all can leave", async () => {
   using home = leaderHome("lone-shards", [], { fabric: { enabled: false } });
   const first = await home.start("n1");
   await oneLeader([first]);
@@ -67,24 +67,18 @@ test("operators' mistakes are refused with the value and the valid values, owner
   expect(after.shards.map(({ owner }) => owner)).toEqual(before.shards.map(({ owner }) => owner));
   expect(local.overlaps).toEqual([]);
 
-  const resolver = [
-    "--mode",
-    "resolver",
-    "--upstream",
-    second.grpc,
-    "--namespaces",
-    "svc.market",
-    "--ephemeral",
-    "--cluster-id",
-    "lone-shards",
-    "--region",
-    "eu",
-  ];
-  await using edge = await startNodeProcess([...resolver, "--node-id", "edge"]);
+  const mode = ["--mode", "resolver", "--upstream", second.grpc, "--namespaces", "svc.market", "--ephemeral"];
+  const place = ["--node-id", "edge", "--cluster-id", "lone-shards", "--region", "eu"];
+  await using edge = await startNodeProcess([...mode, ...place]);
   const client = connect({ servers: [edge.grpc] });
   const router = client.shards(NAMESPACE);
   await router.ready();
   expect(["a", "b"]).toContain(router.route("customer-7").owner);
   client.close();
+
+  const lostCounts = owners.map(({ lostCount }) => lostCount);
+  await Promise.all(owners.map((owner) => owner.leave({ timeoutMs: 1 })));
+  await shardsUntil("all owners have left at the same time", [second], NAMESPACE, ({ unownedCount }) => unownedCount === COUNT);
+  expect(owners.map(({ lostCount }) => lostCount)).toEqual(lostCounts);
   for (const owner of owners) owner[Symbol.dispose]();
 });

@@ -183,8 +183,8 @@ export class LocalOwner implements Disposable {
     return owner;
   }
 
-  leave(): Promise<void> {
-    return this.#ownership?.leave() ?? Promise.resolve();
+  leave(options?: { readonly timeoutMs: number }): Promise<void> {
+    return this.#ownership?.leave(options) ?? Promise.resolve();
   }
 
   /** The owner stops immediately. */

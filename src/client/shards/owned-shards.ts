@@ -3,6 +3,7 @@
  * `shard-ownership.io.ts` drives it. The validity of its stream is the only connection between a shard and the stream that granted it.
  */
 import { durationMs } from "@bufbuild/protobuf/wkt";
+import type { Fence } from "../../../gen/waymark/control/v1/fence_pb.js";
 import { type OwnedShard, OwnedShardState, type ShardServiceAttachResponse } from "../../../gen/waymark/control/v1/shard_pb.js";
 import { compareFences, type FenceToken, fenceText } from "../../lib/fence.ts";
 
@@ -16,15 +17,11 @@ export interface OwnedShardsOptions {
   readonly run: (callback: ShardCallback, shard: RunningShard) => void;
 }
 
-/** Precedes all fences. */
-const NO_FENCE = { failoverVersion: 0, storeEpoch: 0, number: 0 };
 const { PREPARING, OWNED, PAUSED, DRAINING, LOST } = OwnedShardState;
 
 /** The validity that a stream grants to its shards. */
 class StreamGrant {
   untilMs = 0;
-  /** Whether the stream has granted a validity that was not over. */
-  wasValid = false;
   servesOnStoreLoss = false;
 }
 
@@ -35,18 +32,18 @@ export class RunningShard {
   readonly fence: FenceToken;
   /** The value of the metadata `waymark-fence`, which the owner sends with all its effects: `shard/<namespace>/<id>;...`. */
   readonly fenceText: string;
+  readonly end = new AbortController();
   /** Aborted when the term ends. All work for the shard must then stop. */
-  readonly signal: AbortSignal;
+  readonly signal = this.end.signal;
   readonly isPreparation: boolean;
-  readonly #abort = new AbortController();
   readonly #nowMs: () => number;
   /** Epoch of the last change of the shard. */
   epoch: number;
   /** Whether the owner keeps the shard and finishes its work, but accepts no new work. */
   isPaused: boolean;
-  /** Whether another owner follows. The owner finishes its work and accepts no new work. */
+  /** Whether the owner gives up the shard. It finishes its work and accepts no new work. */
   isDraining = false;
-  grant: StreamGrant;
+  readonly grant: StreamGrant;
   /** Number of callbacks that have not returned. */
   runningCount = 0;
 
@@ -57,7 +54,6 @@ export class RunningShard {
     this.isPaused = state === PAUSED;
     this.fence = tokenOf(fence);
     this.fenceText = fenceText(`shard/${namespace}/${id}`, this.fence);
-    this.signal = this.#abort.signal;
     this.grant = grant;
     this.#nowMs = nowMs;
   }
@@ -73,10 +69,6 @@ export class RunningShard {
   /** Whether the program still owns the shard. Unlike `signal`, it is exact even immediately after the process was paused. */
   isValid(): boolean {
     return this.isConfirmed || (!this.signal.aborted && this.grant.servesOnStoreLoss);
-  }
-
-  end(reason: unknown): void {
-    this.#abort.abort(reason);
   }
 }
 
@@ -121,7 +113,6 @@ export class OwnedShards {
     const wasValid = this.#isValid;
     this.#grant.untilMs = Number(sentMs) + (validFor === undefined ? 0 : durationMs(validFor));
     this.#grant.servesOnStoreLoss = serveOnStoreLoss;
-    this.#grant.wasValid ||= this.#isValid;
     for (const shard of shards) this.#news.set(shard.id, shard);
     const isGranted = this.#isValid && !wasValid;
     for (const id of isGranted ? [...this.#held.keys(), ...this.#news.keys()] : shards.map((shard) => shard.id)) this.#look(id);
@@ -140,7 +131,7 @@ export class OwnedShards {
 
   /** Returns the shards to report in the next message. A dropped shard is reported once, because the server can then grant it again. */
   report(): { readonly prepared: number[]; readonly dropped: number[] } {
-    const ready = [...this.#held.values()].filter((held) => held.isPreparation && held.runningCount === 0 && held.grant === this.#grant);
+    const ready = [...this.#held.values()].filter((held) => held.isPreparation && held.runningCount === 0 && this.#news.has(held.id));
     const dropped = [...this.#news.values()].filter((news) => !this.#held.has(news.id) && this.#isOver(news)).map(({ id }) => id);
     for (const id of dropped) this.#news.delete(id);
     return { prepared: ready.map(({ id }) => id), dropped };
@@ -150,15 +141,23 @@ export class OwnedShards {
   stop(reason: unknown): void {
     this.#isStopped = true;
     for (const held of this.#held.values()) {
-      held.end(reason);
+      held.end.abort(reason);
       this.#look(held.id);
     }
+  }
+
+  /** Drains all shards, although no other owner has accepted them, and starts no further one. */
+  drain(): void {
+    this.#isStopped = true;
+    for (const held of this.#held.values())
+      if (held.isPreparation) this.#end(held, "is not needed");
+      else this.#drain(held);
   }
 
   /** Records that a callback has returned. */
   returned(callback: ShardCallback, held: RunningShard): void {
     held.runningCount -= 1;
-    if (callback === "onDrain") held.end(new Error(`shard ${held.id} was drained`));
+    if (callback === "onDrain") held.end.abort(new Error(`shard ${held.id} was drained`));
     this.#look(held.id);
   }
 
@@ -168,8 +167,9 @@ export class OwnedShards {
 
   /** Whether the server waits until the owner has stopped acting for the shard. */
   #isOver({ id, state, fence }: OwnedShard): boolean {
-    const isEarlier = compareFences(tokenOf(fence), this.#fences.get(id) ?? NO_FENCE) <= 0;
-    return state === DRAINING || state === LOST || (isOwned(state) && isEarlier);
+    const isEarlier = compareFences(tokenOf(fence), this.#fences.get(id) ?? tokenOf()) <= 0;
+    // The server would replace all shards of an owner that has dropped one of them by itself. An owner that stops detaches instead.
+    return state === DRAINING || state === LOST || (isOwned(state) && isEarlier && !this.#isStopped);
   }
 
   /** Compares a shard with the news about it, and acts on the difference. */
@@ -182,8 +182,11 @@ export class OwnedShards {
       if (held.runningCount > 0) return;
       this.#held.delete(id);
       this.#look(id);
-    } else if (news !== undefined && this.#isFor(news, held)) this.#continue(held, news);
-    else if (held.grant === this.#grant || this.#grant.wasValid || news?.state === LOST) this.#end(held, "was lost");
+    } else if (news !== undefined && this.#isFor(news, held)) {
+      held.epoch = Number(news.epoch);
+      held.isPaused = news.state === PAUSED;
+      if (news.state === DRAINING) this.#drain(held);
+    } else if (held.grant === this.#grant || this.#isValid || news?.state === LOST) this.#end(held, "was lost");
   }
 
   #begin(news: OwnedShard): void {
@@ -198,20 +201,17 @@ export class OwnedShards {
   /** A term ends when a later stream grants a validity. A preparation continues on a later stream. */
   #isFor({ state, fence }: OwnedShard, { isPreparation, fence: held, grant }: RunningShard): boolean {
     if (isPreparation) return state === PREPARING;
-    return compareFences(tokenOf(fence), held) === 0 && state !== LOST && (grant === this.#grant || !this.#grant.wasValid);
+    return compareFences(tokenOf(fence), held) === 0 && state !== LOST && (grant === this.#grant || !this.#isValid);
   }
 
-  #continue(held: RunningShard, { state, epoch }: OwnedShard): void {
-    if (held.isPreparation) held.grant = this.#grant;
-    held.epoch = Number(epoch);
-    held.isPaused = state === PAUSED;
-    if (state !== DRAINING || held.isDraining) return;
+  #drain(held: RunningShard): void {
+    if (held.isDraining || held.signal.aborted) return;
     held.isDraining = true;
     this.#run("onDrain", held);
   }
 
   #end(held: RunningShard, why: string): void {
-    held.end(new Error(`shard ${held.id} ${why}`));
+    held.end.abort(new Error(`shard ${held.id} ${why}`));
     if (!held.isPreparation) this.#run("onLost", held);
     this.#look(held.id);
   }
@@ -222,9 +222,9 @@ export class OwnedShards {
   }
 }
 
-function tokenOf(fence: OwnedShard["fence"]): FenceToken {
-  if (fence === undefined) return NO_FENCE;
-  return { failoverVersion: Number(fence.failoverVersion), storeEpoch: Number(fence.storeEpoch), number: Number(fence.number) };
+/** The fence in a message. An absent fence precedes all others. */
+function tokenOf({ failoverVersion = 0n, storeEpoch = 0n, number = 0n }: Partial<Fence> = {}): FenceToken {
+  return { failoverVersion: Number(failoverVersion), storeEpoch: Number(storeEpoch), number: Number(number) };
 }
 
 function isOwned(state: OwnedShardState): boolean {

@@ -1,10 +1,12 @@
 /** Implements `shards`: follows the shards of a namespace, and routes calls to their owners. The routes survive lost servers. */
-import { readFile, rename, stat, writeFile } from "node:fs/promises";
+import { existsSync, statSync } from "node:fs";
+import { rename, writeFile } from "node:fs/promises";
 import { ShardService, ShardStatus } from "../../../gen/waymark/control/v1/shard_pb.js";
+import { readNamedFile } from "../../lib/named-file.io.ts";
 import { later, pause } from "../../lib/stall-aware-time.io.ts";
 import type { ClientCalls } from "../calls.ts";
 import { following } from "../follow.io.ts";
-import { checkOptions, FUNCTION, type OptionRules, SIGNAL, TEXT } from "../option-rules.ts";
+import { checkOptions, FUNCTION, type OptionRules, TEXT } from "../option-rules.ts";
 import { closedFailure, lateFailure, notReadyFailure, unreachedFailure } from "../request-error.ts";
 import { wrongEpochShard } from "./shard-errors.io.ts";
 import { type OwnOptions, ShardOwnership } from "./shard-ownership.io.ts";
@@ -14,17 +16,13 @@ import { type ShardRoute, ShardRoutes } from "./shard-routes.ts";
 export interface ShardsOptions {
   /** File in which the routes are kept, so that the program can start while no server answers. Each program needs its own file. */
   readonly file?: string;
-  /** Ends the stream of routes. */
-  readonly signal?: AbortSignal;
   /** Called when a stream breaks, and when the file cannot be read or written. It must not throw. */
   readonly onError?: (error: Error) => void;
 }
 
-const RULES: OptionRules<ShardsOptions> = { file: TEXT, signal: SIGNAL, onError: FUNCTION };
+const RULES: OptionRules<ShardsOptions> = { file: TEXT, onError: FUNCTION };
 /** A server sends a message every 10 s. */
 const SILENT_MS = 25_000;
-/** The file is written at most once in this time. */
-const SAVE_MS = 1000;
 /** 10,000 shards need about 1 MB. */
 const MAX_FILE_BYTES = 16 << 20;
 /** Times after which the first and the second retry of a call are sent if its owner has not learned yet that it owns the shard. */
@@ -32,28 +30,25 @@ const BEHIND_MS = [100, 400] as const;
 
 /** Routes calls to the owners of the shards of a namespace. */
 export class ShardClient {
-  readonly namespace: string;
   readonly #client: ClientCalls;
   readonly #options: ShardsOptions;
   readonly #routes: ShardRoutes;
+  /** Aborted when the stream must end. */
   readonly #abort = new AbortController();
+  /** Aborted when the owners must end, with the reason. */
+  readonly #closed = new AbortController();
   readonly #first = Promise.withResolvers<void>();
-  /** Aborted after each change, and when the stream is closed. */
+  /** Aborted after each change, and when the stream has ended. There is another one after a change. */
   #changed = new AbortController();
-  #savedMs = Number.NEGATIVE_INFINITY;
-  #isUnsaved = false;
 
   /** `onClose` is called when the routes are no longer updated. Throws a TypeError that names an invalid option. */
   constructor(client: ClientCalls, namespace: string, options: ShardsOptions, onClose: () => void) {
     checkOptions("shards", { namespace }, { namespace: TEXT });
     checkOptions("shards", options, RULES);
-    options.signal?.throwIfAborted();
-    this.namespace = namespace;
     this.#client = client;
     this.#options = options;
     this.#routes = new ShardRoutes(namespace, () => performance.now());
     this.#abort.signal.addEventListener("abort", onClose);
-    options.signal?.addEventListener("abort", () => this.close(), { signal: this.#abort.signal });
     this.#first.promise.catch(() => {});
     void this.#follow();
   }
@@ -71,62 +66,61 @@ export class ShardClient {
    * NOT_READY before the routes are known.
    */
   route(key: string | Uint8Array): ShardRoute {
-    if (!this.#routes.isRead) throw notReadyFailure(`the shards of ${this.namespace} have not been read yet`, this.#client.server);
+    if (!this.#routes.isRead) throw notReadyFailure(`the shards of ${this.#routes.namespace} have not been read yet`, this.#client.server);
     return this.#routes.route(key);
   }
 
   /**
    * Calls `fn` with the route of a key. `fn` sends `route.metadata` to `route.target` as the metadata `waymark-shard`. If `fn` rejects with a
-   * `wrongEpoch` error, the call is repeated with the newer route, at most twice. If the shard has no owner or is moving, the call waits for the next
+   * `wrongEpoch` error, the call is repeated with the newer route, at most twice. If the shard has no owner or is moving, each try waits for the next
    * owner, at most for the client's `timeoutMs`. Rejects with the error of `fn`, or with a `RequestError` if the shard has no owner.
    */
   async call<T>(key: string | Uint8Array, fn: (route: ShardRoute) => T | Promise<T>): Promise<T> {
-    const { timeoutMs } = this.#client;
-    await this.#settled(this.route(key).id, -1, timeoutMs);
+    let afterEpoch = -1;
+    let waitMs = this.#client.timeoutMs;
     for (let tryCount = 0; ; tryCount++) {
+      await this.#settle(this.route(key).id, afterEpoch, waitMs);
       const route = this.route(key);
-      if (route.owner === "") throw unreachedFailure(`shard ${this.namespace}/${route.id} has no owner`, this.#client.server);
+      if (route.owner === "") throw unreachedFailure(`shard ${this.#routes.namespace}/${route.id} has no owner`, this.#client.server);
       try {
         return await fn(route);
       } catch (error) {
         const shard = wrongEpochShard(error);
         const behindMs = BEHIND_MS[tryCount];
-        if (behindMs === undefined || shard?.namespace !== this.namespace || shard.id !== route.id) throw error;
+        if (behindMs === undefined || shard?.namespace !== this.#routes.namespace || shard.id !== route.id) throw error;
         this.#routes.learn(shard);
-        const isDrained = shard.epoch === BigInt(route.epoch) && shard.status === ShardStatus.DRAINING;
-        const isBehind = shard.epoch <= route.epoch && !isDrained;
-        if (!(await this.#settled(route.id, route.epoch, isBehind ? behindMs : timeoutMs)) && !isBehind) throw error;
+        const isDrained = shard.epoch >= route.epoch && shard.status === ShardStatus.DRAINING;
+        waitMs = shard.epoch > route.epoch || isDrained ? this.#client.timeoutMs : behindMs;
+        afterEpoch = route.epoch;
       }
     }
   }
 
   /**
    * Makes an instance of the service of the shards an owner. The program must have registered the instance. Resolves when a server has accepted the
-   * owner. Rejects with a `RequestError` if a server rejects it. `OwnOptions` describes the callbacks.
+   * owner. Rejects with a `RequestError` if a server rejects it or the client is closed. `OwnOptions` describes the callbacks.
    */
   async own(options: OwnOptions): Promise<ShardOwnership> {
     await this.ready();
-    return new ShardOwnership(this.#client, this.#routes, options).attached();
+    return new ShardOwnership(this.#client, this.#routes, options, this.#closed.signal).attached();
   }
 
-  /** Ends the stream. The last routes are kept. */
+  /**
+   * Ends the stream and the owners. The last routes are kept. The shards of the owners stop immediately: call `leave` of the owners first, so that
+   * other owners follow without a gap.
+   */
   close(): void {
-    this.#abort.abort();
-    this.#changed.abort();
+    const error = closedFailure(`the client of the shards of ${this.#routes.namespace} is closed`, this.#client.server);
+    this.#closed.abort(error);
+    this.#end(error);
   }
 
   async #follow(): Promise<void> {
     const { signal } = this.#abort;
-    const { namespace } = this;
-    await this.#restore();
-    const fallBack = (error: unknown): void => {
-      if (this.#routes.isRead) this.#first.resolve();
-      else {
-        this.#first.reject(error);
-        this.close();
-      }
-    };
-    const cancel = later(() => fallBack(lateFailure(this.#client.timeoutMs, this.#client.server)), this.#client.timeoutMs);
+    const { namespace } = this.#routes;
+    this.#restore();
+    const late = () => (this.#routes.isRead ? this.#first.resolve() : this.#end(lateFailure(this.#client.timeoutMs, this.#client.server)));
+    const cancel = later(late, this.#client.timeoutMs);
     let breakCount = 0;
     const onBreak = (error: Error): void => {
       this.#options.onError?.(error);
@@ -135,58 +129,64 @@ export class ShardClient {
     const open = (server: string, abort: AbortSignal) =>
       this.#client.streamAt(server, ShardService.method.watch, { namespace, afterEpoch: this.#routes.resumeEpoch }, { signal: abort });
     const stream = { use: "write", open, reader: this.#routes, silentMs: SILENT_MS, catchingUpMs: SILENT_MS } as const;
+    let isSaved = true;
     try {
-      for await (const { isChanged } of following(this.#client, () => stream, { signal, waitsForServer: true, onBreak })) {
-        cancel();
-        this.#first.resolve();
-        if (!isChanged && !this.#isUnsaved) continue;
-        this.#changed.abort();
-        this.#changed = new AbortController();
-        await this.#save();
+      for await (const { kind } of following(this.#client, () => stream, { signal, waitsForServer: true, onBreak })) {
+        if (kind === "synced") {
+          cancel();
+          this.#first.resolve();
+          isSaved ||= await this.#save();
+        } else {
+          isSaved = false;
+          this.#changed.abort();
+          this.#changed = new AbortController();
+        }
       }
-      throw closedFailure("the stream of shards is closed", this.#client.server);
     } catch (error) {
-      cancel();
-      if (!signal.aborted && error instanceof Error) this.#options.onError?.(error);
-      this.#first.reject(error);
-      this.close();
+      if (error instanceof Error) this.#options.onError?.(error);
+      this.#end(error);
     }
+    cancel();
   }
 
-  /** Writes the file, unless it was just written. The next message, which arrives within 10 s, then causes the next attempt. */
-  async #save(): Promise<void> {
+  /** Ends the stream. Owners continue. */
+  #end(error: unknown): void {
+    this.#first.reject(error);
+    this.#abort.abort();
+    this.#changed.abort();
+  }
+
+  /** Writes the file. Returns false if that has failed. */
+  async #save(): Promise<boolean> {
     const { file, onError } = this.#options;
-    this.#isUnsaved = file !== undefined;
-    if (file === undefined || performance.now() - this.#savedMs < SAVE_MS) return;
-    this.#savedMs = performance.now();
+    if (file === undefined) return true;
     try {
       await writeFile(`${file}.new`, this.#routes.encode(), { mode: 0o600 });
       await rename(`${file}.new`, file);
-      this.#isUnsaved = false;
+      return true;
     } catch (error) {
-      onError?.(new Error(`the shards of ${this.namespace} were not written to ${file}`, { cause: error }));
+      onError?.(new Error(`the shards of ${this.#routes.namespace} were not written to ${file}`, { cause: error }));
+      return false;
     }
   }
 
-  async #restore(): Promise<void> {
+  #restore(): void {
     const { file, onError } = this.#options;
-    if (file === undefined) return;
+    if (file === undefined || !existsSync(file)) return;
     try {
-      const { size, mtimeMs } = await stat(file);
-      if (size > MAX_FILE_BYTES) throw new Error(`it has ${size} bytes, and the maximum is ${MAX_FILE_BYTES}`);
-      this.#routes.restore(await readFile(file), Math.max(0, Date.now() - mtimeMs));
+      const bytes = readNamedFile({ setting: "file", path: file, maxBytes: MAX_FILE_BYTES });
+      this.#routes.restore(bytes, Math.max(0, Date.now() - statSync(file).mtimeMs));
     } catch (error) {
-      if (error instanceof Error && "code" in error && error.code === "ENOENT") return;
       onError?.(new Error(`the file ${file} of shards is ignored`, { cause: error }));
     }
   }
 
-  /** Waits until the shard is settled after the epoch, at most for the given time. Returns whether it is. */
-  async #settled(id: number, afterEpoch: number, waitMs: number): Promise<boolean> {
-    const isSettled = () => this.#routes.isSettled(id, afterEpoch);
+  /** Waits until the shard is settled after the epoch, at most for the given time. */
+  async #settle(id: number, afterEpoch: number, waitMs: number): Promise<void> {
     const endMs = performance.now() + waitMs;
-    for (let leftMs = waitMs; leftMs > 0 && !isSettled() && !this.#abort.signal.aborted; leftMs = endMs - performance.now())
+    for (let leftMs = waitMs; leftMs > 0 && !this.#abort.signal.aborted; leftMs = endMs - performance.now()) {
+      if (this.#routes.isSettled(id, afterEpoch)) return;
       await pause(leftMs, this.#changed.signal);
-    return isSettled();
+    }
   }
 }

@@ -5,7 +5,7 @@ import { Metadata } from "@grpc/grpc-js";
 import { ErrorInfoSchema } from "../../../gen/google/rpc/error_details_pb.js";
 import { StatusSchema } from "../../../gen/google/rpc/status_pb.js";
 import { type Shard, ShardSchema } from "../../../gen/waymark/control/v1/shard_pb.js";
-import { findMessage } from "../../consumer/error-details.ts";
+import { findMessage, unpackDetail } from "../../consumer/error-details.ts";
 import { CODES } from "../../lib/errors.ts";
 
 const DETAILS = "grpc-status-details-bin";
@@ -32,26 +32,14 @@ export function shardCallError(code: number, message: string, shard?: Shard): Sh
   return Object.assign(new Error(message), { code, details: message, metadata });
 }
 
-/** Returns the shard of a `wrongEpoch` error, as created or as received with grpc-js or Connect. Undefined for any other error. */
+/** Returns the shard of a `wrongEpoch` error, as created or as received with grpc-js. Undefined for any other error. */
 export function wrongEpochShard(error: unknown): Shard | undefined {
-  if (!(error instanceof Error)) return undefined;
-  for (const { type, value } of detailsOf(error)) if (type === ShardSchema.typeName) return findMessage(value, ShardSchema);
-  return undefined;
-}
-
-function detailsOf(error: object): readonly { readonly type?: string; readonly value?: Uint8Array }[] {
-  if (hasDetails(error)) return error.details;
-  if (!hasMetadata(error)) return [];
+  if (!(error instanceof Error) || !hasMetadata(error)) return undefined;
   const { details = [] } = findMessage(error.metadata.get(DETAILS)[0], StatusSchema) ?? {};
-  return details.map(({ typeUrl, value }) => ({ type: typeUrl.slice(typeUrl.lastIndexOf("/") + 1), value }));
-}
-
-/** Whether it is an error of a call with Connect. */
-function hasDetails(error: object): error is { readonly details: ReturnType<typeof detailsOf> } {
-  return "details" in error && Array.isArray(error.details);
+  return details.map((detail) => unpackDetail(detail, ShardSchema)).find((shard) => shard !== undefined);
 }
 
 /** Whether it is an error of a call with grpc-js. A program can have its own copy of that library. */
-function hasMetadata(error: object): error is { readonly metadata: { get(name: string): readonly Uint8Array[] } } {
+function hasMetadata(error: Error): error is Error & { readonly metadata: { get(name: string): readonly Uint8Array[] } } {
   return "metadata" in error && error.metadata instanceof Object && "getMap" in error.metadata;
 }

@@ -1,4 +1,5 @@
 /** Implements `own`: attaches an owner of shards to one server at a time, and runs the callbacks of the program. */
+import { aborted } from "node:util";
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import {
   type ShardLoadSchema,
@@ -7,10 +8,10 @@ import {
   ShardStatus,
 } from "../../../gen/waymark/control/v1/shard_pb.js";
 import { CODES } from "../../lib/errors.ts";
-import { later } from "../../lib/stall-aware-time.io.ts";
+import { later, pause } from "../../lib/stall-aware-time.io.ts";
 import type { ClientCalls } from "../calls.ts";
-import { type HeartbeatStream, sendHeartbeats } from "../heartbeats.io.ts";
-import { ANYTHING, checkOptions, FUNCTION, type OptionRules, SIGNAL, TEXT } from "../option-rules.ts";
+import { type HeartbeatStream, heartbeats } from "../heartbeats.io.ts";
+import { ANYTHING, checkOptions, FUNCTION, type OptionRules, SIGNAL, TEXT, TIMEOUT } from "../option-rules.ts";
 import { OwnedShards, type PendingShard, type RunningShard, type ShardCallback, type ShardTerm } from "./owned-shards.ts";
 import { shardCallError, wrongEpoch } from "./shard-errors.io.ts";
 import type { ShardRoutes } from "./shard-routes.ts";
@@ -31,7 +32,7 @@ export interface OwnOptions {
   readonly onPrepare?: (shard: PendingShard) => unknown;
   /** Starts the work for a shard. The callback can also do all the work, and return when `shard.signal` is aborted. */
   readonly onOwn: (shard: ShardTerm) => unknown;
-  /** Finishes the work for a shard. When the callback has returned, `shard.signal` is aborted, and another program becomes the owner. */
+  /** Finishes the work for a shard. When the callback has returned, `shard.signal` is aborted, and another program can become the owner. */
   readonly onDrain?: (shard: ShardTerm) => unknown;
   /** Called after `shard.signal` was aborted because the program has lost a shard. */
   readonly onLost?: (shard: ShardTerm) => unknown;
@@ -41,6 +42,8 @@ export interface OwnOptions {
   readonly signal?: AbortSignal;
 }
 
+/** Default `timeoutMs` of `leave`. */
+const LEAVE_MS = 30_000;
 const CALLBACKS = { onPrepare: FUNCTION, onOwn: FUNCTION, onDrain: FUNCTION, onLost: FUNCTION, load: FUNCTION };
 const RULES: OptionRules<OwnOptions> = { ...CALLBACKS, instance: TEXT, weight: ANYTHING, slots: ANYTHING, signal: SIGNAL };
 const LOAD_MS = 5000;
@@ -50,7 +53,7 @@ const METADATA = /^(?<namespace>[^;]{1,200});(?<id>\d{1,5});\d{1,16}$/;
 export class ShardOwnership {
   /**
    * Resolves after `leave`, when the owner is detached. Rejects with the error of a callback, with the reason of `options.signal`, or with a
-   * `RequestError` if no server can accept the owner. All callbacks have returned then.
+   * `RequestError` if no server can accept the owner or the client is closed. All callbacks have returned then.
    */
   readonly done: Promise<void>;
   readonly #client: ClientCalls;
@@ -58,30 +61,31 @@ export class ShardOwnership {
   readonly #options: OwnOptions;
   readonly #shards: OwnedShards;
   readonly #attached = Promise.withResolvers<void>();
-  /** Settled when all callbacks have returned and no shard follows. No stream is opened then. */
-  readonly #result = Promise.withResolvers<void>();
+  /** Aborted when all callbacks have returned and no shard follows. No stream is opened then. */
   readonly #finished = new AbortController();
   #stream: HeartbeatStream | undefined;
   #isLeaving = false;
+  /** Why the owner must stop. */
   #failure: { readonly error: unknown } | undefined;
-  #answeredMs = performance.now();
   #loadDueMs = 0;
   #isBeatDue = false;
   #cancelExpiry = () => {};
 
-  constructor(client: ClientCalls, routes: ShardRoutes, options: OwnOptions) {
+  /** `closed` is aborted, with the reason, when the owner must end with its client. */
+  constructor(client: ClientCalls, routes: ShardRoutes, options: OwnOptions, closed: AbortSignal) {
     checkOptions("own", options, RULES);
-    const { signal } = options;
-    signal?.throwIfAborted();
+    for (const signal of [options.signal, closed]) {
+      signal?.throwIfAborted();
+      signal?.addEventListener("abort", () => this.#stop(signal.reason), { signal: this.#finished.signal });
+    }
     this.#client = client;
     this.#routes = routes;
     this.#options = options;
     const nowMs = () => performance.now();
     this.#shards = new OwnedShards({ namespace: routes.namespace, nowMs, run: (callback, shard) => void this.#run(callback, shard) });
-    signal?.addEventListener("abort", () => this.#stop(signal.reason), { signal: this.#finished.signal });
     this.done = this.#attach();
-    // Both can be rejected before they are awaited.
-    for (const promise of [this.#result.promise, this.done]) promise.catch(() => {});
+    // It can be rejected before it is awaited.
+    this.done.catch(() => {});
   }
 
   /** Resolves when a server has accepted the owner. */
@@ -101,11 +105,8 @@ export class ShardOwnership {
     if (namespace !== this.#routes.namespace)
       throw shardCallError(CODES.INVALID_ARGUMENT, `invalid metadata: expected ${this.#routes.namespace};<id>;<epoch>`);
     const shard = this.#shards.term(id);
-    if (shard?.isPaused === true)
-      throw shardCallError(
-        CODES.FAILED_PRECONDITION,
-        `shard ${namespace}/${id} is paused: it accepts no new work until an operator resumes it`,
-      );
+    const paused = `shard ${namespace}/${id} is paused: it accepts no new work until an operator resumes it`;
+    if (shard?.isPaused === true) throw shardCallError(CODES.FAILED_PRECONDITION, paused);
     if (shard?.isDraining === false) return shard;
     const known = this.#routes.shard(id) ?? { namespace, id, epoch: 0n };
     const isNewest = shard === undefined || known.epoch > shard.epoch;
@@ -113,38 +114,36 @@ export class ShardOwnership {
   }
 
   /**
-   * Gives up all shards, one after the other, and then detaches the owner. Settles as `done`. A shard remains while no other owner can accept it.
+   * Gives up all shards, a few at a time, and then detaches the owner. Settles as `done`. After `timeoutMs` (default: 30 s), the owner drains all shards
+   * that are left, although no other owner has accepted them, for example because all owners leave at the same time. Then it detaches. Choose a time that
+   * ends before the program is killed.
    */
-  leave(): Promise<void> {
+  leave(options: { readonly timeoutMs?: number } = {}): Promise<void> {
+    checkOptions("leave", options, { timeoutMs: TIMEOUT });
     this.#isLeaving = true;
     this.#look();
+    void pause(options.timeoutMs ?? LEAVE_MS, this.#finished.signal).then(() => this.#shards.drain());
     return this.done;
   }
 
   async #attach(): Promise<void> {
+    const open = (server: string, signal: AbortSignal) => this.#client.duplexAt(server, ShardService.method.attach, { signal });
     try {
-      await sendHeartbeats(this.#client, {
-        open: (server, signal) => this.#client.duplexAt(server, ShardService.method.attach, { signal }),
-        message: (isLast) => this.#message(isLast),
-        opening: (stream) => {
-          this.#stream = stream;
-          this.#shards.opening();
-        },
-        answered: (answer) => {
-          this.#answeredMs = performance.now();
+      for await (const { stream, answer } of heartbeats(this.#client, open, (isLast) => this.#message(isLast), this.#finished.signal)) {
+        this.#stream = stream;
+        if (answer === undefined) this.#shards.opening();
+        else {
           this.#attached.resolve();
           this.#shards.answered(answer);
           this.#expire();
           if (answer.shards.length > 0) this.#look();
-        },
-        // An instance that was registered on another node becomes known after a moment.
-        mayRetry: ({ facts }) => facts.code === "NOT_FOUND" && performance.now() - this.#answeredMs < this.#client.timeoutMs,
-        finished: this.#finished.signal,
-      });
+        }
+      }
     } catch (error) {
       this.#stop(error);
     }
-    await this.#result.promise;
+    await aborted(this.#finished.signal, this);
+    if (this.#failure !== undefined) throw this.#failure.error;
   }
 
   #message(detach: boolean) {
@@ -185,6 +184,7 @@ export class ShardOwnership {
 
   #stop(error: unknown): void {
     this.#failure ??= { error };
+    this.#isLeaving = true;
     this.#shards.stop(error);
     this.#look();
   }
@@ -192,10 +192,8 @@ export class ShardOwnership {
   /** Detaches the owner when no shard is left. Otherwise, sends the reports of this turn of the event loop in one message. */
   #look(): void {
     if (this.#finished.signal.aborted) return;
-    if ((this.#isLeaving || this.#failure !== undefined) && this.#shards.isEmpty) {
+    if (this.#isLeaving && this.#shards.isEmpty) {
       this.#cancelExpiry();
-      if (this.#failure === undefined) this.#result.resolve();
-      else this.#result.reject(this.#failure.error);
       this.#finished.abort();
       this.#stream?.leave();
     } else if (!this.#isBeatDue) {

@@ -1,10 +1,9 @@
 /** The shards of a namespace and their owners, as a stream or a file reported them. This file has no I/O: `shard-client.io.ts` follows the stream. */
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
-import { durationMs } from "@bufbuild/protobuf/wkt";
+import { durationFromMs, durationMs } from "@bufbuild/protobuf/wkt";
 import {
   type Shard,
   ShardEventKind,
-  type ShardOwner,
   type ShardServiceWatchResponse,
   ShardServiceWatchResponseSchema,
   type ShardSet,
@@ -27,7 +26,10 @@ export interface ShardRoute {
   readonly epoch: number;
   /** The value of the metadata `waymark-shard`: `<namespace>;<id>;<epoch>`. Callers send it with their calls, and owners check it. */
   readonly metadata: string;
-  /** Maximum age of the route, in ms. 0 while the client and its server receive all changes. */
+  /**
+   * Maximum age of the route, in ms: the time since the last heartbeat of the server, plus the time for which the control store had not answered that
+   * server. A server sends a heartbeat every 10 s. Infinite before the first heartbeat, unless the routes are from a file.
+   */
   readonly ageMs: number;
 }
 
@@ -37,22 +39,25 @@ export const SHARD_METADATA = "waymark-shard";
 const MAX_SHARDS = 10_000;
 const MAX_OWNERS = 1000;
 const CHECKSUM_BYTES = 32;
+const NO_TIME = durationFromMs(0);
 
-export class ShardRoutes implements StreamReader<ShardServiceWatchResponse, { readonly kind: "synced"; readonly isChanged: boolean }> {
+/** `changed` after the last message of a snapshot or change, and `synced` after a heartbeat, if the shards are known. */
+interface RoutesEvent {
+  readonly kind: "changed" | "synced";
+}
+
+export class ShardRoutes implements StreamReader<ShardServiceWatchResponse, RoutesEvent> {
   readonly namespace: string;
   readonly #nowMs: () => number;
   /** Undefined before the shards are known. */
   #set: ShardSet | undefined;
-  #count = 0;
-  /** Shards that never changed can be missing. */
-  #shards: (Shard | undefined)[] = [];
-  readonly #owners = new Map<string, ShardOwner>();
-  /** The first messages of a snapshot or change whose last message has not arrived. */
-  #parts: ShardServiceWatchResponse[] = [];
+  /** A snapshot contains all shards, so it replaces them. */
+  readonly #shards: (Shard | undefined)[] = [];
+  /** The addresses of owners, by instance. */
+  readonly #targets = new Map<string, string>();
   #failureCount = 0;
-  /** Whether all changes are received. Otherwise, the routes were current at `#currentMs`. */
-  #isCurrent = false;
-  #currentMs = 0;
+  /** Time at which the routes were current. */
+  #currentMs = Number.NEGATIVE_INFINITY;
 
   /** `nowMs` is a monotonic clock. */
   constructor(namespace: string, nowMs: () => number) {
@@ -64,61 +69,56 @@ export class ShardRoutes implements StreamReader<ShardServiceWatchResponse, { re
     return this.#set !== undefined;
   }
 
-  /** The epoch after which the next stream continues. A stream that resumes does not report removed owners, so a snapshot clears them. */
+  /** The epoch after which the next stream continues. */
   get resumeEpoch(): bigint {
-    return this.#owners.size > MAX_OWNERS ? 0n : (this.#set?.epoch ?? 0n);
+    return this.#set?.epoch ?? 0n;
   }
 
-  message(message: ShardServiceWatchResponse, out: { readonly kind: "synced"; readonly isChanged: boolean }[]): void {
+  message(message: ShardServiceWatchResponse, out: RoutesEvent[]): void {
     this.#failureCount = 0;
-    const isChanged = message.kind !== ShardEventKind.HEARTBEAT;
-    if (isChanged) {
-      this.#parts.push(message);
-      if (!this.#apply(message.set)) return;
+    if (message.kind !== ShardEventKind.HEARTBEAT) {
+      if (this.#apply(message)) out.push({ kind: "changed" });
+    } else if (this.isRead) {
+      this.#currentMs = this.#nowMs() - durationMs(message.age ?? NO_TIME);
+      out.push({ kind: "synced" });
     }
-    const ageMs = message.age === undefined ? 0 : durationMs(message.age);
-    this.#isCurrent = ageMs === 0;
-    this.#currentMs = this.#nowMs() - ageMs;
-    out.push({ kind: "synced", isChanged });
   }
 
   broken(chance: number, { retryMs = 0 }: { readonly retryMs?: number | undefined }): number {
-    this.#parts = [];
-    if (this.#isCurrent) this.#currentMs = this.#nowMs();
-    this.#isCurrent = false;
     return Math.max(returnMs(this.#failureCount++, chance), retryMs);
   }
 
   /** The shards must be known. HOT: at most 5 µs (bench/shards.ts). */
   route(key: string | Uint8Array): ShardRoute {
-    const id = shardOfKey(this.namespace, this.#count, key);
+    const id = shardOfKey(this.namespace, this.#set?.settings?.count ?? 0, key);
     const { owner = "", epoch = 0n } = this.#shards[id] ?? {};
-    const target = this.#owners.get(owner)?.target ?? "";
-    const ageMs = this.#isCurrent ? 0 : this.#nowMs() - this.#currentMs;
+    const [target, ageMs] = [this.#targets.get(owner) ?? "", this.#nowMs() - this.#currentMs];
     return { id, owner, target, epoch: Number(epoch), metadata: `${this.namespace};${id};${epoch}`, ageMs };
   }
 
-  /** Undefined for a shard that never changed or does not exist. */
+  /** Undefined for a shard that does not exist or is not known. */
   shard(id: number): Shard | undefined {
     return this.#shards[id];
   }
 
   /** Whether the shard has changed after the epoch, and has an owner that stays or is disabled. */
   isSettled(id: number, afterEpoch: number): boolean {
-    const shard = this.#shards[id];
+    const shard = this.shard(id);
     if (shard === undefined || shard.epoch <= afterEpoch) return false;
     return shard.owner === "" ? shard.status === ShardStatus.DISABLED : shard.status !== ShardStatus.DRAINING;
   }
 
   /** Applies the newer state of a shard that an owner reported. The address of the new owner must be known. */
   learn(shard: Shard): void {
-    if (shard.epoch > (this.#shards[shard.id]?.epoch ?? 0n) && this.#owners.has(shard.owner)) this.#shards[shard.id] = shard;
+    if (shard.epoch > (this.#shards[shard.id]?.epoch ?? 0n) && this.#targets.has(shard.owner)) this.#shards[shard.id] = shard;
   }
 
-  /** Returns the content of the file: a checksum and a snapshot. */
+  /** Returns the content of the file: a checksum and a snapshot with its age. The routes must be synced. */
   encode(): Uint8Array {
     const shards = this.#shards.filter((shard) => shard !== undefined);
-    const snapshot = { kind: ShardEventKind.SNAPSHOT, shards, owners: [...this.#owners.values()], ...(this.#set && { set: this.#set }) };
+    const owners = [...this.#targets].map(([instance, target]) => ({ instance, target }));
+    const age = durationFromMs(Math.ceil(this.#nowMs() - this.#currentMs));
+    const snapshot = { kind: ShardEventKind.SNAPSHOT, shards, owners, age, ...(this.#set && { set: this.#set }) };
     const bytes = toBinary(ShardServiceWatchResponseSchema, create(ShardServiceWatchResponseSchema, snapshot));
     return Buffer.concat([sha256(bytes), bytes]);
   }
@@ -127,28 +127,29 @@ export class ShardRoutes implements StreamReader<ShardServiceWatchResponse, { re
   restore(file: Uint8Array, ageMs: number): void {
     const bytes = file.subarray(CHECKSUM_BYTES);
     if (!equalBytes(sha256(bytes), file.subarray(0, CHECKSUM_BYTES))) throw new Error("its checksum is wrong");
-    this.#parts = [fromBinary(ShardServiceWatchResponseSchema, bytes)];
-    if (!this.#apply(this.#parts[0]?.set)) throw new Error(`it does not contain the shards of ${this.namespace}`);
-    this.#currentMs = this.#nowMs() - ageMs;
+    const snapshot = fromBinary(ShardServiceWatchResponseSchema, bytes);
+    if (!this.#apply(snapshot)) throw new Error(`it does not contain the shards of ${this.namespace}`);
+    this.#currentMs = this.#nowMs() - ageMs - durationMs(snapshot.age ?? NO_TIME);
   }
 
-  /** Applies the collected messages if the last one contains a valid set. */
-  #apply(set: ShardSet | undefined): boolean {
-    if (set === undefined) return false;
-    const parts = this.#parts;
-    this.#parts = [];
-    const count = set.settings?.count ?? 0;
-    if (set.namespace !== this.namespace || count === 0 || count > MAX_SHARDS) return false;
-    this.#set = set;
-    this.#count = count;
-    if (parts[0]?.kind === ShardEventKind.SNAPSHOT) {
-      this.#shards = [];
-      this.#owners.clear();
+  /** Applies a message, unless its set is invalid. Returns whether it is the last one of a snapshot or change, which alone contains the set. */
+  #apply({ set, shards, owners }: ShardServiceWatchResponse): boolean {
+    if (set !== undefined) {
+      // Changes contain the settings only if those have changed.
+      set.settings ??= this.#set?.settings;
+      const count = set.settings?.count ?? 0;
+      if (set.namespace !== this.namespace || count === 0 || count > MAX_SHARDS) return false;
+      this.#set = set;
     }
-    for (const { shards, owners } of parts) {
-      for (const shard of shards) if (shard.id < count) this.#shards[shard.id] = shard;
-      for (const owner of owners) this.#owners.set(owner.instance, owner);
-    }
-    return true;
+    for (const shard of shards) if (shard.id < MAX_SHARDS) this.#shards[shard.id] = shard;
+    for (const { instance, target } of owners) this.#targets.set(instance, target);
+    if (this.#targets.size > MAX_OWNERS) this.#forgetTargets();
+    return set !== undefined;
+  }
+
+  /** Forgets the addresses of instances that own no shard. */
+  #forgetTargets(): void {
+    const owners = new Set(this.#shards.map((shard) => shard?.owner));
+    for (const instance of this.#targets.keys()) if (!owners.has(instance)) this.#targets.delete(instance);
   }
 }

@@ -246,3 +246,24 @@ test("an owner that stops ends all shards without a further callback, and starts
   returns("onPrepare", 2);
   expect(shards.isEmpty).toBe(true);
 });
+
+test("an owner without a successor drains its shards itself, reports none of them, and starts no further one", () => {
+  const { shards, calls, answer, returns, held: of } = setUp();
+  answer(900, [
+    [1, OWNED, 5],
+    [2, OWNED, 5],
+    [3, PREPARING],
+  ]);
+  const [first, second, preparation] = [of("onOwn", 1), of("onOwn", 2), of("onPrepare", 3)];
+  for (const id of [1, 2]) returns("onOwn", id);
+  answer(900, [[2, DRAINING, 5]]);
+  shards.drain();
+  answer(900, [[4, OWNED, 5]]);
+  expect([first.isDraining, first.isValid(), preparation.signal.aborted]).toEqual([true, true, true]);
+  expect(calls.slice(3)).toEqual(["onDrain 2", "onDrain 1"]);
+  returns("onPrepare", 3);
+  returns("onDrain", 1);
+  expect([first.signal.aborted, second.signal.aborted, shards.report().dropped, shards.isEmpty]).toEqual([true, false, [], false]);
+  returns("onDrain", 2);
+  expect([shards.report().dropped, shards.isEmpty, calls.length]).toEqual([[2], true, 5]);
+});
