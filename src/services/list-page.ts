@@ -1,7 +1,18 @@
-/** The paging of the lists of a mesh: members, origins, keys and leaders. */
+/** The paging of the lists of a mesh: members, origins, keys, leaders and shards. */
+import {
+  create,
+  type DescField,
+  type DescMessage,
+  type DescMethodUnary,
+  type JsonValue,
+  type MessageShape,
+  ScalarType,
+  toJson,
+} from "@bufbuild/protobuf";
 import { decodePageToken, encodePageToken, pageLimit } from "../catalog/query/query.ts";
 import { invalid } from "../lib/errors.ts";
-import type { RouteParameters } from "./service.ts";
+import { requestCheckOf, routesOf } from "./contract.ts";
+import type { CallContext, HttpRoute, RouteAnswer, RouteParameters } from "./service.ts";
 
 export interface PageRequest {
   readonly limit: number;
@@ -33,4 +44,55 @@ export function pageOf({ limit = "0", page_token: pageToken = "" }: RouteParamet
   if (!/^\d{1,6}$/.test(limit))
     throw invalid("limit", `must be a whole number from 0 to 999999, got ${JSON.stringify(limit.slice(0, 64))}`);
   return { limit: Number(limit), pageToken };
+}
+
+/** The fields of lists that change with time and renewals. */
+const UNSTEADY: ReadonlySet<string> = new Set(["age", "expiresAt", "generatedAt", "renewedAt", "revision"]);
+
+export function pageAnswer(page: JsonValue): RouteAnswer {
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- a part of a JSON value is a JSON value
+  const steady = JSON.parse(JSON.stringify(page, (key, value: unknown) => (UNSTEADY.has(key) ? undefined : value))) as JsonValue;
+  return { kind: "page", page, steady };
+}
+
+/** The route of a list, whose parameters are the fields of the request. `handle` answers the rpc. */
+export function listRoute<I extends DescMessage, O extends DescMessage>(
+  rpc: DescMethodUnary<I, O>,
+  handle: (request: MessageShape<I>, context: CallContext) => MessageShape<O> | Promise<MessageShape<O>>,
+): HttpRoute {
+  const { input, output, localName } = rpc;
+  const [path = ""] = routesOf(rpc, false);
+  const check = requestCheckOf(input);
+  return {
+    path,
+    parameters: input.fields.map(({ name }) => name),
+    rpc: localName,
+    answer: async (asked, context) => {
+      const request = create(input);
+      for (const field of input.fields) {
+        const text = asked[field.name] ?? "";
+        if (text !== "") Reflect.set(request, field.localName, valueIn(field, text));
+      }
+      check(request);
+      return pageAnswer(toJson(output, await handle(request, context), { alwaysEmitImplicit: true }));
+    },
+  };
+}
+
+/** The value of a parameter: a text, a whole number, or the words of a list of enum values, separated by commas. */
+function valueIn({ name, enum: words, scalar }: DescField, text: string) {
+  const wrong = (rule: string, value: string) => invalid(name, `must be ${rule}, got ${JSON.stringify(value.slice(0, 64))}`);
+  if (words !== undefined) {
+    const known = new Map(words.values.map(({ localName, number }) => [localName.toLowerCase().replaceAll("_", "-"), number]));
+    known.delete("unspecified");
+    return text.split(",").map((word) => {
+      const number = known.get(word);
+      if (number === undefined) throw wrong([...known.keys()].join(", "), word);
+      return number;
+    });
+  }
+  if (scalar === ScalarType.STRING) return text;
+  const most = scalar === ScalarType.INT32 ? 6 : 16;
+  if (!/^\d+$/.test(text) || text.length > most) throw wrong(`a whole number of at most ${most} digits`, text);
+  return scalar === ScalarType.INT32 ? Number(text) : BigInt(text);
 }

@@ -1,8 +1,10 @@
 /** Encodes shards, their owners and their changes as messages of the contract, and decodes the settings of a set. */
 import { create } from "@bufbuild/protobuf";
-import { type Duration, durationFromMs } from "@bufbuild/protobuf/wkt";
+import { type Duration, durationFromMs, type Timestamp } from "@bufbuild/protobuf/wkt";
 import { HealthStatus } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import type { Fence } from "../../../gen/waymark/control/v1/fence_pb.js";
 import {
+  OwnedShardSchema,
   OwnedShardState,
   type Shard,
   ShardApproval,
@@ -14,10 +16,13 @@ import {
   ShardSchema,
   type ShardSet,
   ShardSetSchema,
+  ShardSettingsSchema,
+  ShardStateSchema,
   ShardStatus,
   ShardStrategy,
   StoreLossBehavior,
   type ShardChange as WireChange,
+  type OwnedShard as WireOwned,
   type ShardSettings as WireSettings,
 } from "../../../gen/waymark/control/v1/shard_pb.js";
 import type { OwnedShard } from "../../control/shards/io-types.ts";
@@ -31,8 +36,7 @@ import {
   STORE_LOSS,
   STRATEGIES,
 } from "../../control/shards/records.ts";
-import { enumName, enumValue, enumWord, type ProtoEnum } from "../../lib/enum-words.ts";
-import { invalid } from "../../lib/errors.ts";
+import { enumName, enumValue } from "../../lib/enum-words.ts";
 import { type FenceToken, parseFence } from "../../lib/fence.ts";
 import { durationMs, timestampOf } from "../contract.ts";
 import { fenceOf } from "../leadership/leader-message.ts";
@@ -49,29 +53,28 @@ export function statusValue(row: Parameters<typeof statusOf>[0]): ShardStatus {
 }
 
 export function shardMessage(namespace: string, row: ShardRow): Shard {
-  const { id, owner, nodeId, next: nextOwner, fence, epoch, weight, hint, ticket, reason, isThrottled, changedWallMs, movedWallMs } = row;
+  const { owner, next: nextOwner, nodeId, fence, epoch, isThrottled: throttled, changedWallMs, movedWallMs } = row;
   return create(ShardSchema, {
+    ...row,
     namespace,
-    id,
     status: statusValue(row),
-    owner,
     nodeId: owner === "" ? "" : nodeId,
     nextOwner,
+    fence: knownFence(fence),
     epoch: BigInt(epoch),
-    weight,
-    hint,
-    ticket,
-    reason,
-    throttled: isThrottled,
-    ...knownFence(fence),
-    ...(changedWallMs > 0 && { changedAt: timestampOf(changedWallMs) }),
-    ...(movedWallMs > 0 && { movedAt: timestampOf(movedWallMs) }),
+    throttled,
+    changedAt: knownTime(changedWallMs),
+    movedAt: knownTime(movedWallMs),
   });
 }
 
 /** A shard that never had an owner has no fence. */
-function knownFence(fence: FenceToken | undefined) {
-  return fence !== undefined && fence.number > 0 && { fence: fenceOf(fence) };
+function knownFence(fence: FenceToken | undefined): Fence | undefined {
+  return fence !== undefined && fence.number > 0 ? fenceOf(fence) : undefined;
+}
+
+function knownTime(wallMs: number): Timestamp | undefined {
+  return wallMs > 0 ? timestampOf(wallMs) : undefined;
 }
 
 /** The owners and next owners of rows. */
@@ -79,9 +82,8 @@ export function ownerMessages(namespace: string, rows: readonly ShardRow[], owne
   return [...new Set(rows.flatMap(({ owner, next }) => [owner, next]))].flatMap((instance) => {
     const { value } = owners.get(instance) ?? {};
     if (value === undefined) return [];
-    const { target, nodeId, zone, region, weight, slots, isLeaving: leaving, health } = value;
-    const place = { target, nodeId, zone, region };
-    return [create(ShardOwnerSchema, { namespace, instance, ...place, weight, slots, leaving, health: HealthStatus[enumName(health)] })];
+    const { isLeaving: leaving, health } = value;
+    return [create(ShardOwnerSchema, { ...value, namespace, instance, leaving, health: HealthStatus[enumName(health)] })];
   });
 }
 
@@ -103,34 +105,22 @@ export function frozenField({ set: { value } }: ShardMap) {
   return value.frozenUntilWallMs > 0 && { frozenUntil: timestampOf(value.frozenUntilWallMs) };
 }
 
-function settingsMessage(settings: ShardSettings) {
-  const { count, service, strategy, approval, onStoreLoss, maxParallelMoves, cooldownMs, prepareMs, drainMs } = settings;
-  return {
-    count,
-    service,
-    strategy: ShardStrategy[enumName(strategy)],
-    approval: ShardApproval[enumName(approval)],
-    onStoreLoss: StoreLossBehavior[enumName(onStoreLoss)],
-    maxParallelMoves,
-    cooldown: durationFromMs(cooldownMs),
-    prepareTimeout: durationFromMs(prepareMs),
-    drainTimeout: durationFromMs(drainMs),
+function settingsMessage(settings: ShardSettings): WireSettings {
+  return create(ShardSettingsSchema, {
+    ...settings,
+    strategy: ShardStrategy[enumName(settings.strategy)],
+    approval: ShardApproval[enumName(settings.approval)],
+    onStoreLoss: StoreLossBehavior[enumName(settings.onStoreLoss)],
+    cooldown: durationFromMs(settings.cooldownMs),
+    prepareTimeout: durationFromMs(settings.prepareMs),
+    drainTimeout: durationFromMs(settings.drainMs),
     overload: {
       depth: BigInt(settings.maxDepth),
       latency: durationFromMs(settings.maxLatencyMs),
       errorRatio: settings.maxErrorRatio,
       duration: durationFromMs(settings.overloadMs),
     },
-  };
-}
-
-/** Parses the words of a parameter, which are separated by commas. Throws `invalid_argument`. */
-export function wordsIn<E extends ProtoEnum>(list: string, values: E, field: string): E[keyof E][] {
-  const known = Object.values(values).flatMap((value) => (typeof value === "number" && value > 0 ? [enumWord(values, value)] : []));
-  const asked = list === "" ? [] : list.split(",");
-  const wrong = asked.find((word) => !known.includes(word));
-  if (wrong !== undefined) throw invalid(field, `must be ${known.join(", ")}, got ${JSON.stringify(wrong.slice(0, 64))}`);
-  return asked.map((word) => enumValue(values, word));
+  });
 }
 
 /** The settings that a request contains, with the defaults of the contract. */
@@ -161,9 +151,9 @@ function wholeMs(duration: Duration | undefined, defaultMs: number): number {
   return duration === undefined ? defaultMs : Math.round(durationMs(duration));
 }
 
-export function changeMessage({ epoch, wallMs, actor, reason, ticket, rows }: ShardChange): WireChange {
-  const shards = rows.map(differenceMessage);
-  return create(ShardChangeSchema, { epoch: BigInt(epoch), changedAt: timestampOf(wallMs), actor, reason, ticket, shards });
+export function changeMessage(change: ShardChange): WireChange {
+  const [epoch, changedAt, shards] = [BigInt(change.epoch), timestampOf(change.wallMs), change.rows.map(differenceMessage)];
+  return create(ShardChangeSchema, { ...change, epoch, changedAt, shards });
 }
 
 export function differenceMessage({ id, before, after }: RowChange): ShardDifference {
@@ -171,9 +161,20 @@ export function differenceMessage({ id, before, after }: RowChange): ShardDiffer
 }
 
 function stateMessage({ owner, next: nextOwner, fence, status }: RowState) {
-  return { status: enumValue(ShardStatus, status), owner, nextOwner, ...knownFence(parseFence(`shard;${fence}`)?.fence) };
+  return create(ShardStateSchema, {
+    status: enumValue(ShardStatus, status),
+    owner,
+    nextOwner,
+    fence: knownFence(parseFence(`shard;${fence}`)?.fence),
+  });
 }
 
-export function ownedMessage({ id, state, fence, epoch, isThrottled: throttled }: OwnedShard) {
-  return { id, state: OwnedShardState[enumName(state)], epoch: BigInt(epoch), throttled, ...knownFence(fence) };
+export function ownedMessage({ id, state, fence, epoch, isThrottled: throttled }: OwnedShard): WireOwned {
+  return create(OwnedShardSchema, {
+    id,
+    state: OwnedShardState[enumName(state)],
+    epoch: BigInt(epoch),
+    throttled,
+    fence: knownFence(fence),
+  });
 }
