@@ -63,18 +63,20 @@ export function listRoute<I extends DescMessage, O extends DescMessage>(
   const { input, output, localName } = rpc;
   const [path = ""] = routesOf(rpc, false);
   const check = requestCheckOf(input);
+  const whole = (answer: MessageShape<O>) => pageAnswer(toJson(output, answer, { alwaysEmitImplicit: true }));
   return {
     path,
     parameters: input.fields.map(({ name }) => name),
     rpc: localName,
-    answer: async (asked, context) => {
+    answer: (asked, context) => {
       const request = create(input);
       for (const field of input.fields) {
         const text = asked[field.name] ?? "";
         if (text !== "") Reflect.set(request, field.localName, valueIn(field, text));
       }
       check(request);
-      return pageAnswer(toJson(output, await handle(request, context), { alwaysEmitImplicit: true }));
+      const answer = handle(request, context);
+      return answer instanceof Promise ? answer.then(whole) : whole(answer);
     },
   };
 }

@@ -33,10 +33,10 @@ import { invalid, WaymarkError } from "../lib/errors.ts";
 import { fnv64, hashHex } from "../lib/hash64.ts";
 import type { Time } from "../lib/machine.ts";
 import type { Caller } from "../policy/identity/caller.ts";
-import { type ClusterKeyRow, keysAnswer, keysJson } from "./cluster-keys.ts";
+import { type ClusterKeyRow, keysAnswer } from "./cluster-keys.ts";
 import { bookmarkMs, requestCheckOf } from "./contract.ts";
 import { wireScope } from "./discovery/nodes.ts";
-import { PAGE, type PageRequest, paged, pageOf } from "./list-page.ts";
+import { listRoute, PAGE, type PageRequest, paged, pageOf } from "./list-page.ts";
 import { MemberChanges, PeerWatch } from "./peer-watch.ts";
 import { type SummaryLag, steadySummaryLag, wireSummaryLag } from "./regions/lag.ts";
 import type { CallContext, HandlersOf, RouteParameters, ServiceDefinition, StreamSource } from "./service.ts";
@@ -170,12 +170,7 @@ export function peerService(parts: PeerParts): ServiceDefinition {
         rpc: "lag",
         answer: (asked, { time }) => ({ kind: "page", ...lagJson(parts, asked, time) }),
       },
-      {
-        path: "/control/keys",
-        parameters: ["cluster_id", ...PAGE],
-        rpc: "keys",
-        answer: (asked, { time }) => ({ kind: "page", ...keysJson(keys(time), asked) }),
-      },
+      listRoute(PeerService.method.keys, (request, { time }) => keysAnswer(keys(time), request)),
     ],
   };
 }
