@@ -12,7 +12,7 @@ import { listRoute, paged } from "../list-page.ts";
 import type { CallContext, HandlersOf, ServiceDefinition, StreamSource } from "../service.ts";
 import { planMessage, stateOf, statusReader } from "./plan-message.ts";
 import { orderOf, ShardAccess, type ShardAccessParts } from "./shard-access.ts";
-import { frozenField } from "./shard-messages.ts";
+import { frozenUntil } from "./shard-messages.ts";
 import { knownMap, type ShardSource } from "./source.ts";
 
 const { method } = RebalanceService;
@@ -54,8 +54,8 @@ class RebalanceMethods {
     const hash = hashHex(fnv64(`rebalance plans\0${namespace}\0${states.join(",")}`));
     const newestFirst = ({ createdWallMs, message }: (typeof found)[number]) => `${Number.MAX_SAFE_INTEGER - createdWallMs} ${message.id}`;
     const { page, nextPageToken } = paged(matching, newestFirst, { limit: Math.min(limit || MAX_PLANS, MAX_PLANS), pageToken, hash });
-    const state = stateOf(map, plans);
-    return create(method.listPlans.output, { plans: page.map(({ message }) => message), state, ...frozenField(map), nextPageToken });
+    const [state, until] = [stateOf(map, plans), frozenUntil(map, context.time)];
+    return create(method.listPlans.output, { plans: page.map(({ message }) => message), state, frozenUntil: until, nextPageToken });
   }
 
   async propose(request: RequestOf<"propose">, context: CallContext) {
@@ -90,7 +90,7 @@ class RebalanceMethods {
     const order = { ...orderOf(request, context.caller), kind: "freeze", untilWallMs } as const;
     const done = forMs === 0 ? "not frozen" : `frozen until ${new Date(untilWallMs).toISOString()}`;
     const map = await this.#access.operate(context, order, done);
-    return create(method.freeze.output, { ...frozenField(map), epoch: BigInt(map.epoch) });
+    return create(method.freeze.output, { frozenUntil: frozenUntil(map, context.time), epoch: BigInt(map.epoch) });
   }
 
   watch({ namespace }: RequestOf<"watch">, context: CallContext): StreamSource {

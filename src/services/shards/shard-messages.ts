@@ -38,6 +38,7 @@ import {
 } from "../../control/shards/records.ts";
 import { enumName, enumValue } from "../../lib/enum-words.ts";
 import { type FenceToken, parseFence } from "../../lib/fence.ts";
+import type { Time } from "../../lib/machine.ts";
 import { durationMs, timestampOf } from "../contract.ts";
 import { fenceOf } from "../leadership/leader-message.ts";
 
@@ -87,25 +88,26 @@ export function ownerMessages(namespace: string, rows: readonly ShardRow[], owne
   });
 }
 
-export function setMessage(map: ShardMap, owners: ShardOwners): ShardSet {
+export function setMessage(map: ShardMap, owners: ShardOwners, time: Time): ShardSet {
   const { namespace, rows, epoch, checksum, set } = map;
   return create(ShardSetSchema, {
     namespace,
-    settings: settingsMessage(set.value),
+    settings: settingsMessage(map),
     epoch: BigInt(epoch),
     checksum,
     ownerCount: owners.size,
     unownedCount: rows.filter(isUnowned).length,
     oldestEpoch: BigInt(set.value.oldestEpoch),
-    ...frozenField(map),
+    frozenUntil: frozenUntil(map, time),
   });
 }
 
-export function frozenField({ set: { value } }: ShardMap) {
-  return value.frozenUntilWallMs > 0 && { frozenUntil: timestampOf(value.frozenUntilWallMs) };
+/** Undefined if the set is not frozen now. */
+export function frozenUntil({ set: { value } }: ShardMap, { wallMs }: Time): Timestamp | undefined {
+  return value.frozenUntilWallMs > wallMs ? timestampOf(value.frozenUntilWallMs) : undefined;
 }
 
-function settingsMessage(settings: ShardSettings): WireSettings {
+export function settingsMessage({ set: { value: settings } }: ShardMap): WireSettings {
   return create(ShardSettingsSchema, {
     ...settings,
     strategy: ShardStrategy[enumName(settings.strategy)],

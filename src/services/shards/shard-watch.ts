@@ -1,15 +1,16 @@
 /** The messages of ShardService.Watch, which come from the map of this node. */
-import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
+import { create, equals, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import {
   ShardEventKind,
   type ShardServiceWatchRequest,
   ShardServiceWatchResponseSchema,
+  ShardSettingsSchema,
 } from "../../../gen/waymark/control/v1/shard_pb.js";
 import type { ShardMap } from "../../control/shards/maps.ts";
 import type { Time } from "../../lib/machine.ts";
 import { statusReader } from "./plan-message.ts";
-import { ownerMessages, setMessage, shardMessage } from "./shard-messages.ts";
+import { ownerMessages, setMessage, settingsMessage, shardMessage } from "./shard-messages.ts";
 import type { ShardSource } from "./source.ts";
 
 /** Maximum number of shards in one message. */
@@ -19,56 +20,69 @@ const HEARTBEAT_MS = 10_000;
 const NO_EPOCH = -1;
 
 /** Returns a message of a change by its index. Undefined after the last message, which alone has an epoch. */
-type ChangePages = (index: number) => Uint8Array | undefined;
+type ChangePages = (index: number, time: Time) => Uint8Array | undefined;
 
-/** The rows of a map that have changed after an epoch, as messages. */
-function changePages({ maps }: ShardSource, map: ShardMap, after: number): ChangePages {
+interface ChangeStart {
+  /** The messages have the rows that have changed after this epoch. */
+  readonly after: number;
+  readonly hasSettings: boolean;
+}
+
+function changePages({ maps }: ShardSource, map: ShardMap, { after, hasSettings }: ChangeStart): ChangePages {
   const { namespace } = map;
   const rows = map.rows.filter(({ epoch }) => epoch > after);
   const lastIndex = Math.max(0, Math.ceil(rows.length / MAX_SHARDS) - 1);
   const pages: Uint8Array[] = [];
-  const encode = (index: number) => {
-    const part = rows.slice(index * MAX_SHARDS, (index + 1) * MAX_SHARDS);
+  const encode = (index: number, time: Time) => {
+    const [part, owners] = [rows.slice(index * MAX_SHARDS, (index + 1) * MAX_SHARDS), maps.owners(namespace)];
+    const set = setMessage(map, owners, time);
+    if (!hasSettings) delete set.settings;
     return bytesOf({
       kind: after === NO_EPOCH ? ShardEventKind.SNAPSHOT : ShardEventKind.CHANGE,
       shards: part.map((row) => shardMessage(namespace, row)),
-      owners: ownerMessages(namespace, part, maps.owners(namespace)),
-      ...(index === lastIndex && { epoch: BigInt(map.epoch), set: setMessage(map, maps.owners(namespace)) }),
+      owners: ownerMessages(namespace, part, owners),
+      ...(index === lastIndex && { epoch: set.epoch, set }),
     });
   };
-  return (index) => (index > lastIndex ? undefined : (pages[index] ??= encode(index)));
+  return (index, time) => (index > lastIndex ? undefined : (pages[index] ??= encode(index, time)));
 }
 
 /** The last messages that were made of each map. Streams share them, because most streams have the same epoch. */
-const LAST_PAGES = new WeakMap<ShardMap, { readonly after: number; readonly pages: ChangePages }>();
+const LAST_PAGES = new WeakMap<ShardMap, ChangeStart & { readonly pages: ChangePages }>();
 
-function sharedPages(source: ShardSource, map: ShardMap, after: number): ChangePages {
+function sharedPages(source: ShardSource, map: ShardMap, start: ChangeStart): ChangePages {
   const last = LAST_PAGES.get(map);
-  if (last?.after === after) return last.pages;
-  const pages = changePages(source, map, after);
-  LAST_PAGES.set(map, { after, pages });
+  if (last?.after === start.after && last.hasSettings === start.hasSettings) return last.pages;
+  const pages = changePages(source, map, start);
+  LAST_PAGES.set(map, { ...start, pages });
   return pages;
 }
 
-/** Returns a function that returns the next message of one stream. Undefined if there is none now. */
+/** Returns a function that returns the next message of one stream. Undefined if there is none now. `opened` is the map when the stream opens. */
 export function shardMessages(
   source: ShardSource,
   { namespace, afterEpoch, includePlans }: ShardServiceWatchRequest,
+  opened: ShardMap,
 ): (time: Time) => Uint8Array | undefined {
   const changedStatus = includePlans ? statusReader(source, namespace) : () => undefined;
   /** The reader has received all changes up to this epoch, or receives them with `pages`. */
   let epoch = Number(afterEpoch) || NO_EPOCH;
+  /** The settings that the reader has. Undefined if this node does not know them. */
+  let settings = opened.epoch === epoch ? settingsMessage(opened) : undefined;
   let pages: ChangePages = () => undefined;
   let nextPage = 0;
   let heartbeatDueMs = Number.NEGATIVE_INFINITY;
   return (time) => {
-    const page = pages(nextPage++);
+    const page = pages(nextPage++, time);
     if (page !== undefined) return page;
     const map = source.maps.map(namespace);
     if (map !== undefined && map.epoch !== epoch) {
-      pages = sharedPages(source, map, map.epoch < epoch ? NO_EPOCH : epoch);
+      const after = map.epoch < epoch ? NO_EPOCH : epoch;
+      const before = after === NO_EPOCH ? undefined : settings;
+      settings = settingsMessage(map);
+      pages = sharedPages(source, map, { after, hasSettings: before === undefined || !equals(ShardSettingsSchema, before, settings) });
       [epoch, nextPage] = [map.epoch, 1];
-      return pages(0);
+      return pages(0, time);
     }
     const rebalance = changedStatus();
     if (rebalance !== undefined) return bytesOf({ kind: ShardEventKind.PLAN, rebalance });

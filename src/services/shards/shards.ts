@@ -7,7 +7,7 @@ import { decodePageToken, encodePageToken } from "../../catalog/query/query.ts";
 import { SHARD_MODES } from "../../control/leadership/records.ts";
 import type { ShardMap, ShardRow } from "../../control/shards/maps.ts";
 import { type PlanOwner, simulate } from "../../control/shards/plan.ts";
-import type { RowChange } from "../../control/shards/records.ts";
+import { MAX_OWNERS, type RowChange } from "../../control/shards/records.ts";
 import { enumValue } from "../../lib/enum-words.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import { fnv64, hashHex } from "../../lib/hash64.ts";
@@ -87,9 +87,12 @@ class ShardMethods {
     if (isReservedNamespace(namespace)) throw invalid("namespace", `the namespace ${namespace} is reserved for the control plane`);
     const settings = settingsOf(request.settings);
     const { count, service, strategy } = settings;
+    const known = this.#source.maps.map(namespace)?.rows.length ?? count;
+    if (count !== known)
+      throw invalid("settings.count", `must stay ${known}; a set with another count needs another namespace, got ${count}`);
     const order = { ...orderOf(request, context.caller), kind: "apply", settings } as const;
     const map = await this.#access.operate(context, order, `${count} shards of ${service}, strategy ${strategy}`);
-    return create(method.apply.output, { set: setMessage(map, this.#owners(namespace)) });
+    return create(method.apply.output, { set: setMessage(map, this.#owners(namespace), context.time) });
   }
 
   async setShard(request: RequestOf<"setShard">, context: CallContext) {
@@ -117,7 +120,7 @@ class ShardMethods {
     return create(method.list.output, {
       shards: page.map(({ map, row }) => shardMessage(map.namespace, row)),
       owners: [...pageMaps].flatMap(ownersIn),
-      sets: [...pageMaps].map((map) => setMessage(map, this.#owners(map.namespace))),
+      sets: [...pageMaps].map((map) => setMessage(map, this.#owners(map.namespace), context.time)),
       store: storeMessage(this.#source.store(context.time)),
       nextPageToken,
       servedBy: this.#servedBy,
@@ -133,7 +136,7 @@ class ShardMethods {
     return create(method.get.output, {
       shard: shardMessage(namespace, row),
       owners: ownerMessages(namespace, [row], owners),
-      set: setMessage(map, owners),
+      set: setMessage(map, owners, context.time),
       store: storeMessage(this.#source.store(context.time)),
     });
   }
@@ -141,9 +144,9 @@ class ShardMethods {
   watch(request: RequestOf<"watch">, context: CallContext): StreamSource {
     const { namespace, includePlans } = request;
     const { caller } = context;
-    this.#access.visibleMap(namespace, context, "watch");
+    const map = this.#access.visibleMap(namespace, context, "watch");
     if (includePlans && !isOwnerOf(caller, namespace)) demandRole(caller, "mesh.operate", " or own the namespace, to include plans");
-    return this.#access.stream(namespace, context, shardMessages(this.#source, request));
+    return this.#access.stream(namespace, context, shardMessages(this.#source, request, map));
   }
 
   async diff({ namespace, fromEpoch, toEpoch, limit, pageToken }: RequestOf<"diff">, context: CallContext) {
@@ -198,6 +201,8 @@ class ShardMethods {
       };
       owners.set(instance, { ...known, instance, ...facts });
     }
+    if (owners.size > MAX_OWNERS)
+      throw new WaymarkError("quota_exceeded", `owners: ${namespace} would have ${owners.size} owners, and the maximum is ${MAX_OWNERS}`);
     const shards = rows
       .filter(({ mode }) => mode !== "disabled")
       .map((row) => ({ ...row, owner: row.next || row.owner, mayMove: row.mode === "active" }));

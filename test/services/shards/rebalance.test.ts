@@ -168,11 +168,13 @@ test("a change whose outcome is unknown is recorded, and one that was refused is
 });
 
 test("a freeze ends after its time, and zero ends it", async () => {
-  const { recorded, freeze, list } = served();
+  const { recorded, freeze, list, time } = served();
   const hour = { seconds: 3600n, nanos: 0 };
   const until = { seconds: BigInt(WALL_MS / 1000 + 3600) };
   expect(await freeze({ namespace: "orders", duration: hour, reason: "upgrade" })).toMatchObject({ frozenUntil: until, epoch: 3n });
   expect((await list({ namespace: "orders" })).frozenUntil).toMatchObject(until);
+  time.wallMs += 3_600_000;
+  expect((await list({ namespace: "orders" })).frozenUntil).toBeUndefined();
   expect((await freeze({ namespace: "orders", duration: {} })).frozenUntil).toBeUndefined();
   expect(recorded.map(({ action, detail }) => [action, detail])).toEqual([
     ["mesh.freeze_shards", "frozen until 2026-02-02T03:40:01.000Z; upgrade"],

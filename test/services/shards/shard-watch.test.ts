@@ -76,6 +76,7 @@ function served() {
   };
   const pass = (forMs: number) => {
     time.monoMs += forMs;
+    time.wallMs += forMs;
     for (const wake of ticks) wake();
   };
   return { source, policies, ticks, open, reading, pulled, pass };
@@ -109,6 +110,30 @@ test("a stream is a snapshot of all shards, then the shards of each change, with
   expect(lines()).toEqual(["CHANGE @4"]);
   source.apply("billing");
   expect(lines()).toEqual([]);
+});
+
+test("a change has the settings only if the reader may have others, and it has the checksum and the counts of the set", () => {
+  const { source, reading } = served();
+  source.apply("orders");
+  const resumed = reading({ afterEpoch: 1n });
+  const { taken } = reading();
+  const counts = (messages = taken()) => messages.map(({ kind, set: of }) => [ShardEventKind[kind], of?.epoch, of?.settings?.count]);
+  expect(counts()).toEqual([["SNAPSHOT", 1n, 4]]);
+  source.change("orders", [{ id: 1, owner: "a", number: 41 }]);
+  const [change] = taken();
+  expect(change?.set).toMatchObject({ namespace: "orders", epoch: 2n, unownedCount: 3, oldestEpoch: 1n });
+  expect(change?.set?.settings).toBeUndefined();
+  expect(change?.set?.checksum).toMatch(/^[0-9a-f]{16}$/);
+  source.apply("orders", { strategy: "ring" });
+  source.apply("orders", { oldestEpoch: 2 });
+  expect(counts()).toEqual([
+    ["CHANGE", 3n, 4],
+    ["CHANGE", 4n, undefined],
+  ]);
+  expect(counts(resumed.taken()).map(([, , count]) => count)).toEqual([undefined, 4, undefined]);
+  resumed.stream.close();
+  // The settings can have changed while the reader was away.
+  expect(counts(reading({ afterEpoch: 2n }).taken())).toEqual([["CHANGE", 4n, 4]]);
 });
 
 test("a stream resumes after an epoch with the shards that changed since, and joins changes that the reader has missed", () => {
@@ -161,6 +186,19 @@ test("streams with the same epoch share the bytes of a change", () => {
   source.change("orders", [{ id: 0, owner: "a", number: 41 }]);
   const [one, other] = pull();
   expect([one === other, one === undefined]).toEqual([true, false]);
+});
+
+test("the end of a freeze is in changes only until it is over", () => {
+  const { source, reading, pass } = served();
+  source.apply("orders", { frozenUntilWallMs: 1000 });
+  const { taken } = reading();
+  const ends = () => taken().map(({ set: of }) => of?.frozenUntil?.seconds);
+  expect(ends()).toEqual([1n]);
+  pass(999);
+  source.change("orders", [{ id: 0, owner: "a", number: 41 }]);
+  pass(1);
+  source.change("orders", [{ id: 0, owner: "a", number: 42 }]);
+  expect(ends()).toEqual([1n, undefined]);
 });
 
 test("a heartbeat with the age of the store follows the first message, and then every 10 s", () => {

@@ -161,7 +161,7 @@ export declare type ShardSet = Message<"waymark.control.v1.ShardSet"> & {
   namespace: string;
 
   /**
-   * The settings.
+   * The settings. Absent in a CHANGE of Watch if the reader has them already.
    *
    * @generated from field: waymark.control.v1.ShardSettings settings = 2;
    */
@@ -204,7 +204,8 @@ export declare type ShardSet = Message<"waymark.control.v1.ShardSet"> & {
   oldestEpoch: bigint;
 
   /**
-   * Until this time, shards get other owners only when their owners end. Absent if the set is not frozen.
+   * Until this time, shards get other owners only when their owners end. Absent if the set is not frozen, and when the time
+   * is over.
    *
    * @generated from field: google.protobuf.Timestamp frozen_until = 8;
    */
@@ -999,7 +1000,8 @@ export declare type ShardServiceWatchResponse = Message<"waymark.control.v1.Shar
   owners: ShardOwner[];
 
   /**
-   * The set at this epoch. Absent if `epoch` is 0, and in heartbeats.
+   * The set at this epoch. Absent if `epoch` is 0, and in heartbeats. A CHANGE has the settings of the set only if they have
+   * changed, or may have changed before a stream that resumes. Otherwise, they are those of the last message that has them.
    *
    * @generated from field: waymark.control.v1.ShardSet set = 5;
    */
