@@ -8,11 +8,10 @@ import {
   type PeerServiceKeysRequest,
   PeerServiceKeysResponseSchema,
 } from "../../gen/waymark/control/v1/peer_pb.js";
-import { fnv64, hashHex } from "../lib/hash64.ts";
 import type { Time } from "../lib/machine.ts";
 import type { ListedKey } from "../signing/key-registry.ts";
 import { timestampOf } from "./contract.ts";
-import { type PageRequest, paged } from "./list-page.ts";
+import { filterHash, type PageRequest, paged } from "./list-page.ts";
 
 /** A key of a cluster, or an announcement of a key. */
 export interface ClusterKeyRow extends ListedKey {
@@ -40,7 +39,7 @@ export function keysAnswer(
     return { row, place: `${row.cluster}\0${String(at).padStart(PLACE_DIGITS, "0")}` };
   });
   const asked = placed.filter(({ row }) => clusterId === "" || row.cluster === clusterId);
-  const { page, nextPageToken } = paged(asked, ({ place }) => place, { limit, pageToken, hash: hashHex(fnv64(`keys\0${clusterId}`)) });
+  const { page, nextPageToken } = paged(asked, ({ place }) => place, { limit, pageToken, hash: filterHash("keys", clusterId) });
   return create(PeerServiceKeysResponseSchema, {
     keys: page.map(({ row }) => wireKey(row)),
     nextPageToken,

@@ -11,6 +11,7 @@ import {
 } from "@bufbuild/protobuf";
 import { decodePageToken, encodePageToken, pageLimit } from "../catalog/query/query.ts";
 import { invalid } from "../lib/errors.ts";
+import { fnv64, hashHex } from "../lib/hash64.ts";
 import { requestCheckOf, routesOf } from "./contract.ts";
 import type { CallContext, HttpRoute, RouteAnswer, RouteParameters } from "./service.ts";
 
@@ -22,7 +23,12 @@ export interface PageRequest {
 /** Query parameters of a list. */
 export const PAGE = ["limit", "page_token"] as const;
 
-/** Returns the requested page of the rows, sorted by `placeOf`. `hash` identifies the filter of the list. */
+/** Identifies the filter of a list. */
+export function filterHash(...filter: readonly (string | number)[]): string {
+  return hashHex(fnv64(filter.join("\0")));
+}
+
+/** Returns the requested page of the rows, sorted by `placeOf`. `hash` is made by `filterHash`. */
 export function paged<T>(
   rows: readonly T[],
   placeOf: (row: T) => string,

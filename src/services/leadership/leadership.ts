@@ -15,11 +15,10 @@ import {
   type LeadershipServiceSubscribeRequest,
 } from "../../../gen/waymark/control/v1/leadership_pb.js";
 import { checkScopePrefix, hasScopePrefix, parseScope } from "../../control/leadership/scope.ts";
-import { fnv64, hashHex } from "../../lib/hash64.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
 import { timestampOf } from "../contract.ts";
-import { PAGE, type PageRequest, pageAnswer, paged, pageOf } from "../list-page.ts";
+import { filterHash, PAGE, type PageRequest, pageAnswer, paged, pageOf } from "../list-page.ts";
 import { isUnavailable, runRecorded } from "../recorded-operation.ts";
 import type { CallContext, HandlersOf, ServiceDefinition, StreamSource } from "../service.ts";
 import { StreamLimit } from "../stream-limit.ts";
@@ -104,7 +103,7 @@ async function list(
 ): Promise<LeadershipServiceListResponse> {
   if (scopePrefix !== "") checkScopePrefix(scopePrefix, field);
   const rows = source.leaders(time).filter(({ scope }) => hasScopePrefix(scope, scopePrefix));
-  const hash = hashHex(fnv64(`leaders\0${scopePrefix}`));
+  const hash = filterHash("leaders", scopePrefix);
   const { page, nextPageToken } = paged(rows, ({ scope }) => scope, { limit, pageToken, hash });
   const store = source.store(time);
   return create(LeadershipServiceListResponseSchema, {

@@ -42,7 +42,7 @@ import type { Time } from "../../lib/machine.ts";
 import { durationMs, timestampOf } from "../contract.ts";
 import { fenceOf } from "../leadership/leader-message.ts";
 
-export type ShardOwners = ReturnType<ShardMaps["owners"]>;
+type Owners = Pick<ShardMaps, "owners">;
 
 const DEFAULT_PARALLEL_MOVES = 10;
 const DEFAULT_COOLDOWN_MS = 60_000;
@@ -79,7 +79,8 @@ function knownTime(wallMs: number): Timestamp | undefined {
 }
 
 /** The owners and next owners of rows. */
-export function ownerMessages(namespace: string, rows: readonly ShardRow[], owners: ShardOwners): ShardOwner[] {
+export function ownerMessages(maps: Owners, { namespace }: ShardMap, rows: readonly ShardRow[]): ShardOwner[] {
+  const owners = maps.owners(namespace);
   return [...new Set(rows.flatMap(({ owner, next }) => [owner, next]))].flatMap((instance) => {
     const { value } = owners.get(instance) ?? {};
     if (value === undefined) return [];
@@ -88,14 +89,14 @@ export function ownerMessages(namespace: string, rows: readonly ShardRow[], owne
   });
 }
 
-export function setMessage(map: ShardMap, owners: ShardOwners, time: Time): ShardSet {
+export function setMessage(maps: Owners, map: ShardMap, time: Time): ShardSet {
   const { namespace, rows, epoch, checksum, set } = map;
   return create(ShardSetSchema, {
     namespace,
     settings: settingsMessage(map),
     epoch: BigInt(epoch),
     checksum,
-    ownerCount: owners.size,
+    ownerCount: maps.owners(namespace).size,
     unownedCount: rows.filter(isUnowned).length,
     oldestEpoch: BigInt(set.value.oldestEpoch),
     frozenUntil: frozenUntil(map, time),

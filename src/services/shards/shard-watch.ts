@@ -29,18 +29,17 @@ interface ChangeStart {
 }
 
 function changePages({ maps }: ShardSource, map: ShardMap, { after, hasSettings }: ChangeStart): ChangePages {
-  const { namespace } = map;
   const rows = map.rows.filter(({ epoch }) => epoch > after);
   const lastIndex = Math.max(0, Math.ceil(rows.length / MAX_SHARDS) - 1);
   const pages: Uint8Array[] = [];
   const encode = (index: number, time: Time) => {
-    const [part, owners] = [rows.slice(index * MAX_SHARDS, (index + 1) * MAX_SHARDS), maps.owners(namespace)];
-    const set = setMessage(map, owners, time);
+    const part = rows.slice(index * MAX_SHARDS, (index + 1) * MAX_SHARDS);
+    const set = setMessage(maps, map, time);
     if (!hasSettings) delete set.settings;
     return bytesOf({
       kind: after === NO_EPOCH ? ShardEventKind.SNAPSHOT : ShardEventKind.CHANGE,
-      shards: part.map((row) => shardMessage(namespace, row)),
-      owners: ownerMessages(namespace, part, owners),
+      shards: part.map((row) => shardMessage(map.namespace, row)),
+      owners: ownerMessages(maps, map, part),
       ...(index === lastIndex && { epoch: set.epoch, set }),
     });
   };

@@ -1,4 +1,5 @@
 /** Implements waymark.control.v1.ShardService: the shards that this node knows, their changes, and the operations on them. */
+import { isDeepStrictEqual } from "node:util";
 import { create, type MessageShape } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { ShardService, ShardStatus } from "../../../gen/waymark/control/v1/shard_pb.js";
@@ -10,11 +11,10 @@ import { type PlanOwner, simulate } from "../../control/shards/plan.ts";
 import { MAX_OWNERS, type RowChange } from "../../control/shards/records.ts";
 import { enumValue } from "../../lib/enum-words.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
-import { fnv64, hashHex } from "../../lib/hash64.ts";
 import { shardOfKey } from "../../lib/shard-key.ts";
 import { demandRole, isOwnerOf } from "../../policy/identity/caller.ts";
 import { storeMessage } from "../leadership/leader-message.ts";
-import { listRoute, paged } from "../list-page.ts";
+import { filterHash, listRoute, paged } from "../list-page.ts";
 import type { CallContext, HandlersOf, ServiceDefinition, StreamSource } from "../service.ts";
 import { type AttachParts, attachHandler } from "./attach.ts";
 import { orderOf, ShardAccess, type ShardAccessParts } from "./shard-access.ts";
@@ -92,36 +92,36 @@ class ShardMethods {
       throw invalid("settings.count", `must stay ${known}; a set with another count needs another namespace, got ${count}`);
     const order = { ...orderOf(request, context.caller), kind: "apply", settings } as const;
     const map = await this.#access.operate(context, order, `${count} shards of ${service}, strategy ${strategy}`);
-    return create(method.apply.output, { set: setMessage(map, this.#owners(namespace), context.time) });
+    return create(method.apply.output, { set: setMessage(this.#source.maps, map, context.time) });
   }
 
   async setShard(request: RequestOf<"setShard">, context: CallContext) {
     const { namespace, id, change } = request;
     rowOf(knownMap(this.#source, namespace), id);
-    const changes = { mode: undefined, weight: undefined, hint: undefined, ...changedFields(change) };
-    const order = { ...orderOf(request, context.caller), kind: "setShard", id, ...changes } as const;
-    const done = `${change.case} ${changes.mode ?? changes.weight ?? JSON.stringify(changes.hint)}`;
-    const map = await this.#access.operate(context, order, done);
+    if (change.case === undefined) throw invalid("status", "status, weight or hint is required");
+    const mode = change.case === "status" ? SHARD_MODES.find((each) => enumValue(ShardStatus, each) === change.value) : undefined;
+    const weight = change.case === "weight" ? change.value : undefined;
+    const hint = change.case === "hint" ? change.value : undefined;
+    const order = { ...orderOf(request, context.caller), kind: "setShard", id, mode, weight, hint } as const;
+    const map = await this.#access.operate(context, order, `${change.case} ${mode ?? weight ?? JSON.stringify(hint)}`);
     return create(method.setShard.output, { shard: shardMessage(namespace, rowOf(map, id)), epoch: BigInt(map.epoch) });
   }
 
   list(request: RequestOf<"list">, context: CallContext) {
+    const source = this.#source;
     const { namespace, owner, statuses, text, limit, pageToken } = request;
     const maps = namespace === "" ? this.#access.visibleMaps(context) : [this.#access.visibleMap(namespace, context)];
     const matches = shardFilter(request);
     const found = maps.flatMap((map) => map.rows.filter(matches).map((row) => ({ map, row })));
-    const hash = hashHex(fnv64(`shards\0${namespace}\0${owner}\0${statuses.join(",")}\0${text}`));
+    const hash = filterHash("shards", namespace, owner, ...statuses, text);
     const { page, nextPageToken } = paged(found, ({ map, row }) => `${map.namespace} ${padded(row.id)}`, { limit, pageToken, hash });
     const pageMaps = namespace === "" ? new Set(page.map(({ map }) => map)) : maps;
-    const ownersIn = (map: ShardMap) => {
-      const rows = page.flatMap((each) => (each.map === map ? [each.row] : []));
-      return ownerMessages(map.namespace, rows, this.#owners(map.namespace));
-    };
+    const rowsIn = (map: ShardMap) => page.flatMap((each) => (each.map === map ? [each.row] : []));
     return create(method.list.output, {
       shards: page.map(({ map, row }) => shardMessage(map.namespace, row)),
-      owners: [...pageMaps].flatMap(ownersIn),
-      sets: [...pageMaps].map((map) => setMessage(map, this.#owners(map.namespace), context.time)),
-      store: storeMessage(this.#source.store(context.time)),
+      owners: [...pageMaps].flatMap((map) => ownerMessages(source.maps, map, rowsIn(map))),
+      sets: [...pageMaps].map((map) => setMessage(source.maps, map, context.time)),
+      store: storeMessage(source.store(context.time)),
       nextPageToken,
       servedBy: this.#servedBy,
       generatedAt: timestampFromMs(context.time.wallMs),
@@ -132,11 +132,11 @@ class ShardMethods {
     if (shard.case === undefined) throw invalid("id", "id or key is required");
     const map = this.#access.visibleMap(namespace, context);
     const row = rowOf(map, shard.case === "id" ? shard.value : shardOfKey(namespace, map.rows.length, shard.value));
-    const owners = this.#owners(namespace);
+    const { maps } = this.#source;
     return create(method.get.output, {
       shard: shardMessage(namespace, row),
-      owners: ownerMessages(namespace, [row], owners),
-      set: setMessage(map, owners, context.time),
+      owners: ownerMessages(maps, map, [row]),
+      set: setMessage(maps, map, context.time),
       store: storeMessage(this.#source.store(context.time)),
     });
   }
@@ -166,19 +166,19 @@ class ShardMethods {
       );
     const changes = await this.#source.shardHistory(namespace, from, to);
     const rows = differences(changes.flatMap((change) => change.rows));
-    const hash = hashHex(fnv64(`shard diff\0${namespace}\0${from}\0${to}`));
+    const hash = filterHash("shard diff", namespace, from, to);
     const { page, nextPageToken } = paged(rows, ({ id }) => padded(id), { limit, pageToken, hash });
-    const epochs = { fromEpoch, toEpoch: BigInt(to) };
-    return create(method.diff.output, { shards: page.map(differenceMessage), ...epochs, nextPageToken });
+    return create(method.diff.output, { shards: page.map(differenceMessage), fromEpoch, toEpoch: BigInt(to), nextPageToken });
   }
 
   async history({ namespace, limit, pageToken }: RequestOf<"history">, context: CallContext) {
     const { epoch, set } = this.#access.visibleMap(namespace, context);
-    const hash = hashHex(fnv64(`shard history\0${namespace}`));
+    const hash = filterHash("shard history", namespace);
     const upTo = Number(decodePageToken(pageToken, hash) || epoch);
-    const after = Math.max(set.value.oldestEpoch - 1, upTo - Math.min(limit || MAX_CHANGES, MAX_CHANGES), 0);
+    const oldest = set.value.oldestEpoch - 1;
+    const after = Math.max(oldest, upTo - Math.min(limit || MAX_CHANGES, MAX_CHANGES));
     const changes = upTo <= after ? [] : await this.#source.shardHistory(namespace, after, upTo);
-    const nextPageToken = after <= set.value.oldestEpoch - 1 || after === 0 ? "" : encodePageToken(String(after), hash);
+    const nextPageToken = after <= oldest ? "" : encodePageToken(String(after), hash);
     return create(method.history.output, { changes: changes.toReversed().map(changeMessage), nextPageToken });
   }
 
@@ -186,7 +186,7 @@ class ShardMethods {
     const { namespace, strategy, owners: changed, removedOwners } = request;
     const { rows, set } = this.#access.visibleMap(namespace, context);
     const owners = new Map<string, PlanOwner>();
-    for (const [instance, { value }] of this.#owners(namespace))
+    for (const [instance, { value }] of this.#source.maps.owners(namespace))
       if (value !== undefined) owners.set(instance, { ...value, instance, isClosed: value.health === "degraded" });
     removedOwners.forEach((instance, i) => {
       if (!owners.delete(instance)) throw invalid(`removed_owners[${i}]`, `${instance} is not an owner in ${namespace}`);
@@ -216,27 +216,20 @@ class ShardMethods {
       planCount,
     });
   }
-
-  #owners(namespace: string) {
-    return this.#source.maps.owners(namespace);
-  }
 }
 
 function shardFilter({ owner, statuses, text }: RequestOf<"list">): (row: ShardRow) => boolean {
   const [wanted, part] = [new Set(statuses), text.toLowerCase()];
+  const textOf = ({ id, owner: current, next, hint, ticket, reason }: ShardRow) => [id, current, next, hint, ticket, reason].join("\0");
   return (row) =>
     (owner === "" || row.owner === owner) &&
     (wanted.size === 0 || wanted.has(statusValue(row))) &&
-    (part === "" || textOf(row).includes(part));
+    (part === "" || textOf(row).toLowerCase().includes(part));
 }
 
 /** Orders ids like numbers. */
 function padded(id: number): string {
   return String(id).padStart(5, "0");
-}
-
-function textOf({ id, owner, next, hint, ticket, reason }: ShardRow): string {
-  return [id, owner, next, hint, ticket, reason].join("\0").toLowerCase();
 }
 
 function rowOf({ namespace, rows }: ShardMap, id: number): ShardRow {
@@ -249,26 +242,5 @@ function rowOf({ namespace, rows }: ShardMap, id: number): ShardRow {
 function differences(changes: readonly RowChange[]): readonly RowChange[] {
   const byId = new Map<number, RowChange>();
   for (const { id, before, after } of changes) byId.set(id, { id, before: byId.get(id)?.before ?? before, after });
-  return [...byId.values()].filter(({ before, after }) => {
-    const isSame = before.owner === after.owner && before.next === after.next;
-    return !(isSame && before.fence === after.fence && before.status === after.status);
-  });
-}
-
-/** The zone of a hint can be omitted. */
-const HINT = /^(?:[A-Za-z0-9._:@+-]{1,64}(?:\/[A-Za-z0-9._:@+-]{1,64})?)?$/;
-
-function changedFields(change: RequestOf<"setShard">["change"]) {
-  switch (change.case) {
-    case "status":
-      return { mode: SHARD_MODES.find((mode) => enumValue(ShardStatus, mode) === change.value) };
-    case "weight":
-      return { weight: change.value };
-    case "hint":
-      if (!HINT.test(change.value))
-        throw invalid("hint", `must be <region>, <region>/<zone> or empty, got ${JSON.stringify(change.value)}`);
-      return { hint: change.value };
-    case undefined:
-      throw invalid("status", "status, weight or hint is required");
-  }
+  return [...byId.values()].filter(({ before, after }) => !isDeepStrictEqual(before, after));
 }

@@ -661,7 +661,7 @@ export declare type ShardServiceSetShardRequest = Message<"waymark.control.v1.Sh
     case: "weight";
   } | {
     /**
-     * New locality hint: `<region>`, `<region>/<zone>`, or empty for none. At most 129 characters.
+     * New locality hint: `<region>`, `<region>/<zone>`, or empty for none. At most 64 characters of [A-Za-z0-9._:@+-] each.
      *
      * @generated from field: string hint = 5;
      */
