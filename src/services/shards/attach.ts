@@ -47,25 +47,21 @@ export function attachHandler(parts: AttachParts): MethodHandler {
   return { kind: "bidi_streaming", open, answerOne };
 }
 
-type AttachedOwnerParts = AttachParts & { readonly limit: StreamLimit };
-
 class AttachedOwner implements RequestListener<ShardServiceAttachRequest> {
-  readonly #parts: AttachedOwnerParts;
+  readonly #parts: AttachParts & { readonly limit: StreamLimit };
   readonly #answers: AnswerSink<ShardServiceAttachResponse>;
   readonly #caller: Caller;
   readonly #owner: OwnerSink = (news) => this.#answer(news);
-  /** The first message. */
   #first: ShardServiceAttachRequest | undefined;
+  #sentMs = 0n;
+  /** Whether the owner has stopped acting for all its shards. */
+  #hasStopped = false;
   /** Stops counting the owner. Set by the first permitted message. */
   #stopCounting: (() => void) | undefined;
   /** The last entry that this node knew. An owner does not end because a node has lost sight of its entry. */
   #entry: OwnerEntry | undefined;
-  #sentMs = 0n;
-  #servesOnStoreLoss = false;
-  /** Whether the owner has stopped acting for all its shards. */
-  #hasStopped = false;
 
-  constructor(parts: AttachedOwnerParts, answers: AnswerSink<ShardServiceAttachResponse>, caller: Caller) {
+  constructor(parts: AttachParts & { readonly limit: StreamLimit }, answers: AnswerSink<ShardServiceAttachResponse>, caller: Caller) {
     this.#parts = parts;
     this.#answers = answers;
     this.#caller = caller;
@@ -74,24 +70,24 @@ class AttachedOwner implements RequestListener<ShardServiceAttachRequest> {
   message(request: ShardServiceAttachRequest): void {
     if (this.#hasStopped) return;
     const { source, checkNamespace } = this.#parts;
-    const { namespace, instance, slots, weight } = (this.#first ??= checkedFirst(request));
-    if (request.namespace !== "" && request.namespace !== namespace)
-      throw invalid("namespace", `must be ${namespace}, as in the first message`);
-    if (request.instance !== "" && request.instance !== instance) throw invalid("instance", `must be ${instance}, as in the first message`);
+    const first = (this.#first ??= checkedFirst(request));
+    for (const field of ["namespace", "instance"] as const)
+      if (request[field] !== "" && request[field] !== first[field])
+        throw invalid(field, `must be ${first[field]}, as in the first message`);
+    const { namespace, instance, slots, weight } = first;
     // The policy can have changed since the last message.
     checkNamespace(this.#caller, namespace, "namespace");
-    const { service, onStoreLoss } = knownMap(source, namespace).set.value;
-    const entry = this.#entryOf(namespace, service, instance);
-    const { prepared, dropped, leaving: isLeaving } = request;
+    const entry = this.#entryOf(namespace, knownMap(source, namespace).set.value.service, instance);
     this.#stopCounting ??= this.#count(namespace, instance);
-    this.#servesOnStoreLoss = onStoreLoss === "serve";
     this.#sentMs = request.sentMs;
     if (request.detach) {
-      this.#end(true);
+      this.#hasStopped = true;
+      source.input({ kind: "ownerEnded", owner: this.#owner, hasStopped: true });
       this.#answers.end();
       return;
     }
     const { target, zone, region, health } = entry;
+    const { prepared, dropped, leaving: isLeaving } = request;
     const facts = { target, zone, region, health, weight: weight || entry.weight, slots, isLeaving };
     const reports = request.loads.map(reportOf);
     source.input({ kind: "owner", owner: this.#owner, namespace, instance, facts, prepared, dropped, reports });
@@ -108,12 +104,8 @@ class AttachedOwner implements RequestListener<ShardServiceAttachRequest> {
 
   close(): void {
     this.#stopCounting?.();
-    if (this.#stopCounting !== undefined && !this.#hasStopped) this.#end(false);
-  }
-
-  #end(hasStopped: boolean): void {
-    this.#hasStopped = hasStopped;
-    this.#parts.source.input({ kind: "ownerEnded", owner: this.#owner, hasStopped });
+    if (this.#stopCounting === undefined || this.#hasStopped) return;
+    this.#parts.source.input({ kind: "ownerEnded", owner: this.#owner, hasStopped: false });
   }
 
   #count(namespace: string, instance: string): () => void {
@@ -139,13 +131,14 @@ class AttachedOwner implements RequestListener<ShardServiceAttachRequest> {
   }
 
   #answer({ validForMs, shards, waitsFor }: OwnerNews): void {
+    const { source, leaseMs } = this.#parts;
     const message = create(ShardServiceAttachResponseSchema, {
       sentMs: this.#sentMs,
       validFor: durationFromMs(Math.floor(validForMs)),
-      heartbeatInterval: durationFromMs(Math.floor(this.#parts.leaseMs / 3)),
+      heartbeatInterval: durationFromMs(Math.floor(leaseMs / 3)),
       shards: shards.map(ownedMessage),
       waitsFor,
-      serveOnStoreLoss: this.#servesOnStoreLoss,
+      serveOnStoreLoss: source.maps.map(this.#first?.namespace ?? "")?.set.value.onStoreLoss === "serve",
     });
     if (this.#answers.send(message)) return;
     // The heartbeats of an owner that does not read its answers wait, so that the answers do not fill the memory.
