@@ -222,12 +222,11 @@ export const simulate: VerbFunction = async ({ args: [namespace = ""], flags, ou
     whenEmpty: "",
   });
   const { moves, movedRatio, planCount, imbalanceRatioBefore, imbalanceRatioAfter } = answer;
-  const load = `${imbalanceRatioBefore.toFixed(2)} before and ${imbalanceRatioAfter.toFixed(2)} after`;
-  const share = (movedRatio * 100).toFixed(1);
-  if (!out.isMachine)
-    out.note(
-      `${counted(moves.length, "shard")} would move (${share} %) in ${counted(planCount, "plan")}; largest load / fair share: ${load}`,
-    );
+  if (out.isMachine) return;
+  out.note(
+    `${counted(moves.length, "shard")} would move (${(movedRatio * 100).toFixed(1)} %) in ${counted(planCount, "plan")}`,
+    `the fullest owner has ${imbalanceRatioBefore.toFixed(2)} × its fair share before, and ${imbalanceRatioAfter.toFixed(2)} × after`,
+  );
 };
 
 /** Parses `d`, `d:weight=2` or `d:weight=2,zone=eu-1a,region=eu,slots=100`. The names are fields of the message. */
