@@ -9,9 +9,9 @@ import { WaymarkError } from "../../lib/errors.ts";
 import { durationMs } from "../contract.ts";
 import { filterHash, listRoute, paged } from "../list-page.ts";
 import type { CallContext, HandlersOf, ServiceDefinition, StreamSource } from "../service.ts";
-import { planMessage, stateOf, statusReader } from "./plan-message.ts";
 import { orderOf, ShardAccess, type ShardAccessParts } from "./shard-access.ts";
-import { frozenUntil } from "./shard-messages.ts";
+import { frozenUntil, planMessage, rebalanceStateOf } from "./shard-messages.ts";
+import { statusReader } from "./shard-watch.ts";
 import { knownMap, type ShardSource } from "./source.ts";
 
 const { method } = RebalanceService;
@@ -53,7 +53,7 @@ class RebalanceMethods {
     const hash = filterHash("rebalance plans", namespace, ...states);
     const newestFirst = ({ createdWallMs, message }: (typeof found)[number]) => `${Number.MAX_SAFE_INTEGER - createdWallMs} ${message.id}`;
     const { page, nextPageToken } = paged(matching, newestFirst, { limit: Math.min(limit || MAX_PLANS, MAX_PLANS), pageToken, hash });
-    const [state, until] = [stateOf(map, plans), frozenUntil(map, context.time)];
+    const [state, until] = [rebalanceStateOf(map, plans), frozenUntil(map, context.time)];
     return create(method.listPlans.output, { plans: page.map(({ message }) => message), state, frozenUntil: until, nextPageToken });
   }
 

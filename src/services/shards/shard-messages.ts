@@ -1,8 +1,15 @@
-/** Encodes shards, their owners and their changes as messages of the contract, and decodes the settings of a set. */
+/** Encodes shards, their owners, changes and plans as messages of the contract, and decodes the settings of a set. */
 import { create } from "@bufbuild/protobuf";
 import { type Duration, durationFromMs, type Timestamp } from "@bufbuild/protobuf/wkt";
 import { HealthStatus } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import type { Fence } from "../../../gen/waymark/control/v1/fence_pb.js";
+import {
+  type RebalancePlan,
+  RebalancePlanSchema,
+  RebalanceState,
+  type RebalanceStatus,
+  RebalanceStatusSchema,
+} from "../../../gen/waymark/control/v1/rebalance_pb.js";
 import {
   OwnedShardSchema,
   OwnedShardState,
@@ -26,9 +33,11 @@ import {
   type ShardSettings as WireSettings,
 } from "../../../gen/waymark/control/v1/shard_pb.js";
 import type { OwnedShard } from "../../control/shards/io-types.ts";
-import { isUnowned, type ShardMap, type ShardMaps, type ShardRow, statusOf } from "../../control/shards/maps.ts";
+import { isUnowned, type ShardMap, type ShardMaps, type ShardPlans, type ShardRow, statusOf } from "../../control/shards/maps.ts";
+import { currentPlan, progressOf, rebalanceState } from "../../control/shards/rebalancing.ts";
 import {
   APPROVALS,
+  type PlanRecord,
   type RowChange,
   type RowState,
   type ShardChange,
@@ -180,4 +189,43 @@ export function ownedMessage({ id, state, fence, epoch, isThrottled: throttled }
     throttled,
     fence: knownFence(fence),
   });
+}
+
+export function planMessage(id: string, plan: PlanRecord, map: ShardMap): RebalancePlan {
+  const state = rebalanceState(map, plan);
+  const moves = plan.moves
+    .flatMap(({ from: before, to: after, ids }) => [...ids].map((shard) => ({ id: shard, before, after })))
+    .toSorted((a, b) => a.id - b.id);
+  const totalCount = moves.length;
+  const movedCount = state === "completed" ? totalCount : state === "rebalancing" ? progressOf(plan, map).movedCount : 0;
+  const [createdAt, epoch] = [timestampOf(plan.createdWallMs), BigInt(plan.epoch)];
+  return create(RebalancePlanSchema, {
+    ...plan,
+    id,
+    state: RebalanceState[enumName(state)],
+    createdAt,
+    epoch,
+    moves,
+    movedCount,
+    totalCount,
+  });
+}
+
+/** The state of the plan that has not ended, or without such a plan, of the set. */
+export function rebalanceStateOf(map: ShardMap, plans: ShardPlans): RebalanceState {
+  return RebalanceState[enumName(rebalanceState(map, currentPlan(plans)?.value))];
+}
+
+/** The status of each map, which streams share. */
+const STATUSES = new WeakMap<ShardMap, { readonly plans: ShardPlans; readonly status: RebalanceStatus }>();
+
+export function statusMessage(map: ShardMap, plans: ShardPlans): RebalanceStatus {
+  const known = STATUSES.get(map);
+  if (known?.plans === plans) return known.status;
+  const current = currentPlan(plans);
+  const [id, item] = current === undefined ? ([...plans].at(-1) ?? []) : [current.id, current];
+  const plan = id !== undefined && item && { ...planMessage(id, item.value, map), moves: [] };
+  const status = create(RebalanceStatusSchema, { state: rebalanceStateOf(map, plans), ...(plan && { plan }) });
+  STATUSES.set(map, { plans, status });
+  return status;
 }

@@ -1,6 +1,7 @@
-/** The messages of ShardService.Watch, which come from the map of this node. */
+/** The messages of ShardService.Watch, and the statuses of RebalanceService.Watch. They come from the maps of this node. */
 import { create, equals, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
+import { type RebalanceStatus, RebalanceStatusSchema } from "../../../gen/waymark/control/v1/rebalance_pb.js";
 import {
   ShardEventKind,
   type ShardServiceWatchRequest,
@@ -9,8 +10,7 @@ import {
 } from "../../../gen/waymark/control/v1/shard_pb.js";
 import type { ShardMap } from "../../control/shards/maps.ts";
 import type { Time } from "../../lib/machine.ts";
-import { statusReader } from "./plan-message.ts";
-import { ownerMessages, setMessage, settingsMessage, shardMessage } from "./shard-messages.ts";
+import { ownerMessages, setMessage, settingsMessage, shardMessage, statusMessage } from "./shard-messages.ts";
 import type { ShardSource } from "./source.ts";
 
 /** Maximum number of shards in one message. */
@@ -89,6 +89,19 @@ export function shardMessages(
     heartbeatDueMs = time.monoMs + HEARTBEAT_MS;
     const age = durationFromMs(Math.round(source.store(time).ageMs));
     return bytesOf({ kind: ShardEventKind.HEARTBEAT, epoch: BigInt(Math.max(epoch, 0)), age });
+  };
+}
+
+/** Returns a function that returns the status of a set and its newest plan, or undefined if it is the same as in the last call. */
+export function statusReader({ maps }: ShardSource, namespace: string): () => RebalanceStatus | undefined {
+  let last: RebalanceStatus | undefined;
+  return () => {
+    const map = maps.map(namespace);
+    const status = map && statusMessage(map, maps.plans(namespace));
+    if (status === undefined || status === last) return undefined;
+    const isSame = last !== undefined && equals(RebalanceStatusSchema, last, status);
+    last = status;
+    return isSame ? undefined : status;
   };
 }
 

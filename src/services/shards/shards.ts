@@ -191,15 +191,9 @@ class ShardMethods {
     removedOwners.forEach((instance, i) => {
       if (!owners.delete(instance)) throw invalid(`removed_owners[${i}]`, `${instance} is not an owner in ${namespace}`);
     });
-    for (const { instance, weight, zone, region, slots } of changed) {
-      const known = owners.get(instance) ?? { weight: 1, zone: "", region: "", slots: 0, isLeaving: false, isClosed: false };
-      const facts = {
-        weight: weight || known.weight,
-        zone: zone || known.zone,
-        region: region || known.region,
-        slots: slots || known.slots,
-      };
-      owners.set(instance, { ...known, instance, ...facts });
+    for (const owner of changed) {
+      const given = Object.entries(owner).filter(([, value]) => value !== 0 && value !== "");
+      owners.set(owner.instance, { ...NEW_OWNER, ...owners.get(owner.instance), ...Object.fromEntries(given) });
     }
     if (owners.size > MAX_OWNERS)
       throw new WaymarkError("quota_exceeded", `owners: ${namespace} would have ${owners.size} owners, and the maximum is ${MAX_OWNERS}`);
@@ -207,16 +201,18 @@ class ShardMethods {
       .filter(({ mode }) => mode !== "disabled")
       .map((row) => ({ ...row, owner: row.next || row.owner, mayMove: row.mode === "active" }));
     const input = { namespace, strategy: strategyOf(strategy) ?? set.value.strategy, owners: [...owners.values()], shards };
-    const { moves, movedRatio, imbalanceBefore, imbalanceAfter, planCount } = simulate(input, { isForced: false });
+    const simulation = simulate(input, { isForced: false });
     return create(method.simulate.output, {
-      moves: moves.map(({ id, from: before, to: after }) => ({ id, before, after })),
-      movedRatio,
-      imbalanceRatioBefore: imbalanceBefore,
-      imbalanceRatioAfter: imbalanceAfter,
-      planCount,
+      ...simulation,
+      moves: simulation.moves.map(({ id, from: before, to: after }) => ({ id, before, after })),
+      imbalanceRatioBefore: simulation.imbalanceBefore,
+      imbalanceRatioAfter: simulation.imbalanceAfter,
     });
   }
 }
+
+/** An owner that is assumed in a simulation and not attached. */
+const NEW_OWNER: PlanOwner = { instance: "", weight: 1, zone: "", region: "", slots: 0, isLeaving: false, isClosed: false };
 
 function shardFilter({ owner, statuses, text }: RequestOf<"list">): (row: ShardRow) => boolean {
   const [wanted, part] = [new Set(statuses), text.toLowerCase()];
