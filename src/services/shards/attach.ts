@@ -11,8 +11,8 @@ import type { OwnerFacts, OwnerNews, OwnerSink, ShardReport } from "../../contro
 import { MAX_OWNERS } from "../../control/shards/records.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
-import type { AnswerSink, CallContext, MethodHandler, RequestListener } from "../service.ts";
-import { StreamLimit } from "../stream-limit.ts";
+import { type HeartbeatCall, HeartbeatStream, heartbeatHandler } from "../heartbeat-stream.ts";
+import type { MethodHandler } from "../service.ts";
 import { ownedMessage } from "./shard-messages.ts";
 import { knownMap, type ShardSource } from "./source.ts";
 
@@ -35,36 +35,22 @@ export interface AttachParts {
 }
 
 export function attachHandler(parts: AttachParts): MethodHandler {
-  const limit = new StreamLimit("attached owners", MAX_OWNERS);
-  const open = (answers: AnswerSink<ShardServiceAttachResponse>, { caller }: CallContext) =>
-    new AttachedOwner({ ...parts, limit }, answers, caller);
-  const answerOne = () => {
-    throw new WaymarkError(
-      "unimplemented",
-      "a node with read workers accepts no owners of shards: set node.workers = 0, or use another node",
-    );
-  };
-  return { kind: "bidi_streaming", open, answerOne };
+  return heartbeatHandler("attached owners", MAX_OWNERS, (call) => new AttachedOwner(parts, call));
 }
 
-class AttachedOwner implements RequestListener<ShardServiceAttachRequest> {
-  readonly #parts: AttachParts & { readonly limit: StreamLimit };
-  readonly #answers: AnswerSink<ShardServiceAttachResponse>;
-  readonly #caller: Caller;
-  readonly #owner: OwnerSink = (news) => this.#answer(news);
+class AttachedOwner extends HeartbeatStream<ShardServiceAttachRequest, ShardServiceAttachResponse> {
+  readonly #parts: AttachParts;
+  readonly #owner: OwnerSink = (news) => this.#report(news);
   #first: ShardServiceAttachRequest | undefined;
+  /** The last entry that this node knew. An owner does not end because a node has lost sight of its entry. */
+  #entry: OwnerEntry | undefined;
   #sentMs = 0n;
   /** Whether the owner has stopped acting for all its shards. */
   #hasStopped = false;
-  /** Stops counting the owner. Set by the first permitted message. */
-  #stopCounting: (() => void) | undefined;
-  /** The last entry that this node knew. An owner does not end because a node has lost sight of its entry. */
-  #entry: OwnerEntry | undefined;
 
-  constructor(parts: AttachParts & { readonly limit: StreamLimit }, answers: AnswerSink<ShardServiceAttachResponse>, caller: Caller) {
+  constructor(parts: AttachParts, call: HeartbeatCall<ShardServiceAttachResponse>) {
+    super(call);
     this.#parts = parts;
-    this.#answers = answers;
-    this.#caller = caller;
   }
 
   message(request: ShardServiceAttachRequest): void {
@@ -76,14 +62,14 @@ class AttachedOwner implements RequestListener<ShardServiceAttachRequest> {
         throw invalid(field, `must be ${first[field]}, as in the first message`);
     const { namespace, instance, slots, weight } = first;
     // The policy can have changed since the last message.
-    checkNamespace(this.#caller, namespace, "namespace");
-    const entry = this.#entryOf(namespace, knownMap(source, namespace).set.value.service, instance);
-    this.#stopCounting ??= this.#count(namespace, instance);
+    checkNamespace(this.call.caller, namespace, "namespace");
+    const entry = this.#entryOf(namespace, instance);
+    this.permitted();
     this.#sentMs = request.sentMs;
     if (request.detach) {
       this.#hasStopped = true;
-      source.input({ kind: "ownerEnded", owner: this.#owner, hasStopped: true });
-      this.#answers.end();
+      this.#end(true);
+      this.call.answers.end();
       return;
     }
     const { target, zone, region, health } = entry;
@@ -93,44 +79,35 @@ class AttachedOwner implements RequestListener<ShardServiceAttachRequest> {
     source.input({ kind: "owner", owner: this.#owner, namespace, instance, facts, prepared, dropped, reports });
   }
 
-  halfClosed(): void {
-    this.#answers.end();
-  }
-
   /** The owner can act until its last validity is over, while it attaches to another node. */
-  leave(error: WaymarkError): void {
-    this.#answers.fail(error);
+  protected override over(): void {
+    if (!this.#hasStopped) this.#end(false);
   }
 
-  close(): void {
-    this.#stopCounting?.();
-    if (this.#stopCounting === undefined || this.#hasStopped) return;
-    this.#parts.source.input({ kind: "ownerEnded", owner: this.#owner, hasStopped: false });
+  #end(hasStopped: boolean): void {
+    this.#parts.source.input({ kind: "ownerEnded", owner: this.#owner, hasStopped });
   }
 
-  #count(namespace: string, instance: string): () => void {
-    const { source, limit } = this.#parts;
-    const owners = source.maps.owners(namespace);
-    if (owners.size >= MAX_OWNERS && !owners.has(instance))
-      throw new WaymarkError("quota_exceeded", `the shards of ${namespace} have ${owners.size} owners, and the maximum is ${MAX_OWNERS}`);
-    return limit.open(this.#caller);
-  }
-
-  #entryOf(namespace: string, service: string, instance: string): OwnerEntry {
-    const entry = this.#parts.entryOf(namespace, service, instance) ?? this.#entry;
+  #entryOf(namespace: string, instance: string): OwnerEntry {
+    const { source, entryOf } = this.#parts;
+    const { service } = knownMap(source, namespace).set.value;
+    const entry = entryOf(namespace, service, instance) ?? this.#entry;
     if (entry === undefined)
       throw new WaymarkError(
         "not_found",
         `this node knows no instance ${instance} of ${namespace}/${service}: register it first; if it was registered on another node, retry after a moment`,
         { retryMs: 500 },
       );
-    if (entry.principal !== this.#caller.principal)
+    if (entry.principal !== this.call.caller.principal)
       throw invalid("instance", `${instance} of ${namespace}/${service} was registered by another principal`);
+    const owners = source.maps.owners(namespace);
+    if (this.#entry === undefined && owners.size >= MAX_OWNERS && !owners.has(instance))
+      throw new WaymarkError("quota_exceeded", `the shards of ${namespace} have ${owners.size} owners, and the maximum is ${MAX_OWNERS}`);
     this.#entry = entry;
     return entry;
   }
 
-  #answer({ validForMs, shards, waitsFor }: OwnerNews): void {
+  #report({ validForMs, shards, waitsFor }: OwnerNews): void {
     const { source, leaseMs } = this.#parts;
     const message = create(ShardServiceAttachResponseSchema, {
       sentMs: this.#sentMs,
@@ -140,10 +117,7 @@ class AttachedOwner implements RequestListener<ShardServiceAttachRequest> {
       waitsFor,
       serveOnStoreLoss: source.maps.map(this.#first?.namespace ?? "")?.set.value.onStoreLoss === "serve",
     });
-    if (this.#answers.send(message)) return;
-    // The heartbeats of an owner that does not read its answers wait, so that the answers do not fill the memory.
-    this.#answers.pause();
-    this.#answers.onceRoomy(() => this.#answers.resume());
+    this.answer(message);
   }
 }
 
