@@ -1,6 +1,6 @@
 /** The rows of the VERBS table for shards. */
 import { NEWEST_FLAGS, REASON, TICKET } from "./policy.ts";
-import type { ArgSpec, FlagSpec, VerbSpec } from "./verb.ts";
+import type { ArgSpec, FlagSpec, VerbFunction, VerbSpec } from "./verb.ts";
 
 const NAMESPACE: ArgSpec = { name: "<namespace>", doc: "Namespace of the shards, such as orders." };
 const SHARD: ArgSpec = { name: "<shard>", doc: "Namespace and number of the shard, such as orders/12." };
@@ -10,18 +10,22 @@ const CHANGE_FLAGS: readonly FlagSpec[] = [{ flags: "--expect <epoch>", doc: "Fa
 /** The end of the summaries of verbs that need a role. */
 const BY_OPERATORS = "Requires the role mesh.operate, or owner: for the namespace.";
 
-type Spec = Omit<VerbSpec, "load" | "path">;
-
-function shard(name: keyof typeof import("../verbs/shards.ts"), spec: Spec): VerbSpec {
-  return { path: `mesh shards ${name}`, load: async () => (await import("../verbs/shards.ts"))[name], ...spec };
+/** Returns a function that makes the row of a verb of `mesh shards`, whose function has its name. The default argument is the namespace. */
+function verbsIn<N extends string>(load: () => Promise<Readonly<Record<N, VerbFunction>>>) {
+  return (name: N, spec: Omit<VerbSpec, "load" | "path">): VerbSpec => ({
+    path: `mesh shards ${name}`,
+    load: async () => (await load())[name],
+    args: [NAMESPACE],
+    ...spec,
+  });
 }
 
-function plan(name: keyof typeof import("../verbs/rebalance.ts"), spec: Spec): VerbSpec {
-  return { path: `mesh shards ${name}`, load: async () => (await import("../verbs/rebalance.ts"))[name], ...spec };
-}
+const shard = verbsIn(() => import("../verbs/shards.ts"));
+const plan = verbsIn(() => import("../verbs/rebalance.ts"));
 
 export const SHARD_VERBS: readonly VerbSpec[] = [
   shard("apply", {
+    args: [],
     summary: "Divide a namespace into shards, or change its settings. Requires the role mesh.admin, or owner: for the namespace.",
     flags: [
       {
@@ -66,7 +70,6 @@ export const SHARD_VERBS: readonly VerbSpec[] = [
   }),
   shard("diff", {
     summary: "Show the shards that differ between two epochs.",
-    args: [NAMESPACE],
     flags: [
       { flags: "--from <epoch>", doc: "The earlier epoch.", isRequired: true },
       { flags: "--to <epoch>", doc: "The later epoch (default the newest)." },
@@ -75,17 +78,12 @@ export const SHARD_VERBS: readonly VerbSpec[] = [
   }),
   shard("history", {
     summary: "List the changes of the shards, newest first.",
-    args: [NAMESPACE],
     flags: NEWEST_FLAGS,
     examples: [["mesh shards history orders", "show when shards moved, and why"]],
   }),
   shard("watch", {
     summary: "Print each shard once, then every change. Reconnect after an interruption.",
-    args: [NAMESPACE],
-    examples: [
-      ["mesh shards watch orders", "print moves as the server learns of them"],
-      ["mesh shards watch orders -o json", "print one JSON object per change"],
-    ],
+    examples: [["mesh shards watch orders", "print moves as the server learns of them"]],
   }),
   shard("set", {
     summary: "Change the status, the weight or the locality hint of a shard. Requires the role mesh.admin, or owner: for the namespace.",
@@ -103,7 +101,6 @@ export const SHARD_VERBS: readonly VerbSpec[] = [
   }),
   shard("simulate", {
     summary: "Show which shards would move with other owners or with another strategy. Nothing is changed.",
-    args: [NAMESPACE],
     flags: [
       { flags: "--strategy <strategy>", doc: "Another strategy.", choices: ["rendezvous", "ring", "locality"] },
       {
@@ -117,7 +114,6 @@ export const SHARD_VERBS: readonly VerbSpec[] = [
   }),
   plan("rebalance", {
     summary: `Propose a plan of the moves that balance the shards. ${BY_OPERATORS}`,
-    args: [NAMESPACE],
     flags: [
       { flags: "--dry-run", doc: "Show the plan without making it." },
       { flags: "--force", doc: "Let the plan move more than 10 % of the shards." },
@@ -130,7 +126,6 @@ export const SHARD_VERBS: readonly VerbSpec[] = [
   }),
   plan("plans", {
     summary: `List the newest 20 plans of a namespace, and show whether it is frozen. ${BY_OPERATORS}`,
-    args: [NAMESPACE],
     examples: [["mesh shards plans orders", "show the plan that waits for approval or moves shards, and earlier plans"]],
   }),
   plan("approve", {
@@ -152,7 +147,6 @@ export const SHARD_VERBS: readonly VerbSpec[] = [
   }),
   plan("freeze", {
     summary: `Move no shards for some time, unless their owner ends. ${BY_OPERATORS}`,
-    args: [NAMESPACE],
     flags: [{ flags: "--for <duration>", doc: "Time from now, at most 7d; 0 ends an earlier freeze.", isRequired: true }, ...ORIGIN_FLAGS],
     examples: [
       ["mesh shards freeze orders --for 1h --reason 'database upgrade'", "keep the shards with their owners for an hour"],

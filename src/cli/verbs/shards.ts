@@ -105,12 +105,8 @@ function changeOf(flags: Flags) {
 }
 
 export const list: VerbFunction = async ({ args: [namespace = ""], flags, out, client }) => {
-  const filter = {
-    namespace,
-    owner: flags.text("owner") ?? "",
-    statuses: flags.enums("status", ShardStatus),
-    text: flags.text("text") ?? "",
-  };
+  const [ofOwner = "", text = ""] = [flags.text("owner"), flags.text("text")];
+  const filter = { namespace, owner: ofOwner, statuses: flags.enums("status", ShardStatus), text };
   const answer = await readPages(flags, ["shards", "owners", "sets"], (page) => client().call(method.list, { ...filter, ...page }));
   const table = { columns: COLUMNS, rows: withTargets(answer.shards, answer.owners), whenEmpty: "no shards" };
   out.document(wholeJson(method.list.output, answer), table);

@@ -2,9 +2,7 @@
 import { create } from "@bufbuild/protobuf";
 import { type Duration, durationFromMs, type Timestamp } from "@bufbuild/protobuf/wkt";
 import { HealthStatus } from "../../../gen/waymark/catalog/v1/entry_pb.js";
-import type { Fence } from "../../../gen/waymark/control/v1/fence_pb.js";
 import {
-  type RebalancePlan,
   RebalancePlanSchema,
   RebalanceState,
   type RebalanceStatus,
@@ -13,23 +11,17 @@ import {
 import {
   OwnedShardSchema,
   OwnedShardState,
-  type Shard,
   ShardApproval,
   ShardChangeSchema,
-  type ShardDifference,
   ShardDifferenceSchema,
-  type ShardOwner,
   ShardOwnerSchema,
   ShardSchema,
-  type ShardSet,
   ShardSetSchema,
   ShardSettingsSchema,
   ShardStateSchema,
   ShardStatus,
   ShardStrategy,
   StoreLossBehavior,
-  type ShardChange as WireChange,
-  type OwnedShard as WireOwned,
   type ShardSettings as WireSettings,
 } from "../../../gen/waymark/control/v1/shard_pb.js";
 import type { OwnedShard } from "../../control/shards/io-types.ts";
@@ -62,7 +54,7 @@ export function statusValue(row: Parameters<typeof statusOf>[0]): ShardStatus {
   return ShardStatus[enumName(statusOf(row))];
 }
 
-export function shardMessage(namespace: string, row: ShardRow): Shard {
+export function shardMessage(namespace: string, row: ShardRow) {
   const { owner, next: nextOwner, nodeId, fence, epoch, isThrottled: throttled, changedWallMs, movedWallMs } = row;
   return create(ShardSchema, {
     ...row,
@@ -79,7 +71,7 @@ export function shardMessage(namespace: string, row: ShardRow): Shard {
 }
 
 /** A shard that never had an owner has no fence. */
-function knownFence(fence: FenceToken | undefined): Fence | undefined {
+function knownFence(fence: FenceToken | undefined) {
   return fence !== undefined && fence.number > 0 ? fenceOf(fence) : undefined;
 }
 
@@ -88,7 +80,7 @@ function knownTime(wallMs: number): Timestamp | undefined {
 }
 
 /** The owners and next owners of rows. */
-export function ownerMessages(maps: Owners, { namespace }: ShardMap, rows: readonly ShardRow[]): ShardOwner[] {
+export function ownerMessages(maps: Owners, { namespace }: ShardMap, rows: readonly ShardRow[]) {
   const owners = maps.owners(namespace);
   return [...new Set(rows.flatMap(({ owner, next }) => [owner, next]))].flatMap((instance) => {
     const { value } = owners.get(instance) ?? {};
@@ -98,7 +90,7 @@ export function ownerMessages(maps: Owners, { namespace }: ShardMap, rows: reado
   });
 }
 
-export function setMessage(maps: Owners, map: ShardMap, time: Time): ShardSet {
+export function setMessage(maps: Owners, map: ShardMap, time: Time) {
   const { namespace, rows, epoch, checksum, set } = map;
   return create(ShardSetSchema, {
     namespace,
@@ -163,12 +155,12 @@ function wholeMs(duration: Duration | undefined, defaultMs: number): number {
   return duration === undefined ? defaultMs : Math.round(durationMs(duration));
 }
 
-export function changeMessage(change: ShardChange): WireChange {
+export function changeMessage(change: ShardChange) {
   const [epoch, changedAt, shards] = [BigInt(change.epoch), timestampOf(change.wallMs), change.rows.map(differenceMessage)];
   return create(ShardChangeSchema, { ...change, epoch, changedAt, shards });
 }
 
-export function differenceMessage({ id, before, after }: RowChange): ShardDifference {
+export function differenceMessage({ id, before, after }: RowChange) {
   return create(ShardDifferenceSchema, { id, before: stateMessage(before), after: stateMessage(after) });
 }
 
@@ -181,7 +173,7 @@ function stateMessage({ owner, next: nextOwner, fence, status }: RowState) {
   });
 }
 
-export function ownedMessage({ id, state, fence, epoch, isThrottled: throttled }: OwnedShard): WireOwned {
+export function ownedMessage({ id, state, fence, epoch, isThrottled: throttled }: OwnedShard) {
   return create(OwnedShardSchema, {
     id,
     state: OwnedShardState[enumName(state)],
@@ -191,7 +183,7 @@ export function ownedMessage({ id, state, fence, epoch, isThrottled: throttled }
   });
 }
 
-export function planMessage(id: string, plan: PlanRecord, map: ShardMap): RebalancePlan {
+export function planMessage(id: string, plan: PlanRecord, map: ShardMap) {
   const state = rebalanceState(map, plan);
   const moves = plan.moves
     .flatMap(({ from: before, to: after, ids }) => [...ids].map((shard) => ({ id: shard, before, after })))
@@ -219,7 +211,7 @@ export function rebalanceStateOf(map: ShardMap, plans: ShardPlans): RebalanceSta
 /** The status of each map, which streams share. */
 const STATUSES = new WeakMap<ShardMap, { readonly plans: ShardPlans; readonly status: RebalanceStatus }>();
 
-export function statusMessage(map: ShardMap, plans: ShardPlans): RebalanceStatus {
+export function statusMessage(map: ShardMap, plans: ShardPlans) {
   const known = STATUSES.get(map);
   if (known?.plans === plans) return known.status;
   const current = currentPlan(plans);
