@@ -56,11 +56,15 @@ class AttachedOwner extends HeartbeatStream<ShardServiceAttachRequest, ShardServ
   message(request: ShardServiceAttachRequest): void {
     if (this.#hasStopped) return;
     const { source, checkNamespace } = this.#parts;
-    const first = (this.#first ??= checkedFirst(request));
-    for (const field of ["namespace", "instance"] as const)
-      if (request[field] !== "" && request[field] !== first[field])
-        throw invalid(field, `must be ${first[field]}, as in the first message`);
-    const { namespace, instance, slots, weight } = first;
+    const { namespace, instance, slots, weight } = (this.#first ??= request);
+    for (const [field, value] of [
+      ["namespace", namespace],
+      ["instance", instance],
+    ] as const) {
+      if (value === "") throw invalid(field, "is required in the first message");
+      if (request[field] !== "" && request[field] !== value) throw invalid(field, `must be ${value}, as in the first message`);
+    }
+    if (weight !== 0 && weight < MIN_WEIGHT) throw invalid("weight", `must be 0, or ${MIN_WEIGHT} to 1000, got ${weight}`);
     // The policy can have changed since the last message.
     checkNamespace(this.call.caller, namespace, "namespace");
     const entry = this.#entryOf(namespace, instance);
@@ -123,12 +127,4 @@ class AttachedOwner extends HeartbeatStream<ShardServiceAttachRequest, ShardServ
 
 function reportOf({ id, depth, latency, errorRatio, rate }: ShardLoad): ShardReport {
   return { id, depth: Number(depth), latencyMs: latency === undefined ? 0 : durationMs(latency), errorRatio, rate };
-}
-
-function checkedFirst(request: ShardServiceAttachRequest): ShardServiceAttachRequest {
-  for (const field of ["namespace", "instance"] as const)
-    if (request[field] === "") throw invalid(field, "is required in the first message");
-  if (request.weight !== 0 && request.weight < MIN_WEIGHT)
-    throw invalid("weight", `must be 0, or ${MIN_WEIGHT} to 1000, got ${request.weight}`);
-  return request;
 }

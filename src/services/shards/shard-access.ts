@@ -60,8 +60,7 @@ export class ShardAccess {
 
   visibleMaps(context: CallContext): readonly ShardMap[] {
     const { maps } = this.#parts.source;
-    const visible = maps.namespaces.filter((namespace) => this.#verdict(namespace, context).allowed);
-    return visible.flatMap((namespace) => maps.map(namespace) ?? []);
+    return maps.namespaces.flatMap((namespace) => (this.#verdict(namespace, context).allowed ? (maps.map(namespace) ?? []) : []));
   }
 
   /** Throws if the caller cannot see the namespace, or if it has no set. */

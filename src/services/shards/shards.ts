@@ -42,6 +42,9 @@ type RequestOf<N extends keyof typeof method> = MessageShape<(typeof method)[N][
 /** Largest number of changes in a page of the history, because a change has up to 50 shards. */
 const MAX_CHANGES = 100;
 
+/** An owner that is assumed in a simulation and not attached. */
+const NEW_OWNER: PlanOwner = { instance: "", weight: 1, zone: "", region: "", slots: 0, isLeaving: false, isClosed: false };
+
 export function shardService(parts: ShardParts): ServiceDefinition {
   const methods = new ShardMethods(parts);
   return {
@@ -210,9 +213,6 @@ class ShardMethods {
     });
   }
 }
-
-/** An owner that is assumed in a simulation and not attached. */
-const NEW_OWNER: PlanOwner = { instance: "", weight: 1, zone: "", region: "", slots: 0, isLeaving: false, isClosed: false };
 
 function shardFilter({ owner, statuses, text }: RequestOf<"list">): (row: ShardRow) => boolean {
   const [wanted, part] = [new Set(statuses), text.toLowerCase()];

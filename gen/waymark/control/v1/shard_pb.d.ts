@@ -1000,8 +1000,8 @@ export declare type ShardServiceWatchResponse = Message<"waymark.control.v1.Shar
   owners: ShardOwner[];
 
   /**
-   * The set at this epoch. Absent if `epoch` is 0, and in heartbeats. A CHANGE has the settings of the set only if they have
-   * changed, or may have changed before a stream that resumes. Otherwise, they are those of the last message that has them.
+   * The set at this epoch. Absent if `epoch` is 0, and in heartbeats. A snapshot has the settings of the set. A CHANGE has
+   * them only if they have changed, or if they may have changed while the reader had no stream.
    *
    * @generated from field: waymark.control.v1.ShardSet set = 5;
    */
