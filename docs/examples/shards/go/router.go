@@ -90,7 +90,11 @@ func (r *Router) received(message *control.ShardServiceWatchResponse) {
 			r.targets[owner.Instance] = owner.Target
 		}
 	}
-	r.count, r.epoch, r.parts = uint64(message.Set.Settings.Count), message.Epoch, nil
+	// A change has the settings only if they may have changed.
+	if settings := message.Set.Settings; settings != nil {
+		r.count = uint64(settings.Count)
+	}
+	r.epoch, r.parts = message.Epoch, nil
 }
 
 // Shard returns the route of a shard.
