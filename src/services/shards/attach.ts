@@ -113,15 +113,15 @@ class AttachedOwner extends HeartbeatStream<ShardServiceAttachRequest, ShardServ
 
   #report({ validForMs, shards, waitsFor }: OwnerNews): void {
     const { source, leaseMs } = this.#parts;
-    const message = create(ShardServiceAttachResponseSchema, {
+    const news = {
       sentMs: this.#sentMs,
       validFor: durationFromMs(Math.floor(validForMs)),
       heartbeatInterval: durationFromMs(Math.floor(leaseMs / 3)),
       shards: shards.map(ownedMessage),
       waitsFor,
       serveOnStoreLoss: source.maps.map(this.#first?.namespace ?? "")?.set.value.onStoreLoss === "serve",
-    });
-    this.answer(message);
+    };
+    this.answer(create(ShardServiceAttachResponseSchema, news));
   }
 }
 

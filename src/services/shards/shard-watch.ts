@@ -19,16 +19,20 @@ const HEARTBEAT_MS = 10_000;
 /** The epoch of a reader that needs a snapshot. */
 const NO_EPOCH = -1;
 
-/** Returns a message of a change by its index. Undefined after the last message, which alone has an epoch. */
-type ChangePages = (index: number, time: Time) => Uint8Array | undefined;
-
-interface ChangeStart {
-  /** The messages have the rows that have changed after this epoch. */
+/** The rows of a map that have changed after an epoch, as messages. */
+interface ChangePages {
   readonly after: number;
   readonly hasSettings: boolean;
+  /** Returns a message by its index. Undefined after the last message, which alone has an epoch. */
+  readonly page: (index: number, time: Time) => Uint8Array | undefined;
 }
 
-function changePages({ maps }: ShardSource, map: ShardMap, { after, hasSettings }: ChangeStart): ChangePages {
+/** The last messages that were made of each map. Streams share them, because most streams have the same epoch. */
+const LAST_PAGES = new WeakMap<ShardMap, ChangePages>();
+
+function changePages({ maps }: ShardSource, map: ShardMap, after: number, hasSettings: boolean): ChangePages {
+  const last = LAST_PAGES.get(map);
+  if (last?.after === after && last.hasSettings === hasSettings) return last;
   const rows = map.rows.filter(({ epoch }) => epoch > after);
   const lastIndex = Math.max(0, Math.ceil(rows.length / MAX_SHARDS) - 1);
   const pages: Uint8Array[] = [];
@@ -43,18 +47,10 @@ function changePages({ maps }: ShardSource, map: ShardMap, { after, hasSettings 
       ...(index === lastIndex && { epoch: set.epoch, set }),
     });
   };
-  return (index, time) => (index > lastIndex ? undefined : (pages[index] ??= encode(index, time)));
-}
-
-/** The last messages that were made of each map. Streams share them, because most streams have the same epoch. */
-const LAST_PAGES = new WeakMap<ShardMap, ChangeStart & { readonly pages: ChangePages }>();
-
-function sharedPages(source: ShardSource, map: ShardMap, start: ChangeStart): ChangePages {
-  const last = LAST_PAGES.get(map);
-  if (last?.after === start.after && last.hasSettings === start.hasSettings) return last.pages;
-  const pages = changePages(source, map, start);
-  LAST_PAGES.set(map, { ...start, pages });
-  return pages;
+  const page = (index: number, time: Time) => (index > lastIndex ? undefined : (pages[index] ??= encode(index, time)));
+  const made = { after, hasSettings, page };
+  LAST_PAGES.set(map, made);
+  return made;
 }
 
 /** Returns a function that returns the next message of one stream. Undefined if there is none now. `opened` is the map when the stream opens. */
@@ -68,20 +64,21 @@ export function shardMessages(
   let epoch = Number(afterEpoch) || NO_EPOCH;
   /** The settings that the reader has. Undefined if this node does not know them. */
   let settings = opened.epoch === epoch ? settingsMessage(opened) : undefined;
-  let pages: ChangePages = () => undefined;
+  let pages: ChangePages | undefined;
   let nextPage = 0;
   let heartbeatDueMs = Number.NEGATIVE_INFINITY;
   return (time) => {
-    const page = pages(nextPage++, time);
+    const page = pages?.page(nextPage++, time);
     if (page !== undefined) return page;
+    pages = undefined;
     const map = source.maps.map(namespace);
     if (map !== undefined && map.epoch !== epoch) {
       const after = map.epoch < epoch ? NO_EPOCH : epoch;
       const before = after === NO_EPOCH ? undefined : settings;
       settings = settingsMessage(map);
-      pages = sharedPages(source, map, { after, hasSettings: before === undefined || !equals(ShardSettingsSchema, before, settings) });
+      pages = changePages(source, map, after, before === undefined || !equals(ShardSettingsSchema, before, settings));
       [epoch, nextPage] = [map.epoch, 1];
-      return pages(0, time);
+      return pages.page(0, time);
     }
     const rebalance = changedStatus();
     if (rebalance !== undefined) return bytesOf({ kind: ShardEventKind.PLAN, rebalance });
