@@ -61,7 +61,7 @@ export function pageAnswer(page: JsonValue): RouteAnswer {
   return { kind: "page", page, steady };
 }
 
-/** The route of a list, whose parameters are the fields of the request. `handle` answers the rpc. */
+/** The route of a list, whose parameters are the fields of the request: texts, numbers and lists of enum values. `handle` answers the rpc. */
 export function listRoute<I extends DescMessage, O extends DescMessage>(
   rpc: DescMethodUnary<I, O>,
   handle: (request: MessageShape<I>, context: CallContext) => MessageShape<O> | Promise<MessageShape<O>>,

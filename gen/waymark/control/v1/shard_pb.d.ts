@@ -1956,7 +1956,8 @@ export declare const ShardService: GenService<{
     output: typeof ShardServiceHistoryResponseSchema;
   },
   /**
-   * Returns the moves that would follow from other owners or from another strategy. Nothing is changed.
+   * Returns the moves that would follow from other owners or from another strategy. Nothing is changed. Fails with
+   * QUOTA_EXCEEDED when there would be more than 1,000 owners.
    *
    * @generated from rpc waymark.control.v1.ShardService.Simulate
    */
