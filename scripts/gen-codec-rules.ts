@@ -39,6 +39,7 @@ const PATTERN_RULES: ReadonlyMap<string, string> = new Map([
   ["^([0-9a-f]{64})?$", "64 hexadecimal digits in lower case"],
   ["^[ -~]*$", "printable ASCII"],
   ["^[a-z][a-z0-9+.-]{0,31}://[!-~]+$", "a URL: a scheme in lower case, :// and printable ASCII without spaces"],
+  ["^([A-Za-z0-9._:@+-]{1,64}(/[A-Za-z0-9._:@+-]{1,64})?)?$", "<region>, <region>/<zone> or empty"],
   ["^(/[!-~]*)?$", "a path that starts with / and has printable ASCII without spaces"],
 ]);
 

@@ -222,6 +222,7 @@ export function checkShardServiceSetShardRequest(value: ShardServiceSetShardRequ
     }
     case "hint": {
       if (value.change.value !== "") problems.text(value.change.value, 129, "hint");
+      problems.pattern(value.change.value, { pattern: /^([A-Za-z0-9._:@+-]{1,64}(\/[A-Za-z0-9._:@+-]{1,64})?)?$/u, rule: "<region>, <region>/<zone> or empty" }, "hint");
       return;
     }
     case undefined:

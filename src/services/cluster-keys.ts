@@ -1,20 +1,17 @@
 /** Implements `PeerService.Keys`, which returns the cluster keys that this node trusts. */
 
-import { create, toJson } from "@bufbuild/protobuf";
+import { create } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import {
   type ClusterKey,
   ClusterKeySchema,
   type PeerServiceKeysRequest,
-  PeerServiceKeysRequestSchema,
   PeerServiceKeysResponseSchema,
 } from "../../gen/waymark/control/v1/peer_pb.js";
-import { fnv64, hashHex } from "../lib/hash64.ts";
 import type { Time } from "../lib/machine.ts";
 import type { ListedKey } from "../signing/key-registry.ts";
-import { requestCheckOf, timestampOf } from "./contract.ts";
-import { type PageRequest, paged, pageOf } from "./list-page.ts";
-import type { RouteParameters } from "./service.ts";
+import { timestampOf } from "./contract.ts";
+import { filterHash, type PageRequest, paged } from "./list-page.ts";
 
 /** A key of a cluster, or an announcement of a key. */
 export interface ClusterKeyRow extends ListedKey {
@@ -42,25 +39,13 @@ export function keysAnswer(
     return { row, place: `${row.cluster}\0${String(at).padStart(PLACE_DIGITS, "0")}` };
   });
   const asked = placed.filter(({ row }) => clusterId === "" || row.cluster === clusterId);
-  const { page, nextPageToken } = paged(asked, ({ place }) => place, { limit, pageToken, hash: hashHex(fnv64(`keys\0${clusterId}`)) });
+  const { page, nextPageToken } = paged(asked, ({ place }) => place, { limit, pageToken, hash: filterHash("keys", clusterId) });
   return create(PeerServiceKeysResponseSchema, {
     keys: page.map(({ row }) => wireKey(row)),
     nextPageToken,
     servedBy,
     generatedAt: timestampFromMs(time.wallMs),
   });
-}
-
-const checkKeys = requestCheckOf(PeerServiceKeysRequestSchema);
-
-/** Returns the answer of `Keys`, and the same answer without the time. Throws `invalid_argument`. */
-export function keysJson(listed: ListedKeys, asked: RouteParameters) {
-  const request = create(PeerServiceKeysRequestSchema, { clusterId: asked["cluster_id"] ?? "", ...pageOf(asked) });
-  checkKeys(request);
-  const answer = keysAnswer(listed, request);
-  const page = toJson(PeerServiceKeysResponseSchema, answer, { alwaysEmitImplicit: true });
-  delete answer.generatedAt;
-  return { page, steady: toJson(PeerServiceKeysResponseSchema, answer) };
 }
 
 function wireKey({ cluster, region, keyId, publicKey, counts, announced, signs }: ClusterKeyRow): ClusterKey {

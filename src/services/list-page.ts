@@ -1,7 +1,19 @@
-/** The paging of the lists of a mesh: members, origins, keys and leaders. */
+/** The paging of the lists of a mesh: members, origins, keys, leaders and shards. */
+import {
+  create,
+  type DescField,
+  type DescMessage,
+  type DescMethodUnary,
+  type JsonValue,
+  type MessageShape,
+  ScalarType,
+  toJson,
+} from "@bufbuild/protobuf";
 import { decodePageToken, encodePageToken, pageLimit } from "../catalog/query/query.ts";
 import { invalid } from "../lib/errors.ts";
-import type { RouteParameters } from "./service.ts";
+import { fnv64, hashHex } from "../lib/hash64.ts";
+import { requestCheckOf, routesOf } from "./contract.ts";
+import type { CallContext, HttpRoute, RouteAnswer, RouteParameters } from "./service.ts";
 
 export interface PageRequest {
   readonly limit: number;
@@ -11,7 +23,12 @@ export interface PageRequest {
 /** Query parameters of a list. */
 export const PAGE = ["limit", "page_token"] as const;
 
-/** Returns the requested page of the rows, sorted by `placeOf`. `hash` identifies the filter of the list. */
+/** Identifies the filter of a list. */
+export function filterHash(...filter: readonly (string | number)[]): string {
+  return hashHex(fnv64(filter.join("\0")));
+}
+
+/** Returns the requested page of the rows, sorted by `placeOf`. `hash` is made by `filterHash`. */
 export function paged<T>(
   rows: readonly T[],
   placeOf: (row: T) => string,
@@ -33,4 +50,57 @@ export function pageOf({ limit = "0", page_token: pageToken = "" }: RouteParamet
   if (!/^\d{1,6}$/.test(limit))
     throw invalid("limit", `must be a whole number from 0 to 999999, got ${JSON.stringify(limit.slice(0, 64))}`);
   return { limit: Number(limit), pageToken };
+}
+
+/** The fields of lists that change with time and renewals. */
+const UNSTEADY: ReadonlySet<string> = new Set(["age", "expiresAt", "generatedAt", "renewedAt", "revision"]);
+
+export function pageAnswer(page: JsonValue): RouteAnswer {
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- a part of a JSON value is a JSON value
+  const steady = JSON.parse(JSON.stringify(page, (key, value: unknown) => (UNSTEADY.has(key) ? undefined : value))) as JsonValue;
+  return { kind: "page", page, steady };
+}
+
+/** The route of a list, whose parameters are the fields of the request: texts, numbers and lists of enum values. `handle` answers the rpc. */
+export function listRoute<I extends DescMessage, O extends DescMessage>(
+  rpc: DescMethodUnary<I, O>,
+  handle: (request: MessageShape<I>, context: CallContext) => MessageShape<O> | Promise<MessageShape<O>>,
+): HttpRoute {
+  const { input, output, localName } = rpc;
+  const [path = ""] = routesOf(rpc, false);
+  const check = requestCheckOf(input);
+  const whole = (answer: MessageShape<O>) => pageAnswer(toJson(output, answer, { alwaysEmitImplicit: true }));
+  return {
+    path,
+    parameters: input.fields.map(({ name }) => name),
+    rpc: localName,
+    answer: (asked, context) => {
+      const request = create(input);
+      for (const field of input.fields) {
+        const text = asked[field.name] ?? "";
+        if (text !== "") Reflect.set(request, field.localName, valueIn(field, text));
+      }
+      check(request);
+      const answer = handle(request, context);
+      return answer instanceof Promise ? answer.then(whole) : whole(answer);
+    },
+  };
+}
+
+/** The value of a parameter: a text, a whole number, or the words of a list of enum values, separated by commas. */
+function valueIn({ name, enum: words, scalar }: DescField, text: string) {
+  const wrong = (rule: string, value: string) => invalid(name, `must be ${rule}, got ${JSON.stringify(value.slice(0, 64))}`);
+  if (words !== undefined) {
+    const known = new Map(words.values.map(({ localName, number }) => [localName.toLowerCase().replaceAll("_", "-"), number]));
+    known.delete("unspecified");
+    return text.split(",").map((word) => {
+      const number = known.get(word);
+      if (number === undefined) throw wrong([...known.keys()].join(", "), word);
+      return number;
+    });
+  }
+  if (scalar === ScalarType.STRING) return text;
+  const most = scalar === ScalarType.INT32 ? 6 : 16;
+  if (!/^\d+$/.test(text) || text.length > most) throw wrong(`a whole number of at most ${most} digits`, text);
+  return scalar === ScalarType.INT32 ? Number(text) : BigInt(text);
 }

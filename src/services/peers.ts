@@ -30,13 +30,12 @@ import type { MemberEvidence } from "../fabric/membership/members.ts";
 import { MEMBER_STATUSES, type MemberStatus, type MemberUpdate } from "../fabric/wire/messages.ts";
 import { enumName } from "../lib/enum-words.ts";
 import { invalid, WaymarkError } from "../lib/errors.ts";
-import { fnv64, hashHex } from "../lib/hash64.ts";
 import type { Time } from "../lib/machine.ts";
 import type { Caller } from "../policy/identity/caller.ts";
-import { type ClusterKeyRow, keysAnswer, keysJson } from "./cluster-keys.ts";
+import { type ClusterKeyRow, keysAnswer } from "./cluster-keys.ts";
 import { bookmarkMs, requestCheckOf } from "./contract.ts";
 import { wireScope } from "./discovery/nodes.ts";
-import { PAGE, type PageRequest, paged, pageOf } from "./list-page.ts";
+import { filterHash, listRoute, PAGE, type PageRequest, paged, pageOf } from "./list-page.ts";
 import { MemberChanges, PeerWatch } from "./peer-watch.ts";
 import { type SummaryLag, steadySummaryLag, wireSummaryLag } from "./regions/lag.ts";
 import type { CallContext, HandlersOf, RouteParameters, ServiceDefinition, StreamSource } from "./service.ts";
@@ -170,12 +169,7 @@ export function peerService(parts: PeerParts): ServiceDefinition {
         rpc: "lag",
         answer: (asked, { time }) => ({ kind: "page", ...lagJson(parts, asked, time) }),
       },
-      {
-        path: "/control/keys",
-        parameters: ["cluster_id", ...PAGE],
-        rpc: "keys",
-        answer: (asked, { time }) => ({ kind: "page", ...keysJson(keys(time), asked) }),
-      },
+      listRoute(PeerService.method.keys, (request, { time }) => keysAnswer(keys(time), request)),
     ],
   };
 }
@@ -209,7 +203,7 @@ function list({ source, identity }: PeerParts, request: PeerServiceListRequest, 
   const { clusterId, region } = request;
   const statuses = MEMBER_STATUSES.filter((status) => request.statuses.includes(PeerStatus[enumName(status)]));
   const filter: MemberFilter = { statuses, clusterId, region };
-  const hash = hashHex(fnv64(`peers\0${filter.statuses.toSorted().join(",")}\0${filter.clusterId}\0${filter.region}`));
+  const hash = filterHash("peers", ...filter.statuses.toSorted(), filter.clusterId, filter.region);
   const rows = source.members(time).filter((row) => matchesMember(filter, row));
   const { page, nextPageToken } = paged(rows, ({ nodeId }) => nodeId, { ...request, hash });
   return create(PeerServiceListResponseSchema, {
@@ -282,7 +276,7 @@ function peersJson(parts: PeerParts, asked: RouteParameters, time: Time) {
   return { page, steady: toJson(PeerServiceListResponseSchema, answer) };
 }
 
-const LAG = hashHex(fnv64("lag"));
+const LAG = filterHash("lag");
 
 /** Returns the sort key of an origin. The list is sorted by node id and generation. */
 function originPlace({ nodeId, generation }: Pick<OriginLagRow, "nodeId" | "generation">): string {
@@ -369,7 +363,7 @@ function watch(
 ): StreamSource {
   const filter: MemberFilter = { statuses: [], clusterId: request.clusterId, region: request.region };
   const bookmarkIntervalMs = bookmarkMs(request.bookmarkInterval);
-  const holder = shortHolder(identity.boot, hashHex(fnv64(`peers watched\0${filter.clusterId}\0${filter.region}`)));
+  const holder = shortHolder(identity.boot, filterHash("peers watched", filter.clusterId, filter.region));
   const cursor = request.cursor === "" ? undefined : parseCursor(request.cursor);
   const members = {
     ids: (time: Time) => source.members(time).flatMap((row) => (matchesMember(filter, row) ? [row.nodeId] : [])),

@@ -251,7 +251,7 @@ test("a simulation sends the owners, and prints the moves and their number", asy
   const owners = ["--add", "d:weight=2,zone=eu-1a,region=eu,slots=100", "--add", "urn:e", "--remove", "b"];
   const { stdout, stderr } = await run(["simulate", "orders", "--strategy", "ring", ...owners]);
   expect(stdout).toBe("SHARD      BEFORE  AFTER\norders/11  a       d\norders/12  -       d\n");
-  expect(stderr).toBe("2 shards would move (0.2 %) in 1 plan; largest load / fair share: 1.50 before and 1.04 after\n");
+  expect(stderr).toBe("2 shards would move (0.2 %) in 1 plan\nthe fullest owner has 1.50 × its fair share before, and 1.04 × after\n");
   expect(fake.callsOf("simulate")[0]?.request).toMatchObject({
     namespace: "orders",
     strategy: ShardStrategy.RING,

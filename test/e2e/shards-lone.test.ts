@@ -36,7 +36,7 @@ test("operators' mistakes are refused, owners of a restarted node get their shar
       failsWith(first, ["simulate", NAMESPACE, "--remove", "stranger", "--add", "d:weight=2"]),
     ]),
   ).toEqual([
-    "error: invalid_argument: settings.count: must stay 6; a set with another count needs another namespace\n",
+    "error: invalid_argument: settings.count: must stay 6; a set with another count needs another namespace, got 7\n",
     'error: -:6: strategy: "random" is not one of rendezvous, ring, locality\nerror: nothing was applied\n',
     "error: version_conflict: the set orders has the epoch 1, not 7; read it again\n",
     "error: invalid_argument: removed_owners[0]: stranger is not an owner in orders\n",

@@ -154,7 +154,7 @@ export class KeptShards implements ShardSource {
   }
 
   /** Changes the settings of a set, which gets the next epoch. */
-  apply(namespace: string, settings: Partial<ShardSettings & Pick<ShardSetRecord, "oldestEpoch">> = {}): void {
+  apply(namespace: string, settings: Partial<ShardSettings & Pick<ShardSetRecord, "frozenUntilWallMs" | "oldestEpoch">> = {}): void {
     const { epoch = 0, ...before } = this.maps.map(namespace)?.set.value ?? {
       rowsEpoch: 0,
       checksum: "",

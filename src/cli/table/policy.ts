@@ -2,8 +2,8 @@
 import type { ArgSpec, FlagSpec, VerbSpec } from "./verb.ts";
 
 const FILE: ArgSpec = { name: "<file>", doc: "Policy set in YAML or JSON; - reads standard input." };
-const REASON: FlagSpec = { flags: "--reason <text>", doc: "Reason, recorded in the history and the audit log." };
-const TICKET: FlagSpec = { flags: "--ticket <id>", doc: "Change ticket, recorded in the history and the audit log." };
+export const REASON: FlagSpec = { flags: "--reason <text>", doc: "Reason, recorded in the history and the audit log." };
+export const TICKET: FlagSpec = { flags: "--ticket <id>", doc: "Change ticket, recorded in the history and the audit log." };
 const DRY_RUN: FlagSpec = { flags: "--dry-run", doc: "Show what would change without changing anything." };
 const EXPECT: FlagSpec = { flags: "--expect <number>", doc: "Fail unless the newest version has this number." };
 const ACTIONS = ["register", "ingest", "query", "watch", "export-summary", "admin"] as const;

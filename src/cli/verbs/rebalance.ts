@@ -1,5 +1,4 @@
 /** Verbs that balance the shards of namespaces: plans, their approval, and times in which no shard moves. */
-import type { DescMessage, MessageShape } from "@bufbuild/protobuf";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { type RebalancePlan, RebalanceService, RebalanceState } from "../../../gen/waymark/control/v1/rebalance_pb.js";
 import { enumWord } from "../../lib/enum-words.ts";
@@ -31,7 +30,7 @@ export const rebalance: VerbFunction = async ({ args: [namespace = ""], flags, o
   const asked = { namespace, dryRun: flags.isOn("dryRun"), force: flags.isOn("force"), reason, ticket };
   const answer = await client().call(method.propose, asked);
   noteMoves(out, answer.plan);
-  showPlan(out, method.propose.output, answer);
+  out.document(wholeJson(method.propose.output, answer), planTable(answer));
 };
 
 export const plans: VerbFunction = async ({ args: [namespace = ""], out, ...context }) => {
@@ -53,12 +52,14 @@ export const approve: VerbFunction = async ({ args: [planId = ""], flags, out, c
     ({ checksum } = plan);
   }
   const reason = flags.text("reason") ?? "";
-  showPlan(out, method.approve.output, await client().call(method.approve, { namespace, planId, checksum, reason }));
+  const answer = await client().call(method.approve, { namespace, planId, checksum, reason });
+  out.document(wholeJson(method.approve.output, answer), planTable(answer));
 };
 
 export const cancel: VerbFunction = async ({ args: [planId = ""], flags, out, client }) => {
   const asked = { namespace: namespaceOf(planId), planId, reason: flags.text("reason") ?? "" };
-  showPlan(out, method.cancel.output, await client().call(method.cancel, asked));
+  const answer = await client().call(method.cancel, asked);
+  out.document(wholeJson(method.cancel.output, answer), planTable(answer));
 };
 
 export const freeze: VerbFunction = async ({ args: [namespace = ""], flags, out, client }) => {
@@ -87,12 +88,8 @@ function namespaceOf(planId: string): string {
   return planId.slice(0, at);
 }
 
-function showPlan<D extends DescMessage>(
-  out: CommandOutput,
-  schema: D,
-  answer: MessageShape<D> & { readonly plan?: RebalancePlan | undefined },
-): void {
-  out.document(wholeJson(schema, answer), { columns: COLUMNS, rows: answer.plan === undefined ? [] : [answer.plan] });
+function planTable({ plan }: { readonly plan?: RebalancePlan | undefined }) {
+  return { columns: COLUMNS, rows: plan === undefined ? [] : [plan] };
 }
 
 /** Prints the shards of a plan, by their owners. */

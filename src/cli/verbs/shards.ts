@@ -1,15 +1,11 @@
 /** Verbs that divide namespaces into shards, and show and change the shards. */
 import { fromJson, type MessageInitShape } from "@bufbuild/protobuf";
 import { durationMs } from "@bufbuild/protobuf/wkt";
-import type { Fence } from "../../../gen/waymark/control/v1/fence_pb.js";
-import type { StoreStatus } from "../../../gen/waymark/control/v1/leadership_pb.js";
 import {
   type Shard,
-  type ShardDifference,
   type ShardOwner,
   ShardService,
   type ShardServiceSetShardRequest,
-  type ShardSet,
   type ShardState,
   ShardStatus,
   ShardStrategy,
@@ -22,7 +18,7 @@ import { readInput } from "../environment.ts";
 import { CommandError, UsageError } from "../exit.ts";
 import type { Flags } from "../flags.ts";
 import { timeText, wholeJson } from "../messages.ts";
-import type { CommandOutput, TableColumn } from "../output.ts";
+import type { TableColumn } from "../output.ts";
 import { noteMore, readPages } from "../pages.ts";
 import { followStream } from "../streams.ts";
 import type { VerbContext, VerbFunction } from "../table/verb.ts";
@@ -53,24 +49,7 @@ const COLUMNS: readonly TableColumn<ShownShard>[] = [
   { title: "REASON", text: ({ reason }) => reason },
 ];
 
-const SET_COLUMNS: readonly TableColumn<ShardSet>[] = [
-  { title: "NAMESPACE", text: ({ namespace }) => namespace },
-  { title: "EPOCH", text: ({ epoch }) => String(epoch) },
-  { title: "SHARDS", text: ({ settings }) => String(settings?.count ?? 0) },
-  { title: "SERVICE", text: ({ settings }) => settings?.service ?? "" },
-  { title: "STRATEGY", text: ({ settings }) => enumWord(ShardStrategy, settings?.strategy ?? 0) },
-  { title: "OWNERS", text: ({ ownerCount }) => String(ownerCount) },
-  { title: "UNOWNED", text: ({ unownedCount }) => String(unownedCount) },
-  { title: "CHECKSUM", isWide: true, text: ({ checksum }) => checksum },
-];
-
-const DIFFERENCE_COLUMNS: readonly TableColumn<ShardDifference>[] = [
-  { title: "SHARD", text: ({ id }) => String(id) },
-  { title: "BEFORE", text: ({ before }) => stateText(before) },
-  { title: "AFTER", text: ({ after }) => stateText(after) },
-];
-
-function fenceText(fence: Fence | undefined): string {
+function fenceText(fence: ShardState["fence"]): string {
   return fence === undefined ? "-" : `${fence.failoverVersion}.${fence.storeEpoch}.${fence.number}`;
 }
 
@@ -94,8 +73,19 @@ export const apply: VerbFunction = async ({ environment, flags, out, client }) =
     throw new CommandError([...lines, "nothing was applied"].join("\n"));
   }
   const answer = await client().call(method.apply, { ...message, ...changeOf(flags) });
-  const rows = answer.set === undefined ? [] : [answer.set];
-  out.document(wholeJson(method.apply.output, answer), { columns: SET_COLUMNS, rows });
+  out.document(wholeJson(method.apply.output, answer), {
+    columns: [
+      { title: "NAMESPACE", text: ({ namespace }) => namespace },
+      { title: "EPOCH", text: ({ epoch }) => String(epoch) },
+      { title: "SHARDS", text: ({ settings }) => String(settings?.count ?? 0) },
+      { title: "SERVICE", text: ({ settings }) => settings?.service ?? "" },
+      { title: "STRATEGY", text: ({ settings }) => enumWord(ShardStrategy, settings?.strategy ?? 0) },
+      { title: "OWNERS", text: ({ ownerCount }) => String(ownerCount) },
+      { title: "UNOWNED", text: ({ unownedCount }) => String(unownedCount) },
+      { title: "CHECKSUM", isWide: true, text: ({ checksum }) => checksum },
+    ],
+    rows: answer.set === undefined ? [] : [answer.set],
+  });
 };
 
 /** The flags of a change. They replace the values in a file. */
@@ -105,26 +95,22 @@ function changeOf(flags: Flags) {
 }
 
 export const list: VerbFunction = async ({ args: [namespace = ""], flags, out, client }) => {
-  const filter = {
-    namespace,
-    owner: flags.text("owner") ?? "",
-    statuses: flags.enums("status", ShardStatus),
-    text: flags.text("text") ?? "",
-  };
+  const [ofOwner = "", text = ""] = [flags.text("owner"), flags.text("text")];
+  const filter = { namespace, owner: ofOwner, statuses: flags.enums("status", ShardStatus), text };
   const answer = await readPages(flags, ["shards", "owners", "sets"], (page) => client().call(method.list, { ...filter, ...page }));
   const table = { columns: COLUMNS, rows: withTargets(answer.shards, answer.owners), whenEmpty: "no shards" };
   out.document(wholeJson(method.list.output, answer), table);
-  if (!out.isMachine) noteSets(out, answer.sets, answer.store);
-};
-
-/** A list of several pages contains the set of each page. */
-function noteSets(out: CommandOutput, sets: readonly ShardSet[], store: StoreStatus | undefined): void {
-  for (const { namespace, epoch, settings, ownerCount, unownedCount } of new Map(sets.map((set) => [set.namespace, set])).values()) {
+  if (out.isMachine) return;
+  // Each page contains the sets of its shards.
+  for (const { namespace: name, epoch, settings, ownerCount, unownedCount } of new Map(
+    answer.sets.map((each) => [each.namespace, each]),
+  ).values()) {
     const counts = `${counted(settings?.count ?? 0, "shard")}, ${counted(ownerCount, "owner")}, ${unownedCount} without an owner`;
-    out.note(`${namespace}: epoch ${epoch}, ${counts}`);
+    out.note(`${name}: epoch ${epoch}, ${counts}`);
   }
-  if (store?.age !== undefined && durationMs(store.age) > 0) out.note(`the control store has not answered for ${shortDuration(store.age)}`);
-}
+  const age = answer.store?.age;
+  if (age !== undefined && durationMs(age) > 0) out.note(`the control store has not answered for ${shortDuration(age)}`);
+};
 
 export const get: VerbFunction = async (context) => {
   const { namespace, id } = shardOf(context.args[0]);
@@ -157,8 +143,15 @@ export const diff: VerbFunction = async ({ args: [namespace = ""], flags, out, c
     ({ toEpoch } = read);
     return read;
   });
-  const whenEmpty = `no shard differs between the epochs ${fromEpoch} and ${toEpoch}`;
-  out.document(wholeJson(method.diff.output, answer), { columns: DIFFERENCE_COLUMNS, rows: answer.shards, whenEmpty });
+  out.document(wholeJson(method.diff.output, answer), {
+    columns: [
+      { title: "SHARD", text: ({ id }) => String(id) },
+      { title: "BEFORE", text: ({ before }) => stateText(before) },
+      { title: "AFTER", text: ({ after }) => stateText(after) },
+    ],
+    rows: answer.shards,
+    whenEmpty: `no shard differs between the epochs ${fromEpoch} and ${toEpoch}`,
+  });
 };
 
 export const history: VerbFunction = async ({ args: [namespace = ""], flags, out, client }) => {
@@ -222,12 +215,11 @@ export const simulate: VerbFunction = async ({ args: [namespace = ""], flags, ou
     whenEmpty: "",
   });
   const { moves, movedRatio, planCount, imbalanceRatioBefore, imbalanceRatioAfter } = answer;
-  const load = `${imbalanceRatioBefore.toFixed(2)} before and ${imbalanceRatioAfter.toFixed(2)} after`;
-  const share = (movedRatio * 100).toFixed(1);
-  if (!out.isMachine)
-    out.note(
-      `${counted(moves.length, "shard")} would move (${share} %) in ${counted(planCount, "plan")}; largest load / fair share: ${load}`,
-    );
+  if (out.isMachine) return;
+  out.note(
+    `${counted(moves.length, "shard")} would move (${(movedRatio * 100).toFixed(1)} %) in ${counted(planCount, "plan")}`,
+    `the fullest owner has ${imbalanceRatioBefore.toFixed(2)} × its fair share before, and ${imbalanceRatioAfter.toFixed(2)} × after`,
+  );
 };
 
 /** Parses `d`, `d:weight=2` or `d:weight=2,zone=eu-1a,region=eu,slots=100`. The names are fields of the message. */

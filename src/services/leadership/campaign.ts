@@ -10,11 +10,11 @@ import {
 } from "../../../gen/waymark/control/v1/leadership_pb.js";
 import type { CampaignGrant, CampaignSink } from "../../control/leadership/campaigns.ts";
 import { parseScope } from "../../control/leadership/scope.ts";
-import { invalid, WaymarkError } from "../../lib/errors.ts";
+import { invalid, type WaymarkError } from "../../lib/errors.ts";
 import { later } from "../../lib/stall-aware-time.io.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
-import type { AnswerSink, CallContext, MethodHandler, RequestListener } from "../service.ts";
-import { StreamLimit } from "../stream-limit.ts";
+import { type HeartbeatCall, HeartbeatStream, heartbeatHandler } from "../heartbeat-stream.ts";
+import type { MethodHandler } from "../service.ts";
 import { fenceOf } from "./leader-message.ts";
 import type { LeadershipSource } from "./source.ts";
 
@@ -33,68 +33,50 @@ export interface CampaignParts {
 }
 
 export function campaignHandler(parts: CampaignParts): MethodHandler {
-  const limit = new StreamLimit("campaigns", MAX_CAMPAIGNS);
-  const open = (answers: AnswerSink<LeadershipServiceCampaignResponse>, { caller }: CallContext) =>
-    new CampaignStream({ ...parts, limit }, answers, caller);
-  const answerOne = () => {
-    throw new WaymarkError("unimplemented", "a node with read workers accepts no campaigns: set node.workers = 0, or use another node");
-  };
-  return { kind: "bidi_streaming", open, answerOne };
+  return heartbeatHandler("campaigns", MAX_CAMPAIGNS, (call) => new CampaignStream(parts, call));
 }
 
-type CampaignStreamParts = CampaignParts & { readonly limit: StreamLimit };
-
-class CampaignStream implements RequestListener<LeadershipServiceCampaignRequest> {
-  readonly #parts: CampaignStreamParts;
-  readonly #answers: AnswerSink<LeadershipServiceCampaignResponse>;
-  readonly #caller: Caller;
-  readonly #campaign: CampaignSink = (grant) => this.#answer(grant);
+class CampaignStream extends HeartbeatStream<LeadershipServiceCampaignRequest, LeadershipServiceCampaignResponse> {
+  readonly #parts: CampaignParts;
+  readonly #campaign: CampaignSink = (grant) => this.#grant(grant);
   /** Set by the first message. */
   #program: { readonly scope: string; readonly namespace: string; readonly holderId: string } | undefined;
-  /** Stops counting the campaign. Set by the first permitted message. */
-  #stopCounting: (() => void) | undefined;
   #sentMs = 0n;
   #lastGrant: CampaignGrant | undefined;
   /** Set while the program has the time to resign before the node ends the stream. */
   #cancelLeave: (() => void) | undefined;
 
-  constructor(parts: CampaignStreamParts, answers: AnswerSink<LeadershipServiceCampaignResponse>, caller: Caller) {
+  constructor(parts: CampaignParts, call: HeartbeatCall<LeadershipServiceCampaignResponse>) {
+    super(call);
     this.#parts = parts;
-    this.#answers = answers;
-    this.#caller = caller;
   }
 
   message(request: LeadershipServiceCampaignRequest): void {
-    const { source, checkNamespace, limit } = this.#parts;
+    const { source, checkNamespace } = this.#parts;
     this.#program ??= this.#named(request);
     const { scope, namespace, holderId } = this.#program;
     if (request.scope !== "" && request.scope !== scope) throw invalid("scope", `must be ${scope}, as in the first message`);
     // The policy can have changed since the last message.
-    checkNamespace(this.#caller, namespace, "scope");
-    this.#stopCounting ??= limit.open(this.#caller);
+    checkNamespace(this.call.caller, namespace, "scope");
+    this.permitted();
     this.#sentMs = request.sentMs;
     if (request.resign) {
       const number = this.#lastGrant?.leader.fence.number;
       if (number !== undefined) source.input({ kind: "retired", scope, number });
-      this.#answers.end();
-    } else if (this.#cancelLeave !== undefined) this.#answer(undefined);
+      this.call.answers.end();
+    } else if (this.#cancelLeave !== undefined) this.#grant(undefined);
     else source.input({ kind: "heartbeat", campaign: this.#campaign, scope, holderId });
   }
 
-  halfClosed(): void {
-    this.#answers.end();
-  }
-
   /** Ends the campaign immediately. A program that leads the scope has the time of its last grant to resign. */
-  leave(error: WaymarkError): void {
+  override leave(error: WaymarkError): void {
     this.#parts.source.input({ kind: "ended", campaign: this.#campaign });
-    if (this.#lastGrant === undefined) this.#answers.fail(error);
-    else this.#cancelLeave = later(() => this.#answers.fail(error), this.#lastGrant.validForMs);
+    if (this.#lastGrant === undefined) this.call.answers.fail(error);
+    else this.#cancelLeave = later(() => this.call.answers.fail(error), this.#lastGrant.validForMs);
   }
 
-  close(): void {
+  protected override over(): void {
     this.#cancelLeave?.();
-    this.#stopCounting?.();
     this.#parts.source.input({ kind: "ended", campaign: this.#campaign });
   }
 
@@ -103,12 +85,12 @@ class CampaignStream implements RequestListener<LeadershipServiceCampaignRequest
     const { kind, namespace } = parseScope(scope);
     if (kind !== "custom") throw invalid("scope", `${scope} is led by nodes; programs can lead custom/<namespace>/<name>`);
     if (ownScopes.includes(scope)) throw invalid("scope", `${scope} is in leadership.scopes of this node, which leads it itself`);
-    const name = holderId || this.#caller.principal.slice(0, 256) || `program-${randomUUID().slice(0, 8)}`;
+    const name = holderId || this.call.caller.principal.slice(0, 256) || `program-${randomUUID().slice(0, 8)}`;
     if (name === servedBy) throw invalid("holder_id", "is the id of this node");
     return { scope, namespace, holderId: name };
   }
 
-  #answer(grant: CampaignGrant | undefined): void {
+  #grant(grant: CampaignGrant | undefined): void {
     this.#lastGrant = grant ?? this.#lastGrant;
     const { holderId = "" } = this.#program ?? {};
     const common = { holderId, sentMs: this.#sentMs, heartbeatInterval: durationFromMs(Math.floor(this.#parts.leaseMs / 3)) };
@@ -119,9 +101,6 @@ class CampaignStream implements RequestListener<LeadershipServiceCampaignRequest
       validFor: durationFromMs(grant.validForMs),
     };
     const message = { state: CampaignState.CANDIDATE, ...common, ...granted };
-    if (this.#answers.send(create(LeadershipServiceCampaignResponseSchema, message))) return;
-    // The heartbeats of a program that does not read its answers wait, so that the answers do not fill the memory.
-    this.#answers.pause();
-    this.#answers.onceRoomy(() => this.#answers.resume());
+    this.answer(create(LeadershipServiceCampaignResponseSchema, message));
   }
 }

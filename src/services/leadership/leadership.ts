@@ -1,5 +1,5 @@
 /** Implements waymark.control.v1.LeadershipService: the leaders that this node knows, their events, and the operations on them. */
-import { create, type JsonObject, type JsonValue, toJson } from "@bufbuild/protobuf";
+import { create, type JsonObject, toJson } from "@bufbuild/protobuf";
 import { durationFromMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import {
   type Leader,
@@ -15,13 +15,12 @@ import {
   type LeadershipServiceSubscribeRequest,
 } from "../../../gen/waymark/control/v1/leadership_pb.js";
 import { checkScopePrefix, hasScopePrefix, parseScope } from "../../control/leadership/scope.ts";
-import { fnv64, hashHex } from "../../lib/hash64.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
 import { timestampOf } from "../contract.ts";
-import { PAGE, type PageRequest, paged, pageOf } from "../list-page.ts";
+import { filterHash, PAGE, type PageRequest, pageAnswer, paged, pageOf } from "../list-page.ts";
 import { isUnavailable, runRecorded } from "../recorded-operation.ts";
-import type { CallContext, HandlersOf, RouteAnswer, ServiceDefinition, StreamSource } from "../service.ts";
+import type { CallContext, HandlersOf, ServiceDefinition, StreamSource } from "../service.ts";
 import { StreamLimit } from "../stream-limit.ts";
 import { type CampaignParts, campaignHandler } from "./campaign.ts";
 import { leaderMessage, storeMessage } from "./leader-message.ts";
@@ -104,7 +103,7 @@ async function list(
 ): Promise<LeadershipServiceListResponse> {
   if (scopePrefix !== "") checkScopePrefix(scopePrefix, field);
   const rows = source.leaders(time).filter(({ scope }) => hasScopePrefix(scope, scopePrefix));
-  const hash = hashHex(fnv64(`leaders\0${scopePrefix}`));
+  const hash = filterHash("leaders", scopePrefix);
   const { page, nextPageToken } = paged(rows, ({ scope }) => scope, { limit, pageToken, hash });
   const store = source.store(time);
   return create(LeadershipServiceListResponseSchema, {
@@ -144,15 +143,6 @@ function wireSession({ name, record }: SessionRow) {
 async function listJson(...asked: Parameters<typeof list>): Promise<JsonObject> {
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the JSON form of a message is an object
   return toJson(LeadershipServiceListResponseSchema, await list(...asked), { alwaysEmitImplicit: true }) as JsonObject;
-}
-
-/** The fields of a page that change with time and renewals. */
-const UNSTEADY: ReadonlySet<string> = new Set(["age", "expiresAt", "generatedAt", "renewedAt", "revision"]);
-
-function pageAnswer(page: JsonObject): RouteAnswer {
-  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- a part of a JSON value is a JSON value
-  const steady = JSON.parse(JSON.stringify(page, (key, value: unknown) => (UNSTEADY.has(key) ? undefined : value))) as JsonValue;
-  return { kind: "page", page, steady };
 }
 
 function subscribe(

@@ -11,8 +11,8 @@ import type { OwnerFacts, OwnerNews, OwnerSink, ShardReport } from "../../contro
 import { MAX_OWNERS } from "../../control/shards/records.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
-import type { AnswerSink, CallContext, MethodHandler, RequestListener } from "../service.ts";
-import { StreamLimit } from "../stream-limit.ts";
+import { type HeartbeatCall, HeartbeatStream, heartbeatHandler } from "../heartbeat-stream.ts";
+import type { MethodHandler } from "../service.ts";
 import { ownedMessage } from "./shard-messages.ts";
 import { knownMap, type ShardSource } from "./source.ts";
 
@@ -35,133 +35,96 @@ export interface AttachParts {
 }
 
 export function attachHandler(parts: AttachParts): MethodHandler {
-  const limit = new StreamLimit("attached owners", MAX_OWNERS);
-  const open = (answers: AnswerSink<ShardServiceAttachResponse>, { caller }: CallContext) =>
-    new AttachedOwner({ ...parts, limit }, answers, caller);
-  const answerOne = () => {
-    throw new WaymarkError(
-      "unimplemented",
-      "a node with read workers accepts no owners of shards: set node.workers = 0, or use another node",
-    );
-  };
-  return { kind: "bidi_streaming", open, answerOne };
+  return heartbeatHandler("attached owners", MAX_OWNERS, (call) => new AttachedOwner(parts, call));
 }
 
-type AttachedOwnerParts = AttachParts & { readonly limit: StreamLimit };
-
-class AttachedOwner implements RequestListener<ShardServiceAttachRequest> {
-  readonly #parts: AttachedOwnerParts;
-  readonly #answers: AnswerSink<ShardServiceAttachResponse>;
-  readonly #caller: Caller;
-  readonly #owner: OwnerSink = (news) => this.#answer(news);
-  /** The first message. */
+class AttachedOwner extends HeartbeatStream<ShardServiceAttachRequest, ShardServiceAttachResponse> {
+  readonly #parts: AttachParts;
+  readonly #owner: OwnerSink = (news) => this.#report(news);
   #first: ShardServiceAttachRequest | undefined;
-  /** Stops counting the owner. Set by the first permitted message. */
-  #stopCounting: (() => void) | undefined;
   /** The last entry that this node knew. An owner does not end because a node has lost sight of its entry. */
   #entry: OwnerEntry | undefined;
   #sentMs = 0n;
-  #servesOnStoreLoss = false;
   /** Whether the owner has stopped acting for all its shards. */
   #hasStopped = false;
 
-  constructor(parts: AttachedOwnerParts, answers: AnswerSink<ShardServiceAttachResponse>, caller: Caller) {
+  constructor(parts: AttachParts, call: HeartbeatCall<ShardServiceAttachResponse>) {
+    super(call);
     this.#parts = parts;
-    this.#answers = answers;
-    this.#caller = caller;
   }
 
   message(request: ShardServiceAttachRequest): void {
     if (this.#hasStopped) return;
     const { source, checkNamespace } = this.#parts;
-    const { namespace, instance, slots, weight } = (this.#first ??= checkedFirst(request));
-    if (request.namespace !== "" && request.namespace !== namespace)
-      throw invalid("namespace", `must be ${namespace}, as in the first message`);
-    if (request.instance !== "" && request.instance !== instance) throw invalid("instance", `must be ${instance}, as in the first message`);
+    const { namespace, instance, slots, weight } = (this.#first ??= request);
+    for (const [field, value] of [
+      ["namespace", namespace],
+      ["instance", instance],
+    ] as const) {
+      if (value === "") throw invalid(field, "is required in the first message");
+      if (request[field] !== "" && request[field] !== value) throw invalid(field, `must be ${value}, as in the first message`);
+    }
+    if (weight !== 0 && weight < MIN_WEIGHT) throw invalid("weight", `must be 0, or ${MIN_WEIGHT} to 1000, got ${weight}`);
     // The policy can have changed since the last message.
-    checkNamespace(this.#caller, namespace, "namespace");
-    const { service, onStoreLoss } = knownMap(source, namespace).set.value;
-    const entry = this.#entryOf(namespace, service, instance);
-    const { prepared, dropped, leaving: isLeaving } = request;
-    this.#stopCounting ??= this.#count(namespace, instance);
-    this.#servesOnStoreLoss = onStoreLoss === "serve";
+    checkNamespace(this.call.caller, namespace, "namespace");
+    const entry = this.#entryOf(namespace, instance);
+    this.permitted();
     this.#sentMs = request.sentMs;
     if (request.detach) {
+      this.#hasStopped = true;
       this.#end(true);
-      this.#answers.end();
+      this.call.answers.end();
       return;
     }
     const { target, zone, region, health } = entry;
+    const { prepared, dropped, leaving: isLeaving } = request;
     const facts = { target, zone, region, health, weight: weight || entry.weight, slots, isLeaving };
     const reports = request.loads.map(reportOf);
     source.input({ kind: "owner", owner: this.#owner, namespace, instance, facts, prepared, dropped, reports });
   }
 
-  halfClosed(): void {
-    this.#answers.end();
-  }
-
   /** The owner can act until its last validity is over, while it attaches to another node. */
-  leave(error: WaymarkError): void {
-    this.#answers.fail(error);
-  }
-
-  close(): void {
-    this.#stopCounting?.();
-    if (this.#stopCounting !== undefined && !this.#hasStopped) this.#end(false);
+  protected override over(): void {
+    if (!this.#hasStopped) this.#end(false);
   }
 
   #end(hasStopped: boolean): void {
-    this.#hasStopped = hasStopped;
     this.#parts.source.input({ kind: "ownerEnded", owner: this.#owner, hasStopped });
   }
 
-  #count(namespace: string, instance: string): () => void {
-    const { source, limit } = this.#parts;
-    const owners = source.maps.owners(namespace);
-    if (owners.size >= MAX_OWNERS && !owners.has(instance))
-      throw new WaymarkError("quota_exceeded", `the shards of ${namespace} have ${owners.size} owners, and the maximum is ${MAX_OWNERS}`);
-    return limit.open(this.#caller);
-  }
-
-  #entryOf(namespace: string, service: string, instance: string): OwnerEntry {
-    const entry = this.#parts.entryOf(namespace, service, instance) ?? this.#entry;
+  #entryOf(namespace: string, instance: string): OwnerEntry {
+    const { source, entryOf } = this.#parts;
+    const { service } = knownMap(source, namespace).set.value;
+    const entry = entryOf(namespace, service, instance) ?? this.#entry;
     if (entry === undefined)
       throw new WaymarkError(
         "not_found",
         `this node knows no instance ${instance} of ${namespace}/${service}: register it first; if it was registered on another node, retry after a moment`,
         { retryMs: 500 },
       );
-    if (entry.principal !== this.#caller.principal)
+    if (entry.principal !== this.call.caller.principal)
       throw invalid("instance", `${instance} of ${namespace}/${service} was registered by another principal`);
+    const owners = source.maps.owners(namespace);
+    if (this.#entry === undefined && owners.size >= MAX_OWNERS && !owners.has(instance))
+      throw new WaymarkError("quota_exceeded", `the shards of ${namespace} have ${owners.size} owners, and the maximum is ${MAX_OWNERS}`);
     this.#entry = entry;
     return entry;
   }
 
-  #answer({ validForMs, shards, waitsFor }: OwnerNews): void {
-    const message = create(ShardServiceAttachResponseSchema, {
+  #report({ validForMs, shards, waitsFor }: OwnerNews): void {
+    const { source, leaseMs } = this.#parts;
+    const news = {
       sentMs: this.#sentMs,
       validFor: durationFromMs(Math.floor(validForMs)),
-      heartbeatInterval: durationFromMs(Math.floor(this.#parts.leaseMs / 3)),
+      heartbeatInterval: durationFromMs(Math.floor(leaseMs / 3)),
       shards: shards.map(ownedMessage),
       waitsFor,
-      serveOnStoreLoss: this.#servesOnStoreLoss,
-    });
-    if (this.#answers.send(message)) return;
-    // The heartbeats of an owner that does not read its answers wait, so that the answers do not fill the memory.
-    this.#answers.pause();
-    this.#answers.onceRoomy(() => this.#answers.resume());
+      serveOnStoreLoss: source.maps.map(this.#first?.namespace ?? "")?.set.value.onStoreLoss === "serve",
+    };
+    this.answer(create(ShardServiceAttachResponseSchema, news));
   }
 }
 
 function reportOf({ id, depth, latency, errorRatio, rate }: ShardLoad): ShardReport {
   return { id, depth: Number(depth), latencyMs: latency === undefined ? 0 : durationMs(latency), errorRatio, rate };
-}
-
-function checkedFirst(request: ShardServiceAttachRequest): ShardServiceAttachRequest {
-  for (const field of ["namespace", "instance"] as const)
-    if (request[field] === "") throw invalid(field, "is required in the first message");
-  if (request.weight !== 0 && request.weight < MIN_WEIGHT)
-    throw invalid("weight", `must be 0, or ${MIN_WEIGHT} to 1000, got ${request.weight}`);
-  return request;
 }

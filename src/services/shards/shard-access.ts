@@ -1,22 +1,29 @@
 /** The maps of shards that callers can see, and the operations that operators make on them. */
 import type { ShardOrder } from "../../control/shards/io-types.ts";
 import type { ShardMap } from "../../control/shards/maps.ts";
+import { rowScope } from "../../control/shards/records.ts";
 import { WaymarkError } from "../../lib/errors.ts";
+import type { Time } from "../../lib/machine.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
 import { hiddenError, type OnDenied, type PolicySource } from "../../policy/set/verdict.ts";
 import { runRecorded } from "../recorded-operation.ts";
-import type { CallContext } from "../service.ts";
+import type { CallContext, StreamSource } from "../service.ts";
+import { StreamLimit } from "../stream-limit.ts";
 import { knownMap, type ShardSource } from "./source.ts";
+
+/** The operations in the audit log, by their orders. */
+const ACTIONS = {
+  apply: "mesh.apply_shards",
+  setShard: "mesh.set_shard",
+  propose: "mesh.propose_rebalance",
+  approve: "mesh.approve_rebalance",
+  cancel: "mesh.cancel_rebalance",
+  freeze: "mesh.freeze_shards",
+} as const satisfies Record<ShardOrder["kind"], string>;
 
 /** An operation on a set, on a shard or on a plan, as recorded in the audit log. */
 export interface ShardOperation {
-  readonly action:
-    | "mesh.apply_shards"
-    | "mesh.approve_rebalance"
-    | "mesh.cancel_rebalance"
-    | "mesh.freeze_shards"
-    | "mesh.propose_rebalance"
-    | "mesh.set_shard";
+  readonly action: (typeof ACTIONS)[ShardOrder["kind"]];
   readonly requestId: string;
   readonly namespace: string;
   /** The scope of the shard. Empty for an operation on the set. */
@@ -31,6 +38,10 @@ export interface ShardAccessParts {
   readonly onDenied: OnDenied;
   /** Records an operation that was carried out, or whose outcome is unknown. */
   readonly onOperation: (caller: Caller, operation: ShardOperation) => void;
+  /** Largest number of open streams of each service. */
+  readonly maxWatches: number;
+  /** Calls `wake` several times a second until the returned function is called, because heartbeats become due over time. */
+  readonly tick: (wake: () => void) => () => void;
 }
 
 type Action = "query" | "watch";
@@ -39,51 +50,65 @@ const PENDING_RETRY_MS = 1000;
 
 export class ShardAccess {
   readonly #parts: ShardAccessParts;
+  readonly #limit: StreamLimit;
 
-  constructor(parts: ShardAccessParts) {
+  /** `streams` names the streams of the service in errors. */
+  constructor(parts: ShardAccessParts, streams: string) {
     this.#parts = parts;
+    this.#limit = new StreamLimit(streams, parts.maxWatches);
   }
 
   visibleMaps(context: CallContext): readonly ShardMap[] {
     const { maps } = this.#parts.source;
-    const visible = maps.namespaces.filter((namespace) => this.#verdict(namespace, context).allowed);
-    return visible.flatMap((namespace) => maps.map(namespace) ?? []);
+    return maps.namespaces.flatMap((namespace) => (this.#verdict(namespace, context).allowed ? (maps.map(namespace) ?? []) : []));
   }
 
   /** Throws if the caller cannot see the namespace, or if it has no set. */
   visibleMap(namespace: string, context: CallContext, action: Action = "query"): ShardMap {
-    const error = this.hidden(namespace, context, action);
-    if (error !== undefined) throw error;
-    return knownMap(this.#parts.source, namespace);
-  }
-
-  /** Returns the error for a caller that cannot see the namespace. */
-  hidden(namespace: string, context: CallContext, action: Action): WaymarkError | undefined {
     const verdict = this.#verdict(namespace, context);
-    if (verdict.allowed) return undefined;
-    const { policies, onDenied } = this.#parts;
+    const { policies, onDenied, source } = this.#parts;
+    if (verdict.allowed) return knownMap(source, namespace);
     if (policies.policy.isPending)
-      return new WaymarkError("not_ready", "this node is waiting for its cluster's policy; retry later or on another node", {
+      throw new WaymarkError("not_ready", "this node is waiting for its cluster's policy; retry later or on another node", {
         retryMs: PENDING_RETRY_MS,
       });
     onDenied(context.caller, { action, namespace, verdict });
-    return hiddenError("namespace", namespace);
+    throw hiddenError("namespace", namespace);
   }
 
-  /** Makes a change, and records it in the audit log. */
-  operate(
-    { caller, requestId }: CallContext,
-    order: ShardOrder,
-    operation: Pick<ShardOperation, "action" | "detail"> & { scope?: string },
-  ) {
+  /** Opens a stream, which ends when the caller can no longer see the namespace. `next` returns the next message, or undefined if there is none now. */
+  stream(namespace: string, context: CallContext, next: (time: Time) => Uint8Array | undefined): StreamSource {
+    const { source, tick } = this.#parts;
+    const release = this.#limit.open(context.caller);
+    let undo: readonly (() => void)[] = [release];
+    return {
+      endsAtDrain: true,
+      attach: (wake) => {
+        undo = [release, source.followShards((changed) => changed === namespace && wake()), tick(wake)];
+      },
+      pull: (time) => {
+        const bytes = next(time);
+        if (bytes !== undefined) this.visibleMap(namespace, context, "watch");
+        return bytes;
+      },
+      close: () => {
+        for (const each of undo) each();
+      },
+    };
+  }
+
+  /** Makes a change, and records it in the audit log. `done` describes the change. Returns the map after it. */
+  async operate({ caller, requestId }: CallContext, order: ShardOrder, done: string): Promise<ShardMap> {
     const { source, onOperation } = this.#parts;
-    const { namespace, reason, ticket } = order;
-    const detail = [operation.detail, reason, ticket === "" ? "" : `ticket ${ticket}`].filter((part) => part !== "").join("; ");
-    const recorded = { scope: "", ...operation, requestId, namespace };
-    return runRecorded(
+    const { kind, namespace, reason, ticket } = order;
+    if (kind !== "apply") knownMap(source, namespace);
+    const detail = [done, reason, ticket === "" ? "" : `ticket ${ticket}`].filter((part) => part !== "").join("; ");
+    const scope = kind === "setShard" ? rowScope(namespace, order.id) : "";
+    await runRecorded(
       () => source.changeShards(order),
-      (outcome) => onOperation(caller, { ...recorded, detail: detail + outcome }),
+      (outcome) => onOperation(caller, { action: ACTIONS[kind], requestId, namespace, scope, detail: detail + outcome }),
     );
+    return knownMap(source, namespace);
   }
 
   #verdict(namespace: string, { caller }: CallContext) {

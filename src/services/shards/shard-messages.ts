@@ -1,29 +1,35 @@
-/** Encodes shards, their owners and their changes as messages of the contract, and decodes the settings of a set. */
+/** Encodes shards, their owners, changes and plans as messages of the contract, and decodes the settings of a set. */
 import { create } from "@bufbuild/protobuf";
-import { type Duration, durationFromMs } from "@bufbuild/protobuf/wkt";
+import { type Duration, durationFromMs, type Timestamp } from "@bufbuild/protobuf/wkt";
 import { HealthStatus } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import {
+  RebalancePlanSchema,
+  RebalanceState,
+  type RebalanceStatus,
+  RebalanceStatusSchema,
+} from "../../../gen/waymark/control/v1/rebalance_pb.js";
+import {
+  OwnedShardSchema,
   OwnedShardState,
-  type Shard,
   ShardApproval,
   ShardChangeSchema,
-  type ShardDifference,
   ShardDifferenceSchema,
-  type ShardOwner,
   ShardOwnerSchema,
   ShardSchema,
-  type ShardSet,
   ShardSetSchema,
+  ShardSettingsSchema,
+  ShardStateSchema,
   ShardStatus,
   ShardStrategy,
   StoreLossBehavior,
-  type ShardChange as WireChange,
   type ShardSettings as WireSettings,
 } from "../../../gen/waymark/control/v1/shard_pb.js";
 import type { OwnedShard } from "../../control/shards/io-types.ts";
-import { isUnowned, type ShardMap, type ShardMaps, type ShardRow, statusOf } from "../../control/shards/maps.ts";
+import { isUnowned, type ShardMap, type ShardMaps, type ShardPlans, type ShardRow, statusOf } from "../../control/shards/maps.ts";
+import { currentPlan, progressOf, rebalanceState } from "../../control/shards/rebalancing.ts";
 import {
   APPROVALS,
+  type PlanRecord,
   type RowChange,
   type RowState,
   type ShardChange,
@@ -31,13 +37,13 @@ import {
   STORE_LOSS,
   STRATEGIES,
 } from "../../control/shards/records.ts";
-import { enumName, enumValue, enumWord, type ProtoEnum } from "../../lib/enum-words.ts";
-import { invalid } from "../../lib/errors.ts";
+import { enumName, enumValue } from "../../lib/enum-words.ts";
 import { type FenceToken, parseFence } from "../../lib/fence.ts";
+import type { Time } from "../../lib/machine.ts";
 import { durationMs, timestampOf } from "../contract.ts";
 import { fenceOf } from "../leadership/leader-message.ts";
 
-export type ShardOwners = ReturnType<ShardMaps["owners"]>;
+type Owners = Pick<ShardMaps, "owners">;
 
 const DEFAULT_PARALLEL_MOVES = 10;
 const DEFAULT_COOLDOWN_MS = 60_000;
@@ -48,89 +54,77 @@ export function statusValue(row: Parameters<typeof statusOf>[0]): ShardStatus {
   return ShardStatus[enumName(statusOf(row))];
 }
 
-export function shardMessage(namespace: string, row: ShardRow): Shard {
-  const { id, owner, nodeId, next: nextOwner, fence, epoch, weight, hint, ticket, reason, isThrottled, changedWallMs, movedWallMs } = row;
+export function shardMessage(namespace: string, row: ShardRow) {
+  const { owner, next: nextOwner, nodeId, fence, epoch, isThrottled: throttled, changedWallMs, movedWallMs } = row;
   return create(ShardSchema, {
+    ...row,
     namespace,
-    id,
     status: statusValue(row),
-    owner,
     nodeId: owner === "" ? "" : nodeId,
     nextOwner,
+    fence: knownFence(fence),
     epoch: BigInt(epoch),
-    weight,
-    hint,
-    ticket,
-    reason,
-    throttled: isThrottled,
-    ...knownFence(fence),
-    ...(changedWallMs > 0 && { changedAt: timestampOf(changedWallMs) }),
-    ...(movedWallMs > 0 && { movedAt: timestampOf(movedWallMs) }),
+    throttled,
+    changedAt: knownTime(changedWallMs),
+    movedAt: knownTime(movedWallMs),
   });
 }
 
 /** A shard that never had an owner has no fence. */
 function knownFence(fence: FenceToken | undefined) {
-  return fence !== undefined && fence.number > 0 && { fence: fenceOf(fence) };
+  return fence !== undefined && fence.number > 0 ? fenceOf(fence) : undefined;
+}
+
+function knownTime(wallMs: number): Timestamp | undefined {
+  return wallMs > 0 ? timestampOf(wallMs) : undefined;
 }
 
 /** The owners and next owners of rows. */
-export function ownerMessages(namespace: string, rows: readonly ShardRow[], owners: ShardOwners): ShardOwner[] {
+export function ownerMessages(maps: Owners, { namespace }: ShardMap, rows: readonly ShardRow[]) {
+  const owners = maps.owners(namespace);
   return [...new Set(rows.flatMap(({ owner, next }) => [owner, next]))].flatMap((instance) => {
     const { value } = owners.get(instance) ?? {};
     if (value === undefined) return [];
-    const { target, nodeId, zone, region, weight, slots, isLeaving: leaving, health } = value;
-    const place = { target, nodeId, zone, region };
-    return [create(ShardOwnerSchema, { namespace, instance, ...place, weight, slots, leaving, health: HealthStatus[enumName(health)] })];
+    const { isLeaving: leaving, health } = value;
+    return [create(ShardOwnerSchema, { ...value, namespace, instance, leaving, health: HealthStatus[enumName(health)] })];
   });
 }
 
-export function setMessage(map: ShardMap, owners: ShardOwners): ShardSet {
+export function setMessage(maps: Owners, map: ShardMap, time: Time) {
   const { namespace, rows, epoch, checksum, set } = map;
   return create(ShardSetSchema, {
     namespace,
-    settings: settingsMessage(set.value),
+    settings: settingsMessage(map),
     epoch: BigInt(epoch),
     checksum,
-    ownerCount: owners.size,
+    ownerCount: maps.owners(namespace).size,
     unownedCount: rows.filter(isUnowned).length,
     oldestEpoch: BigInt(set.value.oldestEpoch),
-    ...frozenField(map),
+    frozenUntil: frozenUntil(map, time),
   });
 }
 
-export function frozenField({ set: { value } }: ShardMap) {
-  return value.frozenUntilWallMs > 0 && { frozenUntil: timestampOf(value.frozenUntilWallMs) };
+/** Undefined if the set is not frozen now. */
+export function frozenUntil({ set: { value } }: ShardMap, { wallMs }: Time): Timestamp | undefined {
+  return value.frozenUntilWallMs > wallMs ? timestampOf(value.frozenUntilWallMs) : undefined;
 }
 
-function settingsMessage(settings: ShardSettings) {
-  const { count, service, strategy, approval, onStoreLoss, maxParallelMoves, cooldownMs, prepareMs, drainMs } = settings;
-  return {
-    count,
-    service,
-    strategy: ShardStrategy[enumName(strategy)],
-    approval: ShardApproval[enumName(approval)],
-    onStoreLoss: StoreLossBehavior[enumName(onStoreLoss)],
-    maxParallelMoves,
-    cooldown: durationFromMs(cooldownMs),
-    prepareTimeout: durationFromMs(prepareMs),
-    drainTimeout: durationFromMs(drainMs),
+export function settingsMessage({ set: { value: settings } }: ShardMap): WireSettings {
+  return create(ShardSettingsSchema, {
+    ...settings,
+    strategy: ShardStrategy[enumName(settings.strategy)],
+    approval: ShardApproval[enumName(settings.approval)],
+    onStoreLoss: StoreLossBehavior[enumName(settings.onStoreLoss)],
+    cooldown: durationFromMs(settings.cooldownMs),
+    prepareTimeout: durationFromMs(settings.prepareMs),
+    drainTimeout: durationFromMs(settings.drainMs),
     overload: {
       depth: BigInt(settings.maxDepth),
       latency: durationFromMs(settings.maxLatencyMs),
       errorRatio: settings.maxErrorRatio,
       duration: durationFromMs(settings.overloadMs),
     },
-  };
-}
-
-/** Parses the words of a parameter, which are separated by commas. Throws `invalid_argument`. */
-export function wordsIn<E extends ProtoEnum>(list: string, values: E, field: string): E[keyof E][] {
-  const known = Object.values(values).flatMap((value) => (typeof value === "number" && value > 0 ? [enumWord(values, value)] : []));
-  const asked = list === "" ? [] : list.split(",");
-  const wrong = asked.find((word) => !known.includes(word));
-  if (wrong !== undefined) throw invalid(field, `must be ${known.join(", ")}, got ${JSON.stringify(wrong.slice(0, 64))}`);
-  return asked.map((word) => enumValue(values, word));
+  });
 }
 
 /** The settings that a request contains, with the defaults of the contract. */
@@ -161,19 +155,69 @@ function wholeMs(duration: Duration | undefined, defaultMs: number): number {
   return duration === undefined ? defaultMs : Math.round(durationMs(duration));
 }
 
-export function changeMessage({ epoch, wallMs, actor, reason, ticket, rows }: ShardChange): WireChange {
-  const shards = rows.map(differenceMessage);
-  return create(ShardChangeSchema, { epoch: BigInt(epoch), changedAt: timestampOf(wallMs), actor, reason, ticket, shards });
+export function changeMessage(change: ShardChange) {
+  const [epoch, changedAt, shards] = [BigInt(change.epoch), timestampOf(change.wallMs), change.rows.map(differenceMessage)];
+  return create(ShardChangeSchema, { ...change, epoch, changedAt, shards });
 }
 
-export function differenceMessage({ id, before, after }: RowChange): ShardDifference {
+export function differenceMessage({ id, before, after }: RowChange) {
   return create(ShardDifferenceSchema, { id, before: stateMessage(before), after: stateMessage(after) });
 }
 
 function stateMessage({ owner, next: nextOwner, fence, status }: RowState) {
-  return { status: enumValue(ShardStatus, status), owner, nextOwner, ...knownFence(parseFence(`shard;${fence}`)?.fence) };
+  return create(ShardStateSchema, {
+    status: enumValue(ShardStatus, status),
+    owner,
+    nextOwner,
+    fence: knownFence(parseFence(`shard;${fence}`)?.fence),
+  });
 }
 
 export function ownedMessage({ id, state, fence, epoch, isThrottled: throttled }: OwnedShard) {
-  return { id, state: OwnedShardState[enumName(state)], epoch: BigInt(epoch), throttled, ...knownFence(fence) };
+  return create(OwnedShardSchema, {
+    id,
+    state: OwnedShardState[enumName(state)],
+    epoch: BigInt(epoch),
+    throttled,
+    fence: knownFence(fence),
+  });
+}
+
+export function planMessage(id: string, plan: PlanRecord, map: ShardMap) {
+  const state = rebalanceState(map, plan);
+  const moves = plan.moves
+    .flatMap(({ from: before, to: after, ids }) => [...ids].map((shard) => ({ id: shard, before, after })))
+    .toSorted((a, b) => a.id - b.id);
+  const totalCount = moves.length;
+  const movedCount = state === "completed" ? totalCount : state === "rebalancing" ? progressOf(plan, map).movedCount : 0;
+  const [createdAt, epoch] = [timestampOf(plan.createdWallMs), BigInt(plan.epoch)];
+  return create(RebalancePlanSchema, {
+    ...plan,
+    id,
+    state: RebalanceState[enumName(state)],
+    createdAt,
+    epoch,
+    moves,
+    movedCount,
+    totalCount,
+  });
+}
+
+/** The state of the plan that has not ended, or without such a plan, of the set. */
+export function rebalanceStateOf(map: ShardMap, plans: ShardPlans): RebalanceState {
+  return RebalanceState[enumName(rebalanceState(map, currentPlan(plans)?.value))];
+}
+
+/** The status of each map, which streams share. */
+const STATUSES = new WeakMap<ShardMap, { readonly plans: ShardPlans; readonly status: RebalanceStatus }>();
+
+export function statusMessage(map: ShardMap, plans: ShardPlans) {
+  const known = STATUSES.get(map);
+  if (known?.plans === plans) return known.status;
+  const current = currentPlan(plans);
+  const [id, item] = current === undefined ? ([...plans].at(-1) ?? []) : [current.id, current];
+  const plan = id !== undefined && item && { ...planMessage(id, item.value, map), moves: [] };
+  const status = create(RebalanceStatusSchema, { state: rebalanceStateOf(map, plans), ...(plan && { plan }) });
+  STATUSES.set(map, { plans, status });
+  return status;
 }

@@ -1,5 +1,6 @@
 /** Implements waymark.control.v1.ShardService: the shards that this node knows, their changes, and the operations on them. */
-import { create, type JsonValue, type MessageShape, toJson } from "@bufbuild/protobuf";
+import { isDeepStrictEqual } from "node:util";
+import { create, type MessageShape } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { ShardService, ShardStatus } from "../../../gen/waymark/control/v1/shard_pb.js";
 import { isReservedNamespace } from "../../catalog/entry/names.ts";
@@ -7,19 +8,15 @@ import { decodePageToken, encodePageToken } from "../../catalog/query/query.ts";
 import { SHARD_MODES } from "../../control/leadership/records.ts";
 import type { ShardMap, ShardRow } from "../../control/shards/maps.ts";
 import { type PlanOwner, simulate } from "../../control/shards/plan.ts";
-import { type RowChange, rowScope } from "../../control/shards/records.ts";
+import { MAX_OWNERS, type RowChange } from "../../control/shards/records.ts";
 import { enumValue } from "../../lib/enum-words.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
-import { fnv64, hashHex } from "../../lib/hash64.ts";
 import { shardOfKey } from "../../lib/shard-key.ts";
 import { demandRole, isOwnerOf } from "../../policy/identity/caller.ts";
-import { requestCheckOf } from "../contract.ts";
 import { storeMessage } from "../leadership/leader-message.ts";
-import { PAGE, paged, pageOf } from "../list-page.ts";
-import type { CallContext, HandlersOf, RouteAnswer, RouteParameters, ServiceDefinition, StreamSource } from "../service.ts";
-import { StreamLimit } from "../stream-limit.ts";
+import { filterHash, listRoute, paged } from "../list-page.ts";
+import type { CallContext, HandlersOf, ServiceDefinition, StreamSource } from "../service.ts";
 import { type AttachParts, attachHandler } from "./attach.ts";
-import { PlanFeed } from "./plan-feed.ts";
 import { orderOf, ShardAccess, type ShardAccessParts } from "./shard-access.ts";
 import {
   changeMessage,
@@ -30,18 +27,13 @@ import {
   shardMessage,
   statusValue,
   strategyOf,
-  wordsIn,
 } from "./shard-messages.ts";
-import { NamespaceStream, ShardFeed, ShardMessages } from "./shard-watch.ts";
-import { knownMap } from "./source.ts";
+import { shardMessages } from "./shard-watch.ts";
+import { knownMap, type ShardSource } from "./source.ts";
 
 export interface ShardParts extends AttachParts, ShardAccessParts {
   /** The id of this node. */
   readonly servedBy: string;
-  /** Largest number of open streams. */
-  readonly maxWatches: number;
-  /** Calls `wake` several times a second until the returned function is called. */
-  readonly tick: (wake: () => void) => () => void;
 }
 
 const { method } = ShardService;
@@ -49,6 +41,9 @@ type RequestOf<N extends keyof typeof method> = MessageShape<(typeof method)[N][
 
 /** Largest number of changes in a page of the history, because a change has up to 50 shards. */
 const MAX_CHANGES = 100;
+
+/** An owner that is assumed in a simulation and not attached. */
+const NEW_OWNER: PlanOwner = { instance: "", weight: 1, zone: "", region: "", slots: 0, isLeaving: false, isClosed: false };
 
 export function shardService(parts: ShardParts): ServiceDefinition {
   const methods = new ShardMethods(parts);
@@ -66,18 +61,8 @@ export function shardService(parts: ShardParts): ServiceDefinition {
       simulate: { kind: "unary", handle: (request: RequestOf<"simulate">, context) => methods.simulate(request, context) },
     } satisfies HandlersOf<typeof ShardService>,
     routes: [
-      {
-        path: "/control/shards",
-        parameters: ["namespace", "owner", "statuses", "text", ...PAGE],
-        rpc: "list",
-        answer: (asked, context) => methods.listPage(asked, context),
-      },
-      {
-        path: "/control/shards/diff",
-        parameters: ["namespace", "from_epoch", "to_epoch", ...PAGE],
-        rpc: "diff",
-        answer: (asked, context) => methods.diffPage(asked, context),
-      },
+      listRoute(method.list, (request, context) => methods.list(request, context)),
+      listRoute(method.diff, (request, context) => methods.diff(request, context)),
       {
         path: "/control/events/shards",
         parameters: ["namespace", "include_plans"],
@@ -89,18 +74,14 @@ export function shardService(parts: ShardParts): ServiceDefinition {
 }
 
 class ShardMethods {
-  readonly #parts: ShardParts;
+  readonly #source: ShardSource;
+  readonly #servedBy: string;
   readonly #access: ShardAccess;
-  readonly #limit: StreamLimit;
-  readonly #feed: ShardFeed;
-  readonly #plans: PlanFeed;
 
   constructor(parts: ShardParts) {
-    this.#parts = parts;
-    this.#access = new ShardAccess(parts);
-    this.#limit = new StreamLimit("streams of shards", parts.maxWatches);
-    this.#feed = new ShardFeed(parts.source);
-    this.#plans = new PlanFeed(parts.source);
+    this.#source = parts.source;
+    this.#servedBy = parts.servedBy;
+    this.#access = new ShardAccess(parts, "streams of shards");
   }
 
   async apply(request: RequestOf<"apply">, context: CallContext) {
@@ -109,44 +90,43 @@ class ShardMethods {
     if (isReservedNamespace(namespace)) throw invalid("namespace", `the namespace ${namespace} is reserved for the control plane`);
     const settings = settingsOf(request.settings);
     const { count, service, strategy } = settings;
-    const detail = `${count} shards of ${service}, strategy ${strategy}`;
+    const known = this.#source.maps.map(namespace)?.rows.length ?? count;
+    if (count !== known)
+      throw invalid("settings.count", `must stay ${known}; a set with another count needs another namespace, got ${count}`);
     const order = { ...orderOf(request, context.caller), kind: "apply", settings } as const;
-    await this.#access.operate(context, order, { action: "mesh.apply_shards", detail });
-    const map = knownMap(this.#parts.source, namespace);
-    return create(method.apply.output, { set: setMessage(map, this.#owners(namespace)) });
+    const map = await this.#access.operate(context, order, `${count} shards of ${service}, strategy ${strategy}`);
+    return create(method.apply.output, { set: setMessage(this.#source.maps, map, context.time) });
   }
 
   async setShard(request: RequestOf<"setShard">, context: CallContext) {
     const { namespace, id, change } = request;
-    rowOf(knownMap(this.#parts.source, namespace), id);
-    const changes = { mode: undefined, weight: undefined, hint: undefined, ...changedFields(change) };
-    const detail = `${change.case} ${changes.mode ?? changes.weight ?? JSON.stringify(changes.hint)}`;
-    const order = { ...orderOf(request, context.caller), kind: "setShard", id, ...changes } as const;
-    await this.#access.operate(context, order, { action: "mesh.set_shard", scope: rowScope(namespace, id), detail });
-    const map = knownMap(this.#parts.source, namespace);
-    const shard = shardMessage(namespace, rowOf(map, id));
-    return create(method.setShard.output, { shard, epoch: BigInt(map.epoch) });
+    rowOf(knownMap(this.#source, namespace), id);
+    if (change.case === undefined) throw invalid("status", "status, weight or hint is required");
+    const mode = change.case === "status" ? SHARD_MODES.find((each) => enumValue(ShardStatus, each) === change.value) : undefined;
+    const weight = change.case === "weight" ? change.value : undefined;
+    const hint = change.case === "hint" ? change.value : undefined;
+    const order = { ...orderOf(request, context.caller), kind: "setShard", id, mode, weight, hint } as const;
+    const map = await this.#access.operate(context, order, `${change.case} ${mode ?? weight ?? JSON.stringify(hint)}`);
+    return create(method.setShard.output, { shard: shardMessage(namespace, rowOf(map, id)), epoch: BigInt(map.epoch) });
   }
 
   list(request: RequestOf<"list">, context: CallContext) {
-    const { source, servedBy } = this.#parts;
+    const source = this.#source;
     const { namespace, owner, statuses, text, limit, pageToken } = request;
     const maps = namespace === "" ? this.#access.visibleMaps(context) : [this.#access.visibleMap(namespace, context)];
     const matches = shardFilter(request);
     const found = maps.flatMap((map) => map.rows.filter(matches).map((row) => ({ map, row })));
-    const hash = hashHex(fnv64(`shards\0${namespace}\0${owner}\0${statuses.join(",")}\0${text}`));
+    const hash = filterHash("shards", namespace, owner, ...statuses, text);
     const { page, nextPageToken } = paged(found, ({ map, row }) => `${map.namespace} ${padded(row.id)}`, { limit, pageToken, hash });
-    const pageMaps = maps.filter((map) => namespace !== "" || page.some((each) => each.map === map));
+    const pageMaps = namespace === "" ? new Set(page.map(({ map }) => map)) : maps;
+    const rowsIn = (map: ShardMap) => page.flatMap((each) => (each.map === map ? [each.row] : []));
     return create(method.list.output, {
       shards: page.map(({ map, row }) => shardMessage(map.namespace, row)),
-      owners: pageMaps.flatMap((map) => {
-        const rows = page.flatMap((each) => (each.map === map ? [each.row] : []));
-        return ownerMessages(map.namespace, rows, this.#owners(map.namespace));
-      }),
-      sets: pageMaps.map((map) => setMessage(map, this.#owners(map.namespace))),
+      owners: [...pageMaps].flatMap((map) => ownerMessages(source.maps, map, rowsIn(map))),
+      sets: [...pageMaps].map((map) => setMessage(source.maps, map, context.time)),
       store: storeMessage(source.store(context.time)),
       nextPageToken,
-      servedBy,
+      servedBy: this.#servedBy,
       generatedAt: timestampFromMs(context.time.wallMs),
     });
   }
@@ -155,24 +135,21 @@ class ShardMethods {
     if (shard.case === undefined) throw invalid("id", "id or key is required");
     const map = this.#access.visibleMap(namespace, context);
     const row = rowOf(map, shard.case === "id" ? shard.value : shardOfKey(namespace, map.rows.length, shard.value));
-    const owners = this.#owners(namespace);
+    const { maps } = this.#source;
     return create(method.get.output, {
       shard: shardMessage(namespace, row),
-      owners: ownerMessages(namespace, [row], owners),
-      set: setMessage(map, owners),
-      store: storeMessage(this.#parts.source.store(context.time)),
+      owners: ownerMessages(maps, map, [row]),
+      set: setMessage(maps, map, context.time),
+      store: storeMessage(this.#source.store(context.time)),
     });
   }
 
-  watch({ namespace, afterEpoch, includePlans }: RequestOf<"watch">, context: CallContext): StreamSource {
+  watch(request: RequestOf<"watch">, context: CallContext): StreamSource {
+    const { namespace, includePlans } = request;
     const { caller } = context;
-    this.#access.visibleMap(namespace, context, "watch");
+    const map = this.#access.visibleMap(namespace, context, "watch");
     if (includePlans && !isOwnerOf(caller, namespace)) demandRole(caller, "mesh.operate", " or own the namespace, to include plans");
-    const { source, tick } = this.#parts;
-    const messages = new ShardMessages(this.#feed, namespace, Number(afterEpoch), includePlans ? this.#plans : undefined);
-    const hidden = () => this.#access.hidden(namespace, context, "watch");
-    const onClose = this.#limit.open(caller);
-    return new NamespaceStream({ source, namespace, next: (time) => messages.next(time), hidden, tick, onClose });
+    return this.#access.stream(namespace, context, shardMessages(this.#source, request, map));
   }
 
   async diff({ namespace, fromEpoch, toEpoch, limit, pageToken }: RequestOf<"diff">, context: CallContext) {
@@ -190,21 +167,21 @@ class ShardMethods {
           metadata: { oldest_epoch: String(oldestEpoch) },
         },
       );
-    const changes = await this.#parts.source.shardHistory(namespace, from, to);
+    const changes = await this.#source.shardHistory(namespace, from, to);
     const rows = differences(changes.flatMap((change) => change.rows));
-    const hash = hashHex(fnv64(`shard diff\0${namespace}\0${from}\0${to}`));
+    const hash = filterHash("shard diff", namespace, from, to);
     const { page, nextPageToken } = paged(rows, ({ id }) => padded(id), { limit, pageToken, hash });
-    const epochs = { fromEpoch, toEpoch: BigInt(to) };
-    return create(method.diff.output, { shards: page.map(differenceMessage), ...epochs, nextPageToken });
+    return create(method.diff.output, { shards: page.map(differenceMessage), fromEpoch, toEpoch: BigInt(to), nextPageToken });
   }
 
   async history({ namespace, limit, pageToken }: RequestOf<"history">, context: CallContext) {
     const { epoch, set } = this.#access.visibleMap(namespace, context);
-    const hash = hashHex(fnv64(`shard history\0${namespace}`));
+    const hash = filterHash("shard history", namespace);
     const upTo = Number(decodePageToken(pageToken, hash) || epoch);
-    const after = Math.max(set.value.oldestEpoch - 1, upTo - Math.min(limit || MAX_CHANGES, MAX_CHANGES), 0);
-    const changes = upTo <= after ? [] : await this.#parts.source.shardHistory(namespace, after, upTo);
-    const nextPageToken = after <= set.value.oldestEpoch - 1 || after === 0 ? "" : encodePageToken(String(after), hash);
+    const oldest = set.value.oldestEpoch - 1;
+    const after = Math.max(oldest, upTo - Math.min(limit || MAX_CHANGES, MAX_CHANGES));
+    const changes = upTo <= after ? [] : await this.#source.shardHistory(namespace, after, upTo);
+    const nextPageToken = after <= oldest ? "" : encodePageToken(String(after), hash);
     return create(method.history.output, { changes: changes.toReversed().map(changeMessage), nextPageToken });
   }
 
@@ -212,73 +189,43 @@ class ShardMethods {
     const { namespace, strategy, owners: changed, removedOwners } = request;
     const { rows, set } = this.#access.visibleMap(namespace, context);
     const owners = new Map<string, PlanOwner>();
-    for (const [instance, { value }] of this.#owners(namespace))
+    for (const [instance, { value }] of this.#source.maps.owners(namespace))
       if (value !== undefined) owners.set(instance, { ...value, instance, isClosed: value.health === "degraded" });
     removedOwners.forEach((instance, i) => {
       if (!owners.delete(instance)) throw invalid(`removed_owners[${i}]`, `${instance} is not an owner in ${namespace}`);
     });
-    for (const { instance, weight, zone, region, slots } of changed) {
-      const known = owners.get(instance) ?? { weight: 1, zone: "", region: "", slots: 0, isLeaving: false, isClosed: false };
-      const { isLeaving, isClosed } = known;
-      const facts = { weight: weight || known.weight, zone: zone || known.zone, region: region || known.region };
-      owners.set(instance, { instance, ...facts, slots: slots || known.slots, isLeaving, isClosed });
+    for (const owner of changed) {
+      const given = Object.entries(owner).filter(([, value]) => value !== 0 && value !== "");
+      owners.set(owner.instance, { ...NEW_OWNER, ...owners.get(owner.instance), ...Object.fromEntries(given) });
     }
+    if (owners.size > MAX_OWNERS)
+      throw new WaymarkError("quota_exceeded", `owners: ${namespace} would have ${owners.size} owners, and the maximum is ${MAX_OWNERS}`);
     const shards = rows
       .filter(({ mode }) => mode !== "disabled")
       .map((row) => ({ ...row, owner: row.next || row.owner, mayMove: row.mode === "active" }));
     const input = { namespace, strategy: strategyOf(strategy) ?? set.value.strategy, owners: [...owners.values()], shards };
-    const { moves, movedRatio, imbalanceBefore, imbalanceAfter, planCount } = simulate(input, { isForced: false });
+    const simulation = simulate(input, { isForced: false });
     return create(method.simulate.output, {
-      moves: moves.map(({ id, from: before, to: after }) => ({ id, before, after })),
-      movedRatio,
-      imbalanceRatioBefore: imbalanceBefore,
-      imbalanceRatioAfter: imbalanceAfter,
-      planCount,
+      ...simulation,
+      moves: simulation.moves.map(({ id, from: before, to: after }) => ({ id, before, after })),
+      imbalanceRatioBefore: simulation.imbalanceBefore,
+      imbalanceRatioAfter: simulation.imbalanceAfter,
     });
-  }
-
-  listPage({ namespace = "", owner = "", statuses = "", text = "", ...asked }: RouteParameters, context: CallContext): RouteAnswer {
-    const filter = { namespace, owner, statuses: wordsIn(statuses, ShardStatus, "statuses"), text };
-    const request = create(method.list.input, { ...filter, ...pageOf(asked) });
-    requestCheckOf(method.list.input)(request);
-    const answer = this.list(request, context);
-    const page = toJson(method.list.output, answer, { alwaysEmitImplicit: true });
-    delete answer.generatedAt;
-    delete answer.store;
-    return { kind: "page", page, steady: toJson(method.list.output, answer) };
-  }
-
-  async diffPage(
-    { namespace = "", from_epoch: from, to_epoch: to, ...asked }: RouteParameters,
-    context: CallContext,
-  ): Promise<RouteAnswer> {
-    const epochs = { fromEpoch: epochOf(from, "from_epoch"), toEpoch: epochOf(to, "to_epoch") };
-    const request = create(method.diff.input, { namespace, ...epochs, ...pageOf(asked) });
-    requestCheckOf(method.diff.input)(request);
-    const page: JsonValue = toJson(method.diff.output, await this.diff(request, context), { alwaysEmitImplicit: true });
-    return { kind: "page", page };
-  }
-
-  #owners(namespace: string) {
-    return this.#parts.source.maps.owners(namespace);
   }
 }
 
 function shardFilter({ owner, statuses, text }: RequestOf<"list">): (row: ShardRow) => boolean {
   const [wanted, part] = [new Set(statuses), text.toLowerCase()];
+  const textOf = ({ id, owner: current, next, hint, ticket, reason }: ShardRow) => [id, current, next, hint, ticket, reason].join("\0");
   return (row) =>
     (owner === "" || row.owner === owner) &&
     (wanted.size === 0 || wanted.has(statusValue(row))) &&
-    (part === "" || textOf(row).includes(part));
+    (part === "" || textOf(row).toLowerCase().includes(part));
 }
 
 /** Orders ids like numbers. */
 function padded(id: number): string {
   return String(id).padStart(5, "0");
-}
-
-function textOf({ id, owner, next, hint, ticket, reason }: ShardRow): string {
-  return [id, owner, next, hint, ticket, reason].join("\0").toLowerCase();
 }
 
 function rowOf({ namespace, rows }: ShardMap, id: number): ShardRow {
@@ -291,32 +238,5 @@ function rowOf({ namespace, rows }: ShardMap, id: number): ShardRow {
 function differences(changes: readonly RowChange[]): readonly RowChange[] {
   const byId = new Map<number, RowChange>();
   for (const { id, before, after } of changes) byId.set(id, { id, before: byId.get(id)?.before ?? before, after });
-  return [...byId.values()].filter(({ before, after }) => {
-    const isSame = before.owner === after.owner && before.next === after.next;
-    return !(isSame && before.fence === after.fence && before.status === after.status);
-  });
-}
-
-/** The zone of a hint can be omitted. */
-const HINT = /^(?:[A-Za-z0-9._:@+-]{1,64}(?:\/[A-Za-z0-9._:@+-]{1,64})?)?$/;
-
-function changedFields(change: RequestOf<"setShard">["change"]) {
-  switch (change.case) {
-    case "status":
-      return { mode: SHARD_MODES.find((mode) => enumValue(ShardStatus, mode) === change.value) };
-    case "weight":
-      return { weight: change.value };
-    case "hint":
-      if (!HINT.test(change.value))
-        throw invalid("hint", `must be <region>, <region>/<zone> or empty, got ${JSON.stringify(change.value)}`);
-      return { hint: change.value };
-    case undefined:
-      throw invalid("status", "status, weight or hint is required");
-  }
-}
-
-function epochOf(text = "0", field = ""): bigint {
-  if (!/^\d{1,16}$/.test(text))
-    throw invalid(field, `must be a whole number of at most 16 digits, got ${JSON.stringify(text.slice(0, 64))}`);
-  return BigInt(text);
+  return [...byId.values()].filter(({ before, after }) => !isDeepStrictEqual(before, after));
 }

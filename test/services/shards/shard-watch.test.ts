@@ -8,7 +8,6 @@ import {
   type ShardServiceWatchResponse,
   ShardServiceWatchResponseSchema,
 } from "../../../gen/waymark/control/v1/shard_pb.js";
-import type { WaymarkError } from "../../../src/lib/errors.ts";
 import { anonymousCaller } from "../../../src/policy/identity/caller.ts";
 import { NO_POLICY, Policy } from "../../../src/policy/set/verdict.ts";
 import { requestCheckOf } from "../../../src/services/contract.ts";
@@ -56,14 +55,18 @@ function served() {
   const reading = (asked: Asked = {}) => {
     const stream = open(asked);
     const read: ShardServiceWatchResponse[] = [];
-    let ended: WaymarkError | undefined;
-    const pull = () => read.push(...pulled(stream));
-    stream.attach(pull, (error) => {
-      ended = error;
-    });
+    let ended: unknown;
+    const pull = () => {
+      try {
+        read.push(...pulled(stream));
+      } catch (error) {
+        ended = error;
+      }
+    };
+    stream.attach(pull, () => {});
     pull();
     const taken = () => read.splice(0).filter(({ kind }) => kind !== ShardEventKind.HEARTBEAT);
-    return { stream, read, taken, lines: () => taken().map(lineOf), ended: () => ended?.reason };
+    return { stream, read, taken, lines: () => taken().map(lineOf), ended: () => ended };
   };
   const pulled = (stream: StreamSource): readonly ShardServiceWatchResponse[] => {
     const messages: ShardServiceWatchResponse[] = [];
@@ -73,6 +76,7 @@ function served() {
   };
   const pass = (forMs: number) => {
     time.monoMs += forMs;
+    time.wallMs += forMs;
     for (const wake of ticks) wake();
   };
   return { source, policies, ticks, open, reading, pulled, pass };
@@ -106,6 +110,30 @@ test("a stream is a snapshot of all shards, then the shards of each change, with
   expect(lines()).toEqual(["CHANGE @4"]);
   source.apply("billing");
   expect(lines()).toEqual([]);
+});
+
+test("a change has the settings only if the reader may have others, and it has the checksum and the counts of the set", () => {
+  const { source, reading } = served();
+  source.apply("orders");
+  const resumed = reading({ afterEpoch: 1n });
+  const { taken } = reading();
+  const counts = (messages = taken()) => messages.map(({ kind, set: of }) => [ShardEventKind[kind], of?.epoch, of?.settings?.count]);
+  expect(counts()).toEqual([["SNAPSHOT", 1n, 4]]);
+  source.change("orders", [{ id: 1, owner: "a", number: 41 }]);
+  const [change] = taken();
+  expect(change?.set).toMatchObject({ namespace: "orders", epoch: 2n, unownedCount: 3, oldestEpoch: 1n });
+  expect(change?.set?.settings).toBeUndefined();
+  expect(change?.set?.checksum).toMatch(/^[0-9a-f]{16}$/);
+  source.apply("orders", { strategy: "ring" });
+  source.apply("orders", { oldestEpoch: 2 });
+  expect(counts()).toEqual([
+    ["CHANGE", 3n, 4],
+    ["CHANGE", 4n, undefined],
+  ]);
+  expect(counts(resumed.taken()).map(([, , count]) => count)).toEqual([undefined, 4, undefined]);
+  resumed.stream.close();
+  // The settings can have changed while the reader was away.
+  expect(counts(reading({ afterEpoch: 2n }).taken())).toEqual([["CHANGE", 4n, 4]]);
 });
 
 test("a stream resumes after an epoch with the shards that changed since, and joins changes that the reader has missed", () => {
@@ -160,6 +188,19 @@ test("streams with the same epoch share the bytes of a change", () => {
   expect([one === other, one === undefined]).toEqual([true, false]);
 });
 
+test("the end of a freeze is in changes only until it is over", () => {
+  const { source, reading, pass } = served();
+  source.apply("orders", { frozenUntilWallMs: 1000 });
+  const { taken } = reading();
+  const ends = () => taken().map(({ set: of }) => of?.frozenUntil?.seconds);
+  expect(ends()).toEqual([1n]);
+  pass(999);
+  source.change("orders", [{ id: 0, owner: "a", number: 41 }]);
+  pass(1);
+  source.change("orders", [{ id: 0, owner: "a", number: 42 }]);
+  expect(ends()).toEqual([1n, undefined]);
+});
+
 test("a heartbeat with the age of the store follows the first message, and then every 10 s", () => {
   const { source, reading, pass } = served();
   source.apply("orders");
@@ -184,7 +225,7 @@ test("a stream ends when the policy hides the namespace, and a hidden namespace 
   lines();
   policies.policy = HIDING;
   source.change("orders", [{ id: 0, owner: "a", number: 41 }]);
-  expect([lines(), ended()]).toEqual([[], "discovery_access_denied"]);
+  expect([lines(), ended()]).toMatchObject([[], { reason: "discovery_access_denied" }]);
   expect(() => open()).toThrow("discovery_access_denied");
   policies.policy = NO_POLICY;
   expect(() => open({ namespace: "billing" })).toThrow("not_found: namespace billing has no shards");

@@ -139,6 +139,19 @@ test("a list has the shards, their owners, their set and the state of the store"
   expect([store?.epoch, servedBy]).toEqual([7n, "n1"]);
 });
 
+test("a set has the end of its freeze only until it is over", async () => {
+  const { source, list, one } = ordered();
+  const ends = async () => [
+    (await list({ namespace: "orders" })).sets[0]?.frozenUntil,
+    (await one({ namespace: "orders", shard: { case: "id", value: 0 } })).set?.frozenUntil,
+  ];
+  source.apply("orders", { frozenUntilWallMs: TIME.wallMs + 1000 });
+  const end = { seconds: BigInt(TIME.wallMs / 1000 + 1) };
+  expect(await ends()).toMatchObject([end, end]);
+  source.apply("orders", { frozenUntilWallMs: TIME.wallMs });
+  expect(await ends()).toEqual([undefined, undefined]);
+});
+
 test("a shard that never changed has no fence and no times", async () => {
   const { source, list } = served();
   source.apply("orders", { count: 1 });
@@ -254,6 +267,10 @@ test("a simulation assumes other owners and another strategy, and changes nothin
   await expect(simulate({ namespace: "orders", removedOwners: ["b", "x"] })).rejects.toThrow(
     "invalid_argument: removed_owners[1]: x is not an owner in orders",
   );
+  await expect(simulate({ namespace: "orders", strategy: 9 as ShardStrategy })).rejects.toThrow("invalid_argument: strategy");
+  await expect(simulate({ namespace: "orders", owners: [{ instance: "d", weight: -1 }] })).rejects.toThrow("owners[0].weight");
+  const owners = Array.from({ length: 999 }, (_, i) => ({ instance: `o${i}` }));
+  await expect(simulate({ namespace: "orders", owners })).rejects.toThrow("quota_exceeded: owners: orders would have 1001 owners");
   expect(source.orders).toEqual([]);
 });
 
@@ -310,6 +327,17 @@ test.each([
   const { apply, recorded, source } = served();
   await expect(apply({ namespace: "orders", settings: { count: 10, service: "worker", ...settings } })).rejects.toThrow(want);
   expect([recorded, source.orders]).toEqual([[], []]);
+});
+
+test("the number of shards of a set cannot be changed", async () => {
+  const { apply, source } = ordered();
+  const settings = { count: 5, service: "worker" };
+  const description = "must stay 4; a set with another count needs another namespace, got 5";
+  await expect(apply({ namespace: "orders", settings })).rejects.toMatchObject({
+    reason: "invalid_argument",
+    details: { violations: [{ field: "settings.count", description }] },
+  });
+  expect(source.orders).toEqual([]);
 });
 
 test.each([

@@ -242,7 +242,8 @@ export declare type RebalanceServiceListPlansResponse = Message<"waymark.control
   state: RebalanceState;
 
   /**
-   * Until this time, shards get other owners only when their owners end. Absent if the set is not frozen.
+   * Until this time, shards get other owners only when their owners end. Absent if the set is not frozen, and when the time
+   * is over.
    *
    * @generated from field: google.protobuf.Timestamp frozen_until = 3;
    */
@@ -493,7 +494,8 @@ export declare const RebalanceServiceFreezeRequestSchema: GenMessage<RebalanceSe
  */
 export declare type RebalanceServiceFreezeResponse = Message<"waymark.control.v1.RebalanceServiceFreezeResponse"> & {
   /**
-   * Until this time, shards get other owners only when their owners end. Absent if the set is not frozen.
+   * Until this time, shards get other owners only when their owners end. Absent if the set is not frozen, and when the time
+   * is over.
    *
    * @generated from field: google.protobuf.Timestamp frozen_until = 1;
    */

@@ -161,7 +161,7 @@ export declare type ShardSet = Message<"waymark.control.v1.ShardSet"> & {
   namespace: string;
 
   /**
-   * The settings.
+   * The settings. Absent in a CHANGE of Watch if the reader has them already.
    *
    * @generated from field: waymark.control.v1.ShardSettings settings = 2;
    */
@@ -204,7 +204,8 @@ export declare type ShardSet = Message<"waymark.control.v1.ShardSet"> & {
   oldestEpoch: bigint;
 
   /**
-   * Until this time, shards get other owners only when their owners end. Absent if the set is not frozen.
+   * Until this time, shards get other owners only when their owners end. Absent if the set is not frozen, and when the time
+   * is over.
    *
    * @generated from field: google.protobuf.Timestamp frozen_until = 8;
    */
@@ -660,7 +661,7 @@ export declare type ShardServiceSetShardRequest = Message<"waymark.control.v1.Sh
     case: "weight";
   } | {
     /**
-     * New locality hint: `<region>`, `<region>/<zone>`, or empty for none. At most 129 characters.
+     * New locality hint: `<region>`, `<region>/<zone>`, or empty for none. At most 64 characters of [A-Za-z0-9._:@+-] each.
      *
      * @generated from field: string hint = 5;
      */
@@ -999,7 +1000,8 @@ export declare type ShardServiceWatchResponse = Message<"waymark.control.v1.Shar
   owners: ShardOwner[];
 
   /**
-   * The set at this epoch. Absent if `epoch` is 0, and in heartbeats.
+   * The set at this epoch. Absent if `epoch` is 0, and in heartbeats. A snapshot has the settings of the set. A CHANGE has
+   * them only if they have changed, or if they may have changed while the reader had no stream.
    *
    * @generated from field: waymark.control.v1.ShardSet set = 5;
    */
@@ -1954,7 +1956,8 @@ export declare const ShardService: GenService<{
     output: typeof ShardServiceHistoryResponseSchema;
   },
   /**
-   * Returns the moves that would follow from other owners or from another strategy. Nothing is changed.
+   * Returns the moves that would follow from other owners or from another strategy. Nothing is changed. Fails with
+   * QUOTA_EXCEEDED when there would be more than 1,000 owners.
    *
    * @generated from rpc waymark.control.v1.ShardService.Simulate
    */
