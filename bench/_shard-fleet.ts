@@ -16,8 +16,6 @@ const SERVICE = "owner";
 const CHILD = fileURLToPath(new URL("_shard-owners-child.ts", import.meta.url));
 /** A page of a list. */
 const PAGE = 1000;
-/** 1,000 programs of one principal watch shards. */
-const MAX_WATCHES = 5000;
 
 /** A change of a shard, as the log of the controller reports it. */
 export interface LoggedChange {
@@ -53,7 +51,6 @@ export class ShardFleet {
     const settings = {
       node: { cluster_id: CLUSTER },
       store: { kind: "etcd", endpoints: etcd.endpoints },
-      server: { max_peer_watches: MAX_WATCHES },
     };
     writeFileSync(this.#config, JSON.stringify(settings));
     this.client = connect({ servers: [...this.servers], findServers: false });

@@ -15,6 +15,7 @@ import type { LeadershipSource } from "../services/leadership/source.ts";
 import { type PeerParts, peerService } from "../services/peers.ts";
 import type { ServiceTable } from "../services/service-table.ts";
 import { rebalanceService } from "../services/shards/rebalance.ts";
+import { MAX_SHARD_WATCHES } from "../services/shards/shard-access.ts";
 import { type ShardParts, shardService } from "../services/shards/shards.ts";
 import type { ShardSource } from "../services/shards/source.ts";
 import { openAuditLog } from "../store/audit/log.io.ts";
@@ -409,7 +410,7 @@ function leadershipParts({ server, leadership }: Settings, core: NodeCore, sourc
   return { source, servedBy, leaseMs, ownScopes, checkNamespace, maxSubscriptions: server.maxPeerWatches, tick, onOperation };
 }
 
-function shardParts({ server, leadership }: Settings, core: NodeCore, source: ShardSource): ShardParts {
+function shardParts({ leadership }: Settings, core: NodeCore, source: ShardSource): ShardParts {
   const { identity, accessLog, registrar, policies, replica } = core;
   const { nodeId: servedBy, clusterId } = identity;
   const checkNamespace = (...of: Parameters<typeof registrar.checkNamespace>) => registrar.checkNamespace(...of);
@@ -417,7 +418,7 @@ function shardParts({ server, leadership }: Settings, core: NodeCore, source: Sh
     ownerEntry({ replica, clusterId }, { namespace, service, instance });
   const { onShards: onOperation, onDenied } = accessLog;
   const common = { source, servedBy, leaseMs: leadership.leaseMs, checkNamespace, entryOf, policies, onDenied, onOperation };
-  return { ...common, maxWatches: server.maxPeerWatches, tick };
+  return { ...common, maxWatches: MAX_SHARD_WATCHES, tick };
 }
 
 function heldSummaries({ regions, machine }: NodeCore): DiscoveryParts["summaries"] {

@@ -46,6 +46,8 @@ export interface ShardAccessParts {
 
 type Action = "query" | "watch";
 
+/** Largest number of open streams of each service on a node. A stream costs little, because all streams of a namespace share their messages. */
+export const MAX_SHARD_WATCHES = 10_000;
 const PENDING_RETRY_MS = 1000;
 
 export class ShardAccess {

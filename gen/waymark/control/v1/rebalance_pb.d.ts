@@ -704,7 +704,8 @@ export declare const RebalanceService: GenService<{
   },
   /**
    * Streams the state of the shards of a namespace and the newest plan, and then every change of them. Fails with
-   * QUOTA_EXCEEDED unless the caller has fewer open streams than are free on the node (`server.max_peer_watches`).
+   * QUOTA_EXCEEDED unless the caller has fewer open streams than are free on the node, which has room for
+   * 10,000.
    *
    * @generated from rpc waymark.control.v1.RebalanceService.Watch
    */

@@ -1924,7 +1924,7 @@ export declare const ShardService: GenService<{
   /**
    * Streams the shards of a namespace and their owners, and then every change. A reader can resume on any node of the
    * cluster with the last epoch that it has. Fails with QUOTA_EXCEEDED unless the caller has fewer open streams than are
-   * free on the node (`server.max_peer_watches`).
+   * free on the node, which has room for 10,000.
    *
    * @generated from rpc waymark.control.v1.ShardService.Watch
    */
