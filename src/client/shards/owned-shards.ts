@@ -34,7 +34,7 @@ export class RunningShard {
   readonly fenceText: string;
   readonly end = new AbortController();
   /** Aborted when the term ends. All work for the shard must then stop. */
-  readonly signal = this.end.signal;
+  readonly signal: AbortSignal = this.end.signal;
   readonly isPreparation: boolean;
   readonly #nowMs: () => number;
   /** Epoch of the last change of the shard. */
