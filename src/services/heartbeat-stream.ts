@@ -2,68 +2,83 @@
 import type { Message } from "@bufbuild/protobuf";
 import { WaymarkError } from "../lib/errors.ts";
 import type { Caller } from "../policy/identity/caller.ts";
-import type { AnswerSink, CallContext, MethodHandler, RequestListener } from "./service.ts";
+import type { AnswerSink, CallContext, MethodHandler } from "./service.ts";
 import { StreamLimit } from "./stream-limit.ts";
 
-/** One stream and its caller. */
-export interface HeartbeatCall<O extends Message> {
-  readonly answers: AnswerSink<O>;
+/** The stream of one program. */
+export interface HeartbeatListener<I extends Message> {
+  message(request: I): void;
+  /** Called when the node stops. By default, the stream fails with the error. */
+  leave?(error: WaymarkError): void;
+  /** Called when a permitted stream has ended. */
+  over(): void;
+}
+
+/** The answers of one stream. */
+export class HeartbeatCall<O extends Message> {
   readonly caller: Caller;
-  /** Counts the stream until the returned function is called. Throws `quota_exceeded`. */
-  readonly count: () => () => void;
-}
-
-/** `what` names the streams in errors. A node accepts at most `max` of them. */
-export function heartbeatHandler<O extends Message>(
-  what: string,
-  max: number,
-  open: (call: HeartbeatCall<O>) => RequestListener,
-): MethodHandler {
-  const limit = new StreamLimit(what, max);
-  return {
-    kind: "bidi_streaming",
-    open: (answers: AnswerSink<O>, { caller }: CallContext) => open({ answers, caller, count: () => limit.open(caller) }),
-    answerOne: () => {
-      throw new WaymarkError("unimplemented", `a node with read workers accepts no ${what}: set node.workers = 0, or use another node`);
-    },
-  };
-}
-
-export abstract class HeartbeatStream<I extends Message, O extends Message> implements RequestListener<I> {
-  protected readonly call: HeartbeatCall<O>;
+  readonly #answers: AnswerSink<O>;
+  readonly #count: () => () => void;
   #stopCounting: (() => void) | undefined;
 
-  constructor(call: HeartbeatCall<O>) {
-    this.call = call;
-  }
-
-  abstract message(request: I): void;
-  /** Called when a stream that was counted has ended. */
-  protected abstract over(): void;
-
-  halfClosed(): void {
-    this.call.answers.end();
-  }
-
-  leave(error: WaymarkError): void {
-    this.call.answers.fail(error);
-  }
-
-  close(): void {
-    this.#stopCounting?.();
-    if (this.#stopCounting !== undefined) this.over();
+  /** `count` counts the stream until the returned function is called, or throws `quota_exceeded`. */
+  constructor(answers: AnswerSink<O>, caller: Caller, count: () => () => void) {
+    this.#answers = answers;
+    this.caller = caller;
+    this.#count = count;
   }
 
   /** Counts the stream, once it is permitted. */
-  protected permitted(): void {
-    this.#stopCounting ??= this.call.count();
+  permitted(): void {
+    this.#stopCounting ??= this.#count();
   }
 
-  protected answer(message: O): void {
-    const { answers } = this.call;
+  answer(message: O): void {
+    const answers = this.#answers;
     if (answers.send(message)) return;
     // The heartbeats of a program that does not read its answers wait, so that the answers do not fill the memory.
     answers.pause();
     answers.onceRoomy(() => answers.resume());
   }
+
+  end(): void {
+    this.#answers.end();
+  }
+
+  fail(error: WaymarkError): void {
+    this.#answers.fail(error);
+  }
+
+  /** Returns whether the stream was permitted. */
+  closed(): boolean {
+    this.#stopCounting?.();
+    return this.#stopCounting !== undefined;
+  }
+}
+
+/** `what` names the streams in errors. A node accepts at most `max` of them. */
+export function heartbeatHandler<I extends Message, O extends Message>(
+  what: string,
+  max: number,
+  open: (call: HeartbeatCall<O>) => HeartbeatListener<I>,
+): MethodHandler {
+  const limit = new StreamLimit(what, max);
+  return {
+    kind: "bidi_streaming",
+    open: (answers: AnswerSink<O>, { caller }: CallContext) => {
+      const call = new HeartbeatCall(answers, caller, () => limit.open(caller));
+      const listener = open(call);
+      return {
+        message: (request: I) => listener.message(request),
+        halfClosed: () => call.end(),
+        leave: (error: WaymarkError) => (listener.leave === undefined ? call.fail(error) : listener.leave(error)),
+        close: () => {
+          if (call.closed()) listener.over();
+        },
+      };
+    },
+    answerOne: () => {
+      throw new WaymarkError("unimplemented", `a node with read workers accepts no ${what}: set node.workers = 0, or use another node`);
+    },
+  };
 }

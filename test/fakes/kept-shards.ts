@@ -183,7 +183,16 @@ export class KeptShards implements ShardSource {
   }
 
   own(namespace: string, instance: string, record: Partial<OwnerRecord> = {}): void {
-    const held = { session: "n1/s", nodeId: "n1", created: 1, target: `${instance}.host:80`, weight: 1, zone: "a", region: "eu" };
+    const held = {
+      session: "n1/s",
+      nodeId: "n1",
+      created: 1,
+      principal: "",
+      target: `${instance}.host:80`,
+      weight: 1,
+      zone: "a",
+      region: "eu",
+    };
     const owner = {
       ...held,
       slots: 0,

@@ -142,7 +142,17 @@ export class LabOwner {
   constructor(instance: string, node: ShardNode, facts: Partial<OwnerFacts>) {
     this.instance = instance;
     this.#node = node;
-    this.facts = { isLeaving: false, health: "healthy", region: "eu", zone: "a", slots: 0, target: `${instance}:80`, weight: 1, ...facts };
+    this.facts = {
+      isLeaving: false,
+      health: "healthy",
+      region: "eu",
+      zone: "a",
+      slots: 0,
+      target: `${instance}:80`,
+      principal: instance,
+      weight: 1,
+      ...facts,
+    };
     this.#sink = this.#newSink();
   }
 

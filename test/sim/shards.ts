@@ -183,6 +183,7 @@ class SimOwner {
     const facts = {
       isLeaving: this.isLeaving,
       health: "healthy" as const,
+      principal: this.instance,
       region: "r",
       zone: "z",
       slots: 0,

@@ -40,7 +40,7 @@ export type ShardOrder = ChangeOrigin & {
   );
 
 /** The facts that an owner reports about itself. */
-export const OWNER_FACTS = ["health", "isLeaving", "region", "slots", "target", "weight", "zone"] as const;
+export const OWNER_FACTS = ["health", "isLeaving", "principal", "region", "slots", "target", "weight", "zone"] as const;
 export type OwnerFacts = Pick<OwnerRecord, (typeof OWNER_FACTS)[number]>;
 
 /** Receives the news of an attached owner, and identifies the attachment. */

@@ -67,7 +67,9 @@ export interface OwnerRecord {
   readonly nodeId: string;
   /** The version of the record when it was created. A row with an older fence belongs to an earlier attachment. */
   readonly created: number;
-  /** The address of the owner's entry in the catalog: `<host>:<port>`. */
+  /** The principal that has registered the owner's entry in the catalog. */
+  readonly principal: string;
+  /** The address of the entry: `<host>:<port>`. */
   readonly target: string;
   readonly weight: number;
   readonly zone: string;
@@ -238,6 +240,7 @@ const OWNER: Fields<OwnerRecord> = {
   session: text,
   nodeId: text,
   created: count,
+  principal: text,
   target: text,
   weight: positive,
   zone: text,

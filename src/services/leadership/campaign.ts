@@ -13,7 +13,7 @@ import { parseScope } from "../../control/leadership/scope.ts";
 import { invalid, type WaymarkError } from "../../lib/errors.ts";
 import { later } from "../../lib/stall-aware-time.io.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
-import { type HeartbeatCall, HeartbeatStream, heartbeatHandler } from "../heartbeat-stream.ts";
+import { type HeartbeatCall, type HeartbeatListener, heartbeatHandler } from "../heartbeat-stream.ts";
 import type { MethodHandler } from "../service.ts";
 import { fenceOf } from "./leader-message.ts";
 import type { LeadershipSource } from "./source.ts";
@@ -36,7 +36,8 @@ export function campaignHandler(parts: CampaignParts): MethodHandler {
   return heartbeatHandler("campaigns", MAX_CAMPAIGNS, (call) => new CampaignStream(parts, call));
 }
 
-class CampaignStream extends HeartbeatStream<LeadershipServiceCampaignRequest, LeadershipServiceCampaignResponse> {
+class CampaignStream implements HeartbeatListener<LeadershipServiceCampaignRequest> {
+  readonly #call: HeartbeatCall<LeadershipServiceCampaignResponse>;
   readonly #parts: CampaignParts;
   readonly #campaign: CampaignSink = (grant) => this.#grant(grant);
   /** Set by the first message. */
@@ -47,7 +48,7 @@ class CampaignStream extends HeartbeatStream<LeadershipServiceCampaignRequest, L
   #cancelLeave: (() => void) | undefined;
 
   constructor(parts: CampaignParts, call: HeartbeatCall<LeadershipServiceCampaignResponse>) {
-    super(call);
+    this.#call = call;
     this.#parts = parts;
   }
 
@@ -57,25 +58,25 @@ class CampaignStream extends HeartbeatStream<LeadershipServiceCampaignRequest, L
     const { scope, namespace, holderId } = this.#program;
     if (request.scope !== "" && request.scope !== scope) throw invalid("scope", `must be ${scope}, as in the first message`);
     // The policy can have changed since the last message.
-    checkNamespace(this.call.caller, namespace, "scope");
-    this.permitted();
+    checkNamespace(this.#call.caller, namespace, "scope");
+    this.#call.permitted();
     this.#sentMs = request.sentMs;
     if (request.resign) {
       const number = this.#lastGrant?.leader.fence.number;
       if (number !== undefined) source.input({ kind: "retired", scope, number });
-      this.call.answers.end();
+      this.#call.end();
     } else if (this.#cancelLeave !== undefined) this.#grant(undefined);
     else source.input({ kind: "heartbeat", campaign: this.#campaign, scope, holderId });
   }
 
   /** Ends the campaign immediately. A program that leads the scope has the time of its last grant to resign. */
-  override leave(error: WaymarkError): void {
+  leave(error: WaymarkError): void {
     this.#parts.source.input({ kind: "ended", campaign: this.#campaign });
-    if (this.#lastGrant === undefined) this.call.answers.fail(error);
-    else this.#cancelLeave = later(() => this.call.answers.fail(error), this.#lastGrant.validForMs);
+    if (this.#lastGrant === undefined) this.#call.fail(error);
+    else this.#cancelLeave = later(() => this.#call.fail(error), this.#lastGrant.validForMs);
   }
 
-  protected override over(): void {
+  over(): void {
     this.#cancelLeave?.();
     this.#parts.source.input({ kind: "ended", campaign: this.#campaign });
   }
@@ -85,7 +86,7 @@ class CampaignStream extends HeartbeatStream<LeadershipServiceCampaignRequest, L
     const { kind, namespace } = parseScope(scope);
     if (kind !== "custom") throw invalid("scope", `${scope} is led by nodes; programs can lead custom/<namespace>/<name>`);
     if (ownScopes.includes(scope)) throw invalid("scope", `${scope} is in leadership.scopes of this node, which leads it itself`);
-    const name = holderId || this.call.caller.principal.slice(0, 256) || `program-${randomUUID().slice(0, 8)}`;
+    const name = holderId || this.#call.caller.principal.slice(0, 256) || `program-${randomUUID().slice(0, 8)}`;
     if (name === servedBy) throw invalid("holder_id", "is the id of this node");
     return { scope, namespace, holderId: name };
   }
@@ -101,6 +102,6 @@ class CampaignStream extends HeartbeatStream<LeadershipServiceCampaignRequest, L
       validFor: durationFromMs(grant.validForMs),
     };
     const message = { state: CampaignState.CANDIDATE, ...common, ...granted };
-    this.answer(create(LeadershipServiceCampaignResponseSchema, message));
+    this.#call.answer(create(LeadershipServiceCampaignResponseSchema, message));
   }
 }

@@ -11,7 +11,7 @@ import type { OwnerFacts, OwnerNews, OwnerSink, ShardReport } from "../../contro
 import { MAX_OWNERS } from "../../control/shards/records.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
-import { type HeartbeatCall, HeartbeatStream, heartbeatHandler } from "../heartbeat-stream.ts";
+import { type HeartbeatCall, type HeartbeatListener, heartbeatHandler } from "../heartbeat-stream.ts";
 import type { MethodHandler } from "../service.ts";
 import { ownedMessage } from "./shard-messages.ts";
 import { knownMap, type ShardSource } from "./source.ts";
@@ -20,10 +20,7 @@ import { knownMap, type ShardSource } from "./source.ts";
 const MIN_WEIGHT = 0.001;
 
 /** The entry of an instance in the catalog. */
-export interface OwnerEntry extends Pick<OwnerFacts, "health" | "region" | "target" | "weight" | "zone"> {
-  /** The principal that has registered the entry. */
-  readonly principal: string;
-}
+export type OwnerEntry = Omit<OwnerFacts, "isLeaving" | "slots">;
 
 export interface AttachParts {
   readonly source: ShardSource;
@@ -38,18 +35,19 @@ export function attachHandler(parts: AttachParts): MethodHandler {
   return heartbeatHandler("attached owners", MAX_OWNERS, (call) => new AttachedOwner(parts, call));
 }
 
-class AttachedOwner extends HeartbeatStream<ShardServiceAttachRequest, ShardServiceAttachResponse> {
+class AttachedOwner implements HeartbeatListener<ShardServiceAttachRequest> {
+  readonly #call: HeartbeatCall<ShardServiceAttachResponse>;
   readonly #parts: AttachParts;
   readonly #owner: OwnerSink = (news) => this.#report(news);
   #first: ShardServiceAttachRequest | undefined;
-  /** The last entry that this node knew. An owner does not end because a node has lost sight of its entry. */
+  /** The last entry that this node knew, or the facts in the record of the owner. An owner does not end because a node has lost sight of its entry. */
   #entry: OwnerEntry | undefined;
   #sentMs = 0n;
   /** Whether the owner has stopped acting for all its shards. */
   #hasStopped = false;
 
   constructor(parts: AttachParts, call: HeartbeatCall<ShardServiceAttachResponse>) {
-    super(call);
+    this.#call = call;
     this.#parts = parts;
   }
 
@@ -66,25 +64,25 @@ class AttachedOwner extends HeartbeatStream<ShardServiceAttachRequest, ShardServ
     }
     if (weight !== 0 && weight < MIN_WEIGHT) throw invalid("weight", `must be 0, or ${MIN_WEIGHT} to 1000, got ${weight}`);
     // The policy can have changed since the last message.
-    checkNamespace(this.call.caller, namespace, "namespace");
+    checkNamespace(this.#call.caller, namespace, "namespace");
     const entry = this.#entryOf(namespace, instance);
-    this.permitted();
+    this.#call.permitted();
     this.#sentMs = request.sentMs;
     if (request.detach) {
       this.#hasStopped = true;
       this.#end(true);
-      this.call.answers.end();
+      this.#call.end();
       return;
     }
-    const { target, zone, region, health } = entry;
+    const { target, zone, region, health, principal } = entry;
     const { prepared, dropped, leaving: isLeaving } = request;
-    const facts = { target, zone, region, health, weight: weight || entry.weight, slots, isLeaving };
+    const facts = { target, zone, region, health, principal, weight: weight || entry.weight, slots, isLeaving };
     const reports = request.loads.map(reportOf);
     source.input({ kind: "owner", owner: this.#owner, namespace, instance, facts, prepared, dropped, reports });
   }
 
   /** The owner can act until its last validity is over, while it attaches to another node. */
-  protected override over(): void {
+  over(): void {
     if (!this.#hasStopped) this.#end(false);
   }
 
@@ -95,16 +93,16 @@ class AttachedOwner extends HeartbeatStream<ShardServiceAttachRequest, ShardServ
   #entryOf(namespace: string, instance: string): OwnerEntry {
     const { source, entryOf } = this.#parts;
     const { service } = knownMap(source, namespace).set.value;
-    const entry = entryOf(namespace, service, instance) ?? this.#entry;
+    const owners = source.maps.owners(namespace);
+    const entry = entryOf(namespace, service, instance) ?? this.#entry ?? owners.get(instance)?.value;
     if (entry === undefined)
       throw new WaymarkError(
         "not_found",
         `this node knows no instance ${instance} of ${namespace}/${service}: register it first; if it was registered on another node, retry after a moment`,
         { retryMs: 500 },
       );
-    if (entry.principal !== this.call.caller.principal)
+    if (entry.principal !== this.#call.caller.principal)
       throw invalid("instance", `${instance} of ${namespace}/${service} was registered by another principal`);
-    const owners = source.maps.owners(namespace);
     if (this.#entry === undefined && owners.size >= MAX_OWNERS && !owners.has(instance))
       throw new WaymarkError("quota_exceeded", `the shards of ${namespace} have ${owners.size} owners, and the maximum is ${MAX_OWNERS}`);
     this.#entry = entry;
@@ -121,7 +119,7 @@ class AttachedOwner extends HeartbeatStream<ShardServiceAttachRequest, ShardServ
       waitsFor,
       serveOnStoreLoss: source.maps.map(this.#first?.namespace ?? "")?.set.value.onStoreLoss === "serve",
     };
-    this.answer(create(ShardServiceAttachResponseSchema, news));
+    this.#call.answer(create(ShardServiceAttachResponseSchema, news));
   }
 }
 

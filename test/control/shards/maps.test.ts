@@ -204,7 +204,7 @@ test("the checksum is the start of SHA-256 over the lines of all shards", () => 
 
 test("owners are known by namespace, and their removal touches the namespace", () => {
   const world = new MapWorld();
-  const record = { session: "n1/1-b", nodeId: "n1", created: 0, target: "a:80", weight: 1, zone: "", region: "", slots: 0 };
+  const record = { session: "n1/1-b", nodeId: "n1", created: 0, principal: "", target: "a:80", weight: 1, zone: "", region: "", slots: 0 };
   const json = ownerJson({ ...record, isLeaving: false, health: "healthy", load: NO_LOAD, prepared: new Set(), held: new Set([1, 2]) });
   world.store.put(ownerKey("orders", "a"), encodeRecord(json));
   expect(world.report(OWNERS)).toEqual(["orders"]);
@@ -217,7 +217,7 @@ test("owners are known by namespace, and their removal touches the namespace", (
 
 test("an instance whose id contains a slash is an owner of its own", () => {
   const world = new MapWorld();
-  const record = { session: "n1/1-b", nodeId: "n1", created: 0, target: "", weight: 1, zone: "", region: "", slots: 0 };
+  const record = { session: "n1/1-b", nodeId: "n1", created: 0, principal: "", target: "", weight: 1, zone: "", region: "", slots: 0 };
   for (const instance of ["a", "a/b"]) {
     const facts = { ...record, target: instance, isLeaving: false, health: "healthy" as const, load: NO_LOAD };
     world.store.put(ownerKey("orders", instance), encodeRecord(ownerJson({ ...facts, prepared: new Set(), held: new Set() })));

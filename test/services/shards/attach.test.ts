@@ -197,6 +197,16 @@ test("an attached owner continues when the node loses sight of its entry, and fo
   expect(targets).toEqual(["10.0.0.7:80", "10.0.0.8:80", "10.0.0.8:80"]);
 });
 
+test("an owner that comes from another node attaches with the facts of its record, until this node knows its entry", () => {
+  const { source, entries, open } = served();
+  entries.clear();
+  const { target, zone, principal } = ENTRY;
+  source.own("orders", "a", { target, zone, principal });
+  expect(open({ ...ANN, principal: "spiffe://bob" }).attach().ended).toMatch(/was registered by another principal/);
+  open().attach();
+  expect(source.inputs).toMatchObject([{ kind: "owner", facts: { target, zone, principal } }]);
+});
+
 test("a stream is for one instance, and the policy is asked in each message, because it can change", () => {
   const asked: string[] = [];
   let isDenied = false;
