@@ -110,6 +110,8 @@ export async function watchedMoves(fleet: ShardFleet, clients: number, moves: nu
   const others = othersBeside([...servers, ...watchers, program]);
   const fromMs = Date.now();
   for (let i = 0; i < moves; i++) {
+    // Clients can see the next owner before it may act.
+    await owners.owned();
     const [owner = ""] = owners.counts().keys();
     program.send(`leave ${owner}`);
     const before = seen.length;

@@ -181,6 +181,10 @@ export class LabNode {
     return !this.isCrashed && this.machine.heldScopes(this.time).includes(scope);
   }
 
+  get isHolding(): boolean {
+    return this.#held.length > 0;
+  }
+
   /** Carries out the requests that are held or late. */
   arrive(): void {
     for (const task of this.#held.splice(0)) this.lab.run(task);

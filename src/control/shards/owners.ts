@@ -259,7 +259,8 @@ export class Owners {
     const earlierMs = isOwnStore && item !== undefined && !isOurs ? item.sinceMs + leaseMs : Number.NEGATIVE_INFINITY;
     const notBeforeMs = Math.max(attachment.retryMs, attachment.grantedMs, earlierMs);
     if (own?.condition === undefined || !maps.isRead || time.monoMs < notBeforeMs) {
-      attachment.dueMs = Math.min(attachment.dueMs, Math.max(notBeforeMs, time.monoMs + RETRY_MS));
+      // Without the condition, the next input decides: the answer to the renewal of the session.
+      attachment.dueMs = Math.min(attachment.dueMs, Math.max(notBeforeMs, time.monoMs));
       return;
     }
     const conditions = [own.condition, { key, version: item?.version ?? 0 }];
@@ -290,7 +291,7 @@ export class Owners {
     if (isKept && !isLoadDue) return;
     const after: OwnerRecord = { ...record, ...facts, load: isLoadDue ? attachment.load : record.load, prepared, held };
     if (own?.condition === undefined || time.monoMs < attachment.retryMs) {
-      attachment.dueMs = Math.min(attachment.dueMs, attachment.retryMs === NEVER ? NEVER : time.monoMs + RETRY_MS);
+      attachment.dueMs = Math.min(attachment.dueMs, Math.max(attachment.retryMs, time.monoMs));
       return;
     }
     const conditions = [own.condition, { key, version }];
@@ -374,10 +375,11 @@ export class Owners {
     attachment.retryMs = NEVER;
     attachment.askedVersion = version;
     const write = { key: attachment.key, value: record && encodeRecord(ownerJson(record)) };
-    this.#options.machine.requests.transact(conditions, [write], out, (_result, { monoMs }) => {
-      // The watch reports the record before or after this answer.
-      if (attachment.retryMs === NEVER) attachment.retryMs = monoMs + RETRY_MS;
-      attachment.dueMs = Math.min(attachment.dueMs, attachment.retryMs);
+    this.#options.machine.requests.transact(conditions, [write], out, (result, { monoMs }) => {
+      const isRefused = result?.isCommitted === false;
+      // The watch reports the record before or after this answer. After a refusal, any change that it reports can be the reason.
+      if (attachment.retryMs === NEVER) attachment.retryMs = isRefused ? Number.NEGATIVE_INFINITY : monoMs + RETRY_MS;
+      attachment.dueMs = Math.min(attachment.dueMs, monoMs + RETRY_MS);
     });
   }
 }

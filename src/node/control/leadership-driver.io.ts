@@ -45,6 +45,7 @@ export class LeadershipDriver implements LeadershipSource, ShardSource {
   readonly #stopped = Promise.withResolvers<void>();
   readonly #shards: Shards;
   readonly #shardFollowers = new Set<(namespace: string) => void>();
+  #turn: Promise<unknown> = Promise.resolve();
   #lastOrder = 0;
   #timer: NodeJS.Timeout | undefined;
   #isClosed = false;
@@ -223,7 +224,9 @@ export class LeadershipDriver implements LeadershipSource, ShardSource {
   }
 
   async #transact({ request, conditions, changes }: Extract<LeadershipOutput, { readonly kind: "transact" }>): Promise<void> {
-    this.input({ kind: "transacted", request, result: await this.#answerOf(this.#options.store.transact(conditions, changes)) });
+    const result = await this.#answerOf(this.#options.store.transact(conditions, changes));
+    await this.#ownTurn();
+    this.input({ kind: "transacted", request, result });
   }
 
   async #watch(prefix: string): Promise<void> {
@@ -231,11 +234,17 @@ export class LeadershipDriver implements LeadershipSource, ShardSource {
     this.#watches.set(prefix, watch);
     for (;;) {
       const changes = await this.#answerOf(watch.next());
+      await this.#ownTurn();
       if (this.#watches.get(prefix) !== watch) return;
       this.input({ kind: "changed", prefix, changes });
-      // Steps that have already arrived must not keep the event loop busy together.
-      await (changes === undefined ? wait(RETRY_MS, undefined, { ref: false }) : nextTurn());
+      if (changes === undefined) await wait(RETRY_MS, undefined, { ref: false });
     }
+  }
+
+  /** Answers and steps of watches that have arrived together must not keep the event loop busy together. */
+  #ownTurn(): Promise<unknown> {
+    this.#turn = this.#turn.then(() => nextTurn());
+    return this.#turn;
   }
 
   /** Returns undefined for a request that failed, and for a watch that was closed. */

@@ -1,6 +1,6 @@
 /** The rules of shards (semantics.md, Shards), each in a small world without trouble of other kinds. */
 import { describe, expect, test } from "vitest";
-import { encodeRecord } from "../../../src/control/leadership/records.ts";
+import { encodeRecord, SESSIONS } from "../../../src/control/leadership/records.ts";
 import { GLOBAL_SCOPE } from "../../../src/control/leadership/scope.ts";
 import type { ShardOrder } from "../../../src/control/shards/io-types.ts";
 import { checksumOf } from "../../../src/control/shards/maps.ts";
@@ -110,6 +110,20 @@ describe("owners", () => {
     node.fateOf = () => "done";
     lab.pass(LEASE_MS);
     expect(a.acting).toEqual(ALL);
+  });
+
+  test("an owner gets its shard as soon as its node, which was renewing its session, can write again", () => {
+    const { lab, node, a } = world(["a"], { cooldownMs: 60_000 });
+    const other = lab.shardNode("n2");
+    const b = lab.owner("b", other);
+    lab.pass(LEASE_MS / 3);
+    other.fateOf = (request) => (writes(SESSIONS)(request) ? "held" : "done");
+    while (!other.isHolding) lab.advance(50);
+    a.end(true);
+    lab.advance(LEASE_MS / 10);
+    expect([node.rowsOf("b"), b.acting]).toEqual([ALL, []]);
+    other.arrive();
+    expect(b.acting).toEqual(ALL);
   });
 
   test("each change has the conditions of the set, the rows, the session and the lease of the controller", () => {
