@@ -134,11 +134,12 @@ async function killHolder(group: OwnerGroup): Promise<KilledRound> {
   return killed;
 }
 
-/** The node with the most owners is killed, and started again when nothing is measured. */
+/** The node whose share of the shards is nearest to a third is killed, and started again when nothing is measured. */
 async function killNode(): Promise<OurRound> {
   await ours.quiet();
   const shards = await Promise.all(Array.from({ length: NODES }, (_, i) => fleet.shardsOf(NAMESPACE, i)));
-  const i = shards.reduce((most, { length }, k) => (length > (shards[most] ?? []).length ? k : most), 0);
+  const fromThird = ({ length }: readonly number[]) => Math.abs(length - sizes.shards / NODES);
+  const i = shards.reduce((best, held, k) => (fromThird(held) < fromThird(shards[best] ?? []) ? k : best), 0);
   const wasController = fleet.controller === nodeId(i);
   const killed = await ours.losing([...servers, ...(theirs?.processes ?? [])], async () => {
     fleet.killNode(i);

@@ -15,7 +15,7 @@ import { now } from "../../lib/stall-aware-time.io.ts";
 import type { LeaderRow, LeadershipSource, SessionRow, SplitBrain, StoreStatus } from "../../services/leadership/source.ts";
 import type { ShardSource } from "../../services/shards/source.ts";
 import { allItems } from "../../store/control/all-items.io.ts";
-import type { ControlStore, StoreWatch } from "../../store/control/store.ts";
+import { type ControlStore, MAX_PAGE_ITEMS, type StoreItem, type StoreWatch } from "../../store/control/store.ts";
 
 /** A change that the controller of the shards has made. */
 export type ShardReport = Extract<ShardOutput, { readonly kind: "moved" | "planned" }>;
@@ -160,12 +160,15 @@ export class LeadershipDriver implements LeadershipSource, ShardSource {
   }
 
   async shardHistory(namespace: string, after: number, upTo: number): Promise<readonly ShardChange[]> {
-    const changes: ShardChange[] = [];
-    for await (const { key, value } of allItems(this.#options.store, `${SHARD_HISTORY}${namespace}/`)) {
-      const change = key > historyKey(namespace, after) && key <= historyKey(namespace, upTo) ? decodeChange(value) : undefined;
-      if (change !== undefined) changes.push(change);
+    const found: StoreItem[] = [];
+    const lastKey = historyKey(namespace, upTo);
+    for (let from = historyKey(namespace, after); from < lastKey; ) {
+      const limit = Math.min(upTo - after, MAX_PAGE_ITEMS);
+      const page = await this.#options.store.list(`${SHARD_HISTORY}${namespace}/`, { after: from, limit });
+      found.push(...page.items.filter(({ key }) => key <= lastKey));
+      from = page.nextAfter ?? lastKey;
     }
-    return changes;
+    return found.flatMap(({ value }) => decodeChange(value) ?? []);
   }
 
   #order(inputOf: (order: number) => LeadershipInput | ShardInput): Promise<void> {

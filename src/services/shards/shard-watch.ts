@@ -1,5 +1,5 @@
 /** The messages of ShardService.Watch, and the statuses of RebalanceService.Watch. They come from the maps of this node. */
-import { create, equals, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
+import { create, equals, type MessageInitShape, toBinary, toJsonString } from "@bufbuild/protobuf";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { type RebalanceStatus, RebalanceStatusSchema } from "../../../gen/waymark/control/v1/rebalance_pb.js";
 import {
@@ -19,20 +19,29 @@ const HEARTBEAT_MS = 10_000;
 /** The epoch of a reader that needs a snapshot. */
 const NO_EPOCH = -1;
 
-/** The rows of a map that have changed after an epoch, as messages. */
-interface ChangePages {
-  readonly after: number;
-  readonly hasSettings: boolean;
-  /** Returns a message by its index. Undefined after the last message, which alone has an epoch. */
-  readonly page: (index: number, time: Time) => Uint8Array | undefined;
+/** The settings of each map, as text, which streams share. */
+const SETTINGS = new WeakMap<ShardMap, string>();
+
+function settingsText(map: ShardMap): string {
+  const text = SETTINGS.get(map) ?? toJsonString(ShardSettingsSchema, settingsMessage(map));
+  SETTINGS.set(map, text);
+  return text;
 }
 
-/** The last messages that were made of each map. Streams share them, because most streams have the same epoch. */
-const LAST_PAGES = new WeakMap<ShardMap, ChangePages>();
+/** The rows of a map that have changed after an epoch, as messages. */
+type ChangePages = (index: number, time: Time) => Uint8Array | undefined;
 
+/** The last messages that were made of each map. Streams share them, because most streams have one of a few epochs. */
+const LAST_PAGES = new WeakMap<ShardMap, Map<string, ChangePages>>();
+const MAX_KEPT = 16;
+
+/** Returns a function that returns a message by its index. Undefined after the last message, which alone has an epoch. */
 function changePages({ maps }: ShardSource, map: ShardMap, after: number, hasSettings: boolean): ChangePages {
-  const last = LAST_PAGES.get(map);
-  if (last?.after === after && last.hasSettings === hasSettings) return last;
+  const kept = LAST_PAGES.get(map) ?? new Map<string, ChangePages>();
+  LAST_PAGES.set(map, kept);
+  const key = `${after} ${hasSettings}`;
+  const known = kept.get(key);
+  if (known !== undefined) return known;
   const rows = map.rows.filter(({ epoch }) => epoch > after);
   const lastIndex = Math.max(0, Math.ceil(rows.length / MAX_SHARDS) - 1);
   const pages: Uint8Array[] = [];
@@ -47,10 +56,10 @@ function changePages({ maps }: ShardSource, map: ShardMap, after: number, hasSet
       ...(index === lastIndex && { epoch: set.epoch, set }),
     });
   };
-  const page = (index: number, time: Time) => (index > lastIndex ? undefined : (pages[index] ??= encode(index, time)));
-  const made = { after, hasSettings, page };
-  LAST_PAGES.set(map, made);
-  return made;
+  const page: ChangePages = (index, time) => (index > lastIndex ? undefined : (pages[index] ??= encode(index, time)));
+  if (kept.size >= MAX_KEPT) kept.clear();
+  kept.set(key, page);
+  return page;
 }
 
 /** Returns a function that returns the next message of one stream. Undefined if there is none now. `opened` is the map when the stream opens. */
@@ -63,22 +72,22 @@ export function shardMessages(
   /** The reader has received all changes up to this epoch, or receives them with `pages`. */
   let epoch = Number(afterEpoch) || NO_EPOCH;
   /** The settings that the reader has. Undefined if this node does not know them. */
-  let settings = opened.epoch === epoch ? settingsMessage(opened) : undefined;
+  let settings = opened.epoch === epoch ? settingsText(opened) : undefined;
   let pages: ChangePages | undefined;
   let nextPage = 0;
   let heartbeatDueMs = Number.NEGATIVE_INFINITY;
   return (time) => {
-    const page = pages?.page(nextPage++, time);
+    const page = pages?.(nextPage++, time);
     if (page !== undefined) return page;
     pages = undefined;
     const map = source.maps.map(namespace);
     if (map !== undefined && map.epoch !== epoch) {
       const after = map.epoch < epoch ? NO_EPOCH : epoch;
       const before = after === NO_EPOCH ? undefined : settings;
-      settings = settingsMessage(map);
-      pages = changePages(source, map, after, before === undefined || !equals(ShardSettingsSchema, before, settings));
+      settings = settingsText(map);
+      pages = changePages(source, map, after, settings !== before);
       [epoch, nextPage] = [map.epoch, 1];
-      return pages.page(0, time);
+      return pages(0, time);
     }
     const rebalance = changedStatus();
     if (rebalance !== undefined) return bytesOf({ kind: ShardEventKind.PLAN, rebalance });
