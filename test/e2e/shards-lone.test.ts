@@ -80,6 +80,6 @@ test("operators' mistakes are refused, owners of a restarted node get their shar
   await Promise.all(owners.map((owner) => owner.leave({ timeoutMs: 1 })));
   await shardsUntil("all owners have left at the same time", [second], NAMESPACE, ({ unownedCount }) => unownedCount === COUNT);
   expect(owners.map(({ lostCount }) => lostCount)).toEqual(lostCounts);
-  await until("the log has a warning", () => second.command.stderr.includes("6 shards of orders without an owner"));
+  await until("the log has a warning", () => /\d shards of orders without an owner/.test(second.command.stderr));
   for (const owner of owners) owner[Symbol.dispose]();
 });
