@@ -58,12 +58,12 @@ test("a proposal prints its moves by owners and the plan, and a dry run asks for
 
 test("plans are read from all pages, with the state of the set and until when it is frozen", async () => {
   const { fake, run } = await startFake();
-  const ended = { ...PLAN, id: "orders/40-aa", state: RebalanceState.FAILED, detail: "1 of 3 shards have moved", movedCount: 1 };
+  const ended = { ...PLAN, id: "orders/40-aa", state: RebalanceState.FAILED, detail: "1 of 3 shards moved", movedCount: 1 };
   fake.rebalance.set("listPlans", ({ pageToken }: { readonly pageToken: string }) =>
     pageToken === "" ? { plans: [PLAN], state: PLAN.state, frozenUntil: AT, nextPageToken: "2" } : { plans: [ended], state: PLAN.state },
   );
   const { stdout, stderr } = await run("plans", "orders");
-  expect(stdout).toMatch(/^PLAN .*\norders\/41-1f0c9a3e .*\norders\/40-aa +failed +1\/3 .* 1 of 3 shards have moved\n$/);
+  expect(stdout).toMatch(/^PLAN .*\norders\/41-1f0c9a3e .*\norders\/40-aa +failed +1\/3 .* 1 of 3 shards moved\n$/);
   expect(stderr).toBe("orders: rebalance-pending, frozen until 2026-02-02T02:40:00.000Z\n");
 });
 

@@ -86,7 +86,7 @@ test("a plan moves shards after another operator than its author has approved it
   expect([(await newest())?.state, (await shards()).filter(({ nextOwner }) => nextOwner !== "")]).toEqual([RebalanceState.DRAINING, []]);
   await clients.ann.call(method.freeze, { namespace: NAMESPACE, duration: {} });
   await until("the plan is completed", async () => (await newest())?.state === RebalanceState.COMPLETED);
-  expect(await newest()).toMatchObject({ id: plan.id, approvedBy: "bob", movedCount: 2, detail: "2 shards have moved" });
+  expect(await newest()).toMatchObject({ id: plan.id, approvedBy: "bob", movedCount: 2, detail: "2 shards moved" });
   expect((await shards()).filter(({ owner }) => owner === "c")).toHaveLength(2);
   await events.reads("REBALANCE_STATE_COMPLETED");
   expect(node.command.stderr).toContain(`plan ${plan.id} for 2 shards: completed`);

@@ -59,6 +59,7 @@ const PLAN: Omit<PlanRecord, "createdWallMs" | "epoch"> = {
   reason: "a plan",
   ticket: "",
   approvedBy: "",
+  cancelledBy: "",
   checksum: "0123456789abcdef",
   moves: [],
   detail: "",

@@ -45,6 +45,7 @@ const COLUMNS: readonly TableColumn<ShownShard>[] = [
   { title: "SINCE", text: ({ movedAt }) => timeText(movedAt) },
   { title: "WEIGHT", isWide: true, text: ({ weight }) => String(weight) },
   { title: "HINT", isWide: true, text: ({ hint }) => hint },
+  { title: "THROTTLED", isWide: true, text: ({ throttled }) => (throttled ? "yes" : "no") },
   { title: "TICKET", isWide: true, text: ({ ticket }) => ticket },
   { title: "REASON", text: ({ reason }) => reason },
 ];

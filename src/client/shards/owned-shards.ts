@@ -41,17 +41,20 @@ export class RunningShard {
   epoch: number;
   /** Whether the owner keeps the shard and finishes its work, but accepts no new work. */
   isPaused: boolean;
+  /** Whether the owner is overloaded, and is asked to accept only half of its rate of new work for the shard. */
+  isThrottled: boolean;
   /** Whether the owner gives up the shard. It finishes its work and accepts no new work. */
   isDraining = false;
   readonly grant: StreamGrant;
   /** Number of callbacks that have not returned. */
   runningCount = 0;
 
-  constructor({ id, epoch, state, fence }: OwnedShard, grant: StreamGrant, { namespace, nowMs }: OwnedShardsOptions) {
+  constructor({ id, epoch, state, fence, throttled }: OwnedShard, grant: StreamGrant, { namespace, nowMs }: OwnedShardsOptions) {
     this.id = id;
     this.epoch = Number(epoch);
     this.isPreparation = state === PREPARING;
     this.isPaused = state === PAUSED;
+    this.isThrottled = throttled;
     this.fence = tokenOf(fence);
     this.fenceText = fenceText(`shard/${namespace}/${id}`, this.fence);
     this.grant = grant;
@@ -72,7 +75,7 @@ export class RunningShard {
   }
 }
 
-type TermMember = "epoch" | "fence" | "fenceText" | "id" | "isConfirmed" | "isDraining" | "isPaused" | "isValid" | "signal";
+type TermMember = "epoch" | "fence" | "fenceText" | "id" | "isConfirmed" | "isDraining" | "isPaused" | "isThrottled" | "isValid" | "signal";
 /** A time in which this program owns a shard. */
 export type ShardTerm = Readonly<Pick<RunningShard, TermMember>>;
 /** A shard that the program prepares to own. The signal is aborted if the program will not become the owner. */
@@ -185,6 +188,7 @@ export class OwnedShards {
     } else if (news !== undefined && this.#isFor(news, held)) {
       held.epoch = Number(news.epoch);
       held.isPaused = news.state === PAUSED;
+      held.isThrottled = news.throttled;
       if (news.state === DRAINING) this.#drain(held);
     } else if (held.grant === this.#grant || this.#isValid || news?.state === LOST) this.#end(held, "was lost");
   }

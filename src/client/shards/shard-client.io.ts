@@ -26,7 +26,7 @@ const SILENT_MS = 25_000;
 /** 10,000 shards need about 1 MB. */
 const MAX_FILE_BYTES = 16 << 20;
 /** Times after which the first and the second retry of a call are sent if its owner has not learned yet that it owns the shard. */
-const BEHIND_MS = [100, 400] as const;
+const BEHIND_MS = [100, 3000] as const;
 
 /** Routes calls to the owners of the shards of a namespace. */
 export class ShardClient {

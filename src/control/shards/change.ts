@@ -35,7 +35,7 @@ export function changeOf(
 ): PreparedChange {
   const { namespace, set } = map;
   const epoch = set.value.epoch + 1;
-  const edited = rows.map((row): ShardRow => ({ ...row, epoch, ticket: origin.ticket, changedWallMs: wallMs }));
+  const edited = rows.map((row): ShardRow => ({ ...row, epoch, changedWallMs: wallMs }));
   const after = [...map.rows];
   for (const row of edited) after[row.id] = row;
   const oldestEpoch = Math.max(set.value.oldestEpoch, epoch - historyCount + 1);

@@ -5,6 +5,7 @@
  */
 import { NEVER, type Time } from "../../lib/machine.ts";
 import type { StoreCondition, StoreWrite, TransactResult } from "../../store/control/store.ts";
+import type { CopiedItem } from "../leadership/copy.ts";
 import type { Leadership } from "../leadership/machine.ts";
 import { encodeRecord, LEADERS, SESSIONS } from "../leadership/records.ts";
 import { GLOBAL_SCOPE } from "../leadership/scope.ts";
@@ -56,6 +57,8 @@ interface SetState {
   readonly noticedMs: Map<string, number>;
   readonly endedMs: Map<string, number>;
   readonly hotMs: Map<string, number>;
+  /** The monotonic time (ms) since which there are owners, while no shard has one. */
+  attachedMs: number | undefined;
   /** The owners at the last look. */
   known: ReadonlySet<string>;
   /** The monotonic time (ms) at which this node last noticed that an owner was gone, or was not ready in time as the next owner. */
@@ -123,13 +126,26 @@ export class ShardController {
       this.#states.delete(namespace);
       return;
     }
-    const state = this.#stateOf(namespace);
+    const state = this.#stateOf(namespace, time);
     state.dueMs = state.retryMs;
     if (state.retryMs === NEVER || (time.monoMs < state.retryMs && !state.isShown())) return;
     const owners = maps.owners(namespace);
     const live = liveOwners(owners, (name, version) => machine.hasEnded(name, version));
     const { revision, store } = machine;
-    const set = new SetLook({ map, owners, live, leaseMs, revision, time, storeEpoch: store?.epoch ?? 0, noticedMs: state.noticedMs });
+    if (live.size === 0 || map.rows.some(({ owner }) => owner !== "")) state.attachedMs = undefined;
+    else state.attachedMs ??= time.monoMs;
+    const { attachedMs } = state;
+    const set = new SetLook({
+      map,
+      owners,
+      live,
+      attachedMs,
+      leaseMs,
+      revision,
+      time,
+      storeEpoch: store?.epoch ?? 0,
+      noticedMs: state.noticedMs,
+    });
     for (const instance of state.known) if (!live.has(instance)) state.restingMs.set(instance, time.monoMs);
     state.known = new Set(live.keys());
     const look: Look = { map, live, set, state, session, time, out };
@@ -137,11 +153,12 @@ export class ShardController {
     if (!hasSent) state.dueMs = set.dueMs;
   }
 
-  #stateOf(namespace: string): SetState {
+  #stateOf(namespace: string, { monoMs }: Time): SetState {
     const known = this.#states.get(namespace);
     if (known !== undefined) return known;
     const far = Number.NEGATIVE_INFINITY;
-    const times = { retryMs: far, dueMs: far, balanceMs: far };
+    // The next controller lets owners attach again before it balances.
+    const times = { retryMs: far, dueMs: far, balanceMs: monoMs + BALANCE_MS, attachedMs: undefined };
     const state = {
       ...times,
       isShown: () => true,
@@ -227,12 +244,14 @@ export class ShardController {
   /** Moves shards between owners that are attached, unless the set is frozen. Returns whether it has sent a change of a plan. */
   #move(look: Look): boolean {
     const { map, live, set, time } = look;
+    const current = currentPlan(this.#options.maps.plans(map.namespace));
+    if (set.rows.size === 0 && current !== undefined && this.#endPlan(look, current)) return true;
     const frozenMs = map.set.value.frozenUntilWallMs - time.wallMs;
     if (frozenMs > 0) {
       set.isDueAt(time.monoMs + frozenMs);
       return false;
     }
-    if (set.rows.size === 0 && this.#rebalance(look)) return true;
+    if (set.rows.size === 0 && this.#rebalance(look, current !== undefined)) return true;
     const movingCount = map.rows.filter(({ next, isDraining }) => next !== "" || isDraining).length;
     const moves = [...leavingMoves(look), ...this.#plannedMoves(map)].filter(
       ({ row, to }) => !set.rows.has(row.id) && live.get(to)?.isLeaving === false,
@@ -247,15 +266,17 @@ export class ShardController {
     return plan?.state === "running" ? progressOf(plan, map).waiting.map((move) => ({ ...move, reason: plan.reason })) : [];
   }
 
-  /** Ends the plan that is over, or makes one if the set needs one. Returns whether it has sent a change. */
-  #rebalance(look: Look): boolean {
+  /** Ends the plan if it is over. Returns whether it has sent a change. */
+  #endPlan(look: Look, { id, version, value }: CopiedItem<PlanRecord> & { readonly id: string; readonly value: PlanRecord }): boolean {
+    const { map, live, set, time } = look;
+    const after = lookedAt(value, map, live, time);
+    set.isDueAt(time.monoMs + Math.max(0, value.createdWallMs + PLAN_MS - time.wallMs));
+    return after !== value && this.#writePlan(look, { id, version }, after);
+  }
+
+  /** Makes a plan if the set needs one and has none. After an operator has cancelled a plan, it waits until that plan would have ended. */
+  #rebalance(look: Look, hasPlan: boolean): boolean {
     const { map, live, set, state, time } = look;
-    const current = currentPlan(this.#options.maps.plans(map.namespace));
-    if (current !== undefined) {
-      const after = lookedAt(current.value, map, time);
-      set.isDueAt(time.monoMs + Math.max(0, current.value.createdWallMs + PLAN_MS - time.wallMs));
-      if (after !== current.value) return this.#writePlan(look, current, after);
-    }
     const isDue = time.monoMs >= state.balanceMs;
     if (isDue) state.balanceMs = time.monoMs + BALANCE_MS;
     set.isDueAt(state.balanceMs);
@@ -263,8 +284,10 @@ export class ShardController {
     noteLoads(look);
     const isHot = ([, sinceMs]: readonly [string, number]) => time.monoMs >= sinceMs + map.set.value.overloadMs;
     const hot = new Set([...state.hotMs].filter(isHot).map(([instance]) => instance));
+    const plans = this.#options.maps.plans(map.namespace).values();
+    const isCancelled = plans.some(({ value }) => value.cancelledBy !== "" && time.wallMs < value.createdWallMs + PLAN_MS);
     const moves =
-      current === undefined && set.rows.size === 0
+      !hasPlan && !isCancelled && set.rows.size === 0
         ? neededMoves(map, live, { hot, closed: restingOwners(look), isForced: false }, time)
         : [];
     if (moves.length === 0) return false;

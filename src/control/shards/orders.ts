@@ -41,8 +41,8 @@ export function orderedChange(order: ShardOrder, parts: OrderParts, time: Time):
       const row = map.rows[order.id];
       if (row === undefined)
         return { reason: "not_found", message: `${namespace} has the shards 0 to ${map.rows.length - 1}, not ${order.id}` };
-      const { mode = row.mode, weight = row.weight, hint = row.hint, reason } = order;
-      return edited({ map, settings, rows: [{ ...row, mode, weight, hint, reason }] }, order, parts, time);
+      const { mode = row.mode, weight = row.weight, hint = row.hint, reason, ticket } = order;
+      return edited({ map, settings, rows: [{ ...row, mode, weight, hint, reason, ticket }] }, order, parts, time);
     }
     case "freeze":
       return edited({ map, settings: { ...settings, frozenUntilWallMs: order.untilWallMs }, rows: [] }, order, parts, time);
@@ -120,7 +120,12 @@ function decided(
   const conflict = (message: string): OrderRefusal => ({ reason: "version_conflict", message });
   if (order.kind === "cancel") {
     if (plan.state !== "pending" && plan.state !== "running") return conflict(`the plan ${id} has ended: ${plan.state}`);
-    return planChange(maps, { id, version }, { ...plan, state: "cancelled", detail: order.reason || `${actor} cancelled it` }, []);
+    return planChange(
+      maps,
+      { id, version },
+      { ...plan, state: "cancelled", cancelledBy: actor, detail: order.reason || `${actor} cancelled it` },
+      [],
+    );
   }
   if (plan.state !== "pending") return conflict(`the plan ${id} does not wait for approval: it is ${plan.state}`);
   if (plan.checksum !== order.checksum) return conflict(`the plan ${id} has the checksum ${plan.checksum}; read it again`);

@@ -70,7 +70,7 @@ export function place(input: PlanInput, limit: number): readonly Placement[] {
     if (!shard.mayMove || loads.ownerOf(shard) !== undefined) continue;
     const to = loads.best(shard) ?? loads.leastLoaded();
     if (to === undefined) break;
-    placed.push(loads.move(shard, to, shard.owner === "" ? "it had no owner" : "its owner ended"));
+    placed.push(loads.move(shard, to, "it had no owner"));
   }
   return placed;
 }
@@ -90,7 +90,7 @@ export function planMoves(input: PlanInput, { isForced }: PlanOptions): readonly
     if (!shard.mayMove || loads.ownerOf(shard)?.isLeaving !== true) continue;
     const to = loads.best(shard) ?? loads.leastLoaded();
     if (to === undefined) return moves;
-    moves.push(loads.move(shard, to, "its owner is leaving"));
+    moves.push(loads.move(shard, to, "its owner gives up its shards"));
   }
   const surplus = loads.surplus();
   while (moves.length < maxMoves && loads.hasRoom) {

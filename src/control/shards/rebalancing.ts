@@ -1,6 +1,7 @@
 /** Plans of a set: when one is due, which shards it moves, and how far it is. */
 import { sha256Hex } from "../../lib/crypto.ts";
 import type { Time } from "../../lib/machine.ts";
+import { counted } from "../../lib/text/visible-text.ts";
 import type { CopiedItem } from "../leadership/copy.ts";
 import type { ChangeOrigin } from "./io-types.ts";
 import type { ShardMap, ShardRow } from "./maps.ts";
@@ -120,6 +121,7 @@ export function planOf(map: ShardMap, moves: readonly Placement[], { actor, reas
     reason: reason || [...new Set(moves.map((move) => move.reason))].join("; "),
     ticket,
     approvedBy: "",
+    cancelledBy: "",
     createdWallMs: wallMs,
     epoch: map.epoch,
     checksum,
@@ -169,14 +171,20 @@ export function rebalanceState(map: ShardMap, plan: PlanRecord | undefined): Reb
 }
 
 /** The plan after a look at it. Returns the same plan if nothing has changed. */
-export function lookedAt(plan: PlanRecord, map: ShardMap, { wallMs }: Time): PlanRecord {
+export function lookedAt(plan: PlanRecord, map: ShardMap, live: LiveOwners, { wallMs }: Time): PlanRecord {
   const isLate = wallMs >= plan.createdWallMs + PLAN_MS;
   if (plan.state === "pending") {
     if (isLate) return { ...plan, state: "cancelled", detail: "no operator approved it in time" };
     return map.epoch === plan.epoch ? plan : { ...plan, state: "cancelled", detail: `the map has changed to epoch ${map.epoch}` };
   }
   const { waiting, movingCount, movedCount, totalCount } = progressOf(plan, map);
-  if (!isLate && waiting.length + movingCount > 0) return plan;
-  if (movedCount === totalCount) return { ...plan, state: "completed", detail: `${movedCount} shards have moved` };
-  return { ...plan, state: "failed", detail: `${movedCount} of ${totalCount} shards have moved${isLate ? ", and the time is over" : ""}` };
+  // A move to an owner that has ended never begins.
+  const canBegin = waiting.some(({ to }) => live.get(to)?.isLeaving === false);
+  if (!isLate && (canBegin || movingCount > 0)) return plan;
+  if (movedCount === totalCount) return { ...plan, state: "completed", detail: `${counted(movedCount, "shard")} moved` };
+  return {
+    ...plan,
+    state: "failed",
+    detail: `${movedCount} of ${counted(totalCount, "shard")} moved${isLate ? ", and the time is over" : ""}`,
+  };
 }

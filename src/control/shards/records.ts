@@ -116,6 +116,8 @@ export interface PlanRecord {
   readonly ticket: string;
   /** Empty if no operator has approved the plan. */
   readonly approvedBy: string;
+  /** The operator who has cancelled the plan. Empty if none has. */
+  readonly cancelledBy: string;
   readonly createdWallMs: number;
   /** The epoch of the map for which the plan was made. */
   readonly epoch: number;
@@ -270,6 +272,7 @@ const PLAN: Fields<PlanRecord> = {
   reason: text,
   ticket: text,
   approvedBy: text,
+  cancelledBy: text,
   createdWallMs: count,
   epoch: count,
   checksum: text,

@@ -23,6 +23,8 @@ export interface SetLookOptions {
   readonly revision: number;
   /** Owners of rows without a record: the monotonic time (ms) at which this node noticed it. */
   readonly noticedMs: Map<string, number>;
+  /** The monotonic time (ms) since which there are owners, while no shard has one. */
+  readonly attachedMs: number | undefined;
   readonly time: Time;
 }
 
@@ -100,7 +102,7 @@ export class SetLook {
     const { map, live, time } = this.#options;
     // The node of the owner sees to it that the draining ends in time.
     if (row.isDraining) return undefined;
-    if (row.mode === "disabled") return { ...row, next: "", isDraining: true, reason: DISABLED };
+    if (row.mode === "disabled") return { ...row, next: "", isDraining: true, reason: row.reason || DISABLED };
     if (row.next === "") return undefined;
     const next = live.get(row.next);
     if (next === undefined || next.isLeaving) return { ...row, next: "", reason: `${row.next} ended before the hand-over` };
@@ -125,7 +127,7 @@ export class SetLook {
   /** A shard that its owner does not hold loses it. */
   #freed(row: ShardRow): ShardRow | "place" {
     this.free.add(row.owner);
-    return row.mode === "disabled" ? freed(row, DISABLED) : "place";
+    return row.mode === "disabled" ? freed(row, row.reason || DISABLED) : "place";
   }
 
   #assigned(row: ShardRow, owner: string, reason: string): ShardRow {
@@ -139,18 +141,18 @@ export class SetLook {
   }
 
   #place(homeless: readonly ShardRow[]): void {
-    const { map, owners, live, leaseMs, time } = this.#options;
-    // The owners of a new set are collected for a lease, so that the first one does not get all shards.
-    const firstMs = [...live.keys()].reduce((first, instance) => Math.min(first, owners.get(instance)?.sinceMs ?? NEVER), NEVER);
-    if (map.rows.every(({ term }) => term === 0) && time.monoMs < firstMs + leaseMs) {
-      this.isDueAt(firstMs + leaseMs);
+    const { map, live, leaseMs, attachedMs = Number.NEGATIVE_INFINITY, time } = this.#options;
+    // The first owners are collected for a lease, so that the first one does not get all shards.
+    if (time.monoMs < attachedMs + leaseMs) {
+      this.isDueAt(attachedMs + leaseMs);
       return;
     }
     const input = planInput(map, live, { homeless: new Set(homeless.map(({ id }) => id)) }, time);
     const placed = new Map(place(input, homeless.length).map((placement) => [placement.id, placement]));
     for (const row of homeless) {
       const placement = placed.get(row.id);
-      if (placement !== undefined) this.edit(this.#assigned(row, placement.to, placement.reason));
+      const reason = row.owner === "" ? "it had no owner" : row.isDraining ? "its owner has drained it" : "its owner ended";
+      if (placement !== undefined) this.edit(this.#assigned(row, placement.to, reason));
       else if (row.owner !== "") this.edit(freed(row, "no owner accepts the shard"));
     }
   }

@@ -5,7 +5,7 @@ import type { LeadershipInput, LeadershipOutput, OrderId, OrderRefusal } from ".
 import { LEADERS, SESSIONS, STORE_KEY } from "../leadership/records.ts";
 import { type ControllerOptions, ShardController } from "./controller.ts";
 import type { ShardInput, ShardOrder, ShardOutput } from "./io-types.ts";
-import { ShardMaps } from "./maps.ts";
+import { type ShardMap, ShardMaps, type ShardPlans } from "./maps.ts";
 import { orderedChange } from "./orders.ts";
 import { Owners } from "./owners.ts";
 import { liveOwners } from "./rebalancing.ts";
@@ -17,6 +17,16 @@ export interface ShardsOptions extends Omit<ControllerOptions, "maps"> {
 
 type Input = LeadershipInput | CampaignInput | ShardInput;
 type Output = ShardOutput;
+
+/** A change of an operator for any epoch that was refused, because another change came first. It is made again when the map shows that change. */
+interface Refused {
+  readonly order: OrderId;
+  readonly change: ShardOrder;
+  readonly map: ShardMap | undefined;
+  readonly plans: ShardPlans;
+  /** Monotonic time (ms) at which the order is refused in any case. */
+  readonly untilMs: number;
+}
 
 /** A change of an operator that is committed, and that the maps do not show yet. */
 interface Committed {
@@ -32,6 +42,7 @@ export class Shards implements Machine<Input, Output> {
   readonly #owners: Owners;
   readonly #controller: ShardController;
   #committed: readonly Committed[] = [];
+  #refused: readonly Refused[] = [];
   #usesSession = false;
   #isStarted = false;
 
@@ -62,6 +73,7 @@ export class Shards implements Machine<Input, Output> {
     this.#owners.look(touched, time, out);
     out.push(...this.#controller.takeMoved());
     this.#answerOrders(time, out);
+    this.#repeatOrders(time, out);
     const usesSession = this.hasOwners;
     if (usesSession === this.#usesSession) return;
     this.#usesSession = usesSession;
@@ -75,7 +87,7 @@ export class Shards implements Machine<Input, Output> {
   }
 
   nextDeadlineMs(): number {
-    const committedMs = this.#committed.reduce((next, { untilMs }) => Math.min(next, untilMs), NEVER);
+    const committedMs = [...this.#committed, ...this.#refused].reduce((next, { untilMs }) => Math.min(next, untilMs), NEVER);
     const parts = [this.#options.campaigns, this.#owners, this.#controller];
     return Math.min(committedMs, ...parts.map((part) => part.nextDeadlineMs()));
   }
@@ -92,12 +104,13 @@ export class Shards implements Machine<Input, Output> {
   }
 
   /** Makes an operator's change, on the condition of the records that this node knows. */
-  #change(order: OrderId, change: ShardOrder, time: Time, out: Output[]): void {
+  #change(order: OrderId, change: ShardOrder, time: Time, out: Output[], untilMs = time.monoMs + this.#options.leaseMs): void {
     const { machine, newId, leaseMs, historyCount } = this.#options;
     const { maps } = this;
     const fault = machine.fault || (maps.isRead ? "" : "the control store has not answered yet");
     const live = liveOwners(maps.owners(change.namespace), (name, version) => machine.hasEnded(name, version));
     const unavailable: OrderRefusal | undefined = fault === "" ? undefined : { reason: "store_unavailable", message: fault };
+    const [map, plans] = [maps.map(change.namespace), maps.plans(change.namespace)];
     const made = unavailable ?? orderedChange(change, { maps, live, newId, historyCount }, time);
     if ("reason" in made) {
       out.push({ kind: "ordered", order, refusal: made });
@@ -105,8 +118,21 @@ export class Shards implements Machine<Input, Output> {
     }
     machine.requests.transact(made.conditions, made.writes, out, (result, { monoMs }, later) => {
       if (result?.isCommitted === true) this.#committed = [...this.#committed, { order, isShown: made.isShown, untilMs: monoMs + leaseMs }];
+      else if (result !== undefined && change.expectedEpoch === undefined)
+        this.#refused = [...this.#refused, { order, change, map, plans, untilMs }];
       else later.push({ kind: "ordered", order, refusal: result === undefined ? UNKNOWN : CONFLICT });
     });
+  }
+
+  #repeatOrders(time: Time, out: Output[]): void {
+    const { maps } = this;
+    const isOver = ({ untilMs }: Refused) => time.monoMs >= untilMs;
+    const isReady = (each: Refused) => maps.map(each.change.namespace) !== each.map || maps.plans(each.change.namespace) !== each.plans;
+    const refused = this.#refused;
+    this.#refused = refused.filter((each) => !isOver(each) && !isReady(each));
+    for (const each of refused)
+      if (isOver(each)) out.push({ kind: "ordered", order: each.order, refusal: CONFLICT });
+      else if (isReady(each)) this.#change(each.order, each.change, time, out, each.untilMs);
   }
 
   /** Answers the orders whose changes the maps show. */

@@ -15,7 +15,7 @@ import { now } from "../../lib/stall-aware-time.io.ts";
 import type { LeaderRow, LeadershipSource, SessionRow, SplitBrain, StoreStatus } from "../../services/leadership/source.ts";
 import type { ShardSource } from "../../services/shards/source.ts";
 import { allItems } from "../../store/control/all-items.io.ts";
-import { type ControlStore, MAX_PAGE_ITEMS, type StoreItem, type StoreWatch } from "../../store/control/store.ts";
+import type { ControlStore, StoreWatch } from "../../store/control/store.ts";
 
 /** A change that the controller of the shards has made. */
 export type ShardReport = Extract<ShardOutput, { readonly kind: "moved" | "planned" }>;
@@ -33,6 +33,10 @@ export interface LeadershipDriverOptions extends LeadershipOptions {
   readonly onStore: (id: string) => void;
 }
 
+/** Number of changes that are read at a time. A change has up to 48 shards. */
+const HISTORY_PAGE = 20;
+/** Time (ms) for which answers and steps of watches that have arrived together may keep the event loop busy together. */
+const BUSY_MS = 5;
 /** Time until a watch that failed is tried again. */
 const RETRY_MS = 200;
 
@@ -45,7 +49,9 @@ export class LeadershipDriver implements LeadershipSource, ShardSource {
   readonly #stopped = Promise.withResolvers<void>();
   readonly #shards: Shards;
   readonly #shardFollowers = new Set<(namespace: string) => void>();
-  #turn: Promise<unknown> = Promise.resolve();
+  #turn: Promise<void> = Promise.resolve();
+  /** The time for which inputs have kept the event loop busy since the last turn that `#inTurn` has waited for. */
+  #busyMs = 0;
   #lastOrder = 0;
   #timer: NodeJS.Timeout | undefined;
   #isClosed = false;
@@ -76,9 +82,11 @@ export class LeadershipDriver implements LeadershipSource, ShardSource {
   input(input: LeadershipInput | CampaignInput | ShardInput): void {
     if (this.#isClosed) return;
     const out: ShardOutput[] = [];
+    const startMs = performance.now();
     this.#shards.handle(input, now(), out);
     for (const output of out) this.#carryOut(output);
     this.#setTimer();
+    this.#busyMs += performance.now() - startMs;
     const { id = "" } = this.machine.store ?? {};
     if (id === this.#storeId) return;
     this.#storeId = id;
@@ -160,15 +168,16 @@ export class LeadershipDriver implements LeadershipSource, ShardSource {
   }
 
   async shardHistory(namespace: string, after: number, upTo: number): Promise<readonly ShardChange[]> {
-    const found: StoreItem[] = [];
+    const found: ShardChange[] = [];
     const lastKey = historyKey(namespace, upTo);
     for (let from = historyKey(namespace, after); from < lastKey; ) {
-      const limit = Math.min(upTo - after, MAX_PAGE_ITEMS);
+      const limit = Math.min(upTo - after, HISTORY_PAGE);
       const page = await this.#options.store.list(`${SHARD_HISTORY}${namespace}/`, { after: from, limit });
-      found.push(...page.items.filter(({ key }) => key <= lastKey));
+      found.push(...page.items.flatMap(({ key, value }) => (key <= lastKey ? (decodeChange(value) ?? []) : [])));
       from = page.nextAfter ?? lastKey;
+      await nextTurn();
     }
-    return found.flatMap(({ value }) => decodeChange(value) ?? []);
+    return found;
   }
 
   #order(inputOf: (order: number) => LeadershipInput | ShardInput): Promise<void> {
@@ -228,7 +237,7 @@ export class LeadershipDriver implements LeadershipSource, ShardSource {
 
   async #transact({ request, conditions, changes }: Extract<LeadershipOutput, { readonly kind: "transact" }>): Promise<void> {
     const result = await this.#answerOf(this.#options.store.transact(conditions, changes));
-    await this.#ownTurn();
+    await this.#inTurn();
     this.input({ kind: "transacted", request, result });
   }
 
@@ -237,17 +246,24 @@ export class LeadershipDriver implements LeadershipSource, ShardSource {
     this.#watches.set(prefix, watch);
     for (;;) {
       const changes = await this.#answerOf(watch.next());
-      await this.#ownTurn();
+      await this.#inTurn();
       if (this.#watches.get(prefix) !== watch) return;
       this.input({ kind: "changed", prefix, changes });
       if (changes === undefined) await wait(RETRY_MS, undefined, { ref: false });
     }
   }
 
-  /** Answers and steps of watches that have arrived together must not keep the event loop busy together. */
-  #ownTurn(): Promise<unknown> {
-    this.#turn = this.#turn.then(() => nextTurn());
-    return this.#turn;
+  /** Answers and steps of watches that have arrived together must not keep the event loop busy together. They keep their order. */
+  async #inTurn(): Promise<void> {
+    const before = this.#turn;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#turn = promise;
+    await before;
+    if (this.#busyMs >= BUSY_MS) {
+      await nextTurn();
+      this.#busyMs = 0;
+    }
+    resolve();
   }
 
   /** Returns undefined for a request that failed, and for a watch that was closed. */

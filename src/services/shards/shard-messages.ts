@@ -94,7 +94,7 @@ export function setMessage(maps: Owners, map: ShardMap, time: Time) {
   const { namespace, rows, epoch, checksum, set } = map;
   return create(ShardSetSchema, {
     namespace,
-    settings: settingsMessage(map),
+    settings: settingsMessage(set.value),
     epoch: BigInt(epoch),
     checksum,
     ownerCount: maps.owners(namespace).size,
@@ -109,7 +109,7 @@ export function frozenUntil({ set: { value } }: ShardMap, { wallMs }: Time): Tim
   return value.frozenUntilWallMs > wallMs ? timestampOf(value.frozenUntilWallMs) : undefined;
 }
 
-export function settingsMessage({ set: { value: settings } }: ShardMap): WireSettings {
+export function settingsMessage(settings: ShardSettings): WireSettings {
   return create(ShardSettingsSchema, {
     ...settings,
     strategy: ShardStrategy[enumName(settings.strategy)],

@@ -23,7 +23,7 @@ const NO_EPOCH = -1;
 const SETTINGS = new WeakMap<ShardMap, string>();
 
 function settingsText(map: ShardMap): string {
-  const text = SETTINGS.get(map) ?? toJsonString(ShardSettingsSchema, settingsMessage(map));
+  const text = SETTINGS.get(map) ?? toJsonString(ShardSettingsSchema, settingsMessage(map.set.value));
   SETTINGS.set(map, text);
   return text;
 }

@@ -1,14 +1,14 @@
 /** Implements waymark.control.v1.ShardService: the shards that this node knows, their changes, and the operations on them. */
 import { isDeepStrictEqual } from "node:util";
-import { create, type MessageShape } from "@bufbuild/protobuf";
+import { create, type MessageShape, toJson } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
-import { ShardService, ShardStatus } from "../../../gen/waymark/control/v1/shard_pb.js";
+import { ShardService, ShardSettingsSchema, ShardStatus } from "../../../gen/waymark/control/v1/shard_pb.js";
 import { isReservedNamespace } from "../../catalog/entry/names.ts";
-import { decodePageToken, encodePageToken } from "../../catalog/query/query.ts";
+import { decodePageToken, encodePageToken, pageLimit } from "../../catalog/query/query.ts";
 import { SHARD_MODES } from "../../control/leadership/records.ts";
 import type { ShardMap, ShardRow } from "../../control/shards/maps.ts";
 import { type PlanOwner, simulate } from "../../control/shards/plan.ts";
-import { MAX_OWNERS, type RowChange } from "../../control/shards/records.ts";
+import { MAX_OWNERS, type RowChange, type ShardChange, type ShardSettings } from "../../control/shards/records.ts";
 import { enumValue } from "../../lib/enum-words.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import { shardOfKey } from "../../lib/shard-key.ts";
@@ -16,6 +16,7 @@ import { demandRole, isOwnerOf } from "../../policy/identity/caller.ts";
 import { storeMessage } from "../leadership/leader-message.ts";
 import { filterHash, listRoute, paged } from "../list-page.ts";
 import type { CallContext, HandlersOf, ServiceDefinition, StreamSource } from "../service.ts";
+import { StreamLimit } from "../stream-limit.ts";
 import { type AttachParts, attachHandler } from "./attach.ts";
 import { orderOf, ShardAccess, type ShardAccessParts } from "./shard-access.ts";
 import {
@@ -23,6 +24,7 @@ import {
   differenceMessage,
   ownerMessages,
   setMessage,
+  settingsMessage,
   settingsOf,
   shardMessage,
   statusValue,
@@ -39,8 +41,10 @@ export interface ShardParts extends AttachParts, ShardAccessParts {
 const { method } = ShardService;
 type RequestOf<N extends keyof typeof method> = MessageShape<(typeof method)[N]["input"]>;
 
-/** Largest number of changes in a page of the history, because a change has up to 50 shards. */
-const MAX_CHANGES = 100;
+/** Largest number of changes in a page of the history, because a change has up to 48 shards. */
+const MAX_CHANGES = 20;
+/** Largest number of reads of histories that a node makes at a time. */
+const MAX_READS = 8;
 
 /** An owner that is assumed in a simulation and not attached. */
 const NEW_OWNER: PlanOwner = { instance: "", weight: 1, zone: "", region: "", slots: 0, isLeaving: false, isClosed: false };
@@ -77,6 +81,7 @@ class ShardMethods {
   readonly #source: ShardSource;
   readonly #servedBy: string;
   readonly #access: ShardAccess;
+  readonly #reads = new StreamLimit("reads of the history of shards", MAX_READS);
 
   constructor(parts: ShardParts) {
     this.#source = parts.source;
@@ -90,11 +95,12 @@ class ShardMethods {
     if (isReservedNamespace(namespace)) throw invalid("namespace", `the namespace ${namespace} is reserved for the control plane`);
     const settings = settingsOf(request.settings);
     const { count, service, strategy } = settings;
-    const known = this.#source.maps.map(namespace)?.rows.length ?? count;
-    if (count !== known)
-      throw invalid("settings.count", `must stay ${known}; a set with another count needs another namespace, got ${count}`);
+    const before = this.#source.maps.map(namespace)?.set.value;
+    if (before !== undefined && count !== before.count)
+      throw invalid("settings.count", `must stay ${before.count}; a set with another count needs another namespace, got ${count}`);
     const order = { ...orderOf(request, context.caller), kind: "apply", settings } as const;
-    const map = await this.#access.operate(context, order, `${count} shards of ${service}, strategy ${strategy}`);
+    const done = before === undefined ? `${count} shards of ${service}, strategy ${strategy}` : changedSettings(before, settings);
+    const map = await this.#access.operate(context, order, done);
     return create(method.apply.output, { set: setMessage(this.#source.maps, map, context.time) });
   }
 
@@ -115,9 +121,12 @@ class ShardMethods {
     const { namespace, owner, statuses, text, limit, pageToken } = request;
     const maps = namespace === "" ? this.#access.visibleMaps(context) : [this.#access.visibleMap(namespace, context)];
     const matches = shardFilter(request);
-    const found = maps.flatMap((map) => map.rows.filter(matches).map((row) => ({ map, row })));
     const hash = filterHash("shards", namespace, owner, ...statuses, text);
-    const { page, nextPageToken } = paged(found, ({ map, row }) => `${map.namespace} ${padded(row.id)}`, { limit, pageToken, hash });
+    const found = rowsAfter(maps, decodePageToken(pageToken, hash), matches, pageLimit(limit) + 1);
+    const page = found.slice(0, pageLimit(limit));
+    const last = page.at(-1);
+    const nextPageToken =
+      last !== undefined && found.length > page.length ? encodePageToken(`${last.map.namespace} ${last.row.id}`, hash) : "";
     const pageMaps = namespace === "" ? new Set(page.map(({ map }) => map)) : maps;
     const rowsIn = (map: ShardMap) => page.flatMap((each) => (each.map === map ? [each.row] : []));
     return create(method.list.output, {
@@ -167,7 +176,7 @@ class ShardMethods {
           metadata: { oldest_epoch: String(oldestEpoch) },
         },
       );
-    const changes = await this.#source.shardHistory(namespace, from, to);
+    const changes = await this.#changes(context, namespace, from, to);
     const rows = differences(changes.flatMap((change) => change.rows));
     const hash = filterHash("shard diff", namespace, from, to);
     const { page, nextPageToken } = paged(rows, ({ id }) => padded(id), { limit, pageToken, hash });
@@ -180,9 +189,18 @@ class ShardMethods {
     const upTo = Number(decodePageToken(pageToken, hash) || epoch);
     const oldest = set.value.oldestEpoch - 1;
     const after = Math.max(oldest, upTo - Math.min(limit || MAX_CHANGES, MAX_CHANGES));
-    const changes = upTo <= after ? [] : await this.#source.shardHistory(namespace, after, upTo);
+    const changes = upTo <= after ? [] : await this.#changes(context, namespace, after, upTo);
     const nextPageToken = after <= oldest ? "" : encodePageToken(String(after), hash);
     return create(method.history.output, { changes: changes.toReversed().map(changeMessage), nextPageToken });
+  }
+
+  async #changes({ caller }: CallContext, namespace: string, after: number, upTo: number): Promise<readonly ShardChange[]> {
+    const close = this.#reads.open(caller);
+    try {
+      return await this.#source.shardHistory(namespace, after, upTo);
+    } finally {
+      close();
+    }
   }
 
   simulate(request: RequestOf<"simulate">, context: CallContext) {
@@ -214,6 +232,20 @@ class ShardMethods {
   }
 }
 
+/** The first `count` rows that match, after a place: the namespace and the id of a row. The rows of a map are in order, so a page of a large set is cheap. */
+function rowsAfter(maps: readonly ShardMap[], place: string, matches: (row: ShardRow) => boolean, count: number) {
+  const [from = "", afterId = ""] = place.split(" ");
+  const found: { readonly map: ShardMap; readonly row: ShardRow }[] = [];
+  for (const map of maps.toSorted((a, b) => (a.namespace < b.namespace ? -1 : 1))) {
+    if (map.namespace < from) continue;
+    for (let id = map.namespace === from ? Number(afterId) + 1 : 0; id < map.rows.length && found.length < count; id++) {
+      const row = map.rows[id];
+      if (row !== undefined && matches(row)) found.push({ map, row });
+    }
+  }
+  return found;
+}
+
 function shardFilter({ owner, statuses, text }: RequestOf<"list">): (row: ShardRow) => boolean {
   const [wanted, part] = [new Set(statuses), text.toLowerCase()];
   const textOf = ({ id, owner: current, next, hint, ticket, reason }: ShardRow) => [id, current, next, hint, ticket, reason].join("\0");
@@ -232,6 +264,18 @@ function rowOf({ namespace, rows }: ShardMap, id: number): ShardRow {
   const row = rows[id];
   if (row === undefined) throw invalid("id", `${namespace} has the shards 0 to ${rows.length - 1}, got ${id}`);
   return row;
+}
+
+/** The changed settings, for the audit log, such as `approval "other" → "none"`. */
+function changedSettings(before: ShardSettings, after: ShardSettings): string {
+  const old = settingTexts(before);
+  const changed = [...settingTexts(after)].filter(([name, text]) => old.get(name) !== text);
+  return changed.map(([name, text]) => `${name} ${old.get(name)} → ${text}`).join(", ") || "no setting changed";
+}
+
+function settingTexts(settings: ShardSettings): ReadonlyMap<string, string> {
+  const json = toJson(ShardSettingsSchema, settingsMessage(settings), { useProtoFieldName: true, alwaysEmitImplicit: true });
+  return new Map(Object.entries(json instanceof Object ? json : {}).map(([name, value]) => [name, JSON.stringify(value)]));
 }
 
 /** The first state before and the last state after the changes, of each shard for which they differ. */

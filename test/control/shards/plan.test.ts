@@ -170,7 +170,7 @@ test("a plan moves at most a tenth of the shards, each once, and only those that
       for (const move of moves) {
         expect(input.shards[move.id]).toMatchObject({ owner: move.from, mayMove: true });
         const fairOfFrom = fair.get(move.from);
-        if (fairOfFrom === undefined) expect(move.reason).toBe("its owner is leaving");
+        if (fairOfFrom === undefined) expect(move.reason).toBe("its owner gives up its shards");
         else if (move.reason === "its owner holds too much") expect(countOf(state, move.from)).toBeGreaterThan(ceilOf(1.1 * fairOfFrom));
         else {
           expect(move.reason).toBe(`${move.to} holds too little`);
@@ -181,7 +181,7 @@ test("a plan moves at most a tenth of the shards, each once, and only those that
         state = after(state, [move]);
       }
       const places = moves
-        .map(({ reason }) => ["its owner is leaving", "its owner holds too much"].indexOf(reason))
+        .map(({ reason }) => ["its owner gives up its shards", "its owner holds too much"].indexOf(reason))
         .map((at) => (at < 0 ? 2 : at));
       expect(places).toEqual(places.toSorted((a, b) => a - b));
     }),
@@ -230,7 +230,7 @@ test.each(STRATEGIES)(
         const without = { ...before, owners: owners.filter(({ instance }) => instance !== lost) };
         const placements = place(without, ALL);
         expect(placements.map(({ id }) => id)).toEqual(before.shards.filter((shard) => shard.owner === lost).map(({ id }) => id));
-        expect(placements.every(({ from, reason }) => from === lost && reason === "its owner ended")).toBe(true);
+        expect(placements.every(({ from, reason }) => from === lost && reason === "it had no owner")).toBe(true);
         const left = after(without, placements);
         for (const { to } of planMoves(left, { isForced: true }))
           expect(countOf(left, to)).toBeLessThan((fairCounts(left).get(to) ?? 0) / 2);
@@ -348,7 +348,7 @@ test("the shards of a leaving owner move before those of owners that hold too mu
   const input = setOf(owners, { shards: shardsOf(100, (id) => ({ owner: id < 80 ? "a" : id < 85 ? "b" : "c" })) });
   const first = planMoves(input, { isForced: false });
   expect(first.length).toBe(10);
-  expect(first.every(({ from, reason }) => from === "c" && reason === "its owner is leaving")).toBe(true);
+  expect(first.every(({ from, reason }) => from === "c" && reason === "its owner gives up its shards")).toBe(true);
   const second = planMoves(after(input, first), { isForced: false });
   expect(second.map(({ from }) => from).join("")).toBe("cccccaaaaa");
   expect(countOf(after(input, planMoves(input, { isForced: true })), "c")).toBe(0);
@@ -402,7 +402,7 @@ test("a simulation reports a shard that moves twice once", () => {
   const input = setOf([owner("a"), owner("b")], { shards });
   const { moves, planCount } = simulate(input, { isForced: false });
   expect(moves.map(({ id, from }) => ({ id, from }))).toEqual(shards.map(({ id }) => ({ id, from: "ended" })));
-  expect(new Set(moves.map(({ reason }) => reason))).toEqual(new Set(["its owner ended", "its owner holds too much"]));
+  expect(new Set(moves.map(({ reason }) => reason))).toEqual(new Set(["it had no owner", "its owner holds too much"]));
   expect(planCount).toBe(3);
   expect(loadsOf(after(input, moves))).toEqual({ a: 40, b: 8 });
 });

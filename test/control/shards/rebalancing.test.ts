@@ -215,6 +215,32 @@ describe("approval", () => {
     for (const { id, state } of d.shards.values()) if (state === "preparing") d.prepared(id);
     lab.pass(2000);
     expect(node.rowsOf("d").length).toBe(1);
+    lab.pass(MINUTE);
+    expect([node.rowsOf("d").length, statesOf(node)]).toEqual([1, ["cancelled"]]);
+    lab.pass(16 * MINUTE);
+    expect(statesOf(node).length).toBeGreaterThan(1);
+  });
+
+  test("a plan whose next owner ends fails, and the next plan moves shards to others", () => {
+    const { lab, node } = world(["a", "b", "c"], { maxParallelMoves: 1 });
+    const d = lab.owner("d", node);
+    d.isPrompt = false;
+    lab.pass(10_000);
+    expect(statesOf(node)).toEqual(["running"]);
+    d.end(true);
+    lab.owner("e", node);
+    lab.pass(MINUTE);
+    expect(statesOf(node).slice(0, 2)).toEqual(["failed", "completed"]);
+    expect(node.rowsOf("e").length).toBeGreaterThan(3);
+  });
+
+  test("a plan that waits ends with the epoch also while the set is frozen", () => {
+    const { lab, node } = world(["a", "b", "c"], { approval: "any" });
+    lab.owner("d", node);
+    lab.pass(10_000);
+    node.change({ kind: "freeze", untilWallMs: node.time.wallMs + 60 * MINUTE });
+    lab.pass(1000);
+    expect(statesOf(node)).toEqual(["cancelled"]);
   });
 
   test("a frozen set moves nothing until it expires, but shards of an owner that ends get other owners", () => {

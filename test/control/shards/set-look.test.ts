@@ -17,6 +17,7 @@ function lookAt(shards: KeptShards, noticedMs = new Map<string, number>()): SetL
     storeEpoch: 7,
     revision: 20,
     noticedMs,
+    attachedMs: undefined,
     time: { monoMs: 1000, wallMs: 1_770_000_000_000 },
   });
   look.decide();

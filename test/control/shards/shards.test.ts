@@ -222,14 +222,17 @@ describe("an owner ends", () => {
     expect(a.fences.get(had[0] ?? 0)?.at(-1)).toBeGreaterThan(fence);
   });
 
-  test("without another owner its shards have none, and the next owner gets them all", () => {
+  test("without another owner its shards have none, and the owners that attach within a lease share them", () => {
     const { lab, node, a } = world(["a"]);
     a.end(true);
     lab.pass(LEASE_MS);
     expect(node.map.rows.map(({ owner, reason }) => `${owner} ${reason}`)).toEqual(ALL.map(() => " no owner accepts the shard"));
     const b = lab.owner("b", node);
     lab.pass(LEASE_MS / 3);
-    expect(b.acting).toEqual(ALL);
+    const c = lab.owner("c", node);
+    lab.pass(LEASE_MS);
+    expectOwned(node, [b, c]);
+    expect([b.acting.length, c.acting.length]).toEqual([6, 6]);
   });
 });
 
@@ -504,7 +507,7 @@ describe("status of a shard", () => {
     const [id = expect.fail("a has a shard")] = a.acting;
     node.set(id, "disabled");
     expect(a.log.slice(-2)).toEqual([`draining ${id}`, `released ${id}`]);
-    expect(node.row(id)).toMatchObject({ owner: "", session: "", mode: "disabled", isDraining: false, reason: "the shard is disabled" });
+    expect(node.row(id)).toMatchObject({ owner: "", session: "", mode: "disabled", isDraining: false, reason: "a test", ticket: "T-1" });
     lab.pass(10_000);
     expect(owners.flatMap(({ acting }) => acting)).not.toContain(id);
     node.set(id, "active");
@@ -592,12 +595,28 @@ describe("orders", () => {
     expect(fresh.refusals).toEqual(messages.map((message) => ({ reason: "store_unavailable", message })));
     node.apply();
     node.fateOf = (request) => (writes(SHARD_SETS)(request) ? "held" : "done");
-    node.apply();
+    node.change({ kind: "apply", settings: SETTINGS, expectedEpoch: 1 });
     lab.put(`${SHARD_SETS}orders`, new TextDecoder().decode(encodeRecord(head(lab))));
     node.arrive();
     node.fateOf = (request) => (writes(SHARD_SETS)(request) ? "unanswered" : "done");
     node.apply();
     expect(node.refusals.map((refusal) => refusal?.reason)).toEqual([undefined, "version_conflict", "store_unavailable"]);
+  });
+
+  test("an order for any epoch is made again after a change at the same time, at most for a lease", () => {
+    const { lab, node } = world(["a"]);
+    const { length } = node.refusals;
+    node.fateOf = (request) => (writes(SHARD_SETS)(request) ? "held" : "done");
+    node.change({ kind: "setShard", id: 1, mode: "paused", weight: undefined, hint: undefined });
+    lab.put(`${SHARD_SETS}orders`, new TextDecoder().decode(encodeRecord(head(lab))));
+    node.fateOf = () => "done";
+    node.arrive();
+    expect([node.refusals.slice(length), node.row(1).mode]).toEqual([[undefined], "paused"]);
+    node.deafTo.add(SHARD_SETS);
+    lab.put(`${SHARD_SETS}orders`, new TextDecoder().decode(encodeRecord(head(lab))));
+    node.set(2, "paused");
+    lab.pass(LEASE_MS);
+    expect(node.refusals.slice(length + 1).map((refusal) => refusal?.reason)).toEqual(["version_conflict"]);
   });
 
   test("an order is answered when this node shows its change, or after a lease", () => {

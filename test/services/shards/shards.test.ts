@@ -310,6 +310,11 @@ test("a set is applied with the defaults of the contract, and the operation is r
     set: { epoch: 2n, settings: changed },
   });
   expect(source.orders[1]).toMatchObject({ expectedEpoch: 1, settings: { cooldownMs: 500, prepareMs: 30_000, drainMs: 5000 } });
+  await apply({ namespace: "orders", settings });
+  const details = recorded.slice(1).map((each) => each.detail);
+  expect(details.at(-1)).toContain(
+    'strategy "SHARD_STRATEGY_LOCALITY" → "SHARD_STRATEGY_RENDEZVOUS", approval "SHARD_APPROVAL_OTHER" → "SHARD_APPROVAL_NONE"',
+  );
 });
 
 test.each([

@@ -1133,7 +1133,7 @@ export declare type ShardServiceHistoryRequest = Message<"waymark.control.v1.Sha
   namespace: string;
 
   /**
-   * Maximum number of changes in a page. 0 and values above 100 mean 100. Negative values are rejected.
+   * Maximum number of changes in a page. 0 and values above 20 mean 20. Negative values are rejected.
    *
    * @generated from field: int32 limit = 2;
    */
