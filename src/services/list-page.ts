@@ -95,7 +95,7 @@ function valueIn({ name, enum: words, scalar }: DescField, text: string) {
     known.delete("unspecified");
     return text.split(",").map((word) => {
       const number = known.get(word);
-      if (number === undefined) throw wrong([...known.keys()].join(", "), word);
+      if (number === undefined) throw wrong(`one of ${[...known.keys()].join(", ")}`, word);
       return number;
     });
   }

@@ -28,7 +28,7 @@ export function liveOwners(
   return new Map(live);
 }
 
-const NOBODY: ReadonlySet<string> = new Set();
+const NO_OWNERS: ReadonlySet<string> = new Set();
 
 export interface PlanScope {
   /** Owners that give up their shards, and owners that take no more. */
@@ -42,7 +42,7 @@ export interface PlanScope {
 export function planInput(
   map: ShardMap,
   owners: LiveOwners,
-  { out = NOBODY, closed = NOBODY, homeless = new Set() }: PlanScope,
+  { out = NO_OWNERS, closed = NO_OWNERS, homeless = new Set() }: PlanScope,
   { wallMs }: Time,
 ): PlanInput {
   const { strategy, cooldownMs } = map.set.value;
@@ -85,8 +85,8 @@ export function neededMoves(
   map: ShardMap,
   owners: LiveOwners,
   {
-    hot = NOBODY,
-    closed = NOBODY,
+    hot = NO_OWNERS,
+    closed = NO_OWNERS,
     isForced,
   }: { readonly hot?: ReadonlySet<string>; readonly closed?: ReadonlySet<string>; readonly isForced: boolean },
   time: Time,

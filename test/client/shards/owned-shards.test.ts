@@ -6,7 +6,7 @@ import { OwnedShardState, ShardServiceAttachResponseSchema } from "../../../gen/
 import { OwnedShards, type RunningShard, type ShardCallback } from "../../../src/client/shards/owned-shards.ts";
 
 const { PREPARING, OWNED, PAUSED, DRAINING, LOST, RELEASED } = OwnedShardState;
-type News = readonly [id: number, state: OwnedShardState, fence?: number];
+type News = readonly [id: number, state: OwnedShardState, fence?: number, isThrottled?: boolean];
 
 /** An owner whose callbacks return when the test says so. */
 function setUp() {
@@ -28,7 +28,10 @@ function setUp() {
     calls,
     /** An answer to a message that is sent now. */
     answer: (validForMs: number, news: readonly News[], serveOnStoreLoss = false) => {
-      const owned = news.map(([id, state, number]) => ({ id, state, epoch: 7n, ...(number !== undefined && { fence: fence(number) }) }));
+      const owned = news.map(([id, state, number, throttled = false]) => {
+        const known = number === undefined ? {} : { fence: fence(number) };
+        return { id, state, epoch: 7n, throttled, ...known };
+      });
       const answer = { sentMs: BigInt(nowMs), validFor: durationFromMs(validForMs), shards: owned, serveOnStoreLoss };
       shards.answered(create(ShardServiceAttachResponseSchema, answer));
     },
@@ -229,6 +232,15 @@ test("a shard can be paused and resumed, and a shard can be paused when it gets 
   expect([term.isPaused, term.isValid(), paused.isPaused]).toEqual([true, true, true]);
   answer(900, [[1, OWNED, 5]]);
   expect(term.isPaused).toBe(false);
+});
+
+test("the owner of a shard is asked to throttle it until told otherwise", () => {
+  const { answer, held: of } = setUp();
+  answer(900, [[1, OWNED, 5, true]]);
+  const term = of("onOwn", 1);
+  expect(term.isThrottled).toBe(true);
+  answer(900, [[1, OWNED, 5]]);
+  expect([term.isThrottled, term.isValid()]).toEqual([false, true]);
 });
 
 test("an owner that stops ends all shards without a further callback, and starts none", () => {

@@ -48,6 +48,21 @@ describe("by count", () => {
     for (const { moves } of plansOf(node)) expect(moves.reduce((sum, { ids }) => sum + ids.size, 0)).toBeLessThanOrEqual(COUNT / 10);
   });
 
+  test("the next controller makes no plan in its first 5 s, in which owners attach again", () => {
+    const lab = new ShardLab();
+    const [first, next] = [lab.shardNode("n1"), lab.shardNode("n2")];
+    lab.pass(LEASE_MS);
+    first.apply({ count: COUNT });
+    for (const instance of ["a", "b", "c"]) lab.owner(instance, next);
+    lab.pass(3 * LEASE_MS);
+    lab.owner("d", next);
+    first.input({ kind: "stop" });
+    lab.pass(3000);
+    expect([next.holds("global-control"), plansOf(next)]).toEqual([true, []]);
+    lab.pass(5000);
+    expect(plansOf(next)).toHaveLength(1);
+  });
+
   test("an owner that comes and goes every 20 s moves at most twice as many shards as it had", () => {
     const { lab, node, owners } = world(["a", "b", "c", "d"], { cooldownMs: MINUTE });
     const had = node.rowsOf("d").length;

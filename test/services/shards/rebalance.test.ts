@@ -197,7 +197,7 @@ test("plans are listed newest first, by state and in pages of at most ten", asyn
   expect(failed.plans.map(({ id }) => id)).toEqual([11, 9, 7, 5, 3, 1].map((i) => `orders/1-${i}`));
   const answer = await page({ namespace: "orders", states: "failed,rebalance-pending", limit: "1" });
   expect(answer).toMatchObject({ plans: [{ id: "orders/1-11", state: "REBALANCE_STATE_FAILED" }], state: "REBALANCE_STATE_STEADY" });
-  await expect(page({ namespace: "orders", states: "done" })).rejects.toThrow("invalid_argument: states: must be steady,");
+  await expect(page({ namespace: "orders", states: "done" })).rejects.toThrow("invalid_argument: states: must be one of steady,");
   await expect(page({ limit: "1" })).rejects.toThrow("invalid_argument: namespace");
 });
 

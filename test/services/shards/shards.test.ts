@@ -248,6 +248,17 @@ test("the history has the changes that are kept, newest first, in pages", async 
   expect(source.reads).toEqual(["4-8", "2-4"]);
 });
 
+test("one caller reads half of the histories that a node reads at a time, and can read again afterwards", async () => {
+  const { source, history } = ordered();
+  const { promise, resolve } = Promise.withResolvers<readonly []>();
+  source.shardHistory = () => promise;
+  const asked = Array.from({ length: 5 }, () => history({ namespace: "orders" }));
+  await expect(asked[4]).rejects.toThrow("quota_exceeded: too many reads of the history of shards");
+  resolve([]);
+  expect(await Promise.all(asked.slice(0, 4))).toHaveLength(4);
+  expect((await history({ namespace: "orders" })).changes).toEqual([]);
+});
+
 test("a simulation assumes other owners and another strategy, and changes nothing", async () => {
   const { source, simulate } = served();
   source.apply("orders", { count: 40 });
@@ -463,7 +474,7 @@ test("the route of differences has the two states", async () => {
 });
 
 test.each([
-  ["/control/shards", { statuses: "active,done" }, 'statuses: must be active, draining, paused, disabled, got "done"'],
+  ["/control/shards", { statuses: "active,done" }, 'statuses: must be one of active, draining, paused, disabled, got "done"'],
   ["/control/shards", { limit: "-1" }, "limit"],
   ["/control/shards", { namespace: "Orders" }, "namespace"],
   ["/control/shards/diff", {}, "namespace"],
