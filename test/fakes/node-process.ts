@@ -48,7 +48,8 @@ export class CommandProcess implements AsyncDisposable {
     // A chunk may end inside a character.
     this.#child.stdout?.setEncoding("utf8").on("data", (text: string) => (this.#said.stdout += text));
     this.#child.stderr?.setEncoding("utf8").on("data", (text: string) => (this.#said.stderr += text));
-    this.#child.stdin?.end(input);
+    // A program may end before it reads its input. Its exit says whether that is a fault, not the broken pipe.
+    this.#child.stdin?.on("error", () => undefined).end(input);
     this.#ended = new Promise((resolve) => {
       const over = (exit: number): void => {
         this.#isOver = true;
