@@ -3,7 +3,7 @@ import type { Time } from "../../lib/machine.ts";
 import type { StoreCondition, StoreWrite } from "../../store/control/store.ts";
 import { encodeRecord, type LeaderRecord } from "../leadership/records.ts";
 import type { ChangeOrigin } from "./io-types.ts";
-import { checksumOf, fenceNumbers, type ShardMap, type ShardRow, statusOf } from "./maps.ts";
+import { fenceNumbers, type ShardMap, type ShardRow, statusOf } from "./maps.ts";
 import { historyKey, type RowState, rowKey, SHARD_SETS, type ShardChange, type ShardSetRecord, type ShardSettings } from "./records.ts";
 
 /** Maximum number of rows of a change, so that all its conditions fit into one transaction. */
@@ -36,14 +36,12 @@ export function changeOf(
   const { namespace, set } = map;
   const epoch = set.value.epoch + 1;
   const edited = rows.map((row): ShardRow => ({ ...row, epoch, changedWallMs: wallMs }));
-  const after = [...map.rows];
-  for (const row of edited) after[row.id] = row;
   const oldestEpoch = Math.max(set.value.oldestEpoch, epoch - historyCount + 1);
   const head: ShardSetRecord = {
     ...settings,
     epoch,
     rowsEpoch: edited.length > 0 ? epoch : set.value.rowsEpoch,
-    checksum: checksumOf(after),
+    checksum: map.checksumWith(edited),
     oldestEpoch,
   };
   const change: ShardChange = {

@@ -66,6 +66,8 @@ export class ShardMap {
   readonly rows: readonly ShardRow[];
   /** The epoch of the rows. */
   readonly epoch: number;
+  /** The lines of the checksum. Empty until they are needed. */
+  #lines: readonly string[] = [];
   #checksum: string | undefined;
   #byInstance: Map<string, ShardRow[]> | undefined;
 
@@ -80,6 +82,9 @@ export class ShardMap {
     // The epoch falls only if the store was replaced.
     const reached = before !== undefined && before.epoch <= epoch ? before.epoch : 0;
     this.epoch = Math.max(rowsEpoch, set.value.rowsEpoch <= rowsEpoch ? epoch : reached);
+    if (before?.rows === rows) [this.#lines, this.#checksum, this.#byInstance] = [before.#lines, before.#checksum, before.#byInstance];
+    else if (before !== undefined && before.#lines.length === rows.length)
+      this.#lines = rows.map((row, id) => (row === before.rows[id] ? (before.#lines[id] ?? "") : lineOf(row)));
   }
 
   /** The rows whose owner or next owner is this instance. */
@@ -87,7 +92,7 @@ export class ShardMap {
     if (this.#byInstance === undefined) {
       this.#byInstance = new Map();
       for (const row of this.rows)
-        for (const name of new Set([row.owner, row.next])) {
+        for (const name of row.next === row.owner ? [row.owner] : [row.owner, row.next]) {
           const rows = this.#byInstance.get(name);
           if (rows === undefined) this.#byInstance.set(name, [row]);
           else rows.push(row);
@@ -97,8 +102,15 @@ export class ShardMap {
   }
 
   get checksum(): string {
-    this.#checksum ??= checksumOf(this.rows);
-    return this.#checksum;
+    return (this.#checksum ??= this.checksumWith([]));
+  }
+
+  /** The first 16 hexadecimal digits of SHA-256 over the lines `<id> <owner> <fence> <status>`, by id, after these rows have changed. */
+  checksumWith(changed: readonly ShardRow[]): string {
+    if (this.#lines.length === 0) this.#lines = this.rows.map(lineOf);
+    const lines = [...this.#lines];
+    for (const row of changed) lines[row.id] = lineOf(row);
+    return sha256Hex(lines.join("")).slice(0, 16);
   }
 }
 
@@ -117,11 +129,11 @@ export class ShardMaps {
   readonly #plansOf: ByNamespace<PlanRecord> = new Map();
   /** The results of `plans`, until a plan of the namespace changes. */
   readonly #listed = new Map<string, ShardPlans>();
-  /** Namespaces in the steps of the watch on leaders since the last step with `isCurrent`, which changes their rows. */
-  readonly #reported = new Set<string>();
+  /** The rows in the steps of the watch on leaders since the last step with `isCurrent`, which changes them: ids by namespace. */
+  readonly #reported = new Map<string, Set<number>>();
   #hasRows = false;
-  /** Namespaces whose rows have changed since they were read. */
-  readonly #dirty = new Set<string>();
+  /** The namespaces whose map has changed since it was read, and the ids of its changed rows. */
+  readonly #dirty = new Map<string, Set<number>>();
 
   /** `leaders` contains the records of leaders by key. */
   constructor(leaders: ReadonlyMap<string, CopiedItem<LeaderRecord>>) {
@@ -133,22 +145,27 @@ export class ShardMaps {
     const touched = new Set<string>();
     if (prefix === LEADERS) {
       for (const { key } of changes.changes) {
-        const [, kind, namespace = ""] = key.split("/");
-        if (kind === "shard") this.#reported.add(namespace);
+        const [, kind, namespace = "", id] = key.split("/");
+        if (kind === "shard") addIds(this.#reported, namespace, [Number(id)]);
       }
-      if (changes.isReset) for (const namespace of this.#maps.keys()) this.#reported.add(namespace);
+      if (changes.isReset) for (const [namespace, { rows }] of this.#maps) addIds(this.#reported, namespace, rows.keys());
       if (!changes.isCurrent) return touched;
       this.#hasRows = true;
-      for (const namespace of this.#reported) touched.add(namespace);
+      for (const [namespace, ids] of this.#reported) {
+        touched.add(namespace);
+        addIds(this.#dirty, namespace, ids);
+      }
       this.#reported.clear();
     } else if (prefix === SHARD_SETS) {
-      for (const { key } of this.#sets.take(changes, monoMs)?.changes ?? []) touched.add(key.slice(SHARD_SETS.length));
+      for (const { key } of this.#sets.take(changes, monoMs)?.changes ?? []) {
+        touched.add(key.slice(SHARD_SETS.length));
+        addIds(this.#dirty, key.slice(SHARD_SETS.length), []);
+      }
     } else if (prefix === OWNERS) applyByNamespace(this.#owners.take(changes, monoMs), this.#ownersOf, touched);
     else if (prefix === PLANS) {
       applyByNamespace(this.#plans.take(changes, monoMs), this.#plansOf, touched);
       for (const namespace of touched) this.#listed.delete(namespace);
     }
-    if (prefix === LEADERS || prefix === SHARD_SETS) for (const namespace of touched) this.#dirty.add(namespace);
     return touched;
   }
 
@@ -164,14 +181,16 @@ export class ShardMaps {
 
   /** Undefined if the namespace has no set, or if its record cannot be read. */
   map(namespace: string): ShardMap | undefined {
-    if (this.#dirty.delete(namespace)) {
+    const ids = this.#dirty.get(namespace);
+    if (ids !== undefined) {
+      this.#dirty.delete(namespace);
       const item = this.#sets.items.get(SHARD_SETS + namespace);
       const { value } = item ?? {};
       if (item === undefined || value === undefined) this.#maps.delete(namespace);
       else
         this.#maps.set(
           namespace,
-          new ShardMap(namespace, { ...item, value }, this.#rows(namespace, value.count), this.#maps.get(namespace)),
+          new ShardMap(namespace, { ...item, value }, this.#rows(namespace, value.count, ids), this.#maps.get(namespace)),
         );
     }
     return this.#maps.get(namespace);
@@ -194,14 +213,24 @@ export class ShardMaps {
     return listed;
   }
 
-  #rows(namespace: string, count: number): readonly ShardRow[] {
+  #rows(namespace: string, count: number, ids: ReadonlySet<number>): readonly ShardRow[] {
+    const item = (id: number) => this.#leaders.get(rowKey(namespace, id));
     const before = this.#maps.get(namespace)?.rows;
-    return Array.from({ length: count }, (_, id) => {
-      const [item, row] = [this.#leaders.get(rowKey(namespace, id)), before?.[id]];
-      const isSame = row !== undefined && item?.version === row.version && item.sinceMs === row.sinceMs;
-      return isSame ? row : rowOf(id, item);
-    });
+    if (before?.length !== count) return Array.from({ length: count }, (_, id) => rowOf(id, item(id)));
+    const rows = [...before];
+    for (const id of ids) {
+      const [row, after] = [before[id], item(id)];
+      const isSame = row === undefined || (after?.version === row.version && after.sinceMs === row.sinceMs);
+      if (!isSame) rows[id] = rowOf(id, after);
+    }
+    return ids.size === 0 ? before : rows;
   }
+}
+
+function addIds(byNamespace: Map<string, Set<number>>, namespace: string, ids: Iterable<number>): void {
+  const all = byNamespace.get(namespace) ?? new Set();
+  byNamespace.set(namespace, all);
+  for (const id of ids) all.add(id);
 }
 
 /** A record that cannot be read counts as a shard without an owner, and is replaced. */
@@ -241,8 +270,6 @@ export function fenceNumbers({ failoverVersion, storeEpoch, number }: FenceToken
   return `${failoverVersion}.${storeEpoch}.${number}`;
 }
 
-/** The first 16 hexadecimal digits of SHA-256 over the lines `<id> <owner> <fence> <status>`, by id. */
-export function checksumOf(rows: readonly ShardRow[]): string {
-  const lines = rows.map((row) => `${row.id} ${row.owner} ${fenceNumbers(row.fence)} ${statusOf(row)}\n`);
-  return sha256Hex(lines.join("")).slice(0, 16);
+function lineOf(row: ShardRow): string {
+  return `${row.id} ${row.owner} ${fenceNumbers(row.fence)} ${statusOf(row)}\n`;
 }

@@ -65,6 +65,8 @@ interface Attachment {
   lapsedCreated: number;
   /** The shards that the owner did not drop in time: the time at which its last validity for them is over. */
   readonly lostUntilMs: Map<number, number>;
+  /** The values on which the last look depended: the rows of the owner, the time to finish its work, and its record. */
+  seen: readonly unknown[];
   /** The states that were sent to the owner. */
   told: ReadonlyMap<number, OwnedShard>;
   /** Monotonic time (ms) before which no request is sent. `NEVER` while a request is pending. A change of the record ends the wait. */
@@ -82,6 +84,7 @@ export class Owners {
   readonly #queues = new Map<string, Attachment[]>();
   /** The session of the last look. */
   #sessionName = "";
+  #storeEpoch: number | undefined;
   #lookedMs = Number.NEGATIVE_INFINITY;
   #isStopping = false;
 
@@ -151,15 +154,18 @@ export class Owners {
     const { machine } = this.#options;
     const own = machine.ownSession(time);
     this.#lookedMs = time.monoMs;
-    // A lost session concerns all owners. The end of its time does not: their validities are over then.
-    const isOther = own !== undefined && own.name !== this.#sessionName;
+    const storeEpoch = machine.store?.epoch;
+    // A lost session or another store concerns all owners. The end of the session's time does not: their validities are over then.
+    const isOther = storeEpoch !== this.#storeEpoch || (own !== undefined && own.name !== this.#sessionName);
     if (own !== undefined) this.#sessionName = own.name;
+    this.#storeEpoch = storeEpoch;
     for (const namespace of touched)
       for (const [instance, { value }] of this.#options.maps.owners(namespace))
         if (value?.session === this.#sessionName && !this.#queues.has(ownerKey(namespace, instance)))
           this.#disown(namespace, instance, value);
     for (const attachment of this.#attachments.values())
-      if (isOther || touched.has(attachment.namespace) || time.monoMs >= attachment.dueMs) this.#decide(attachment, own, time, out);
+      if (isOther || time.monoMs >= attachment.dueMs || (touched.has(attachment.namespace) && this.#isNews(attachment)))
+        this.#decide(attachment, own, time, out);
   }
 
   /** Removes a record that was written when its owner had already gone. */
@@ -187,6 +193,7 @@ export class Owners {
       dropped: new Set(),
       lapsedCreated: 0,
       lostUntilMs: new Map(),
+      seen: [],
       told: new Map(),
       retryMs: Number.NEGATIVE_INFINITY,
       askedVersion: -1,
@@ -199,8 +206,21 @@ export class Owners {
     return attachment;
   }
 
+  /** Whether the owner must be looked at. The rows and records of other owners do not concern an owner that has a record. */
+  #isNews(attachment: Attachment): boolean {
+    const seen = this.#seenNow(attachment);
+    return this.#ownRecord(attachment) === undefined || seen.some((value, i) => value !== attachment.seen[i]);
+  }
+
+  #seenNow({ namespace, instance }: Attachment): readonly unknown[] {
+    const { maps } = this.#options;
+    const map = maps.map(namespace);
+    return [map?.rowsOf(instance), map?.set.value.drainMs, maps.owners(namespace).get(instance)];
+  }
+
   #decide(attachment: Attachment, own: OwnSession | undefined, time: Time, out: ShardOutput[]): void {
     const item = this.#options.maps.owners(attachment.namespace).get(attachment.instance);
+    attachment.seen = this.#seenNow(attachment);
     // The watch has reported the effect of the last request, or of a request of another node.
     if ((item?.version ?? 0) !== attachment.askedVersion) attachment.retryMs = Number.NEGATIVE_INFINITY;
     attachment.dueMs = attachment.isEnded ? NEVER : Math.max(attachment.grantedMs, attachment.heardMs + this.#options.leaseMs);
@@ -282,8 +302,8 @@ export class Owners {
     const told = this.#statesOf(attachment, record, map, time);
     this.#tell(attachment, told, time, out);
     const taken = rows.filter((row) => this.#mayTake(row, attachment, record)).slice(0, MAX_CHANGED_ROWS);
-    const held = new Set([...record.held].filter((id) => !attachment.dropped.has(id)));
-    for (const { id } of taken) held.add(id);
+    const kept = attachment.dropped.size === 0 ? record.held : record.held.difference(attachment.dropped);
+    const held = taken.length === 0 ? kept : kept.union(new Set(taken.map(({ id }) => id)));
     const prepared = new Set(rows.filter(({ id, next }) => next === instance && attachment.prepared.has(id)).map(({ id }) => id));
     attachment.prepared = prepared;
     const isLoadDue = time.monoMs >= attachment.loadDueMs && differs(attachment.load, record.load);
@@ -325,7 +345,8 @@ export class Owners {
       if (untilMs !== undefined && time.monoMs >= untilMs) dropped.add(id);
       if (dropped.has(id)) continue;
       const kept = row?.isDraining === true ? "draining" : row?.mode === "paused" ? "paused" : "owned";
-      states.set(id, { id, state: untilMs === undefined ? kept : "lost", fence, epoch, isThrottled: row?.isThrottled === true });
+      const state = untilMs === undefined ? kept : "lost";
+      states.set(id, sameOr({ id, state, fence, epoch, isThrottled: row?.isThrottled === true }, told.get(id)));
     }
     for (const { id, next, epoch } of map?.rowsOf(instance) ?? [])
       if (next === instance && !states.has(id)) states.set(id, { id, state: "preparing", fence: undefined, epoch, isThrottled: false });
@@ -389,7 +410,7 @@ function isSameFacts(a: OwnerFacts, b: OwnerFacts): boolean {
 }
 
 function isSameSet(a: ReadonlySet<number>, b: ReadonlySet<number>): boolean {
-  return a.size === b.size && a.isSubsetOf(b);
+  return a === b || (a.size === b.size && a.isSubsetOf(b));
 }
 
 function isEnding(shard: OwnedShard | undefined): boolean {
@@ -397,9 +418,13 @@ function isEnding(shard: OwnedShard | undefined): boolean {
 }
 
 function isSame(shard: OwnedShard, told: OwnedShard | undefined): boolean {
-  return (
-    told !== undefined && told.state === shard.state && told.isThrottled === shard.isThrottled && told.fence?.number === shard.fence?.number
-  );
+  if (told === undefined || told === shard) return told === shard;
+  return told.state === shard.state && told.isThrottled === shard.isThrottled && told.fence?.number === shard.fence?.number;
+}
+
+/** The object that is known if it is equal, so that an owner of thousands of shards is compared quickly. */
+function sameOr(shard: OwnedShard, told: OwnedShard | undefined): OwnedShard {
+  return told !== undefined && isSame(shard, told) && told.epoch === shard.epoch ? told : shard;
 }
 
 function isActing(shard: OwnedShard | undefined): boolean {

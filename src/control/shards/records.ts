@@ -52,7 +52,7 @@ export interface ShardSetRecord extends ShardSettings {
   readonly epoch: number;
   /** The epoch of the last change of rows. */
   readonly rowsEpoch: number;
-  /** As `checksumOf` returns it for the rows at `rowsEpoch`. Empty if there was no change of rows. */
+  /** The checksum of the rows at `rowsEpoch`. Empty if there was no change of rows. */
   readonly checksum: string;
   /** The oldest epoch whose change is kept. */
   readonly oldestEpoch: number;
