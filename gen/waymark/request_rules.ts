@@ -4,7 +4,7 @@ import type { Viewer } from "./catalog/v1/viewer_pb.js";
 import type { LeadershipServiceCampaignRequest, LeadershipServiceListRequest, LeadershipServiceRaiseStoreEpochRequest, LeadershipServiceResignRequest, LeadershipServiceSubscribeRequest } from "./control/v1/leadership_pb.js";
 import type { PeerServiceGetRequest, PeerServiceKeysRequest, PeerServiceLagRequest, PeerServiceListRequest, PeerServiceWatchRequest } from "./control/v1/peer_pb.js";
 import type { RebalanceServiceApproveRequest, RebalanceServiceCancelRequest, RebalanceServiceFreezeRequest, RebalanceServiceListPlansRequest, RebalanceServiceProposeRequest, RebalanceServiceWatchRequest } from "./control/v1/rebalance_pb.js";
-import type { OverloadThresholds, ShardLoad, ShardServiceApplyRequest, ShardServiceAttachRequest, ShardServiceDiffRequest, ShardServiceGetRequest, ShardServiceHistoryRequest, ShardServiceListRequest, ShardServiceSetShardRequest, ShardServiceSimulateRequest, ShardServiceWatchRequest, ShardSettings, SimulatedOwner } from "./control/v1/shard_pb.js";
+import type { OverloadThresholds, ShardLoad, ShardServiceApplyRequest, ShardServiceAttachRequest, ShardServiceDeleteRequest, ShardServiceDiffRequest, ShardServiceGetRequest, ShardServiceHistoryRequest, ShardServiceListRequest, ShardServiceSetShardRequest, ShardServiceSimulateRequest, ShardServiceWatchRequest, ShardSettings, SimulatedOwner } from "./control/v1/shard_pb.js";
 import type { CatalogQueryRequest, CatalogWatchRequest, ClusterMapRequest, EntryReport, KeepAliveRequest, ListPeersRequest, NamespaceStatusRequest, Preference, RegisterRequest, RenewRequest, ResolveRequest as DiscoveryResolveRequest, SetMaintenanceRequest, UnregisterRequest } from "./discovery/v1/discovery_pb.js";
 import type { SummaryQueryRequest, SummaryWatchRequest } from "./discovery/v1/summary_pb.js";
 import type { DescribeNameRequest, Endpoint, ListNamesRequest, NameSource, RegisterNameRequest, RegisteredName, ResolveNameRequest, UnregisterNameRequest } from "./dns/v1/dns_pb.js";
@@ -227,6 +227,13 @@ export function checkShardServiceSetShardRequest(value: ShardServiceSetShardRequ
     }
     case undefined:
   }
+}
+
+/** Adds what breaks the contract's rules in `ShardServiceDeleteRequest`. */
+export function checkShardServiceDeleteRequest(value: ShardServiceDeleteRequest, problems: FieldProblems): void {
+  problems.namespace(value.namespace, problems.bounds.maxNamespaceLength, "namespace");
+  if (value.reason !== "") problems.text(value.reason, 256, "reason");
+  if (value.ticket !== "") problems.text(value.ticket, 128, "ticket");
 }
 
 function checkShardServiceListRequest_statuses(many: readonly number[], problems: FieldProblems): void {
@@ -1333,6 +1340,7 @@ export const REQUEST_CHECKS: ReadonlyMap<string, RequestCheck> = new Map<string,
   ["waymark.control.v1.RebalanceServiceWatchRequest", checkRebalanceServiceWatchRequest],
   ["waymark.control.v1.ShardServiceApplyRequest", checkShardServiceApplyRequest],
   ["waymark.control.v1.ShardServiceSetShardRequest", checkShardServiceSetShardRequest],
+  ["waymark.control.v1.ShardServiceDeleteRequest", checkShardServiceDeleteRequest],
   ["waymark.control.v1.ShardServiceListRequest", checkShardServiceListRequest],
   ["waymark.control.v1.ShardServiceGetRequest", checkShardServiceGetRequest],
   ["waymark.control.v1.ShardServiceWatchRequest", checkShardServiceWatchRequest],

@@ -4,7 +4,7 @@ import { expect, test } from "vitest";
 import { connect } from "../../src/client/index.ts";
 import { leaderHome, oneLeader } from "../fakes/leader-nodes.ts";
 import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
-import { applySet, areFencesLater, areOwnedBy, LocalOwner, LocalOwners, shardsUntil } from "../fakes/shard-nodes.ts";
+import { applySet, areFencesLater, areOwnedBy, LocalOwner, LocalOwners, shardsOf, shardsUntil } from "../fakes/shard-nodes.ts";
 import { until } from "../fakes/until.ts";
 
 const NAMESPACE = "orders";
@@ -36,7 +36,7 @@ test("operators' mistakes are refused, owners of a restarted node get their shar
       failsWith(first, ["simulate", NAMESPACE, "--remove", "stranger", "--add", "d:weight=2"]),
     ]),
   ).toEqual([
-    "error: invalid_argument: settings.count: must stay 6; a set with another count needs another namespace, got 7\n",
+    "error: invalid_argument: settings.count: must stay 6 until the set is deleted, got 7\n",
     'error: -:6: strategy: "random" is not one of rendezvous, ring, locality\nerror: nothing was applied\n',
     "error: version_conflict: the set orders has the epoch 1, not 7; read it again\n",
     "error: invalid_argument: removed_owners[0]: stranger is not an owner in orders\n",
@@ -67,6 +67,10 @@ test("operators' mistakes are refused, owners of a restarted node get their shar
   expect(after.shards.map(({ owner }) => owner)).toEqual(before.shards.map(({ owner }) => owner));
   expect(local.overlaps).toEqual([]);
 
+  const remove = ["mesh", "shards", "delete", NAMESPACE];
+  const { exit, stderr } = await second.run(remove);
+  expect([exit, stderr]).toEqual([1, expect.stringContaining("namespace: 2 instances of worker can own shards of it; stop them first")]);
+
   const mode = ["--mode", "resolver", "--upstream", second.grpc, "--namespaces", "svc.market", "--ephemeral"];
   const place = ["--node-id", "edge", "--cluster-id", "lone-shards", "--region", "eu"];
   await using edge = await startNodeProcess([...mode, ...place]);
@@ -82,4 +86,11 @@ test("operators' mistakes are refused, owners of a restarted node get their shar
   expect(owners.map(({ lostCount }) => lostCount)).toEqual(lostCounts);
   await until("the log has a warning", () => /\d shards of orders without an owner/.test(second.command.stderr));
   for (const owner of owners) owner[Symbol.dispose]();
+
+  expect(await second.run(remove)).toMatchObject({ exit: 0, stdout: "DELETED\norders\n" });
+  expect(await failsWith(second, ["get", "orders/1"])).toContain("not_found: namespace orders has no shards");
+  const again = async () => (await second.run(["mesh", "shards", ...apply], fileOf({ count: 7 }))).exit === 0;
+  await until("the set is gone, and another one is created", again);
+  const { shards, epoch } = await shardsOf(second, NAMESPACE);
+  expect([shards.length, epoch > after.epoch]).toEqual([7, true]);
 });

@@ -161,6 +161,7 @@ export class KeptShards implements ShardSource {
       checksum: "",
       oldestEpoch: 1,
       frozenUntilWallMs: 0,
+      isDeleted: false,
     };
     this.#keep(namespace, { epoch: epoch + 1, rows: [] });
     this.#write(SHARD_SETS, [[SHARD_SETS + namespace, { ...SETTINGS, ...before, ...settings, epoch: epoch + 1 }]], namespace);

@@ -99,6 +99,11 @@ export const SHARD_VERBS: readonly VerbSpec[] = [
       ["mesh shards set orders/12 --hint eu/eu-1a", "prefer owners in the zone eu-1a of the region eu"],
     ],
   }),
+  shard("delete", {
+    summary: "Remove the shards of a namespace, which must have no owners. Requires the role mesh.admin, or owner: for the namespace.",
+    flags: CHANGE_FLAGS,
+    examples: [["mesh shards delete orders --reason 'wrong count'", "remove the shards, for example to create another number of them"]],
+  }),
   shard("simulate", {
     summary: "Show which shards would move with other owners or with another strategy. Nothing is changed.",
     flags: [

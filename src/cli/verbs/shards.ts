@@ -191,6 +191,13 @@ export const set: VerbFunction = async ({ args, flags, out, client }) => {
   out.document(wholeJson(method.setShard.output, answer), { columns: COLUMNS.filter(({ title }) => title !== "TARGET"), rows });
 };
 
+const remove: VerbFunction = async ({ args: [namespace = ""], flags, out, client }) => {
+  const answer = await client().call(method.delete, { namespace, ...changeOf(flags) });
+  out.document(wholeJson(method.delete.output, answer), { columns: [{ title: "DELETED", text: () => namespace }], rows: [answer] });
+};
+
+export { remove as delete };
+
 /** Exactly one of the flags is given. */
 function shardChange(flags: Flags): ShardServiceSetShardRequest["change"] {
   const [status, weight, hint] = [flags.enum("status", ShardStatus), flags.text("weight"), flags.text("hint")];

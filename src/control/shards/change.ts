@@ -11,8 +11,8 @@ export const MAX_CHANGED_ROWS = 48;
 
 export interface ShardEdits {
   readonly map: ShardMap;
-  /** The settings after the change, and until when the set is frozen. */
-  readonly settings: ShardSettings & Pick<ShardSetRecord, "frozenUntilWallMs">;
+  /** The settings after the change, until when the set is frozen, and whether it is deleted. */
+  readonly settings: ShardSettings & Pick<ShardSetRecord, "frozenUntilWallMs" | "isDeleted">;
   /** The rows after the change. Their epochs and times are set by `changeOf`. */
   readonly rows: readonly ShardRow[];
   readonly origin: ChangeOrigin;

@@ -10,7 +10,7 @@ import type { Leadership } from "../leadership/machine.ts";
 import { encodeRecord, LEADERS, SESSIONS } from "../leadership/records.ts";
 import { GLOBAL_SCOPE } from "../leadership/scope.ts";
 import { RETRY_MS } from "../leadership/session.ts";
-import { changeOf } from "./change.ts";
+import { changeOf, MAX_CHANGED_ROWS } from "./change.ts";
 import type { ShardOutput } from "./io-types.ts";
 import type { ShardMap, ShardMaps, ShardRow } from "./maps.ts";
 import { planMoves } from "./plan.ts";
@@ -27,7 +27,7 @@ import {
   planOf,
   progressOf,
 } from "./rebalancing.ts";
-import { type OwnerRecord, ownerKey, PLANS, type PlanRecord, planJson } from "./records.ts";
+import { historyKey, type OwnerRecord, ownerKey, PLANS, type PlanRecord, planJson, rowKey, SHARD_SETS } from "./records.ts";
 import { SetLook } from "./set-look.ts";
 
 export interface ControllerOptions {
@@ -122,13 +122,18 @@ export class ShardController {
   #decide(namespace: string, session: StoreCondition, time: Time, out: ShardOutput[]): void {
     const { machine, maps, leaseMs } = this.#options;
     const map = maps.map(namespace);
-    if (map === undefined) {
+    const deleted = maps.deleted(namespace);
+    if (map === undefined && deleted === undefined) {
       this.#states.delete(namespace);
       return;
     }
     const state = this.#stateOf(namespace, time);
     state.dueMs = state.retryMs;
     if (state.retryMs === NEVER || (time.monoMs < state.retryMs && !state.isShown())) return;
+    if (map === undefined) {
+      if (deleted !== undefined) this.#clear(namespace, deleted, session, state, out);
+      return;
+    }
     const owners = maps.owners(namespace);
     const live = liveOwners(owners, (name, version) => machine.hasEnded(name, version));
     const { revision, store } = machine;
@@ -151,6 +156,21 @@ export class ShardController {
     const look: Look = { map, live, set, state, session, time, out };
     const hasSent = this.#removeEnded(look) || (set.decide(), this.#move(look)) || this.#write(look);
     if (!hasSent) state.dueMs = set.dueMs;
+  }
+
+  /** Removes some rows and plans of a set that was deleted. When there are none, it removes some of the history. */
+  #clear(namespace: string, { version, value }: ShardMap["set"], session: StoreCondition, state: SetState, out: ShardOutput[]): void {
+    const { machine, maps } = this.#options;
+    const rowKeys = Array.from({ length: value.count }, (_, id) => rowKey(namespace, id)).filter((key) => machine.leaderItems.has(key));
+    const found = [...rowKeys, ...[...maps.plans(namespace).keys()].map((id) => PLANS + id)].slice(0, MAX_CHANGED_ROWS);
+    const oldestEpoch = found.length > 0 ? value.oldestEpoch : Math.min(value.oldestEpoch + MAX_CHANGED_ROWS, value.epoch + 1);
+    const epochs = Array.from({ length: oldestEpoch - value.oldestEpoch }, (_, i) => value.oldestEpoch + i);
+    const keys = [...found, ...epochs.map((epoch) => historyKey(namespace, epoch))];
+    const key = SHARD_SETS + namespace;
+    const writes = [{ key, value: encodeRecord({ ...value, oldestEpoch }) }, ...keys.map((each) => ({ key: each, value: undefined }))];
+    const isShown = () => maps.deleted(namespace)?.version !== version;
+    if (keys.length > 0) this.#send(state, [session, { key, version }], writes, isShown, out);
+    else this.#states.delete(namespace);
   }
 
   #stateOf(namespace: string, { monoMs }: Time): SetState {
@@ -337,7 +357,11 @@ function restingOwners({ map, state: { restingMs }, time }: Look): ReadonlySet<s
 /** Notes which owners are overloaded. The hottest shard of each is throttled meanwhile. */
 function noteLoads({ map, live, set, state: { hotMs }, time }: Look): void {
   const throttled = new Set<number>();
-  const hottestOf = (instance: string, { load }: OwnerRecord) => load.hottest.find(([id]) => map.rows[id]?.owner === instance)?.[0] ?? -1;
+  // A report that begins with a shard of another owner is from before a move.
+  const hottestOf = (instance: string, { load }: OwnerRecord) => {
+    const id = load.hottest[0]?.[0] ?? -1;
+    return map.rows[id]?.owner === instance ? id : -1;
+  };
   for (const instance of hotMs.keys()) if (!live.has(instance)) hotMs.delete(instance);
   for (const [instance, record] of live)
     if (isOverloaded(record, map.set.value, hotMs.has(instance))) {

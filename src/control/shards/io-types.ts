@@ -29,6 +29,8 @@ export type ShardOrder = ChangeOrigin & {
         readonly weight: number | undefined;
         readonly hint: string | undefined;
       }
+    /** Removes the set, which must have no owners. */
+    | { readonly kind: "delete" }
     /** Moves no shard of the set until this wall time (ms), unless its owner ends. 0: the set is not frozen. */
     | { readonly kind: "freeze"; readonly untilWallMs: number }
     /** Makes a plan with this id of the moves that the set needs. */

@@ -174,9 +174,15 @@ export class ShardMaps {
     return this.#hasRows && [this.#sets, this.#owners, this.#plans].every(({ revision }) => revision !== undefined);
   }
 
-  /** The namespaces that have a set. */
+  /** The namespaces that have a set, or had one. */
   get namespaces(): readonly string[] {
     return [...this.#sets.items.keys()].map((key) => key.slice(SHARD_SETS.length));
+  }
+
+  /** The record of a set that was deleted. */
+  deleted(namespace: string): ShardMap["set"] | undefined {
+    const { value, ...item } = this.#sets.items.get(SHARD_SETS + namespace) ?? { version: 0, sinceMs: 0 };
+    return value?.isDeleted === true ? { ...item, value } : undefined;
   }
 
   /** Undefined if the namespace has no set, or if its record cannot be read. */
@@ -186,7 +192,7 @@ export class ShardMaps {
       this.#dirty.delete(namespace);
       const item = this.#sets.items.get(SHARD_SETS + namespace);
       const { value } = item ?? {};
-      if (item === undefined || value === undefined) this.#maps.delete(namespace);
+      if (item === undefined || value === undefined || value.isDeleted) this.#maps.delete(namespace);
       else
         this.#maps.set(
           namespace,

@@ -1,5 +1,6 @@
 /** Turns the orders of operators into transactions. A transaction fails if a record that it depends on has changed meanwhile. */
 import type { Time } from "../../lib/machine.ts";
+import { counted } from "../../lib/text/visible-text.ts";
 import type { StoreCondition, StoreWrite } from "../../store/control/store.ts";
 import type { OrderRefusal } from "../leadership/io-types.ts";
 import { encodeRecord } from "../leadership/records.ts";
@@ -24,7 +25,7 @@ export interface OrderedChange {
   readonly isShown: () => boolean;
 }
 
-const NEW_SET = { epoch: 0, rowsEpoch: 0, checksum: "", oldestEpoch: 1, frozenUntilWallMs: 0 } as const;
+const NEW_SET = { epoch: 0, rowsEpoch: 0, checksum: "", oldestEpoch: 1, frozenUntilWallMs: 0, isDeleted: false } as const;
 
 /** Returns the transaction of an order, or why it is refused. */
 export function orderedChange(order: ShardOrder, parts: OrderParts, time: Time): OrderedChange | OrderRefusal {
@@ -46,6 +47,8 @@ export function orderedChange(order: ShardOrder, parts: OrderParts, time: Time):
     }
     case "freeze":
       return edited({ map, settings: { ...settings, frozenUntilWallMs: order.untilWallMs }, rows: [] }, order, parts, time);
+    case "delete":
+      return deleted(order, map, parts, time);
     case "propose":
       return proposed(order, map, parts, time);
     case "approve":
@@ -58,7 +61,7 @@ function applied(order: ShardOrder & { readonly kind: "apply" }, map: ShardMap |
   const { settings, namespace } = order;
   const { count } = settings;
   if (map !== undefined && map.rows.length !== count) {
-    const message = `settings.count: must stay ${map.rows.length}; a set with another count needs another namespace`;
+    const message = `settings.count: must stay ${map.rows.length} until the set is deleted`;
     return { reason: "invalid_argument", message } as const;
   }
   const { maps } = parts;
@@ -67,9 +70,24 @@ function applied(order: ShardOrder & { readonly kind: "apply" }, map: ShardMap |
     const message = `the other sets have ${otherCount} shards; a cluster has at most ${MAX_CLUSTER_SHARDS}`;
     return { reason: "quota_exceeded", message } as const;
   }
-  const base = map ?? new ShardMap(namespace, { version: 0, sinceMs: 0, value: { ...settings, ...NEW_SET } }, []);
-  const { frozenUntilWallMs } = base.set.value;
-  return edited({ map: base, settings: { ...settings, frozenUntilWallMs }, rows: [] }, order, parts, time);
+  const earlier = maps.deleted(namespace);
+  if (earlier !== undefined && earlier.value.oldestEpoch <= earlier.value.epoch)
+    return { reason: "version_conflict", message: `the earlier shards of ${namespace} are being removed; retry later` } as const;
+  const { version, value } = earlier ?? { version: 0, value: NEW_SET };
+  const empty = { ...settings, ...NEW_SET, epoch: value.epoch, oldestEpoch: value.oldestEpoch };
+  const base = map ?? new ShardMap(namespace, { version, sinceMs: 0, value: empty }, []);
+  return edited({ map: base, settings: { ...base.set.value, ...settings }, rows: [] }, order, parts, time);
+}
+
+function deleted(order: ShardOrder & { readonly kind: "delete" }, map: ShardMap, parts: OrderParts, time: Time) {
+  const { maps } = parts;
+  const ownerCount = maps.owners(map.namespace).size;
+  if (ownerCount > 0) {
+    const message = `namespace: ${counted(ownerCount, "instance")} of ${map.set.value.service} can own shards of it; stop them first`;
+    return { reason: "invalid_argument", message } as const;
+  }
+  const settings = { ...map.set.value, isDeleted: true };
+  return { ...edited({ map, settings, rows: [] }, order, parts, time), isShown: () => maps.map(map.namespace) === undefined };
 }
 
 function edited(

@@ -58,6 +58,8 @@ export interface ShardSetRecord extends ShardSettings {
   readonly oldestEpoch: number;
   /** Until this time, shards move only when their owners end. */
   readonly frozenUntilWallMs: number;
+  /** Whether an operator has deleted the set. The record stays, so that the epochs of a later set of the namespace are higher. */
+  readonly isDeleted: boolean;
 }
 
 /** An owner, written by the node to which it is attached. */
@@ -230,6 +232,7 @@ const SET: Fields<ShardSetRecord> = {
   checksum: text,
   oldestEpoch: count,
   frozenUntilWallMs: count,
+  isDeleted: flag,
 };
 const LOAD: Fields<OwnerLoad> = {
   depth: amount,

@@ -15,6 +15,7 @@ import { knownMap, type ShardSource } from "./source.ts";
 const ACTIONS = {
   apply: "mesh.apply_shards",
   setShard: "mesh.set_shard",
+  delete: "mesh.delete_shards",
   propose: "mesh.propose_rebalance",
   approve: "mesh.approve_rebalance",
   cancel: "mesh.cancel_rebalance",
@@ -100,7 +101,13 @@ export class ShardAccess {
   }
 
   /** Makes a change, and records it in the audit log. `done` describes the change. Returns the map after it. */
-  async operate({ caller, requestId }: CallContext, order: ShardOrder, done: string): Promise<ShardMap> {
+  async operate(context: CallContext, order: ShardOrder, done: string): Promise<ShardMap> {
+    await this.record(context, order, done);
+    return knownMap(this.#parts.source, order.namespace);
+  }
+
+  /** Makes a change, and records it in the audit log. */
+  async record({ caller, requestId }: CallContext, order: ShardOrder, done: string): Promise<void> {
     const { source, onOperation } = this.#parts;
     const { kind, namespace, reason, ticket } = order;
     if (kind !== "apply") knownMap(source, namespace);
@@ -110,7 +117,6 @@ export class ShardAccess {
       () => source.changeShards(order),
       (outcome) => onOperation(caller, { action: ACTIONS[kind], requestId, namespace, scope, detail: detail + outcome }),
     );
-    return knownMap(source, namespace);
   }
 
   #verdict(namespace: string, { caller }: CallContext) {

@@ -57,6 +57,7 @@ export function shardService(parts: ShardParts): ServiceDefinition {
       apply: { kind: "unary", handle: (request: RequestOf<"apply">, context) => methods.apply(request, context) },
       setShard: { kind: "unary", handle: (request: RequestOf<"setShard">, context) => methods.setShard(request, context) },
       list: { kind: "unary", handle: (request: RequestOf<"list">, context) => methods.list(request, context) },
+      delete: { kind: "unary", handle: (request: RequestOf<"delete">, context) => methods.delete(request, context) },
       get: { kind: "unary", handle: (request: RequestOf<"get">, context) => methods.get(request, context) },
       watch: { kind: "server_streaming", open: (request: RequestOf<"watch">, context) => methods.watch(request, context) },
       diff: { kind: "unary", handle: (request: RequestOf<"diff">, context) => methods.diff(request, context) },
@@ -97,7 +98,7 @@ class ShardMethods {
     const { count, service, strategy } = settings;
     const before = this.#source.maps.map(namespace)?.set.value;
     if (before !== undefined && count !== before.count)
-      throw invalid("settings.count", `must stay ${before.count}; a set with another count needs another namespace, got ${count}`);
+      throw invalid("settings.count", `must stay ${before.count} until the set is deleted, got ${count}`);
     const order = { ...orderOf(request, context.caller), kind: "apply", settings } as const;
     const done = before === undefined ? `${count} shards of ${service}, strategy ${strategy}` : changedSettings(before, settings);
     const map = await this.#access.operate(context, order, done);
@@ -114,6 +115,13 @@ class ShardMethods {
     const order = { ...orderOf(request, context.caller), kind: "setShard", id, mode, weight, hint } as const;
     const map = await this.#access.operate(context, order, `${change.case} ${mode ?? weight ?? JSON.stringify(hint)}`);
     return create(method.setShard.output, { shard: shardMessage(namespace, rowOf(map, id)), epoch: BigInt(map.epoch) });
+  }
+
+  async delete(request: RequestOf<"delete">, context: CallContext) {
+    const { rows } = knownMap(this.#source, request.namespace);
+    const order = { ...orderOf(request, context.caller), kind: "delete" } as const;
+    await this.#access.record(context, order, `${rows.length} shards`);
+    return create(method.delete.output);
   }
 
   list(request: RequestOf<"list">, context: CallContext) {

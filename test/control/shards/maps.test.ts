@@ -48,7 +48,17 @@ class MapWorld {
   }
 
   apply(epoch: number, fields: Partial<ShardSetRecord> = {}): void {
-    const head = { ...SETTINGS, count: 4, rowsEpoch: 0, checksum: "", oldestEpoch: 1, frozenUntilWallMs: 0, ...fields, epoch };
+    const head = {
+      ...SETTINGS,
+      count: 4,
+      rowsEpoch: 0,
+      checksum: "",
+      oldestEpoch: 1,
+      frozenUntilWallMs: 0,
+      isDeleted: false,
+      ...fields,
+      epoch,
+    };
     this.store.put(`${SHARD_SETS}orders`, encodeRecord(head));
   }
 

@@ -122,6 +122,21 @@ describe("by load", () => {
     expect([plansOf(node), node.map.rows.filter(({ isThrottled }) => isThrottled)]).toEqual([[], []]);
   });
 
+  test("a report from before a move throttles no other shard of the owner", () => {
+    const { lab, node, owners } = world(["a", "b", "c", "d"], LIMITS);
+    const [a = expect.fail("there is an owner")] = owners;
+    const [hottest = -1] = node.rowsOf("a");
+    waiting(a, (id) => (id === hottest ? 2000 : 50));
+    lab.pass(LEASE_MS);
+    a.reports = () => [];
+    lab.pass(6000);
+    const throttled = () => node.map.rows.flatMap(({ id, isThrottled }) => (isThrottled ? [id] : []));
+    expect(throttled()).toEqual([hottest]);
+    node.set(hottest, "disabled");
+    lab.pass(6000);
+    expect(throttled()).toEqual([]);
+  });
+
   test("after a step of load the set is balanced within three plans, nothing moves back, and the hottest shards move first", () => {
     const { lab, node, owners } = world(["a", "b", "c", "d"], LIMITS);
     const hot = new Set(node.rowsOf("a").slice(0, 4));

@@ -59,6 +59,7 @@ const set = fc.record({
   maxErrorRatio: fc.nat(),
   overloadMs: count,
   frozenUntilWallMs: count,
+  isDeleted: fc.boolean(),
   drainMs: count,
   epoch: count,
   rowsEpoch: count,

@@ -9,6 +9,7 @@ import {
   decodeSet,
   historyKey,
   OWNERS,
+  PLANS,
   SHARD_HISTORY,
   SHARD_SETS,
   type ShardSetRecord,
@@ -556,12 +557,7 @@ describe("orders", () => {
   test.each<[string, Parameters<ShardNode["change"]>[0], string, RegExp]>([
     ["another epoch", apply({}, { expectedEpoch: 7 }), "version_conflict", /^the set orders has the epoch \d+, not 7; read it again$/],
     ["another epoch of a shard", { ...setShard, expectedEpoch: 7 }, "version_conflict", /^the set orders has the epoch \d+, not 7/],
-    [
-      "another count",
-      apply({ count: 13 }),
-      "invalid_argument",
-      /^settings.count: must stay 12; a set with another count needs another namespace$/,
-    ],
+    ["another count", apply({ count: 13 }), "invalid_argument", /^settings.count: must stay 12 until the set is deleted$/],
     [
       "too many shards",
       apply({ count: 9000 }, { namespace: "last" }),
@@ -582,6 +578,36 @@ describe("orders", () => {
     expect(node.refusals.map((refusal) => refusal?.reason)).toEqual([reason]);
     expect(node.refusals[0]?.message).toMatch(message);
     expect(lab.store.revision).toBe(revision);
+  });
+
+  test("a set without owners can be deleted: all its records go but its epoch, from which another set continues", () => {
+    const { lab, node, a } = world(["a"], { count: 100, approval: "any" });
+    const b = lab.owner("b", node);
+    passUntil(lab, () => lab.store.keys(PLANS).length > 0);
+    node.change({ kind: "delete" });
+    const message = "namespace: 2 instances of worker can own shards of it; stop them first";
+    expect(node.refusals.at(-1)).toEqual({ reason: "invalid_argument", message });
+    for (const owner of [a, b]) owner.end(true);
+    lab.pass(LEASE_MS);
+    const { epoch } = node.map;
+    node.fateOf = (request) => (writes("leaders/shard/")(request) ? "held" : "done");
+    node.change({ kind: "delete", expectedEpoch: epoch });
+    expect([node.refusals.at(-1), node.shards.maps.map("orders")]).toEqual([undefined, undefined]);
+    node.apply({ count: 7 });
+    const removed = "the earlier shards of orders are being removed; retry later";
+    expect(node.refusals.at(-1)).toEqual({ reason: "version_conflict", message: removed });
+    node.fateOf = () => "done";
+    node.arrive();
+    lab.pass(LEASE_MS);
+    for (const prefix of ["leaders/shard/", SHARD_HISTORY, PLANS, OWNERS]) expect(lab.store.keys(prefix)).toEqual([]);
+    const { revision } = lab.store;
+    lab.pass(LEASE_MS / 10);
+    expect(lab.store.revision).toBe(revision);
+    node.apply({ count: 7 });
+    expect([node.map.epoch, node.map.rows.length, head(lab).oldestEpoch]).toEqual([epoch + 2, 7, epoch + 2]);
+    a.attach();
+    lab.pass(2 * LEASE_MS);
+    expect(a.acting).toEqual([0, 1, 2, 3, 4, 5, 6]);
   });
 
   test("an order is refused while the store has not answered, after a change at the same time, and after a lost answer", () => {

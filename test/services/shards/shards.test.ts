@@ -348,7 +348,7 @@ test.each([
 test("the number of shards of a set cannot be changed", async () => {
   const { apply, source } = ordered();
   const settings = { count: 5, service: "worker" };
-  const description = "must stay 4; a set with another count needs another namespace, got 5";
+  const description = "must stay 4 until the set is deleted, got 5";
   await expect(apply({ namespace: "orders", settings })).rejects.toMatchObject({
     reason: "invalid_argument",
     details: { violations: [{ field: "settings.count", description }] },
@@ -439,6 +439,7 @@ test("a list of all namespaces leaves out those that the caller cannot see", asy
 test.each([
   ["apply", "mesh.admin", "namespace"],
   ["setShard", "mesh.admin", "namespace"],
+  ["delete", "mesh.admin", "namespace"],
   ["list", undefined, undefined],
   ["get", undefined, undefined],
   ["watch", undefined, undefined],

@@ -24,7 +24,7 @@ export declare const file_waymark_control_v1_shard: GenFile;
  */
 export declare type ShardSettings = Message<"waymark.control.v1.ShardSettings"> & {
   /**
-   * Number of shards: 1 to 10,000. It cannot be changed later.
+   * Number of shards: 1 to 10,000. It cannot be changed. Delete the set first.
    *
    * @generated from field: uint32 count = 1;
    */
@@ -723,6 +723,61 @@ export declare type ShardServiceSetShardResponse = Message<"waymark.control.v1.S
  * Use `create(ShardServiceSetShardResponseSchema)` to create a new message.
  */
 export declare const ShardServiceSetShardResponseSchema: GenMessage<ShardServiceSetShardResponse>;
+
+/**
+ * Removes the set of a namespace.
+ *
+ * @generated from message waymark.control.v1.ShardServiceDeleteRequest
+ */
+export declare type ShardServiceDeleteRequest = Message<"waymark.control.v1.ShardServiceDeleteRequest"> & {
+  /**
+   * Namespace of the set. At most 200 characters.
+   *
+   * @generated from field: string namespace = 1;
+   */
+  namespace: string;
+
+  /**
+   * Epoch that the set must have. 0 means any epoch.
+   *
+   * @generated from field: uint64 expected_epoch = 2;
+   */
+  expectedEpoch: bigint;
+
+  /**
+   * Why the set is removed, for the audit log. At most 256 characters.
+   *
+   * @generated from field: string reason = 3;
+   */
+  reason: string;
+
+  /**
+   * Ticket of the change. At most 128 characters.
+   *
+   * @generated from field: string ticket = 4;
+   */
+  ticket: string;
+};
+
+/**
+ * Describes the message waymark.control.v1.ShardServiceDeleteRequest.
+ * Use `create(ShardServiceDeleteRequestSchema)` to create a new message.
+ */
+export declare const ShardServiceDeleteRequestSchema: GenMessage<ShardServiceDeleteRequest>;
+
+/**
+ * The set was removed.
+ *
+ * @generated from message waymark.control.v1.ShardServiceDeleteResponse
+ */
+export declare type ShardServiceDeleteResponse = Message<"waymark.control.v1.ShardServiceDeleteResponse"> & {
+};
+
+/**
+ * Describes the message waymark.control.v1.ShardServiceDeleteResponse.
+ * Use `create(ShardServiceDeleteResponseSchema)` to create a new message.
+ */
+export declare const ShardServiceDeleteResponseSchema: GenMessage<ShardServiceDeleteResponse>;
 
 /**
  * Filter for a list of shards, and the page to return.
@@ -1900,6 +1955,19 @@ export declare const ShardService: GenService<{
     methodKind: "unary";
     input: typeof ShardServiceSetShardRequestSchema;
     output: typeof ShardServiceSetShardResponseSchema;
+  },
+  /**
+   * Removes the set of a namespace with its shards, plans and history, for example before a set with another number of shards
+   * is created. The call is recorded in the audit log. Fails with INVALID_ARGUMENT while an instance is attached as an owner,
+   * and with VERSION_CONFLICT when the epoch of the set is not `expected_epoch`. The epochs of a later set of the namespace
+   * are higher. After STORE_UNAVAILABLE, the set may have been removed nevertheless.
+   *
+   * @generated from rpc waymark.control.v1.ShardService.Delete
+   */
+  delete: {
+    methodKind: "unary";
+    input: typeof ShardServiceDeleteRequestSchema;
+    output: typeof ShardServiceDeleteResponseSchema;
   },
   /**
    * Returns the shards that match a filter, in the order of their namespaces and ids.
