@@ -32,7 +32,7 @@ export declare type ShardSettings = Message<"waymark.control.v1.ShardSettings"> 
 
   /**
    * Name of the service in the same namespace whose instances own the shards. At most 128 characters of
-   * [A-Za-z0-9._:/@+-].
+   * [A-Za-z0-9._:/@+-] by default (the node's setting `limits.max_name_length`).
    *
    * @generated from field: string service = 2;
    */
@@ -557,7 +557,7 @@ export declare const ShardChangeSchema: GenMessage<ShardChange>;
  */
 export declare type ShardServiceApplyRequest = Message<"waymark.control.v1.ShardServiceApplyRequest"> & {
   /**
-   * Namespace of the set. At most 200 characters.
+   * Namespace of the set. At most 200 characters by default (the node's setting `limits.max_namespace_length`).
    *
    * @generated from field: string namespace = 1;
    */
