@@ -31,7 +31,7 @@ import {
   strategyOf,
 } from "./shard-messages.ts";
 import { shardMessages } from "./shard-watch.ts";
-import { knownMap, type ShardSource } from "./source.ts";
+import type { ShardSource } from "./source.ts";
 
 export interface ShardParts extends AttachParts, ShardAccessParts {
   /** The id of this node. */
@@ -91,6 +91,7 @@ class ShardMethods {
 
   async apply(request: RequestOf<"apply">, context: CallContext) {
     const { namespace } = request;
+    this.#access.demandVisible(namespace, context);
     if (request.settings === undefined) throw invalid("settings", "is required");
     if (isReservedNamespace(namespace)) throw invalid("namespace", `the namespace ${namespace} is reserved for the control plane`);
     const settings = settingsOf(request.settings);
@@ -106,7 +107,7 @@ class ShardMethods {
 
   async setShard(request: RequestOf<"setShard">, context: CallContext) {
     const { namespace, id, change } = request;
-    rowOf(knownMap(this.#source, namespace), id);
+    rowOf(this.#access.visibleMap(namespace, context), id);
     if (change.case === undefined) throw invalid("status", "status, weight or hint is required");
     const mode = change.case === "status" ? SHARD_MODES.find((each) => enumValue(ShardStatus, each) === change.value) : undefined;
     const weight = change.case === "weight" ? change.value : undefined;

@@ -429,6 +429,15 @@ test.each(READS)("%s fails for a namespace without a set, that the caller cannot
   await expect(read(served({ policies: { policy: PENDING_POLICY } }))).rejects.toThrow(/^not_ready: .*policy/);
 });
 
+test("the settings and the shards of a namespace that the caller cannot see are not changed, and errors do not reveal them", async () => {
+  const { source, apply, set: setShard, recorded, denied } = served({ policies: { policy: HIDING } });
+  source.apply("secret");
+  const hidden = "discovery_access_denied: permission denied: namespace: secret is not visible";
+  await expect(apply({ namespace: "secret", settings: { count: 5, service: "worker" } })).rejects.toThrow(hidden);
+  await expect(setShard({ namespace: "secret", id: 9, change: { case: "weight", value: 2 } })).rejects.toThrow(hidden);
+  expect([source.orders, recorded, denied]).toEqual([[], [], ["query secret", "query secret"]]);
+});
+
 test("a list of all namespaces leaves out those that the caller cannot see", async () => {
   const { source, list } = ordered({ policies: { policy: HIDING } });
   source.apply("secret");
