@@ -6,7 +6,7 @@ import { ShardService, ShardSettingsSchema, ShardStatus } from "../../../gen/way
 import { isReservedNamespace } from "../../catalog/entry/names.ts";
 import { decodePageToken, encodePageToken, pageLimit } from "../../catalog/query/query.ts";
 import { SHARD_MODES } from "../../control/leadership/records.ts";
-import type { ShardMap, ShardRow } from "../../control/shards/maps.ts";
+import { isUnowned, type ShardMap, type ShardRow } from "../../control/shards/maps.ts";
 import { type PlanOwner, simulate } from "../../control/shards/plan.ts";
 import { MAX_OWNERS, type RowChange, type ShardChange, type ShardSettings } from "../../control/shards/records.ts";
 import { enumValue } from "../../lib/enum-words.ts";
@@ -252,7 +252,7 @@ function shardFilter({ owner, statuses, text }: RequestOf<"list">): (row: ShardR
   const textOf = ({ id, owner: current, next, hint, ticket, reason }: ShardRow) => [id, current, next, hint, ticket, reason].join("\0");
   return (row) =>
     (owner === "" || row.owner === owner) &&
-    (wanted.size === 0 || wanted.has(statusValue(row))) &&
+    (wanted.size === 0 || wanted.has(statusValue(row)) || (wanted.has(ShardStatus.UNOWNED) && isUnowned(row))) &&
     (part === "" || textOf(row).toLowerCase().includes(part));
 }
 

@@ -97,9 +97,9 @@ function served(parts: Partial<ShardParts> = {}) {
 }
 
 /** The set of `orders`: shards 0 and 1 are of a, shard 2 moves from b to a, and shard 3 is disabled. The epoch is 2. */
-function ordered(parts: Partial<ShardParts> = {}) {
+function ordered(parts: Partial<ShardParts> = {}, count = 4) {
   const on = served(parts);
-  on.source.apply("orders");
+  on.source.apply("orders", { count });
   on.source.own("orders", "a");
   on.source.own("orders", "b", { zone: "b", weight: 2, slots: 10, isLeaving: true });
   on.source.change("orders", [
@@ -163,12 +163,16 @@ test("a shard that never changed has no fence and no times", async () => {
 test.each([
   { filter: { owner: "a" }, want: [0, 1] },
   { filter: { statuses: [ShardStatus.DRAINING, ShardStatus.DISABLED] }, want: [2, 3] },
+  { filter: { statuses: [ShardStatus.UNOWNED] }, want: [4] },
+  { filter: { statuses: [ShardStatus.UNOWNED, ShardStatus.DISABLED] }, want: [3, 4] },
   { filter: { text: "OPS" }, want: [1] },
   { filter: { text: "had no OWNER" }, want: [0] },
   { filter: { text: "3" }, want: [3] },
   { filter: { owner: "c" }, want: [] },
 ])("the filter $filter matches the shards $want", async ({ filter, want }) => {
-  const { shards, sets } = await ordered().list({ namespace: "orders", ...filter });
+  const { source, list } = ordered({}, 5);
+  source.change("orders", [{ id: 4, mode: "paused" }]);
+  const { shards, sets } = await list({ namespace: "orders", ...filter });
   expect([shards.map(({ id }) => id), sets.length]).toEqual([want, 1]);
 });
 
@@ -385,6 +389,7 @@ test.each([
 test.each([
   { id: 1, change: { case: undefined } as const, want: "status" },
   { id: 1, change: { case: "status", value: ShardStatus.DRAINING } as const, want: "status" },
+  { id: 1, change: { case: "status", value: ShardStatus.UNOWNED } as const, want: "status" },
   { id: 1, change: { case: "status", value: ShardStatus.UNSPECIFIED } as const, want: "status" },
   { id: 1, change: { case: "weight", value: 0 } as const, want: "weight" },
   { id: 1, change: { case: "weight", value: -1 } as const, want: "weight" },
@@ -483,7 +488,7 @@ test("the route of differences has the two states", async () => {
 });
 
 test.each([
-  ["/control/shards", { statuses: "active,done" }, 'statuses: must be one of active, draining, paused, disabled, got "done"'],
+  ["/control/shards", { statuses: "active,done" }, 'statuses: must be one of active, draining, paused, disabled, unowned, got "done"'],
   ["/control/shards", { limit: "-1" }, "limit"],
   ["/control/shards", { namespace: "Orders" }, "namespace"],
   ["/control/shards/diff", {}, "namespace"],

@@ -1631,6 +1631,13 @@ export enum ShardStatus {
    * @generated from enum value: SHARD_STATUS_DISABLED = 4;
    */
   DISABLED = 4,
+
+  /**
+   * Only in the filter of List: the shard has no owner although it is not disabled. The server never sends this value.
+   *
+   * @generated from enum value: SHARD_STATUS_UNOWNED = 5;
+   */
+  UNOWNED = 5,
 }
 
 /**
@@ -1867,7 +1874,7 @@ export declare const OwnedShardStateSchema: GenEnum<OwnedShardState>;
  * attached. A shard has at most one owner at a time, and each owner has a fence of its own. The epoch of a set increases
  * by 1 with each change of the set or of its shards, so all nodes use the same number for the same map.
  *
- * Reads follow the namespace policy: they fail with DISCOVERY_ACCESS_DENIED when the caller cannot see the namespace. They
+ * Calls follow the namespace policy: they fail with DISCOVERY_ACCESS_DENIED when the caller cannot see the namespace. Reads
  * are answered from the memory of the serving node, also while the control store is unavailable. Every call can fail with
  * INVALID_ARGUMENT, UNAUTHENTICATED, DISCOVERY_ACCESS_DENIED, DISCOVERY_RATE_LIMITED and DEADLINE_EXCEEDED, with NOT_FOUND
  * when the namespace has no set, and with NOT_READY until the node has read the control store. On a resolver, Watch and
