@@ -217,6 +217,8 @@ class ShardMethods {
       const given = Object.entries(owner).filter(([, value]) => value !== 0 && value !== "");
       owners.set(owner.instance, { ...NEW_OWNER, ...owners.get(owner.instance), ...Object.fromEntries(given) });
     }
+    if (removedOwners.length > 0 && owners.size === 0)
+      throw invalid("removed_owners", `no owner would be left, so all shards of ${namespace} would have no owner`);
     if (owners.size > MAX_OWNERS)
       throw new WaymarkError("quota_exceeded", `owners: ${namespace} would have ${owners.size} owners, and the maximum is ${MAX_OWNERS}`);
     const shards = rows

@@ -284,6 +284,9 @@ test("a simulation assumes other owners and another strategy, and changes nothin
   );
   await expect(simulate({ namespace: "orders", strategy: 9 as ShardStrategy })).rejects.toThrow("invalid_argument: strategy");
   await expect(simulate({ namespace: "orders", owners: [{ instance: "d", weight: -1 }] })).rejects.toThrow("owners[0].weight");
+  await expect(simulate({ namespace: "orders", removedOwners: ["a", "b"] })).rejects.toThrow(
+    "invalid_argument: removed_owners: no owner would be left, so all shards of orders would have no owner",
+  );
   const owners = Array.from({ length: 999 }, (_, i) => ({ instance: `o${i}` }));
   await expect(simulate({ namespace: "orders", owners })).rejects.toThrow("quota_exceeded: owners: orders would have 1001 owners");
   expect(source.orders).toEqual([]);

@@ -1964,7 +1964,7 @@ export declare const ShardService: GenService<{
   },
   /**
    * Returns the moves that would follow from other owners or from another strategy. Nothing is changed. Fails with
-   * QUOTA_EXCEEDED when there would be more than 1,000 owners.
+   * INVALID_ARGUMENT when all owners would be removed, and with QUOTA_EXCEEDED when there would be more than 1,000.
    *
    * @generated from rpc waymark.control.v1.ShardService.Simulate
    */
