@@ -228,7 +228,9 @@ test.each(["propose", "approve", "cancel", "freeze"] as const)("%s fails for a n
   policies.policy = HIDING;
   const all = { planId: "orders/2-aa", checksum: "c", duration: { seconds: 1n } };
   for (const dryRun of [true, false])
-    await expect(calls[name]({ ...all, namespace: "orders", dryRun })).rejects.toThrow("discovery_access_denied: permission denied: namespace");
+    await expect(calls[name]({ ...all, namespace: "orders", dryRun })).rejects.toThrow(
+      "discovery_access_denied: permission denied: namespace",
+    );
   expect([source.orders, recorded]).toEqual([[], []]);
 });
 
