@@ -28,9 +28,15 @@ function fieldSchema(field: DescField): Schema {
   if (field.fieldKind === "enum") return { enum: enumWords(field.enum) };
   if (field.fieldKind === "scalar") return scalarSchema(field.scalar, getOption(field, rulesOf));
   if (field.fieldKind !== "message") throw new Error(`${field.name}: the schema of a ${field.fieldKind} is not implemented`);
-  // The JSON form of a duration is a number of seconds. JSON schema cannot bound it.
-  const isDuration = field.message.typeName === DurationSchema.typeName;
-  return isDuration ? { type: "string", pattern: String.raw`^\d+(\.\d{1,9})?s$` } : messageSchema(field.message);
+  return field.message.typeName === DurationSchema.typeName ? durationSchema(getOption(field, rulesOf)) : messageSchema(field.message);
+}
+
+/** The JSON form of a duration is a number of seconds. JSON schema cannot bound it, so the description has the bounds. */
+function durationSchema({ type }: FieldRules): Schema {
+  const { greaterThan, lessThan } = type.case === "duration" ? type.value : {};
+  if (greaterThan?.case !== "gte" || lessThan?.case !== "lte") throw new Error("a duration has no bounds");
+  const description = `${greaterThan.value.seconds}s to ${lessThan.value.seconds}s`;
+  return { type: "string", description, pattern: String.raw`^\d+(\.\d{1,9})?s$` };
 }
 
 /** Files contain the last words of the values. */

@@ -292,7 +292,7 @@ function enumText(desc: DescEnum, rules: Rules, at: string, name: string): strin
   const checks = refused.map((number) => {
     if (number === 0) return `  if (${at} === 0) problems.add(${name}, "must be one of ${words.join(", ")}");\n`;
     const word = desc.values.find((value) => value.number === number)?.localName;
-    return `  if (${at} === ${Number(number)}) problems.add(${name}, "${word} is for the server alone to say; one of ${words.join(", ")} is not");\n`;
+    return `  if (${at} === ${Number(number)}) problems.add(${name}, "must be one of ${words.join(", ")}, got ${word}");\n`;
   });
   return `${checks.join("")}  problems.known(${at}, ${last}, "${/^[aeiou]/.test(noun) ? "an" : "a"} ${noun}", ${name});\n`;
 }

@@ -212,8 +212,9 @@ export function checkShardServiceSetShardRequest(value: ShardServiceSetShardRequ
   switch (value.change.case) {
     case "status": {
       if (value.change.value === 0) problems.add("status", "must be one of ACTIVE, PAUSED, DISABLED");
-      if (value.change.value === 2) problems.add("status", "DRAINING is for the server alone to say; one of ACTIVE, PAUSED, DISABLED is not");
-      problems.known(value.change.value, 4, "a shard status", "status");
+      if (value.change.value === 2) problems.add("status", "must be one of ACTIVE, PAUSED, DISABLED, got DRAINING");
+      if (value.change.value === 5) problems.add("status", "must be one of ACTIVE, PAUSED, DISABLED, got UNOWNED");
+      problems.known(value.change.value, 5, "a shard status", "status");
       return;
     }
     case "weight": {
@@ -237,12 +238,12 @@ export function checkShardServiceDeleteRequest(value: ShardServiceDeleteRequest,
 }
 
 function checkShardServiceListRequest_statuses(many: readonly number[], problems: FieldProblems): void {
-  problems.items(many.length, 4, "statuses");
+  problems.items(many.length, 5, "statuses");
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? 0;
     const before = problems.count;
-    if (item === 0) problems.add("", "must be one of ACTIVE, DRAINING, PAUSED, DISABLED");
-    problems.known(item, 4, "a shard status", "");
+    if (item === 0) problems.add("", "must be one of ACTIVE, DRAINING, PAUSED, DISABLED, UNOWNED");
+    problems.known(item, 5, "a shard status", "");
     if (problems.count !== before) problems.under(before, `statuses[${i}]`);
   }
 }
@@ -394,7 +395,7 @@ export function checkRegisterRequest(value: RegisterRequest, problems: FieldProb
 /** Adds what breaks the contract's rules in `EntryReport`. */
 export function checkEntryReport(value: EntryReport, problems: FieldProblems): void {
   if (value.key === undefined) problems.add("key", "is required");
-  if (value.health === 5) problems.add("health", "ORPHANED is for the server alone to say; one of HEALTHY, DEGRADED, CRITICAL, MAINTENANCE is not");
+  if (value.health === 5) problems.add("health", "must be one of HEALTHY, DEGRADED, CRITICAL, MAINTENANCE, got ORPHANED");
   problems.known(value.health, 5, "a health status", "health");
 }
 
@@ -1240,7 +1241,7 @@ export const LIST_BOUNDS: ReadonlyMap<string, number | ListSetting> = new Map<st
   ["waymark.control.v1.LeadershipServiceSubscribeRequest.scopes", 100],
   ["waymark.control.v1.PeerServiceListRequest.statuses", 4],
   ["waymark.control.v1.RebalanceServiceListPlansRequest.states", 8],
-  ["waymark.control.v1.ShardServiceListRequest.statuses", 4],
+  ["waymark.control.v1.ShardServiceListRequest.statuses", 5],
   ["waymark.control.v1.ShardServiceSimulateRequest.owners", 1000],
   ["waymark.control.v1.ShardServiceSimulateRequest.removed_owners", 1000],
   ["waymark.control.v1.ShardServiceAttachRequest.prepared", 10000],

@@ -13,6 +13,7 @@ import {
 } from "@bufbuild/protobuf";
 import { type Duration, MethodOptions_IdempotencyLevel, type Timestamp, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import type { Entry } from "../../gen/waymark/catalog/v1/entry_pb.js";
+import { ShardServiceApplyRequestSchema } from "../../gen/waymark/control/v1/shard_pb.js";
 import { RegisterNameRequestSchema } from "../../gen/waymark/dns/v1/dns_pb.js";
 import { Act, AnsweredBy, access, call, ResolverBehavior, Role, Cost as WireCost } from "../../gen/waymark/options/v1/options_pb.js";
 import { REQUEST_CHECKS } from "../../gen/waymark/request_rules.ts";
@@ -220,10 +221,10 @@ export function authorise(requiredAccess: RequiredAccess, caller: Caller, reques
 // before its handler runs. Rules that the contract cannot express are defined below.
 
 /**
- * Requests that register names, so they are subject to the limits that the node sets for its own clients. The handler of Register checks the names of
+ * Requests that create names, so they are subject to the limits that the node sets for its own clients. The handler of Register checks the names of
  * its requests itself.
  */
-const REGISTERING: ReadonlySet<string> = new Set([RegisterNameRequestSchema.typeName]);
+const REGISTERING: ReadonlySet<string> = new Set([RegisterNameRequestSchema.typeName, ShardServiceApplyRequestSchema.typeName]);
 
 /**
  * Returns the check for requests of this type on a node with these limits. The check throws `invalid_argument` and lists all faults. Requests other

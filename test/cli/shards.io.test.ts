@@ -232,6 +232,7 @@ test.each([
   { argv: ["set", "orders/11", "--weight", "2", "--hint", "eu"], want: "exactly one of" },
   { argv: ["set", "orders/11", "--weight", "-1"], want: "invalid --weight -1" },
   { argv: ["set", "orders/11", "--status", "draining"], want: "draining" },
+  { argv: ["owner", "orders", "a\uFFFD"], want: "the key is not valid UTF-8" },
   { argv: ["simulate", "orders", "--add", "d:weight=two"], want: "invalid --add d:weight=two: expected instance" },
   { argv: ["simulate", "orders", "--add", "d:speed=2"], want: "invalid --add d:speed=2" },
   { argv: ["diff", "orders", "--from", "now"], want: "invalid --from now" },

@@ -17,6 +17,7 @@ export interface ListedShard {
   readonly owner: string;
   readonly nextOwner: string;
   readonly nodeId: string;
+  readonly reason: string;
   readonly fence: FenceToken;
   readonly epoch: number;
 }

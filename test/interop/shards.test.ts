@@ -10,11 +10,10 @@ import { mustRun, ROOT } from "../../scripts/run.ts";
 import { connect, parseFence } from "../../src/client/index.ts";
 import { shardOfKey } from "../../src/lib/shard-key.ts";
 import { EtcdCluster, isEtcdThere } from "../fakes/etcd.ts";
-import { LEASE_MS, leaderHome, oneLeader } from "../fakes/leader-nodes.ts";
+import { callNode, LEASE_MS, leaderHome, oneLeader } from "../fakes/leader-nodes.ts";
 import { CommandProcess, type NodeProcess } from "../fakes/node-process.ts";
 import { freePort } from "../fakes/probed-servers.ts";
 import { applySet, areOwnedBy, type ShardList, shardsUntil } from "../fakes/shard-nodes.ts";
-import { until } from "../fakes/until.ts";
 import { isGoThere } from "./needs.ts";
 
 const GO = join(ROOT, "test/interop/go");
@@ -49,6 +48,12 @@ function keyOf({ shards }: ShardList, instance: string): { readonly key: string;
     if (shards[id]?.owner === instance) return { key: `key-${i}`, id };
   }
   throw new Error(`${instance} owns no shard`);
+}
+
+async function setStatus(node: NodeProcess, id: number, status: string): Promise<void> {
+  const { isOk, body } = await callNode(node, "waymark.control.v1.ShardService/SetShard", { namespace: NAMESPACE, id, status });
+  if (!isOk) throw new Error(body.message);
+  await shardsUntil(status, [node], NAMESPACE, ({ shards }) => shards[id]?.status === status);
 }
 
 /** Each of these owners answers both callers with the fence of its shard. */
@@ -102,12 +107,18 @@ test.skipIf(!areThere)(
     inTypescript.kill("SIGTERM");
     expect((await inTypescript.finished()).exit).toBe(0);
     await answer(["go"], await shardsUntil("the other owner follows", [second], NAMESPACE, areOwnedBy("go")), [second]);
+
+    await setStatus(second, id, "SHARD_STATUS_PAUSED");
+    for (const call of [go("call", [key, second.grpc]), typescript("caller.ts", [key, second.grpc])])
+      expect((await call.finished()).stderr).toContain(`shard ${NAMESPACE}/${id} is paused: it accepts no new work`);
+    await setStatus(second, id, "SHARD_STATUS_ACTIVE");
+
+    await using next = typescript("owner.ts", ["worker", "typescript", second.grpc]);
+    await next.line(/^listening/);
     inGo.kill("SIGTERM");
     expect((await inGo.finished()).exit).toBe(0);
-    await until(
-      "no owner is left",
-      async () => (await shardsUntil("it is listed", [second], NAMESPACE, () => true)).unownedCount === COUNT,
-    );
+    const { shards } = await shardsUntil("the other owner follows", [second], NAMESPACE, areOwnedBy("typescript"));
+    expect(shards.map(({ reason }) => reason)).toContain("its owner gives up its shards");
     client.close();
     await first[Symbol.asyncDispose]();
   },

@@ -1,9 +1,11 @@
 /** What refusals of requests say about bounds that are not those of the contract. */
 import { create } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
+import { ShardServiceApplyRequestSchema } from "../../gen/waymark/control/v1/shard_pb.js";
 import { CatalogQueryRequestSchema } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { PrewarmRequestSchema } from "../../gen/waymark/resolver/v1/resolver_pb.js";
 import { requestCheckOf } from "../../src/services/contract.ts";
+import { BOUNDS } from "../fakes/options.ts";
 
 const x = (length: number): string => "x".repeat(length);
 const ANY_NODE = "(the highest limit that a node can configure)";
@@ -29,4 +31,15 @@ test.each([
 ])("a list of $count items that needs some is refused with its rule", ({ count, says }) => {
   const request = create(PrewarmRequestSchema, { namespaces: Array.from({ length: count }, () => "svc") });
   expect(() => requestCheckOf(PrewarmRequestSchema)(request)).toThrow(says);
+});
+
+test.each([
+  { what: "a namespace", init: { namespace: `svc.${x(63)}.${x(63)}.${x(63)}.${x(9)}` }, says: "63 characters per label and 200 in total" },
+  { what: "a service", init: { settings: { count: 1, service: x(129) } }, says: "settings.service: " },
+  { what: "no count", init: { settings: { service: "worker" } }, says: "settings.count: is required: 1 to 10000" },
+])("a set of shards with $what is held to the settings of the node, as a registration", ({ init, says }) => {
+  const request = create(ShardServiceApplyRequestSchema, { namespace: "orders", settings: { count: 1, service: "worker" }, ...init });
+  const check = () => requestCheckOf(ShardServiceApplyRequestSchema, BOUNDS)(request);
+  expect(check).toThrow(says);
+  expect(check).not.toThrow(ANY_NODE);
 });

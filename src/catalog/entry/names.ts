@@ -269,9 +269,10 @@ export class FieldProblems {
     }
   }
 
-  /** The value must be from `min` to `max`; NaN is rejected. */
+  /** The value must be from `min` to `max`; NaN is rejected. An absent number is 0. */
   range(value: number, min: number, max: number, field: string): void {
-    if (!(value >= min && value <= max)) this.add(field, `${value} must be ${min} to ${max}`);
+    if (value === 0 && min >= 1) this.add(field, `is required: ${min} to ${max}`);
+    else if (!(value >= min && value <= max)) this.add(field, `${value} must be ${min} to ${max}`);
   }
 
   /** The value must be one of the numbers 0 to `last` of an enum. */

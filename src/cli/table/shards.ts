@@ -47,7 +47,7 @@ export const SHARD_VERBS: readonly VerbSpec[] = [
         flags: "--status <status>",
         doc: "Only shards with this status. Repeat the flag to accept several.",
         isRepeatable: true,
-        choices: ["active", "draining", "paused", "disabled"],
+        choices: ["active", "draining", "paused", "disabled", "unowned"],
       },
       { flags: "--text <text>", doc: "Only shards whose id, owner, next owner, hint, ticket or reason contains this text." },
       { flags: "--limit <count>", doc: "Maximum number of shards (default all)." },
@@ -55,6 +55,7 @@ export const SHARD_VERBS: readonly VerbSpec[] = [
     examples: [
       ["mesh shards list orders", "list the shards of the namespace orders; the same as mesh shards orders"],
       ["mesh shards list --status paused --status disabled", "list the shards that an operator has paused or disabled"],
+      ["mesh shards list --status unowned", "list the shards that have no owner although they are not disabled"],
       ["mesh shards list orders --owner a -o wide", "list the shards of the owner a with their weights and hints"],
     ],
   }),

@@ -120,6 +120,8 @@ export const get: VerbFunction = async (context) => {
 
 export const owner: VerbFunction = async (context) => {
   const [namespace = "", key = ""] = context.args;
+  // Node.js replaces invalid UTF-8 in arguments with U+FFFD.
+  if (key.includes("\uFFFD")) throw new UsageError("the key is not valid UTF-8, or contains U+FFFD");
   await show(context, { namespace, shard: { case: "key", value: key } });
 };
 

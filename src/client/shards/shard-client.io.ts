@@ -98,7 +98,8 @@ export class ShardClient {
 
   /**
    * Makes an instance of the service of the shards an owner. The program must have registered the instance. Resolves when a server has accepted the
-   * owner. Rejects with a `RequestError` if a server rejects it or the client is closed. `OwnOptions` describes the callbacks.
+   * owner, which waits for the control store, and while an earlier stream of the instance can still act. Rejects with a `RequestError` if a server
+   * rejects it or the client is closed, and with the reason of `options.signal`. `OwnOptions` describes the callbacks.
    */
   async own(options: OwnOptions): Promise<ShardOwnership> {
     await this.ready();

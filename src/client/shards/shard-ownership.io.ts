@@ -133,7 +133,7 @@ export class ShardOwnership {
         this.#stream = stream;
         if (answer === undefined) this.#shards.opening();
         else {
-          this.#attached.resolve();
+          if (answer.waitsFor === "") this.#attached.resolve();
           this.#shards.answered(answer);
           this.#expire();
           if (answer.shards.length > 0) this.#look();

@@ -12,7 +12,7 @@ import type { CallContext, HandlersOf, ServiceDefinition, StreamSource } from ".
 import { orderOf, ShardAccess, type ShardAccessParts } from "./shard-access.ts";
 import { frozenUntil, planMessage, rebalanceStateOf } from "./shard-messages.ts";
 import { statusReader } from "./shard-watch.ts";
-import { knownMap, type ShardSource } from "./source.ts";
+import type { ShardSource } from "./source.ts";
 
 const { method } = RebalanceService;
 type RequestOf<N extends keyof typeof method> = MessageShape<(typeof method)[N]["input"]>;
@@ -60,7 +60,7 @@ class RebalanceMethods {
   async propose(request: RequestOf<"propose">, context: CallContext) {
     const { namespace, dryRun, force: isForced } = request;
     const { maps } = this.#source;
-    const map = knownMap(this.#source, namespace);
+    const map = this.#access.visibleMap(namespace, context);
     const order = { ...orderOf(request, context.caller), isForced };
     if (dryRun) {
       const live = liveOwners(maps.owners(namespace), () => false);

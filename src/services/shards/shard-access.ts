@@ -67,10 +67,16 @@ export class ShardAccess {
   }
 
   /** Throws if the caller cannot see the namespace, or if it has no set. */
-  visibleMap(namespace: string, context: CallContext, action: Action = "query"): ShardMap {
+  visibleMap(namespace: string, context: CallContext, action?: Action): ShardMap {
+    this.demandVisible(namespace, context, action);
+    return knownMap(this.#parts.source, namespace);
+  }
+
+  /** Throws if the caller cannot see the namespace. The rule is the same for reads and for operations. */
+  demandVisible(namespace: string, context: CallContext, action: Action = "query"): void {
     const verdict = this.#verdict(namespace, context);
-    const { policies, onDenied, source } = this.#parts;
-    if (verdict.allowed) return knownMap(source, namespace);
+    const { policies, onDenied } = this.#parts;
+    if (verdict.allowed) return;
     if (policies.policy.isPending)
       throw new WaymarkError("not_ready", "this node is waiting for its cluster's policy; retry later or on another node", {
         retryMs: PENDING_RETRY_MS,
@@ -107,9 +113,11 @@ export class ShardAccess {
   }
 
   /** Makes a change, and records it in the audit log. */
-  async record({ caller, requestId }: CallContext, order: ShardOrder, done: string): Promise<void> {
+  async record(context: CallContext, order: ShardOrder, done: string): Promise<void> {
     const { source, onOperation } = this.#parts;
+    const { caller, requestId } = context;
     const { kind, namespace, reason, ticket } = order;
+    this.demandVisible(namespace, context);
     if (kind !== "apply") knownMap(source, namespace);
     const detail = [done, reason, ticket === "" ? "" : `ticket ${ticket}`].filter((part) => part !== "").join("; ");
     const scope = kind === "setShard" ? rowScope(namespace, order.id) : "";

@@ -6,7 +6,7 @@ import { ShardService, ShardSettingsSchema, ShardStatus } from "../../../gen/way
 import { isReservedNamespace } from "../../catalog/entry/names.ts";
 import { decodePageToken, encodePageToken, pageLimit } from "../../catalog/query/query.ts";
 import { SHARD_MODES } from "../../control/leadership/records.ts";
-import type { ShardMap, ShardRow } from "../../control/shards/maps.ts";
+import { isUnowned, type ShardMap, type ShardRow } from "../../control/shards/maps.ts";
 import { type PlanOwner, simulate } from "../../control/shards/plan.ts";
 import { MAX_OWNERS, type RowChange, type ShardChange, type ShardSettings } from "../../control/shards/records.ts";
 import { enumValue } from "../../lib/enum-words.ts";
@@ -31,7 +31,7 @@ import {
   strategyOf,
 } from "./shard-messages.ts";
 import { shardMessages } from "./shard-watch.ts";
-import { knownMap, type ShardSource } from "./source.ts";
+import type { ShardSource } from "./source.ts";
 
 export interface ShardParts extends AttachParts, ShardAccessParts {
   /** The id of this node. */
@@ -92,6 +92,7 @@ class ShardMethods {
 
   async apply(request: RequestOf<"apply">, context: CallContext) {
     const { namespace } = request;
+    this.#access.demandVisible(namespace, context);
     if (request.settings === undefined) throw invalid("settings", "is required");
     if (isReservedNamespace(namespace)) throw invalid("namespace", `the namespace ${namespace} is reserved for the control plane`);
     const settings = settingsOf(request.settings);
@@ -107,7 +108,7 @@ class ShardMethods {
 
   async setShard(request: RequestOf<"setShard">, context: CallContext) {
     const { namespace, id, change } = request;
-    rowOf(knownMap(this.#source, namespace), id);
+    rowOf(this.#access.visibleMap(namespace, context), id);
     if (change.case === undefined) throw invalid("status", "status, weight or hint is required");
     const mode = change.case === "status" ? SHARD_MODES.find((each) => enumValue(ShardStatus, each) === change.value) : undefined;
     const weight = change.case === "weight" ? change.value : undefined;
@@ -118,7 +119,7 @@ class ShardMethods {
   }
 
   async delete(request: RequestOf<"delete">, context: CallContext) {
-    const { rows } = knownMap(this.#source, request.namespace);
+    const { rows } = this.#access.visibleMap(request.namespace, context);
     const order = { ...orderOf(request, context.caller), kind: "delete" } as const;
     await this.#access.record(context, order, `${rows.length} shards`);
     return create(method.delete.output);
@@ -224,6 +225,8 @@ class ShardMethods {
       const given = Object.entries(owner).filter(([, value]) => value !== 0 && value !== "");
       owners.set(owner.instance, { ...NEW_OWNER, ...owners.get(owner.instance), ...Object.fromEntries(given) });
     }
+    if (removedOwners.length > 0 && owners.size === 0)
+      throw invalid("removed_owners", `no owner would be left, so all shards of ${namespace} would have no owner`);
     if (owners.size > MAX_OWNERS)
       throw new WaymarkError("quota_exceeded", `owners: ${namespace} would have ${owners.size} owners, and the maximum is ${MAX_OWNERS}`);
     const shards = rows
@@ -259,7 +262,7 @@ function shardFilter({ owner, statuses, text }: RequestOf<"list">): (row: ShardR
   const textOf = ({ id, owner: current, next, hint, ticket, reason }: ShardRow) => [id, current, next, hint, ticket, reason].join("\0");
   return (row) =>
     (owner === "" || row.owner === owner) &&
-    (wanted.size === 0 || wanted.has(statusValue(row))) &&
+    (wanted.size === 0 || wanted.has(statusValue(row)) || (wanted.has(ShardStatus.UNOWNED) && isUnowned(row))) &&
     (part === "" || textOf(row).toLowerCase().includes(part));
 }
 

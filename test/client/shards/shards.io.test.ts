@@ -415,6 +415,28 @@ test("a silent server is replaced by another one, whose validity ends the earlie
   shards.close();
 });
 
+test("an owner resolves when it no longer waits for an earlier stream, and its signal ends the wait", async () => {
+  const { shards, attach } = await setUpRead();
+  let isAccepted = false;
+  const onOwn = () => {};
+  const owning = shards.own({ instance: "a", onOwn });
+  void owning.then(() => (isAccepted = true));
+  const stream = await attach(1);
+  const waiting = { validFor: durationFromMs(0), waitsFor: "an earlier stream of this instance" };
+  // The owner has read the answer when it reports the shard.
+  stream.answer({ ...waiting, shards: [{ id: ID, state: DRAINING, fence: { number: 5n } }] });
+  await until("the answer was read", () => stream.reports("dropped").includes(ID));
+  expect(isAccepted).toBe(false);
+  stream.answer();
+  await (await owning).leave();
+  const stop = new AbortController();
+  const ended = shards.own({ instance: "a", onOwn, signal: stop.signal });
+  (await attach(2)).answer(waiting);
+  stop.abort(new Error("stopped"));
+  await expect(ended).rejects.toThrow("stopped");
+  shards.close();
+});
+
 test("an owner whose instance is not known yet attaches again, and fails after the timeout", async () => {
   const { shards, attach } = await setUpRead({}, { timeoutMs: 150 });
   const owning = shards.own({ instance: "a", onOwn: () => {} });

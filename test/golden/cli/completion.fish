@@ -299,7 +299,7 @@ complete -c waymark -n '__waymark_at mesh shards apply' -l expect -x -d 'Fail un
 complete -c waymark -n '__waymark_at mesh shards apply' -l reason -x -d 'Reason, recorded in the history and the audit log.'
 complete -c waymark -n '__waymark_at mesh shards apply' -l ticket -x -d 'Change ticket, recorded in the history and the audit log.'
 complete -c waymark -n '__waymark_at mesh shards list' -l owner -x -d 'Only shards of this owner.'
-complete -c waymark -n '__waymark_at mesh shards list' -l status -x -a 'active draining paused disabled' -d 'Only shards with this status. Repeat the flag to accept several.'
+complete -c waymark -n '__waymark_at mesh shards list' -l status -x -a 'active draining paused disabled unowned' -d 'Only shards with this status. Repeat the flag to accept several.'
 complete -c waymark -n '__waymark_at mesh shards list' -l text -x -d 'Only shards whose id, owner, next owner, hint, ticket or reason contains this text.'
 complete -c waymark -n '__waymark_at mesh shards list' -l limit -x -d 'Maximum number of shards (default all).'
 complete -c waymark -n '__waymark_at mesh shards diff' -l from -x -d 'The earlier epoch.'

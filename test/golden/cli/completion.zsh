@@ -243,7 +243,7 @@ _waymark() {
     'mesh shards apply --cert') _files; return ;;
     'mesh shards apply --key') _files; return ;;
     'mesh shards apply --output'|'mesh shards apply -o') compadd -- table wide json yaml; return ;;
-    'mesh shards list --status') compadd -- active draining paused disabled; return ;;
+    'mesh shards list --status') compadd -- active draining paused disabled unowned; return ;;
     'mesh shards list --ca') _files; return ;;
     'mesh shards list --cert') _files; return ;;
     'mesh shards list --key') _files; return ;;

@@ -223,6 +223,17 @@ test("reads fail for a namespace that the caller cannot see, and a stream ends w
   expect(source.followerCount).toBe(0);
 });
 
+test.each(["propose", "approve", "cancel", "freeze"] as const)("%s fails for a namespace that the caller cannot see", async (name) => {
+  const { source, policies, recorded, ...calls } = served();
+  policies.policy = HIDING;
+  const all = { planId: "orders/2-aa", checksum: "c", duration: { seconds: 1n } };
+  for (const dryRun of [true, false])
+    await expect(calls[name]({ ...all, namespace: "orders", dryRun })).rejects.toThrow(
+      "discovery_access_denied: permission denied: namespace",
+    );
+  expect([source.orders, recorded]).toEqual([[], []]);
+});
+
 /** Reads all messages that a stream has now. */
 function reader<D extends DescMessage>(stream: StreamSource, schema: D) {
   let wakes = 0;

@@ -97,9 +97,9 @@ function served(parts: Partial<ShardParts> = {}) {
 }
 
 /** The set of `orders`: shards 0 and 1 are of a, shard 2 moves from b to a, and shard 3 is disabled. The epoch is 2. */
-function ordered(parts: Partial<ShardParts> = {}) {
+function ordered(parts: Partial<ShardParts> = {}, count = 4) {
   const on = served(parts);
-  on.source.apply("orders");
+  on.source.apply("orders", { count });
   on.source.own("orders", "a");
   on.source.own("orders", "b", { zone: "b", weight: 2, slots: 10, isLeaving: true });
   on.source.change("orders", [
@@ -163,12 +163,16 @@ test("a shard that never changed has no fence and no times", async () => {
 test.each([
   { filter: { owner: "a" }, want: [0, 1] },
   { filter: { statuses: [ShardStatus.DRAINING, ShardStatus.DISABLED] }, want: [2, 3] },
+  { filter: { statuses: [ShardStatus.UNOWNED] }, want: [4] },
+  { filter: { statuses: [ShardStatus.UNOWNED, ShardStatus.DISABLED] }, want: [3, 4] },
   { filter: { text: "OPS" }, want: [1] },
   { filter: { text: "had no OWNER" }, want: [0] },
   { filter: { text: "3" }, want: [3] },
   { filter: { owner: "c" }, want: [] },
 ])("the filter $filter matches the shards $want", async ({ filter, want }) => {
-  const { shards, sets } = await ordered().list({ namespace: "orders", ...filter });
+  const { source, list } = ordered({}, 5);
+  source.change("orders", [{ id: 4, mode: "paused" }]);
+  const { shards, sets } = await list({ namespace: "orders", ...filter });
   expect([shards.map(({ id }) => id), sets.length]).toEqual([want, 1]);
 });
 
@@ -280,6 +284,9 @@ test("a simulation assumes other owners and another strategy, and changes nothin
   );
   await expect(simulate({ namespace: "orders", strategy: 9 as ShardStrategy })).rejects.toThrow("invalid_argument: strategy");
   await expect(simulate({ namespace: "orders", owners: [{ instance: "d", weight: -1 }] })).rejects.toThrow("owners[0].weight");
+  await expect(simulate({ namespace: "orders", removedOwners: ["a", "b"] })).rejects.toThrow(
+    "invalid_argument: removed_owners: no owner would be left, so all shards of orders would have no owner",
+  );
   const owners = Array.from({ length: 999 }, (_, i) => ({ instance: `o${i}` }));
   await expect(simulate({ namespace: "orders", owners })).rejects.toThrow("quota_exceeded: owners: orders would have 1001 owners");
   expect(source.orders).toEqual([]);
@@ -385,6 +392,7 @@ test.each([
 test.each([
   { id: 1, change: { case: undefined } as const, want: "status" },
   { id: 1, change: { case: "status", value: ShardStatus.DRAINING } as const, want: "status" },
+  { id: 1, change: { case: "status", value: ShardStatus.UNOWNED } as const, want: "status" },
   { id: 1, change: { case: "status", value: ShardStatus.UNSPECIFIED } as const, want: "status" },
   { id: 1, change: { case: "weight", value: 0 } as const, want: "weight" },
   { id: 1, change: { case: "weight", value: -1 } as const, want: "weight" },
@@ -427,6 +435,15 @@ test.each(READS)("%s fails for a namespace without a set, that the caller cannot
   await expect(read(hidden, "secret")).rejects.toThrow(/^discovery_access_denied: permission denied: namespace: secret is not visible/);
   expect(hidden.denied).toEqual(["query secret"]);
   await expect(read(served({ policies: { policy: PENDING_POLICY } }))).rejects.toThrow(/^not_ready: .*policy/);
+});
+
+test("the settings and the shards of a namespace that the caller cannot see are not changed, and errors do not reveal them", async () => {
+  const { source, apply, set: setShard, recorded, denied } = served({ policies: { policy: HIDING } });
+  source.apply("secret");
+  const hidden = "discovery_access_denied: permission denied: namespace: secret is not visible";
+  await expect(apply({ namespace: "secret", settings: { count: 5, service: "worker" } })).rejects.toThrow(hidden);
+  await expect(setShard({ namespace: "secret", id: 9, change: { case: "weight", value: 2 } })).rejects.toThrow(hidden);
+  expect([source.orders, recorded, denied]).toEqual([[], [], ["query secret", "query secret"]]);
 });
 
 test("a list of all namespaces leaves out those that the caller cannot see", async () => {
@@ -475,7 +492,7 @@ test("the route of differences has the two states", async () => {
 });
 
 test.each([
-  ["/control/shards", { statuses: "active,done" }, 'statuses: must be one of active, draining, paused, disabled, got "done"'],
+  ["/control/shards", { statuses: "active,done" }, 'statuses: must be one of active, draining, paused, disabled, unowned, got "done"'],
   ["/control/shards", { limit: "-1" }, "limit"],
   ["/control/shards", { namespace: "Orders" }, "namespace"],
   ["/control/shards/diff", {}, "namespace"],

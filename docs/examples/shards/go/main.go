@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -28,7 +29,8 @@ func main() {
 	verb, router := os.Args[1], &Router{Namespace: os.Args[2]}
 	if verb == "own" {
 		servers := dial(os.Args[5:])
-		go router.Follow(ctx, servers)
+		// The owner answers calls while it stops.
+		go router.Follow(context.Background(), servers)
 		own(ctx, router, os.Args[3], os.Args[4], servers)
 		return
 	}
@@ -53,7 +55,7 @@ func dial(addresses []string) []grpc.ClientConnInterface {
 	return servers
 }
 
-// own answers a call with the fence of its shard, or with 409 and the owner that it knows.
+// own answers a call with the fence of its shard, with 409 and the owner that it knows, or with 503 for a paused shard.
 func own(ctx context.Context, router *Router, instance, address string, servers []grpc.ClientConnInterface) {
 	owner := &Owner{Namespace: router.Namespace, Instance: instance}
 	handle := func(response http.ResponseWriter, request *http.Request) {
@@ -62,8 +64,12 @@ func own(ctx context.Context, router *Router, instance, address string, servers 
 			http.Error(response, "send the header waymark-shard", http.StatusBadRequest)
 			return
 		}
-		fence, done, ok := owner.Begin(id)
-		if !ok {
+		fence, done, err := owner.Begin(id)
+		if errors.Is(err, ErrPaused) {
+			http.Error(response, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		if err != nil {
 			route := router.Shard(id)
 			response.WriteHeader(http.StatusConflict)
 			state := map[string]any{"id": id, "owner": route.Owner, "epoch": fmt.Sprint(route.Epoch), "status": route.Status}
@@ -78,11 +84,13 @@ func own(ctx context.Context, router *Router, instance, address string, servers 
 	if err != nil {
 		log.Fatal(err)
 	}
-	go http.Serve(listener, http.HandlerFunc(handle))
+	server := &http.Server{Handler: http.HandlerFunc(handle)}
+	go server.Serve(listener)
 	fmt.Println("listening on", listener.Addr())
 	if err := owner.Run(ctx, servers); err != nil {
 		log.Fatal(err)
 	}
+	_ = server.Shutdown(context.Background())
 }
 
 // shardOfCall reads the value <namespace>;<id>;<epoch>.

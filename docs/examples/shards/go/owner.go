@@ -19,7 +19,12 @@ const (
 	// A server must answer the first message within this time, and each later one within three heartbeats.
 	patience         = 5 * time.Second
 	silentHeartbeats = 3
+	// An owner that stops gives up its shards within this time, and then ends the others. It must stop before it is killed.
+	leaveTime = 30 * time.Second
 )
+
+// ErrPaused is the error of new work for a shard that an operator has paused.
+var ErrPaused = errors.New("it accepts no new work until an operator resumes it")
 
 var errSilent = errors.New("the Waymark server was silent for too long")
 
@@ -42,22 +47,26 @@ type term struct {
 }
 
 // Begin starts a piece of work for a shard. It returns the value of the metadata waymark-fence, which all effects of the
-// work must carry, and a function that must be called when the work has ended. It returns false if the program does not
-// own the shard or accepts no new work for it.
-func (o *Owner) Begin(id uint32) (fence string, done func(), ok bool) {
+// work must carry, and a function that must be called when the work has ended. It returns ErrWrongEpoch if the program
+// does not own the shard or gives it up, and ErrPaused if the shard is paused.
+func (o *Owner) Begin(id uint32) (fence string, done func(), err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	t := o.terms[id]
-	if t == nil || t.isOver || t.isPaused || !time.Now().Before(o.until) {
-		return "", nil, false
+	if t == nil || t.isOver || !time.Now().Before(o.until) {
+		return "", nil, ErrWrongEpoch
+	}
+	if t.isPaused {
+		return "", nil, fmt.Errorf("shard %s/%d is paused: %w", o.Namespace, id, ErrPaused)
 	}
 	t.work.Add(1)
 	f := t.fence
 	fence = fmt.Sprintf("shard/%s/%d;%d.%d.%d", o.Namespace, id, f.FailoverVersion, f.StoreEpoch, f.Number)
-	return fence, t.work.Done, true
+	return fence, t.work.Done, nil
 }
 
-// Run attaches the owner to one server after the other, until ctx is done. It then waits for the work and detaches.
+// Run attaches the owner to one server after the other, until ctx is done. It then gives up the shards, one after the other,
+// while their work ends and other owners follow, and detaches.
 func (o *Owner) Run(ctx context.Context, servers []grpc.ClientConnInterface) error {
 	o.terms = map[uint32]*term{}
 	o.ended = make(chan *term, 100)
@@ -70,6 +79,8 @@ func (o *Owner) Run(ctx context.Context, servers []grpc.ClientConnInterface) err
 			return err
 		}
 		if ctx.Err() != nil {
+			// If the stream broke before the owner could detach, others follow when the validity is over.
+			o.wait()
 			return nil
 		}
 		sleep(ctx, retryDelay)
@@ -94,7 +105,8 @@ func (a *attachment) run(ctx context.Context, client control.ShardServiceClient)
 	}
 	answers, failed := receive(stream)
 	heartbeat, silence, expiry := time.NewTimer(0), time.NewTimer(patience), time.NewTimer(patience)
-	stopped := ctx.Done()
+	stopped, isLeaving, isLate := ctx.Done(), false, false
+	var late <-chan time.Time
 	for {
 		message := &control.ShardServiceAttachRequest{}
 		select {
@@ -109,24 +121,25 @@ func (a *attachment) run(ctx context.Context, client control.ShardServiceClient)
 				continue
 			}
 		case t := <-a.ended:
-			if !a.isExpected(t) {
-				continue
+			// When it is late, the owner detaches instead.
+			if a.isExpected(t) && !isLate {
+				message.Dropped = []uint32{t.id}
 			}
-			message.Dropped = []uint32{t.id}
 		case <-expiry.C:
 			a.endAll()
 			continue
 		case <-stopped:
+			stopped, isLeaving, late = nil, true, time.After(leaveTime)
+		case <-late:
+			isLate = true
 			a.endAll()
-			a.wait()
-			message.Detach = true
-			stopped = nil
 		case err := <-failed:
 			return err
 		case <-silence.C:
 			return errSilent
 		}
 		message.Namespace, message.Instance = a.Namespace, a.Instance
+		message.Leaving, message.Detach = isLeaving, isLeaving && a.hasEnded()
 		message.SentMs = uint64(time.Since(a.began).Milliseconds())
 		// If sending fails, the stream ends with the error.
 		_ = stream.Send(message)
@@ -216,9 +229,21 @@ func (a *attachment) endAll() {
 	}
 }
 
+// hasEnded returns whether the work of all terms has ended, and no term has begun since.
+func (o *Owner) hasEnded() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, t := range o.terms {
+		if !t.hasEnded {
+			return false
+		}
+	}
+	return true
+}
+
 // wait waits for the work of all terms, which must be over.
-func (a *attachment) wait() {
-	for _, t := range a.terms {
+func (o *Owner) wait() {
+	for _, t := range o.terms {
 		t.work.Wait()
 	}
 }

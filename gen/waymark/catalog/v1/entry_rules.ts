@@ -358,7 +358,7 @@ export function checkEntry(value: EntryFields, problems: FieldProblems): void {
   if (value.zone !== "") problems.name(value.zone, problems.bounds.maxIdLength, "zone");
   if (value.nodeId !== "") problems.text(value.nodeId, problems.bounds.maxIdLength, "node_id");
   if (value.tenantId !== "") problems.text(value.tenantId, problems.bounds.maxIdLength, "tenant_id");
-  if (value.health === 5) problems.add("health", "ORPHANED is for the server alone to say; one of HEALTHY, DEGRADED, CRITICAL, MAINTENANCE is not");
+  if (value.health === 5) problems.add("health", "must be one of HEALTHY, DEGRADED, CRITICAL, MAINTENANCE, got ORPHANED");
   problems.known(value.health, 5, "a health status", "health");
   if (value.load !== undefined) {
     const before = problems.count;

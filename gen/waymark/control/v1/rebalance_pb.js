@@ -143,11 +143,11 @@ export const RebalanceState = /*@__PURE__*/
  * ended. A plan that waits for approval ends when the epoch of the shards changes, and every plan ends after 15 minutes.
  * Shards whose owners have ended, or leave by themselves, move without a plan.
  *
- * Every call requires the role mesh.operate or the ownership of the namespace. Changes are recorded in the audit log. Every
- * call can fail with INVALID_ARGUMENT, UNAUTHENTICATED, DISCOVERY_ACCESS_DENIED, DISCOVERY_RATE_LIMITED and
- * DEADLINE_EXCEEDED, with NOT_FOUND when the namespace has no shards, and with NOT_READY until the node has read the
- * control store. After STORE_UNAVAILABLE, a change may have been made nevertheless. On a resolver, every call fails with
- * UNIMPLEMENTED.
+ * Every call requires the role mesh.operate or the ownership of the namespace, and fails with DISCOVERY_ACCESS_DENIED when
+ * the namespace policy hides the namespace from the caller. Changes are recorded in the audit log. Every call can fail with
+ * INVALID_ARGUMENT, UNAUTHENTICATED, DISCOVERY_ACCESS_DENIED, DISCOVERY_RATE_LIMITED and DEADLINE_EXCEEDED, with NOT_FOUND
+ * when the namespace has no shards, and with NOT_READY until the node has read the control store. After STORE_UNAVAILABLE, a
+ * change may have been made nevertheless. On a resolver, every call fails with UNIMPLEMENTED.
  *
  * @generated from service waymark.control.v1.RebalanceService
  */

@@ -32,7 +32,7 @@ export declare type ShardSettings = Message<"waymark.control.v1.ShardSettings"> 
 
   /**
    * Name of the service in the same namespace whose instances own the shards. At most 128 characters of
-   * [A-Za-z0-9._:/@+-].
+   * [A-Za-z0-9._:/@+-] by default (the node's setting `limits.max_name_length`).
    *
    * @generated from field: string service = 2;
    */
@@ -557,7 +557,7 @@ export declare const ShardChangeSchema: GenMessage<ShardChange>;
  */
 export declare type ShardServiceApplyRequest = Message<"waymark.control.v1.ShardServiceApplyRequest"> & {
   /**
-   * Namespace of the set. At most 200 characters.
+   * Namespace of the set. At most 200 characters by default (the node's setting `limits.max_namespace_length`).
    *
    * @generated from field: string namespace = 1;
    */
@@ -1686,6 +1686,13 @@ export enum ShardStatus {
    * @generated from enum value: SHARD_STATUS_DISABLED = 4;
    */
   DISABLED = 4,
+
+  /**
+   * Only in the filter of List: the shard has no owner although it is not disabled. The server never sends this value.
+   *
+   * @generated from enum value: SHARD_STATUS_UNOWNED = 5;
+   */
+  UNOWNED = 5,
 }
 
 /**
@@ -1922,7 +1929,7 @@ export declare const OwnedShardStateSchema: GenEnum<OwnedShardState>;
  * attached. A shard has at most one owner at a time, and each owner has a fence of its own. The epoch of a set increases
  * by 1 with each change of the set or of its shards, so all nodes use the same number for the same map.
  *
- * Reads follow the namespace policy: they fail with DISCOVERY_ACCESS_DENIED when the caller cannot see the namespace. They
+ * Calls follow the namespace policy: they fail with DISCOVERY_ACCESS_DENIED when the caller cannot see the namespace. Reads
  * are answered from the memory of the serving node, also while the control store is unavailable. Every call can fail with
  * INVALID_ARGUMENT, UNAUTHENTICATED, DISCOVERY_ACCESS_DENIED, DISCOVERY_RATE_LIMITED and DEADLINE_EXCEEDED, with NOT_FOUND
  * when the namespace has no set, and with NOT_READY until the node has read the control store. On a resolver, Watch and
@@ -2025,7 +2032,7 @@ export declare const ShardService: GenService<{
   },
   /**
    * Returns the moves that would follow from other owners or from another strategy. Nothing is changed. Fails with
-   * QUOTA_EXCEEDED when there would be more than 1,000 owners.
+   * INVALID_ARGUMENT when all owners would be removed, and with QUOTA_EXCEEDED when there would be more than 1,000.
    *
    * @generated from rpc waymark.control.v1.ShardService.Simulate
    */
