@@ -134,7 +134,10 @@ async function killHolder(group: OwnerGroup): Promise<KilledRound> {
   return killed;
 }
 
-/** The node whose share of the shards is nearest to a third is killed, and started again when nothing is measured. */
+/**
+ * The node whose share of the shards is nearest to a third is killed. It is started again when nothing is measured, and so are the owners, because they
+ * would stay with the nodes that remained.
+ */
 async function killNode(): Promise<OurRound> {
   await ours.quiet();
   const shards = await Promise.all(Array.from({ length: NODES }, (_, i) => fleet.shardsOf(NAMESPACE, i)));
@@ -147,6 +150,8 @@ async function killNode(): Promise<OurRound> {
   });
   const phases = phasesOf(killed, wasController);
   await fleet.startNode(i);
+  await ours.stop();
+  await ours.start(PROCESSES);
   return phases;
 }
 
@@ -368,7 +373,7 @@ report({
     `All are real processes on this machine's cores: ${MEMBERS} members of etcd with its default settings and their data on disk, ${NODES} Waymark nodes, ${PROCESSES} processes with ${OWNERS_PER_PROCESS} owners each, and ${PROCESSES} processes of the Go program.`,
     "A killed process is one of ten. In Waymark it has five owners, whose shards the controller places by a plan. In the Go program it has one session with a mutex for each of its shards; the standby of each shard was chosen in advance and waits with Lock. Each side reports by its own clock when it may act, and all processes have the same clock: owners print the time when onOwn is called, and the Go program when Lock returns. The times begin immediately before the signal.",
     "The two sides take turns in the order A B B A, while the other side is idle. A process is killed at a random point of a second, at least 1.5 s after the last move. The time of a round is the time of its last shard.",
-    "The killed node is the node whose share of the shards is nearest to a third. Its owners remain alive and attach to another node. The rounds are compared with the same kills of the Go program, each of a tenth of the shards.",
+    "The killed node is the node whose share of the shards is nearest to a third. Its owners remain alive and attach to another node. After each round, all owners are started again, so that they are attached to all nodes. The rounds are compared with the same kills of the Go program, each of a tenth of the shards.",
     `A plan is a single call in the process of this benchmark, so its time is the time for which it blocks the event loop. The goal of the issue is 200 ms for a plan and 20 ms for a block; the smaller one applies. The CPU work of nodes is measured by a probe in them, and contains all their work: plans of ${sizes.shards} shards and ${OWNERS} owners, changes, watches and garbage collections.`,
     "The delay of a move at a client begins with the time of the log line of the controller, which it writes when etcd has answered, and ends when the client has applied the message of its stream. The shard moves between two owners, one of which leaves.",
     `Before an owner is drained, each of ${DRAIN.shards} shards gets an item every ${DRAIN.intervalMs} ms. Items are sent with call, over TCP, to the owner in the client's map; the owner works for ${WORK_MS} ms without CPU time, as in a transaction of a database, appends the effect to a log that rejects smaller fences, and then answers. A drain waits for work that has begun. The gap of a shard is the time between the last effect of one owner and the first of the next beyond the interval. The latency of an item includes its retries. ${drained.items} items were sent, and the log rejected ${drained.rejected} effects.`,
