@@ -162,21 +162,21 @@ export class OwnerGroup {
   /** Kills a process at a random time, and waits until other processes may act for all its shards. */
   async killOne(i: number, helpers: readonly Pick<Running, "cpuMs">[]): Promise<KilledRound> {
     const victim = this.#processes[i] ?? fail();
-    return this.losing(helpers, async () => {
-      const ids = [...victim.owned.keys()];
+    const kill = () => {
       this.#processes = this.#processes.filter((each) => each !== victim);
       void victim.kill();
-      return ids;
-    });
+    };
+    return this.losing(helpers, async () => [...victim.owned.keys()], kill);
   }
 
-  /** Runs `kill` at a random time when no shard moves, and waits until the shards that it names have owners again. */
-  async losing(helpers: readonly Pick<Running, "cpuMs">[], kill: () => Promise<readonly number[]>): Promise<KilledRound> {
+  /** Runs `kill` at a random time when no shard moves, and waits until the shards that `lost` returned have owners again. */
+  async losing(helpers: readonly Pick<Running, "cpuMs">[], lost: () => Promise<readonly number[]>, kill: () => void): Promise<KilledRound> {
     await this.quiet();
     await sleep(Math.random() * RENEWAL_MS);
     const others = othersBeside([...helpers, ...this.#processes]);
+    const ids = await lost();
     const killedMs = Date.now();
-    const ids = await kill();
+    kill();
     let owners = this.#owners();
     const isOwned = () => {
       owners = this.#owners();

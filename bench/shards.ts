@@ -38,6 +38,8 @@ const NAMESPACE = "kills";
 const CALM_LOOK_MS = 2000;
 /** So that a set is balanced again soon after a kill, when nothing is measured. */
 const PARALLEL_MOVES = 100;
+/** Time between two looks of the controller at the balance of a set. */
+const BALANCE_MS = 5000;
 const DRAIN = { shards: 120, intervalMs: 100 };
 
 const etcd = await EtcdCluster.start(MEMBERS);
@@ -139,19 +141,22 @@ async function killHolder(group: OwnerGroup): Promise<KilledRound> {
  * would stay with the nodes that remained.
  */
 async function killNode(): Promise<OurRound> {
-  await ours.quiet();
-  const shards = await Promise.all(Array.from({ length: NODES }, (_, i) => fleet.shardsOf(NAMESPACE, i)));
-  const fromThird = ({ length }: readonly number[]) => Math.abs(length - sizes.shards / NODES);
-  const i = shards.reduce((best, held, k) => (fromThird(held) < fromThird(shards[best] ?? []) ? k : best), 0);
-  const wasController = fleet.controller === nodeId(i);
-  const killed = await ours.losing([...servers, ...(theirs?.processes ?? [])], async () => {
-    fleet.killNode(i);
+  let [i, wasController] = [0, false];
+  const lost = async () => {
+    const shards = await Promise.all(Array.from({ length: NODES }, (_, k) => fleet.shardsOf(NAMESPACE, k)));
+    const fromThird = ({ length }: readonly number[]) => Math.abs(length - sizes.shards / NODES);
+    i = shards.reduce((best, held, k) => (fromThird(held) < fromThird(shards[best] ?? []) ? k : best), 0);
     return shards[i] ?? [];
-  });
-  const phases = phasesOf(killed, wasController);
+  };
+  const kill = () => {
+    wasController = fleet.controller === nodeId(i);
+    fleet.killNode(i);
+  };
+  const phases = phasesOf(await ours.losing([...servers, ...(theirs?.processes ?? [])], lost, kill), wasController);
   await fleet.startNode(i);
   await ours.stop();
   await ours.start(PROCESSES);
+  await sleep(BALANCE_MS);
   return phases;
 }
 
