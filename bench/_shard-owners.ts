@@ -134,9 +134,12 @@ export class OwnerGroup {
   /** Waits until each shard has an owner and none has moved for a while. */
   async quiet(): Promise<void> {
     await this.owned();
-    const lastMs = () => Math.max(...this.#processes.map((process) => process.lastMs));
-    await until(() => Date.now() - lastMs() > QUIET_MS, `no shard moves (${this.kind.who})`, WAIT_MS);
+    await until(() => this.#isQuiet, `no shard moves (${this.kind.who})`, WAIT_MS);
     await this.owned();
+  }
+
+  get #isQuiet(): boolean {
+    return Date.now() - Math.max(...this.#processes.map(({ lastMs }) => lastMs)) > QUIET_MS;
   }
 
   /** The newest owner of each shard. */
@@ -171,10 +174,14 @@ export class OwnerGroup {
 
   /** Runs `kill` at a random time when no shard moves, and waits until the shards that `lost` returned have owners again. */
   async losing(helpers: readonly Pick<Running, "cpuMs">[], lost: () => Promise<readonly number[]>, kill: () => void): Promise<KilledRound> {
-    await this.quiet();
-    await sleep(Math.random() * RENEWAL_MS);
+    let ids: readonly number[];
+    // A plan can begin meanwhile, and its shards would not be lost.
+    do {
+      await this.quiet();
+      await sleep(Math.random() * RENEWAL_MS);
+      ids = await lost();
+    } while (!this.#isQuiet);
     const others = othersBeside([...helpers, ...this.#processes]);
-    const ids = await lost();
     const killedMs = Date.now();
     kill();
     let owners = this.#owners();
