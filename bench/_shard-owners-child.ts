@@ -19,6 +19,7 @@ await shards.ready();
 
 const log = logPort === "" ? undefined : await LineClient.open(Number(logPort));
 const port = log === undefined ? 1 : await serveLines((item) => work(item as WorkItem));
+/** The last owner of each instance. After it has left, it rejects work with the `wrongEpoch` error. */
 const owners = new Map<string, ShardOwnership>();
 /** The work that has begun, by shard. */
 const running = new Map<number, Set<Promise<unknown>>>();
@@ -41,7 +42,6 @@ async function attach(instance: string): Promise<void> {
   owners.set(instance, owner);
   say("attached", instance);
   await owner.done;
-  owners.delete(instance);
   await registration.close();
   say("left", instance);
 }
