@@ -116,6 +116,14 @@ export const SECTIONS: Readonly<Record<string, Section>> = {
     reading:
       "A successor waits until it has seen the session of the leader unchanged for a whole lease. A leader that is killed has renewed its session up to a third of a lease earlier, so a kill costs between two thirds of a lease and a whole lease. etcd counts the same time on its leader, and looks for expired leases twice per second.",
   },
+  shards: {
+    topic: "owners of shards: kills, drains and moves",
+    peers: "a mutex of etcd for each shard",
+    measures:
+      "Time until all shards have owners that may act after an owner or its node has been killed, compared with one mutex of etcd's Go client for each shard on the same members of etcd. Also the delay of a move at 1,000 clients, a planned drain of an owner under load, the plans that balance a set when an owner joins, and the cost of lookups and plans.",
+    reading:
+      "A killed owner keeps its shards until its last validity is over, at most a lease after its last heartbeat. The controller waits another twelfth of a lease, then writes at most 48 shards per change, and the next owner acts when its node has recorded the shard. An owner whose node was killed must wait until the session of the node has ended. The mutexes of etcd are free when the session of their process has expired, and the next process already waits for each of them.",
+  },
   flood: {
     topic: "one tenant floods a node",
     peers: "the same node without the flood",
