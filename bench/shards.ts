@@ -1,6 +1,6 @@
 /**
  * How soon have shards owners again after an owner or its node was killed, beside mutexes of etcd's own client on the same members of etcd? How soon do
- * clients see a move, what does a planned drain cost its callers, and how many plans balance a set? About twenty minutes; `--quick` takes three.
+ * clients see a move, what does a planned drain cost its callers, and how many plans balance a set? About twelve minutes; `--quick` takes three.
  * `npm run bench -- shards [--quick] [--kills 20] [--outages 8] [--moves 60] [--drains 8] [--joins 2] [--calls 2000] [--calm 60]`.
  */
 import { loadavg } from "node:os";
