@@ -158,7 +158,7 @@ export class ShardController {
     if (!hasSent) state.dueMs = set.dueMs;
   }
 
-  /** Removes some rows and plans of a set that was deleted. When there are none, it removes some of the history. */
+  /** Removes the next rows and plans of a deleted set, or the next part of its history if no row or plan is left. */
   #clear(namespace: string, { version, value }: ShardMap["set"], session: StoreCondition, state: SetState, out: ShardOutput[]): void {
     const { machine, maps } = this.#options;
     const rowKeys = Array.from({ length: value.count }, (_, id) => rowKey(namespace, id)).filter((key) => machine.leaderItems.has(key));

@@ -24,7 +24,7 @@ export declare const file_waymark_control_v1_shard: GenFile;
  */
 export declare type ShardSettings = Message<"waymark.control.v1.ShardSettings"> & {
   /**
-   * Number of shards: 1 to 10,000. It cannot be changed. Delete the set first.
+   * Number of shards: 1 to 10,000. To change it, delete the set first.
    *
    * @generated from field: uint32 count = 1;
    */
