@@ -2,7 +2,7 @@
 import { type FieldProblems, quoted } from "../../src/catalog/entry/names.ts";
 import type { Viewer } from "./catalog/v1/viewer_pb.js";
 import type { LeadershipServiceCampaignRequest, LeadershipServiceListRequest, LeadershipServiceRaiseStoreEpochRequest, LeadershipServiceResignRequest, LeadershipServiceSubscribeRequest } from "./control/v1/leadership_pb.js";
-import type { PeerServiceGetRequest, PeerServiceKeysRequest, PeerServiceLagRequest, PeerServiceListRequest, PeerServiceWatchRequest } from "./control/v1/peer_pb.js";
+import type { PeerServiceCordonRequest, PeerServiceDrainRequest, PeerServiceForgetRequest, PeerServiceGetRequest, PeerServiceKeysRequest, PeerServiceLagRequest, PeerServiceListRequest, PeerServiceSetLabelsRequest, PeerServiceUncordonRequest, PeerServiceWatchRequest } from "./control/v1/peer_pb.js";
 import type { RebalanceServiceApproveRequest, RebalanceServiceCancelRequest, RebalanceServiceFreezeRequest, RebalanceServiceListPlansRequest, RebalanceServiceProposeRequest, RebalanceServiceWatchRequest } from "./control/v1/rebalance_pb.js";
 import type { OverloadThresholds, ShardLoad, ShardServiceApplyRequest, ShardServiceAttachRequest, ShardServiceDeleteRequest, ShardServiceDiffRequest, ShardServiceGetRequest, ShardServiceHistoryRequest, ShardServiceListRequest, ShardServiceSetShardRequest, ShardServiceSimulateRequest, ShardServiceWatchRequest, ShardSettings, SimulatedOwner } from "./control/v1/shard_pb.js";
 import type { CatalogQueryRequest, CatalogWatchRequest, ClusterMapRequest, EntryReport, KeepAliveRequest, ListPeersRequest, NamespaceStatusRequest, Preference, RegisterRequest, RenewRequest, ResolveRequest as DiscoveryResolveRequest, SetMaintenanceRequest, UnregisterRequest } from "./discovery/v1/discovery_pb.js";
@@ -96,6 +96,79 @@ export function checkPeerServiceKeysRequest(value: PeerServiceKeysRequest, probl
   if (value.clusterId !== "") problems.name(value.clusterId, problems.bounds.maxIdLength, "cluster_id");
   if (!(value.limit >= 0 && value.limit <= 2147483647)) problems.range(value.limit, 0, 2147483647, "limit");
   if (value.pageToken !== "") problems.text(value.pageToken, 8192, "page_token");
+}
+
+/** Adds what breaks the contract's rules in `PeerServiceCordonRequest`. */
+export function checkPeerServiceCordonRequest(value: PeerServiceCordonRequest, problems: FieldProblems): void {
+  problems.name(value.nodeId, problems.bounds.maxIdLength, "node_id");
+  problems.text(value.reason, 256, "reason");
+  if (value.ticket !== "") problems.text(value.ticket, 128, "ticket");
+  if (value.etag !== "") problems.text(value.etag, 32, "etag");
+  if (value.requestId !== "") problems.text(value.requestId, 64, "request_id");
+}
+
+/** Adds what breaks the contract's rules in `PeerServiceUncordonRequest`. */
+export function checkPeerServiceUncordonRequest(value: PeerServiceUncordonRequest, problems: FieldProblems): void {
+  problems.name(value.nodeId, problems.bounds.maxIdLength, "node_id");
+  problems.text(value.reason, 256, "reason");
+  if (value.ticket !== "") problems.text(value.ticket, 128, "ticket");
+  if (value.etag !== "") problems.text(value.etag, 32, "etag");
+  if (value.requestId !== "") problems.text(value.requestId, 64, "request_id");
+}
+
+/** Adds what breaks the contract's rules in `PeerServiceDrainRequest`. */
+export function checkPeerServiceDrainRequest(value: PeerServiceDrainRequest, problems: FieldProblems): void {
+  problems.name(value.nodeId, problems.bounds.maxIdLength, "node_id");
+  problems.text(value.reason, 256, "reason");
+  if (value.ticket !== "") problems.text(value.ticket, 128, "ticket");
+  if (value.etag !== "") problems.text(value.etag, 32, "etag");
+  if (value.requestId !== "") problems.text(value.requestId, 64, "request_id");
+  if (value.timeout !== undefined) {
+    problems.duration(value.timeout, 86400000, "timeout", 10000);
+  }
+}
+
+function checkPeerServiceSetLabelsRequest_labels(many: Readonly<Record<string, string>>, problems: FieldProblems): void {
+  let count = 0;
+  for (const key in many) {
+    count++;
+    const value = many[key] ?? "";
+    const before = problems.count;
+    problems.name(key, 63, "");
+    if (value !== "") problems.text(value, 256, "");
+    if (problems.count !== before) problems.under(before, `labels[${quoted(key)}]`);
+  }
+  problems.items(count, 64, "labels");
+}
+
+function checkPeerServiceSetLabelsRequest_remove(many: readonly string[], problems: FieldProblems): void {
+  problems.items(many.length, 64, "remove");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? "";
+    const before = problems.count;
+    problems.text(item, 63, "");
+    if (problems.count !== before) problems.under(before, `remove[${i}]`);
+  }
+}
+
+/** Adds what breaks the contract's rules in `PeerServiceSetLabelsRequest`. */
+export function checkPeerServiceSetLabelsRequest(value: PeerServiceSetLabelsRequest, problems: FieldProblems): void {
+  problems.name(value.nodeId, problems.bounds.maxIdLength, "node_id");
+  problems.text(value.reason, 256, "reason");
+  if (value.ticket !== "") problems.text(value.ticket, 128, "ticket");
+  if (value.etag !== "") problems.text(value.etag, 32, "etag");
+  if (value.requestId !== "") problems.text(value.requestId, 64, "request_id");
+  checkPeerServiceSetLabelsRequest_labels(value.labels, problems);
+  if (value.remove.length > 0) checkPeerServiceSetLabelsRequest_remove(value.remove, problems);
+}
+
+/** Adds what breaks the contract's rules in `PeerServiceForgetRequest`. */
+export function checkPeerServiceForgetRequest(value: PeerServiceForgetRequest, problems: FieldProblems): void {
+  problems.name(value.nodeId, problems.bounds.maxIdLength, "node_id");
+  problems.text(value.reason, 256, "reason");
+  if (value.ticket !== "") problems.text(value.ticket, 128, "ticket");
+  if (value.etag !== "") problems.text(value.etag, 32, "etag");
+  if (value.requestId !== "") problems.text(value.requestId, 64, "request_id");
 }
 
 function checkRebalanceServiceListPlansRequest_states(many: readonly number[], problems: FieldProblems): void {
@@ -1240,6 +1313,8 @@ export type ListSetting = "maxListItems" | "maxMetadataPairs" | "maxRequestEntri
 export const LIST_BOUNDS: ReadonlyMap<string, number | ListSetting> = new Map<string, number | ListSetting>([
   ["waymark.control.v1.LeadershipServiceSubscribeRequest.scopes", 100],
   ["waymark.control.v1.PeerServiceListRequest.statuses", 4],
+  ["waymark.control.v1.PeerServiceSetLabelsRequest.labels", 64],
+  ["waymark.control.v1.PeerServiceSetLabelsRequest.remove", 64],
   ["waymark.control.v1.RebalanceServiceListPlansRequest.states", 8],
   ["waymark.control.v1.ShardServiceListRequest.statuses", 5],
   ["waymark.control.v1.ShardServiceSimulateRequest.owners", 1000],
@@ -1333,6 +1408,11 @@ export const REQUEST_CHECKS: ReadonlyMap<string, RequestCheck> = new Map<string,
   ["waymark.control.v1.PeerServiceGetRequest", checkPeerServiceGetRequest],
   ["waymark.control.v1.PeerServiceLagRequest", checkPeerServiceLagRequest],
   ["waymark.control.v1.PeerServiceKeysRequest", checkPeerServiceKeysRequest],
+  ["waymark.control.v1.PeerServiceCordonRequest", checkPeerServiceCordonRequest],
+  ["waymark.control.v1.PeerServiceUncordonRequest", checkPeerServiceUncordonRequest],
+  ["waymark.control.v1.PeerServiceDrainRequest", checkPeerServiceDrainRequest],
+  ["waymark.control.v1.PeerServiceSetLabelsRequest", checkPeerServiceSetLabelsRequest],
+  ["waymark.control.v1.PeerServiceForgetRequest", checkPeerServiceForgetRequest],
   ["waymark.control.v1.RebalanceServiceListPlansRequest", checkRebalanceServiceListPlansRequest],
   ["waymark.control.v1.RebalanceServiceProposeRequest", checkRebalanceServiceProposeRequest],
   ["waymark.control.v1.RebalanceServiceApproveRequest", checkRebalanceServiceApproveRequest],

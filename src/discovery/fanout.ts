@@ -23,6 +23,7 @@ export interface WatchStream {
 export interface FanoutObserver {
   readiesAll(): void;
   ends(): void;
+  drains(share: number): void;
 }
 
 export class Fanout {
@@ -43,6 +44,8 @@ export class Fanout {
   #waking: WatchStream[] = [];
   #wokenCount = 0;
   #isEnding = false;
+  /** The part of the watchers that a drain has asked to end, and their number when it began. */
+  #drain = { share: 0, total: 0, endedCount: 0 };
   readonly #onAgain: () => void;
 
   readonly #nameBounds: NameIndexBounds | undefined;
@@ -61,6 +64,11 @@ export class Fanout {
   /** Whether all watchers have been asked to end. */
   get isEnding(): boolean {
     return this.#isEnding;
+  }
+
+  /** The part of the watchers (0 to 1) that a drain has asked to end. 0 without a drain. */
+  get drainShare(): number {
+    return this.#drain.share;
   }
 
   get size(): number {
@@ -83,7 +91,7 @@ export class Fanout {
     else if (namespace !== "") join(this.#exact, namespace, watcher);
     else if (prefix !== "") join(this.#prefix, prefix, watcher);
     else this.#everything.add(watcher);
-    if (this.#isEnding) watcher.stop();
+    if (this.#isEnding || this.#drain.share > 0) watcher.stop();
   }
 
   remove(watcher: WatchStream): void {
@@ -165,6 +173,23 @@ export class Fanout {
       this.#readyOne(watcher);
     }
     for (const follower of this.followers) follower.ends();
+    this.#onAgain();
+  }
+
+  /**
+   * Ends watchers like `end`, until this part of them (0 to 1) has been asked to end. Watchers that are added meanwhile end immediately. With 0, watchers are
+   * accepted again.
+   */
+  drain(share: number): void {
+    const { total, endedCount } = this.#drain.share === 0 ? { total: this.size, endedCount: 0 } : this.#drain;
+    const count = Math.ceil(total * share) - endedCount;
+    // Watchers that were asked to end are removed when their streams have closed.
+    for (const watcher of [...this.#watchers].slice(0, share === 1 ? this.size : Math.max(0, count))) {
+      watcher.stop();
+      this.#readyOne(watcher);
+    }
+    this.#drain = { share, total, endedCount: endedCount + Math.max(0, count) };
+    for (const follower of this.followers) follower.drains(share);
     this.#onAgain();
   }
 

@@ -372,7 +372,7 @@ export class MemberRoster {
   /** Handles a state change of a member. */
   memberChanged({ nodeId, clusterId, status }: MemberUpdate): void {
     if (nodeId === this.#parts.nodeId) return;
-    if (clusterId !== this.#parts.clusterId || status === "left") this.#remove(nodeId);
+    if (clusterId !== this.#parts.clusterId || status === "left") this.remove(nodeId);
     else if (isListed(status)) this.#setThere(nodeId);
     else this.#setAway(nodeId);
   }
@@ -387,7 +387,7 @@ export class MemberRoster {
     let nextMonoMs = NEVER;
     for (const [nodeId, sinceMonoMs = monoMs] of this.#away) {
       const forgetMonoMs = sinceMonoMs + this.#parts.originForgetMs;
-      if (monoMs >= forgetMonoMs) this.#remove(nodeId);
+      if (monoMs >= forgetMonoMs) this.remove(nodeId);
       else {
         this.#away.set(nodeId, sinceMonoMs);
         nextMonoMs = Math.min(nextMonoMs, forgetMonoMs);
@@ -411,13 +411,13 @@ export class MemberRoster {
     if (this.#nodeIds.has(nodeId)) return;
     if (this.#nodeIds.size >= this.#parts.maxMembers) {
       const [first] = this.#away.size > 0 ? this.#away.keys() : this.#nodeIds;
-      if (first !== undefined) this.#remove(first);
+      if (first !== undefined) this.remove(first);
     }
     this.#nodeIds.add(nodeId);
     this.#version += 1;
   }
 
-  #remove(nodeId: string): void {
+  remove(nodeId: string): void {
     this.#away.delete(nodeId);
     if (this.#nodeIds.delete(nodeId)) this.#version += 1;
   }

@@ -87,7 +87,7 @@ export class GracefulLeave implements LinkChannel<HandOverFrame> {
 
   announce(input: Extract<FabricInput, { kind: "leaving" | "offer" }>, out: FabricOutput[]): void {
     const isNew = input.kind === "offer" || !this.#isLeaving;
-    this.#isLeaving = true;
+    this.#isLeaving ||= input.kind === "leaving";
     const frame = input.kind === "leaving" ? LEAVING : ({ kind: "handOver", seqs: input.seqs, isRefused: false } as const);
     for (const peer of this.#peers.values())
       if (isNew && (input.kind === "leaving" || peer.hello.nodeId === input.nodeId)) this.#send(peer, frame, out);

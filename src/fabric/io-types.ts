@@ -40,6 +40,8 @@ export type FabricInput =
   | { readonly kind: "lagged"; readonly lagMs: number }
   /** This node's facts have changed, such as its generation or its labels. */
   | { readonly kind: "facts"; readonly facts: MemberFacts }
+  /** Operators want a node to be forgotten that is dead or has left. Its entries are dropped immediately. Ignored for a node that is alive. */
+  | { readonly kind: "forget"; readonly nodeId: string }
   /** Another policy is now in force on this node. */
   | { readonly kind: "policy"; readonly head: PolicyHead }
   /** The encoded policy version that `readPolicy` requested. */

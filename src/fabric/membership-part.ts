@@ -41,6 +41,7 @@ export class MembershipPart implements FabricPart {
     },
     lagged: (input, time, out) => this.give(input, time, out),
     facts: ({ facts }, time, out) => this.give({ kind: "facts", facts: withBorders(facts, this.#rooms.borders.counts) }, time, out),
+    forget: (input, time, out) => this.give(input, time, out),
     borderCounts: ({ counts }, time, out) => this.#changeCounts(counts, time, out),
     up: ({ hello }, time, out) => this.give({ kind: "linkUp", member: hello }, time, out),
     down: ({ hello, goodbye }, time, out) => {

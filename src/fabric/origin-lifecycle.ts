@@ -110,6 +110,8 @@ export class OriginLifecycle implements FabricPart {
    */
   readonly #presumed = new Set<string>();
   #presumedUntilMonoMs = Number.NEGATIVE_INFINITY;
+  /** The ids of nodes that operators want to be forgotten. They are dropped as if `originForgetMs` had passed. */
+  readonly #toForget = new Set<string>();
   /** Whether all origins must be reviewed. */
   #isDue = true;
   /** Origins whose first records arrived since the last tick. */
@@ -123,6 +125,7 @@ export class OriginLifecycle implements FabricPart {
     },
     heard: ({ origin }) => this.recordsArrived(origin),
     memberChanged: ({ update }) => this.memberChanged(update),
+    forget: ({ nodeId }) => this.#forget(nodeId),
   };
 
   constructor(options: OriginLifecycleOptions, parts: OriginLifecycleParts) {
@@ -206,8 +209,17 @@ export class OriginLifecycle implements FabricPart {
     const { nodeId, generation, status } = update;
     const { forgotten, lost } = this.#parts.replica;
     this.roster.memberChanged(update);
+    if (isListed(status)) this.#toForget.delete(nodeId);
     if (isInEveryTable(update) && forgotten.has(`${nodeId}/${generation}`)) this.#parts.replication.readmit(nodeId, generation);
     lost.memberChanged({ nodeId, generation }, status);
+    this.#isDue = true;
+  }
+
+  #forget(nodeId: string): void {
+    const status = this.#parts.membership.find(nodeId)?.status;
+    if (status !== undefined && isListed(status)) return;
+    this.#toForget.add(nodeId);
+    this.roster.remove(nodeId);
     this.#isDue = true;
   }
 
@@ -372,10 +384,12 @@ export class OriginLifecycle implements FabricPart {
       return false;
     }
     if (row.absence === undefined) this.#nextMonoMs = Math.min(this.#nextMonoMs, row.newsUntilMonoMs);
-    if (row.absence === undefined || row.absence === "kept" || this.#clusters.get(row.clusterId)?.protectedTotal !== undefined)
-      return false;
+    if (row.absence === undefined) return false;
+    const isToForget = this.#toForget.has(row.origin.nodeId);
+    const isKept = row.absence === "kept" || this.#clusters.get(row.clusterId)?.protectedTotal !== undefined;
+    if (isKept && !isToForget) return false;
     const hideMonoMs = row.sinceMonoMs + this.#options.orphanGraceMs;
-    const forgetMonoMs = row.sinceMonoMs + this.#options.originForgetMs;
+    const forgetMonoMs = isToForget ? time.monoMs : row.sinceMonoMs + this.#options.originForgetMs;
     if (time.monoMs >= forgetMonoMs) {
       this.#change(row, "hidden");
       // First, all of the origin's records are hidden. Origins are forgotten one at a time.

@@ -56,6 +56,8 @@ export const REASONS = {
   in_maintenance: CODES.FAILED_PRECONDITION,
   read_only: CODES.FAILED_PRECONDITION,
   origin_away: CODES.UNAVAILABLE,
+  wrong_node: CODES.FAILED_PRECONDITION,
+  last_ready_node: CODES.FAILED_PRECONDITION,
 } as const satisfies Record<string, (typeof CODES)[keyof typeof CODES]>;
 export type ErrorReason = keyof typeof REASONS;
 /** The status code of a refused request. */

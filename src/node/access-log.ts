@@ -9,6 +9,7 @@ import type { OnDenied } from "../policy/set/verdict.ts";
 import type { AcceptedOverride } from "../services/discovery/maintenance.ts";
 import type { AcceptedWrite } from "../services/discovery/write-handlers.ts";
 import type { LeadershipOperation } from "../services/leadership/leadership.ts";
+import type { PeerOperation } from "../services/peers/operations.ts";
 import type { ShardOperation } from "../services/shards/shard-access.ts";
 
 /**
@@ -89,6 +90,14 @@ export class AccessLog {
   readonly onShards = (caller: Caller, { action, requestId, namespace, scope, detail }: ShardOperation): void => {
     const subjects = scope === "" ? "" : subjectOf("scope", scope);
     this.#recordAllowed(caller, { action, requestId, namespace, subjects, detail });
+  };
+
+  /** Records an operation on a node, whether it was carried out or refused. */
+  readonly onPeer = (caller: Caller, { action, requestId, nodeId, ticket, refusal, detail }: PeerOperation): void => {
+    const outcome = refusal === "" ? "allowed" : "denied";
+    const text = ticket === "" ? detail : `${detail}; ticket ${ticket}`;
+    const event = { action, requestId, namespace: "", subjects: subjectOf("node", nodeId), reason: refusal, rule: "", detail: text };
+    this.#record(caller, { ...event, outcome });
   };
 
   /** Records a zone transfer to a secondary DNS server, whether complete or aborted. */

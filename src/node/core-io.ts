@@ -3,6 +3,7 @@ import type { WriteBatch } from "../catalog/batch.ts";
 import type { StampedEntry } from "../catalog/entry/codec.ts";
 import type { LoadView } from "../catalog/entry/view.ts";
 import type { KeyText } from "../catalog/record/record.ts";
+import type { DesiredNode } from "../control/peers/records.ts";
 import type { ProbeOutput } from "../discovery/checks/checks.ts";
 import type { SelfPreservationChange } from "../discovery/checks/state-changes.ts";
 import type { CheckOutcome } from "../discovery/checks/threshold.ts";
@@ -27,9 +28,19 @@ type InternalInput = "facts" | "lagged" | "leaving" | "offer" | "policyRefused" 
 /** Result for a policy version from another node: either the result from the policy store or the reason why the version was not stored. */
 export type AdoptOutcome = AdoptResult | { readonly notKept: string };
 
+/** How operators want this node's entry to be. */
+export interface SelfState {
+  /** Whether clients choose this node last. */
+  readonly isInMaintenance: boolean;
+  /** Whether the entry is not published. */
+  readonly isHidden: boolean;
+  /** Labels that have priority over those in the settings. */
+  readonly labels: Readonly<Record<string, string>>;
+}
+
 export interface OwnEntry {
   readonly caller: Caller;
-  readonly stampAt: (time: Time) => StampedEntry;
+  readonly stampAt: (time: Time, state: SelfState) => StampedEntry;
 }
 
 export type NodeInput =
@@ -56,6 +67,12 @@ export type NodeInput =
   | { readonly kind: "publish"; readonly entry: OwnEntry }
   /** The id of the control store that this node shares with others. Empty until the node has read it. */
   | { readonly kind: "controlStore"; readonly id: string }
+  /** Operators want a member that is dead or has left to be forgotten. */
+  | { readonly kind: "forget"; readonly nodeId: string }
+  /** How operators want this node to be. */
+  | ({ readonly kind: "desired" } & DesiredNode)
+  /** Answers `standDown`: how many scopes this node and its programs lead, and how many owners of shards are attached. */
+  | { readonly kind: "leadersLeft"; readonly leaderCount: number; readonly ownerCount: number }
   /** Answers `probe`. */
   | { readonly kind: "probed"; readonly id: number; readonly outcome: CheckOutcome }
   /** The name lookup of a probe has ended. */
@@ -92,6 +109,8 @@ export type NodeOutput =
   | { readonly kind: "serving"; readonly isServing: boolean }
   /** Answers the writes that wait for a confirmation: other nodes either accept this process instance or reject it for this reason. */
   | { readonly kind: "confirmed"; readonly refusal?: { readonly error: unknown } }
+  /** The leaders of this node must resign, and its owners of shards must leave, or they may return. Answered by `leadersLeft` whenever they change. */
+  | { readonly kind: "standDown"; readonly isDown: boolean }
   /** Requests the load of the process. Answered by `load`. */
   | { readonly kind: "measureLoad" }
   /** Starts a probe for a check of a local entry, or stops such a probe. `probed` reports the result within the timeout of the probe. */

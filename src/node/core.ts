@@ -39,6 +39,11 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
     return this.#joined?.activity.heardWallMs(nodeId);
   }
 
+  /** Whether operators want this node to accept nothing new. */
+  get isCordoned(): boolean {
+    return this.#parts.drain.isCordoned;
+  }
+
   /** Undefined on a standalone node. */
   get fabric(): Fabric | undefined {
     return this.#joined?.fabric;

@@ -9,19 +9,20 @@ import type { Time } from "../lib/machine.ts";
 import { Metrics } from "../lib/metrics/metrics.ts";
 import { draws } from "../lib/rng.ts";
 import { now } from "../lib/stall-aware-time.io.ts";
+import type { AuditSink } from "../policy/audit/record.ts";
 import { type DiscoveryParts, type DiscoveryServices, discoveryServices } from "../services/discovery/discovery.ts";
+import type { HeartbeatGate } from "../services/heartbeat-stream.ts";
 import { type LeadershipParts, leadershipService } from "../services/leadership/leadership.ts";
-import type { LeadershipSource } from "../services/leadership/source.ts";
-import { type PeerParts, peerService } from "../services/peers.ts";
+import { type PeerParts, peerService } from "../services/peers/peers.ts";
 import type { ServiceTable } from "../services/service-table.ts";
 import { rebalanceService } from "../services/shards/rebalance.ts";
 import { MAX_SHARD_WATCHES } from "../services/shards/shard-access.ts";
 import { type ShardParts, shardService } from "../services/shards/shards.ts";
-import type { ShardSource } from "../services/shards/source.ts";
 import { openAuditLog } from "../store/audit/log.io.ts";
 import { openChecks } from "./checks/component.io.ts";
 import type { NodeComponent, NodeComponents } from "./components.io.ts";
 import { NodeLeadership, openSharedStore } from "./control/component.io.ts";
+import { contentsOf, urlsOf } from "./control/node-contents.ts";
 import { ownerEntry } from "./control/owner-entry.ts";
 import type { NodeEndpoints } from "./core/endpoints.ts";
 import { awaitsPolicy, mayBeOthers } from "./core/joining.ts";
@@ -97,15 +98,15 @@ async function openParts(options: NodeOptions, parts: NodeComponents): Promise<R
     () => openFabric(options, core),
     ({ component }) => component,
   );
-  const { discovery, resolver, dns } = buildDiscovery(settings, core, fabric);
-  const shards = shardParts(settings, core, leadership.source);
+  const { discovery, resolver, dns } = buildDiscovery(settings, core, { ...fabric, checkNew: () => leadership.checkNew() });
+  const shards = shardParts(settings, core, leadership);
   const services: ServiceTable = {
     DiscoveryService: discovery,
     ResolverService: resolver,
     DnsService: dns,
     PolicyService: policy.service,
-    PeerService: peerService(peerParts(settings, core, fabric, seals)),
-    LeadershipService: leadershipService(leadershipParts(settings, core, leadership.source)),
+    PeerService: peerService(peerParts(settings, core, { fabric, leadership, seals, audit })),
+    LeadershipService: leadershipService(leadershipParts(settings, core, leadership)),
     ShardService: shardService(shards),
     RebalanceService: rebalanceService(shards),
   };
@@ -393,32 +394,57 @@ function persistence({ journal, identity, replica }: NodeCore): JsonValue {
   return { ...journal.stats(), nodeId, generation, lastSeq: replica.self.through, boots: journal.restored.boots };
 }
 
-function peerParts({ server }: Settings, core: NodeCore, { peers: source }: NodeFabric, seals: NodeClusterKeys | undefined): PeerParts {
-  const { identity, machine, regions } = core;
+interface PeerSources {
+  readonly fabric: NodeFabric;
+  readonly leadership: NodeLeadership;
+  readonly seals: NodeClusterKeys | undefined;
+  readonly audit: Pick<AuditSink, "durable">;
+}
+
+function peerParts({ server }: Settings, core: NodeCore, { fabric, leadership, seals, audit }: PeerSources): PeerParts {
+  const { identity, machine, regions, replica, accessLog } = core;
+  const { source: control } = leadership;
+  const { peers: source } = fabric;
+  const contents = { replica, clusterId: identity.clusterId, leaders: () => control.machine.leaders };
+  const operations = {
+    control,
+    contentsOf: (nodeId: string) => contentsOf(contents, nodeId),
+    urlsOf: (nodeId: string) => urlsOf(contents, nodeId),
+    onOperation: accessLog.onPeer,
+    audited: () => audit.durable(),
+  };
   const clusterKeys: PeerParts["clusterKeys"] = ({ wallMs }) => seals?.listed(wallMs) ?? [];
   const summaries = regions && ((time: Time) => regions.lag(machine.fabric, time));
   const common = { source, identity, clusterKeys, summaries, maxWatches: server.maxPeerWatches, tick };
-  return { ...common, checkCaughtUp: () => checkCaughtUp(machine.readiness.isReady) };
+  return { ...operations, ...common, checkCaughtUp: () => checkCaughtUp(machine.readiness.isReady) };
 }
 
-function leadershipParts({ server, leadership }: Settings, core: NodeCore, source: LeadershipSource): LeadershipParts {
+function leadershipParts({ server, leadership }: Settings, core: NodeCore, control: NodeLeadership): LeadershipParts {
   const { identity, accessLog, registrar } = core;
   const { nodeId: servedBy } = identity;
   const { leaseMs, scopes: ownScopes } = leadership;
   const checkNamespace = (...of: Parameters<typeof registrar.checkNamespace>) => registrar.checkNamespace(...of);
   const { onLeadership: onOperation } = accessLog;
-  return { source, servedBy, leaseMs, ownScopes, checkNamespace, maxSubscriptions: server.maxPeerWatches, tick, onOperation };
+  const { source } = control;
+  const gate = gateOf(control);
+  return { source, gate, servedBy, leaseMs, ownScopes, checkNamespace, maxSubscriptions: server.maxPeerWatches, tick, onOperation };
 }
 
-function shardParts({ leadership }: Settings, core: NodeCore, source: ShardSource): ShardParts {
+function shardParts({ leadership }: Settings, core: NodeCore, control: NodeLeadership): ShardParts {
   const { identity, accessLog, registrar, policies, replica } = core;
   const { nodeId: servedBy, clusterId } = identity;
   const checkNamespace = (...of: Parameters<typeof registrar.checkNamespace>) => registrar.checkNamespace(...of);
   const entryOf = (namespace: string, service: string, instance: string) =>
     ownerEntry({ replica, clusterId }, { namespace, service, instance });
   const { onShards: onOperation, onDenied } = accessLog;
-  const common = { source, servedBy, leaseMs: leadership.leaseMs, checkNamespace, entryOf, policies, onDenied, onOperation };
+  const { source } = control;
+  const gate = gateOf(control);
+  const common = { source, gate, servedBy, leaseMs: leadership.leaseMs, checkNamespace, entryOf, policies, onDenied, onOperation };
   return { ...common, maxWatches: MAX_SHARD_WATCHES, tick };
+}
+
+function gateOf(control: NodeLeadership): HeartbeatGate {
+  return { checkNew: () => control.checkNew(), follow: (onLeave) => control.followLeaving(onLeave) };
 }
 
 function heldSummaries({ regions, machine }: NodeCore): DiscoveryParts["summaries"] {
@@ -432,7 +458,11 @@ function heldSummaries({ regions, machine }: NodeCore): DiscoveryParts["summarie
 }
 
 /** Makes the gRPC and HTTP services that read and write the catalog of this node. */
-function buildDiscovery(settings: Settings, core: NodeCore, { mesh }: NodeFabric): DiscoveryServices {
+function buildDiscovery(
+  settings: Settings,
+  core: NodeCore,
+  { mesh, checkNew }: Pick<NodeFabric, "mesh"> & Pick<DiscoveryParts, "checkNew">,
+): DiscoveryServices {
   const { machine, driver } = core;
   return discoveryServices({
     ...core,
@@ -445,6 +475,7 @@ function buildDiscovery(settings: Settings, core: NodeCore, { mesh }: NodeFabric
     checkCaughtUp: () => checkCaughtUp(machine.readiness.isReady),
     confirmed: () => driver.confirmed(),
     checkWrites: () => machine.writeEligibility.checkWrites(),
+    checkNew,
     checkStart: () => machine.writeEligibility.checkStart(),
     mesh,
     now,

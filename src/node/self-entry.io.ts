@@ -50,10 +50,13 @@ function ownEntry({ identity, stamper }: NodeCore, { node, dns }: Settings, list
   const { nodeId, roles, clusterId } = identity;
   const { name, resources, labels } = node;
   const dnsZones = [...dns.zones.map(parseZone), ...reverseZoneNames(dns)];
-  const entry = nodeEntry({ nodeId, roles, name, resources, labels, dnsZones, listeners });
+  const facts = { nodeId, roles, name, resources, dnsZones, listeners };
   return {
     caller: { ...anonymousCaller(clusterId, ""), principal: `${SELF_PRINCIPAL}${nodeId}` },
-    stampAt: ({ wallMs }) => stamper.entryOfNode(entry, { ...identity, tenantId: "", receivedWallMs: wallMs }),
+    stampAt: ({ wallMs }, state) => {
+      const entry = nodeEntry({ ...facts, labels: { ...labels, ...state.labels }, isInMaintenance: state.isInMaintenance });
+      return stamper.entryOfNode(entry, { ...identity, tenantId: "", receivedWallMs: wallMs });
+    },
   };
 }
 

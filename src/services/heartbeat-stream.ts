@@ -5,11 +5,21 @@ import type { Caller } from "../policy/identity/caller.ts";
 import type { AnswerSink, CallContext, MethodHandler } from "./service.ts";
 import { StreamLimit } from "./stream-limit.ts";
 
+/** Decides whether programs may use this node, which operators may have taken out of service. */
+export interface HeartbeatGate {
+  /** Throws `draining` while this node accepts no new streams. */
+  checkNew(): void;
+  /** Calls `onLeave` when the streams must leave this node, until the returned function is called. */
+  follow(onLeave: (error: WaymarkError) => void): () => void;
+}
+
 /** The stream of one program. */
 export interface HeartbeatListener<I extends Message> {
   message(request: I): void;
   /** Called when the node stops. By default, the stream fails with the error. */
   leave?(error: WaymarkError): void;
+  /** Called when the node is drained and continues to run. The stream ends with the error when the program has given up what it holds. */
+  standDown(error: WaymarkError): void;
   /** Called when a permitted stream has ended. */
   over(): void;
 }
@@ -58,8 +68,7 @@ export class HeartbeatCall<O extends Message> {
 
 /** `what` names the streams in errors. A node accepts at most `max` of them. */
 export function heartbeatHandler<I extends Message, O extends Message>(
-  what: string,
-  max: number,
+  { what, max, gate }: { readonly what: string; readonly max: number; readonly gate: HeartbeatGate },
   open: (call: HeartbeatCall<O>) => HeartbeatListener<I>,
 ): MethodHandler {
   const limit = new StreamLimit(what, max);
@@ -67,12 +76,15 @@ export function heartbeatHandler<I extends Message, O extends Message>(
     kind: "bidi_streaming",
     open: (answers: AnswerSink<O>, { caller }: CallContext) => {
       const call = new HeartbeatCall(answers, caller, () => limit.open(caller));
+      gate.checkNew();
       const listener = open(call);
+      const unfollow = gate.follow((error) => listener.standDown(error));
       return {
         message: (request: I) => listener.message(request),
         halfClosed: () => call.end(),
         leave: (error: WaymarkError) => (listener.leave === undefined ? call.fail(error) : listener.leave(error)),
         close: () => {
+          unfollow();
           if (call.closed()) listener.over();
         },
       };

@@ -1,6 +1,6 @@
 /** Builds the catalog entry that this node registers for itself (semantics.md, Names and bounds). */
 import { create } from "@bufbuild/protobuf";
-import { type Entry, EntryKind, EntrySchema, Scope } from "../../gen/waymark/catalog/v1/entry_pb.js";
+import { type Entry, EntryKind, EntrySchema, HealthStatus, Scope } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { DNS_ZONES_KEY, NODES_NAMESPACE } from "../catalog/entry/names.ts";
 import { PROTOCOL_VERSIONS } from "../fabric/links/peer-auth.ts";
 import { hostPort } from "../lib/addresses.ts";
@@ -12,6 +12,8 @@ export interface NodeFactsToPublish {
   readonly roles: readonly string[];
   readonly resources: readonly string[];
   readonly labels: Readonly<Record<string, string>>;
+  /** Whether clients choose the node last. */
+  readonly isInMaintenance?: boolean;
   /** Zones that the node's DNS gateway serves. The zones are published only if there is a listener named `dns`. */
   readonly dnsZones: readonly string[];
   /** Listeners by name. */
@@ -36,6 +38,7 @@ export function nodeEntry(facts: NodeFactsToPublish): Entry {
   return create(EntrySchema, {
     key: { kind: EntryKind.NODE, namespace: NODES_NAMESPACE, name: facts.nodeId, instanceId: facts.nodeId },
     scope: Scope.REGION,
+    ...(facts.isInMaintenance === true && { health: HealthStatus.MAINTENANCE }),
     metadata: {
       ...(facts.name !== undefined && { "waymark.node.name": facts.name }),
       ...(facts.listeners["dns"] !== undefined && { [DNS_ZONES_KEY]: zonesText(facts.dnsZones) }),

@@ -40,6 +40,7 @@ const KINDS = {
   inStep: true,
   heard: true,
   borderCounts: true,
+  forget: true,
 } as const satisfies Record<(FabricInput | FabricNews)["kind"], boolean>;
 
 test("every input of the fabric, and all news among its parts, are handled by a part: what is not would leave as an order", () => {

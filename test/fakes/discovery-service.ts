@@ -88,6 +88,7 @@ export async function startDiscovery(
     checkCaughtUp: () => undefined,
     checkWrites: ports.checkWrites ?? (() => undefined),
     checkStart: () => undefined,
+    checkNew: () => undefined,
     confirmed: () => undefined,
     mesh,
     now,

@@ -81,6 +81,8 @@ function inputOf(input: NodeInput): FabricInput | undefined {
     case "resolved":
     case "publish":
     case "load":
+    case "desired":
+    case "leadersLeft":
     case "strangerRefused":
     case "unanswered":
     case "drain":
@@ -95,6 +97,7 @@ function inputOf(input: NodeInput): FabricInput | undefined {
     case "closed":
     case "policy":
     case "policyRead":
+    case "forget":
     case "maintain":
       return input;
   }

@@ -47,6 +47,7 @@ function committing() {
     metrics: new Metrics(),
     checks: noChecks(),
     hasSeeds: false,
+    addressesMs: 60_000,
     ...IDLE,
   };
   const driver = new CoreDriver(new NodeMachine({ ...rooms, newGeneration: () => 2 }, at(0)), {

@@ -30,6 +30,7 @@ function machineOf(hasSeeds = false) {
     metrics: new Metrics(),
     checks: noChecks(),
     hasSeeds,
+    addressesMs: 60_000,
     newGeneration: () => 9,
     ...IDLE,
   };
@@ -95,6 +96,9 @@ const HANDLED = {
   policyRefused: true,
   stop: true,
   controlStore: true,
+  desired: true,
+  forget: true,
+  leadersLeft: true,
   summariesChanged: true,
   changed: true,
   superseded: true,

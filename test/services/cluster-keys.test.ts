@@ -4,7 +4,8 @@ import { expect, test } from "vitest";
 import { PeerServiceKeysRequestSchema, type PeerServiceKeysResponse } from "../../gen/waymark/control/v1/peer_pb.js";
 import { anonymousCaller } from "../../src/policy/identity/caller.ts";
 import { requestCheckOf } from "../../src/services/contract.ts";
-import { type PeerParts, peerService } from "../../src/services/peers.ts";
+import { type PeerParts, peerService } from "../../src/services/peers/peers.ts";
+import { NO_OPERATIONS } from "../fakes/peer-operations.ts";
 import { askRoute } from "../fakes/route.ts";
 
 const TIME = { monoMs: 5000, wallMs: 1_760_000_005_000 };
@@ -33,7 +34,15 @@ function served(rows: readonly Row[]) {
   const nothing = { members: () => [], member: () => undefined, follow: () => () => {} };
   const source = { ...nothing, story: () => expect.fail(), lag: () => expect.fail() };
   const identity = { nodeId: "n1", clusterId: "us1", region: "us", boot: "b1" };
-  const service = peerService({ source, identity, clusterKeys: () => rows, checkCaughtUp: () => {}, maxWatches: 1, tick: () => () => {} });
+  const service = peerService({
+    ...NO_OPERATIONS,
+    source,
+    identity,
+    clusterKeys: () => rows,
+    checkCaughtUp: () => {},
+    maxWatches: 1,
+    tick: () => () => {},
+  });
   const { keys } = service.handlers;
   if (keys?.kind !== "unary") throw new Error("Keys is not unary");
   const ask = (init: MessageInitShape<typeof PeerServiceKeysRequestSchema>) => {

@@ -15,6 +15,8 @@ export type LeadershipInput =
   | { readonly kind: "changed"; readonly prefix: string; readonly changes: StoreChanges | undefined }
   /** Whether this node may be a leader. If not, `fault` says why, for operators. */
   | { readonly kind: "eligible"; readonly fault: string }
+  /** Whether this node leads no further scope on its own behalf. */
+  | { readonly kind: "cordoned"; readonly isCordoned: boolean }
   /** Whether the events of this node have readers. If so, the node watches all sessions and reports renewals. */
   | { readonly kind: "follow"; readonly isFollowed: boolean }
   /** Whether this node needs a session even if it is no candidate. */
@@ -57,6 +59,7 @@ export interface OrderRefusal {
   readonly reason:
     | "discovery_access_denied"
     | "invalid_argument"
+    | "last_ready_node"
     | "no_leader"
     | "not_found"
     | "quota_exceeded"

@@ -101,6 +101,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
   #isFollowed = false;
   /** Whether the session is needed even if this node is no candidate. */
   #isSessionUsed = false;
+  #isCordoned = false;
   #ineligible = "not ready";
   /** Monotonic time (ms) at which this node creates a missing store record. `NEVER` while a request is pending. */
   #creationMs = Number.NEGATIVE_INFINITY;
@@ -168,11 +169,11 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
 
   /** Why this node is no candidate for any scope. Empty if it is one. */
   get fault(): string {
-    return this.#ineligible || this.#storeFault;
+    return this.#ineligible || this.storeFault;
   }
 
   /** Why this node cannot use the store for leadership. Empty if it can. */
-  get #storeFault(): string {
+  get storeFault(): string {
     const item = this.#store.items.get(STORE_KEY);
     if (this.#store.revision === undefined || this.#leaders.revision === undefined) return "the control store has not answered yet";
     if (item === undefined) return "the control store is new";
@@ -242,6 +243,9 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
         return this.#changed(input.prefix, input.changes, time, out);
       case "eligible":
         this.#ineligible = input.fault;
+        return;
+      case "cordoned":
+        this.#isCordoned = input.isCordoned;
         return;
       case "useSession":
         this.#isSessionUsed = input.isUsed;
@@ -466,7 +470,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
     const isOfProgram = record !== undefined && record.session !== "" && record.holderId !== record.nodeId;
     if (this.#options.isOwnStore && isOfProgram) stand.notBeforeMs = Math.max(stand.notBeforeMs, recordMs + this.#options.leaseMs);
     const isDue = time.monoMs >= Math.max(stand.notBeforeMs, this.#claimMs) && time.monoMs < this.#session.validUntilMs;
-    const mayTake = this.fault === "" && isDue;
+    const mayTake = this.fault === "" && isDue && !(this.#isCordoned && stand.holderId === this.#options.nodeId);
     if (mayTake && this.#isFree(record?.session ?? "", item?.version ?? 0)) this.#elect(stand, item, time, out);
   }
 
@@ -565,7 +569,7 @@ export class Leadership implements Machine<LeadershipInput, LeadershipOutput> {
     value: T | undefined,
     out: LeadershipOutput[],
   ): void {
-    const fault = this.#storeFault;
+    const fault = this.storeFault;
     if (fault !== "" || value === undefined) {
       const none: OrderRefusal = items.has(key)
         ? {

@@ -54,8 +54,8 @@ export class Shards implements Machine<Input, Output> {
     this.#controller = new ShardController(parts);
   }
 
-  get hasOwners(): boolean {
-    return this.#owners.size > 0;
+  get ownerCount(): number {
+    return this.#owners.size;
   }
 
   handle(input: Input, time: Time, out: Output[]): void {
@@ -74,7 +74,7 @@ export class Shards implements Machine<Input, Output> {
     out.push(...this.#controller.takeMoved());
     this.#answerOrders(time, out);
     this.#repeatOrders(time, out);
-    const usesSession = this.hasOwners;
+    const usesSession = this.ownerCount > 0;
     if (usesSession === this.#usesSession) return;
     this.#usesSession = usesSession;
     this.#pass({ kind: "useSession", isUsed: usesSession }, time, out);

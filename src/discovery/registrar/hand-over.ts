@@ -117,15 +117,30 @@ export class HandOver {
 
   // ---- the leaving node ----
 
+  /** Returns which of this node's entries must leave before the node is drained. `none`: the entry stays, because it ends with the node. */
+  kindOf(stored: StoredRecord): "leased" | "none" | "static" {
+    if (isReservedNamespace(stored.namespace)) return "none";
+    if (!this.#isStatic(stored)) return "leased";
+    return stored.scope === SCOPE.LOCAL ? "none" : "static";
+  }
+
+  /** Ends this node's leased entries that clients have registered on other nodes. Returns the number of the others. O(own records). */
+  releaseMoved(): number {
+    const { replica, entryRemovals } = this.#parts;
+    let leftCount = 0;
+    for (const stored of replica.self.log.list()) {
+      if (stored.body !== BODY.ENTRY || replica.own(stored.key) !== stored || this.kindOf(stored) !== "leased") continue;
+      if (this.#hasSuccessor(stored)) entryRemovals.handedOver(stored);
+      else leftCount += 1;
+    }
+    return leftCount;
+  }
+
   /** Returns this node's records that still have to be handed over. O(own records). */
   left(): readonly StoredRecord[] {
     const { replica } = this.#parts;
-    return replica.self.log
-      .list()
-      .filter(
-        (stored) =>
-          stored.body === BODY.ENTRY && replica.own(stored.key) === stored && stored.scope !== SCOPE.LOCAL && this.#isStatic(stored),
-      );
+    const isLeft = (stored: StoredRecord) => stored.body === BODY.ENTRY && replica.own(stored.key) === stored;
+    return replica.self.log.list().filter((stored) => isLeft(stored) && this.kindOf(stored) === "static");
   }
 
   /**

@@ -138,6 +138,8 @@ export class Registrar {
   #mayBeChecked: readonly KeyText[] = [];
   /** Number of leases that have expired since the start. */
   expiredCount = 0;
+  /** Whether renewals extend leases, but are answered as if they had expired, so that clients register on other nodes. */
+  isDraining = false;
 
   constructor(options: RegistrarOptions, parts: RegistrarParts) {
     this.#options = options;
@@ -223,7 +225,7 @@ export class Registrar {
     for (const id of leaseIds) {
       const isHolder = this.#leases.principalOfLease(id) === caller.principal && this.#rights.mayHold(caller, id);
       const renewed = isHolder ? this.#leases.renew(id, leaseMs) : undefined;
-      if (renewed === undefined) expiredLeaseIds.push(id);
+      if (renewed === undefined || (this.isDraining && Number.isFinite(renewed))) expiredLeaseIds.push(id);
       else if (Number.isFinite(renewed) && (ttlMs === undefined || renewed < ttlMs)) ttlMs = renewed;
       if (renewed !== undefined && this.entryRemovals.lostEntries.has(id))
         this.#whole(() => this.entryRemovals.lostEntries.renewed(id, this.#leases.keysOf(id), time));
@@ -272,6 +274,11 @@ export class Registrar {
   /** Removes this node's entries in slices when the node leaves the cluster. Entries that will be handed over stay: see `EntryRemovals.own`. */
   endOwn(after: number, maxCount: number, time: Time): number | undefined {
     return this.entryRemovals.own(after, maxCount, time, (stored) => this.handOver.stays(stored));
+  }
+
+  /** Ends this node's leased entries, or its static entries, at most `maxCount`. LOCAL static entries stay, because they end with the node. */
+  endLeft(kind: "leased" | "static", maxCount: number, time: Time): void {
+    this.entryRemovals.own(0, maxCount, time, (stored) => this.handOver.kindOf(stored) !== kind);
   }
 
   /**

@@ -82,13 +82,14 @@ export class SummaryReads implements SwitchObserver {
   }
 
   /** Makes the watches become ready and end together with the catalog's watches. */
-  follow(catalog: Pick<Fanout, "followers" | "isEnding">): void {
+  follow(catalog: Pick<Fanout, "drainShare" | "followers" | "isEnding">): void {
     const readiesAll = () => {
       this.fanout.all();
       this.#parts.onAgain();
     };
-    catalog.followers.add({ readiesAll, ends: () => this.fanout.end() });
+    catalog.followers.add({ readiesAll, ends: () => this.fanout.end(), drains: (share) => this.fanout.drain(share) });
     if (catalog.isEnding) this.fanout.end();
+    if (catalog.drainShare > 0) this.fanout.drain(catalog.drainShare);
   }
 
   /** Must be called when records have been touched, followed by `WatchWaker.kick`. */

@@ -15,7 +15,7 @@ import { PushPull } from "./push-pull.ts";
 import { MembershipState } from "./state.ts";
 
 export type MembershipInput =
-  | Extract<FabricInput, { readonly kind: "tick" | "asked" | "answered" | "lagged" }>
+  | Extract<FabricInput, { readonly kind: "tick" | "asked" | "answered" | "forget" | "lagged" }>
   /** Seeds that are used to join. Each seed is retried while no listed member has its address. */
   | { readonly kind: "join"; readonly addresses: readonly string[] }
   /** This node leaves gracefully, so other nodes no longer list it. */
@@ -92,6 +92,9 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
         break;
       case "facts":
         this.#state.changeFacts(input.facts);
+        break;
+      case "forget":
+        this.#state.forget(input.nodeId, out);
         break;
       case "linkUp":
         out.push({ kind: "letIn", address: input.member.address });

@@ -381,12 +381,23 @@ export class MembershipState {
         isAnyGone = true;
         continue;
       }
-      this.members.forget(member);
-      this.identityDispute.forget(member.update.nodeId);
-      this.broadcasts.drop(member.update.nodeId);
-      out.push({ kind: "memberForgotten", nodeId: member.update.nodeId });
+      this.#drop(member, out);
     }
     this.#sweepAtMs = isAnyGone ? time.monoMs + FORGET_SWEEP_MS : NEVER;
+  }
+
+  #drop(member: Member, out: MembershipOutput[]): void {
+    const { nodeId } = member.update;
+    this.members.forget(member);
+    this.identityDispute.forget(nodeId);
+    this.broadcasts.drop(nodeId);
+    out.push({ kind: "memberForgotten", nodeId });
+  }
+
+  /** Forgets a member that is dead or has left. */
+  forget(nodeId: string, out: MembershipOutput[]): void {
+    const member = this.members.find(nodeId);
+    if (member !== undefined && !isListed(member.update.status)) this.#drop(member, out);
   }
 
   #aboutSelf(received: MemberUpdate, sender: UpdateSource, time: Time, out: MembershipOutput[]): void {

@@ -5,8 +5,11 @@ import { ID } from "../../config/field.ts";
 import type { Settings } from "../../config/settings.ts";
 import type { LeadershipEvent } from "../../control/leadership/io-types.ts";
 import { GLOBAL_SCOPE, type ScopeKind, scopeOf } from "../../control/leadership/scope.ts";
+import { ACTIVE_NODE } from "../../control/peers/records.ts";
 import { isUnowned, type ShardRow } from "../../control/shards/maps.ts";
+import { isListed } from "../../fabric/membership/members.ts";
 import type { MemberUpdate } from "../../fabric/wire/messages.ts";
+import { WaymarkError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.io.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { Metrics } from "../../lib/metrics/metrics.ts";
@@ -21,6 +24,7 @@ import { hasSeeds } from "../core/rooms.ts";
 import type { NodeCore } from "../rooms.io.ts";
 import { eligibilityFault, foreignStores } from "./eligibility.ts";
 import { LeadershipDriver, type ShardReport } from "./leadership-driver.io.ts";
+import { otherUrls } from "./node-contents.ts";
 import { hasRoom, ShardMetrics } from "./shard-metrics.ts";
 
 export interface NodeLeadershipOptions {
@@ -36,6 +40,9 @@ export interface NodeLeadershipOptions {
 const KINDS: readonly ScopeKind[] = [GLOBAL_SCOPE, "shard", "custom"];
 /** Maximum number of scopes in one line of the log. */
 const MAX_LOGGED_SCOPES = 20;
+
+/** Time (ms) between two reports of the leaders that are left. */
+const LEAVING_MS = 200;
 
 /** Renewals are not logged. */
 const MESSAGES = {
@@ -55,6 +62,10 @@ export class NodeLeadership implements NodeComponent {
   readonly #unowned = new Set<string>();
   /** The result of the last call of `foreignStores`. */
   #foreign: ReadonlyMap<string, string> = new Map();
+  /** The streams of programs that lead scopes or own shards through this node. */
+  readonly #streams = new Set<(error: WaymarkError) => void>();
+  /** Set while the leaders of this node resign. */
+  #leaving: NodeJS.Timeout | undefined;
 
   constructor(options: NodeLeadershipOptions) {
     const { settings, log, core, store } = options;
@@ -80,27 +91,91 @@ export class NodeLeadership implements NodeComponent {
     this.#shardMetrics = new ShardMetrics(core.metrics, this.source.maps);
     const unfollow = core.driver.follow((notice) => {
       if (notice.kind === "memberChanged") this.#memberChanged(notice.update);
+      if (notice.kind === "standDown") this.#standDown(notice.isDown);
       if (notice.kind === "serving" || notice.kind === "memberChanged") this.#look();
     });
-    this.#undo = [unfollow, this.source.followShards((namespace) => this.#shardsChanged(namespace))];
+    const { source } = this;
+    this.#undo = [
+      unfollow,
+      source.followShards((namespace) => this.#shardsChanged(namespace)),
+      source.followPeers((nodeId) => this.#peerChanged(nodeId)),
+    ];
   }
 
   start(): void {
     const { leadership } = this.#options.settings;
     const { nodeId: holderId } = this.#options.core.identity;
     this.#look();
-    if (!leadership.candidate) return;
-    for (const scope of [GLOBAL_SCOPE, ...leadership.scopes]) this.source.input({ kind: "stand", scope, holderId });
+    if (leadership.candidate) for (const scope of this.#ownScopes) this.source.input({ kind: "stand", scope, holderId });
+  }
+
+  get #ownScopes(): readonly string[] {
+    return [GLOBAL_SCOPE, ...this.#options.settings.leadership.scopes];
+  }
+
+  /** Follows the operators' record of this node, and ends the forgetting of members that are alive. */
+  #peerChanged(nodeId: string): void {
+    const { driver, identity, machine } = this.#options.core;
+    const record = this.source.record(nodeId)?.value;
+    if (nodeId === identity.nodeId) {
+      const desired = record ?? ACTIVE_NODE;
+      this.source.input({ kind: "cordoned", isCordoned: desired.desired !== "active" });
+      driver.input({ kind: "desired", desired: desired.desired, drain: desired.drain, labels: desired.labels });
+    }
+    if (record?.isForgotten !== true) return;
+    const status = machine.fabric?.membership.find(nodeId)?.status;
+    if (status !== undefined && isListed(status)) this.source.input({ kind: "peerAlive", nodeId });
+    else driver.input({ kind: "forget", nodeId });
+  }
+
+  /** Gives up the scopes of this node and of its programs, and lets owners of shards leave. Or returns, because the node is active again. */
+  #standDown(isDown: boolean): void {
+    const { settings, core } = this.#options;
+    const { nodeId: holderId } = core.identity;
+    if (!isDown) {
+      clearInterval(this.#leaving);
+      if (settings.leadership.candidate) for (const scope of this.#ownScopes) this.source.input({ kind: "stand", scope, holderId });
+      return;
+    }
+    for (const scope of this.#ownScopes) this.source.input({ kind: "withdraw", scope, reason: "the node is drained" });
+    for (const leave of this.#streams) leave(this.#refusal());
+    const report = () => {
+      const leaderCount = this.source.machine.heldScopes(now()).length;
+      core.driver.input({ kind: "leadersLeft", leaderCount, ownerCount: this.source.ownerCount });
+    };
+    clearInterval(this.#leaving);
+    this.#leaving = setInterval(report, LEAVING_MS).unref();
+    report();
+  }
+
+  /** Throws while operators want this node to accept nothing new. */
+  checkNew(): void {
+    if (this.#options.core.machine.isCordoned) throw this.#refusal();
+  }
+
+  /** Calls `onLeave` when programs must leave this node. */
+  followLeaving(onLeave: (error: WaymarkError) => void): () => void {
+    this.#streams.add(onLeave);
+    return () => this.#streams.delete(onLeave);
+  }
+
+  #refusal(): WaymarkError {
+    const { replica, identity } = this.#options.core;
+    const urls = otherUrls({ replica, clusterId: identity.clusterId }, identity.nodeId);
+    const where = urls.length === 0 ? "" : `, for example ${urls.join(" or ")}`;
+    const message = `operators have cordoned this node, which accepts nothing new; use another node${where}`;
+    return new WaymarkError("draining", message, { metadata: { urls: urls.join(" ") } });
   }
 
   /** Owners of shards can act until their validity is over. If the store does not answer, the session ends by itself. */
   drain(): Promise<void> {
     const { store, leadership } = this.#options.settings;
-    const mostMs = this.source.hasOwners ? leadership.leaseMs : store.timeoutMs;
+    const mostMs = this.source.ownerCount > 0 ? leadership.leaseMs : store.timeoutMs;
     return Promise.race([this.source.stop(), wait(mostMs, undefined, { ref: false })]);
   }
 
   stop(): void {
+    clearInterval(this.#leaving);
     for (const undo of this.#undo) undo();
     this.source.close();
   }
@@ -145,6 +220,7 @@ export class NodeLeadership implements NodeComponent {
 
   /** Logs a warning if a leader is suspected. Only its session decides whether it leads, because suspicions can be wrong. */
   #memberChanged({ nodeId, status }: MemberUpdate): void {
+    if (this.source.record(nodeId)?.value?.isForgotten === true) this.#peerChanged(nodeId);
     // One warning is enough: a member is usually suspected before it is reported as dead.
     if (status !== "suspect") return;
     const time = now();

@@ -1,10 +1,11 @@
 /** Runs the leadership machine of a node on its control store: carries out its orders, and feeds it with answers, watches and timers. */
 import { setImmediate as nextTurn, setTimeout as wait } from "node:timers/promises";
-import { type CampaignInput, Campaigns } from "../../control/leadership/campaigns.ts";
-import type { LeadershipEvent, LeadershipInput, LeadershipOutput, OrderRefusal } from "../../control/leadership/io-types.ts";
+import { Campaigns } from "../../control/leadership/campaigns.ts";
+import type { LeadershipEvent, LeadershipOutput, OrderRefusal } from "../../control/leadership/io-types.ts";
 import { Leadership, type LeadershipOptions } from "../../control/leadership/machine.ts";
 import { decodeSession, SESSIONS } from "../../control/leadership/records.ts";
-import type { ShardInput, ShardOrder, ShardOutput } from "../../control/shards/io-types.ts";
+import { type ControlInput, type ControlOutput, type PeerOrder, Peers } from "../../control/peers/peers.ts";
+import type { ShardOrder, ShardOutput } from "../../control/shards/io-types.ts";
 import { decodeChange, historyKey, SHARD_HISTORY, type ShardChange } from "../../control/shards/records.ts";
 import { Shards } from "../../control/shards/shards.ts";
 import { MAX_TIMER_MS } from "../../lib/duration.ts";
@@ -13,6 +14,7 @@ import type { Log } from "../../lib/log.io.ts";
 import type { Time } from "../../lib/machine.ts";
 import { now } from "../../lib/stall-aware-time.io.ts";
 import type { LeaderRow, LeadershipSource, SessionRow, SplitBrain, StoreStatus } from "../../services/leadership/source.ts";
+import type { PeerControl } from "../../services/peers/operations.ts";
 import type { ShardSource } from "../../services/shards/source.ts";
 import { allItems } from "../../store/control/all-items.io.ts";
 import type { ControlStore, StoreWatch } from "../../store/control/store.ts";
@@ -40,7 +42,7 @@ const BUSY_MS = 5;
 /** Time until a watch that failed is tried again. */
 const RETRY_MS = 200;
 
-export class LeadershipDriver implements LeadershipSource, ShardSource {
+export class LeadershipDriver implements LeadershipSource, PeerControl, ShardSource {
   readonly machine: Leadership;
   readonly #options: LeadershipDriverOptions;
   readonly #watches = new Map<string, StoreWatch>();
@@ -48,6 +50,8 @@ export class LeadershipDriver implements LeadershipSource, ShardSource {
   readonly #orders = new Map<number, (refusal: OrderRefusal | undefined) => void>();
   readonly #stopped = Promise.withResolvers<void>();
   readonly #shards: Shards;
+  readonly #peers: Peers;
+  readonly #peerFollowers = new Set<(nodeId: string) => void>();
   readonly #shardFollowers = new Set<(namespace: string) => void>();
   #turn: Promise<void> = Promise.resolve();
   /** The time for which inputs have kept the event loop busy since the last turn that `#inTurn` has waited for. */
@@ -64,6 +68,11 @@ export class LeadershipDriver implements LeadershipSource, ShardSource {
     this.machine = new Leadership(options);
     const campaigns = new Campaigns({ machine: this.machine, leaseMs: options.leaseMs });
     this.#shards = new Shards({ ...options, machine: this.machine, campaigns });
+    this.#peers = new Peers({ ...options, machine: this.machine, shards: this.#shards });
+  }
+
+  get isOwnStore(): boolean {
+    return this.#options.isOwnStore;
   }
 
   get events() {
@@ -74,16 +83,16 @@ export class LeadershipDriver implements LeadershipSource, ShardSource {
     return this.#shards.maps;
   }
 
-  /** Whether owners of shards are attached to this node. */
-  get hasOwners(): boolean {
-    return this.#shards.hasOwners;
+  /** Number of owners of shards that are attached to this node. */
+  get ownerCount(): number {
+    return this.#shards.ownerCount;
   }
 
-  input(input: LeadershipInput | CampaignInput | ShardInput): void {
+  input(input: ControlInput): void {
     if (this.#isClosed) return;
-    const out: ShardOutput[] = [];
+    const out: ControlOutput[] = [];
     const startMs = performance.now();
-    this.#shards.handle(input, now(), out);
+    this.#peers.handle(input, now(), out);
     for (const output of out) this.#carryOut(output);
     this.#setTimer();
     this.#busyMs += performance.now() - startMs;
@@ -162,6 +171,19 @@ export class LeadershipDriver implements LeadershipSource, ShardSource {
     await this.#order((order) => ({ kind: "changeShards", order, change }));
   }
 
+  async changePeer(change: PeerOrder): Promise<void> {
+    await this.#order((order) => ({ kind: "changePeer", order, change }));
+  }
+
+  record(nodeId: string) {
+    return this.#peers.record(nodeId);
+  }
+
+  followPeers(onChange: (nodeId: string) => void): () => void {
+    this.#peerFollowers.add(onChange);
+    return () => this.#peerFollowers.delete(onChange);
+  }
+
   followShards(onChange: (namespace: string) => void): () => void {
     this.#shardFollowers.add(onChange);
     return () => this.#shardFollowers.delete(onChange);
@@ -180,7 +202,7 @@ export class LeadershipDriver implements LeadershipSource, ShardSource {
     return found;
   }
 
-  #order(inputOf: (order: number) => LeadershipInput | ShardInput): Promise<void> {
+  #order(inputOf: (order: number) => ControlInput): Promise<void> {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const order = ++this.#lastOrder;
     this.#orders.set(order, (refusal) => {
@@ -192,7 +214,7 @@ export class LeadershipDriver implements LeadershipSource, ShardSource {
     return promise;
   }
 
-  #carryOut(output: ShardOutput): void {
+  #carryOut(output: ControlOutput): void {
     const { store, log } = this.#options;
     switch (output.kind) {
       case "transact":
@@ -225,6 +247,9 @@ export class LeadershipDriver implements LeadershipSource, ShardSource {
         return;
       case "shardsChanged":
         for (const follower of this.#shardFollowers) follower(output.namespace);
+        return;
+      case "peerChanged":
+        for (const follower of this.#peerFollowers) follower(output.nodeId);
         return;
       case "moved":
       case "planned":
@@ -289,7 +314,7 @@ export class LeadershipDriver implements LeadershipSource, ShardSource {
 
   #setTimer(): void {
     clearTimeout(this.#timer);
-    const inMs = this.#shards.nextDeadlineMs() - performance.now();
+    const inMs = this.#peers.nextDeadlineMs() - performance.now();
     if (inMs > MAX_TIMER_MS) return;
     this.#timer = setTimeout(() => this.input({ kind: "tick" }), Math.max(0, inMs));
   }

@@ -3,7 +3,7 @@ import type { KeyText } from "../../catalog/record/record.ts";
 import type { Registrar } from "../../discovery/registrar/registrar.ts";
 import { rethrowInvariant } from "../../lib/errors.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
-import type { NodeHandlers, NodeOutput, NodePart, OwnEntry } from "../core-io.ts";
+import type { NodeHandlers, NodeOutput, NodePart, OwnEntry, SelfState } from "../core-io.ts";
 
 /** Time between two load reports, in ms. Other nodes receive a report only when its health level changes. */
 const REFRESH_MS = 30_000;
@@ -11,13 +11,14 @@ const REFRESH_MS = 30_000;
 const FIRST_MS = 5000;
 
 export class SelfEntry implements NodePart {
-  readonly #registrar: Pick<Registrar, "register" | "renew">;
+  readonly #registrar: Pick<Registrar, "register" | "renew" | "unregisterKeys">;
   #entry: OwnEntry | undefined;
+  #state: SelfState = { isInMaintenance: false, isHidden: false, labels: {} };
   /** Undefined until the entry is registered. A failed registration is retried with the next load report. */
   #key: KeyText | undefined;
   #nextMonoMs = NEVER;
 
-  constructor(registrar: Pick<Registrar, "register" | "renew">) {
+  constructor(registrar: Pick<Registrar, "register" | "renew" | "unregisterKeys">) {
     this.#registrar = registrar;
   }
 
@@ -29,13 +30,26 @@ export class SelfEntry implements NodePart {
     },
     load: ({ load }, time, out) => {
       const entry = this.#entry;
-      if (entry === undefined) return;
+      if (entry === undefined || this.#state.isHidden) return;
       this.#try(() => {
         const key = this.#key ?? this.#register(entry, time);
         this.#registrar.renew(entry.caller, [], [{ key, path: "load", health: undefined, load }], time);
       }, out);
     },
   };
+
+  /** Changes the entry. A failed change is retried with the next load report. */
+  follow(state: SelfState, time: Time, out: NodeOutput[]): void {
+    this.#state = state;
+    const entry = this.#entry;
+    if (entry === undefined) return;
+    const before = this.#key;
+    this.#key = undefined;
+    this.#try(() => {
+      if (!state.isHidden) this.#register(entry, time);
+      else if (before !== undefined) this.#registrar.unregisterKeys(entry.caller, [before], time);
+    }, out);
+  }
 
   look({ monoMs }: Time, out: NodeOutput[]): void {
     if (monoMs < this.#nextMonoMs) return;
@@ -54,7 +68,7 @@ export class SelfEntry implements NodePart {
   }
 
   #register({ caller, stampAt }: OwnEntry, time: Time): KeyText {
-    const stamped = stampAt(time);
+    const stamped = stampAt(time, this.#state);
     this.#registrar.register(
       caller,
       { stampedEntries: [stamped], ttlMs: undefined, leaseId: "", idempotencyKey: "", isStatic: true },

@@ -216,7 +216,7 @@ export class WatchSource implements StreamSource, WatchStream {
     this.#isOver = true;
     const farewell = this.feed.farewell(time, isReady);
     const retryMs = Math.ceil(this.#ports.random() * RECONNECT_SPREAD_MS);
-    this.#end?.(new WaymarkError("draining", "this node is stopping: resume on another node with the portable cursor", { retryMs }));
+    this.#end?.(new WaymarkError("draining", "this node is draining: resume on another node with the portable cursor", { retryMs }));
     return farewell;
   }
 }

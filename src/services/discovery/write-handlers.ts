@@ -48,6 +48,8 @@ export interface WriteParts
   readonly checkAdmission: Pick<CheckAdmission, "check" | "checkEnabled">;
   /** Throws `not_ready` while another process uses this node's id. In that case, renewals must move to another node too. */
   readonly checkStart: () => void;
+  /** Throws `draining` while operators want this node to accept no registrations. */
+  readonly checkNew: () => void;
   readonly metrics: Metrics;
   /** Records an accepted write in the audit log. */
   readonly onWrite: (caller: Caller, write: AcceptedWrite) => void;
@@ -114,10 +116,11 @@ class WriteMethods implements RegistrationWrites {
 
   /** Stages the entries in a request. The entries are not durable yet. */
   async #staged(make: () => RegisterRequest, context: CallContext): Promise<StagedRegistration> {
-    const { confirmed, checkWrites, registrar, metrics } = this.#parts;
+    const { confirmed, checkWrites, checkNew, registrar, metrics } = this.#parts;
     try {
       await confirmed();
       checkWrites();
+      checkNew();
       const request = make();
       const command = this.#command(request, context);
       const registered = registrar.register(context.caller, command, context.time);

@@ -13,7 +13,7 @@ import { parseScope } from "../../control/leadership/scope.ts";
 import { invalid, type WaymarkError } from "../../lib/errors.ts";
 import { later } from "../../lib/stall-aware-time.io.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
-import { type HeartbeatCall, type HeartbeatListener, heartbeatHandler } from "../heartbeat-stream.ts";
+import { type HeartbeatCall, type HeartbeatGate, type HeartbeatListener, heartbeatHandler } from "../heartbeat-stream.ts";
 import type { MethodHandler } from "../service.ts";
 import { fenceOf } from "./leader-message.ts";
 import type { LeadershipSource } from "./source.ts";
@@ -22,6 +22,7 @@ import type { LeadershipSource } from "./source.ts";
 const MAX_CAMPAIGNS = 1000;
 
 export interface CampaignParts {
+  readonly gate: HeartbeatGate;
   readonly source: LeadershipSource;
   /** The id of this node. */
   readonly servedBy: string;
@@ -33,7 +34,7 @@ export interface CampaignParts {
 }
 
 export function campaignHandler(parts: CampaignParts): MethodHandler {
-  return heartbeatHandler("campaigns", MAX_CAMPAIGNS, (call) => new CampaignStream(parts, call));
+  return heartbeatHandler({ what: "campaigns", max: MAX_CAMPAIGNS, gate: parts.gate }, (call) => new CampaignStream(parts, call));
 }
 
 class CampaignStream implements HeartbeatListener<LeadershipServiceCampaignRequest> {
@@ -74,6 +75,10 @@ class CampaignStream implements HeartbeatListener<LeadershipServiceCampaignReque
     this.#parts.source.input({ kind: "ended", campaign: this.#campaign });
     if (this.#lastGrant === undefined) this.#call.fail(error);
     else this.#cancelLeave = later(() => this.#call.fail(error), this.#lastGrant.validForMs);
+  }
+
+  standDown(error: WaymarkError): void {
+    if (this.#cancelLeave === undefined) this.leave(error);
   }
 
   over(): void {

@@ -10,12 +10,15 @@ import {
 import type { OwnerFacts, OwnerNews, OwnerSink, ShardReport } from "../../control/shards/io-types.ts";
 import { MAX_OWNERS } from "../../control/shards/records.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
+import { later } from "../../lib/stall-aware-time.io.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
-import { type HeartbeatCall, type HeartbeatListener, heartbeatHandler } from "../heartbeat-stream.ts";
+import { type HeartbeatCall, type HeartbeatGate, type HeartbeatListener, heartbeatHandler } from "../heartbeat-stream.ts";
 import type { MethodHandler } from "../service.ts";
 import { ownedMessage } from "./shard-messages.ts";
 import { knownMap, type ShardSource } from "./source.ts";
 
+/** Number of leases after which an owner leaves a drained node with the shards that no other owner accepts. */
+const LEAVE_LEASES = 2;
 /** Lowest weight of an owner. */
 const MIN_WEIGHT = 0.001;
 
@@ -23,6 +26,7 @@ const MIN_WEIGHT = 0.001;
 export type OwnerEntry = Omit<OwnerFacts, "isLeaving" | "slots">;
 
 export interface AttachParts {
+  readonly gate: HeartbeatGate;
   readonly source: ShardSource;
   readonly leaseMs: number;
   /** Throws if the caller cannot register in the namespace. `field` is the field of the request that contains it. */
@@ -32,7 +36,7 @@ export interface AttachParts {
 }
 
 export function attachHandler(parts: AttachParts): MethodHandler {
-  return heartbeatHandler("attached owners", MAX_OWNERS, (call) => new AttachedOwner(parts, call));
+  return heartbeatHandler({ what: "attached owners", max: MAX_OWNERS, gate: parts.gate }, (call) => new AttachedOwner(parts, call));
 }
 
 class AttachedOwner implements HeartbeatListener<ShardServiceAttachRequest> {
@@ -45,6 +49,8 @@ class AttachedOwner implements HeartbeatListener<ShardServiceAttachRequest> {
   #sentMs = 0n;
   /** Whether the owner has stopped acting for all its shards. */
   #hasStopped = false;
+  /** Set while the owner gives up its shards, because the node is drained. `cancel` ends the wait for it. */
+  #leave: { readonly error: WaymarkError; readonly cancel: () => void } | undefined;
 
   constructor(parts: AttachParts, call: HeartbeatCall<ShardServiceAttachResponse>) {
     this.#call = call;
@@ -75,14 +81,25 @@ class AttachedOwner implements HeartbeatListener<ShardServiceAttachRequest> {
       return;
     }
     const { target, zone, region, health, principal } = entry;
-    const { prepared, dropped, leaving: isLeaving } = request;
+    const { prepared, dropped } = request;
+    const isLeaving = request.leaving || this.#leave !== undefined;
     const facts = { target, zone, region, health, principal, weight: weight || entry.weight, slots, isLeaving };
     const reports = request.loads.map(reportOf);
     source.input({ kind: "owner", owner: this.#owner, namespace, instance, facts, prepared, dropped, reports });
   }
 
+  /**
+   * The shards of the owner move to other owners, and then the stream ends. An owner whose shards no other owner accepts leaves with them. It can act for
+   * them until its last validity is over, and then gets them again through another node.
+   */
+  standDown(error: WaymarkError): void {
+    const { leaseMs } = this.#parts;
+    this.#leave ??= { error, cancel: later(() => this.#call.fail(error), LEAVE_LEASES * leaseMs) };
+  }
+
   /** The owner can act until its last validity is over, while it attaches to another node. */
   over(): void {
+    this.#leave?.cancel();
     if (!this.#hasStopped) this.#end(false);
   }
 
@@ -120,6 +137,8 @@ class AttachedOwner implements HeartbeatListener<ShardServiceAttachRequest> {
       serveOnStoreLoss: source.maps.map(this.#first?.namespace ?? "")?.set.value.onStoreLoss === "serve",
     };
     this.#call.answer(create(ShardServiceAttachResponseSchema, news));
+    const { namespace, instance } = this.#first ?? { namespace: "", instance: "" };
+    if (this.#leave !== undefined && source.maps.map(namespace)?.rowsOf(instance).length === 0) this.#call.fail(this.#leave.error);
   }
 }
 

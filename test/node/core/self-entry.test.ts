@@ -19,6 +19,7 @@ function open() {
       return r.registrar.register(...args);
     },
     renew: (...args: Parameters<typeof r.registrar.renew>) => r.registrar.renew(...args),
+    unregisterKeys: (...args: Parameters<typeof r.registrar.unregisterKeys>) => r.registrar.unregisterKeys(...args),
   };
   const self = new SelfEntry(registrar);
   return { r, self, give: driven(self), refuse: (error: Error | undefined) => (fault = error) };

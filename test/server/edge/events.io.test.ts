@@ -5,13 +5,14 @@ import { PeerService, PeerServiceWatchResponseSchema } from "../../../gen/waymar
 import { WaymarkError } from "../../../src/lib/errors.ts";
 import { anonymousCaller, type Caller } from "../../../src/policy/identity/caller.ts";
 import type { ChainPorts } from "../../../src/server/chain.ts";
-import { peerService } from "../../../src/services/peers.ts";
+import { peerService } from "../../../src/services/peers/peers.ts";
 import type { EventRoute, ServiceDefinition, StreamSource } from "../../../src/services/service.ts";
 import { serverFiles } from "../../fakes/certificate.ts";
 import { DemoSource } from "../../fakes/demo-service.ts";
 import { type DemoEdge, type DemoEdgeOptions, startDemoEdge } from "../../fakes/edge.ts";
 import { EventReader, type EventTarget } from "../../fakes/event-reader.ts";
 import { Forwarding, peers } from "../../fakes/forwarding.ts";
+import { NO_OPERATIONS } from "../../fakes/peer-operations.ts";
 import { until } from "../../fakes/until.ts";
 import { FakeMembers, memberRow } from "../../fakes/watched-members.ts";
 
@@ -47,7 +48,15 @@ class TestTime {
 
 function membersService(mesh: FakeMembers, maxWatches = 100): ServiceDefinition {
   const identity = { nodeId: "n1", clusterId: "c1", region: "r1", boot: "b1" };
-  return peerService({ source: mesh, identity, clusterKeys: () => [], checkCaughtUp: () => {}, maxWatches, tick: () => () => {} });
+  return peerService({
+    ...NO_OPERATIONS,
+    source: mesh,
+    identity,
+    clusterKeys: () => [],
+    checkCaughtUp: () => {},
+    maxWatches,
+    tick: () => () => {},
+  });
 }
 
 const route = membersService(new FakeMembers()).routes?.find((each): each is EventRoute => each.path === PATH);

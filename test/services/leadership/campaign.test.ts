@@ -14,6 +14,7 @@ import { requestCheckOf } from "../../../src/services/contract.ts";
 import { type CampaignParts, campaignHandler } from "../../../src/services/leadership/campaign.ts";
 import type { AnswerSink, MethodHandler, RequestListener } from "../../../src/services/service.ts";
 import { DrivenLeadership, DrivenStore } from "../../fakes/driven-leadership.ts";
+import { OPEN_GATE } from "../../fakes/peer-operations.ts";
 
 const SCOPE = "custom/orders/cleaner";
 const ANONYMOUS = anonymousCaller("c1", "127.0.0.1", []);
@@ -24,7 +25,15 @@ const check = requestCheckOf(LeadershipServiceCampaignRequestSchema);
 function served(options: Partial<CampaignParts> = {}) {
   const store = new DrivenStore();
   const node = new DrivenLeadership(store, "n1");
-  const parts: CampaignParts = { source: node, servedBy: "n1", leaseMs: 3000, ownScopes: [], checkNamespace: () => {}, ...options };
+  const parts: CampaignParts = {
+    gate: OPEN_GATE,
+    source: node,
+    servedBy: "n1",
+    leaseMs: 3000,
+    ownScopes: [],
+    checkNamespace: () => {},
+    ...options,
+  };
   const handler = campaignHandler(parts);
   const open = (caller: Caller = ANONYMOUS) => new PlayedProgram(handler, caller, store);
   return { store, node, open };

@@ -18,6 +18,7 @@ import { requestCheckOf, requiredAccessOf } from "../../../src/services/contract
 import { type LeadershipOperation, leadershipService } from "../../../src/services/leadership/leadership.ts";
 import type { RouteParameters } from "../../../src/services/service.ts";
 import { DrivenLeadership, DrivenStore } from "../../fakes/driven-leadership.ts";
+import { OPEN_GATE } from "../../fakes/peer-operations.ts";
 
 const CALLER = anonymousCaller("c1", "127.0.0.1", ["mesh.admin"]);
 const CLEANER = "custom/orders/cleaner";
@@ -32,6 +33,7 @@ function served(scopes: readonly string[] = SCOPES) {
     servedBy: "n1",
     leaseMs: 3000,
     ownScopes: [],
+    gate: OPEN_GATE,
     checkNamespace: () => {},
     maxSubscriptions: 2,
     tick: () => () => {},

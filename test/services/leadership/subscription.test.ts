@@ -13,6 +13,7 @@ import { requestCheckOf } from "../../../src/services/contract.ts";
 import { leadershipService } from "../../../src/services/leadership/leadership.ts";
 import type { StreamSource } from "../../../src/services/service.ts";
 import { DrivenLeadership, DrivenStore, leaderRecord } from "../../fakes/driven-leadership.ts";
+import { OPEN_GATE } from "../../fakes/peer-operations.ts";
 
 const CONTEXT = { caller: anonymousCaller("c1", "127.0.0.1", ["mesh.read"]), time: { monoMs: 0, wallMs: 0 }, requestId: "r" };
 const [A, B, OTHER] = ["custom/orders/a", "custom/orders/b", "shard/billing/7"];
@@ -31,6 +32,7 @@ function service(source: DrivenLeadership) {
     servedBy: "n1",
     leaseMs: 3000,
     ownScopes: [],
+    gate: OPEN_GATE,
     checkNamespace: () => {},
     maxSubscriptions: MAX_STREAMS,
     tick,

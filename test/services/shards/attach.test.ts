@@ -14,6 +14,7 @@ import { requestCheckOf } from "../../../src/services/contract.ts";
 import type { AnswerSink, RequestListener } from "../../../src/services/service.ts";
 import { type AttachParts, attachHandler, type OwnerEntry } from "../../../src/services/shards/attach.ts";
 import { KeptShards } from "../../fakes/kept-shards.ts";
+import { OPEN_GATE } from "../../fakes/peer-operations.ts";
 
 const ANN: Caller = { ...anonymousCaller("c1", "127.0.0.1", []), principal: "spiffe://ann" };
 const ENTRY: OwnerEntry = { principal: "spiffe://ann", target: "10.0.0.7:80", weight: 3, zone: "eu-1a", region: "eu", health: "healthy" };
@@ -26,6 +27,7 @@ function served(parts: Partial<AttachParts> = {}) {
   const handler = attachHandler({
     source,
     leaseMs: 3000,
+    gate: OPEN_GATE,
     checkNamespace: () => {},
     entryOf: (namespace, service, instance) => entries.get(`${namespace}/${service}/${instance}`),
     ...parts,

@@ -12,6 +12,7 @@ import { rebalanceService } from "../../../src/services/shards/rebalance.ts";
 import type { ShardOperation } from "../../../src/services/shards/shard-access.ts";
 import { shardService } from "../../../src/services/shards/shards.ts";
 import { KeptShards } from "../../fakes/kept-shards.ts";
+import { OPEN_GATE } from "../../fakes/peer-operations.ts";
 import { rule, set } from "../../fakes/policies.ts";
 
 const HIDING = new Policy(set([rule("orders", { visibility: ["c2"] })], { defaultAllow: true }), 1);
@@ -32,6 +33,7 @@ function served(settings: Parameters<KeptShards["apply"]>[1] = {}) {
     onOperation,
     servedBy: "n1",
     leaseMs: 3000,
+    gate: OPEN_GATE,
     checkNamespace: () => {},
     entryOf: () => undefined,
   });

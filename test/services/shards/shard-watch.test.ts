@@ -14,6 +14,7 @@ import { requestCheckOf } from "../../../src/services/contract.ts";
 import type { StreamSource } from "../../../src/services/service.ts";
 import { shardService } from "../../../src/services/shards/shards.ts";
 import { KeptShards } from "../../fakes/kept-shards.ts";
+import { OPEN_GATE } from "../../fakes/peer-operations.ts";
 import { rule, set } from "../../fakes/policies.ts";
 
 const HIDING = new Policy(set([rule("orders", { visibility: ["c2"] })], { defaultAllow: true }), 1);
@@ -33,6 +34,7 @@ function served() {
     source,
     servedBy: "n1",
     leaseMs: 3000,
+    gate: OPEN_GATE,
     checkNamespace: () => {},
     entryOf: () => undefined,
     policies,

@@ -32,6 +32,7 @@ import type { RouteParameters } from "../../../src/services/service.ts";
 import type { ShardOperation } from "../../../src/services/shards/shard-access.ts";
 import { type ShardParts, shardService } from "../../../src/services/shards/shards.ts";
 import { KeptShards } from "../../fakes/kept-shards.ts";
+import { OPEN_GATE } from "../../fakes/peer-operations.ts";
 import { rule, set } from "../../fakes/policies.ts";
 
 const CALLER: Caller = { ...anonymousCaller("c1", "127.0.0.1", ["mesh.admin"]), principal: "ann" };
@@ -49,6 +50,7 @@ function served(parts: Partial<ShardParts> = {}) {
     source,
     servedBy: "n1",
     leaseMs: 3000,
+    gate: OPEN_GATE,
     checkNamespace: () => {},
     entryOf: () => undefined,
     policies: { policy: NO_POLICY },

@@ -15,6 +15,89 @@ import type { LoadReport, Scope } from "./entry_pb.js";
 export declare const file_waymark_catalog_v1_peer: GenFile;
 
 /**
+ * Progress of a drain, as the node reports it.
+ *
+ * @generated from message waymark.catalog.v1.PeerDrain
+ */
+export declare type PeerDrain = Message<"waymark.catalog.v1.PeerDrain"> & {
+  /**
+   * Current step.
+   *
+   * @generated from field: waymark.catalog.v1.PeerDrainStep step = 1;
+   */
+  step: PeerDrainStep;
+
+  /**
+   * What is left on the node, by kind: `leaders`, `owners`, `leases`, `static_entries`, `watches`, and `seconds` in which its
+   * addresses can still be in caches. A kind of which nothing is left is absent.
+   *
+   * @generated from field: map<string, uint64> left = 2;
+   */
+  left: { [key: string]: bigint };
+
+  /**
+   * Time at which the drain began.
+   *
+   * @generated from field: google.protobuf.Timestamp since = 3;
+   */
+  since?: Timestamp | undefined;
+
+  /**
+   * True when the drain has passed its deadline. It continues, and drops nothing.
+   *
+   * @generated from field: bool stuck = 4;
+   */
+  stuck: boolean;
+};
+
+/**
+ * Describes the message waymark.catalog.v1.PeerDrain.
+ * Use `create(PeerDrainSchema)` to create a new message.
+ */
+export declare const PeerDrainSchema: GenMessage<PeerDrain>;
+
+/**
+ * The last operation that changed the desired state or the labels of a node.
+ *
+ * @generated from message waymark.catalog.v1.PeerOperation
+ */
+export declare type PeerOperation = Message<"waymark.catalog.v1.PeerOperation"> & {
+  /**
+   * Operator who asked for the operation.
+   *
+   * @generated from field: string actor = 1;
+   */
+  actor: string;
+
+  /**
+   * Reason that the operator gave.
+   *
+   * @generated from field: string reason = 2;
+   */
+  reason: string;
+
+  /**
+   * Change ticket that the operator gave. Empty when there is none.
+   *
+   * @generated from field: string ticket = 3;
+   */
+  ticket: string;
+
+  /**
+   * Time of the operation.
+   *
+   * @generated from field: google.protobuf.Timestamp at = 4;
+   */
+  at?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message waymark.catalog.v1.PeerOperation.
+ * Use `create(PeerOperationSchema)` to create a new message.
+ */
+export declare const PeerOperationSchema: GenMessage<PeerOperation>;
+
+/**
  * A node of the mesh, as the serving node sees it. DiscoveryService.ListPeers sets only node_id, cluster_id, region,
  * zone, scope, urls, transports, load, status and last_seen. PeerService sets all fields except urls and load.
  *
@@ -121,7 +204,7 @@ export declare type Peer = Message<"waymark.catalog.v1.Peer"> & {
   roles: string[];
 
   /**
-   * Labels that the operator assigned to the member.
+   * Labels of the member: those in its settings, and those of PeerService.SetLabels, which have priority.
    *
    * @generated from field: map<string, string> labels = 15;
    */
@@ -176,6 +259,42 @@ export declare type Peer = Message<"waymark.catalog.v1.Peer"> & {
    * @generated from field: waymark.catalog.v1.LoadReport load = 22;
    */
   load?: LoadReport | undefined;
+
+  /**
+   * State in which operators want the node to be.
+   *
+   * @generated from field: waymark.catalog.v1.PeerDesired desired = 23;
+   */
+  desired: PeerDesired;
+
+  /**
+   * Progress of the drain. Absent when the node is not draining.
+   *
+   * @generated from field: waymark.catalog.v1.PeerDrain drain = 24;
+   */
+  drain?: PeerDrain | undefined;
+
+  /**
+   * Version of the operators' record of the node. An operation with this etag fails if the record has changed. Empty when the
+   * serving node does not share a control store with the node.
+   *
+   * @generated from field: string etag = 25;
+   */
+  etag: string;
+
+  /**
+   * The last operation on the node. Absent when there was none, and when `etag` is empty.
+   *
+   * @generated from field: waymark.catalog.v1.PeerOperation last_operation = 26;
+   */
+  lastOperation?: PeerOperation | undefined;
+
+  /**
+   * True when the node reports that it is ready for clients.
+   *
+   * @generated from field: bool serving = 27;
+   */
+  serving: boolean;
 };
 
 /**
@@ -230,4 +349,105 @@ export enum PeerStatus {
  * Describes the enum waymark.catalog.v1.PeerStatus.
  */
 export declare const PeerStatusSchema: GenEnum<PeerStatus>;
+
+/**
+ * State in which operators want a node to be.
+ *
+ * @generated from enum waymark.catalog.v1.PeerDesired
+ */
+export enum PeerDesired {
+  /**
+   * Another node's store cannot be read, or the node is not a member of the mesh.
+   *
+   * @generated from enum value: PEER_DESIRED_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The node does everything that its settings allow.
+   *
+   * @generated from enum value: PEER_DESIRED_ACTIVE = 1;
+   */
+  ACTIVE = 1,
+
+  /**
+   * The node accepts no new registrations, campaigns and owners of shards. It keeps those that it has.
+   *
+   * @generated from enum value: PEER_DESIRED_CORDONED = 2;
+   */
+  CORDONED = 2,
+
+  /**
+   * The node is cordoned, and moves everything that it has to other nodes.
+   *
+   * @generated from enum value: PEER_DESIRED_DRAINED = 3;
+   */
+  DRAINED = 3,
+}
+
+/**
+ * Describes the enum waymark.catalog.v1.PeerDesired.
+ */
+export declare const PeerDesiredSchema: GenEnum<PeerDesired>;
+
+/**
+ * Step of a drain. The steps follow each other in this order.
+ *
+ * @generated from enum waymark.catalog.v1.PeerDrainStep
+ */
+export enum PeerDrainStep {
+  /**
+   * The server never sends this value.
+   *
+   * @generated from enum value: PEER_DRAIN_STEP_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Leaders resign, and the shards of attached owners move to other owners.
+   *
+   * @generated from enum value: PEER_DRAIN_STEP_LEADERS = 1;
+   */
+  LEADERS = 1,
+
+  /**
+   * Clients register their entries on other nodes.
+   *
+   * @generated from enum value: PEER_DRAIN_STEP_LEASES = 2;
+   */
+  LEASES = 2,
+
+  /**
+   * Other nodes take over the static entries.
+   *
+   * @generated from enum value: PEER_DRAIN_STEP_STATIC_ENTRIES = 3;
+   */
+  STATIC_ENTRIES = 3,
+
+  /**
+   * Clients forget the addresses of the node, which are no longer in DNS and ClusterMap, for `dns.max_ttl`.
+   *
+   * @generated from enum value: PEER_DRAIN_STEP_ADDRESSES = 4;
+   */
+  ADDRESSES = 4,
+
+  /**
+   * Watches end with a portable cursor.
+   *
+   * @generated from enum value: PEER_DRAIN_STEP_WATCHES = 5;
+   */
+  WATCHES = 5,
+
+  /**
+   * The node is drained.
+   *
+   * @generated from enum value: PEER_DRAIN_STEP_DRAINED = 6;
+   */
+  DRAINED = 6,
+}
+
+/**
+ * Describes the enum waymark.catalog.v1.PeerDrainStep.
+ */
+export declare const PeerDrainStepSchema: GenEnum<PeerDrainStep>;
 

@@ -12,14 +12,28 @@ import { file_waymark_catalog_v1_entry } from "./entry_pb.js";
  * Describes the file waymark/catalog/v1/peer.proto.
  */
 export const file_waymark_catalog_v1_peer = /*@__PURE__*/
-  fileDesc("Ch13YXltYXJrL2NhdGFsb2cvdjEvcGVlci5wcm90bxISd2F5bWFyay5jYXRhbG9nLnYxIuwECgRQZWVyEg8KB25vZGVfaWQYASABKAkSEgoKY2x1c3Rlcl9pZBgCIAEoCRIOCgZyZWdpb24YAyABKAkSDAoEem9uZRgEIAEoCRIuCgZzdGF0dXMYBSABKA4yHi53YXltYXJrLmNhdGFsb2cudjEuUGVlclN0YXR1cxITCgtpbmNhcm5hdGlvbhgGIAEoBBISCgpnZW5lcmF0aW9uGAcgASgEEg8KB2FkZHJlc3MYCCABKAkSLQoJbGFzdF9zZWVuGAkgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBImCgNydHQYCiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDwoHdmVyc2lvbhgLIAEoCRIZChFwcm90b2NvbF92ZXJzaW9ucxgMIAMoDRISCgp0cmFuc3BvcnRzGA0gAygJEg0KBXJvbGVzGA4gAygJEjQKBmxhYmVscxgPIAMoCzIkLndheW1hcmsuY2F0YWxvZy52MS5QZWVyLkxhYmVsc0VudHJ5EhQKDGhlYWx0aF9zY29yZRgQIAEoDRIPCgdhY2N1c2VyGBEgASgJEg8KB2lzX3NlbGYYEiABKAgSDgoGbGlua2VkGBMgASgIEigKBXNjb3BlGBQgASgOMhkud2F5bWFyay5jYXRhbG9nLnYxLlNjb3BlEgwKBHVybHMYFSADKAkSLAoEbG9hZBgWIAEoCzIeLndheW1hcmsuY2F0YWxvZy52MS5Mb2FkUmVwb3J0Gi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEqhQEKClBlZXJTdGF0dXMSGwoXUEVFUl9TVEFUVVNfVU5TUEVDSUZJRUQQABIVChFQRUVSX1NUQVRVU19BTElWRRABEhcKE1BFRVJfU1RBVFVTX1NVU1BFQ1QQAhIUChBQRUVSX1NUQVRVU19MRUZUEAMSFAoQUEVFUl9TVEFUVVNfREVBRBAEQkoKFmRldi53YXltYXJrLmNhdGFsb2cudjFCCVBlZXJQcm90b1ABWiN3YXltYXJrLmRldi9nby9jYXRhbG9nL3YxO2NhdGFsb2d2MWIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_waymark_catalog_v1_entry]);
+  fileDesc("Ch13YXltYXJrL2NhdGFsb2cvdjEvcGVlci5wcm90bxISd2F5bWFyay5jYXRhbG9nLnYxItoBCglQZWVyRHJhaW4SLwoEc3RlcBgBIAEoDjIhLndheW1hcmsuY2F0YWxvZy52MS5QZWVyRHJhaW5TdGVwEjUKBGxlZnQYAiADKAsyJy53YXltYXJrLmNhdGFsb2cudjEuUGVlckRyYWluLkxlZnRFbnRyeRIpCgVzaW5jZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDQoFc3R1Y2sYBCABKAgaKwoJTGVmdEVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoBDoCOAEiZgoNUGVlck9wZXJhdGlvbhINCgVhY3RvchgBIAEoCRIOCgZyZWFzb24YAiABKAkSDgoGdGlja2V0GAMgASgJEiYKAmF0GAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCKmBgoEUGVlchIPCgdub2RlX2lkGAEgASgJEhIKCmNsdXN0ZXJfaWQYAiABKAkSDgoGcmVnaW9uGAMgASgJEgwKBHpvbmUYBCABKAkSLgoGc3RhdHVzGAUgASgOMh4ud2F5bWFyay5jYXRhbG9nLnYxLlBlZXJTdGF0dXMSEwoLaW5jYXJuYXRpb24YBiABKAQSEgoKZ2VuZXJhdGlvbhgHIAEoBBIPCgdhZGRyZXNzGAggASgJEi0KCWxhc3Rfc2VlbhgJIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASJgoDcnR0GAogASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEg8KB3ZlcnNpb24YCyABKAkSGQoRcHJvdG9jb2xfdmVyc2lvbnMYDCADKA0SEgoKdHJhbnNwb3J0cxgNIAMoCRINCgVyb2xlcxgOIAMoCRI0CgZsYWJlbHMYDyADKAsyJC53YXltYXJrLmNhdGFsb2cudjEuUGVlci5MYWJlbHNFbnRyeRIUCgxoZWFsdGhfc2NvcmUYECABKA0SDwoHYWNjdXNlchgRIAEoCRIPCgdpc19zZWxmGBIgASgIEg4KBmxpbmtlZBgTIAEoCBIoCgVzY29wZRgUIAEoDjIZLndheW1hcmsuY2F0YWxvZy52MS5TY29wZRIMCgR1cmxzGBUgAygJEiwKBGxvYWQYFiABKAsyHi53YXltYXJrLmNhdGFsb2cudjEuTG9hZFJlcG9ydBIwCgdkZXNpcmVkGBcgASgOMh8ud2F5bWFyay5jYXRhbG9nLnYxLlBlZXJEZXNpcmVkEiwKBWRyYWluGBggASgLMh0ud2F5bWFyay5jYXRhbG9nLnYxLlBlZXJEcmFpbhIMCgRldGFnGBkgASgJEjkKDmxhc3Rfb3BlcmF0aW9uGBogASgLMiEud2F5bWFyay5jYXRhbG9nLnYxLlBlZXJPcGVyYXRpb24SDwoHc2VydmluZxgbIAEoCBotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBKoUBCgpQZWVyU3RhdHVzEhsKF1BFRVJfU1RBVFVTX1VOU1BFQ0lGSUVEEAASFQoRUEVFUl9TVEFUVVNfQUxJVkUQARIXChNQRUVSX1NUQVRVU19TVVNQRUNUEAISFAoQUEVFUl9TVEFUVVNfTEVGVBADEhQKEFBFRVJfU1RBVFVTX0RFQUQQBCp5CgtQZWVyRGVzaXJlZBIcChhQRUVSX0RFU0lSRURfVU5TUEVDSUZJRUQQABIXChNQRUVSX0RFU0lSRURfQUNUSVZFEAESGQoVUEVFUl9ERVNJUkVEX0NPUkRPTkVEEAISGAoUUEVFUl9ERVNJUkVEX0RSQUlORUQQAyrmAQoNUGVlckRyYWluU3RlcBIfChtQRUVSX0RSQUlOX1NURVBfVU5TUEVDSUZJRUQQABIbChdQRUVSX0RSQUlOX1NURVBfTEVBREVSUxABEhoKFlBFRVJfRFJBSU5fU1RFUF9MRUFTRVMQAhIiCh5QRUVSX0RSQUlOX1NURVBfU1RBVElDX0VOVFJJRVMQAxIdChlQRUVSX0RSQUlOX1NURVBfQUREUkVTU0VTEAQSGwoXUEVFUl9EUkFJTl9TVEVQX1dBVENIRVMQBRIbChdQRUVSX0RSQUlOX1NURVBfRFJBSU5FRBAGQkoKFmRldi53YXltYXJrLmNhdGFsb2cudjFCCVBlZXJQcm90b1ABWiN3YXltYXJrLmRldi9nby9jYXRhbG9nL3YxO2NhdGFsb2d2MWIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_waymark_catalog_v1_entry]);
+
+/**
+ * Describes the message waymark.catalog.v1.PeerDrain.
+ * Use `create(PeerDrainSchema)` to create a new message.
+ */
+export const PeerDrainSchema = /*@__PURE__*/
+  messageDesc(file_waymark_catalog_v1_peer, 0);
+
+/**
+ * Describes the message waymark.catalog.v1.PeerOperation.
+ * Use `create(PeerOperationSchema)` to create a new message.
+ */
+export const PeerOperationSchema = /*@__PURE__*/
+  messageDesc(file_waymark_catalog_v1_peer, 1);
 
 /**
  * Describes the message waymark.catalog.v1.Peer.
  * Use `create(PeerSchema)` to create a new message.
  */
 export const PeerSchema = /*@__PURE__*/
-  messageDesc(file_waymark_catalog_v1_peer, 0);
+  messageDesc(file_waymark_catalog_v1_peer, 2);
 
 /**
  * Describes the enum waymark.catalog.v1.PeerStatus.
@@ -34,4 +48,32 @@ export const PeerStatusSchema = /*@__PURE__*/
  */
 export const PeerStatus = /*@__PURE__*/
   tsEnum(PeerStatusSchema);
+
+/**
+ * Describes the enum waymark.catalog.v1.PeerDesired.
+ */
+export const PeerDesiredSchema = /*@__PURE__*/
+  enumDesc(file_waymark_catalog_v1_peer, 1);
+
+/**
+ * State in which operators want a node to be.
+ *
+ * @generated from enum waymark.catalog.v1.PeerDesired
+ */
+export const PeerDesired = /*@__PURE__*/
+  tsEnum(PeerDesiredSchema);
+
+/**
+ * Describes the enum waymark.catalog.v1.PeerDrainStep.
+ */
+export const PeerDrainStepSchema = /*@__PURE__*/
+  enumDesc(file_waymark_catalog_v1_peer, 2);
+
+/**
+ * Step of a drain. The steps follow each other in this order.
+ *
+ * @generated from enum waymark.catalog.v1.PeerDrainStep
+ */
+export const PeerDrainStep = /*@__PURE__*/
+  tsEnum(PeerDrainStepSchema);
 

@@ -224,6 +224,21 @@ export enum Reason {
    * @generated from enum value: REASON_SUMMARIES_DISABLED = 27;
    */
   SUMMARIES_DISABLED = 27,
+
+  /**
+   * FAILED_PRECONDITION. Only the node that the request names accepts the operation, because the nodes do not share a control
+   * store. `ErrorInfo.metadata` contains the addresses of the node under the key `urls`, separated by spaces.
+   *
+   * @generated from enum value: REASON_WRONG_NODE = 28;
+   */
+  WRONG_NODE = 28,
+
+  /**
+   * FAILED_PRECONDITION. The operation would leave the cluster without a ready node. An administrator can force it.
+   *
+   * @generated from enum value: REASON_LAST_READY_NODE = 29;
+   */
+  LAST_READY_NODE = 29,
 }
 
 /**

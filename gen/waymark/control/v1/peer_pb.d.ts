@@ -1018,6 +1018,560 @@ export declare type PeerServiceKeysResponse = Message<"waymark.control.v1.PeerSe
 export declare const PeerServiceKeysResponseSchema: GenMessage<PeerServiceKeysResponse>;
 
 /**
+ * What an operation on a node touches, as far as the serving node knows.
+ *
+ * @generated from message waymark.control.v1.BlastRadius
+ */
+export declare type BlastRadius = Message<"waymark.control.v1.BlastRadius"> & {
+  /**
+   * Number of leased entries that are registered on the node.
+   *
+   * @generated from field: uint64 leased_entries = 1;
+   */
+  leasedEntries: bigint;
+
+  /**
+   * Number of static entries that are registered on the node.
+   *
+   * @generated from field: uint64 static_entries = 2;
+   */
+  staticEntries: bigint;
+
+  /**
+   * Owners of these entries with their numbers of entries, largest first. At most 20.
+   *
+   * @generated from field: repeated waymark.control.v1.PrincipalCount principals = 3;
+   */
+  principals: PrincipalCount[];
+
+  /**
+   * Scopes that the node leads, or that programs lead through it. At most 100.
+   *
+   * @generated from field: repeated string leaderships = 4;
+   */
+  leaderships: string[];
+
+  /**
+   * Number of these scopes.
+   *
+   * @generated from field: uint64 leadership_count = 5;
+   */
+  leadershipCount: bigint;
+
+  /**
+   * Shards, as `<namespace>/<id>`, whose owners are attached to the node. At most 100.
+   *
+   * @generated from field: repeated string shards = 6;
+   */
+  shards: string[];
+
+  /**
+   * Number of these shards.
+   *
+   * @generated from field: uint64 shard_count = 7;
+   */
+  shardCount: bigint;
+
+  /**
+   * Number of ready nodes that remain in the cluster, without the node.
+   *
+   * @generated from field: uint32 ready_in_cluster = 8;
+   */
+  readyInCluster: number;
+
+  /**
+   * Number of ready nodes that remain in the zone of the node, without the node.
+   *
+   * @generated from field: uint32 ready_in_zone = 9;
+   */
+  readyInZone: number;
+
+  /**
+   * What the serving node cannot know about another node, such as `LOCAL entries`.
+   *
+   * @generated from field: repeated string unknown = 10;
+   */
+  unknown: string[];
+};
+
+/**
+ * Describes the message waymark.control.v1.BlastRadius.
+ * Use `create(BlastRadiusSchema)` to create a new message.
+ */
+export declare const BlastRadiusSchema: GenMessage<BlastRadius>;
+
+/**
+ * Number of entries of a principal.
+ *
+ * @generated from message waymark.control.v1.PrincipalCount
+ */
+export declare type PrincipalCount = Message<"waymark.control.v1.PrincipalCount"> & {
+  /**
+   * The principal. Empty for anonymous callers.
+   *
+   * @generated from field: string principal = 1;
+   */
+  principal: string;
+
+  /**
+   * Number of its entries.
+   *
+   * @generated from field: uint64 entries = 2;
+   */
+  entries: bigint;
+};
+
+/**
+ * Describes the message waymark.control.v1.PrincipalCount.
+ * Use `create(PrincipalCountSchema)` to create a new message.
+ */
+export declare const PrincipalCountSchema: GenMessage<PrincipalCount>;
+
+/**
+ * The node to cordon.
+ *
+ * @generated from message waymark.control.v1.PeerServiceCordonRequest
+ */
+export declare type PeerServiceCordonRequest = Message<"waymark.control.v1.PeerServiceCordonRequest"> & {
+  /**
+   * Identifier of the node. 1 to 64 characters of [A-Za-z0-9._:/@+-].
+   *
+   * @generated from field: string node_id = 1;
+   */
+  nodeId: string;
+
+  /**
+   * Why the operation is made, for the audit log. 1 to 256 characters.
+   *
+   * @generated from field: string reason = 2;
+   */
+  reason: string;
+
+  /**
+   * Change ticket, for the audit log. At most 128 characters.
+   *
+   * @generated from field: string ticket = 3;
+   */
+  ticket: string;
+
+  /**
+   * The operation happens only if the record of the node has this etag. Empty means any. At most 32 characters.
+   *
+   * @generated from field: string etag = 4;
+   */
+  etag: string;
+
+  /**
+   * Random identifier of the request. A request with an identifier of the last 8 operations on the node changes nothing, and
+   * returns the node as it is. Empty means that a repeated request is a new one. At most 64 characters.
+   *
+   * @generated from field: string request_id = 5;
+   */
+  requestId: string;
+
+  /**
+   * Whether the operation only checks its conditions and returns its blast radius.
+   *
+   * @generated from field: bool dry_run = 6;
+   */
+  dryRun: boolean;
+
+  /**
+   * Cordon the node even if it is the last ready node of its cluster. Requires the role mesh.admin.
+   *
+   * @generated from field: bool force = 7;
+   */
+  force: boolean;
+};
+
+/**
+ * Describes the message waymark.control.v1.PeerServiceCordonRequest.
+ * Use `create(PeerServiceCordonRequestSchema)` to create a new message.
+ */
+export declare const PeerServiceCordonRequestSchema: GenMessage<PeerServiceCordonRequest>;
+
+/**
+ * The cordoned node.
+ *
+ * @generated from message waymark.control.v1.PeerServiceCordonResponse
+ */
+export declare type PeerServiceCordonResponse = Message<"waymark.control.v1.PeerServiceCordonResponse"> & {
+  /**
+   * The node after the operation.
+   *
+   * @generated from field: waymark.catalog.v1.Peer peer = 1;
+   */
+  peer?: Peer | undefined;
+
+  /**
+   * What the operation touches.
+   *
+   * @generated from field: waymark.control.v1.BlastRadius radius = 2;
+   */
+  radius?: BlastRadius | undefined;
+};
+
+/**
+ * Describes the message waymark.control.v1.PeerServiceCordonResponse.
+ * Use `create(PeerServiceCordonResponseSchema)` to create a new message.
+ */
+export declare const PeerServiceCordonResponseSchema: GenMessage<PeerServiceCordonResponse>;
+
+/**
+ * The node to make active.
+ *
+ * @generated from message waymark.control.v1.PeerServiceUncordonRequest
+ */
+export declare type PeerServiceUncordonRequest = Message<"waymark.control.v1.PeerServiceUncordonRequest"> & {
+  /**
+   * Identifier of the node. 1 to 64 characters of [A-Za-z0-9._:/@+-].
+   *
+   * @generated from field: string node_id = 1;
+   */
+  nodeId: string;
+
+  /**
+   * Why the operation is made, for the audit log. 1 to 256 characters.
+   *
+   * @generated from field: string reason = 2;
+   */
+  reason: string;
+
+  /**
+   * Change ticket, for the audit log. At most 128 characters.
+   *
+   * @generated from field: string ticket = 3;
+   */
+  ticket: string;
+
+  /**
+   * The operation happens only if the record of the node has this etag. Empty means any. At most 32 characters.
+   *
+   * @generated from field: string etag = 4;
+   */
+  etag: string;
+
+  /**
+   * Random identifier of the request. A request with an identifier of the last 8 operations on the node changes nothing, and
+   * returns the node as it is. Empty means that a repeated request is a new one. At most 64 characters.
+   *
+   * @generated from field: string request_id = 5;
+   */
+  requestId: string;
+
+  /**
+   * Whether the operation only checks its conditions and returns its blast radius.
+   *
+   * @generated from field: bool dry_run = 6;
+   */
+  dryRun: boolean;
+};
+
+/**
+ * Describes the message waymark.control.v1.PeerServiceUncordonRequest.
+ * Use `create(PeerServiceUncordonRequestSchema)` to create a new message.
+ */
+export declare const PeerServiceUncordonRequestSchema: GenMessage<PeerServiceUncordonRequest>;
+
+/**
+ * The active node.
+ *
+ * @generated from message waymark.control.v1.PeerServiceUncordonResponse
+ */
+export declare type PeerServiceUncordonResponse = Message<"waymark.control.v1.PeerServiceUncordonResponse"> & {
+  /**
+   * The node after the operation.
+   *
+   * @generated from field: waymark.catalog.v1.Peer peer = 1;
+   */
+  peer?: Peer | undefined;
+
+  /**
+   * What the operation touches.
+   *
+   * @generated from field: waymark.control.v1.BlastRadius radius = 2;
+   */
+  radius?: BlastRadius | undefined;
+};
+
+/**
+ * Describes the message waymark.control.v1.PeerServiceUncordonResponse.
+ * Use `create(PeerServiceUncordonResponseSchema)` to create a new message.
+ */
+export declare const PeerServiceUncordonResponseSchema: GenMessage<PeerServiceUncordonResponse>;
+
+/**
+ * The node to drain.
+ *
+ * @generated from message waymark.control.v1.PeerServiceDrainRequest
+ */
+export declare type PeerServiceDrainRequest = Message<"waymark.control.v1.PeerServiceDrainRequest"> & {
+  /**
+   * Identifier of the node. 1 to 64 characters of [A-Za-z0-9._:/@+-].
+   *
+   * @generated from field: string node_id = 1;
+   */
+  nodeId: string;
+
+  /**
+   * Why the operation is made, for the audit log. 1 to 256 characters.
+   *
+   * @generated from field: string reason = 2;
+   */
+  reason: string;
+
+  /**
+   * Change ticket, for the audit log. At most 128 characters.
+   *
+   * @generated from field: string ticket = 3;
+   */
+  ticket: string;
+
+  /**
+   * The operation happens only if the record of the node has this etag. Empty means any. At most 32 characters.
+   *
+   * @generated from field: string etag = 4;
+   */
+  etag: string;
+
+  /**
+   * Random identifier of the request. A request with an identifier of the last 8 operations on the node changes nothing, and
+   * returns the node as it is. Empty means that a repeated request is a new one. At most 64 characters.
+   *
+   * @generated from field: string request_id = 5;
+   */
+  requestId: string;
+
+  /**
+   * Whether the operation only checks its conditions and returns its blast radius.
+   *
+   * @generated from field: bool dry_run = 6;
+   */
+  dryRun: boolean;
+
+  /**
+   * Drain the node even if it is the last ready node of its cluster, and end what is left on it after the deadline. Requires
+   * the role mesh.admin.
+   *
+   * @generated from field: bool force = 7;
+   */
+  force: boolean;
+
+  /**
+   * Time after which the drain is stuck, 10 s to 24 h. Absent means 10 min.
+   *
+   * @generated from field: google.protobuf.Duration timeout = 8;
+   */
+  timeout?: Duration | undefined;
+};
+
+/**
+ * Describes the message waymark.control.v1.PeerServiceDrainRequest.
+ * Use `create(PeerServiceDrainRequestSchema)` to create a new message.
+ */
+export declare const PeerServiceDrainRequestSchema: GenMessage<PeerServiceDrainRequest>;
+
+/**
+ * The node that drains.
+ *
+ * @generated from message waymark.control.v1.PeerServiceDrainResponse
+ */
+export declare type PeerServiceDrainResponse = Message<"waymark.control.v1.PeerServiceDrainResponse"> & {
+  /**
+   * The node after the operation.
+   *
+   * @generated from field: waymark.catalog.v1.Peer peer = 1;
+   */
+  peer?: Peer | undefined;
+
+  /**
+   * What the operation touches.
+   *
+   * @generated from field: waymark.control.v1.BlastRadius radius = 2;
+   */
+  radius?: BlastRadius | undefined;
+};
+
+/**
+ * Describes the message waymark.control.v1.PeerServiceDrainResponse.
+ * Use `create(PeerServiceDrainResponseSchema)` to create a new message.
+ */
+export declare const PeerServiceDrainResponseSchema: GenMessage<PeerServiceDrainResponse>;
+
+/**
+ * The labels of a node to change.
+ *
+ * @generated from message waymark.control.v1.PeerServiceSetLabelsRequest
+ */
+export declare type PeerServiceSetLabelsRequest = Message<"waymark.control.v1.PeerServiceSetLabelsRequest"> & {
+  /**
+   * Identifier of the node. 1 to 64 characters of [A-Za-z0-9._:/@+-].
+   *
+   * @generated from field: string node_id = 1;
+   */
+  nodeId: string;
+
+  /**
+   * Why the operation is made, for the audit log. 1 to 256 characters.
+   *
+   * @generated from field: string reason = 2;
+   */
+  reason: string;
+
+  /**
+   * Change ticket, for the audit log. At most 128 characters.
+   *
+   * @generated from field: string ticket = 3;
+   */
+  ticket: string;
+
+  /**
+   * The operation happens only if the record of the node has this etag. Empty means any. At most 32 characters.
+   *
+   * @generated from field: string etag = 4;
+   */
+  etag: string;
+
+  /**
+   * Random identifier of the request. A request with an identifier of the last 8 operations on the node changes nothing, and
+   * returns the node as it is. Empty means that a repeated request is a new one. At most 64 characters.
+   *
+   * @generated from field: string request_id = 5;
+   */
+  requestId: string;
+
+  /**
+   * Whether the operation only checks its conditions and returns its blast radius.
+   *
+   * @generated from field: bool dry_run = 6;
+   */
+  dryRun: boolean;
+
+  /**
+   * Labels to add or to replace. A node has at most 64 labels from this call.
+   *
+   * @generated from field: map<string, string> labels = 7;
+   */
+  labels: { [key: string]: string };
+
+  /**
+   * Keys of labels to remove. Labels in the settings of the node cannot be removed. At most 64.
+   *
+   * @generated from field: repeated string remove = 8;
+   */
+  remove: string[];
+};
+
+/**
+ * Describes the message waymark.control.v1.PeerServiceSetLabelsRequest.
+ * Use `create(PeerServiceSetLabelsRequestSchema)` to create a new message.
+ */
+export declare const PeerServiceSetLabelsRequestSchema: GenMessage<PeerServiceSetLabelsRequest>;
+
+/**
+ * The node with its labels.
+ *
+ * @generated from message waymark.control.v1.PeerServiceSetLabelsResponse
+ */
+export declare type PeerServiceSetLabelsResponse = Message<"waymark.control.v1.PeerServiceSetLabelsResponse"> & {
+  /**
+   * The node after the operation.
+   *
+   * @generated from field: waymark.catalog.v1.Peer peer = 1;
+   */
+  peer?: Peer | undefined;
+};
+
+/**
+ * Describes the message waymark.control.v1.PeerServiceSetLabelsResponse.
+ * Use `create(PeerServiceSetLabelsResponseSchema)` to create a new message.
+ */
+export declare const PeerServiceSetLabelsResponseSchema: GenMessage<PeerServiceSetLabelsResponse>;
+
+/**
+ * The node to forget.
+ *
+ * @generated from message waymark.control.v1.PeerServiceForgetRequest
+ */
+export declare type PeerServiceForgetRequest = Message<"waymark.control.v1.PeerServiceForgetRequest"> & {
+  /**
+   * Identifier of the node. 1 to 64 characters of [A-Za-z0-9._:/@+-].
+   *
+   * @generated from field: string node_id = 1;
+   */
+  nodeId: string;
+
+  /**
+   * Why the operation is made, for the audit log. 1 to 256 characters.
+   *
+   * @generated from field: string reason = 2;
+   */
+  reason: string;
+
+  /**
+   * Change ticket, for the audit log. At most 128 characters.
+   *
+   * @generated from field: string ticket = 3;
+   */
+  ticket: string;
+
+  /**
+   * The operation happens only if the record of the node has this etag. Empty means any. At most 32 characters.
+   *
+   * @generated from field: string etag = 4;
+   */
+  etag: string;
+
+  /**
+   * Random identifier of the request. A request with an identifier of the last 8 operations on the node changes nothing, and
+   * returns the node as it is. Empty means that a repeated request is a new one. At most 64 characters.
+   *
+   * @generated from field: string request_id = 5;
+   */
+  requestId: string;
+
+  /**
+   * Whether the operation only checks its conditions and returns its blast radius.
+   *
+   * @generated from field: bool dry_run = 6;
+   */
+  dryRun: boolean;
+};
+
+/**
+ * Describes the message waymark.control.v1.PeerServiceForgetRequest.
+ * Use `create(PeerServiceForgetRequestSchema)` to create a new message.
+ */
+export declare const PeerServiceForgetRequestSchema: GenMessage<PeerServiceForgetRequest>;
+
+/**
+ * The node that is forgotten.
+ *
+ * @generated from message waymark.control.v1.PeerServiceForgetResponse
+ */
+export declare type PeerServiceForgetResponse = Message<"waymark.control.v1.PeerServiceForgetResponse"> & {
+  /**
+   * The node before it is forgotten.
+   *
+   * @generated from field: waymark.catalog.v1.Peer peer = 1;
+   */
+  peer?: Peer | undefined;
+
+  /**
+   * What the operation touches.
+   *
+   * @generated from field: waymark.control.v1.BlastRadius radius = 2;
+   */
+  radius?: BlastRadius | undefined;
+};
+
+/**
+ * Describes the message waymark.control.v1.PeerServiceForgetResponse.
+ * Use `create(PeerServiceForgetResponseSchema)` to create a new message.
+ */
+export declare const PeerServiceForgetResponseSchema: GenMessage<PeerServiceForgetResponse>;
+
+/**
  * An event of a member.
  *
  * @generated from enum waymark.control.v1.PeerEventKind
@@ -1254,9 +1808,18 @@ export declare const SourceStateSchema: GenEnum<SourceState>;
 
 /**
  * Returns the members of the mesh as the serving node sees them, including the serving node itself, and the progress of
- * replication.
+ * replication. Takes nodes out of service and back.
  *
- * Every rpc requires the role mesh.read. Every call can fail with INVALID_ARGUMENT, UNAUTHENTICATED,
+ * Reads require the role mesh.read. Operations require mesh.operate, and mesh.admin with `force` and for Forget. Every
+ * operation is recorded in the audit log before it is answered, also when it is refused. An operation changes the operators'
+ * record of a node in the control store, and the node acts on its record. If the nodes share an etcd cluster, every node
+ * accepts operations on every node of its cluster. A node with a store of its own accepts only operations on itself, and
+ * fails with WRONG_NODE for other nodes; `metadata.urls` then contains their addresses.
+ *
+ * Operations can also fail with NOT_FOUND for a node that the serving node does not know, with VERSION_CONFLICT for an
+ * `etag` that is not current, and with STORE_UNAVAILABLE; the operation may then have happened nevertheless.
+ *
+ * Every call can fail with INVALID_ARGUMENT, UNAUTHENTICATED,
  * DISCOVERY_ACCESS_DENIED, DISCOVERY_RATE_LIMITED and DEADLINE_EXCEEDED. On a resolver, every call fails with
  * UNIMPLEMENTED.
  *
@@ -1318,6 +1881,62 @@ export declare const PeerService: GenService<{
     methodKind: "unary";
     input: typeof PeerServiceKeysRequestSchema;
     output: typeof PeerServiceKeysResponseSchema;
+  },
+  /**
+   * Cordons a node: it accepts no new registrations, campaigns and owners of shards, and clients use it last. What it has
+   * stays. Fails with LAST_READY_NODE if no other node of the cluster would be ready, unless `force` is set.
+   *
+   * @generated from rpc waymark.control.v1.PeerService.Cordon
+   */
+  cordon: {
+    methodKind: "unary";
+    input: typeof PeerServiceCordonRequestSchema;
+    output: typeof PeerServiceCordonResponseSchema;
+  },
+  /**
+   * Makes a cordoned node active again. A drain stops before its next step. What has moved to other nodes stays there.
+   *
+   * @generated from rpc waymark.control.v1.PeerService.Uncordon
+   */
+  uncordon: {
+    methodKind: "unary";
+    input: typeof PeerServiceUncordonRequestSchema;
+    output: typeof PeerServiceUncordonResponseSchema;
+  },
+  /**
+   * Cordons a node, and moves its leaders, shards, entries and watches to other nodes. The call is answered when the drain
+   * is recorded. `Peer.drain` shows its progress. A drain that passes its deadline is stuck: it continues, and drops nothing,
+   * unless `force` is set. Fails like Cordon.
+   *
+   * @generated from rpc waymark.control.v1.PeerService.Drain
+   */
+  drain: {
+    methodKind: "unary";
+    input: typeof PeerServiceDrainRequestSchema;
+    output: typeof PeerServiceDrainResponseSchema;
+  },
+  /**
+   * Changes the labels of a node. They have priority over the labels in its settings.
+   *
+   * @generated from rpc waymark.control.v1.PeerService.SetLabels
+   */
+  setLabels: {
+    methodKind: "unary";
+    input: typeof PeerServiceSetLabelsRequestSchema;
+    output: typeof PeerServiceSetLabelsResponseSchema;
+  },
+  /**
+   * Forgets a node that is dead or has left: all nodes drop its entries immediately, instead of after
+   * `fabric.origin_forget`. If the node returns, its entries return. Forget does not revoke its certificate. Without a shared
+   * control store, the call concerns only the serving node. Fails with INVALID_ARGUMENT for a node that is alive or
+   * suspected.
+   *
+   * @generated from rpc waymark.control.v1.PeerService.Forget
+   */
+  forget: {
+    methodKind: "unary";
+    input: typeof PeerServiceForgetRequestSchema;
+    output: typeof PeerServiceForgetResponseSchema;
   },
 }>;
 

@@ -3004,6 +3004,122 @@ export function writeHeardRule(out: Uint8Array, start: number, tag: number, valu
   return closeLength(out, body, at);
 }
 
+/** `DrainCount` as plain values; a decoded message is one too. */
+export interface DrainCountFields {
+  readonly kind: string;
+  readonly count: number;
+}
+
+export function newDrainCount(): Open<DrainCountFields> {
+  return {
+    kind: "",
+    count: 0,
+  };
+}
+
+/** Reads `DrainCount` after its tag. */
+export function readDrainCount(reader: WireReader): DrainCountFields {
+  const value = newDrainCount();
+  const end = reader.enter();
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    switch (tag) {
+      case 10:
+        value.kind = reader.text();
+        break;
+      case 16:
+        value.count = reader.number();
+        break;
+      default:
+        reader.skipUnknown(tag, 2);
+    }
+  }
+  reader.leave(end);
+  return value;
+}
+
+/** Bytes that surely hold `DrainCount`. Cost: one step a text. */
+export function roomDrainCount(value: DrainCountFields): number {
+  return 21 + 3 * (value.kind.length);
+}
+
+/** Writes `DrainCount` as a field; returns the offset after it. */
+export function writeDrainCount(out: Uint8Array, start: number, tag: number, value: DrainCountFields): number {
+  const body = openLength(writeVarint(out, start, tag));
+  let at = body;
+  at = writeTextField(out, at, 10, value.kind);
+  at = writeNumberField(out, at, 16, value.count);
+  return closeLength(out, body, at);
+}
+
+/** `DrainProgress` as plain values; a decoded message is one too. */
+export interface DrainProgressFields {
+  readonly step: string;
+  readonly sinceMs: number;
+  readonly isStuck: boolean;
+  readonly left: readonly DrainCountFields[];
+}
+
+export function newDrainProgress(): Open<DrainProgressFields> {
+  return {
+    step: "",
+    sinceMs: 0,
+    isStuck: false,
+    left: [],
+  };
+}
+
+export const MAX_DRAIN_PROGRESS_LEFT = 8;
+
+/** Reads `DrainProgress` after its tag. */
+export function readDrainProgress(reader: WireReader): DrainProgressFields {
+  const value = newDrainProgress();
+  const end = reader.enter();
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    switch (tag) {
+      case 10:
+        value.step = reader.text();
+        break;
+      case 16:
+        value.sinceMs = reader.number();
+        break;
+      case 24:
+        value.isStuck = reader.varint() !== 0;
+        break;
+      case 34:
+        mayGrow(value.left.length, MAX_DRAIN_PROGRESS_LEFT, "DrainProgress.left");
+        value.left.push(readDrainCount(reader));
+        break;
+      default:
+        reader.skipUnknown(tag, 4);
+    }
+  }
+  reader.leave(end);
+  return value;
+}
+
+/** Bytes that surely hold `DrainProgress`. Cost: one step a text. */
+export function roomDrainProgress(value: DrainProgressFields): number {
+  let room = 32 + 3 * (value.step.length);
+  for (let i = 0; i < value.left.length; i++) room += 10 + roomDrainCount(value.left[i] ?? newDrainCount());
+  return room;
+}
+
+/** Writes `DrainProgress` as a field; returns the offset after it. */
+export function writeDrainProgress(out: Uint8Array, start: number, tag: number, value: DrainProgressFields): number {
+  const body = openLength(writeVarint(out, start, tag));
+  let at = body;
+  at = writeTextField(out, at, 10, value.step);
+  at = writeNumberField(out, at, 16, value.sinceMs);
+  at = writeNumberField(out, at, 24, value.isStuck ? 1 : 0);
+  for (let i = 0; i < value.left.length; i++) {
+    const item = value.left[i];
+    if (item !== undefined) at = writeDrainCount(out, at, 34, item);
+  }
+  return closeLength(out, body, at);
+}
+
 /** `MemberUpdate` as plain values; a decoded message is one too. */
 export interface MemberUpdateFields {
   readonly nodeId: string;
@@ -3028,6 +3144,9 @@ export interface MemberUpdateFields {
   readonly borders?: readonly BorderCountFields[];
   readonly heardRules?: readonly HeardRuleFields[];
   readonly controlStore?: string;
+  readonly isServing?: boolean;
+  readonly desired?: string;
+  readonly drain?: DrainProgressFields;
 }
 
 export function newMemberUpdate(): Open<MemberUpdateFields> {
@@ -3157,11 +3276,25 @@ export function readMemberUpdate(reader: WireReader): MemberUpdateFields {
         if (said !== "") value.controlStore = said;
         break;
       }
+      case 192: {
+        const said = reader.varint() !== 0;
+        if (said !== false) value.isServing = said;
+        break;
+      }
+      case 202: {
+        const said = reader.text();
+        if (said !== "") value.desired = said;
+        break;
+      }
+      case 210:
+        once(value.drain, "drain");
+        value.drain = readDrainProgress(reader);
+        break;
       case 66:
         reader.skip(tag);
         break;
       default:
-        reader.skipUnknown(tag, 23);
+        reader.skipUnknown(tag, 26);
     }
   }
   reader.leave(end);
@@ -3170,13 +3303,14 @@ export function readMemberUpdate(reader: WireReader): MemberUpdateFields {
 
 /** Bytes that surely hold `MemberUpdate`. Cost: one step a text. */
 export function roomMemberUpdate(value: MemberUpdateFields): number {
-  let room = 165 + 3 * (value.nodeId.length + value.status.length + value.address.length + value.clusterId.length + value.region.length + value.zone.length + value.version.length + value.accuser.length + (value.boot?.length ?? 0) + (value.bootBefore?.length ?? 0) + (value.controlStore?.length ?? 0));
+  let room = 196 + 3 * (value.nodeId.length + value.status.length + value.address.length + value.clusterId.length + value.region.length + value.zone.length + value.version.length + value.accuser.length + (value.boot?.length ?? 0) + (value.bootBefore?.length ?? 0) + (value.controlStore?.length ?? 0) + (value.desired?.length ?? 0));
   room += 10 + 8 * value.protocolVersions.length;
   room += textsRoom(value.transports);
   room += textsRoom(value.roles);
   room += pairsRoom(value.labels);
   if (value.borders !== undefined) for (let i = 0; i < value.borders.length; i++) room += 10 + roomBorderCount(value.borders[i] ?? newBorderCount());
   if (value.heardRules !== undefined) for (let i = 0; i < value.heardRules.length; i++) room += 10 + roomHeardRule(value.heardRules[i] ?? newHeardRule());
+  if (value.drain !== undefined) room += roomDrainProgress(value.drain);
   return room;
 }
 
@@ -3212,6 +3346,9 @@ export function writeMemberUpdate(out: Uint8Array, start: number, tag: number, v
     if (item !== undefined) at = writeHeardRule(out, at, 178, item);
   }
   at = writeTextField(out, at, 186, (value.controlStore ?? ""));
+  at = writeNumberField(out, at, 192, (value.isServing ?? false) ? 1 : 0);
+  at = writeTextField(out, at, 202, (value.desired ?? ""));
+  if (value.drain !== undefined) at = writeDrainProgress(out, at, 210, value.drain);
   return closeLength(out, body, at);
 }
 

@@ -1862,6 +1862,27 @@ export declare type MemberUpdate = Message<"waymark.fabric.v1.MemberUpdate"> & {
    * @generated from field: string control_store = 23;
    */
   controlStore: string;
+
+  /**
+   * True while the member is ready for clients.
+   *
+   * @generated from field: bool serving = 24;
+   */
+  serving: boolean;
+
+  /**
+   * `cordoned` or `drained`, if operators want the member to be so. Empty for an active member.
+   *
+   * @generated from field: string desired = 25;
+   */
+  desired: string;
+
+  /**
+   * Progress of the member's drain. Absent when it is not draining.
+   *
+   * @generated from field: waymark.fabric.v1.DrainProgress drain = 26;
+   */
+  drain?: DrainProgress | undefined;
 };
 
 /**
@@ -1869,6 +1890,74 @@ export declare type MemberUpdate = Message<"waymark.fabric.v1.MemberUpdate"> & {
  * Use `create(MemberUpdateSchema)` to create a new message.
  */
 export declare const MemberUpdateSchema: GenMessage<MemberUpdate>;
+
+/**
+ * Progress of a member's drain.
+ *
+ * @generated from message waymark.fabric.v1.DrainProgress
+ */
+export declare type DrainProgress = Message<"waymark.fabric.v1.DrainProgress"> & {
+  /**
+   * Current step: `leaders`, `leases`, `static_entries`, `addresses`, `watches` or `drained`.
+   *
+   * @generated from field: string step = 1;
+   */
+  step: string;
+
+  /**
+   * Time at which the drain began, by the clock of the member (ms).
+   *
+   * @generated from field: uint64 since_ms = 2;
+   */
+  sinceMs: bigint;
+
+  /**
+   * True when the drain has passed its deadline.
+   *
+   * @generated from field: bool stuck = 3;
+   */
+  stuck: boolean;
+
+  /**
+   * What is left on the member.
+   *
+   * @generated from field: repeated waymark.fabric.v1.DrainCount left = 4;
+   */
+  left: DrainCount[];
+};
+
+/**
+ * Describes the message waymark.fabric.v1.DrainProgress.
+ * Use `create(DrainProgressSchema)` to create a new message.
+ */
+export declare const DrainProgressSchema: GenMessage<DrainProgress>;
+
+/**
+ * Number of things of one kind that are left on a draining member.
+ *
+ * @generated from message waymark.fabric.v1.DrainCount
+ */
+export declare type DrainCount = Message<"waymark.fabric.v1.DrainCount"> & {
+  /**
+   * Kind, such as `leases`.
+   *
+   * @generated from field: string kind = 1;
+   */
+  kind: string;
+
+  /**
+   * Number.
+   *
+   * @generated from field: uint64 count = 2;
+   */
+  count: bigint;
+};
+
+/**
+ * Describes the message waymark.fabric.v1.DrainCount.
+ * Use `create(DrainCountSchema)` to create a new message.
+ */
+export declare const DrainCountSchema: GenMessage<DrainCount>;
 
 /**
  * What a cluster of another region exports to the cluster of a node, as far as the node heard since its start.

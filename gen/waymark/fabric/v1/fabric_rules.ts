@@ -10,6 +10,8 @@ import {
   type BorderHaveFields,
   type BorderRulesFields,
   type DigestFrameFields,
+  type DrainCountFields,
+  type DrainProgressFields,
   type EntryKeyFields,
   type HandOverFrameFields,
   type HeardRuleFields,
@@ -769,6 +771,29 @@ export function checkHeardRule(value: HeardRuleFields, problems: FieldProblems):
   }
 }
 
+/** Adds what breaks the contract's rules in `DrainCount`. */
+export function checkDrainCount(value: DrainCountFields, problems: FieldProblems): void {
+  if (value.kind !== "") problems.text(value.kind, 16, "kind");
+  if (!(value.count >= 0 && value.count <= 9007199254740991)) problems.range(value.count, 0, 9007199254740991, "count");
+}
+
+function checkDrainProgress_left(many: readonly DrainCountFields[], problems: FieldProblems): void {
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i];
+    if (item === undefined) continue;
+    const before = problems.count;
+    checkDrainCount(item, problems);
+    if (problems.count !== before) problems.under(before, `left[${i}].`);
+  }
+}
+
+/** Adds what breaks the contract's rules in `DrainProgress`. */
+export function checkDrainProgress(value: DrainProgressFields, problems: FieldProblems): void {
+  if (value.step !== "") problems.text(value.step, 16, "step");
+  if (!(value.sinceMs >= 0 && value.sinceMs <= 9007199254740991)) problems.range(value.sinceMs, 0, 9007199254740991, "since_ms");
+  if (value.left.length > 0) checkDrainProgress_left(value.left, problems);
+}
+
 function checkMemberUpdate_protocol_versions(many: readonly number[], problems: FieldProblems): void {
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? 0;
@@ -860,6 +885,14 @@ export function checkMemberUpdate(value: MemberUpdateFields, problems: FieldProb
   }
   if (value.controlStore !== undefined) {
     if (value.controlStore !== "") problems.name(value.controlStore, 64, "control_store");
+  }
+  if (value.desired !== undefined) {
+    if (value.desired !== "") problems.text(value.desired, 16, "desired");
+  }
+  if (value.drain !== undefined) {
+    const before = problems.count;
+    checkDrainProgress(value.drain, problems);
+    if (problems.count !== before) problems.under(before, "drain.");
   }
 }
 

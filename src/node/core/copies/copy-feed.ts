@@ -28,6 +28,8 @@ export const MARK = {
   /** All watches must check for changes, or must end. */
   ALL_WATCHES: 6,
   END_WATCHES: 7,
+  /** This part of the watches must have ended, because the node is drained. */
+  DRAIN_WATCHES: 8,
 } as const;
 
 /** A policy as plain values. */
@@ -38,7 +40,7 @@ export interface FeedRooms {
   readonly replica: Replica;
   readonly policies: PolicySource;
   readonly registrar: { readonly loads: Pick<LoadReports, "followers" | "list"> };
-  readonly fanout: Pick<Fanout, "followers" | "isEnding">;
+  readonly fanout: Pick<Fanout, "drainShare" | "followers" | "isEnding">;
   readonly switches: Pick<SwitchQueue, "followers" | "isBusy" | "onFollowed">;
 }
 
@@ -71,6 +73,7 @@ export class CopyFeed implements FanoutObserver, LoadObserver, SwitchObserver {
     this.#feed = new ReplicaFeed({ replica, isHeldUp, onWrite: () => this.#sendPolicy() });
     this.#sendPolicy();
     if (fanout.isEnding) this.#mark(MARK.END_WATCHES);
+    if (fanout.drainShare > 0) this.drains(fanout.drainShare);
     registrar.loads.followers.add(this);
     fanout.followers.add(this);
     switches.followers.add(this);
@@ -153,6 +156,11 @@ export class CopyFeed implements FanoutObserver, LoadObserver, SwitchObserver {
 
   ends(): void {
     this.#mark(MARK.END_WATCHES);
+    this.#onNews();
+  }
+
+  drains(share: number): void {
+    this.#mark(MARK.DRAIN_WATCHES).numbers(share);
     this.#onNews();
   }
 

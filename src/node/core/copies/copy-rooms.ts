@@ -98,6 +98,8 @@ class CopyApplier {
         return fanout.all();
       case MARK.END_WATCHES:
         return fanout.end();
+      case MARK.DRAIN_WATCHES:
+        return fanout.drain(message.number());
       default:
         assert(false, "the feed contains an unknown mark", { mark });
     }

@@ -17,6 +17,7 @@ import type { PolicyEngine } from "../../../policy/versions/engine.ts";
 import type { NodeHandlers, NodeOutput, NodePart, NodePartList } from "../../core-io.ts";
 import type { NodeLimits } from "../../limits.ts";
 import { type DepartureOrders, NodeDeparture } from "../departure.ts";
+import { NodeDrain } from "../drain.ts";
 import { GenerationRenewal } from "../generation-renewal.ts";
 import { PeerActivity } from "../peer-activity.ts";
 import type { NodeSummaries } from "../regions/summaries.ts";
@@ -39,6 +40,8 @@ export interface NodeRooms {
   readonly checks: HealthChecks;
   /** Undefined on a node without summaries. */
   readonly summaries?: NodeSummaries | undefined;
+  /** For this time (ms), clients can have the addresses of this node in their caches. */
+  readonly addressesMs: number;
   /** Whether the settings name seed nodes. If so, this node refuses writes until it knows the clocks of other nodes. */
   readonly hasSeeds: boolean;
   /** Makes a generation. Generations grow with time and are unique. */
@@ -70,6 +73,8 @@ export class NodeParts {
   readonly writes: NodeWrites;
   readonly remotePolicy = new RemotePolicy(this.list);
   readonly refusals = new RefusalLog();
+  readonly self: SelfEntry;
+  readonly drain: NodeDrain;
   /** Undefined on a standalone node. */
   joined: JoinedParts | undefined;
   /** The id of the control store that this node shares with others. Empty if there is none, or if the node has not read it. */
@@ -84,6 +89,14 @@ export class NodeParts {
     const mustConfirm = (now: Time) => this.mustConfirm(now);
     const writing = { ...rooms, writeEligibility, facts, mustConfirm, isDraining: () => this.readiness.isDraining };
     this.writes = new NodeWrites({ ...writing, superseded: () => this.joined?.superseded ?? [] }, time);
+    this.self = new SelfEntry(rooms.registrar);
+    this.drain = new NodeDrain({
+      ...rooms,
+      self: this.self,
+      takers: () => this.joined?.fabric.leaving.takers() ?? [],
+      isServing: () => this.readiness.isServing,
+      deliver: (news, at, out) => this.list.deliver(news, at, out),
+    });
     this.list.add(rowsOf(this));
   }
 
@@ -99,7 +112,9 @@ export class NodeParts {
     assert(this.joined !== undefined, "the member record was read before the node joined");
     const { joined, controlStore, rooms } = this;
     const { generation } = rooms.replica.self;
-    return { ...joined.facts, generation, ...(controlStore !== "" && { controlStore }), ...rooms.summaries?.facts };
+    const { labels, ...drain } = this.drain.facts();
+    const common = { ...joined.facts, generation, labels: { ...joined.facts.labels, ...labels }, ...drain };
+    return { ...common, ...(controlStore !== "" && { controlStore }), ...rooms.summaries?.facts };
   }
 
   /** Whether a write must wait for `confirmed`: this process was paused, and other nodes may have accepted another process instance since. */
@@ -120,11 +135,12 @@ function rowsOf(core: NodeParts): readonly NodePart[] {
     core.refusals,
     eligibilityRow(core),
     core.readiness,
-    new SelfEntry(core.rooms.registrar),
+    core.self,
     checksRow(core),
     summariesRow(core),
     snapshotsRow(core),
     new RosterFile(() => core.joined),
+    drainRow(core),
     departureRow(core),
     // Writes the records that the other parts have staged.
     { look: (_, out) => core.writes.persist(out) },
@@ -180,6 +196,7 @@ function fabricRow(core: NodeParts): NodePart {
       closed: give,
       lagged: give,
       facts: give,
+      forget: give,
       policy: give,
       policyRead: give,
       policyRefused: give,
@@ -267,6 +284,20 @@ function snapshotsRow(core: NodeParts): NodePart {
       if (snapshot !== undefined) out.push({ kind: "keepSnapshot", ...snapshot, summaries: core.rooms.summaries?.blocks(time) });
     },
     nextDeadlineMs: () => core.joined?.snapshots.nextDeadlineMs() ?? NEVER,
+  };
+}
+
+/** Follows what operators want this node to be, and announces it to the other nodes. */
+function drainRow(core: NodeParts): NodePart {
+  const { drain, list } = core;
+  return {
+    handle: drain.handle,
+    look: (time, out) => {
+      drain.look(time, out);
+      if (core.joined !== undefined && list.isBegun && drain.takeNews(time))
+        list.deliver({ kind: "facts", facts: core.facts() }, time, out);
+    },
+    nextDeadlineMs: () => drain.nextDeadlineMs(),
   };
 }
 

@@ -1,8 +1,16 @@
 /** Implements waymark.control.v1.PeerService: the members of the mesh as this node knows them, and the state of replication. */
 import { create, toJson } from "@bufbuild/protobuf";
 import { durationFromMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
-import { Scope } from "../../gen/waymark/catalog/v1/entry_pb.js";
-import { type Peer, PeerSchema, PeerStatus } from "../../gen/waymark/catalog/v1/peer_pb.js";
+import { Scope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import {
+  type Peer,
+  PeerDesired,
+  type PeerDrain,
+  PeerDrainSchema,
+  PeerDrainStep,
+  PeerSchema,
+  PeerStatus,
+} from "../../../gen/waymark/catalog/v1/peer_pb.js";
 import {
   LinkLagSchema,
   LinkState,
@@ -12,6 +20,9 @@ import {
   PeerEventPath,
   PeerEventSchema,
   PeerService,
+  type PeerServiceCordonRequest,
+  type PeerServiceDrainRequest,
+  type PeerServiceForgetRequest,
   type PeerServiceGetRequest,
   PeerServiceGetResponseSchema,
   type PeerServiceKeysRequest,
@@ -20,26 +31,30 @@ import {
   type PeerServiceListRequest,
   PeerServiceListRequestSchema,
   PeerServiceListResponseSchema,
+  type PeerServiceSetLabelsRequest,
+  type PeerServiceUncordonRequest,
   type PeerServiceWatchRequest,
-} from "../../gen/waymark/control/v1/peer_pb.js";
-import { scopeBetween } from "../catalog/entry/scope.ts";
-import type { OriginStatus } from "../catalog/record/record.ts";
-import { parseCursor, shortHolder } from "../catalog/watch/cursor.ts";
-import type { LinkRow } from "../fabric/links/link-state.ts";
-import type { MemberEvidence } from "../fabric/membership/members.ts";
-import { MEMBER_STATUSES, type MemberStatus, type MemberUpdate } from "../fabric/wire/messages.ts";
-import { enumName } from "../lib/enum-words.ts";
-import { invalid, WaymarkError } from "../lib/errors.ts";
-import type { Time } from "../lib/machine.ts";
-import type { Caller } from "../policy/identity/caller.ts";
-import { type ClusterKeyRow, keysAnswer } from "./cluster-keys.ts";
-import { bookmarkMs, requestCheckOf } from "./contract.ts";
-import { wireScope } from "./discovery/nodes.ts";
-import { filterHash, listRoute, PAGE, type PageRequest, paged, pageOf } from "./list-page.ts";
+} from "../../../gen/waymark/control/v1/peer_pb.js";
+import { scopeBetween } from "../../catalog/entry/scope.ts";
+import type { OriginStatus } from "../../catalog/record/record.ts";
+import { parseCursor, shortHolder } from "../../catalog/watch/cursor.ts";
+import { DRAIN_STEPS } from "../../control/peers/drain.ts";
+import type { LinkRow } from "../../fabric/links/link-state.ts";
+import type { MemberEvidence } from "../../fabric/membership/members.ts";
+import { MEMBER_STATUSES, type MemberStatus, type MemberUpdate } from "../../fabric/wire/messages.ts";
+import { enumName } from "../../lib/enum-words.ts";
+import { invalid, WaymarkError } from "../../lib/errors.ts";
+import type { Time } from "../../lib/machine.ts";
+import type { Caller } from "../../policy/identity/caller.ts";
+import { type ClusterKeyRow, keysAnswer } from "../cluster-keys.ts";
+import { bookmarkMs, requestCheckOf, timestampOf } from "../contract.ts";
+import { wireScope } from "../discovery/nodes.ts";
+import { filterHash, listRoute, PAGE, type PageRequest, paged, pageOf } from "../list-page.ts";
+import { type SummaryLag, steadySummaryLag, wireSummaryLag } from "../regions/lag.ts";
+import type { CallContext, HandlersOf, RouteParameters, ServiceDefinition, StreamSource } from "../service.ts";
+import { StreamLimit } from "../stream-limit.ts";
+import { desiredOf, type PeerOperationParts, PeerOperations } from "./operations.ts";
 import { MemberChanges, PeerWatch } from "./peer-watch.ts";
-import { type SummaryLag, steadySummaryLag, wireSummaryLag } from "./regions/lag.ts";
-import type { CallContext, HandlersOf, RouteParameters, ServiceDefinition, StreamSource } from "./service.ts";
-import { StreamLimit } from "./stream-limit.ts";
 
 /** A member, with this node's measurements of it. */
 export interface MemberRow extends MemberUpdate {
@@ -118,15 +133,13 @@ interface ServingNode {
   readonly boot: string;
 }
 
-export interface PeerParts {
+export interface PeerParts extends PeerOperationParts {
   readonly source: MemberDirectory;
   readonly identity: ServingNode;
   /** The keys that this node trusts or may trust, grouped by cluster. Empty on a node without summaries. */
   readonly clusterKeys: (time: Time) => readonly ClusterKeyRow[];
   /** Absent on a node without summaries. */
   readonly summaries?: ((time: Time) => SummaryLag) | undefined;
-  /** Throws `not_ready` while this node may not yet know all members. */
-  readonly checkCaughtUp: () => void;
   /** Largest number of open streams. Each stream keeps a set of the members that its reader has. */
   readonly maxWatches: number;
   /** Calls `wake` several times a second until the returned function is called. */
@@ -136,7 +149,10 @@ export interface PeerParts {
 export function peerService(parts: PeerParts): ServiceDefinition {
   const watches = { changes: new MemberChanges(), limit: new StreamLimit("member watches", parts.maxWatches) };
   // The changes are recorded for as long as the process runs, because a reader may return with a cursor.
-  parts.source.follow((nodeId) => watches.changes.changed(nodeId));
+  const changed = (nodeId: string) => watches.changes.changed(nodeId);
+  parts.source.follow(changed);
+  parts.control.followPeers(changed);
+  const operations = new PeerOperations(parts, (row) => wirePeer(row, parts));
   const keys = (time: Time) => ({ rows: parts.clusterKeys(time), servedBy: parts.identity.nodeId, time });
   return {
     desc: PeerService,
@@ -149,6 +165,11 @@ export function peerService(parts: PeerParts): ServiceDefinition {
       get: { kind: "unary", handle: (request: PeerServiceGetRequest, context) => get(parts, request, context) },
       lag: { kind: "unary", handle: (request: PeerServiceLagRequest, context) => lag(parts, request, context.time) },
       keys: { kind: "unary", handle: (request: PeerServiceKeysRequest, context) => keysAnswer(keys(context.time), request) },
+      cordon: { kind: "unary", handle: (request: PeerServiceCordonRequest, context) => operations.cordon(request, context) },
+      uncordon: { kind: "unary", handle: (request: PeerServiceUncordonRequest, context) => operations.uncordon(request, context) },
+      drain: { kind: "unary", handle: (request: PeerServiceDrainRequest, context) => operations.drain(request, context) },
+      setLabels: { kind: "unary", handle: (request: PeerServiceSetLabelsRequest, context) => operations.setLabels(request, context) },
+      forget: { kind: "unary", handle: (request: PeerServiceForgetRequest, context) => operations.forget(request, context) },
     } satisfies HandlersOf<typeof PeerService>,
     routes: [
       {
@@ -199,7 +220,8 @@ function statusesIn(text: string): PeerStatus[] {
   });
 }
 
-function list({ source, identity }: PeerParts, request: PeerServiceListRequest, time: Time) {
+function list(parts: PeerParts, request: PeerServiceListRequest, time: Time) {
+  const { source, identity } = parts;
   const { clusterId, region } = request;
   const statuses = MEMBER_STATUSES.filter((status) => request.statuses.includes(PeerStatus[enumName(status)]));
   const filter: MemberFilter = { statuses, clusterId, region };
@@ -207,14 +229,15 @@ function list({ source, identity }: PeerParts, request: PeerServiceListRequest, 
   const rows = source.members(time).filter((row) => matchesMember(filter, row));
   const { page, nextPageToken } = paged(rows, ({ nodeId }) => nodeId, { ...request, hash });
   return create(PeerServiceListResponseSchema, {
-    peers: page.map((row) => wirePeer(row, identity)),
+    peers: page.map((row) => wirePeer(row, parts)),
     nextPageToken,
     servedBy: identity.nodeId,
     generatedAt: timestampFromMs(time.wallMs),
   });
 }
 
-function get({ source, identity, checkCaughtUp }: PeerParts, request: PeerServiceGetRequest, { time }: CallContext) {
+function get(parts: PeerParts, request: PeerServiceGetRequest, { time }: CallContext) {
+  const { source, checkCaughtUp } = parts;
   const { nodeId } = request;
   const row = source.member(nodeId, time);
   if (row === undefined) {
@@ -226,7 +249,7 @@ function get({ source, identity, checkCaughtUp }: PeerParts, request: PeerServic
   }
   const { events, suspicionEndsWallMs, confirmedBy } = source.story(nodeId, time);
   return create(PeerServiceGetResponseSchema, {
-    peer: wirePeer(row, identity),
+    peer: wirePeer(row, parts),
     events: events.map(({ atWallMs, status, accuser, path, incarnation, via }) =>
       create(PeerEventSchema, {
         at: timestampFromMs(atWallMs),
@@ -324,8 +347,10 @@ function lag({ source, identity, summaries }: PeerParts, { limit, pageToken }: P
   });
 }
 
-function wirePeer(row: MemberRow, identity: ServingNode): Peer {
-  const { nodeId, clusterId, region, zone, status, address, version, healthScore, accuser } = row;
+function wirePeer(row: MemberRow, { identity, control }: Pick<PeerParts, "control" | "identity">): Peer {
+  const { nodeId, clusterId, region, zone, status, address, version, healthScore, accuser, drain } = row;
+  const record = clusterId === identity.clusterId ? control.record(nodeId) : undefined;
+  const operation = record?.value;
   return create(PeerSchema, {
     nodeId,
     clusterId,
@@ -341,12 +366,30 @@ function wirePeer(row: MemberRow, identity: ServingNode): Peer {
     protocolVersions: [...row.protocolVersions],
     transports: [...row.transports],
     roles: [...row.roles],
-    labels: { ...row.labels },
+    labels: { ...row.labels, ...operation?.labels },
     isSelf: row.isSelf,
     linked: row.isLinked,
     scope: row.isSelf ? Scope.LOCAL : wireScope(scopeBetween(identity, row)),
+    desired: PeerDesired[enumName(desiredOf(row, control))],
+    serving: row.isServing ?? false,
+    etag: control.isOwnStore && !row.isSelf ? "" : `"${record?.version ?? 0}"`,
+    ...(drain !== undefined && { drain: wireDrain(drain) }),
+    ...(operation !== undefined && {
+      lastOperation: { ...operation, at: timestampOf(operation.atWallMs) },
+    }),
     ...(row.lastSeenWallMs !== undefined && { lastSeen: timestampFromMs(row.lastSeenWallMs) }),
     ...(row.rttMs !== undefined && { rtt: durationFromMs(Math.max(1, Math.round(row.rttMs))) }),
+  });
+}
+
+/** A step that this version does not know is not set. */
+function wireDrain({ step, sinceMs, isStuck, left }: NonNullable<MemberRow["drain"]>): PeerDrain {
+  const known = DRAIN_STEPS.find((each) => each === step);
+  return create(PeerDrainSchema, {
+    step: known === undefined ? PeerDrainStep.UNSPECIFIED : PeerDrainStep[enumName(known)],
+    left: Object.fromEntries(left.map(({ kind, count }) => [kind, BigInt(count)])),
+    since: timestampOf(sinceMs),
+    stuck: isStuck,
   });
 }
 
@@ -356,11 +399,8 @@ interface OpenWatches {
   readonly caller: Caller;
 }
 
-function watch(
-  { source, identity, tick }: PeerParts,
-  request: PeerServiceWatchRequest,
-  { changes, limit, caller }: OpenWatches,
-): StreamSource {
+function watch(parts: PeerParts, request: PeerServiceWatchRequest, { changes, limit, caller }: OpenWatches): StreamSource {
+  const { source, identity, tick } = parts;
   const filter: MemberFilter = { statuses: [], clusterId: request.clusterId, region: request.region };
   const bookmarkIntervalMs = bookmarkMs(request.bookmarkInterval);
   const holder = shortHolder(identity.boot, filterHash("peers watched", filter.clusterId, filter.region));
@@ -369,7 +409,7 @@ function watch(
     ids: (time: Time) => source.members(time).flatMap((row) => (matchesMember(filter, row) ? [row.nodeId] : [])),
     peer: (nodeId: string, time: Time) => {
       const row = source.member(nodeId, time);
-      return row === undefined || !matchesMember(filter, row) ? undefined : wirePeer(row, identity);
+      return row === undefined || !matchesMember(filter, row) ? undefined : wirePeer(row, parts);
     },
   };
   const from = cursor?.kind === "short" && cursor.holder === holder ? cursor.revision : undefined;

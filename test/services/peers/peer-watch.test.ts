@@ -2,20 +2,21 @@
 import { create, fromBinary, type MessageInitShape } from "@bufbuild/protobuf";
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { DiscoveryDelta_Action as Action } from "../../gen/waymark/catalog/v1/delta_pb.js";
-import { Snapshot } from "../../gen/waymark/catalog/v1/watch_pb.js";
+import { DiscoveryDelta_Action as Action } from "../../../gen/waymark/catalog/v1/delta_pb.js";
+import { Snapshot } from "../../../gen/waymark/catalog/v1/watch_pb.js";
 import {
   PeerServiceWatchRequestSchema,
   type PeerServiceWatchResponse,
   PeerServiceWatchResponseSchema,
-} from "../../gen/waymark/control/v1/peer_pb.js";
-import { shortCursorText, shortHolder } from "../../src/catalog/watch/cursor.ts";
-import { anonymousCaller } from "../../src/policy/identity/caller.ts";
-import { requestCheckOf } from "../../src/services/contract.ts";
-import { peerService } from "../../src/services/peers.ts";
-import type { StreamSource } from "../../src/services/service.ts";
-import { runs } from "../fakes/effort.ts";
-import { FakeMembers, memberRow as row } from "../fakes/watched-members.ts";
+} from "../../../gen/waymark/control/v1/peer_pb.js";
+import { shortCursorText, shortHolder } from "../../../src/catalog/watch/cursor.ts";
+import { anonymousCaller } from "../../../src/policy/identity/caller.ts";
+import { requestCheckOf } from "../../../src/services/contract.ts";
+import { peerService } from "../../../src/services/peers/peers.ts";
+import type { StreamSource } from "../../../src/services/service.ts";
+import { runs } from "../../fakes/effort.ts";
+import { NO_OPERATIONS } from "../../fakes/peer-operations.ts";
+import { FakeMembers, memberRow as row } from "../../fakes/watched-members.ts";
 
 const TIME = { monoMs: 5000, wallMs: 1_760_000_005_000 };
 const CONTEXT = { caller: anonymousCaller("c1", "127.0.0.1", ["mesh.read"]), time: TIME, requestId: "r" };
@@ -30,7 +31,15 @@ function served(mesh: FakeMembers, boot = "b1") {
     return () => ticks.delete(wake);
   };
   const identity = { nodeId: "n1", clusterId: "c1", region: "r1", boot };
-  const { watch } = peerService({ source: mesh, identity, clusterKeys: () => [], checkCaughtUp: () => {}, maxWatches: 100, tick }).handlers;
+  const { watch } = peerService({
+    ...NO_OPERATIONS,
+    source: mesh,
+    identity,
+    clusterKeys: () => [],
+    checkCaughtUp: () => {},
+    maxWatches: 100,
+    tick,
+  }).handlers;
   if (watch?.kind !== "server_streaming") throw new Error("watch is no stream");
   const open = (asked: Asked = {}): StreamSource => {
     const request = create(PeerServiceWatchRequestSchema, asked);

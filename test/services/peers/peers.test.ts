@@ -2,8 +2,8 @@
 
 import { create, type DescMessage, fromBinary, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
-import { Scope } from "../../gen/waymark/catalog/v1/entry_pb.js";
-import { PeerStatus } from "../../gen/waymark/catalog/v1/peer_pb.js";
+import { Scope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import { PeerStatus } from "../../../gen/waymark/catalog/v1/peer_pb.js";
 import {
   PeerEventKind,
   PeerEventPath,
@@ -14,10 +14,10 @@ import {
   type PeerServiceLagResponse,
   PeerServiceListRequestSchema,
   type PeerServiceListResponse,
-} from "../../gen/waymark/control/v1/peer_pb.js";
-import { WaymarkError } from "../../src/lib/errors.ts";
-import { anonymousCaller } from "../../src/policy/identity/caller.ts";
-import { requestCheckOf } from "../../src/services/contract.ts";
+} from "../../../gen/waymark/control/v1/peer_pb.js";
+import { WaymarkError } from "../../../src/lib/errors.ts";
+import { anonymousCaller } from "../../../src/policy/identity/caller.ts";
+import { requestCheckOf } from "../../../src/services/contract.ts";
 import {
   type LagReport,
   type MemberDirectory,
@@ -25,9 +25,10 @@ import {
   type MemberRow,
   type OriginLagRow,
   peerService,
-} from "../../src/services/peers.ts";
-import type { SummaryLag } from "../../src/services/regions/lag.ts";
-import { askRoute } from "../fakes/route.ts";
+} from "../../../src/services/peers/peers.ts";
+import type { SummaryLag } from "../../../src/services/regions/lag.ts";
+import { NO_OPERATIONS } from "../../fakes/peer-operations.ts";
+import { askRoute } from "../../fakes/route.ts";
 
 const TIME = { monoMs: 5000, wallMs: 1_760_000_005_000 };
 const CONTEXT = { caller: anonymousCaller("c1", "127.0.0.1", ["mesh.read"]), time: TIME, requestId: "r" };
@@ -89,6 +90,7 @@ function served(mesh: FakeMesh) {
     clusterKeys: () => [],
     checkCaughtUp: () => {},
     maxWatches: 100,
+    ...NO_OPERATIONS,
     tick: () => () => {},
   };
   const { handlers } = peerService(parts);

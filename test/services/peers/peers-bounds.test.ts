@@ -5,12 +5,13 @@ import {
   PeerServiceListRequestSchema,
   type PeerServiceListResponse,
   PeerServiceWatchRequestSchema,
-} from "../../gen/waymark/control/v1/peer_pb.js";
-import { anonymousCaller } from "../../src/policy/identity/caller.ts";
-import { type MemberDirectory, type MemberRow, peerService } from "../../src/services/peers.ts";
-import type { RouteParameters } from "../../src/services/service.ts";
-import { updateOf } from "../fakes/fabric-values.ts";
-import { askRoute } from "../fakes/route.ts";
+} from "../../../gen/waymark/control/v1/peer_pb.js";
+import { anonymousCaller } from "../../../src/policy/identity/caller.ts";
+import { type MemberDirectory, type MemberRow, peerService } from "../../../src/services/peers/peers.ts";
+import type { RouteParameters } from "../../../src/services/service.ts";
+import { updateOf } from "../../fakes/fabric-values.ts";
+import { NO_OPERATIONS } from "../../fakes/peer-operations.ts";
+import { askRoute } from "../../fakes/route.ts";
 
 const TIME = { monoMs: 5000, wallMs: 1_760_000_005_000 };
 const CONTEXT = { caller: anonymousCaller("c1", "127.0.0.1", ["mesh.read"]), time: TIME, requestId: "r" };
@@ -35,6 +36,7 @@ function served(rows: readonly MemberRow[]) {
     clusterKeys: () => [],
     checkCaughtUp: () => {},
     maxWatches: MAX_STREAMS,
+    ...NO_OPERATIONS,
     tick: () => () => {},
   };
   const { list, watch } = peerService(parts).handlers;

@@ -1,13 +1,13 @@
 /** Implements PeerService.Watch: streams of members in the format of watches (watch.proto), and the log of changes that all streams read. */
 import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { durationFromMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
-import { DiscoveryDelta_Action as Action } from "../../gen/waymark/catalog/v1/delta_pb.js";
-import type { Peer } from "../../gen/waymark/catalog/v1/peer_pb.js";
-import { Snapshot } from "../../gen/waymark/catalog/v1/watch_pb.js";
-import { type PeerDelta, PeerDeltaSchema, PeerServiceWatchResponseSchema } from "../../gen/waymark/control/v1/peer_pb.js";
-import { shortCursorText } from "../catalog/watch/cursor.ts";
-import type { Time } from "../lib/machine.ts";
-import type { StreamSource } from "./service.ts";
+import { DiscoveryDelta_Action as Action } from "../../../gen/waymark/catalog/v1/delta_pb.js";
+import type { Peer } from "../../../gen/waymark/catalog/v1/peer_pb.js";
+import { Snapshot } from "../../../gen/waymark/catalog/v1/watch_pb.js";
+import { type PeerDelta, PeerDeltaSchema, PeerServiceWatchResponseSchema } from "../../../gen/waymark/control/v1/peer_pb.js";
+import { shortCursorText } from "../../catalog/watch/cursor.ts";
+import type { Time } from "../../lib/machine.ts";
+import type { StreamSource } from "../service.ts";
 
 /** Largest number of changes in the log. A reader that is further behind gets a snapshot. */
 const MAX_CHANGES = 10_000;

@@ -1,0 +1,63 @@
+/** What is on a node, and where clients reach nodes, as this node's copy of the catalog shows it. */
+import { decodeMessage } from "../../catalog/entry/codec.ts";
+import { isReservedNamespace, NODES_NAMESPACE } from "../../catalog/entry/names.ts";
+import { readTtlMs } from "../../catalog/entry/view.ts";
+import { BODY, HEALTH, KIND, keyText, viewHealth } from "../../catalog/record/record.ts";
+import type { Replica } from "../../catalog/replica/replica.ts";
+import type { LeaderRecord } from "../../control/leadership/records.ts";
+import type { NodeContents } from "../../services/peers/operations.ts";
+
+export interface ContentsParts {
+  readonly replica: Replica;
+  readonly clusterId: string;
+  /** The leaders of all scopes. */
+  readonly leaders: () => ReadonlyMap<string, LeaderRecord | undefined>;
+}
+
+/** Maximum number of URLs of other nodes in an error. */
+const MAX_URLS = 4;
+
+/** O(entries of the node and leaders). An entry without a ttl is static. */
+export function contentsOf({ replica, leaders }: ContentsParts, nodeId: string): NodeContents {
+  const principals = new Map<string, number>();
+  let [leasedCount, staticCount] = [0, 0];
+  for (const { log } of [...replica.origins.values()].filter((origin) => origin.nodeId === nodeId))
+    for (const stored of log.list()) {
+      const { body, namespace, key, principal, at, sizeBytes } = stored;
+      if (body !== BODY.ENTRY || isReservedNamespace(namespace) || replica.view(key) !== stored) continue;
+      if (readTtlMs(replica.slab.view(at, sizeBytes)) === undefined) staticCount += 1;
+      else leasedCount += 1;
+      principals.set(principal, (principals.get(principal) ?? 0) + 1);
+    }
+  const [leaderships, shards]: [string[], string[]] = [[], []];
+  for (const [scope, record] of leaders()) {
+    if (record === undefined || record.nodeId !== nodeId || record.session === "") continue;
+    if (record.shard === undefined) leaderships.push(scope);
+    else shards.push(scope.slice("shard/".length));
+  }
+  return { leasedCount, staticCount, principals, leaderships: leaderships.toSorted(), shards: shards.toSorted() };
+}
+
+type CatalogParts = Pick<ContentsParts, "clusterId" | "replica">;
+
+/** The URLs at which clients reach a node: those in its NODE entry. Empty if this node does not know the entry. */
+export function urlsOf({ replica, clusterId }: CatalogParts, nodeId: string): readonly string[] {
+  const record = replica.view(keyText({ kind: KIND.NODE, namespace: NODES_NAMESPACE, name: nodeId, instanceId: nodeId, clusterId }));
+  if (record === undefined) return [];
+  const { detail } = decodeMessage(replica.slab.view(record.at, record.sizeBytes));
+  return detail.case === "node" ? detail.value.advertisedUrls : [];
+}
+
+/** The gRPC URLs of at most 4 other nodes of the cluster that accept new work. */
+export function otherUrls(parts: CatalogParts, ownId: string): readonly string[] {
+  const { replica, clusterId } = parts;
+  const urls: string[] = [];
+  for (const { nodeId, clusterId: cluster, life } of replica.origins.values()) {
+    if (urls.length === MAX_URLS) break;
+    if (nodeId === ownId || life !== "live" || (cluster !== "" && cluster !== clusterId)) continue;
+    const record = replica.view(keyText({ kind: KIND.NODE, namespace: NODES_NAMESPACE, name: nodeId, instanceId: nodeId, clusterId }));
+    if (record === undefined || viewHealth(record) === HEALTH.MAINTENANCE) continue;
+    urls.push(...urlsOf(parts, nodeId).filter((url) => url.startsWith("grpc")));
+  }
+  return urls.slice(0, MAX_URLS);
+}

@@ -1,0 +1,206 @@
+/** What operators want this node to be: a cordoned node accepts nothing new, and a draining node moves everything that it has to other nodes. */
+import { Drain, type DrainTask } from "../../control/peers/drain.ts";
+import { ACTIVE_NODE, type DesiredNode } from "../../control/peers/records.ts";
+import type { Fanout } from "../../discovery/fanout.ts";
+import type { Registrar } from "../../discovery/registrar/registrar.ts";
+import type { MemberFacts } from "../../fabric/wire/messages.ts";
+import type { Time } from "../../lib/machine.ts";
+import type { NodeHandlers, NodeNews, NodeOutput, NodePart } from "../core-io.ts";
+import type { SelfEntry } from "./self-entry.ts";
+
+export interface NodeDrainParts {
+  readonly registrar: Pick<Registrar, "endLeft" | "handOver" | "isDraining">;
+  readonly fanout: Pick<Fanout, "drain" | "size">;
+  readonly self: Pick<SelfEntry, "follow">;
+  /** The nodes that may take over static entries. */
+  readonly takers: () => Parameters<Registrar["handOver"]["step"]>[0];
+  /** For this time (ms), clients can have the addresses of the node in their caches. */
+  readonly addressesMs: number;
+  readonly isServing: () => boolean;
+  /** Passes a message to the other parts. */
+  readonly deliver: (news: NodeNews, time: Time, out: NodeOutput[]) => void;
+}
+
+/** Watches end within this time (ms), so that not all clients reconnect at the same time. */
+const WATCHES_MS = 10_000;
+/** Maximum number of entries that a forced drain ends in one step. */
+const BATCH_COUNT = 1000;
+/** Minimum time (ms) between two reports of what is left. */
+const REPORT_MS = 1000;
+
+/** The facts about a node that operators have asked for, or that they want to know. */
+type DrainFacts = Pick<MemberFacts, "desired" | "drain" | "isServing"> & { readonly labels: Readonly<Record<string, string>> };
+
+export class NodeDrain implements NodePart {
+  readonly #parts: NodeDrainParts;
+  readonly #drain: Drain;
+  #desired: DesiredNode = ACTIVE_NODE;
+  /** Undefined until the control plane of this node has answered. */
+  #leadersLeft: { readonly leaderCount: number; readonly ownerCount: number } | undefined;
+  #isHidden = false;
+  #wasServing = false;
+  /** Whether the facts can have changed since the last report. */
+  #isDirty = false;
+  /** The facts of the last report, and its time. */
+  #reported = "";
+  #reportedMonoMs = Number.NEGATIVE_INFINITY;
+  /** Outputs of the tasks, which the current call passes on. */
+  #outputs: NodeOutput[] = [];
+  #offers: Extract<NodeNews, { readonly kind: "offer" }>[] = [];
+
+  constructor(parts: NodeDrainParts) {
+    this.#parts = parts;
+    this.#drain = new Drain([this.#leaders(), this.#leases(), this.#staticEntries(), this.#addresses(), this.#watches()]);
+  }
+
+  readonly handle: NodeHandlers = {
+    desired: (desired, time, out) => {
+      const isChanged = desired.desired !== this.#desired.desired || !isSame(desired.labels, this.#desired.labels);
+      this.#desired = desired;
+      if (isChanged) this.#showSelf(time, out);
+      this.#drain.follow(desired.drain, time);
+      this.#isDirty = true;
+    },
+    leadersLeft: (left) => {
+      this.#leadersLeft = left;
+    },
+  };
+
+  /** Whether this node accepts nothing new. */
+  get isCordoned(): boolean {
+    return this.#desired.desired !== "active";
+  }
+
+  facts(): DrainFacts {
+    const { desired, labels } = this.#desired;
+    const { progress: drain } = this.#drain;
+    const isServing = this.#parts.isServing();
+    return { labels, ...(isServing && { isServing }), ...(desired !== "active" && { desired }), ...(drain !== undefined && { drain }) };
+  }
+
+  look(time: Time, out: NodeOutput[]): void {
+    if (this.#drain.look(time)) this.#isDirty = true;
+    for (const output of this.#outputs.splice(0)) out.push(output);
+    for (const offer of this.#offers.splice(0)) this.#parts.deliver(offer, time, out);
+  }
+
+  /** Whether the facts must be announced again. HOT: runs after every input, and usually compares only one flag. */
+  takeNews({ monoMs }: Time): boolean {
+    const isServing = this.#parts.isServing();
+    if (isServing === this.#wasServing && !this.#isDirty) return false;
+    this.#wasServing = isServing;
+    const { drain, ...others } = this.facts();
+    const urgent = JSON.stringify([others, drain?.step, drain?.isStuck]);
+    const facts = `${urgent} ${JSON.stringify(drain?.left)}`;
+    const isDue = !this.#reported.startsWith(urgent) || monoMs >= this.#reportedMonoMs + REPORT_MS;
+    this.#isDirty = facts !== this.#reported && !isDue;
+    if (facts === this.#reported || !isDue) return false;
+    this.#reported = facts;
+    this.#reportedMonoMs = monoMs;
+    return true;
+  }
+
+  nextDeadlineMs(): number {
+    return this.#drain.nextDeadlineMs();
+  }
+
+  #showSelf(time: Time, out: NodeOutput[]): void {
+    const { desired, labels } = this.#desired;
+    this.#parts.self.follow({ isInMaintenance: desired !== "active", isHidden: this.#isHidden, labels }, time, out);
+  }
+
+  #leaders(): DrainTask {
+    const stand = (isDown: boolean) => {
+      this.#leadersLeft = undefined;
+      this.#outputs.push({ kind: "standDown", isDown });
+    };
+    return {
+      begin: () => stand(true),
+      advance: () => ({ leaders: this.#leadersLeft?.leaderCount ?? 1, owners: this.#leadersLeft?.ownerCount ?? 0 }),
+      // Their streams have ended, and their fences protect what they did.
+      end: () => {
+        this.#leadersLeft = { leaderCount: 0, ownerCount: 0 };
+      },
+      cancel: () => stand(false),
+    };
+  }
+
+  #leases(): DrainTask {
+    const { registrar } = this.#parts;
+    return {
+      begin: () => {
+        registrar.isDraining = true;
+      },
+      advance: () => ({ leases: registrar.handOver.releaseMoved() }),
+      end: (time) => registrar.endLeft("leased", BATCH_COUNT, time),
+      cancel: () => {
+        registrar.isDraining = false;
+      },
+    };
+  }
+
+  #staticEntries(): DrainTask {
+    const { registrar, takers } = this.#parts;
+    const { handOver } = registrar;
+    return {
+      begin: (time) => handOver.begin(time),
+      advance: (time) => {
+        const { offers, isOver } = handOver.step(takers(), time);
+        for (const { nodeId, seqs } of offers) this.#offers.push({ kind: "offer", nodeId, seqs });
+        const { length } = handOver.left();
+        if (isOver && length > 0) handOver.begin(time);
+        return { static_entries: length };
+      },
+      end: (time) => registrar.endLeft("static", BATCH_COUNT, time),
+      cancel: () => {},
+    };
+  }
+
+  #addresses(): DrainTask {
+    let untilMonoMs = 0;
+    const hide = (isHidden: boolean, time: Time) => {
+      this.#isHidden = isHidden;
+      this.#showSelf(time, this.#outputs);
+    };
+    return {
+      begin: (time) => {
+        untilMonoMs = time.monoMs + this.#parts.addressesMs;
+        hide(true, time);
+      },
+      advance: ({ monoMs }) => ({ seconds: Math.ceil(Math.max(0, untilMonoMs - monoMs) / 1000) }),
+      end: ({ monoMs }) => {
+        untilMonoMs = monoMs;
+      },
+      cancel: (time) => hide(false, time),
+    };
+  }
+
+  #watches(): DrainTask {
+    const { fanout } = this.#parts;
+    let beginMonoMs = 0;
+    let isForced = false;
+    return {
+      begin: ({ monoMs }) => {
+        beginMonoMs = monoMs;
+      },
+      advance: ({ monoMs }) => {
+        fanout.drain(Math.min(1, Math.max(0.01, (monoMs - beginMonoMs) / WATCHES_MS)));
+        const isOpen = monoMs < beginMonoMs + WATCHES_MS || fanout.size > 0;
+        return { watches: isOpen && !isForced ? Math.max(1, fanout.size) : 0 };
+      },
+      end: () => {
+        isForced = true;
+        fanout.drain(1);
+      },
+      cancel: () => {
+        isForced = false;
+        fanout.drain(0);
+      },
+    };
+  }
+}
+
+function isSame(a: Readonly<Record<string, string>>, b: Readonly<Record<string, string>>): boolean {
+  const [keys, others] = [Object.keys(a), Object.keys(b)];
+  return keys.length === others.length && keys.every((key) => a[key] === b[key]);
+}
