@@ -304,6 +304,7 @@ export class CoreDriver {
       case "ready":
       case "selfRefused":
       case "serving":
+      case "standDown":
       case "staticEnded":
       case "summariesFollowed":
       case "summaryExported":

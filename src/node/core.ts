@@ -9,6 +9,7 @@ import type { FabricOutput, LinkId } from "../fabric/io-types.ts";
 import type { LinkFrame, PeerIdentity } from "../fabric/wire/messages.ts";
 import { assert } from "../lib/errors.ts";
 import type { Machine, Time } from "../lib/machine.ts";
+import type { NodeDrain } from "./core/drain.ts";
 import type { LostGeneration } from "./core/generation-renewal.ts";
 import { type JoinOptions, NodeParts, type NodeRooms } from "./core/parts/list.ts";
 import type { NodeReadiness } from "./core/parts/readiness.ts";
@@ -39,9 +40,9 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
     return this.#joined?.activity.heardWallMs(nodeId);
   }
 
-  /** Whether operators want this node to accept nothing new. */
-  get isCordoned(): boolean {
-    return this.#parts.drain.isCordoned;
+  /** What operators want this node to be, and how far its drain is. */
+  get drain(): Pick<NodeDrain, "isCordoned" | "progress"> {
+    return this.#parts.drain;
   }
 
   /** Undefined on a standalone node. */

@@ -2,11 +2,10 @@
  * Leadership machines with a store that they share, in virtual time. Requests and watches take no time, unless a test loses or delays them.
  * Every tick must move the machine's deadline.
  */
-import type { CampaignInput } from "../../src/control/leadership/campaigns.ts";
-import type { LeadershipEvent, LeadershipInput, LeadershipOutput, OrderRefusal } from "../../src/control/leadership/io-types.ts";
+import type { LeadershipEvent, LeadershipOutput, OrderRefusal } from "../../src/control/leadership/io-types.ts";
 import { Leadership, type LeadershipOptions } from "../../src/control/leadership/machine.ts";
 import { decodeLeader, LEADERS, type LeaderRecord, SESSIONS } from "../../src/control/leadership/records.ts";
-import type { ShardInput, ShardOutput } from "../../src/control/shards/io-types.ts";
+import type { ControlInput, ControlOutput } from "../../src/control/peers/peers.ts";
 import { assert } from "../../src/lib/errors.ts";
 import type { FenceToken } from "../../src/lib/fence.ts";
 import type { Machine, Time } from "../../src/lib/machine.ts";
@@ -15,9 +14,8 @@ import { SharedStore, WATCH_START, type WatchPosition } from "./shared-store.ts"
 export const LEASE_MS = 3000;
 export const WALL_MS = 1_760_000_000_000;
 
-type Input = LeadershipInput | CampaignInput | ShardInput;
 /** The machine that receives the inputs of a node. */
-export type LabMachine = Machine<Input, ShardOutput>;
+export type LabMachine = Machine<ControlInput, ControlOutput>;
 export type Transaction = Extract<LeadershipOutput, { readonly kind: "transact" }>;
 /** Done; not done and not answered; done and not answered; done and answered later, by `arrive`; done later and not answered. */
 export type Fate = "done" | "lost" | "unanswered" | "held" | "late";
@@ -156,10 +154,10 @@ export class LabNode {
     this.input({ kind: "tick" });
   }
 
-  input(input: Input): void {
+  input(input: ControlInput): void {
     this.lab.run(() => {
       if (this.isCrashed) return;
-      const out: ShardOutput[] = [];
+      const out: ControlOutput[] = [];
       this.#top.handle(input, this.time, out);
       for (const output of out) this.#carryOut(output);
     });
@@ -204,7 +202,7 @@ export class LabNode {
     this.lab.run(() => this.#report(prefix));
   }
 
-  #carryOut(output: ShardOutput): void {
+  #carryOut(output: ControlOutput): void {
     switch (output.kind) {
       case "transact":
         this.sent.push(output);
@@ -232,6 +230,7 @@ export class LabNode {
         return;
       case "campaign":
       case "moved":
+      case "peerChanged":
       case "planned":
       case "shardsChanged":
         return;

@@ -421,6 +421,8 @@ export class SimProcess {
         return this.waking.kick();
       case "caughtUp":
         return this.switchPolicy(() => this.later({ kind: "policyShown" }));
+      case "standDown":
+        return this.later({ kind: "leadersLeft", leaderCount: 0, ownerCount: 0 });
       case "maintained":
       case "summariesFollowed":
       case "generationLost":

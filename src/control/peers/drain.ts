@@ -8,14 +8,16 @@ import type { DrainTerms } from "./records.ts";
 export const DRAIN_STEPS = ["leaders", "leases", "static_entries", "addresses", "watches", "drained"] as const;
 export type DrainStep = (typeof DRAIN_STEPS)[number];
 
+/** The kinds of things that can be left on a node. `seconds`: the time for which its addresses can be in caches. */
+export const DRAIN_KINDS = ["leaders", "owners", "leases", "static_entries", "seconds", "watches"] as const;
 /** What is left on a node, by kind. */
-export type DrainLeft = Readonly<Record<string, number>>;
+export type DrainLeft = Readonly<Partial<Record<(typeof DRAIN_KINDS)[number], number>>>;
 
 export interface DrainProgress {
   readonly step: DrainStep;
   readonly sinceMs: number;
   readonly isStuck: boolean;
-  readonly left: readonly { readonly kind: string; readonly count: number }[];
+  readonly left: readonly { readonly kind: (typeof DRAIN_KINDS)[number]; readonly count: number }[];
 }
 
 /** The work of one step. */
@@ -50,7 +52,10 @@ export class Drain {
   /** Undefined if there is no drain. */
   get progress(): DrainProgress | undefined {
     if (this.#terms === undefined) return undefined;
-    const left = Object.entries(this.#left).flatMap(([kind, count]) => (count === 0 ? [] : { kind, count }));
+    const left = DRAIN_KINDS.flatMap((kind) => {
+      const count = this.#left[kind] ?? 0;
+      return count === 0 ? [] : { kind, count };
+    });
     return { step: DRAIN_STEPS[this.#doneCount] ?? "drained", sinceMs: this.#terms.sinceWallMs, isStuck: this.#isStuck, left };
   }
 

@@ -49,6 +49,16 @@ export const MESH_METRICS = {
     {},
     "Maximum possible age of other nodes' entries on this node: the time since the slowest peer confirmed that nothing is missing. Before the node is ready, the value is the age of its snapshot or, without a snapshot, the time since 1970. Normal values are 1 to 2, or 5 to 10 if some pairs of nodes have no link.",
   ),
+  mesh_peers_desired: gauge(
+    "nodes",
+    { desired: ["active", "cordoned", "drained"] },
+    "Members of this node's cluster, including this node, by the state in which operators want them to be.",
+  ),
+  mesh_drain_left: gauge(
+    "items",
+    { what: ["leaders", "owners", "leases", "static_entries", "seconds", "watches"] },
+    "Items that are left in the current step of this node's drain: entries, leaders, attached owners of shards and watches, or seconds for which its addresses can be in caches. 0 without a drain.",
+  ),
   mesh_leadership_transitions_total: counter(
     "transitions",
     {},

@@ -5,7 +5,8 @@ import { ID } from "../../config/field.ts";
 import type { Settings } from "../../config/settings.ts";
 import type { LeadershipEvent } from "../../control/leadership/io-types.ts";
 import { GLOBAL_SCOPE, type ScopeKind, scopeOf } from "../../control/leadership/scope.ts";
-import { ACTIVE_NODE } from "../../control/peers/records.ts";
+import { DRAIN_KINDS } from "../../control/peers/drain.ts";
+import { ACTIVE_NODE, DESIRED_STATES } from "../../control/peers/records.ts";
 import { isUnowned, type ShardRow } from "../../control/shards/maps.ts";
 import { isListed } from "../../fabric/membership/members.ts";
 import type { MemberUpdate } from "../../fabric/wire/messages.ts";
@@ -17,6 +18,7 @@ import { now } from "../../lib/stall-aware-time.io.ts";
 import { counted } from "../../lib/text/visible-text.ts";
 import { NODE_ACT, subjectOf } from "../../policy/audit/record.ts";
 import type { ReadyCheck } from "../../server/http-routes.ts";
+import { desiredOf } from "../../services/peers/operations.ts";
 import type { ControlStore } from "../../store/control/store.ts";
 import { openEtcdStore } from "../../store/etcd/store.io.ts";
 import type { NodeComponent } from "../components.io.ts";
@@ -141,16 +143,17 @@ export class NodeLeadership implements NodeComponent {
     for (const leave of this.#streams) leave(this.#refusal());
     const report = () => {
       const leaderCount = this.source.machine.heldScopes(now()).length;
-      core.driver.input({ kind: "leadersLeft", leaderCount, ownerCount: this.source.ownerCount });
+      const { ownerCount } = this.source;
+      if (leaderCount + ownerCount === 0) clearInterval(this.#leaving);
+      core.driver.input({ kind: "leadersLeft", leaderCount, ownerCount });
     };
     clearInterval(this.#leaving);
     this.#leaving = setInterval(report, LEAVING_MS).unref();
-    report();
   }
 
   /** Throws while operators want this node to accept nothing new. */
   checkNew(): void {
-    if (this.#options.core.machine.isCordoned) throw this.#refusal();
+    if (this.#options.core.machine.drain.isCordoned) throw this.#refusal();
   }
 
   /** Calls `onLeave` when programs must leave this node. */
@@ -198,6 +201,18 @@ export class NodeLeadership implements NodeComponent {
     metrics.set("waymark_store_unreadable_leaders", {}, unreadable.length);
     metrics.set("waymark_store_available", {}, machine.availability.isAvailable ? 1 : 0);
     this.#shardMetrics.observe(now());
+    this.#observePeers();
+  }
+
+  #observePeers(): void {
+    const { metrics, identity, machine: node } = this.#options.core;
+    const members = node.fabric?.membership.members() ?? [{ nodeId: identity.nodeId, clusterId: identity.clusterId, desired: "" }];
+    const own = members.filter(({ clusterId }) => clusterId === identity.clusterId);
+    const states = own.map((member) => desiredOf(member, this.source));
+    for (const desired of DESIRED_STATES)
+      metrics.set("mesh_peers_desired", { desired }, states.filter((state) => state === desired).length);
+    const left = new Map(node.drain.progress?.left.map(({ kind, count }) => [kind, count]));
+    for (const what of DRAIN_KINDS) metrics.set("mesh_drain_left", { what }, left.get(what) ?? 0);
   }
 
   /** Decides whether this node may be a leader, and reports the members that were found to use another store. */

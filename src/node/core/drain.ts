@@ -1,8 +1,9 @@
 /** What operators want this node to be: a cordoned node accepts nothing new, and a draining node moves everything that it has to other nodes. */
-import { Drain, type DrainTask } from "../../control/peers/drain.ts";
+import { Drain, type DrainProgress, type DrainTask } from "../../control/peers/drain.ts";
 import { ACTIVE_NODE, type DesiredNode } from "../../control/peers/records.ts";
 import type { Fanout } from "../../discovery/fanout.ts";
 import type { Registrar } from "../../discovery/registrar/registrar.ts";
+import { eventOutput } from "../../fabric/io-types.ts";
 import type { MemberFacts } from "../../fabric/wire/messages.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { NodeHandlers, NodeNews, NodeOutput, NodePart } from "../core-io.ts";
@@ -55,9 +56,11 @@ export class NodeDrain implements NodePart {
 
   readonly handle: NodeHandlers = {
     desired: (desired, time, out) => {
-      const isChanged = desired.desired !== this.#desired.desired || !isSame(desired.labels, this.#desired.labels);
+      const before = this.#desired;
+      const isOther = desired.desired !== before.desired;
       this.#desired = desired;
-      if (isChanged) this.#showSelf(time, out);
+      if (isOther) out.push(eventOutput("node_desired", "info", { desired: desired.desired, before: before.desired }, { isAudited: true }));
+      if (isOther || !isSame(desired.labels, before.labels)) this.#showSelf(time, out);
       this.#drain.follow(desired.drain, time);
       this.#isDirty = true;
     },
@@ -71,6 +74,11 @@ export class NodeDrain implements NodePart {
     return this.#desired.desired !== "active";
   }
 
+  /** Undefined if there is no drain. */
+  get progress(): DrainProgress | undefined {
+    return this.#drain.progress;
+  }
+
   facts(): DrainFacts {
     const { desired, labels } = this.#desired;
     const { progress: drain } = this.#drain;
@@ -79,7 +87,10 @@ export class NodeDrain implements NodePart {
   }
 
   look(time: Time, out: NodeOutput[]): void {
-    if (this.#drain.look(time)) this.#isDirty = true;
+    const before = this.#drain.progress;
+    if (!this.#drain.look(time)) return;
+    this.#isDirty = true;
+    this.#report(before, out);
     for (const output of this.#outputs.splice(0)) out.push(output);
     for (const offer of this.#offers.splice(0)) this.#parts.deliver(offer, time, out);
   }
@@ -102,6 +113,14 @@ export class NodeDrain implements NodePart {
 
   nextDeadlineMs(): number {
     return this.#drain.nextDeadlineMs();
+  }
+
+  #report(before: DrainProgress | undefined, out: NodeOutput[]): void {
+    const { step, isStuck, left } = this.#drain.progress ?? {};
+    const kinds = left?.map(({ kind, count }) => `${kind}=${count}`).join(" ");
+    if (step !== undefined && step !== before?.step) out.push(eventOutput("drain_step", "info", { step, left: kinds ?? "" }));
+    if (isStuck === true && before?.isStuck !== true)
+      out.push(eventOutput("drain_stuck", "warn", { step: step ?? "", left: kinds ?? "" }, { isAudited: true }));
   }
 
   #showSelf(time: Time, out: NodeOutput[]): void {

@@ -235,7 +235,7 @@ export class PeerOperations {
 const AUDIT_FAILED = Symbol("audit failed");
 
 /** The state in which operators want a node to be, from its record or from its own report. */
-export function desiredOf({ nodeId, desired }: MemberRow, control: Pick<PeerControl, "record">): DesiredState {
+export function desiredOf({ nodeId, desired }: Pick<MemberRow, "desired" | "nodeId">, control: Pick<PeerControl, "record">): DesiredState {
   const reported = DESIRED_STATES.find((state) => state === desired) ?? "active";
   return control.record(nodeId)?.value?.desired ?? reported;
 }
