@@ -48,6 +48,7 @@ function committing() {
     checks: noChecks(),
     hasSeeds: false,
     addressesMs: 60_000,
+    hasWorkers: false,
     ...IDLE,
   };
   const driver = new CoreDriver(new NodeMachine({ ...rooms, newGeneration: () => 2 }, at(0)), {

@@ -31,6 +31,7 @@ function machineOf(hasSeeds = false) {
     checks: noChecks(),
     hasSeeds,
     addressesMs: 60_000,
+    hasWorkers: false,
     newGeneration: () => 9,
     ...IDLE,
   };

@@ -17,13 +17,17 @@ export interface NodeDrainParts {
   readonly takers: () => Parameters<Registrar["handOver"]["step"]>[0];
   /** For this time (ms), clients can have the addresses of the node in their caches. */
   readonly addressesMs: number;
+  /** Whether read workers serve watches. */
+  readonly hasWorkers: boolean;
   readonly isServing: () => boolean;
   /** Passes a message to the other parts. */
   readonly deliver: (news: NodeNews, time: Time, out: NodeOutput[]) => void;
 }
 
-/** Watches end within this time (ms), so that not all clients reconnect at the same time. */
+/** Watches end at most in this time (ms), so that not all clients reconnect at the same time. A few watches need less. */
 const WATCHES_MS = 10_000;
+/** Time (ms) between the ends of two watches, if they are few. */
+const WATCH_MS = 20;
 /** Maximum number of entries that a forced drain ends in one step. */
 const BATCH_COUNT = 1000;
 /** Minimum time (ms) between two reports of what is left. */
@@ -196,15 +200,17 @@ export class NodeDrain implements NodePart {
 
   #watches(): DrainTask {
     const { fanout } = this.#parts;
-    let beginMonoMs = 0;
-    let isForced = false;
+    let [beginMonoMs, spreadMs, isForced] = [0, WATCHES_MS, false];
     return {
       begin: ({ monoMs }) => {
         beginMonoMs = monoMs;
+        // The watches of read workers are not known here.
+        spreadMs = this.#parts.hasWorkers ? WATCHES_MS : Math.min(WATCHES_MS, fanout.size * WATCH_MS);
       },
       advance: ({ monoMs }) => {
-        fanout.drain(Math.min(1, Math.max(0.01, (monoMs - beginMonoMs) / WATCHES_MS)));
-        const isOpen = monoMs < beginMonoMs + WATCHES_MS || fanout.size > 0;
+        const doneMs = monoMs - beginMonoMs;
+        fanout.drain(doneMs >= spreadMs ? 1 : Math.max(0.01, doneMs / spreadMs));
+        const isOpen = doneMs < spreadMs || fanout.size > 0;
         return { watches: isOpen && !isForced ? Math.max(1, fanout.size) : 0 };
       },
       end: () => {

@@ -89,7 +89,7 @@ export function openRooms(restored: RestoredNode, options: RoomsOptions, time: T
   // The registrar calls this function only for later inputs, when the machine exists.
   const restorable = restorableRooms(node, options, time, () => machine.collectsBy(options.now()));
   const { replica, registrar, leases, policies, switches, dnsNames } = restorable;
-  const joins = { hasSeeds: hasSeeds(settings), addressesMs: settings.dns.maxTtlMs, newGeneration };
+  const joins = { hasSeeds: hasSeeds(settings), addressesMs: settings.dns.maxTtlMs, hasWorkers: settings.node.workers > 0, newGeneration };
   const summaries = summariesOf(restorable, restored, options, time);
   const machine = new NodeMachine({ ...restorable, metrics, summaries, ...joins }, time);
   restoreLeases(leases, restored.leases, registrar, time);

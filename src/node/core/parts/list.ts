@@ -42,6 +42,8 @@ export interface NodeRooms {
   readonly summaries?: NodeSummaries | undefined;
   /** For this time (ms), clients can have the addresses of this node in their caches. */
   readonly addressesMs: number;
+  /** Whether read workers serve watches. */
+  readonly hasWorkers: boolean;
   /** Whether the settings name seed nodes. If so, this node refuses writes until it knows the clocks of other nodes. */
   readonly hasSeeds: boolean;
   /** Makes a generation. Generations grow with time and are unique. */

@@ -1,0 +1,202 @@
+/**
+ * A node is taken out of service and back, with real clients and etcd: its leases, static entries, leaders, shards and watches move to other nodes, and no
+ * reader misses an entry meanwhile.
+ */
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { DiscoveryDelta_Action as Action } from "../../gen/waymark/catalog/v1/delta_pb.js";
+import { type Peer, PeerDesired, PeerDrainStep } from "../../gen/waymark/catalog/v1/peer_pb.js";
+import { Snapshot } from "../../gen/waymark/catalog/v1/watch_pb.js";
+import { PeerService } from "../../gen/waymark/control/v1/peer_pb.js";
+import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import { type Client, connect } from "../../src/client/index.ts";
+import { EtcdCluster, isEtcdThere } from "../fakes/etcd.ts";
+import { leaderHome, leaderOf, oneLeader } from "../fakes/leader-nodes.ts";
+import type { NodeProcess } from "../fakes/node-process.ts";
+import { applySet, areOwnedBy, LocalOwner, LocalOwners, shardsOf, shardsUntil } from "../fakes/shard-nodes.ts";
+import { until } from "../fakes/until.ts";
+
+const NAMESPACE = "svc.market";
+const LEASED = 20;
+const STATIC = 10;
+const SHARDS = 8;
+
+const hasEtcd = isEtcdThere();
+let etcd: EtcdCluster;
+let home: ReturnType<typeof leaderHome>;
+let nodes: readonly NodeProcess[] = [];
+const clients: Client[] = [];
+
+function node(index: number): NodeProcess {
+  const found = nodes[index];
+  if (found === undefined) throw new Error(`there is no node ${index}`);
+  return found;
+}
+
+/** A client of these nodes, which does not look for others. */
+function clientOf(servers: readonly NodeProcess[]): Client {
+  const client = connect({ servers: servers.map(({ grpc }) => grpc), findServers: false });
+  clients.push(client);
+  return client;
+}
+
+async function peerOf(client: Client, nodeId: string): Promise<Peer> {
+  const { peer } = await client.call(PeerService.method.get, { nodeId });
+  if (peer === undefined) throw new Error(`no member ${nodeId}`);
+  return peer;
+}
+
+/** What a raw watch sees: the node of each entry, and each change after the snapshot. */
+class Reader {
+  readonly nodes = new Map<string, string>();
+  readonly changes: string[] = [];
+  isCurrent = false;
+  portableCursor = "";
+  readonly ended: Promise<string>;
+
+  constructor(client: Client) {
+    this.ended = this.#read(client).catch((error: unknown) => String(error));
+  }
+
+  async #read(client: Client): Promise<string> {
+    for await (const { deltas, snapshot, portableCursor } of client.stream(DiscoveryService.method.catalogWatch, {
+      namespace: NAMESPACE,
+    })) {
+      for (const { action, payload } of deltas) {
+        const key = payload.case === "entry" ? payload.value.key : payload.case === "removed" ? payload.value : undefined;
+        const id = key?.instanceId ?? "";
+        if (this.isCurrent) this.changes.push(`${Action[action]} ${id}`);
+        if (payload.case === "entry") this.nodes.set(id, payload.value.nodeId);
+        else this.nodes.delete(id);
+      }
+      if (snapshot === Snapshot.END) this.isCurrent = true;
+      if (portableCursor !== "") this.portableCursor = portableCursor;
+    }
+    return "";
+  }
+}
+
+beforeAll(async () => {
+  if (!hasEtcd) return;
+  etcd = await EtcdCluster.start();
+  home = leaderHome("drains", etcd.endpoints, { dns: { max_ttl: "1s", min_ttl: "1s" } });
+  const first = await home.start("n1");
+  nodes = [first, await home.start("n2", [first]), await home.start("n3", [first])];
+  await oneLeader(nodes);
+}, 60_000);
+
+afterAll(async () => {
+  for (const client of clients) client.close();
+  for (const each of nodes) await each.stop();
+  await etcd?.[Symbol.asyncDispose]();
+  home?.[Symbol.dispose]();
+});
+
+test.skipIf(!hasEtcd)("a drained node has nothing left, and no reader has missed an entry", { timeout: 60_000 }, async () => {
+  const [n1, n2] = [node(0), node(1)];
+  const admin = clientOf([n1]);
+  const owners = new LocalOwners("orders");
+  await applySet(n1, "orders", { count: SHARDS });
+  using a = await LocalOwner.start(owners, "a", [n2, n1]);
+  using b = await LocalOwner.start(owners, "b", [n1]);
+  const writer = clientOf([n2, n1]);
+  for (let i = 0; i < LEASED; i++) {
+    const entry = { key: { namespace: NAMESPACE, name: "web", instanceId: `web-${i}` }, targets: [{ host: "10.0.0.1", port: 8000 + i }] };
+    await writer.register([entry], { ttlMs: 3000 });
+  }
+  const fixed = Array.from({ length: STATIC }, (_, i) => ({ key: { namespace: NAMESPACE, name: "db", instanceId: `db-${i}` } }));
+  await writer.call(DiscoveryService.method.register, { staticLease: true, entries: fixed.map((each) => ({ ...each, targets: [] })) });
+  void writer.lead(
+    "custom/orders/cleaner",
+    ({ signal }) => new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve())),
+  );
+  await until("the program leads through n2", async () => (await leaderOf(n1, "custom/orders/cleaner"))?.nodeId === "n2");
+  await shardsUntil("both own shards", [n1, n2], "orders", areOwnedBy("a", "b"));
+  const [reader, moved] = [new Reader(clientOf([n1])), new Reader(clientOf([n2]))];
+  await until("the readers are current", () => reader.nodes.size === LEASED + STATIC && moved.isCurrent);
+
+  const asked = { nodeId: "n2", reason: "new disks", ticket: "OPS-7", requestId: "r1" };
+  const dry = await admin.call(PeerService.method.drain, { ...asked, requestId: "", dryRun: true });
+  expect(dry.radius).toMatchObject({
+    leasedEntries: BigInt(LEASED + 1),
+    staticEntries: BigInt(STATIC),
+    leaderships: ["custom/orders/cleaner"].concat(dry.radius?.leaderships.filter((scope) => scope === "global-control") ?? []),
+    readyInCluster: 2,
+    unknown: ["LOCAL entries", "watches"],
+  });
+  expect(dry.peer?.desired).toBe(PeerDesired.ACTIVE);
+  const { peer } = await admin.call(PeerService.method.drain, asked);
+  expect([peer?.desired, peer?.lastOperation]).toMatchObject([PeerDesired.DRAINED, { reason: "new disks", ticket: "OPS-7" }]);
+  await until("the node is drained", async () => (await peerOf(admin, "n2")).drain?.step === PeerDrainStep.DRAINED, 45_000);
+
+  // Each entry has moved in one update, and none was absent.
+  expect(reader.changes.toSorted()).toEqual([...reader.nodes.keys()].map((id) => `UPDATE ${id}`).toSorted());
+  expect([reader.nodes.size, [...reader.nodes.values()].includes("n2")]).toEqual([LEASED + STATIC, false]);
+  expect([await moved.ended, moved.portableCursor.length > 0]).toEqual([expect.stringContaining("draining") as string, true]);
+  expect((await leaderOf(n1, "custom/orders/cleaner"))?.nodeId).not.toBe("n2");
+  const { shards } = await shardsOf(n1, "orders");
+  expect([shards.some(({ nodeId }) => nodeId === "n2"), owners.overlaps, a.lostCount + b.lostCount]).toEqual([false, [], 0]);
+  const { nodes: listed } = await admin.call(DiscoveryService.method.clusterMap, {});
+  expect(listed.map(({ key }) => key?.instanceId).toSorted()).toEqual(["n1", "n3"]);
+
+  // It refuses new work, and names other nodes. Reads continue.
+  const only = clientOf([n2]);
+  const entry = { key: { namespace: NAMESPACE, name: "new", instanceId: "new-1" }, targets: [] };
+  await expect(only.call(DiscoveryService.method.register, { entries: [entry] })).rejects.toMatchObject({
+    facts: { reason: "DRAINING", metadata: { urls: expect.stringContaining(n1.grpc) as string } },
+  });
+  expect((await only.call(DiscoveryService.method.catalogQuery, { namespace: NAMESPACE, limit: 100 })).items).toHaveLength(LEASED + STATIC);
+
+  // A repeated request changes nothing.
+  const { etag } = await peerOf(admin, "n2");
+  await admin.call(PeerService.method.drain, asked);
+  expect((await peerOf(admin, "n2")).etag).toBe(etag);
+  await admin.call(PeerService.method.uncordon, { nodeId: "n2", reason: "disks are in", etag });
+  await until("it accepts entries again", async () => {
+    await only.call(DiscoveryService.method.register, { entries: [entry] }).catch(() => undefined);
+    return (
+      (await peerOf(admin, "n2")).desired === PeerDesired.ACTIVE &&
+      (await admin.call(DiscoveryService.method.clusterMap, {})).nodes.length === 3
+    );
+  });
+});
+
+test.skipIf(!hasEtcd)("a node that is killed while it is drained continues when it starts again", { timeout: 60_000 }, async () => {
+  const [n1, n3] = [node(0), node(2)];
+  const admin = clientOf([n1]);
+  // The client never moves, so the drain waits for it.
+  const stubborn = clientOf([n3]);
+  await stubborn.register([{ key: { namespace: "svc.stay", name: "web", instanceId: "w" }, targets: [{ host: "10.0.0.1", port: 1 }] }], {
+    ttlMs: 60_000,
+  });
+  await admin.call(PeerService.method.drain, { nodeId: "n3", reason: "new disks" });
+  await until("it waits for the lease", async () => (await peerOf(admin, "n3")).drain?.step === PeerDrainStep.LEASES);
+  await n3.stop("SIGKILL");
+  const again = await home.start("n3", [n1]);
+  nodes = [n1, node(1), again];
+  await until("it continues", async () => {
+    const { desired, drain } = await peerOf(admin, "n3");
+    return desired === PeerDesired.DRAINED && drain?.step === PeerDrainStep.LEASES && drain.left["leases"] === 1n;
+  });
+  await admin.call(PeerService.method.uncordon, { nodeId: "n3", reason: "cancelled" });
+  await until("the drain is cancelled", async () => (await peerOf(admin, "n3")).drain === undefined);
+  expect((await admin.call(DiscoveryService.method.catalogQuery, { namespace: "svc.stay" })).items).toHaveLength(1);
+});
+
+test.skipIf(!hasEtcd)("a dead node is forgotten on all nodes, until it is back", { timeout: 60_000 }, async () => {
+  const [n1, n2, n3] = [node(0), node(1), node(2)];
+  const admin = clientOf([n1]);
+  const fixed = { key: { namespace: "svc.gone", name: "db", instanceId: "d" }, targets: [] };
+  await clientOf([n3]).call(DiscoveryService.method.register, { staticLease: true, entries: [fixed] });
+  const found = async (at: NodeProcess) =>
+    (await clientOf([at]).call(DiscoveryService.method.catalogQuery, { namespace: "svc.gone" })).items.length;
+  await until("all know the entry", async () => (await found(n1)) + (await found(n2)) === 2);
+  await expect(admin.call(PeerService.method.forget, { nodeId: "n3", reason: "burnt" })).rejects.toThrow(/n3 is alive; only nodes/);
+  await n3.stop("SIGKILL");
+  await until("it is dead", async () => (await peerOf(admin, "n3")).status === 4, 30_000);
+  expect(await found(n1)).toBe(1);
+  await admin.call(PeerService.method.forget, { nodeId: "n3", reason: "burnt" });
+  await until("its entry is gone everywhere", async () => (await found(n1)) + (await found(n2)) === 0);
+  const again = await home.start("n3", [n1]);
+  nodes = [n1, n2, again];
+  await until("its entry is back", async () => (await found(n1)) + (await found(n2)) === 2);
+});
