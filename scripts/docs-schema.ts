@@ -1,12 +1,11 @@
 /** Writes the JSON schema of files that `mesh shards apply` reads, from the message of the contract and the bounds of its fields. */
-import { type DescEnum, type DescField, type DescMessage, getOption, ScalarType } from "@bufbuild/protobuf";
+import { type DescEnum, type DescField, type DescMessage, getOption } from "@bufbuild/protobuf";
 import { DurationSchema } from "@bufbuild/protobuf/wkt";
 import { type FieldRules, field as rulesOf } from "../gen/buf/validate/validate_pb.js";
 import { FieldBehavior, field_behavior } from "../gen/google/api/field_behavior_pb.js";
 import { ShardService } from "../gen/waymark/control/v1/shard_pb.js";
 import { enumWord } from "../src/lib/enum-words.ts";
-
-type Schema = Readonly<Record<string, unknown>>;
+import { type Schema, scalarSchema } from "./message-schemas.ts";
 
 /** Text of docs/reference/shard-set.schema.json. */
 export function shardSetSchema(): string {
@@ -39,24 +38,8 @@ function durationSchema({ type }: FieldRules): Schema {
   return { type: "string", description, pattern: String.raw`^\d+(\.\d{1,9})?s$` };
 }
 
-/** Files contain the last words of the values. */
-function enumWords({ values, sharedPrefix = "" }: DescEnum): readonly string[] {
+/** Files and query parameters contain the last words of the values. */
+export function enumWords({ values, sharedPrefix = "" }: DescEnum): readonly string[] {
   const words: Record<number, string> = Object.fromEntries(values.map(({ number, name }) => [number, name.slice(sharedPrefix.length)]));
   return values.map(({ number }) => enumWord(words, number)).filter((word) => word !== "");
-}
-
-function scalarSchema(scalar: ScalarType, { type }: FieldRules): Schema {
-  if (type.case === "string") {
-    const { minLen, maxLen, pattern } = type.value;
-    return {
-      type: "string",
-      ...(minLen > 0n && { minLength: Number(minLen) }),
-      maxLength: Number(maxLen),
-      ...(pattern !== "" && { pattern }),
-    };
-  }
-  const bounds = type.case === "uint32" || type.case === "double" ? type.value : undefined;
-  const minimum = bounds?.greaterThan.case === "gte" ? bounds.greaterThan.value : 0;
-  const maximum = bounds?.lessThan.case === "lte" && { maximum: bounds.lessThan.value };
-  return { type: scalar === ScalarType.DOUBLE ? "number" : "integer", minimum, ...maximum };
 }

@@ -6,6 +6,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync
 import { dirname, join } from "node:path";
 import { PLOTS, resultPages } from "../bench/_page.ts";
 import { apiPage } from "./docs-api.ts";
+import { openApiDocument } from "./docs-openapi.ts";
 import { shardSetSchema } from "./docs-schema.ts";
 import { cliPage, configPage, metricsPage } from "./docs-tables.ts";
 import { ROOT } from "./run.ts";
@@ -15,6 +16,7 @@ const PAGES: Readonly<Record<string, string>> = {
   "docs/reference/config.md": configPage(),
   "docs/reference/metrics.md": metricsPage(),
   "docs/reference/cli.md": cliPage(),
+  "docs/reference/openapi.json": openApiDocument(),
   "docs/reference/shard-set.schema.json": shardSetSchema(),
   ...resultPages(),
 };

@@ -8,7 +8,7 @@ import { rolldown } from "rolldown";
 import { ROOT } from "./run.ts";
 
 /** What the program reads at run time, relative to its sources, and to the folder of a pack. */
-export const CARRIED = ["gen", "proto", "third_party", "docs/examples", "package.json"];
+export const CARRIED = ["gen", "proto", "third_party", "docs/examples", "docs/reference/openapi.json", "package.json"];
 
 /** Each thread begins with a module of its own, which is found by its name: those of the store, and a read worker. */
 function threadModules(): Readonly<Record<string, string>> {

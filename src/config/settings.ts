@@ -181,7 +181,7 @@ const SETTINGS = {
     reflection: choice({
       choices: ENDPOINT_ACCESS,
       default: "on",
-      doc: "Access to the protos through gRPC reflection. on: all callers. authenticated: callers with a credential. off: no callers; the service is not served.",
+      doc: "Access to the protos through gRPC reflection, and to /openapi.json. on: all callers. authenticated: callers with a credential. off: no callers; neither is served.",
     }),
   },
   tls: {

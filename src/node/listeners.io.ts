@@ -1,6 +1,7 @@
 /** Opens the listeners of a node, or of one of its threads: gRPC, the HTTP edge and DNS, all over the same catalog. */
 
 import { readFileSync } from "node:fs";
+import { readFile } from "node:fs/promises";
 import { anonymousAccess } from "../config/exposure.ts";
 import { type EffectiveSettings, settingsDocument } from "../config/load.ts";
 import type { Settings } from "../config/settings.ts";
@@ -69,7 +70,7 @@ export interface ListenersOptions extends DnsAnsweringOptions {
   /** Whether any thread or process of the node answers DNS. The health service reports this state. */
   readonly dnsPresence: Pick<DnsPresence, "follow">;
   /** Data about the node itself that the HTTP edge shows. */
-  readonly sources: Omit<HttpSources, "metricsAccess" | "settings">;
+  readonly sources: Omit<HttpSources, "metricsAccess" | "openApi" | "openApiAccess" | "settings">;
   /** The origin of each setting. Absent if all settings have their defaults. */
   readonly origins?: EffectiveSettings["origins"] | undefined;
   /** Absent if no other thread of the node has listeners. */
@@ -234,6 +235,9 @@ function openEdge(
       ...sources,
       settings: () => settingsDocument({ settings, origins }),
       metricsAccess: endpointAccess(observability.metricsAccess, settings),
+      openApiAccess: endpointAccess(server.reflection, settings),
+      // The file is read for each request, because few nodes receive such a request.
+      openApi: () => readFile(new URL("../../docs/reference/openapi.json", import.meta.url)),
     },
     metrics,
     limits: { ...EDGE_FIXED, maxMessageBytes: limits.maxRequestBytes, maxConnections, keepaliveTimeMs, keepaliveTimeoutMs },

@@ -98,18 +98,8 @@ async function openParts(options: NodeOptions, parts: NodeComponents): Promise<R
     () => openFabric(options, core),
     ({ component }) => component,
   );
-  const { discovery, resolver, dns } = buildDiscovery(settings, core, { ...fabric, checkNew: () => leadership.checkNew() });
-  const shards = shardParts(settings, core, leadership);
-  const services: ServiceTable = {
-    DiscoveryService: discovery,
-    ResolverService: resolver,
-    DnsService: dns,
-    PolicyService: policy.service,
-    PeerService: peerService(peerParts(settings, core, { fabric, leadership, seals, audit })),
-    LeadershipService: leadershipService(leadershipParts(settings, core, leadership)),
-    ShardService: shardService(shards),
-    RebalanceService: rebalanceService(shards),
-  };
+  const discovery = buildDiscovery(settings, core, { ...fabric, checkNew: () => leadership.checkNew() });
+  const services = nodeServices(settings, { core, fabric, seals, policy, leadership, audit, discovery });
   const openSerials = () => ZoneSerials.open({ ...core, settings, log: log.child("dns"), now });
   const serials = await parts.open("zone serials", openSerials, (opened) => opened ?? {});
   const workerGroups = new WorkerGroups(metrics, settings);
@@ -120,6 +110,28 @@ async function openParts(options: NodeOptions, parts: NodeComponents): Promise<R
     settings.dns.enabled && settings.dns.processes > 0 ? await openDnsProcesses(options, served, forCallers, parts) : forCallers;
   observe(options, metrics, parts);
   return serve(options, { core, policy, fabric, reached }, parts);
+}
+
+interface ServiceSources extends PeerSources {
+  readonly core: NodeCore;
+  readonly policy: Pick<NodePolicy, "service">;
+  readonly discovery: DiscoveryServices;
+}
+
+/** Returns the services of a node. The OpenAPI document is generated from their routes. */
+export function nodeServices(settings: Settings, sources: ServiceSources): ServiceTable {
+  const { core, policy, discovery } = sources;
+  const shards = shardParts(settings, core, sources.leadership);
+  return {
+    DiscoveryService: discovery.discovery,
+    ResolverService: discovery.resolver,
+    DnsService: discovery.dns,
+    PolicyService: policy.service,
+    PeerService: peerService(peerParts(settings, core, sources)),
+    LeadershipService: leadershipService(leadershipParts(settings, core, sources.leadership)),
+    ShardService: shardService(shards),
+    RebalanceService: rebalanceService(shards),
+  };
 }
 
 /** Opens the policy and the leadership, which use the store of this node, and the store that the nodes share if there is one. */

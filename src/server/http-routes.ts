@@ -2,6 +2,7 @@
  * The GET routes of the HTTP edge: the node's own routes, and the routes of its services. This file does not open a socket.
  * `server/edge/listener.io.ts` sends the responses.
  */
+import { hash } from "node:crypto";
 import { type JsonValue } from "@bufbuild/protobuf";
 import { assert, CODES, type ErrorCode, invalid, WaymarkError } from "../lib/errors.ts";
 import { fnv64, hashHex } from "../lib/hash64.ts";
@@ -28,10 +29,17 @@ export interface ReadinessReport {
   readonly checks: readonly ReadyCheck[];
 }
 
+/** The callers that may use a route without a policy of its own: all callers, callers with a credential, or no callers. */
+export type RouteAccess = "on" | "authenticated" | "off";
+
 /** The node's own data, in addition to its services. */
 export interface HttpSources {
-  /** Access to the routes without their own policy: all callers, callers with a credential, or no callers. */
-  readonly metricsAccess: "on" | "authenticated" | "off";
+  /** Access to the routes that monitoring programs scrape. */
+  readonly metricsAccess: RouteAccess;
+  /** Access to the OpenAPI document. */
+  readonly openApiAccess: RouteAccess;
+  /** Reads the OpenAPI document. Rejects if the installation does not contain the file. */
+  openApi(): Promise<Uint8Array>;
   /**
    * Whether the main part of the node is working, if another thread answers these requests. Absent if the answering thread is the whole node.
    */
@@ -72,7 +80,8 @@ export type RouteResponse = Omit<HttpResponse, "route">;
 /** A row of the route table. */
 interface PathRow {
   readonly parameters: readonly string[];
-  readonly isScraped?: true | undefined;
+  /** Absent if a role, the policy of an rpc or nothing restricts the callers. */
+  readonly access?: RouteAccess | undefined;
   /** The role that the caller must have. A service route requires the same role as its rpc. */
   readonly role?: MeshRole;
   readonly answer: (parameters: RouteParameters, request: HttpRequest) => RouteResponse | Promise<RouteResponse>;
@@ -105,13 +114,21 @@ const LATER: Readonly<Record<string, PathRow>> = {
 const OPTIONAL_PATHS: ReadonlySet<string> = new Set(["/discovery/summary"]);
 
 /** Returns the node's own routes, which do not have an rpc. */
-function nodeRows(sources: HttpSources): Readonly<Record<string, PathRow>> {
+export function nodeRows(sources: HttpSources): Readonly<Record<string, PathRow>> {
   return {
     "/healthz": { parameters: [], answer: () => aliveAnswer(sources.isAlive?.() !== false) },
     "/readyz": { parameters: [], answer: async () => readyAnswer(await sources.readiness()) },
+    "/openapi.json": {
+      parameters: [],
+      access: sources.openApiAccess,
+      answer: async (_parameters, { arrival }) => {
+        const body = await sources.openApi();
+        return revalidated(arrival, { status: 200, contentType: JSON_TYPE, headers: {}, body }, `"${hash("sha256", body, "base64url")}"`);
+      },
+    },
     "/metrics": {
       parameters: [],
-      isScraped: true,
+      access: sources.metricsAccess,
       answer: async (_parameters, { arrival }) => ({
         status: 200,
         headers: NO_STORE,
@@ -120,7 +137,7 @@ function nodeRows(sources: HttpSources): Readonly<Record<string, PathRow>> {
     },
     "/metrics/persistence": {
       parameters: [],
-      isScraped: true,
+      access: sources.metricsAccess,
       answer: async () => json(200, (await sources.persistence()) ?? { enabled: false }),
     },
     "/control/config": { parameters: [], role: "mesh.operate", answer: (_parameters, { arrival }) => tagged(arrival, sources.settings()) },
@@ -130,12 +147,12 @@ function nodeRows(sources: HttpSources): Readonly<Record<string, PathRow>> {
 function rowOf(
   { path, parameters, isScraped, rpc, rpcWith = {}, answer }: HttpRoute,
   { desc, handlers }: ServiceDefinition,
-  chain: CallChain,
+  { chain, metricsAccess }: { readonly chain: CallChain; readonly metricsAccess: RouteAccess },
 ): PathRow {
   const methods = new Map(desc.methods.map((each) => [each.localName, chain.method(each, handlers[each.localName])]));
   return {
     parameters,
-    isScraped,
+    access: isScraped && metricsAccess,
     answer: async (values, request) => {
       const special = Object.keys(rpcWith).find((parameter) => values[parameter] !== undefined);
       const method = methods.get(special === undefined ? rpc : (rpcWith[special] ?? rpc));
@@ -181,17 +198,16 @@ const NO_STORE: Readonly<Record<string, string>> = { "cache-control": "no-store"
 
 /** Answers all requests that are not rpcs. */
 export class HttpRoutes {
-  readonly #metricsAccess: HttpSources["metricsAccess"];
   readonly #rows: ReadonlyMap<string, PathRow>;
   readonly #chain: CallChain;
 
   constructor(sources: HttpSources, services: readonly ServiceDefinition[], chain: CallChain) {
-    this.#metricsAccess = sources.metricsAccess;
     this.#chain = chain;
+    const { metricsAccess } = sources;
     const serviceRows = services.flatMap((service) =>
       (service.routes ?? []).map((route): [string, PathRow] => [
         route.path,
-        "events" in route ? eventRowOf(route, service, chain) : rowOf(route, service, chain),
+        "events" in route ? eventRowOf(route, service, chain) : rowOf(route, service, { chain, metricsAccess }),
       ]),
     );
     const providedPaths = new Set(serviceRows.map(([path]) => path));
@@ -206,13 +222,13 @@ export class HttpRoutes {
   async answer(request: HttpRequest): Promise<HttpResponse> {
     const path = pathOf(request.target);
     const found = this.#rows.get(path);
-    const row = found?.isScraped === true && this.#metricsAccess === "off" ? undefined : found;
+    const row = found?.access === "off" ? undefined : found;
     try {
       if (row === undefined) {
         throw new WaymarkError("not_found", `no such path: ${path.slice(0, 200)}; call an RPC with POST /<package>.<Service>/<Method>`);
       }
       if (request.method !== "GET" && request.method !== "HEAD") return { ...methodNotAllowed("GET, HEAD", request.method), route: path };
-      if (row.isScraped === true || row.role !== undefined) await this.#checkCaller(path, row, request.arrival);
+      if (row.access !== undefined || row.role !== undefined) await this.#checkCaller(path, row, request.arrival);
       const parameters = parseQuery(request.target.slice(path.length), row.parameters);
       return { ...(await row.answer(parameters, request)), route: path };
     } catch (thrown) {
@@ -225,10 +241,10 @@ export class HttpRoutes {
    * Checks the caller of a route. An invalid credential is rejected even if none is required. Otherwise, the sender would believe that it was
    * authenticated.
    */
-  async #checkCaller(path: string, { role }: PathRow, arrival: CallArrival): Promise<void> {
+  async #checkCaller(path: string, { access, role }: PathRow, arrival: CallArrival): Promise<void> {
     const caller = await this.#chain.identify(arrival, this.#nameOf(path, arrival));
     if (role !== undefined) demandRole(caller, role);
-    else if (this.#metricsAccess === "authenticated" && !caller.isAuthenticated)
+    else if (access === "authenticated" && !caller.isAuthenticated)
       throw new WaymarkError("unauthenticated", `${path} requires a credential: send a token, an API key or a client certificate`);
   }
 
@@ -243,7 +259,8 @@ export function methodNotAllowed(allow: string, method: string): RouteResponse {
   return { ...errorAnswer(refusal(error), 405), headers: { ...NO_STORE, allow } };
 }
 
-const HTTP_STATUS: Readonly<Record<ErrorCode, number>> = {
+/** The HTTP status of each code. */
+export const HTTP_STATUS: Readonly<Record<ErrorCode, number>> = {
   [CODES.INVALID_ARGUMENT]: 400,
   [CODES.DEADLINE_EXCEEDED]: 504,
   [CODES.NOT_FOUND]: 404,
@@ -278,18 +295,22 @@ function json(status: number, value: JsonValue): RouteResponse {
   return { status, contentType: JSON_TYPE, headers: NO_STORE, body: `${visibleJson(JSON.stringify(value))}\n` };
 }
 
-/**
- * Returns a response that clients may cache but must revalidate. While the value is unchanged, the response is 304 without a body. `mark` is the
- * value from which the ETag is computed. Defaults to `value`.
- */
-function tagged({ header }: CallArrival, value: JsonValue, mark = { of: value, isWeak: false }): RouteResponse {
-  const answer = json(200, value);
+/** Returns a response with an ETag that is computed from `mark`, which defaults to `value`. */
+function tagged(arrival: CallArrival, value: JsonValue, mark = { of: value, isWeak: false }): RouteResponse {
   const opaque = `"${hashHex(fnv64(JSON.stringify(mark.of)))}"`;
-  const etag = mark.isWeak ? `W/${opaque}` : opaque;
+  return revalidated(arrival, json(200, value), mark.isWeak ? `W/${opaque}` : opaque);
+}
+
+/**
+ * Returns a response that clients may cache but must revalidate. If the client already has the content with this ETag, the response is 304 without a
+ * body.
+ */
+function revalidated({ header }: CallArrival, answer: RouteResponse, etag: string): RouteResponse {
   const headers = { "cache-control": "private, no-cache", vary: "authorization, x-api-key", etag };
   const known = (header("if-none-match") ?? "").split(",").map((tag) => tag.trim().replace(/^W\//, ""));
+  const isKnown = known.includes(etag.replace(/^W\//, "")) || known.includes("*");
   // An empty list of pieces does not set content-length, because a 304 must not declare a length of 0 for nonempty content.
-  return known.includes(opaque) || known.includes("*") ? { ...answer, status: 304, headers, body: [] } : { ...answer, headers };
+  return isKnown ? { ...answer, status: 304, headers, body: [] } : { ...answer, headers };
 }
 
 function pathOf(target: string): string {

@@ -22,6 +22,8 @@ for await (const bytes of delimitedMessages(process.stdin)) {
       registry,
       sources: {
         metricsAccess: "off",
+        openApiAccess: "off",
+        openApi: () => Promise.reject(new Error("not served")),
         readiness: () => ({ isDraining: false, checks: [] }),
         scrape: () => Promise.reject(new Error("no metrics here")),
         persistence: () => undefined,

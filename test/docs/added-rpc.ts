@@ -90,7 +90,7 @@ interface Insert {
 
 export const INSERTS: Readonly<Record<string, readonly Insert[]>> = {
   [NODE]: [
-    { before: "    PeerService: peerService(", text: "    TideService: tideService(metrics),\n" },
+    { before: "    PeerService: peerService(", text: "    TideService: tideService(core.metrics),\n" },
     { before: "import { type PeerParts, peerService } from", text: 'import { tideService } from "../services/control/tide.ts";\n' },
   ],
   [METRICS]: [

@@ -541,7 +541,7 @@ describe("restricted doors", () => {
     const get = (path: string, headers: Headers) =>
       fetch(`http://${node.listeners["http"]}${path}`, { headers }).then(({ status }) => status);
     const [nobody, known] = access === "off" ? [404, 404] : [401, 200];
-    for (const path of ["/metrics", "/metrics/persistence", "/sd/prometheus"]) {
+    for (const path of ["/metrics", "/metrics/persistence", "/sd/prometheus", "/openapi.json"]) {
       expect([await get(path, {}), await get(path, bearer(TOKENS.plain))]).toEqual([nobody, known]);
     }
     expect(await get("/healthz", {})).toBe(200);

@@ -89,7 +89,7 @@ test("the packed package starts a node with all its threads from compiled JavaSc
   expect(existsSync(join(home, "src"))).toBe(false);
   const argv = [...PLAIN, "--data-dir", join(folder, "data"), "--workers", "1", "--demo"];
   const { http, grpc } = await startListeners(join(home, "bin/waymark"), argv, folder);
-  expect((await fetch(`http://${http}/readyz`)).status).toBe(200);
+  for (const path of ["readyz", "openapi.json"]) expect((await fetch(`http://${http}/${path}`)).status).toBe(200);
   const said = await mustRun(join(home, "bin/waymark"), ["discovery", "query", "--server", grpc, "-o", "json"], { cwd: folder });
   expect(JSON.parse(said)).toHaveProperty("items");
 });

@@ -33,6 +33,8 @@ export async function startDemoEdge(options: DemoEdgeOptions = {}): Promise<Demo
   const metrics = new Metrics();
   const sources: HttpSources = {
     metricsAccess: "on",
+    openApiAccess: "on",
+    openApi: () => Promise.resolve(new TextEncoder().encode("{}")),
     readiness: () => ({ isDraining: on.chain.isDraining, checks: [] }),
     scrape: openScraper(metrics),
     persistence: () => undefined,

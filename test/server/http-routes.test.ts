@@ -19,6 +19,8 @@ const READY: ReadinessReport = { isDraining: false, checks: [{ name: "journal", 
 function sources(overrides: Partial<HttpSources> = {}): HttpSources {
   return {
     metricsAccess: "on",
+    openApiAccess: "on",
+    openApi: () => Promise.resolve(new TextEncoder().encode("{}")),
     readiness: () => READY,
     scrape: (accept) => Promise.resolve({ contentType: "text/plain", body: `accepts ${accept}` }),
     persistence: () => ({ committed: 5 }),
@@ -355,7 +357,21 @@ test.each(["/discovery/lag", "/control/peers"])("%s is for who may read the mesh
   expect((await ask({ target, services })).status).toBe(401);
 });
 
-test.each(["/metrics", "/metrics/persistence", "/sd/prometheus"])(
+test("/openapi.json has an ETag of its bytes, and its own access", async () => {
+  const target = "/openapi.json";
+  const first = await ask({ target });
+  const { etag: ifNoneMatch = "" } = first.headers;
+  expect([first.status, first.contentType, first.body]).toEqual([200, "application/json; charset=utf-8", new TextEncoder().encode("{}")]);
+  expect(await ask({ target, ifNoneMatch })).toMatchObject({ status: 304, body: [] });
+  const changed = sources({ openApi: () => Promise.resolve(new TextEncoder().encode("[]")) });
+  expect((await ask({ target, from: changed, ifNoneMatch })).status).toBe(200);
+  for (const [openApiAccess, status] of [["authenticated", 401] as const, ["off", 404] as const]) {
+    const from = sources({ openApiAccess });
+    expect([(await ask({ target, from })).status, (await ask({ target: "/metrics", from })).status]).toEqual([status, 200]);
+  }
+});
+
+test.each(["/metrics", "/metrics/persistence", "/sd/prometheus", "/openapi.json"])(
   "%s refuses a wrong credential also where it needs none",
   async (target) => {
     const identify = () => Promise.reject(new WaymarkError("unauthenticated", "the token is not known"));
