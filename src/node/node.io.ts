@@ -31,6 +31,7 @@ import { checkCaughtUp, checkSound } from "./core/write-eligibility.ts";
 import type { DnsPresence } from "./dns/presence.ts";
 import { openFabricComponent } from "./fabric/component.io.ts";
 import { loneFabric, type NodeFabric } from "./fabric/fabric.io.ts";
+import { NodeFindings } from "./findings/component.io.ts";
 import { type CallerIdentities, checkExposure, openIdentities } from "./identity.io.ts";
 import { clusterNames, connectionCountOf, endpointsOf, openListeners } from "./listeners.io.ts";
 import type { LoadSources } from "./load-report.ts";
@@ -99,7 +100,10 @@ async function openParts(options: NodeOptions, parts: NodeComponents): Promise<R
     ({ component }) => component,
   );
   const discovery = buildDiscovery(settings, core, { ...fabric, checkNew: () => leadership.checkNew() });
-  const services = nodeServices(settings, { core, fabric, seals, policy, leadership, audit, discovery });
+  const observed = { settings, core, control: leadership.source, peers: fabric.peers };
+  const openFindings = () => new NodeFindings({ ...observed, readiness: (time) => parts.readiness(time), auditFault: () => audit.fault });
+  const findings = await parts.open("findings", openFindings, (opened) => opened);
+  const services = nodeServices(settings, { core, fabric, seals, policy, leadership, audit, findings, discovery });
   const openSerials = () => ZoneSerials.open({ ...core, settings, log: log.child("dns"), now });
   const serials = await parts.open("zone serials", openSerials, (opened) => opened ?? {});
   const workerGroups = new WorkerGroups(metrics, settings);
@@ -411,9 +415,10 @@ interface PeerSources {
   readonly leadership: NodeLeadership;
   readonly seals: NodeClusterKeys | undefined;
   readonly audit: Pick<AuditSink, "durable">;
+  readonly findings: Pick<NodeFindings, "status">;
 }
 
-function peerParts({ server }: Settings, core: NodeCore, { fabric, leadership, seals, audit }: PeerSources): PeerParts {
+function peerParts({ server }: Settings, core: NodeCore, { fabric, leadership, seals, audit, findings }: PeerSources): PeerParts {
   const { identity, machine, regions, replica, accessLog } = core;
   const { source: control } = leadership;
   const { peers: source } = fabric;
@@ -424,6 +429,7 @@ function peerParts({ server }: Settings, core: NodeCore, { fabric, leadership, s
     urlsOf: (nodeId: string) => urlsOf(contents, nodeId),
     onOperation: accessLog.onPeer,
     audited: () => audit.durable(),
+    status: () => findings.status,
   };
   const clusterKeys: PeerParts["clusterKeys"] = ({ wallMs }) => seals?.listed(wallMs) ?? [];
   const summaries = regions && ((time: Time) => regions.lag(machine.fabric, time));

@@ -1,10 +1,27 @@
 /** A node on which operators have done nothing, and that accepts everything. */
 import type { HeartbeatGate } from "../../src/services/heartbeat-stream.ts";
 import type { PeerOperationParts } from "../../src/services/peers/operations.ts";
+import type { PeerParts } from "../../src/services/peers/peers.ts";
+import type { NodeStatus } from "../../src/services/peers/status.ts";
 
 export const OPEN_GATE: HeartbeatGate = { checkNew: () => {}, follow: () => () => {} };
 
-export const NO_OPERATIONS: Omit<PeerOperationParts, "checkCaughtUp" | "identity" | "source"> = {
+/** A node without findings. */
+const STATUS: NodeStatus = {
+  isReady: true,
+  detail: "",
+  behind: 0,
+  ageMs: 0,
+  certificateEndWallMs: undefined,
+  policyNumber: 0,
+  leader: "",
+  store: { kind: "embedded", id: "", epoch: 0, revision: 0, ageMs: 0, fault: "" },
+  findings: [],
+  evaluatedWallMs: 0,
+};
+
+export const NO_OPERATIONS: Omit<PeerOperationParts, "checkCaughtUp" | "identity" | "source"> & Pick<PeerParts, "status"> = {
+  status: () => STATUS,
   control: { isOwnStore: false, record: () => undefined, changePeer: () => Promise.resolve(), followPeers: () => () => {} },
   contentsOf: () => ({ leasedCount: 0, staticCount: 0, principals: new Map(), leaderships: [], shards: [] }),
   urlsOf: () => [],

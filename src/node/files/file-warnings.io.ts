@@ -54,6 +54,25 @@ function secretWarnings({ setting, path, isToken }: SecretFile): readonly string
   }
 }
 
+/** Returns when the certificates of the node end (wall ms), with the settings that name them. */
+export function certificateEnds({ tls, fabric, store }: Settings): readonly { readonly setting: string; readonly endWallMs: number }[] {
+  const files = [
+    ["tls.cert_file", tls.certFile],
+    ["fabric.cert_file", fabric.certFile],
+    ["store.cert_file", store.certFile],
+  ] as const;
+  return files.flatMap(([setting, path]) => {
+    if (path === undefined) return [];
+    try {
+      const { validToDate } = new X509Certificate(readNamedFile({ setting, path, maxBytes: MAX_PEM_BYTES }));
+      return { setting, endWallMs: validToDate.getTime() };
+    } catch {
+      // The node still has the certificate that it has read before. A reload reports the fault of the file.
+      return [];
+    }
+  });
+}
+
 /** Warns about an invalid certificate. Such a certificate does not prevent a start, because it may be renewed while the node runs. */
 function certificateWarnings(setting: string, path: string | undefined, wallMs: number): readonly string[] {
   if (path === undefined) return [];

@@ -1,5 +1,5 @@
 /** Implements waymark.control.v1.PeerService: the members of the mesh as this node knows them, and the state of replication. */
-import { create, toJson } from "@bufbuild/protobuf";
+import { create, type JsonObject, toJson } from "@bufbuild/protobuf";
 import { durationFromMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { Scope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import {
@@ -32,6 +32,8 @@ import {
   PeerServiceListRequestSchema,
   PeerServiceListResponseSchema,
   type PeerServiceSetLabelsRequest,
+  type PeerServiceStatusRequest,
+  PeerServiceStatusResponseSchema,
   type PeerServiceUncordonRequest,
   type PeerServiceWatchRequest,
 } from "../../../gen/waymark/control/v1/peer_pb.js";
@@ -49,12 +51,13 @@ import type { Caller } from "../../policy/identity/caller.ts";
 import { type ClusterKeyRow, keysAnswer } from "../cluster-keys.ts";
 import { bookmarkMs, requestCheckOf, timestampOf } from "../contract.ts";
 import { wireScope } from "../discovery/nodes.ts";
-import { filterHash, listRoute, PAGE, type PageRequest, paged, pageOf } from "../list-page.ts";
+import { filterHash, listRoute, PAGE, type PageRequest, pageAnswer, paged, pageOf } from "../list-page.ts";
 import { type SummaryLag, steadySummaryLag, wireSummaryLag } from "../regions/lag.ts";
 import type { CallContext, HandlersOf, RouteParameters, ServiceDefinition, StreamSource } from "../service.ts";
 import { StreamLimit } from "../stream-limit.ts";
 import { desiredOf, type PeerOperationParts, PeerOperations } from "./operations.ts";
 import { MemberChanges, PeerWatch } from "./peer-watch.ts";
+import { type NodeStatus, statusMessage } from "./status.ts";
 
 /** A member, with this node's measurements of it. */
 export interface MemberRow extends MemberUpdate {
@@ -140,6 +143,8 @@ export interface PeerParts extends PeerOperationParts {
   readonly clusterKeys: (time: Time) => readonly ClusterKeyRow[];
   /** Absent on a node without summaries. */
   readonly summaries?: ((time: Time) => SummaryLag) | undefined;
+  /** The state of this node at the last evaluation of its findings. */
+  readonly status: () => NodeStatus;
   /** Largest number of open streams. Each stream keeps a set of the members that its reader has. */
   readonly maxWatches: number;
   /** Calls `wake` several times a second until the returned function is called. */
@@ -165,6 +170,7 @@ export function peerService(parts: PeerParts): ServiceDefinition {
       get: { kind: "unary", handle: (request: PeerServiceGetRequest, context) => get(parts, request, context) },
       lag: { kind: "unary", handle: (request: PeerServiceLagRequest, context) => lag(parts, request, context.time) },
       keys: { kind: "unary", handle: (request: PeerServiceKeysRequest, context) => keysAnswer(keys(context.time), request) },
+      status: { kind: "unary", handle: (_request: PeerServiceStatusRequest, { time }) => status(parts, time) },
       cordon: { kind: "unary", handle: (request: PeerServiceCordonRequest, context) => operations.cordon(request, context) },
       uncordon: { kind: "unary", handle: (request: PeerServiceUncordonRequest, context) => operations.uncordon(request, context) },
       drain: { kind: "unary", handle: (request: PeerServiceDrainRequest, context) => operations.drain(request, context) },
@@ -189,6 +195,12 @@ export function peerService(parts: PeerParts): ServiceDefinition {
         parameters: PAGE,
         rpc: "lag",
         answer: (asked, { time }) => ({ kind: "page", ...lagJson(parts, asked, time) }),
+      },
+      {
+        path: "/control/status",
+        parameters: [],
+        rpc: "status",
+        answer: (_asked, { time }) => pageAnswer(statusJson(parts, time)),
       },
       listRoute(PeerService.method.keys, (request, { time }) => keysAnswer(keys(time), request)),
     ],
@@ -277,6 +289,16 @@ function lagJson(parts: PeerParts, asked: RouteParameters, time: Time) {
   }
   steadySummaryLag(answer);
   return { page, steady: toJson(PeerServiceLagResponseSchema, answer) };
+}
+
+function status({ status: current, source, identity, ...parts }: PeerParts, time: Time) {
+  const row = source.member(identity.nodeId, time);
+  return statusMessage(row && wirePeer(row, { identity, ...parts }), current());
+}
+
+function statusJson(parts: PeerParts, time: Time): JsonObject {
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the JSON form of a message is an object
+  return toJson(PeerServiceStatusResponseSchema, status(parts, time), { alwaysEmitImplicit: true }) as JsonObject;
 }
 
 const checkList = requestCheckOf(PeerServiceListRequestSchema);

@@ -10,6 +10,7 @@ import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
 import type { Peer, PeerStatus } from "../../catalog/v1/peer_pb.js";
 import type { DiscoveryDelta_Action } from "../../catalog/v1/delta_pb.js";
 import type { Snapshot } from "../../catalog/v1/watch_pb.js";
+import type { StoreStatus } from "./leadership_pb.js";
 
 /**
  * Describes the file waymark/control/v1/peer.proto.
@@ -1572,6 +1573,165 @@ export declare type PeerServiceForgetResponse = Message<"waymark.control.v1.Peer
 export declare const PeerServiceForgetResponseSchema: GenMessage<PeerServiceForgetResponse>;
 
 /**
+ * Something that is wrong with a node or with one of its peers.
+ *
+ * @generated from message waymark.control.v1.Finding
+ */
+export declare type Finding = Message<"waymark.control.v1.Finding"> & {
+  /**
+   * Kind of the finding, such as `peer_dead`. The guide of peers lists all kinds.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * Severity of the finding.
+   *
+   * @generated from field: waymark.control.v1.FindingSeverity severity = 2;
+   */
+  severity: FindingSeverity;
+
+  /**
+   * Node that the finding is about.
+   *
+   * @generated from field: string subject = 3;
+   */
+  subject: string;
+
+  /**
+   * What the serving node has seen.
+   *
+   * @generated from field: string evidence = 4;
+   */
+  evidence: string;
+
+  /**
+   * Runbook that explains what to do: a name in `docs/runbooks`, without the extension.
+   *
+   * @generated from field: string runbook = 5;
+   */
+  runbook: string;
+
+  /**
+   * Command that shows more.
+   *
+   * @generated from field: string command = 6;
+   */
+  command: string;
+};
+
+/**
+ * Describes the message waymark.control.v1.Finding.
+ * Use `create(FindingSchema)` to create a new message.
+ */
+export declare const FindingSchema: GenMessage<Finding>;
+
+/**
+ * The request has no fields.
+ *
+ * @generated from message waymark.control.v1.PeerServiceStatusRequest
+ */
+export declare type PeerServiceStatusRequest = Message<"waymark.control.v1.PeerServiceStatusRequest"> & {
+};
+
+/**
+ * Describes the message waymark.control.v1.PeerServiceStatusRequest.
+ * Use `create(PeerServiceStatusRequestSchema)` to create a new message.
+ */
+export declare const PeerServiceStatusRequestSchema: GenMessage<PeerServiceStatusRequest>;
+
+/**
+ * State of the serving node.
+ *
+ * @generated from message waymark.control.v1.PeerServiceStatusResponse
+ */
+export declare type PeerServiceStatusResponse = Message<"waymark.control.v1.PeerServiceStatusResponse"> & {
+  /**
+   * The node, as it sees itself.
+   *
+   * @generated from field: waymark.catalog.v1.Peer peer = 1;
+   */
+  peer?: Peer | undefined;
+
+  /**
+   * True when the node is ready, as `/readyz` reports.
+   *
+   * @generated from field: bool ready = 2;
+   */
+  ready: boolean;
+
+  /**
+   * Why the node is not ready. Empty when it is ready.
+   *
+   * @generated from field: string detail = 3;
+   */
+  detail: string;
+
+  /**
+   * Upper bound on the number of changes of other nodes that the node has not received yet.
+   *
+   * @generated from field: uint64 behind = 4;
+   */
+  behind: bigint;
+
+  /**
+   * Upper bound on the age of the data that the node serves.
+   *
+   * @generated from field: google.protobuf.Duration age = 5;
+   */
+  age?: Duration | undefined;
+
+  /**
+   * Time at which the first certificate of the node expires. Absent when the node has none.
+   *
+   * @generated from field: google.protobuf.Timestamp certificate_expires_at = 6;
+   */
+  certificateExpiresAt?: Timestamp | undefined;
+
+  /**
+   * Number of the policy that is in force on the node. 0 when there is none.
+   *
+   * @generated from field: uint64 policy_number = 7;
+   */
+  policyNumber: bigint;
+
+  /**
+   * Node that leads `global-control`, as the node knows it. Empty when there is none.
+   *
+   * @generated from field: string leader = 8;
+   */
+  leader: string;
+
+  /**
+   * State of the control store.
+   *
+   * @generated from field: waymark.control.v1.StoreStatus store = 9;
+   */
+  store?: StoreStatus | undefined;
+
+  /**
+   * The findings, most severe first. At most 1000.
+   *
+   * @generated from field: repeated waymark.control.v1.Finding findings = 10;
+   */
+  findings: Finding[];
+
+  /**
+   * Time at which the findings were evaluated.
+   *
+   * @generated from field: google.protobuf.Timestamp evaluated_at = 11;
+   */
+  evaluatedAt?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message waymark.control.v1.PeerServiceStatusResponse.
+ * Use `create(PeerServiceStatusResponseSchema)` to create a new message.
+ */
+export declare const PeerServiceStatusResponseSchema: GenMessage<PeerServiceStatusResponse>;
+
+/**
  * An event of a member.
  *
  * @generated from enum waymark.control.v1.PeerEventKind
@@ -1807,6 +1967,39 @@ export enum SourceState {
 export declare const SourceStateSchema: GenEnum<SourceState>;
 
 /**
+ * Severity of a finding.
+ *
+ * @generated from enum waymark.control.v1.FindingSeverity
+ */
+export enum FindingSeverity {
+  /**
+   * The server never sends this value.
+   *
+   * @generated from enum value: FINDING_SEVERITY_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Clients or operators fail now.
+   *
+   * @generated from enum value: FINDING_SEVERITY_CRITICAL = 1;
+   */
+  CRITICAL = 1,
+
+  /**
+   * Clients or operators can fail soon, or less is redundant than it should be.
+   *
+   * @generated from enum value: FINDING_SEVERITY_WARNING = 2;
+   */
+  WARNING = 2,
+}
+
+/**
+ * Describes the enum waymark.control.v1.FindingSeverity.
+ */
+export declare const FindingSeveritySchema: GenEnum<FindingSeverity>;
+
+/**
  * Returns the members of the mesh as the serving node sees them, including the serving node itself, and the progress of
  * replication. Takes nodes out of service and back.
  *
@@ -1881,6 +2074,17 @@ export declare const PeerService: GenService<{
     methodKind: "unary";
     input: typeof PeerServiceKeysRequestSchema;
     output: typeof PeerServiceKeysResponseSchema;
+  },
+  /**
+   * Returns the state of the serving node, and its findings: what is wrong with the node and with its peers, most severe
+   * first. Each node evaluates its findings every 5 s.
+   *
+   * @generated from rpc waymark.control.v1.PeerService.Status
+   */
+  status: {
+    methodKind: "unary";
+    input: typeof PeerServiceStatusRequestSchema;
+    output: typeof PeerServiceStatusResponseSchema;
   },
   /**
    * Cordons a node: it accepts no new registrations, campaigns and owners of shards, and clients use it last. What it has

@@ -1,0 +1,100 @@
+/** Evaluates the findings of a node every 5 s. */
+import type { Settings } from "../../config/settings.ts";
+import { GLOBAL_SCOPE } from "../../control/leadership/scope.ts";
+import type { Time } from "../../lib/machine.ts";
+import { now } from "../../lib/stall-aware-time.io.ts";
+import type { ReadyCheck } from "../../server/http-routes.ts";
+import type { MemberDirectory } from "../../services/peers/peers.ts";
+import type { NodeStatus } from "../../services/peers/status.ts";
+import type { NodeComponent } from "../components.io.ts";
+import type { LeadershipDriver } from "../control/leadership-driver.io.ts";
+import { certificateEnds } from "../files/file-warnings.io.ts";
+import type { NodeCore } from "../rooms.io.ts";
+import { findingsOf } from "./findings.ts";
+
+export interface FindingsOptions {
+  readonly settings: Settings;
+  readonly core: NodeCore;
+  readonly control: LeadershipDriver;
+  readonly peers: MemberDirectory;
+  /** The lines of `/readyz`. */
+  readonly readiness: (time: Time) => readonly ReadyCheck[];
+  /** Why the audit log is not on disk. Empty if it is. */
+  readonly auditFault: () => string;
+}
+
+const INTERVAL_MS = 5000;
+
+export class NodeFindings implements NodeComponent {
+  readonly #options: FindingsOptions;
+  #status: NodeStatus | undefined;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(options: FindingsOptions) {
+    this.#options = options;
+  }
+
+  start(): void {
+    this.#timer = setInterval(() => {
+      this.#status = this.#evaluate();
+    }, INTERVAL_MS).unref();
+  }
+
+  stop(): void {
+    clearInterval(this.#timer);
+  }
+
+  /** The status at the last evaluation. */
+  get status(): NodeStatus {
+    return (this.#status ??= this.#evaluate());
+  }
+
+  #evaluate(): NodeStatus {
+    const { settings, core, control, peers, readiness, auditFault } = this.#options;
+    const { identity, machine, policies, journal } = core;
+    const time = now();
+    const faults = readiness(time).filter(({ ok }) => !ok);
+    const lag = peers.lag(time);
+    const store = control.store(time);
+    const leader = control.machine.leaders.get(GLOBAL_SCOPE);
+    const certificates = certificateEnds(settings);
+    const record = control.record(identity.nodeId)?.value;
+    const members = peers.members(time).filter(({ clusterId, isSelf }) => clusterId === identity.clusterId && !isSelf);
+    const { isEnabled, inForce, degraded } = policies.status;
+    const { isFailing, lastError } = journal.stats();
+    const facts = {
+      nodeId: identity.nodeId,
+      wallMs: time.wallMs,
+      faults,
+      ageMs: lag.ageMs,
+      partial: lag.origins.flatMap(({ nodeId, whyPartial: why }) => (why === "" ? [] : { nodeId, why })),
+      isProtected: lag.isProtected,
+      store: {
+        isShared: store.kind === "etcd",
+        ageMs: store.ageMs,
+        fault: store.fault,
+        leader: leader?.session === "" ? "" : (leader?.nodeId ?? ""),
+      },
+      certificates,
+      policyFault: degraded || machine.policyNotTaken,
+      journalFault: isFailing ? `the journal refuses writes: ${lastError}` : "",
+      auditFault: auditFault(),
+      desired: { state: record?.desired ?? "active", sinceWallMs: record?.atWallMs ?? 0, reason: record?.reason ?? "" },
+      drain: machine.drain.progress,
+      configDigest: "",
+      peers: members.map(({ nodeId, status }) => ({ nodeId, status, configDigest: "" })),
+    };
+    return {
+      isReady: machine.readiness.isServing && faults.length === 0,
+      detail: faults.map(({ name, detail }) => `${name}: ${detail}`).join("; "),
+      behind: lag.links.reduce((most, { behind }) => Math.max(most, behind), 0),
+      ageMs: lag.ageMs,
+      certificateEndWallMs: certificates.length === 0 ? undefined : Math.min(...certificates.map(({ endWallMs }) => endWallMs)),
+      policyNumber: isEnabled ? (inForce?.number ?? 0) : 0,
+      leader: facts.store.leader,
+      store,
+      findings: findingsOf(facts),
+      evaluatedWallMs: time.wallMs,
+    };
+  }
+}
