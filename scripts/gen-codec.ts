@@ -78,6 +78,7 @@ const FABRIC_LAYOUT: Omit<Layout, "rulesOf"> = {
     "MemberUpdate.borders",
     "MemberUpdate.heard_rules",
     "MemberUpdate.control_store",
+    "MemberUpdate.config_digest",
     "HeardRule.reached",
     "LostOrigin.keys_through",
     "ProbeResponse.wall_ms",

@@ -9,6 +9,7 @@ import type { Time } from "../lib/machine.ts";
 import { Metrics } from "../lib/metrics/metrics.ts";
 import { draws } from "../lib/rng.ts";
 import { now } from "../lib/stall-aware-time.io.ts";
+import { type ConfigParts, configService } from "../services/config.ts";
 import { type DiscoveryParts, type DiscoveryServices, discoveryServices } from "../services/discovery/discovery.ts";
 import { type LeadershipParts, leadershipService } from "../services/leadership/leadership.ts";
 import type { LeadershipSource } from "../services/leadership/source.ts";
@@ -21,6 +22,7 @@ import type { ShardSource } from "../services/shards/source.ts";
 import { openAuditLog } from "../store/audit/log.io.ts";
 import { openChecks } from "./checks/component.io.ts";
 import type { NodeComponent, NodeComponents } from "./components.io.ts";
+import { configSource } from "./config-source.ts";
 import { NodeLeadership, openSharedStore } from "./control/component.io.ts";
 import { ownerEntry } from "./control/owner-entry.ts";
 import type { NodeEndpoints } from "./core/endpoints.ts";
@@ -108,6 +110,7 @@ async function openParts(options: NodeOptions, parts: NodeComponents): Promise<R
     LeadershipService: leadershipService(leadershipParts(settings, core, leadership.source)),
     ShardService: shardService(shards),
     RebalanceService: rebalanceService(shards),
+    ConfigService: configService({ ...configSource(settings, options.origins), ...configParts(core) }),
   };
   const openSerials = () => ZoneSerials.open({ ...core, settings, log: log.child("dns"), now });
   const serials = await parts.open("zone serials", openSerials, (opened) => opened ?? {});
@@ -215,7 +218,7 @@ async function openFabric({ settings, log }: NodeOptions, core: NodeCore): Promi
   const choice = chooseFabric(settings, core.policies, core.guard.hadPeers);
   if (choice.kind === "joined") return openFabricComponent({ settings, log: fabricLog, core });
   if (settings.fabric.enabled === undefined) fabricLog.warn({ detail: choice.detail }, "fabric not started");
-  return loneFabric(core, choice.detail);
+  return loneFabric(core, settings, choice.detail);
 }
 
 interface OpenedNode {
@@ -287,7 +290,7 @@ interface CallerAccess {
   readonly synced: () => Promise<void> | void;
 }
 
-async function openOwnListeners({ settings, origins, log }: NodeOptions, served: ServedNode, parts: NodeComponents): Promise<CallerAccess> {
+async function openOwnListeners({ settings, log }: NodeOptions, served: ServedNode, parts: NodeComponents): Promise<CallerAccess> {
   const { core, services, identities, serials, workerGroups } = served;
   const { machine, driver, metrics } = core;
   const listeners = await openListeners(
@@ -295,7 +298,6 @@ async function openOwnListeners({ settings, origins, log }: NodeOptions, served:
       ...core,
       clusters: clusterNames(settings, { summaries: core.regions?.reads, dnsNames: core.dnsNames, now }),
       settings,
-      origins,
       log,
       services: Object.values(services),
       identities,
@@ -399,6 +401,10 @@ function peerParts({ server }: Settings, core: NodeCore, { peers: source }: Node
   const summaries = regions && ((time: Time) => regions.lag(machine.fabric, time));
   const common = { source, identity, clusterKeys, summaries, maxWatches: server.maxPeerWatches, tick };
   return { ...common, checkCaughtUp: () => checkCaughtUp(machine.readiness.isReady) };
+}
+
+function configParts({ policies, identity }: NodeCore): Pick<ConfigParts, "policyNumber" | "servedBy"> {
+  return { policyNumber: () => policies.status.inForce?.number ?? 0, servedBy: identity.nodeId };
 }
 
 function leadershipParts({ server, leadership }: Settings, core: NodeCore, source: LeadershipSource): LeadershipParts {

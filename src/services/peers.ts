@@ -342,6 +342,7 @@ function wirePeer(row: MemberRow, identity: ServingNode): Peer {
     transports: [...row.transports],
     roles: [...row.roles],
     labels: { ...row.labels },
+    configDigest: row.configDigest ?? "",
     isSelf: row.isSelf,
     linked: row.isLinked,
     scope: row.isSelf ? Scope.LOCAL : wireScope(scopeBetween(identity, row)),

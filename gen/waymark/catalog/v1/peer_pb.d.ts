@@ -176,6 +176,13 @@ export declare type Peer = Message<"waymark.catalog.v1.Peer"> & {
    * @generated from field: waymark.catalog.v1.LoadReport load = 22;
    */
   load?: LoadReport | undefined;
+
+  /**
+   * Digest of the node's settings that are the same on all nodes of a cluster, as in waymark.control.v1.ConfigService.
+   *
+   * @generated from field: string config_digest = 28;
+   */
+  configDigest: string;
 };
 
 /**

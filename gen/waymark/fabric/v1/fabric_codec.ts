@@ -3028,6 +3028,7 @@ export interface MemberUpdateFields {
   readonly borders?: readonly BorderCountFields[];
   readonly heardRules?: readonly HeardRuleFields[];
   readonly controlStore?: string;
+  readonly configDigest?: string;
 }
 
 export function newMemberUpdate(): Open<MemberUpdateFields> {
@@ -3157,11 +3158,28 @@ export function readMemberUpdate(reader: WireReader): MemberUpdateFields {
         if (said !== "") value.controlStore = said;
         break;
       }
+      case 218: {
+        const said = reader.text();
+        if (said !== "") value.configDigest = said;
+        break;
+      }
       case 66:
+      case 192:
+      case 193:
+      case 194:
+      case 197:
+      case 200:
+      case 201:
+      case 202:
+      case 205:
+      case 208:
+      case 209:
+      case 210:
+      case 213:
         reader.skip(tag);
         break;
       default:
-        reader.skipUnknown(tag, 23);
+        reader.skipUnknown(tag, 27);
     }
   }
   reader.leave(end);
@@ -3170,7 +3188,7 @@ export function readMemberUpdate(reader: WireReader): MemberUpdateFields {
 
 /** Bytes that surely hold `MemberUpdate`. Cost: one step a text. */
 export function roomMemberUpdate(value: MemberUpdateFields): number {
-  let room = 165 + 3 * (value.nodeId.length + value.status.length + value.address.length + value.clusterId.length + value.region.length + value.zone.length + value.version.length + value.accuser.length + (value.boot?.length ?? 0) + (value.bootBefore?.length ?? 0) + (value.controlStore?.length ?? 0));
+  let room = 175 + 3 * (value.nodeId.length + value.status.length + value.address.length + value.clusterId.length + value.region.length + value.zone.length + value.version.length + value.accuser.length + (value.boot?.length ?? 0) + (value.bootBefore?.length ?? 0) + (value.controlStore?.length ?? 0) + (value.configDigest?.length ?? 0));
   room += 10 + 8 * value.protocolVersions.length;
   room += textsRoom(value.transports);
   room += textsRoom(value.roles);
@@ -3212,6 +3230,7 @@ export function writeMemberUpdate(out: Uint8Array, start: number, tag: number, v
     if (item !== undefined) at = writeHeardRule(out, at, 178, item);
   }
   at = writeTextField(out, at, 186, (value.controlStore ?? ""));
+  at = writeTextField(out, at, 218, (value.configDigest ?? ""));
   return closeLength(out, body, at);
 }
 

@@ -861,6 +861,9 @@ export function checkMemberUpdate(value: MemberUpdateFields, problems: FieldProb
   if (value.controlStore !== undefined) {
     if (value.controlStore !== "") problems.name(value.controlStore, 64, "control_store");
   }
+  if (value.configDigest !== undefined) {
+    if (value.configDigest !== "") problems.name(value.configDigest, 16, "config_digest");
+  }
 }
 
 function checkProbeRequest_updates(many: readonly MemberUpdateFields[], problems: FieldProblems): void {
