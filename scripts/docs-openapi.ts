@@ -251,10 +251,6 @@ const CHECKS = { type: "array", items: object({ name: STRING, ok: { type: "boole
 const RESOLVER_LAG = object({ servedBy: STRING, upstream: STRING, lag: DURATION });
 
 const ANSWERS: Readonly<Record<string, Answer>> = {
-  "/control/config": {
-    about: "Returns the effective settings and their sources. Secrets are masked.",
-    content: json({ type: "object", additionalProperties: object({ value: STRING, origin: STRING }) }),
-  },
   "/control/lease-health": { about: "Returns the sessions of leaders, and the state of the control store." },
   "/discovery/lag": {
     about: "Returns how far a node is behind each other node, or how far a resolver is behind its upstream.",
@@ -291,15 +287,15 @@ const ANSWERS: Readonly<Record<string, Answer>> = {
 
 const OWN_REASONS: readonly ErrorReason[] = ["invalid_argument", "unauthenticated", "discovery_access_denied", "not_found", "internal"];
 
-function ownPath(path: string, { role, access }: ReturnType<typeof nodeRows>[string]): PathOperation {
+function ownPath(path: string, { access }: ReturnType<typeof nodeRows>[string]): PathOperation {
   const answer = ANSWERS[path];
   if (answer === undefined) throw new Error(`${path} has no rpc: describe its answer in ANSWERS`);
-  const isOpen = role === undefined && access === undefined;
+  const isOpen = access === undefined;
   const operation = {
     operationId: operationId("GET", path),
     tags: ["node"],
-    description: role === undefined ? answer.about : `${answer.about}\n\nNeeds the role \`${role}\`.`,
-    "x-required-role": role ?? "none",
+    description: answer.about,
+    "x-required-role": "none",
     ...(isOpen && { security: [] }),
     ...readFacts(answer, []),
     responses: { ...answerResponses(answer), ...errorResponses(isOpen ? ["invalid_argument"] : OWN_REASONS) },

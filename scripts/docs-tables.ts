@@ -33,11 +33,14 @@ export function configPage(): string {
         ? "–"
         : `\`${row.setting.toText(row.setting.default)}\``,
       bounds(row),
+      marks(row),
       [`\`${row.env}\``, ...(row.setting.flag === undefined ? [] : [`\`${row.setting.flag}\``])].join("<br>"),
       row.setting.doc,
     ]);
     const parts = SETTING_ROWS.filter((row) => row.group === group).flatMap(fieldsSection);
-    return [`## ${group}`, table(["setting", "type", "default", "bounds", "environment, flag", "meaning"], rows), ...parts].join("\n\n");
+    return [`## ${group}`, table(["setting", "type", "default", "bounds", "marks", "environment, flag", "meaning"], rows), ...parts].join(
+      "\n\n",
+    );
   });
   return page("Settings", "SETTINGS in `src/config/settings.ts`", [ABOUT_SETTINGS, ...sections].join("\n\n"));
 }
@@ -54,11 +57,17 @@ the settings without starting a node. An unknown key is an error that suggests t
 | size | \`16KiB\`, \`4MiB\`, or a number of bytes |
 | list | a list in the file; \`a,b\` in the environment and in flags |
 | table, list of tables | a table in the file; JSON in the environment |
-| table of text | a table in the file; JSON or \`a=1,b=2\` in the environment |`;
+| table of text | a table in the file; JSON or \`a=1,b=2\` in the environment |
+
+A setting with the mark *per node* naturally differs between the nodes of a cluster, for example an id, an address, a port or a file. All other settings
+should be the same on all nodes; [settings.md](../guides/settings.md) shows how to compare nodes. A process reads the file of a setting with the mark
+*reloadable* again on SIGHUP. Every other change requires a restart.`;
 
 /** The fields of a setting that is a table, or a list of them. */
 function fieldsSection({ path, setting }: SettingRow): readonly string[] {
-  return setting.fields === undefined ? [] : [`### ${path}`, table(["field", "type", "default", "meaning"], fieldRows(setting.fields))];
+  return setting.fields === undefined
+    ? []
+    : [`### ${path}`, table(["field", "type", "default", "marks", "meaning"], fieldRows(setting.fields))];
 }
 
 /** A row for each field, followed by the rows of its own fields. */
@@ -66,9 +75,20 @@ function fieldRows(fields: NonNullable<SettingRow["setting"]["fields"]>, before 
   return Object.entries(fields).flatMap(([key, { setting: field, isRequired }]) => {
     const name = `${before}${key}`;
     const text = field.default === undefined || isRequired ? "" : field.toText(field.default);
-    const row = [`\`${name}\``, field.type, isRequired ? "required" : text === "" ? "–" : `\`${text}\``, field.doc];
+    const row = [
+      `\`${name}\``,
+      field.type,
+      isRequired ? "required" : text === "" ? "–" : `\`${text}\``,
+      marks({ setting: field }),
+      field.doc,
+    ];
     return [row, ...(field.fields === undefined ? [] : fieldRows(field.fields, `${name}.`))];
   });
+}
+
+function marks({ setting }: Pick<SettingRow, "setting">): string {
+  const found = [...(setting.perNode === true ? ["per node"] : []), ...(setting.reloadable === true ? ["reloadable"] : [])];
+  return found.join(", ") || "–";
 }
 
 function bounds({ setting }: SettingRow): string {

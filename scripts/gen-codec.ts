@@ -81,6 +81,7 @@ const FABRIC_LAYOUT: Omit<Layout, "rulesOf"> = {
     "MemberUpdate.desired",
     "MemberUpdate.drain",
     "MemberUpdate.serving",
+    "MemberUpdate.config_digest",
     "HeardRule.reached",
     "LostOrigin.keys_through",
     "ProbeResponse.wall_ms",

@@ -1,6 +1,7 @@
 // Made by scripts/gen-codec.ts from the protos of the services: change these, then `npm run gen`.
 import { type FieldProblems, quoted } from "../../src/catalog/entry/names.ts";
 import type { Viewer } from "./catalog/v1/viewer_pb.js";
+import type { ConfigServiceValidateRequest } from "./control/v1/config_pb.js";
 import type { LeadershipServiceCampaignRequest, LeadershipServiceListRequest, LeadershipServiceRaiseStoreEpochRequest, LeadershipServiceResignRequest, LeadershipServiceSubscribeRequest } from "./control/v1/leadership_pb.js";
 import type { PeerServiceCordonRequest, PeerServiceDrainRequest, PeerServiceForgetRequest, PeerServiceGetRequest, PeerServiceKeysRequest, PeerServiceLagRequest, PeerServiceListRequest, PeerServiceSetLabelsRequest, PeerServiceUncordonRequest, PeerServiceWatchRequest } from "./control/v1/peer_pb.js";
 import type { RebalanceServiceApproveRequest, RebalanceServiceCancelRequest, RebalanceServiceFreezeRequest, RebalanceServiceListPlansRequest, RebalanceServiceProposeRequest, RebalanceServiceWatchRequest } from "./control/v1/rebalance_pb.js";
@@ -10,6 +11,12 @@ import type { SummaryQueryRequest, SummaryWatchRequest } from "./discovery/v1/su
 import type { DescribeNameRequest, Endpoint, ListNamesRequest, NameSource, RegisterNameRequest, RegisteredName, ResolveNameRequest, UnregisterNameRequest } from "./dns/v1/dns_pb.js";
 import type { AccessAuditRequest, ApplyPolicyRequest, ExplainRequest, PolicyAuditRequest, PolicyHistoryRequest, PolicyPlace, RollbackPolicyRequest, ValidatePolicyRequest, VerifyAuditRequest, WatchPolicyRequest } from "./policy/v1/policy_pb.js";
 import type { EvictRequest, PrewarmRequest, ResolveRequest as ResolverResolveRequest, ResyncRequest } from "./resolver/v1/resolver_pb.js";
+
+/** Adds what breaks the contract's rules in `ConfigServiceValidateRequest`. */
+export function checkConfigServiceValidateRequest(value: ConfigServiceValidateRequest, problems: FieldProblems): void {
+  if (value.text !== "") problems.text(value.text, 262144, "text");
+  problems.known(value.format, 2, "a config format", "format");
+}
 
 /** Adds what breaks the contract's rules in `LeadershipServiceListRequest`. */
 export function checkLeadershipServiceListRequest(value: LeadershipServiceListRequest, problems: FieldProblems): void {
@@ -1398,6 +1405,7 @@ export type RequestCheck = (request: never, problems: FieldProblems) => void;
 
 /** The check of a request by the name of its type. A request that cannot break a rule has none. */
 export const REQUEST_CHECKS: ReadonlyMap<string, RequestCheck> = new Map<string, RequestCheck>([
+  ["waymark.control.v1.ConfigServiceValidateRequest", checkConfigServiceValidateRequest],
   ["waymark.control.v1.LeadershipServiceListRequest", checkLeadershipServiceListRequest],
   ["waymark.control.v1.LeadershipServiceSubscribeRequest", checkLeadershipServiceSubscribeRequest],
   ["waymark.control.v1.LeadershipServiceResignRequest", checkLeadershipServiceResignRequest],

@@ -93,7 +93,6 @@ const LATER_COMMANDS: ReadonlySet<string> = new Set([
   "cert",
   "mesh capacity",
   "mesh clusters",
-  "mesh config diff",
   "mesh join",
   "mesh revoke",
   "mesh versions",

@@ -2,7 +2,7 @@
 import { isLoopbackHost, splitHostPort } from "../lib/addresses.ts";
 import { RECORD_BOUNDS } from "../lib/bounds.ts";
 import { MINUTE_MS } from "../lib/duration.ts";
-import { ADDRESS, ID, int, LABEL, list, ms, PATH, PUBLIC_KEY, text } from "./field.ts";
+import { ADDRESS, ID, int, LABEL, list, ms, PUBLIC_KEY, RELOADED_FILE, text } from "./field.ts";
 import { requiredTable, rows, type ValueOf } from "./field-table.ts";
 
 /**
@@ -26,7 +26,7 @@ const TRUST = requiredTable({
   doc: "How the other cluster's nodes must prove their identity: with certificates (a CA and a trust domain), or with a token (on loopback only).",
   fields: {
     caFile: text({
-      ...PATH,
+      ...RELOADED_FILE,
       doc: "PEM file with the CAs that issue the certificates of the other cluster's nodes. These CAs are trusted only for links of this border. The file is reread on SIGHUP.",
     }),
     trustDomain: text({
@@ -35,7 +35,7 @@ const TRUST = requiredTable({
       doc: "Trust domain of the other cluster's certificates (`spiffe://<trust domain>/waymark/cluster/<cluster_id>/node/<node>`). Defaults to the trust domain of fabric.cert_file.",
     }),
     tokenFile: text({
-      ...PATH,
+      ...RELOADED_FILE,
       doc: "File with a token that both sides present instead of certificates (on loopback only). The file has one line, as fabric.cluster_token_file does, and a second line during a token change. The file is reread on SIGHUP.",
     }),
   },

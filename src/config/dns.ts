@@ -2,7 +2,7 @@
 import { parseBlock } from "../lib/addresses.ts";
 import { MAX_NEGATIVE_DNS_PLANS } from "../lib/bounds.ts";
 import { DAY_MS, HOUR_MS } from "../lib/duration.ts";
-import { bool, bytes, choice, HOST, ID, int, list, ms, port, text } from "./field.ts";
+import { bool, bytes, choice, HOST, ID, int, list, ms, port, RELOADED_FILE, text } from "./field.ts";
 import { rows } from "./field-table.ts";
 
 /** Default `dns.rate` for clients beyond loopback: enough for a busy resolver, and at most 2 Mbit/s towards a network whose addresses are forged. */
@@ -73,9 +73,11 @@ export const DNS_SETTINGS = {
     doc: "Maximum number of counters for dns.rate, one per network and class. Above this limit, the least recently used counter is dropped.",
   }),
   cookieSecretFile: text({
+    ...RELOADED_FILE,
     doc: "File with the secret for server cookies (RFC 9018): one line of 32 hex digits, and an optional second line with the previous secret. All gateways behind one address need the same file. The file is reread on SIGHUP. When absent, each node generates its own secret.",
   }),
   dnssecKeyFile: text({
+    ...RELOADED_FILE,
     doc: "File with the keys that sign all zones (DNSSEC, ECDSA P-256): a PEM private key, and an optional second one for a key rollover. The first key signs everything; the second is published in DNSKEY and also signs DNSKEY, CDS and CDNSKEY. All gateways need the same file. The file is reread on SIGHUP. When absent, zones are not signed.",
   }),
   planBytes: bytes({
@@ -86,6 +88,7 @@ export const DNS_SETTINGS = {
   }),
   processes: int({
     notForResolver: "a resolver has no DNS processes: start several resolvers instead",
+    perNode: true,
     min: 0,
     max: 64,
     default: 0,
@@ -153,6 +156,7 @@ export const DNS_SETTINGS = {
         doc: "Signature algorithm.",
       }),
       secretFile: text({
+        ...RELOADED_FILE,
         doc: "File with the secret: one line of base64 that decodes to at least 16 bytes. The file is reread on SIGHUP.",
       }),
       tenant: text({ ...ID, doc: "Tenant of the view. Defaults to no tenant." }),

@@ -2,7 +2,7 @@
 import { NODE_BOUNDS } from "../lib/bounds.ts";
 import { DAY_MS, HOUR_MS, MINUTE_MS } from "../lib/duration.ts";
 import { BORDERS } from "./borders.ts";
-import { ADDRESS, bool, choice, ID, int, list, ms, PATH, port, ratio, text } from "./field.ts";
+import { ADDRESS, bool, choice, ID, int, list, ms, port, RELOADED_FILE, ratio, text } from "./field.ts";
 import { AT_RESOLVER } from "./resolver.ts";
 
 export const FABRIC_SETTINGS = {
@@ -20,6 +20,7 @@ export const FABRIC_SETTINGS = {
     doc: "Fabric port that this node advertises to other nodes, together with listen.advertise_host. Set it if a port forwarder changes the port. 0 means the port that the node listens on.",
   }),
   seeds: list({
+    perNode: true,
     notForResolver: AT_RESOLVER.fabric,
     pattern: ADDRESS,
     what: 'an address such as "10.0.0.1:17421" or "[fd00::1]:17421"',
@@ -43,18 +44,18 @@ export const FABRIC_SETTINGS = {
   }),
   clusterTokenFile: text({
     notForResolver: AT_RESOLVER.fabric,
-    ...PATH,
+    ...RELOADED_FILE,
     flag: "--cluster-token-file <file>",
     doc: "File with the token that nodes of this cluster present to each other: one line of 16 to 1024 printable characters. During a token change, a second line can contain another token that is also accepted. The file is reread on SIGHUP.",
   }),
   certFile: text({
     notForResolver: AT_RESOLVER.fabric,
-    ...PATH,
+    ...RELOADED_FILE,
     doc: "PEM file with this node's certificate for the fabric. Its only URI SAN must be spiffe://<trust domain>/waymark/cluster/<cluster>/node/<node>.",
   }),
-  keyFile: text({ ...PATH, doc: "PEM file with the private key of fabric.cert_file." }),
+  keyFile: text({ ...RELOADED_FILE, doc: "PEM file with the private key of fabric.cert_file." }),
   caFile: text({
-    ...PATH,
+    ...RELOADED_FILE,
     doc: "PEM file with the CAs that issue the certificates of other nodes. These certificates must have the same trust domain as fabric.cert_file.",
   }),
   trust: choice({
@@ -67,7 +68,8 @@ export const FABRIC_SETTINGS = {
     default: [],
     doc: "Other clusters whose nodes may link to this node; see fabric.trust.",
   }),
-  borders: { ...BORDERS, notForResolver: AT_RESOLVER.fabric },
+  // Only some nodes of a cluster have links to other regions.
+  borders: { ...BORDERS, notForResolver: AT_RESOLVER.fabric, perNode: true },
   maxLinks: int({
     default: 20,
     min: 1,

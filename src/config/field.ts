@@ -12,6 +12,10 @@ export interface SettingFieldOptions<T> {
   readonly notForResolver?: string;
   /** A secret is never printed. */
   readonly secret?: boolean;
+  /** Whether the value naturally differs between the nodes of a cluster: an id, an address, a port, a file, or a part of one node. */
+  readonly perNode?: true;
+  /** Whether SIGHUP reads the file that the setting names again. A new value of the setting itself requires a restart. */
+  readonly reloadable?: true;
   /** The flag for `serve`, in commander's syntax: `--grpc-port <port>`. */
   readonly flag?: string;
 }
@@ -108,9 +112,9 @@ export function ratio<D extends number | undefined = undefined>(options: Setting
   });
 }
 
-/** A TCP or UDP port. 0 means any free port. */
+/** A TCP or UDP port of this node. 0 means any free port. */
 export function port<D extends number | undefined = undefined>(options: SettingFieldOptions<D>): SettingField<number | D> {
-  return { ...int({ ...options, min: 0, max: 65_535 }), type: "port" };
+  return { ...int({ ...options, min: 0, max: 65_535, perNode: true }), type: "port" };
 }
 
 /** A duration. Users write `30s`. In code, the value is a number of milliseconds with a name that ends in `Ms`. */
@@ -195,12 +199,14 @@ export const PUBLIC_KEY = {
 } as const;
 /** Source of the pattern for one label of a namespace. */
 export const LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?";
-export const PATH = { pattern: /^[^\0]{1,4096}$/, what: "a file path" } as const;
+export const PATH = { pattern: /^[^\0]{1,4096}$/, what: "a file path", perNode: true } as const;
+/** A file that SIGHUP reads again. */
+export const RELOADED_FILE = { ...PATH, reloadable: true } as const;
 /** `host:port`, with brackets around an IPv6 address. */
 export const ADDRESS =
   /^(?:\[[0-9a-fA-F:.]{2,45}(?:%[A-Za-z0-9]{1,16})?\]|[A-Za-z0-9._-]{1,253}):(?:[1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5])$/;
 /** An address to bind to. */
-export const HOST = { pattern: /^[A-Za-z0-9._:%-]{1,253}$/, what: "an IP address or host name" } as const;
+export const HOST = { pattern: /^[A-Za-z0-9._:%-]{1,253}$/, what: "an IP address or host name", perNode: true } as const;
 
 /** For text values, which have the same form in files, in the environment and in flags. */
 const AS_WRITTEN = { fromText: (raw: string) => raw, toText: (value: string) => value } as const;

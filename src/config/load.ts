@@ -33,28 +33,43 @@ export type LoadResult =
   | { readonly ok: true; readonly effective: EffectiveSettings }
   | { readonly ok: false; readonly problems: readonly SettingProblem[] };
 
-/** Loads all sources. Returns the effective settings with the source of each, or all problems from all sources. */
-export function loadConfig({ file, env, flags }: SettingSource): LoadResult {
-  // A later source overrides an earlier one.
-  const said = [...(file ? fileSays(file) : []), ...envSays(env), ...flagsSay(flags)];
+/** Maximum number of problems in a result. The search for the nearest known key costs up to 1 ms per unknown key. */
+const MAX_PROBLEMS = 100;
+
+/** Loads all sources. Returns the effective settings with the source of each, or the problems from all sources. */
+export function loadConfig(source: SettingSource): LoadResult {
   const found = new Map<string, { readonly value: unknown; readonly origin: string }>();
   const problems: SettingProblem[] = [];
-  for (const each of said) {
+  for (const each of valuesOf(source)) {
+    if (problems.length >= MAX_PROBLEMS) break;
     if ("message" in each) problems.push(each);
     else if (each.raw instanceof DuplicateKey) problems.push(repeated(each.source, each.raw, each.row.path));
     else {
-      const { row, raw, source } = each;
+      const { row, raw, source: origin } = each;
       const parsed = row.setting.parse(raw);
-      if ("value" in parsed) found.set(row.path, { value: parsed.value, origin: source });
-      else for (const { at, message } of parsed.faults) problems.push({ path: pathText([row.path, ...at]), message, source });
+      if ("value" in parsed) found.set(row.path, { value: parsed.value, origin });
+      else for (const { at, message } of parsed.faults) problems.push({ path: pathText([row.path, ...at]), message, source: origin });
     }
   }
-  if (problems.length > 0) return { ok: false, problems };
+  if (problems.length > 0) return { ok: false, problems: bounded(problems) };
   const settings = settingsOf(({ path, setting }) => (found.has(path) ? found.get(path)?.value : setting.default));
   const originOf = (path: string): string => found.get(path)?.origin ?? "default";
   const broken = brokenRules(settings).map(([path, message]) => ({ path, message, source: originOf(path.replace(/\[.*$/, "")) }));
   const origins = new Map(PATHS.map((path) => [path, originOf(path)]));
-  return broken.length > 0 ? { ok: false, problems: broken } : { ok: true, effective: { settings, origins } };
+  return broken.length > 0 ? { ok: false, problems: bounded(broken) } : { ok: true, effective: { settings, origins } };
+}
+
+function bounded(problems: readonly SettingProblem[]): readonly SettingProblem[] {
+  if (problems.length < MAX_PROBLEMS) return problems;
+  const message = `only the first ${MAX_PROBLEMS - 1} problems are listed`;
+  return [...problems.slice(0, MAX_PROBLEMS - 1), { path: "", message, source: problems[0]?.source ?? "" }];
+}
+
+/** The values from all sources. A later value overrides an earlier one. */
+function* valuesOf({ file, env, flags }: SettingSource): Generator<SourceValue> {
+  if (file !== undefined) yield* fileSays(file);
+  yield* envSays(env);
+  yield* flagsSay(flags);
 }
 
 /** A setting's value from one source, in the form that is used in a file, or a problem. */
@@ -148,8 +163,7 @@ function* flagsSay(flags: SettingSource["flags"]): Generator<SourceValue> {
   }
 }
 
-export interface ShownSetting {
-  readonly path: string;
+export interface ShownSetting extends SettingRow {
   /** The value as a person would write it, or `[secret]` for a secret that is set. */
   readonly value: string;
   readonly origin: string;
@@ -161,7 +175,7 @@ export function listSettings(effective: EffectiveSettings): readonly ShownSettin
     const { path, setting } = row;
     const value = valueOfRow(effective.settings, row);
     const isMasked = setting.secret === true && value !== undefined && value !== "";
-    return { path, value: isMasked ? "[secret]" : setting.toText(value), origin: effective.origins.get(path) ?? "default" };
+    return { ...row, value: isMasked ? "[secret]" : setting.toText(value), origin: effective.origins.get(path) ?? "default" };
   });
 }
 

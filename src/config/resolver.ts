@@ -1,6 +1,6 @@
 /** Settings for a resolver: the group `resolver` of SETTINGS in `settings.ts`. */
 import { HOUR_MS, MINUTE_MS } from "../lib/duration.ts";
-import { ADDRESS, bool, bytes, int, LABEL, list, ms, PATH, text } from "./field.ts";
+import { ADDRESS, bool, bytes, int, LABEL, list, ms, RELOADED_FILE, text } from "./field.ts";
 
 /** The item in `resolver.namespaces` that means the whole catalog. */
 export const EVERYTHING = "*";
@@ -20,6 +20,7 @@ export const LEAST_ENTRY_BYTES = 64;
 
 export const RESOLVER_SETTINGS = {
   upstreams: list({
+    perNode: true,
     pattern: ADDRESS,
     what: 'an address such as "10.0.0.1:17420" or "[fd00::1]:17420"',
     maxItems: 64,
@@ -100,7 +101,7 @@ export const RESOLVER_SETTINGS = {
     doc: "Interval at which the digest of each followed namespace is compared with the upstream's digest. If the digests differ, the whole namespace is fetched again.",
   }),
   tokenFile: text({
-    ...PATH,
+    ...RELOADED_FILE,
     doc: "File with the token that a resolver presents to its upstreams, on one line. The upstreams must grant the token the role mesh.resolve.",
   }),
   tls: bool({
@@ -108,9 +109,9 @@ export const RESOLVER_SETTINGS = {
     doc: "Use TLS for connections to the upstreams, and trust the system's CAs. TLS is required for upstreams on other machines.",
   }),
   tlsCaFile: text({
-    ...PATH,
+    ...RELOADED_FILE,
     doc: "PEM file with the CAs that issue the certificates of the upstreams. Setting it turns resolver.tls on.",
   }),
-  tlsCertFile: text({ ...PATH, doc: "PEM file with the certificate chain that a resolver presents to its upstreams." }),
-  tlsKeyFile: text({ ...PATH, doc: "PEM file with the private key of resolver.tls_cert_file." }),
+  tlsCertFile: text({ ...RELOADED_FILE, doc: "PEM file with the certificate chain that a resolver presents to its upstreams." }),
+  tlsKeyFile: text({ ...RELOADED_FILE, doc: "PEM file with the private key of resolver.tls_cert_file." }),
 } as const;

@@ -8,7 +8,7 @@ import { LABEL_KEY, NODE_BOUNDS, NODE_HOST } from "../lib/bounds.ts";
 import { DAY_MS, HOUR_MS } from "../lib/duration.ts";
 import { DNS_RATE_BEYOND_LOOPBACK, DNS_SETTINGS } from "./dns.ts";
 import { FABRIC_SETTINGS } from "./fabric.ts";
-import { bool, bytes, choice, HOST, ID, int, list, ms, NAME, PATH, pairs, port, type SettingField, text } from "./field.ts";
+import { bool, bytes, choice, HOST, ID, int, list, ms, NAME, PATH, pairs, port, RELOADED_FILE, type SettingField, text } from "./field.ts";
 import { fileKey, type ValueOf } from "./field-table.ts";
 import { LIMIT_SETTINGS, QUOTA_SETTINGS } from "./limits.ts";
 import { AT_RESOLVER, RESOLVER_SETTINGS } from "./resolver.ts";
@@ -48,11 +48,13 @@ const SETTINGS = {
     }),
     id: text({
       ...ID,
+      perNode: true,
       flag: "--node-id <id>",
       doc: "Id of this node. When absent, a random id is generated and kept in the data directory.",
     }),
     name: text({
       notForResolver: AT_RESOLVER.entry,
+      perNode: true,
       pattern: /^.{1,128}$/,
       what: "1 to 128 characters",
       doc: "Human-readable name of this node, published in its NODE entry (ClusterMap) as the metadata `waymark.node.name`.",
@@ -66,12 +68,14 @@ const SETTINGS = {
     region: text({ ...ID, default: "local", flag: "--region <name>", doc: "Region of this node." }),
     zone: text({
       ...ID,
+      perNode: true,
       default: "local",
       flag: "--zone <name>",
       doc: "Zone of this node within its region. Entries registered on this node without a zone get this zone.",
     }),
     resources: list({
       notForResolver: AT_RESOLVER.entry,
+      perNode: true,
       ...NAME,
       // The node's own entry lists these values, and its lists have the default limit.
       maxItems: LIMIT_SETTINGS.maxListItems.default,
@@ -80,6 +84,7 @@ const SETTINGS = {
     }),
     roles: list({
       notForResolver: AT_RESOLVER.entry,
+      perNode: true,
       ...ID,
       maxItems: NODE_BOUNDS.maxRoles,
       default: [],
@@ -87,6 +92,7 @@ const SETTINGS = {
     }),
     labels: pairs({
       notForResolver: AT_RESOLVER.entry,
+      perNode: true,
       maxItems: NODE_BOUNDS.maxLabels,
       name: LABEL_KEY,
       nameWhat: `1 to ${NODE_BOUNDS.maxLabelKeyLength} of A-Z a-z 0-9 . _ : / @ + -`,
@@ -96,6 +102,7 @@ const SETTINGS = {
     }),
     workers: int({
       notForResolver: "a resolver has no read workers: start several resolvers instead",
+      perNode: true,
       default: 0,
       min: 0,
       max: 64,
@@ -107,6 +114,7 @@ const SETTINGS = {
   listen: {
     host: text({ ...HOST, default: "127.0.0.1", flag: "--host <host>", doc: "Address that the listeners bind to." }),
     advertiseHost: text({
+      perNode: true,
       pattern: NODE_HOST,
       what: "a host name, an IPv4 address or an IPv6 address",
       flag: "--advertise-host <host>",
@@ -186,11 +194,11 @@ const SETTINGS = {
   },
   tls: {
     certFile: text({
-      ...PATH,
+      ...RELOADED_FILE,
       doc: "PEM file with the certificate chain for the gRPC, HTTP and DNS-over-TLS listeners. When absent, gRPC and HTTP use plaintext.",
     }),
-    keyFile: text({ ...PATH, doc: "PEM file with the private key of tls.cert_file." }),
-    caFile: text({ ...PATH, doc: "PEM file with the CAs that issue client certificates." }),
+    keyFile: text({ ...RELOADED_FILE, doc: "PEM file with the private key of tls.cert_file." }),
+    caFile: text({ ...RELOADED_FILE, doc: "PEM file with the CAs that issue client certificates." }),
     requireClientCert: bool({ default: false, doc: "Refuse clients that have no certificate issued by a CA of tls.ca_file." }),
   },
   summary: SUMMARY_SETTINGS,
@@ -204,6 +212,7 @@ const SETTINGS = {
     }),
     newGeneration: bool({
       notForResolver: `${AT_RESOLVER.records} and has no generations`,
+      perNode: true,
       default: false,
       flag: "--new-generation",
       doc: "Start a new generation with the contents of the data directory. Use it after restoring a backup, or when the node refuses the directory because its log is missing.",
@@ -253,7 +262,7 @@ const SETTINGS = {
     }),
     file: text({
       notForResolver: AT_RESOLVER.policy,
-      ...PATH,
+      ...RELOADED_FILE,
       flag: "--policy <file>",
       doc: "Policy file (YAML or JSON). The file is applied at startup and on SIGHUP if it has changed since it was last read.",
     }),
@@ -267,7 +276,7 @@ const SETTINGS = {
       doc: "Maximum size of the audit log. Above this limit, the oldest records are deleted regardless of their age.",
     }),
     file: text({
-      ...PATH,
+      ...RELOADED_FILE,
       doc: "File to which each audit record is appended as a line of JSON. The file is reopened on SIGHUP.",
     }),
     sampleReads: int({

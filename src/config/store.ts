@@ -61,10 +61,12 @@ export const LEADERSHIP_SETTINGS = {
     doc: "How long a node keeps its scopes without contact to the store. A node renews its session every third of this time. A longer lease tolerates longer outages of the store, but other nodes replace a failed leader later.",
   }),
   candidate: bool({
+    perNode: true,
     default: true,
     doc: "Whether this node can become the leader of global-control and of leadership.scopes.",
   }),
   scopes: list({
+    perNode: true,
     pattern: new RegExp(`^custom/${NAMESPACE}/[A-Za-z0-9._-]{1,128}$`),
     what: "custom/<namespace>/<name>, such as custom/svc.orders/cleaner",
     maxItems: 1000,

@@ -1,6 +1,6 @@
 /** Settings for service summaries that clusters and regions exchange: the group `summary` of SETTINGS in `settings.ts`. */
 import { DAY_MS, HOUR_MS, MINUTE_MS } from "../lib/duration.ts";
-import { bool, choice, ID, int, list, ms, PATH, PUBLIC_KEY, text } from "./field.ts";
+import { bool, choice, ID, int, list, ms, PUBLIC_KEY, RELOADED_FILE, text } from "./field.ts";
 import { rows } from "./field-table.ts";
 import { AT_RESOLVER } from "./resolver.ts";
 
@@ -86,7 +86,7 @@ export const SUMMARY_SETTINGS = {
   }),
   signingKeyFile: text({
     notForResolver: AT_RESOLVER.records,
-    ...PATH,
+    ...RELOADED_FILE,
     doc: "PEM file with the Ed25519 private key that signs this cluster's summaries. Only nodes with this file export summaries. The file is reread on SIGHUP.",
   }),
   requireSignatures: bool({

@@ -1,6 +1,6 @@
 /** Settings for the identity and access of callers: the group `tenants` of SETTINGS in `settings.ts`. */
 import { parseBlock } from "../lib/addresses.ts";
-import { bool, choice, ID, list, ms, PATH, text } from "./field.ts";
+import { bool, choice, ID, list, ms, RELOADED_FILE, text } from "./field.ts";
 import { record, rows } from "./field-table.ts";
 
 const PRINCIPAL = { pattern: /^[\x21-\x7e]{1,256}$/, what: "1 to 256 printable ASCII characters without spaces" } as const;
@@ -62,7 +62,7 @@ export const TENANT_SETTINGS = {
         secret: true,
         doc: "SHA-256 of the token: 64 lower-case hexadecimal digits.",
       }),
-      tokenFile: text({ ...PATH, doc: "File with the token itself, on one line." }),
+      tokenFile: text({ ...RELOADED_FILE, doc: "File with the token itself, on one line." }),
       roles: list({ ...ROLE, default: [], doc: "Roles of the caller." }),
     },
     required: ["tenant"],
@@ -79,7 +79,7 @@ export const TENANT_SETTINGS = {
         default: "",
         doc: "Required value of the `aud` claim, or of one of its items.",
       }),
-      jwksFile: text({ ...PATH, doc: "File with the issuer's public keys (JWKS). The file is reread when it changes." }),
+      jwksFile: text({ ...RELOADED_FILE, doc: "File with the issuer's public keys (JWKS). The file is reread when it changes." }),
       jwksUrl: text({
         pattern: /^https?:\/\/[^\s]{1,2000}$/,
         what: "an http or https URL",

@@ -3,7 +3,6 @@
 import { readFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { anonymousAccess } from "../config/exposure.ts";
-import { type EffectiveSettings, settingsDocument } from "../config/load.ts";
 import type { Settings } from "../config/settings.ts";
 import { ClusterNames, type ClusterNamesParts } from "../discovery/summaries/cluster-names.ts";
 import type { SummaryReads } from "../discovery/summaries/summary-reads.ts";
@@ -70,9 +69,7 @@ export interface ListenersOptions extends DnsAnsweringOptions {
   /** Whether any thread or process of the node answers DNS. The health service reports this state. */
   readonly dnsPresence: Pick<DnsPresence, "follow">;
   /** Data about the node itself that the HTTP edge shows. */
-  readonly sources: Omit<HttpSources, "metricsAccess" | "openApi" | "openApiAccess" | "settings">;
-  /** The origin of each setting. Absent if all settings have their defaults. */
-  readonly origins?: EffectiveSettings["origins"] | undefined;
+  readonly sources: Omit<HttpSources, "metricsAccess" | "openApi" | "openApiAccess">;
   /** Absent if no other thread of the node has listeners. */
   readonly shared?: SharedPorts | undefined;
 }
@@ -220,7 +217,7 @@ function openGrpc({ settings, log, metrics, shared }: ListenersOptions, serving:
 type EdgeServing = ListenerServing & Pick<EdgeListenerOptions, "dnsMessages">;
 
 function openEdge(
-  { settings, origins = new Map<string, string>(), log, metrics, sources, shared }: ListenersOptions,
+  { settings, log, metrics, sources, shared }: ListenersOptions,
   serving: EdgeServing,
   port: number,
 ): Promise<EdgeListener> {
@@ -233,7 +230,6 @@ function openEdge(
     sharing: shared?.sharing,
     sources: {
       ...sources,
-      settings: () => settingsDocument({ settings, origins }),
       metricsAccess: endpointAccess(observability.metricsAccess, settings),
       openApiAccess: endpointAccess(server.reflection, settings),
       // The file is read for each request, because few nodes receive such a request.

@@ -10,6 +10,7 @@ import { Metrics } from "../lib/metrics/metrics.ts";
 import { draws } from "../lib/rng.ts";
 import { now } from "../lib/stall-aware-time.io.ts";
 import type { AuditSink } from "../policy/audit/record.ts";
+import { type ConfigParts, type ConfigSource, configService } from "../services/config.ts";
 import { type DiscoveryParts, type DiscoveryServices, discoveryServices } from "../services/discovery/discovery.ts";
 import type { HeartbeatGate } from "../services/heartbeat-stream.ts";
 import { type LeadershipParts, leadershipService } from "../services/leadership/leadership.ts";
@@ -21,6 +22,7 @@ import { type ShardParts, shardService } from "../services/shards/shards.ts";
 import { openAuditLog } from "../store/audit/log.io.ts";
 import { openChecks } from "./checks/component.io.ts";
 import type { NodeComponent, NodeComponents } from "./components.io.ts";
+import { configSource } from "./config-source.ts";
 import { NodeLeadership, openSharedStore } from "./control/component.io.ts";
 import { contentsOf, urlsOf } from "./control/node-contents.ts";
 import { ownerEntry } from "./control/owner-entry.ts";
@@ -103,7 +105,8 @@ async function openParts(options: NodeOptions, parts: NodeComponents): Promise<R
   const observed = { settings, core, control: leadership.source, peers: fabric.peers };
   const openFindings = () => new NodeFindings({ ...observed, readiness: (time) => parts.readiness(time), auditFault: () => audit.fault });
   const findings = await parts.open("findings", openFindings, (opened) => opened);
-  const services = nodeServices(settings, { core, fabric, seals, policy, leadership, audit, findings, discovery });
+  const config = configSource(settings, options.origins);
+  const services = nodeServices(settings, { core, fabric, seals, policy, leadership, audit, findings, discovery, config });
   const openSerials = () => ZoneSerials.open({ ...core, settings, log: log.child("dns"), now });
   const serials = await parts.open("zone serials", openSerials, (opened) => opened ?? {});
   const workerGroups = new WorkerGroups(metrics, settings);
@@ -120,6 +123,7 @@ interface ServiceSources extends PeerSources {
   readonly core: NodeCore;
   readonly policy: Pick<NodePolicy, "service">;
   readonly discovery: DiscoveryServices;
+  readonly config: ConfigSource;
 }
 
 /** Returns the services of a node. The OpenAPI document is generated from their routes. */
@@ -135,6 +139,7 @@ export function nodeServices(settings: Settings, sources: ServiceSources): Servi
     LeadershipService: leadershipService(leadershipParts(settings, core, sources.leadership)),
     ShardService: shardService(shards),
     RebalanceService: rebalanceService(shards),
+    ConfigService: configService({ ...sources.config, ...configParts(core) }),
   };
 }
 
@@ -232,7 +237,7 @@ async function openFabric({ settings, log }: NodeOptions, core: NodeCore): Promi
   const choice = chooseFabric(settings, core.policies, core.guard.hadPeers);
   if (choice.kind === "joined") return openFabricComponent({ settings, log: fabricLog, core });
   if (settings.fabric.enabled === undefined) fabricLog.warn({ detail: choice.detail }, "fabric not started");
-  return loneFabric(core, choice.detail);
+  return loneFabric(core, settings, choice.detail);
 }
 
 interface OpenedNode {
@@ -304,7 +309,7 @@ interface CallerAccess {
   readonly synced: () => Promise<void> | void;
 }
 
-async function openOwnListeners({ settings, origins, log }: NodeOptions, served: ServedNode, parts: NodeComponents): Promise<CallerAccess> {
+async function openOwnListeners({ settings, log }: NodeOptions, served: ServedNode, parts: NodeComponents): Promise<CallerAccess> {
   const { core, services, identities, serials, workerGroups } = served;
   const { machine, driver, metrics } = core;
   const listeners = await openListeners(
@@ -312,7 +317,6 @@ async function openOwnListeners({ settings, origins, log }: NodeOptions, served:
       ...core,
       clusters: clusterNames(settings, { summaries: core.regions?.reads, dnsNames: core.dnsNames, now }),
       settings,
-      origins,
       log,
       services: Object.values(services),
       identities,
@@ -435,6 +439,10 @@ function peerParts({ server }: Settings, core: NodeCore, { fabric, leadership, s
   const summaries = regions && ((time: Time) => regions.lag(machine.fabric, time));
   const common = { source, identity, clusterKeys, summaries, maxWatches: server.maxPeerWatches, tick };
   return { ...operations, ...common, checkCaughtUp: () => checkCaughtUp(machine.readiness.isReady) };
+}
+
+function configParts({ policies, identity }: NodeCore): Pick<ConfigParts, "policyNumber" | "servedBy"> {
+  return { policyNumber: () => policies.status.inForce?.number ?? 0, servedBy: identity.nodeId };
 }
 
 function leadershipParts({ server, leadership }: Settings, core: NodeCore, control: NodeLeadership): LeadershipParts {

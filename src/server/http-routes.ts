@@ -7,7 +7,6 @@ import { type JsonValue } from "@bufbuild/protobuf";
 import { assert, CODES, type ErrorCode, invalid, WaymarkError } from "../lib/errors.ts";
 import { fnv64, hashHex } from "../lib/hash64.ts";
 import { visibleJson } from "../lib/text/visible-text.ts";
-import { demandRole, type MeshRole } from "../policy/identity/caller.ts";
 import type { EventRoute, HttpRoute, RouteParameters, ServiceDefinition } from "../services/service.ts";
 import type { CallArrival, CallChain, CallName } from "./chain.ts";
 import { errorJson, retryAfterSeconds } from "./edge/call.ts";
@@ -47,8 +46,6 @@ export interface HttpSources {
   readiness(): ReadinessReport | Promise<ReadinessReport>;
   /** Returns the metrics as text, in the format that the `Accept` header requests. */
   scrape(accept: string): Promise<{ readonly contentType: string; readonly body: string }>;
-  /** Returns the node's settings and their sources. Secrets are masked. */
-  settings(): JsonValue;
   /** Returns the state of the journal. Undefined when the node runs without a journal. */
   persistence(): JsonValue | undefined | Promise<JsonValue>;
 }
@@ -82,8 +79,6 @@ interface PathRow {
   readonly parameters: readonly string[];
   /** Absent if a role, the policy of an rpc or nothing restricts the callers. */
   readonly access?: RouteAccess | undefined;
-  /** The role that the caller must have. A service route requires the same role as its rpc. */
-  readonly role?: MeshRole;
   readonly answer: (parameters: RouteParameters, request: HttpRequest) => RouteResponse | Promise<RouteResponse>;
 }
 
@@ -140,7 +135,6 @@ export function nodeRows(sources: HttpSources): Readonly<Record<string, PathRow>
       access: sources.metricsAccess,
       answer: async () => json(200, (await sources.persistence()) ?? { enabled: false }),
     },
-    "/control/config": { parameters: [], role: "mesh.operate", answer: (_parameters, { arrival }) => tagged(arrival, sources.settings()) },
   };
 }
 
@@ -228,7 +222,7 @@ export class HttpRoutes {
         throw new WaymarkError("not_found", `no such path: ${path.slice(0, 200)}; call an RPC with POST /<package>.<Service>/<Method>`);
       }
       if (request.method !== "GET" && request.method !== "HEAD") return { ...methodNotAllowed("GET, HEAD", request.method), route: path };
-      if (row.access !== undefined || row.role !== undefined) await this.#checkCaller(path, row, request.arrival);
+      if (row.access !== undefined) await this.#checkCaller(path, row, request.arrival);
       const parameters = parseQuery(request.target.slice(path.length), row.parameters);
       return { ...(await row.answer(parameters, request)), route: path };
     } catch (thrown) {
@@ -238,13 +232,12 @@ export class HttpRoutes {
   }
 
   /**
-   * Checks the caller of a route. An invalid credential is rejected even if none is required. Otherwise, the sender would believe that it was
+   * Checks the caller of a scraped route. An invalid credential is rejected even if none is required. Otherwise, the sender would believe that it was
    * authenticated.
    */
-  async #checkCaller(path: string, { access, role }: PathRow, arrival: CallArrival): Promise<void> {
+  async #checkCaller(path: string, { access }: PathRow, arrival: CallArrival): Promise<void> {
     const caller = await this.#chain.identify(arrival, this.#nameOf(path, arrival));
-    if (role !== undefined) demandRole(caller, role);
-    else if (access === "authenticated" && !caller.isAuthenticated)
+    if (access === "authenticated" && !caller.isAuthenticated)
       throw new WaymarkError("unauthenticated", `${path} requires a credential: send a token, an API key or a client certificate`);
   }
 

@@ -184,16 +184,6 @@ test.each(["get", "status"])("mesh peers %s shows one member, and all its fields
   expect(fake.callsOf("get")[0]?.request).toMatchObject({ nodeId: "n3" });
 });
 
-test("mesh config gives the same output as config", async () => {
-  for (const argv of [
-    ["show", "-o", "json"],
-    ["validate", "no-such.toml"],
-  ]) {
-    const [one, other] = [await waymark(["mesh", "config", ...argv]), await waymark(["config", ...argv])];
-    expect({ ...one, stderr: one.stderr.replace("waymark mesh config", "waymark config") }).toEqual(other);
-  }
-});
-
 test("explain says who accused a member, by which path, and when it is taken for dead", async () => {
   const fake = await startFake();
   fake.mesh.set("get", () => ({

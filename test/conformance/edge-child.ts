@@ -27,7 +27,6 @@ for await (const bytes of delimitedMessages(process.stdin)) {
         readiness: () => ({ isDraining: false, checks: [] }),
         scrape: () => Promise.reject(new Error("no metrics here")),
         persistence: () => undefined,
-        settings: () => ({}),
       },
     },
     limits,

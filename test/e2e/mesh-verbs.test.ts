@@ -42,6 +42,7 @@ test("mesh peers list, watch and explain, and discovery lag, of three nodes of w
     const found = await statuses(a);
     return found.join() === wanted.join() ? [] : found;
   });
+  await settingsAreShown(a, b);
   const watching = new CommandProcess(["mesh", "peers", "watch", "-o", "json", "--server", a.grpc]);
   await watching.line(/"c".*"PEER_STATUS_ALIVE"/);
   await c.stop("SIGKILL");
@@ -79,6 +80,29 @@ test("mesh peers list, watch and explain, and discovery lag, of three nodes of w
   ])
     await expect.poll(metrics).toMatch(line);
 });
+
+/** Of two nodes with the same file, and other ids and ports. */
+async function settingsAreShown(a: NodeProcess, b: NodeProcess): Promise<void> {
+  const { peers } = await json(a, "mesh", "peers", "list");
+  const shown = await json(b, "mesh", "config", "show", "--origin", "file");
+  expect(shown).toMatchObject({
+    servedBy: "b",
+    settings: [{ key: "fabric.join_timeout" }, { key: "fabric.interval", value: "400ms" }, {}],
+  });
+  expect(new Set((peers as { configDigest: string }[]).map(({ configDigest }) => configDigest))).toEqual(new Set([shown["configDigest"]]));
+  expect(await json(a, "mesh", "config", "diff", "a", "b")).toEqual({ settings: [] });
+  const every = await a.run(["mesh", "config", "diff", "a", "b", "--all-keys"]);
+  expect([every.exit, every.stdout]).toEqual([1, expect.stringMatching(/^node\.id +a +b$/m)]);
+  const invalid = join(HOME, "invalid.toml");
+  writeFileSync(invalid, "[dns]\nport = 53\n");
+  const checked = await a.run(["mesh", "config", "validate", invalid]);
+  expect([checked.exit, checked.stderr]).toEqual([2, expect.stringContaining("dns.port: unknown key")]);
+  const url = `http://${b.listeners["http"]}/control/config`;
+  const page = await fetch(url);
+  expect(await page.json()).toMatchObject({ servedBy: "b", configDigest: shown["configDigest"] });
+  const again = await fetch(url, { headers: { "if-none-match": page.headers.get("etag") ?? "" } });
+  expect(again.status).toBe(304);
+}
 
 test("a node bound to 0.0.0.0 tells others an address they can reach it at; --advertise-host is told instead", {
   tags: ["night"],

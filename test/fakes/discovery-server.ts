@@ -12,8 +12,9 @@ import { anyPack, durationFromMs } from "@bufbuild/protobuf/wkt";
 import { type handleUnaryCall, Metadata, Server, ServerCredentials, type ServerWritableStream, status } from "@grpc/grpc-js";
 import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from "../../gen/google/rpc/error_details_pb.js";
 import { StatusSchema } from "../../gen/google/rpc/status_pb.js";
-import type { Entry, EntryKey } from "../../gen/waymark/catalog/v1/entry_pb.js";
+import type { Entry, EntryKey, EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { type PeerSchema, PeerStatus } from "../../gen/waymark/catalog/v1/peer_pb.js";
+import { ConfigService } from "../../gen/waymark/control/v1/config_pb.js";
 import {
   LeadershipService,
   type LeadershipServiceSubscribeRequest,
@@ -102,6 +103,10 @@ export class FakeDiscovery {
   summaries: (request: SummaryQueryRequest) => MessageInitShape<typeof SummaryQueryResponseSchema> = () => ({});
   summaryScript: readonly MessageInitShape<typeof SummaryWatchResponseSchema>[] = [];
   readonly summaryRequests: SummaryWatchRequest[] = [];
+  /** The nodes in ClusterMap. */
+  nodes: readonly MessageInitShape<typeof EntrySchema>[] = [];
+  /** Answers of ConfigService, as those of PolicyService. */
+  readonly config = new Map<string, (request: never) => Record<string, unknown>>();
   /** What ListPeers says of other regions. */
   farPeers: readonly MessageInitShape<typeof PeerSchema>[] = [];
   /** What NamespaceStatus says beside what it says of all. */
@@ -139,7 +144,7 @@ export class FakeDiscovery {
         };
       }),
       this.#unary(m.summaryQuery, (request: SummaryQueryRequest) => this.summaries(request)),
-      this.#unary(m.clusterMap, () => ({ clusterId: this.#clusterId, nodes: [] })),
+      this.#unary(m.clusterMap, () => ({ clusterId: this.#clusterId, nodes: [...this.nodes] })),
       this.#unary(m.listPeers, () => ({
         peers: [{ nodeId: "n2", clusterId: this.#clusterId, status: PeerStatus.ALIVE, urls: ["grpc://10.0.0.2:17420"] }, ...this.farPeers],
       })),
@@ -167,7 +172,11 @@ export class FakeDiscovery {
         },
       },
     );
-    for (const [methods, answers] of [[PolicyService.methods, this.policy] as const, [ResolverService.methods, this.cache] as const]) {
+    for (const [{ methods }, answers] of [
+      [PolicyService, this.policy] as const,
+      [ResolverService, this.cache] as const,
+      [ConfigService, this.config] as const,
+    ]) {
       const unary = methods.map((method) => this.#unary(method, (request) => answers.get(method.localName)?.(request as never) ?? {}));
       this.#server.addService(
         Object.fromEntries(unary.map(({ name, definition: one }) => [name, one])),

@@ -38,7 +38,6 @@ export async function startDemoEdge(options: DemoEdgeOptions = {}): Promise<Demo
     readiness: () => ({ isDraining: on.chain.isDraining, checks: [] }),
     scrape: openScraper(metrics),
     persistence: () => undefined,
-    settings: () => ({}),
     ...options.sources,
   };
   const log = { info: () => {}, warn: () => {} };

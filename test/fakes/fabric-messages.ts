@@ -79,13 +79,15 @@ const anyUpdate: fc.Arbitrary<MemberUpdate> = fc
     fc.array(fc.record({ region: anyId, links: fc.nat(4) }), { maxLength: 3 }),
     fc.array(anyHeardRule, { maxLength: 3 }),
     fc.option(anyId, { nil: undefined }),
+    fc.option(fc.stringMatching(/^[0-9a-f]{16}$/), { nil: undefined }),
   )
-  .map(([update, start, keepsEntries, exportsSummaries, borders, heardRules, controlStore]) => ({
+  .map(([update, start, keepsEntries, exportsSummaries, borders, heardRules, controlStore, configDigest]) => ({
     ...update,
     ...start,
     ...(keepsEntries && { keepsEntries }),
     ...(exportsSummaries && { exportsSummaries }),
     ...(controlStore !== undefined && { controlStore }),
+    ...(configDigest !== undefined && { configDigest }),
     ...(borders.length > 0 && { borders }),
     ...(heardRules.length > 0 && {
       heardRules: heardRules.map(({ reached, ...rule }) => ({ ...rule, ...(reached.length > 0 && { reached }) })),

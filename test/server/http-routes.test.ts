@@ -24,7 +24,6 @@ function sources(overrides: Partial<HttpSources> = {}): HttpSources {
     readiness: () => READY,
     scrape: (accept) => Promise.resolve({ contentType: "text/plain", body: `accepts ${accept}` }),
     persistence: () => ({ committed: 5 }),
-    settings: () => ({ "node.id": { value: "a", origin: "flag --node-id" } }),
     ...overrides,
   };
 }
@@ -125,17 +124,6 @@ test.each([
   const response = await ask({ target: "/readyz", from: sources({ readiness: () => readiness }) });
   expect(response.status).toBe(status);
   expect(response.json()).toEqual({ status: name, checks: readiness.checks });
-});
-
-test("/control/config shows the settings only to operators", async () => {
-  const callers = [[], ["mesh.read"], ["mesh.operate"]].map((roles) => ({
-    ...anonymousCaller("local", ""),
-    isAuthenticated: roles.length > 0,
-    roles,
-  }));
-  const answers = await Promise.all(callers.map((caller) => ask({ target: "/control/config", identify: () => caller })));
-  expect(answers.map(({ status }) => status)).toEqual([401, 403, 200]);
-  expect(answers[2]?.json()).toEqual({ "node.id": { value: "a", origin: "flag --node-id" } });
 });
 
 test("/metrics is the scrape in the format asked for", async () => {

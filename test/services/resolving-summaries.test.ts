@@ -84,6 +84,7 @@ function started({ isFollowing = true, prefixes = ["svc.a", "n1"], hasPolicy = t
     upstreams: ["a"],
     cache: { statistics: never, act: never, audit: { record: never }, servedBy: "me" },
     audit: {},
+    config: { settings: [], digest: "", check: never, policyNumber: () => 0, servedBy: "me" },
     onChange: () => () => {},
     ports: {
       machine: world.machine,

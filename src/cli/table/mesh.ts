@@ -13,6 +13,7 @@ const SCOPE_PREFIX: FlagSpec = {
 
 const mesh = () => import("../verbs/mesh.ts");
 const leaders = () => import("../verbs/leaders.ts");
+const config = () => import("../verbs/mesh-config.ts");
 
 /** `mesh peers get` and its synonym `mesh peers status`. */
 function memberVerb(path: string): VerbSpec {
@@ -103,6 +104,46 @@ export const MESH_VERBS: readonly VerbSpec[] = [
     flags: [{ flags: "--reason <text>", doc: "Why the epoch is raised, for the audit log.", isRequired: true }],
     examples: [['mesh leaders raise-store-epoch --reason "restored from a backup"', "make all fences from before the restore invalid"]],
     load: async () => (await leaders()).raiseStoreEpoch,
+  },
+  {
+    path: "mesh config show",
+    summary: "Show the settings of the server, the origin of each, and the digest of the settings that all nodes should have in common.",
+    isDefault: true,
+    flags: [
+      {
+        flags: "--origin <origin>",
+        doc: "Only settings whose value comes from this origin.",
+        choices: ["default", "file", "environment", "flag", "non-default"],
+      },
+    ],
+    examples: [
+      ["mesh config show --origin non-default", "list the settings that differ from their defaults"],
+      ["mesh config show -o wide", "also show which files SIGHUP reads again, and which settings differ between nodes"],
+    ],
+    load: async () => (await config()).show,
+  },
+  {
+    path: "mesh config diff",
+    summary: "Show the settings that differ between two nodes of the server's cluster. Both nodes are asked directly.",
+    args: [
+      { name: "<node>", doc: "Id of a node, such as node-1." },
+      { name: "<other>", doc: "Id of the other node." },
+    ],
+    flags: [
+      { flags: "--all-keys", doc: "Also compare ids, addresses, ports, files and other settings that naturally differ between nodes." },
+    ],
+    examples: [
+      ["mesh config diff node-1 node-2", "list the settings that should be the same but are not; exit with 1 if there are any"],
+      ["mesh config diff node-1 node-2 --all-keys", "compare all settings"],
+    ],
+    load: async () => (await config()).diff,
+  },
+  {
+    path: "mesh config validate",
+    summary: "Let the server check a settings file with the rules of its version. Nothing is applied.",
+    args: [{ name: "<file>", doc: "Settings file, .toml or .json." }],
+    examples: [["mesh config validate node.toml", "list all problems before the file is deployed to this version"]],
+    load: async () => (await config()).validate,
   },
   {
     path: "discovery lag",

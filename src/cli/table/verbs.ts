@@ -424,8 +424,23 @@ export const VERBS: readonly VerbSpec[] = [
     examples: [["store copy --config node.toml --to etcd", "move from one node with its own store to several nodes that share etcd"]],
     load: async () => (await import("../verbs/store.ts")).copy,
   },
-  ...configVerbs("config"),
-  ...configVerbs("mesh config"),
+  {
+    path: "config validate",
+    isAlone: true,
+    summary: "Check a settings file: each value, settings that contradict each other, and the files that it refers to.",
+    args: [{ name: "[file]", doc: "Settings file, .toml or .json." }],
+    flags: [{ flags: "--config <file>", doc: "Settings file, given in the same way as for serve." }],
+    examples: [["config validate node.toml", "exit with code 0 if the file is valid"]],
+    load: async () => (await import("../verbs/config.ts")).validate,
+  },
+  {
+    path: "config show",
+    isAlone: true,
+    summary: "Print the effective settings and where each value comes from. Secrets are masked.",
+    flags: [{ flags: "--config <file>", doc: "Settings file, .toml or .json." }],
+    examples: [["config show --config node.toml", "combine the file, the environment and the defaults"]],
+    load: async () => (await import("../verbs/config.ts")).show,
+  },
   {
     path: "help",
     isAlone: true,
@@ -472,29 +487,6 @@ export const GLOBAL_FLAGS: readonly FlagSpec[] = [
   { flags: "--quiet", doc: "Print only errors on stderr, not notes." },
 ];
 
-/** The verbs of `config` and its synonym `mesh config`. */
-function configVerbs(group: string): readonly VerbSpec[] {
-  return [
-    {
-      path: `${group} validate`,
-      isAlone: true,
-      summary: "Check a settings file: each value, settings that contradict each other, and the files that it refers to.",
-      args: [{ name: "[file]", doc: "Settings file, .toml or .json." }],
-      flags: [{ flags: "--config <file>", doc: "Settings file, given in the same way as for serve." }],
-      examples: [[`${group} validate node.toml`, "exit with code 0 if the file is valid"]],
-      load: async () => (await import("../verbs/config.ts")).validate,
-    },
-    {
-      path: `${group} show`,
-      isAlone: true,
-      summary: "Print the effective settings and where each value comes from. Secrets are masked.",
-      flags: [{ flags: "--config <file>", doc: "Settings file, .toml or .json." }],
-      examples: [[`${group} show --config node.toml`, "combine the file, the environment and the defaults"]],
-      load: async () => (await import("../verbs/config.ts")).show,
-    },
-  ];
-}
-
 /** Description of each group of verbs, indexed by path. */
 export const GROUPS: Readonly<Record<string, string>> = {
   import: "Import entries from other systems.",
@@ -503,7 +495,7 @@ export const GROUPS: Readonly<Record<string, string>> = {
   "namespace policy": "Check, apply, roll back and explain the policy set.",
   audit: "Read and verify the audit log.",
   mesh: "Show the nodes of the mesh and how they see each other.",
-  "mesh config": "Check and show settings; the same as config.",
+  "mesh config": "Show and compare the settings of running nodes.",
   "mesh peers": "Show the members of the mesh.",
   "mesh leaders": "Show the leaders of the cluster, and replace them.",
   summary: "Show the signed service summaries that regions exchange.",

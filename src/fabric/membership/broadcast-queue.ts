@@ -12,7 +12,8 @@ const UPDATE_OVERHEAD_BYTES = 40;
 /** Returns the approximate encoded size of an update. Most texts are ASCII. */
 export function updateSizeBytes(update: MemberUpdate): number {
   let size = UPDATE_OVERHEAD_BYTES + update.nodeId.length + update.address.length + update.clusterId.length;
-  size += (update.boot?.length ?? 0) + (update.bootBefore?.length ?? 0) + (update.controlStore?.length ?? 0);
+  size +=
+    (update.boot?.length ?? 0) + (update.bootBefore?.length ?? 0) + (update.controlStore?.length ?? 0) + (update.configDigest?.length ?? 0);
   size += update.region.length + update.zone.length + update.version.length + update.accuser.length + update.protocolVersions.length;
   for (const transport of update.transports) size += transport.length + 2;
   for (const role of update.roles) size += role.length + 2;

@@ -61,9 +61,10 @@ export function updateFault(
   if (isFarAhead(update, wallMs, isOwn)) return "ahead";
   // All clusters of a region form one membership. Certificates and tokens decide which nodes may participate.
   if (update.nodeId === "" || update.address === "" || update.clusterId === "") return "text";
-  const { nodeId, address, clusterId, region, zone, version, accuser, boot = "", bootBefore = "", controlStore = "" } = update;
+  const { nodeId, address, clusterId, region, zone, version, accuser } = update;
+  const { boot = "", bootBefore = "", controlStore = "", configDigest = "" } = update;
   const { maxIdLength, maxAddressLength, maxVersionLength } = NODE_BOUNDS;
-  if (!areShort([nodeId, clusterId, region, zone, accuser, boot, bootBefore, controlStore], maxIdLength)) return "text";
+  if (!areShort([nodeId, clusterId, region, zone, accuser, boot, bootBefore, controlStore, configDigest], maxIdLength)) return "text";
   if (address.length > maxAddressLength || version.length > maxVersionLength) return "text";
   return isListFault(update) ? "list" : undefined;
 }

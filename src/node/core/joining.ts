@@ -1,5 +1,6 @@
 /** Joins a node to others: builds its fabric from the settings, from its data on disk, and from the snapshot of other nodes' data. */
 import { PROTOCOL_BOUNDS } from "../../catalog/entry/names.ts";
+import { configDigest } from "../../config/digest.ts";
 import { isFabricOpen, wantsPeers } from "../../config/exposure.ts";
 import type { Settings } from "../../config/settings.ts";
 import type { Border } from "../../fabric/borders/border.ts";
@@ -95,6 +96,7 @@ function factsOf(
     transports: ["h2"],
     labels: settings.node.labels,
     healthScore: 0,
+    configDigest: configDigest(settings),
   };
 }
 

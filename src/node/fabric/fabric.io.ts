@@ -1,4 +1,6 @@
 /** The parts of the fabric that the rest of a node needs, and their replacement on a node without a fabric. */
+import { configDigest } from "../../config/digest.ts";
+import type { Settings } from "../../config/settings.ts";
 import type { Time } from "../../lib/machine.ts";
 import { lonePeerDirectory, type PeerDirectory } from "../../services/discovery/answer-age.ts";
 import type { ListenerAddress } from "../../services/node-entry.ts";
@@ -15,9 +17,10 @@ export interface NodeFabric {
 }
 
 /** Makes the replacement for a node without a fabric. */
-export function loneFabric({ identity, replica, machine, driver, metrics }: NodeCore, detail: string): NodeFabric {
+export function loneFabric({ identity, replica, machine, driver, metrics }: NodeCore, settings: Settings, detail: string): NodeFabric {
   const mesh = lonePeerDirectory(identity.nodeId);
   const { nodeId, clusterId, region, zone, version, roles } = identity;
+  const digest = configDigest(settings);
   const self = (time: Time) => ({
     ...NO_FABRIC_FIELDS,
     nodeId,
@@ -26,6 +29,7 @@ export function loneFabric({ identity, replica, machine, driver, metrics }: Node
     zone,
     version,
     roles,
+    configDigest: digest,
     generation: replica.self.generation,
     lastSeenWallMs: time.wallMs,
   });

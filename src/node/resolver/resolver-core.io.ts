@@ -28,6 +28,7 @@ import { resolverServices } from "../../services/resolving/services.ts";
 import type { ServiceDefinition } from "../../services/service.ts";
 import type { AuditLog } from "../../store/audit/log.io.ts";
 import type { NodeComponent } from "../components.io.ts";
+import { configSource } from "../config-source.ts";
 import { observeEntries, observeSummaries, observeWatches } from "../metrics.ts";
 import { openClusterKeys } from "../regions/cluster-keys.io.ts";
 import { type NodeOptions, tick } from "../starting.io.ts";
@@ -75,7 +76,8 @@ export class ResolverCore implements NodeComponent {
   #fault: string | undefined;
   #wasPolicyReady = false;
 
-  constructor({ settings, log, version }: NodeOptions, { nodeId, metrics, audit, random }: ResolverCoreParts) {
+  constructor(options: NodeOptions, { nodeId, metrics, audit, random }: ResolverCoreParts) {
+    const { settings, log, version } = options;
     const time = now();
     const boot = randomBytes(6).toString("hex");
     const generation = Math.floor(time.wallMs / 1000) * GENERATIONS_PER_S;
@@ -120,7 +122,7 @@ export class ResolverCore implements NodeComponent {
       if (isServing) started.resolve();
     });
     const ports = this.#ports();
-    this.services = this.#servicesOf(settings, ports, { random, audit });
+    this.services = this.#servicesOf(options, ports, { random, audit });
     const viewers = classesOf(viewersOf(settings.dns, settings.node)).callers;
     this.remoteLookups = openRemoteLookups(this.rooms, { ports, resolver, now, viewers });
   }
@@ -223,20 +225,22 @@ export class ResolverCore implements NodeComponent {
   }
 
   #servicesOf(
-    settings: NodeOptions["settings"],
+    { settings, origins }: NodeOptions,
     ports: ResolverPorts,
     { random, audit }: Pick<ResolverCoreParts, "audit" | "random">,
   ): readonly ServiceDefinition[] {
     const { rooms } = this;
+    const { nodeId: servedBy } = rooms.identity;
     return resolverServices({
       ...rooms,
       ports,
+      config: { ...configSource(settings, origins), policyNumber: () => rooms.policies.status.inForce?.number ?? 0, servedBy },
       upstreams: settings.resolver.upstreams.map((address) => `${hasUpstreamTls(settings) ? "grpcs" : "grpc"}://${address}`),
       cache: {
         statistics: (time) => rooms.machine.statistics(time),
         act: (request) => this.driver.input({ kind: "act", ...request }),
         audit,
-        servedBy: rooms.identity.nodeId,
+        servedBy,
       },
       endedStaticCount: () => 0,
       mesh: {

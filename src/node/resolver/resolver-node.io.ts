@@ -70,7 +70,6 @@ async function openParts(options: NodeOptions, parts: NodeComponents): Promise<R
         advertisedHost(settings, settings.dns.host ?? settings.listen.host),
       ),
       settings,
-      origins: options.origins,
       log,
       services: core.services,
       idPrefix: rooms.identity.boot,

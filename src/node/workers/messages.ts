@@ -4,7 +4,6 @@
 import type { JsonValue } from "@bufbuild/protobuf";
 import type { ChangeMessage } from "../../catalog/copy/change-codec.ts";
 import type { UnreachableNodes } from "../../catalog/unreachable-nodes.ts";
-import type { EffectiveSettings } from "../../config/load.ts";
 import type { Settings } from "../../config/settings.ts";
 import type { SentError } from "../../lib/errors.ts";
 import type { MetricsValues } from "../../lib/metrics/sum.ts";
@@ -32,8 +31,6 @@ export interface WorkerStart {
   /** Number of the worker, starting from 1. */
   readonly number: number;
   readonly settings: Settings;
-  /** The origin of each setting. */
-  readonly origins: EffectiveSettings["origins"] | undefined;
   readonly version: string;
   readonly nodeId: string;
   readonly generation: number;

@@ -28,17 +28,13 @@ export class WorkerGroups {
   }
 
   /** Opens the workers of a role. The number of workers comes from the settings. */
-  async open(
-    group: WorkerGroupOptions,
-    { settings, origins, log, version, interrupt }: NodeOptions,
-    parts: NodeComponents,
-  ): Promise<WorkerPool> {
+  async open(group: WorkerGroupOptions, { settings, log, version, interrupt }: NodeOptions, parts: NodeComponents): Promise<WorkerPool> {
     const isDns = group.role === "dns";
     if (isDns && process.platform !== "linux") throw new Error("dns.processes must be 0: processes can share a port only on Linux");
     const count = isDns ? settings.dns.processes : settings.node.workers;
     const onListening = (listening: number) => isDns && this.dnsPresence.set(listening > 0);
     const own = { ...group, count, onListening, sum: this.#sum, scrape: this.scrape };
-    const open = () => WorkerPool.open({ ...own, settings, origins, log, version, interrupt });
+    const open = () => WorkerPool.open({ ...own, settings, log, version, interrupt });
     return parts.open(isDns ? "DNS processes" : "read workers", open, (opened) => {
       this.#list.push(opened);
       return {

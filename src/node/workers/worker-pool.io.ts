@@ -4,7 +4,6 @@
  */
 import { randomBytes } from "node:crypto";
 import { performance } from "node:perf_hooks";
-import type { EffectiveSettings } from "../../config/load.ts";
 import type { Settings } from "../../config/settings.ts";
 import { newCookieSecret } from "../../dns/server/cookie-secrets.io.ts";
 import type { HashKey } from "../../lib/buckets/keyed-hash.ts";
@@ -106,7 +105,6 @@ export interface WorkersOptions {
   /** Scrapes the node. Workers forward scrapes to this object. */
   readonly scrape: MetricsScraper;
   readonly settings: Settings;
-  readonly origins?: EffectiveSettings["origins"] | undefined;
   readonly log: RootLog;
   readonly version: string;
   readonly core: WorkersCore;
@@ -288,7 +286,7 @@ export class WorkerPool {
   }
 
   #open(number: number): WorkerEnd {
-    const { core, version, settings, origins, services, zoneSerials } = this.#options;
+    const { core, version, settings, services, zoneSerials } = this.#options;
     const { identity, replica } = core;
     const others = this.#options.sum.begin();
     const feed = openCopyFeed(core, () => end.schedule());
@@ -303,7 +301,6 @@ export class WorkerPool {
       role: this.#options.role,
       number,
       settings,
-      origins,
       version,
       nodeId: identity.nodeId,
       generation: replica.self.generation,

@@ -274,7 +274,6 @@ class NodeWorker {
           scrape: (accept) => this.#scrape(accept),
           persistence: async () => (await this.#currentReport()).persistence,
         },
-        origins: this.#start.origins,
         now,
         random,
         shared,

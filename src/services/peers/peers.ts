@@ -389,6 +389,7 @@ function wirePeer(row: MemberRow, { identity, control }: Pick<PeerParts, "contro
     transports: [...row.transports],
     roles: [...row.roles],
     labels: { ...row.labels, ...operation?.labels },
+    configDigest: row.configDigest ?? "",
     isSelf: row.isSelf,
     linked: row.isLinked,
     scope: row.isSelf ? Scope.LOCAL : wireScope(scopeBetween(identity, row)),

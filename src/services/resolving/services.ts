@@ -14,6 +14,7 @@ import { WaymarkError } from "../../lib/errors.ts";
 import { encodeVersion } from "../../policy/versions/codec.ts";
 import type { PolicyEngine } from "../../policy/versions/engine.ts";
 import { isSamePlace, type PolicyVersion, type VersionPlace } from "../../policy/versions/version.ts";
+import { type ConfigParts, configService } from "../config.ts";
 import { costOf, isProxied, isRefusedByResolvers, rpcName } from "../contract.ts";
 import { DeferredStream } from "../deferred-stream.ts";
 import { ClusterRedirects } from "../discovery/resolve.ts";
@@ -45,6 +46,7 @@ export interface ResolverServicesParts extends ResolvingParts {
   readonly upstreams: readonly string[];
   /** The handlers of PolicyAudit, AccessAudit and VerifyAudit for this resolver's own log. */
   readonly audit: ServiceDefinition["handlers"];
+  readonly config: ConfigParts;
   /** Calls `wake` when another version becomes the newest one, and also several times a second, until the returned function is called. */
   readonly onChange: (wake: () => void) => () => void;
 }
@@ -71,6 +73,7 @@ export function resolverServices(parts: ResolverServicesParts): readonly Service
       routes: [...routes, ...summaries.routes],
     },
     { desc: ResolverService, handlers: { resolve: resolveName, ...cacheHandlers(cache) }, routes: cacheRoutes(cache) },
+    configService(parts.config),
     {
       desc: PolicyService,
       handlers: {

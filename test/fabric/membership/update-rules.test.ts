@@ -22,6 +22,7 @@ test.each<{ readonly what: string; readonly over: Partial<MemberUpdate>; readonl
   { what: "a long id", over: { nodeId: LONG }, want: "text" },
   { what: "a long accuser", over: { accuser: LONG }, want: "text" },
   { what: "a long id of a control store", over: { controlStore: LONG }, want: "text" },
+  { what: "a long digest of settings", over: { configDigest: LONG }, want: "text" },
   { what: "a negative incarnation", over: { incarnation: -1 }, want: "number" },
   { what: "half an incarnation", over: { incarnation: 0.5 }, want: "number" },
   { what: "an incarnation that leaves no room to contradict", over: { incarnation: Number.MAX_SAFE_INTEGER }, want: "number" },

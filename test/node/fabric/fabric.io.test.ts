@@ -3,6 +3,7 @@ import { expect, test } from "vitest";
 import { EntryIndex } from "../../../src/catalog/query/entry-index.ts";
 import { Slab } from "../../../src/catalog/record/slab.ts";
 import { Replica } from "../../../src/catalog/replica/replica.ts";
+import { settingsOf } from "../../../src/config/settings.ts";
 import { loneFabric } from "../../../src/node/fabric/fabric.io.ts";
 import type { NodeCore } from "../../../src/node/rooms.io.ts";
 
@@ -14,7 +15,11 @@ function lone() {
   const replica = new Replica(new EntryIndex(), new Slab(), { nodeId: "a", generation: 7, lastSeq: 0, floor: 0, ...bounds });
   const identity = { nodeId: "a", clusterId: "c1", region: "r1", zone: "z1", version: "1", roles: ["edge"] };
   // Of a whole node only these are read.
-  return loneFabric({ identity, replica, machine: { readiness: { isServing: true } } } as unknown as NodeCore, DETAIL);
+  return loneFabric(
+    { identity, replica, machine: { readiness: { isServing: true } } } as unknown as NodeCore,
+    settingsOf(({ setting }) => setting.default),
+    DETAIL,
+  );
 }
 
 test("it is its only member, by its own name and no other", () => {

@@ -3147,6 +3147,7 @@ export interface MemberUpdateFields {
   readonly isServing?: boolean;
   readonly desired?: string;
   readonly drain?: DrainProgressFields;
+  readonly configDigest?: string;
 }
 
 export function newMemberUpdate(): Open<MemberUpdateFields> {
@@ -3290,11 +3291,16 @@ export function readMemberUpdate(reader: WireReader): MemberUpdateFields {
         once(value.drain, "drain");
         value.drain = readDrainProgress(reader);
         break;
+      case 218: {
+        const said = reader.text();
+        if (said !== "") value.configDigest = said;
+        break;
+      }
       case 66:
         reader.skip(tag);
         break;
       default:
-        reader.skipUnknown(tag, 26);
+        reader.skipUnknown(tag, 27);
     }
   }
   reader.leave(end);
@@ -3303,7 +3309,7 @@ export function readMemberUpdate(reader: WireReader): MemberUpdateFields {
 
 /** Bytes that surely hold `MemberUpdate`. Cost: one step a text. */
 export function roomMemberUpdate(value: MemberUpdateFields): number {
-  let room = 196 + 3 * (value.nodeId.length + value.status.length + value.address.length + value.clusterId.length + value.region.length + value.zone.length + value.version.length + value.accuser.length + (value.boot?.length ?? 0) + (value.bootBefore?.length ?? 0) + (value.controlStore?.length ?? 0) + (value.desired?.length ?? 0));
+  let room = 206 + 3 * (value.nodeId.length + value.status.length + value.address.length + value.clusterId.length + value.region.length + value.zone.length + value.version.length + value.accuser.length + (value.boot?.length ?? 0) + (value.bootBefore?.length ?? 0) + (value.controlStore?.length ?? 0) + (value.desired?.length ?? 0) + (value.configDigest?.length ?? 0));
   room += 10 + 8 * value.protocolVersions.length;
   room += textsRoom(value.transports);
   room += textsRoom(value.roles);
@@ -3349,6 +3355,7 @@ export function writeMemberUpdate(out: Uint8Array, start: number, tag: number, v
   at = writeNumberField(out, at, 192, (value.isServing ?? false) ? 1 : 0);
   at = writeTextField(out, at, 202, (value.desired ?? ""));
   if (value.drain !== undefined) at = writeDrainProgress(out, at, 210, value.drain);
+  at = writeTextField(out, at, 218, (value.configDigest ?? ""));
   return closeLength(out, body, at);
 }
 

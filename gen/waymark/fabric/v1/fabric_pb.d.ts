@@ -1883,6 +1883,14 @@ export declare type MemberUpdate = Message<"waymark.fabric.v1.MemberUpdate"> & {
    * @generated from field: waymark.fabric.v1.DrainProgress drain = 26;
    */
   drain?: DrainProgress | undefined;
+
+  /**
+   * Digest of the settings of the member that are the same on all nodes of a cluster, as `config_digest` of
+   * waymark.control.v1.ConfigService. Empty for a member of a version without it.
+   *
+   * @generated from field: string config_digest = 27;
+   */
+  configDigest: string;
 };
 
 /**

@@ -894,6 +894,9 @@ export function checkMemberUpdate(value: MemberUpdateFields, problems: FieldProb
     checkDrainProgress(value.drain, problems);
     if (problems.count !== before) problems.under(before, "drain.");
   }
+  if (value.configDigest !== undefined) {
+    if (value.configDigest !== "") problems.name(value.configDigest, 16, "config_digest");
+  }
 }
 
 function checkProbeRequest_updates(many: readonly MemberUpdateFields[], problems: FieldProblems): void {
