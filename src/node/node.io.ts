@@ -102,10 +102,10 @@ async function openParts(options: NodeOptions, parts: NodeComponents): Promise<R
     ({ component }) => component,
   );
   const discovery = buildDiscovery(settings, core, { ...fabric, checkNew: () => leadership.checkNew() });
-  const observed = { settings, core, control: leadership.source, peers: fabric.peers };
+  const config = configSource(settings, options.origins);
+  const observed = { settings, core, control: leadership.source, peers: fabric.peers, digest: config.digest };
   const openFindings = () => new NodeFindings({ ...observed, readiness: (time) => parts.readiness(time), auditFault: () => audit.fault });
   const findings = await parts.open("findings", openFindings, (opened) => opened);
-  const config = configSource(settings, options.origins);
   const services = nodeServices(settings, { core, fabric, seals, policy, leadership, audit, findings, discovery, config });
   const openSerials = () => ZoneSerials.open({ ...core, settings, log: log.child("dns"), now });
   const serials = await parts.open("zone serials", openSerials, (opened) => opened ?? {});

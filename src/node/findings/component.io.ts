@@ -21,6 +21,8 @@ export interface FindingsOptions {
   readonly readiness: (time: Time) => readonly ReadyCheck[];
   /** Why the audit log is not on disk. Empty if it is. */
   readonly auditFault: () => string;
+  /** The digest of the settings that are the same on all nodes of a cluster. */
+  readonly digest: string;
 }
 
 const INTERVAL_MS = 5000;
@@ -40,6 +42,11 @@ export class NodeFindings implements NodeComponent {
     }, INTERVAL_MS).unref();
   }
 
+  observe(): void {
+    const { findings } = this.status;
+    this.#options.core.metrics.set("waymark_config_differs", {}, findings.filter(({ id }) => id === "settings_differ").length);
+  }
+
   stop(): void {
     clearInterval(this.#timer);
   }
@@ -50,7 +57,8 @@ export class NodeFindings implements NodeComponent {
   }
 
   #evaluate(): NodeStatus {
-    const { settings, core, control, peers, readiness, auditFault } = this.#options;
+    const { settings, core, control, peers, readiness, auditFault, digest } = this.#options;
+    const { version } = core.identity;
     const { identity, machine, policies, journal } = core;
     const time = now();
     const faults = readiness(time).filter(({ ok }) => !ok);
@@ -81,8 +89,9 @@ export class NodeFindings implements NodeComponent {
       auditFault: auditFault(),
       desired: { state: record?.desired ?? "active", sinceWallMs: record?.atWallMs ?? 0, reason: record?.reason ?? "" },
       drain: machine.drain.progress,
-      configDigest: "",
-      peers: members.map(({ nodeId, status }) => ({ nodeId, status, configDigest: "" })),
+      version,
+      configDigest: digest,
+      peers: members.map((member) => ({ ...member, configDigest: member.configDigest ?? "" })),
     };
     return {
       isReady: machine.readiness.isServing && faults.length === 0,

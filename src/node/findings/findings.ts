@@ -12,6 +12,7 @@ export interface PeerFacts {
   readonly status: MemberStatus;
   /** Empty for a member that does not announce it. */
   readonly configDigest: string;
+  readonly version: string;
 }
 
 /** What a node knows about itself and its peers. */
@@ -37,6 +38,7 @@ export interface NodeFacts {
   readonly desired: { readonly state: DesiredState; readonly sinceWallMs: number; readonly reason: string };
   readonly drain: DrainProgress | undefined;
   readonly configDigest: string;
+  readonly version: string;
   readonly peers: readonly PeerFacts[];
 }
 
@@ -161,8 +163,7 @@ const FINDINGS: Readonly<Record<string, Row>> = {
     severity: "warning",
     runbook: "settings-differ",
     command: "waymark mesh config diff % %%",
-    find: ({ peers, configDigest, nodeId }) =>
-      differing(peers, configDigest).map((subject) => ({ subject, evidence: `its settings differ from those of ${nodeId}` })),
+    find: (facts) => differing(facts).map((subject) => ({ subject, evidence: `its settings differ from those of ${facts.nodeId}` })),
   },
 };
 
@@ -180,10 +181,11 @@ export function findingsOf(facts: NodeFacts): readonly Finding[] {
   return SEVERITIES.flatMap((severity) => all.filter((each) => each.severity === severity)).slice(0, MAX_FINDINGS);
 }
 
-/** The live members whose settings differ from those with this digest. */
-export function differing(peers: readonly PeerFacts[], configDigest: string): readonly string[] {
-  const isOther = ({ status, configDigest: digest }: PeerFacts) => status === "alive" && digest !== "" && digest !== configDigest;
-  return configDigest === "" ? [] : peers.filter(isOther).map(({ nodeId }) => nodeId);
+/** The live members whose settings differ from those of the node. Other versions can have other settings. */
+export function differing({ peers, configDigest, version }: Pick<NodeFacts, "configDigest" | "peers" | "version">): readonly string[] {
+  const isOther = (peer: PeerFacts) =>
+    peer.status === "alive" && peer.version === version && peer.configDigest !== "" && peer.configDigest !== configDigest;
+  return peers.filter(isOther).map(({ nodeId }) => nodeId);
 }
 
 function ending(certificates: NodeFacts["certificates"], isFound: (leftMs: number) => boolean, wallMs: number) {
