@@ -9,6 +9,7 @@ import type { Time } from "../lib/machine.ts";
 import { Metrics } from "../lib/metrics/metrics.ts";
 import { draws } from "../lib/rng.ts";
 import { now } from "../lib/stall-aware-time.io.ts";
+import { auditService } from "../services/audit.ts";
 import { type DiscoveryParts, type DiscoveryServices, discoveryServices } from "../services/discovery/discovery.ts";
 import { type LeadershipParts, leadershipService } from "../services/leadership/leadership.ts";
 import type { LeadershipSource } from "../services/leadership/source.ts";
@@ -108,6 +109,7 @@ async function openParts(options: NodeOptions, parts: NodeComponents): Promise<R
     LeadershipService: leadershipService(leadershipParts(settings, core, leadership.source)),
     ShardService: shardService(shards),
     RebalanceService: rebalanceService(shards),
+    AuditService: auditService({ log: audit, servedBy: core.identity.nodeId }),
   };
   const openSerials = () => ZoneSerials.open({ ...core, settings, log: log.child("dns"), now });
   const serials = await parts.open("zone serials", openSerials, (opened) => opened ?? {});

@@ -322,12 +322,15 @@ test.each([
 });
 
 test("verify FILE checks a copy without a server", async () => {
-  const who = { principal: "a", tenant: "", source: "", rule: "", before: "", after: "", detail: "", requestId: "", subjects: "" };
+  const who = { principal: "a", tenant: "", source: "", rule: "", before: "", after: "", detail: "", requestId: "" };
   const event = boundEvent({
     atWallMs: 1,
     kind: "access",
     action: "query",
     namespace: "n",
+    subjects: "",
+    tokenId: "",
+    ticket: "",
     outcome: "denied",
     reason: "viewer_denied",
     ...who,

@@ -35,6 +35,8 @@ const EVENT: AuditEvent = {
   detail: "",
   requestId: "r-1",
   subjects: "svc.a/web/1\nlease:a/1",
+  tokenId: "sha256:0123456789ab",
+  ticket: "OPS-7",
 };
 
 /** Of an event what a record says in the same words. */
