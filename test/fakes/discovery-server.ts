@@ -12,8 +12,9 @@ import { anyPack, durationFromMs } from "@bufbuild/protobuf/wkt";
 import { type handleUnaryCall, Metadata, Server, ServerCredentials, type ServerWritableStream, status } from "@grpc/grpc-js";
 import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from "../../gen/google/rpc/error_details_pb.js";
 import { StatusSchema } from "../../gen/google/rpc/status_pb.js";
-import type { Entry, EntryKey } from "../../gen/waymark/catalog/v1/entry_pb.js";
+import type { Entry, EntryKey, EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { type PeerSchema, PeerStatus } from "../../gen/waymark/catalog/v1/peer_pb.js";
+import { AuditService, type AuditServiceWatchRequest, AuditServiceWatchResponseSchema } from "../../gen/waymark/control/v1/audit_pb.js";
 import {
   LeadershipService,
   type LeadershipServiceSubscribeRequest,
@@ -85,6 +86,12 @@ export class FakeDiscovery {
   readonly leaderRequests: LeadershipServiceSubscribeRequest[] = [];
   /** Answers of ShardService, and what each Watch gets, as those of LeadershipService. */
   readonly shards = new Map<string, (request: never) => Record<string, unknown>>();
+  /** Answers of AuditService, and what each Watch gets, as those of LeadershipService. */
+  readonly audit = new Map<string, (request: never) => Record<string, unknown>>();
+  auditScripts: (readonly MessageInitShape<typeof AuditServiceWatchResponseSchema>[])[] = [];
+  readonly auditRequests: AuditServiceWatchRequest[] = [];
+  /** The nodes in ClusterMap. */
+  nodes: readonly MessageInitShape<typeof EntrySchema>[] = [];
   /** Answers of RebalanceService. */
   readonly rebalance = new Map<string, (request: never) => Record<string, unknown>>();
   shardScripts: (readonly MessageInitShape<typeof ShardServiceWatchResponseSchema>[])[] = [];
@@ -139,7 +146,7 @@ export class FakeDiscovery {
         };
       }),
       this.#unary(m.summaryQuery, (request: SummaryQueryRequest) => this.summaries(request)),
-      this.#unary(m.clusterMap, () => ({ clusterId: this.#clusterId, nodes: [] })),
+      this.#unary(m.clusterMap, () => ({ clusterId: this.#clusterId, nodes: [...this.nodes] })),
       this.#unary(m.listPeers, () => ({
         peers: [{ nodeId: "n2", clusterId: this.#clusterId, status: PeerStatus.ALIVE, urls: ["grpc://10.0.0.2:17420"] }, ...this.farPeers],
       })),
@@ -197,6 +204,17 @@ export class FakeDiscovery {
       this.shardRequests.push(call.request);
       for (const message of this.shardScripts.shift() ?? []) call.write(create(ShardServiceWatchResponseSchema, message));
       if (this.shardScripts.length > 0) call.end();
+    });
+    this.#addStreaming(AuditService, this.audit, (call: ServerWritableStream<AuditServiceWatchRequest, unknown>) => {
+      this.auditRequests.push(call.request);
+      const refusal = this.refusals.get("auditWatch");
+      this.refusals.delete("auditWatch");
+      if (refusal !== undefined) {
+        call.emit("error", refused(refusal));
+        return;
+      }
+      for (const message of this.auditScripts.shift() ?? []) call.write(create(AuditServiceWatchResponseSchema, message));
+      if (this.auditScripts.length > 0) call.end();
     });
     this.#addStreaming(RebalanceService, this.rebalance, (call: ServerWritableStream<unknown, unknown>) => call.end());
   }

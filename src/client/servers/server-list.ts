@@ -276,12 +276,17 @@ export function nodesNamedIn(urls: string): readonly string[] {
 }
 
 function serversOf(entries: readonly Entry[], kind: FoundServer["kind"]): readonly FoundServer[] {
-  return entries.flatMap(({ targets, region, zone, load }) => {
-    const target = targets.find(({ name }) => name === "grpc") ?? targets.find(({ name, protocol }) => name === "" && protocol === "grpc");
-    const server = target && parseServer(hostPort(target.host, target.port));
-    if (server === undefined) return [];
-    return [{ server, region, zone, load: load?.utilization ?? UNKNOWN_LOAD, kind }];
+  return entries.flatMap((entry) => {
+    const server = serverOf(entry);
+    const { region, zone, load } = entry;
+    return server === undefined ? [] : [{ server, region, zone, load: load?.utilization ?? UNKNOWN_LOAD, kind }];
   });
+}
+
+/** Returns the gRPC address of a node or a resolver, as `host:port`. Undefined if its entry has none. */
+export function serverOf({ targets }: Entry): string | undefined {
+  const target = targets.find(({ name }) => name === "grpc") ?? targets.find(({ name, protocol }) => name === "" && protocol === "grpc");
+  return target && parseServer(hostPort(target.host, target.port));
 }
 
 // A client's retry budget (gRPC A6, "Throttling Retry Attempts and Hedged RPCs"; Finagle's `RetryBudget`). Each call earns a tenth of a token, and

@@ -7,7 +7,7 @@ function __waymark_at
             set skip 0
             continue
         end
-        contains -- $word --config --mode --node-id --cluster-id --region --zone --workers --host --advertise-host --grpc-port --http-port --data-dir --dns-port --fabric-port --join --on-stop --cluster-token-file --upstream --namespaces --policy --log-level --log-scopes -f --file --namespace-prefix --importer --cluster-domain --address --scope --namespace --name --instance --kind --target --check --tag --capability --resource --metadata --alias --health --version-label --ttl --lease --node --reason --until --prefix --version-range --subject --limit --page-token --max-staleness --cursor --count --prefer-region --prefer-zone --hash-key --expect --percent --cluster --ticket --number --to --action --viewer --viewer-cluster --viewer-tenant --at --principal --since --interval --known --status --owner --text --from --weight --hint --strategy --add --remove --checksum --for --key-file --new-key-file --protocol --port --priority --lease-ttl --alias-of --dns-server --source --listener --server --token --ca --cert --key --tenant -o --output --timeout; and set skip 1; and continue
+        contains -- $word --config --mode --node-id --cluster-id --region --zone --workers --host --advertise-host --grpc-port --http-port --data-dir --dns-port --fabric-port --join --on-stop --cluster-token-file --upstream --namespaces --policy --log-level --log-scopes -f --file --namespace-prefix --importer --cluster-domain --address --scope --namespace --name --instance --kind --target --check --tag --capability --resource --metadata --alias --health --version-label --ttl --lease --node --reason --until --prefix --version-range --subject --limit --page-token --max-staleness --cursor --count --prefer-region --prefer-zone --hash-key --expect --percent --cluster --ticket --number --to --action --viewer --viewer-cluster --viewer-tenant --at --principal --since --entry --outcome --text --known --status --owner --from --weight --hint --strategy --add --remove --checksum --for --key-file --new-key-file --protocol --port --priority --lease-ttl --alias-of --dns-server --source --listener --server --token --ca --cert --key --tenant -o --output --timeout; and set skip 1; and continue
         string match -q -- '-*' $word; and continue
         set -l next (string trim -- "$path $word")
         contains -- $next 'serve' 'apply' 'import' 'import kubernetes' 'register' 'unregister' 'discovery' 'discovery maintenance' 'discovery query' 'discovery watch' 'discovery summary' 'discovery resolve' 'discovery cluster-map' 'discovery peers' 'discovery status' 'discovery policy' 'namespace' 'namespace policy' 'namespace policy validate' 'namespace policy apply' 'namespace policy export' 'namespace policy rollback' 'namespace policy history' 'namespace policy explain' 'namespace policy audit' 'discovery access-audit' 'audit' 'audit list' 'audit watch' 'audit verify' 'report' 'report export-lag' 'report namespace-health' 'mesh' 'mesh peers' 'mesh peers list' 'mesh peers watch' 'mesh peers get' 'mesh peers status' 'mesh peers explain' 'mesh leaders' 'mesh leaders list' 'mesh leaders status' 'mesh leaders resign' 'mesh leaders raise-store-epoch' 'discovery lag' 'mesh shards' 'mesh shards apply' 'mesh shards list' 'mesh shards get' 'mesh shards owner' 'mesh shards diff' 'mesh shards history' 'mesh shards watch' 'mesh shards set' 'mesh shards delete' 'mesh shards simulate' 'mesh shards rebalance' 'mesh shards plans' 'mesh shards approve' 'mesh shards cancel' 'mesh shards freeze' 'summary' 'summary keys' 'summary keys list' 'summary keys announce' 'resolver' 'resolver cache-stats' 'resolver resync' 'resolver prewarm' 'resolver evict' 'discovery cache-stats' 'discovery resync' 'dns' 'dns register' 'dns unregister' 'dns list' 'dns describe' 'dns resolve' 'dns explain' 'dns node-encode' 'dns node-decode' 'store' 'store copy' 'config' 'config validate' 'config show' 'mesh config' 'mesh config validate' 'mesh config show' 'help' 'version' 'completion'; and set path $next
@@ -232,19 +232,35 @@ complete -c waymark -n '__waymark_at discovery access-audit' -l page-token -x -d
 complete -c waymark -f -n '__waymark_at audit' -a 'list' -d 'List the audit log of the server, newest first.'
 complete -c waymark -f -n '__waymark_at audit' -a 'watch' -d 'Follow the audit log of the server: print each record as it is written.'
 complete -c waymark -f -n '__waymark_at audit' -a 'verify' -d 'Verify the hash chain of the server\'s audit log, or of a JSON Lines copy of it.'
-complete -c waymark -n '__waymark_at audit list' -l kind -x -a 'access policy' -d 'Log to read. access: reads, writes and operator actions; policy: rule changes (default both).'
+complete -c waymark -n '__waymark_at audit list' -l entry -x -d 'Only operations on this entry, written namespace/name/instance.'
+complete -c waymark -n '__waymark_at audit list' -l lease -x -d 'Only operations on this lease.'
+complete -c waymark -n '__waymark_at audit list' -l node -x -d 'Only operations on this node.'
 complete -c waymark -n '__waymark_at audit list' -l principal -x -d 'Only operations by this principal.'
+complete -c waymark -n '__waymark_at audit list' -l action -x -d 'Only this operation (column ACTION), such as register or policy.apply.'
+complete -c waymark -n '__waymark_at audit list' -l outcome -x -a 'allowed denied noted' -d 'Only records with this outcome.'
 complete -c waymark -n '__waymark_at audit list' -l namespace -x -d 'Only operations on exactly this namespace.'
 complete -c waymark -n '__waymark_at audit list' -l reason -x -d 'Only records with this reason (column REASON), such as viewer_denied or rate_limited.'
+complete -c waymark -n '__waymark_at audit list' -l ticket -x -d 'Only operations with this change ticket.'
+complete -c waymark -n '__waymark_at audit list' -l text -x -d 'Only records that contain this text in any column or subject, in upper or lower case.'
+complete -c waymark -n '__waymark_at audit list' -l kind -x -a 'access policy admin' -d 'Only records of this kind. access: reads and writes; policy: rule changes; admin: events of nodes.'
 complete -c waymark -n '__waymark_at audit list' -l since -x -d 'Start: a time such as 2026-01-31T12:00:00Z, or a duration before now such as 1h.'
 complete -c waymark -n '__waymark_at audit list' -l until -x -d 'End (exclusive), in the same form as --since.'
+complete -c waymark -n '__waymark_at audit list' -l all-nodes -d 'Ask each node of the server\'s cluster, at its own address.'
 complete -c waymark -n '__waymark_at audit list' -l limit -x -d 'Maximum number of records, newest first (default 100).'
-complete -c waymark -n '__waymark_at audit watch' -l kind -x -a 'access policy' -d 'Log to read. access: reads, writes and operator actions; policy: rule changes (default both).'
+complete -c waymark -n '__waymark_at audit watch' -l entry -x -d 'Only operations on this entry, written namespace/name/instance.'
+complete -c waymark -n '__waymark_at audit watch' -l lease -x -d 'Only operations on this lease.'
+complete -c waymark -n '__waymark_at audit watch' -l node -x -d 'Only operations on this node.'
 complete -c waymark -n '__waymark_at audit watch' -l principal -x -d 'Only operations by this principal.'
+complete -c waymark -n '__waymark_at audit watch' -l action -x -d 'Only this operation (column ACTION), such as register or policy.apply.'
+complete -c waymark -n '__waymark_at audit watch' -l outcome -x -a 'allowed denied noted' -d 'Only records with this outcome.'
 complete -c waymark -n '__waymark_at audit watch' -l namespace -x -d 'Only operations on exactly this namespace.'
 complete -c waymark -n '__waymark_at audit watch' -l reason -x -d 'Only records with this reason (column REASON), such as viewer_denied or rate_limited.'
+complete -c waymark -n '__waymark_at audit watch' -l ticket -x -d 'Only operations with this change ticket.'
+complete -c waymark -n '__waymark_at audit watch' -l text -x -d 'Only records that contain this text in any column or subject, in upper or lower case.'
+complete -c waymark -n '__waymark_at audit watch' -l kind -x -a 'access policy admin' -d 'Only records of this kind. access: reads and writes; policy: rule changes; admin: events of nodes.'
 complete -c waymark -n '__waymark_at audit watch' -l since -x -d 'Start at this time, or this long before now (default now).'
-complete -c waymark -n '__waymark_at audit watch' -l interval -x -d 'Polling interval (default 1s).'
+complete -c waymark -n '__waymark_at audit watch' -l until -x -d 'Only records before this time, in the same form as --since.'
+complete -c waymark -n '__waymark_at audit watch' -l all-nodes -d 'Ask each node of the server\'s cluster, at its own address.'
 complete -c waymark -n '__waymark_at audit watch' -l count -x -d 'Stop after this many records.'
 complete -c waymark -n '__waymark_at audit verify' -F
 complete -c waymark -n '__waymark_at audit verify' -l known -x -d 'Also require that the log contains this record, given as the last_number and last_hash that an earlier verification printed.'
