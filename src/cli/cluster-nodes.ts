@@ -18,7 +18,7 @@ export interface ClusterNode {
 }
 
 /** A node that did not answer. */
-export interface SilentNode {
+export interface FailedNode {
   readonly node: string;
   readonly error: string;
 }
@@ -49,20 +49,20 @@ export async function clusterNodes(client: Client): Promise<readonly ClusterNode
  */
 export async function askNodes<T>(nodes: readonly ClusterNode[], ask: (server: string) => Promise<T>) {
   const answers: { readonly node: string; readonly answer: T }[] = [];
-  const silent: SilentNode[] = [];
-  let failure: unknown;
+  const failed: FailedNode[] = [];
+  let failure: RequestError | undefined;
   await Promise.all(
     nodes.map(async ({ nodeId: node, server, fault }) => {
       try {
-        if (server === undefined) silent.push({ node, error: fault });
+        if (server === undefined) failed.push({ node, error: fault });
         else answers.push({ node, answer: await ask(server) });
       } catch (error) {
         if (!(error instanceof RequestError)) throw error;
         failure = error;
-        silent.push({ node, error: error.message });
+        failed.push({ node, error: error.message });
       }
     }),
   );
   if (answers.length === 0 && failure !== undefined) throw failure;
-  return { answers, silent: silent.toSorted((a, b) => (a.node < b.node ? -1 : 1)) };
+  return { answers, failed: failed.toSorted((a, b) => (a.node < b.node ? -1 : 1)) };
 }

@@ -16,10 +16,15 @@ export function searchFilter({ entry, lease, node, since, until, ...request }: S
   const subjects = [entry, lease && subjectOf("lease", lease), node && subjectOf("node", node)];
   return {
     ...timeFilter(principal, since, until),
+    tenant,
+    namespace,
+    action,
+    reason,
+    ticket,
+    text,
     kinds: AUDIT_KINDS.filter((kind) => request.kinds.includes(AuditKind[enumName(kind)])),
     outcomes: AUDIT_OUTCOMES.filter((outcome) => request.outcomes.includes(AuditOutcome[enumName(outcome)])),
     subjects: subjects.filter((subject) => subject !== ""),
-    ...{ tenant, namespace, action, reason, ticket, text },
   };
 }
 

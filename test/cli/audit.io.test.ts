@@ -252,7 +252,7 @@ test("with --all-nodes, list asks each node with the same credential, merges by 
   expect(stderr).toMatch(/error: n3 did not answer: .+\nerror: n9 did not answer: no address is known; the member is dead\n/);
   expect([one, two].map((fake) => fake.callsOf("list").at(-1)?.authorization)).toEqual(["Bearer secret", "Bearer secret"]);
   const json = JSON.parse((await waymark([...argv, "-o", "json"])).stdout) as Record<string, unknown>;
-  expect(json).toMatchObject({ records: [{ node: "n1", number: "5" }, {}, {}, {}], silent: [{ node: "n3" }, { node: "n9" }] });
+  expect(json).toMatchObject({ records: [{ node: "n1", number: "5" }, {}, {}, {}], failed: [{ node: "n3" }, { node: "n9" }] });
 });
 
 test("with --all-nodes, the refusal of all nodes is the exit code of the command", async () => {

@@ -17,6 +17,7 @@ import {
   PolicyAuditRequestSchema,
   VerifyAuditRequestSchema,
 } from "../../gen/waymark/policy/v1/policy_pb.js";
+import type { WaymarkError } from "../../src/lib/errors.ts";
 import { Metrics } from "../../src/lib/metrics/metrics.ts";
 import type { AuditEvent } from "../../src/policy/audit/record.ts";
 import { anonymousCaller } from "../../src/policy/identity/caller.ts";
@@ -228,7 +229,7 @@ test("the route has the filters of the list as its parameters", async () => {
 class Stream {
   readonly #source: StreamSource;
   #wake = () => {};
-  #ended: unknown;
+  #ended: WaymarkError | undefined;
 
   constructor(log: AuditLog, request: MessageInitShape<typeof AuditServiceWatchRequestSchema>, service = auditService({ ...PARTS, log })) {
     const handler = service.handlers["watch"];

@@ -58,7 +58,7 @@ export const AUDIT_VERBS: readonly VerbSpec[] = [
     examples: [
       ["audit list --since 24h --kind policy", "list the rule changes of the last day"],
       ["audit list --entry svc.market/web/web-1 --all-nodes", "list who changed this entry, on which node, when and from where"],
-      ["audit list --tenant blue --outcome denied", "list what the callers of a tenant were refused"],
+      ["audit list --tenant blue --outcome denied", "list the refused operations of the callers of a tenant"],
     ],
     load: async () => (await audit()).list,
   },

@@ -50,8 +50,8 @@ const FIELD_FLAGS = ["entry", "lease", "node", "principal", "tenant", "namespace
 
 function searchOf(flags: Flags) {
   const fields = Object.fromEntries(FIELD_FLAGS.map((name) => [name, flags.text(name) ?? ""]));
-  const [kind, outcome] = [flags.enum("kind", AuditKind), flags.enum("outcome", AuditOutcome)];
-  return { ...fields, kinds: kind === 0 ? [] : [kind], outcomes: outcome === 0 ? [] : [outcome], ...timesOf(flags) };
+  const [kinds, outcomes] = [[flags.enum("kind", AuditKind)], [flags.enum("outcome", AuditOutcome)]];
+  return { ...fields, kinds: kinds.filter(Boolean), outcomes: outcomes.filter(Boolean), ...timesOf(flags) };
 }
 
 /** A record, and the node in whose log it is. The node is empty without `--all-nodes`. */
@@ -127,15 +127,15 @@ export const list: VerbFunction = async ({ flags, out, client }) => {
   const hasNodes = flags.isOn("allNodes");
   const readAt = (server: string | undefined) =>
     readPages(flags, ["records"], (page) => callAt(client(), server, AuditService.method.list, { ...search, ...page }), DEFAULT_COUNT);
-  const { answers, silent } = hasNodes
+  const { answers, failed } = hasNodes
     ? await askNodes(await clusterNodes(client()), readAt)
-    : { answers: [{ node: "", answer: await readAt(undefined) }], silent: [] };
+    : { answers: [{ node: "", answer: await readAt(undefined) }], failed: [] };
   const found = answers.flatMap(({ node, answer }) => answer.records.map((record): ShownRecord => ({ ...record, node })));
   const newestFirst = (a: ShownRecord, b: ShownRecord) => wallMs(b) - wallMs(a);
   const records = (hasNodes ? found.toSorted(newestFirst) : found).slice(0, limitOf(flags) ?? DEFAULT_COUNT);
-  out.document({ records: records.map(recordJson), ...(hasNodes && { silent }) }, table(records, hasNodes));
-  for (const { node, error } of silent) out.error(`${node} did not answer: ${error}`);
-  return silent.length === 0 ? EXIT.done : EXIT.failed;
+  out.document({ records: records.map(recordJson), ...(hasNodes && { failed }) }, table(records, hasNodes));
+  for (const { node, error } of failed) out.error(`${node} did not answer: ${error}`);
+  return failed.length === 0 ? EXIT.done : EXIT.failed;
 };
 
 /** Calls the given server or, if it is undefined, any of the command's servers. */
