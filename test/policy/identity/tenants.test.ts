@@ -86,6 +86,7 @@ test.each([
       cluster: "local",
       roles: ["mesh.read"],
       isAuthenticated: true,
+      tokenId: "cert:01",
     },
   },
   { what: "a certificate and a token", showing: { certificate: CERTIFICATE, headers: BEARER }, want: { tenant: "market" } },
