@@ -1,4 +1,4 @@
-/** A DiscoveryService in memory behind a real gRPC server on a free port, and a PolicyService, PeerService, LeadershipService and ShardService that answer as they are told: what the client and the command line need of one. */
+/** A DiscoveryService in memory behind a real gRPC server on a free port, and a PolicyService, PeerService, LeadershipService, ShardService and AuditService that answer as they are told: what the client and the command line need of one. */
 import {
   create,
   type DescMessage,

@@ -1,6 +1,6 @@
 /** Verbs that list, follow and verify the audit log. */
 
-import type { DescMessage, DescMethodUnary, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
+import type { MessageInitShape } from "@bufbuild/protobuf";
 import { timestampFromMs, timestampMs } from "@bufbuild/protobuf/wkt";
 import { AuditService, type AuditServiceWatchRequestSchema } from "../../../gen/waymark/control/v1/audit_pb.js";
 import {
@@ -31,7 +31,7 @@ const CLOCKS_APART_MS = 60_000;
 /** Slightly below the maximum string length of V8. */
 const MAX_LOG_BYTES = 384 * 1024 * 1024;
 
-/** Returns the times of a request. Verbs without the `--until` flag have no end time. */
+/** Returns `--since` and `--until` as fields of a request. */
 function timesOf(flags: Flags) {
   const now = Date.now();
   const [sinceMs, untilMs] = [flags.pastMs("since", now), flags.pastMs("until", now)];
@@ -125,8 +125,12 @@ interface AuditPage {
 export const list: VerbFunction = async ({ flags, out, client }) => {
   const search = searchOf(flags);
   const hasNodes = flags.isOn("allNodes");
-  const readAt = (server: string | undefined) =>
-    readPages(flags, ["records"], (page) => callAt(client(), server, AuditService.method.list, { ...search, ...page }), DEFAULT_COUNT);
+  const { list: method } = AuditService.method;
+  const readAt = (server: string | undefined) => {
+    const read = (page: { readonly limit: number; readonly pageToken: string }) =>
+      server === undefined ? client().call(method, { ...search, ...page }) : client().callAt(server, method, { ...search, ...page });
+    return readPages(flags, ["records"], read, DEFAULT_COUNT);
+  };
   const { answers, failed } = hasNodes
     ? await askNodes(await clusterNodes(client()), readAt)
     : { answers: [{ node: "", answer: await readAt(undefined) }], failed: [] };
@@ -137,16 +141,6 @@ export const list: VerbFunction = async ({ flags, out, client }) => {
   for (const { node, error } of failed) out.error(`${node} did not answer: ${error}`);
   return failed.length === 0 ? EXIT.done : EXIT.failed;
 };
-
-/** Calls the given server or, if it is undefined, any of the command's servers. */
-function callAt<I extends DescMessage, O extends DescMessage>(
-  client: Client,
-  server: string | undefined,
-  method: DescMethodUnary<I, O>,
-  request: MessageInitShape<I>,
-): Promise<MessageShape<O>> {
-  return server === undefined ? client.call(method, request) : client.callAt(server, method, request);
-}
 
 export const watch: VerbFunction = async (context) => {
   const { environment, flags, out, client } = context;
