@@ -37,6 +37,7 @@ const PATTERNS: ReadonlyMap<string, { readonly sort: string; readonly mayBeEmpty
 /** The other patterns, in the words of a refusal. */
 const PATTERN_RULES: ReadonlyMap<string, string> = new Map([
   ["^([0-9a-f]{64})?$", "64 hexadecimal digits in lower case"],
+  ["^([^/:]+/.+)?$", "an entry, written namespace/name/instance, or a service, written namespace/name"],
   ["^[ -~]*$", "printable ASCII"],
   ["^[a-z][a-z0-9+.-]{0,31}://[!-~]+$", "a URL: a scheme in lower case, :// and printable ASCII without spaces"],
   ["^([A-Za-z0-9._:@+-]{1,64}(/[A-Za-z0-9._:@+-]{1,64})?)?$", "<region>, <region>/<zone> or empty"],

@@ -95,7 +95,7 @@ export const BUDGETS: Readonly<Record<string, number>> = {
   "docs/decisions": 34,
   "docs/design": 766,
   "docs/examples": 1,
-  "docs/guides": 116,
+  "docs/guides": 115,
   "docs/reference": 89,
   "proto/waymark/catalog": 2,
   "proto/waymark/fabric": 70,

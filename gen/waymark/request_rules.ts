@@ -1,6 +1,7 @@
 // Made by scripts/gen-codec.ts from the protos of the services: change these, then `npm run gen`.
 import { type FieldProblems, quoted } from "../../src/catalog/entry/names.ts";
 import type { Viewer } from "./catalog/v1/viewer_pb.js";
+import type { AuditServiceListRequest, AuditServiceWatchRequest } from "./control/v1/audit_pb.js";
 import type { ConfigServiceValidateRequest } from "./control/v1/config_pb.js";
 import type { LeadershipServiceCampaignRequest, LeadershipServiceListRequest, LeadershipServiceRaiseStoreEpochRequest, LeadershipServiceResignRequest, LeadershipServiceSubscribeRequest } from "./control/v1/leadership_pb.js";
 import type { PeerServiceCordonRequest, PeerServiceDrainRequest, PeerServiceForgetRequest, PeerServiceGetRequest, PeerServiceKeysRequest, PeerServiceLagRequest, PeerServiceListRequest, PeerServiceSetLabelsRequest, PeerServiceUncordonRequest, PeerServiceWatchRequest } from "./control/v1/peer_pb.js";
@@ -11,6 +12,192 @@ import type { SummaryQueryRequest, SummaryWatchRequest } from "./discovery/v1/su
 import type { DescribeNameRequest, Endpoint, ListNamesRequest, NameSource, RegisterNameRequest, RegisteredName, ResolveNameRequest, UnregisterNameRequest } from "./dns/v1/dns_pb.js";
 import type { AccessAuditRequest, ApplyPolicyRequest, ExplainRequest, PolicyAuditRequest, PolicyHistoryRequest, PolicyPlace, RollbackPolicyRequest, ValidatePolicyRequest, VerifyAuditRequest, WatchPolicyRequest } from "./policy/v1/policy_pb.js";
 import type { EvictRequest, PrewarmRequest, ResolveRequest as ResolverResolveRequest, ResyncRequest } from "./resolver/v1/resolver_pb.js";
+
+/** Adds what breaks the contract's rules in `ValidatePolicyRequest`. */
+export function checkValidatePolicyRequest(value: ValidatePolicyRequest, problems: FieldProblems): void {
+  if (value.policy === undefined) problems.add("policy", "is required");
+}
+
+/** Adds what breaks the contract's rules in `ApplyPolicyRequest`. */
+export function checkApplyPolicyRequest(value: ApplyPolicyRequest, problems: FieldProblems): void {
+  if (value.policy === undefined) problems.add("policy", "is required");
+  if (!(Number(value.expectedNumber) >= 0 && Number(value.expectedNumber) <= 9007199254740991)) problems.range(Number(value.expectedNumber), 0, 9007199254740991, "expected_number");
+  if (value.reason !== "") problems.text(value.reason, 1024, "reason");
+  if (value.changeTicket !== "") problems.text(value.changeTicket, 128, "change_ticket");
+}
+
+/** Adds what breaks the contract's rules in `RollbackPolicyRequest`. */
+export function checkRollbackPolicyRequest(value: RollbackPolicyRequest, problems: FieldProblems): void {
+  if (!(Number(value.toNumber) >= 0 && Number(value.toNumber) <= 9007199254740991)) problems.range(Number(value.toNumber), 0, 9007199254740991, "to_number");
+  if (value.reason !== "") problems.text(value.reason, 1024, "reason");
+  if (!(Number(value.expectedNumber) >= 0 && Number(value.expectedNumber) <= 9007199254740991)) problems.range(Number(value.expectedNumber), 0, 9007199254740991, "expected_number");
+  if (value.changeTicket !== "") problems.text(value.changeTicket, 128, "change_ticket");
+}
+
+/** Adds what breaks the contract's rules in `PolicyHistoryRequest`. */
+export function checkPolicyHistoryRequest(value: PolicyHistoryRequest, problems: FieldProblems): void {
+  if (!(value.limit >= 0 && value.limit <= 2147483647)) problems.range(value.limit, 0, 2147483647, "limit");
+  if (value.pageToken !== "") problems.text(value.pageToken, 8192, "page_token");
+}
+
+/** Adds what breaks the contract's rules in `PolicyPlace`. */
+export function checkPolicyPlace(value: PolicyPlace, problems: FieldProblems): void {
+  if (!(Number(value.number) >= 1 && Number(value.number) <= 9007199254740991)) problems.range(Number(value.number), 1, 9007199254740991, "number");
+  if (!(Number(value.hlc) >= 0 && Number(value.hlc) <= 9007199254740991)) problems.range(Number(value.hlc), 0, 9007199254740991, "hlc");
+  if (value.nodeId !== "") problems.text(value.nodeId, 64, "node_id");
+  if (value.checksum !== "") problems.text(value.checksum, 64, "checksum");
+  problems.pattern(value.checksum, { pattern: /^([0-9a-f]{64})?$/u, rule: "64 hexadecimal digits in lower case" }, "checksum");
+}
+
+function checkWatchPolicyRequest_known(many: readonly PolicyPlace[], problems: FieldProblems): void {
+  problems.items(many.length, 100, "known");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i];
+    if (item === undefined) continue;
+    const before = problems.count;
+    checkPolicyPlace(item, problems);
+    if (problems.count !== before) problems.under(before, `known[${i}].`);
+  }
+}
+
+function checkWatchPolicyRequest_via(many: readonly string[], problems: FieldProblems): void {
+  problems.items(many.length, 4, "via");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? "";
+    const before = problems.count;
+    problems.name(item, problems.bounds.maxIdLength, "");
+    if (problems.count !== before) problems.under(before, `via[${i}]`);
+  }
+}
+
+/** Adds what breaks the contract's rules in `WatchPolicyRequest`. */
+export function checkWatchPolicyRequest(value: WatchPolicyRequest, problems: FieldProblems): void {
+  if (value.known.length > 0) checkWatchPolicyRequest_known(value.known, problems);
+  if (value.via.length > 0) checkWatchPolicyRequest_via(value.via, problems);
+}
+
+/** Adds what breaks the contract's rules in `Viewer`. */
+export function checkViewer(value: Viewer, problems: FieldProblems): void {
+  if (value.clusterId !== "") problems.name(value.clusterId, problems.bounds.maxIdLength, "cluster_id");
+  if (value.tenantId !== "") problems.name(value.tenantId, problems.bounds.maxIdLength, "tenant_id");
+}
+
+/** Adds what breaks the contract's rules in `ExplainRequest`. */
+export function checkExplainRequest(value: ExplainRequest, problems: FieldProblems): void {
+  problems.namespace(value.namespace, problems.bounds.maxNamespaceLength, "namespace");
+  if (value.action === 0) problems.add("action", "must be one of REGISTER, INGEST, QUERY, WATCH, EXPORT_SUMMARY, ADMIN");
+  problems.known(value.action, 6, "an act", "action");
+  if (value.viewer !== undefined) {
+    const before = problems.count;
+    checkViewer(value.viewer, problems);
+    if (problems.count !== before) problems.under(before, "viewer.");
+  }
+  problems.known(value.scope, 4, "a scope", "scope");
+}
+
+/** Adds what breaks the contract's rules in `PolicyAuditRequest`. */
+export function checkPolicyAuditRequest(value: PolicyAuditRequest, problems: FieldProblems): void {
+  if (!(value.limit >= 0 && value.limit <= 2147483647)) problems.range(value.limit, 0, 2147483647, "limit");
+  if (value.pageToken !== "") problems.text(value.pageToken, 8192, "page_token");
+  if (value.principal !== "") problems.text(value.principal, 256, "principal");
+}
+
+/** Adds what breaks the contract's rules in `AccessAuditRequest`. */
+export function checkAccessAuditRequest(value: AccessAuditRequest, problems: FieldProblems): void {
+  if (!(value.limit >= 0 && value.limit <= 2147483647)) problems.range(value.limit, 0, 2147483647, "limit");
+  if (value.pageToken !== "") problems.text(value.pageToken, 8192, "page_token");
+  if (value.principal !== "") problems.text(value.principal, 256, "principal");
+  if (value.namespace !== "") problems.text(value.namespace, 256, "namespace");
+  if (value.reason !== "") problems.text(value.reason, 256, "reason");
+}
+
+/** Adds what breaks the contract's rules in `VerifyAuditRequest`. */
+export function checkVerifyAuditRequest(value: VerifyAuditRequest, problems: FieldProblems): void {
+  if (!(Number(value.knownNumber) >= 0 && Number(value.knownNumber) <= 9007199254740991)) problems.range(Number(value.knownNumber), 0, 9007199254740991, "known_number");
+  problems.pattern(value.knownHash, { pattern: /^([0-9a-f]{64})?$/u, rule: "64 hexadecimal digits in lower case" }, "known_hash");
+}
+
+function checkAuditServiceListRequest_outcomes(many: readonly number[], problems: FieldProblems): void {
+  problems.items(many.length, 3, "outcomes");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? 0;
+    const before = problems.count;
+    if (item === 0) problems.add("", "must be one of ALLOWED, DENIED, NOTED");
+    problems.known(item, 3, "an audit outcome", "");
+    if (problems.count !== before) problems.under(before, `outcomes[${i}]`);
+  }
+}
+
+function checkAuditServiceListRequest_kinds(many: readonly number[], problems: FieldProblems): void {
+  problems.items(many.length, 3, "kinds");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? 0;
+    const before = problems.count;
+    if (item === 0) problems.add("", "must be one of ACCESS, POLICY, ADMIN");
+    problems.known(item, 3, "an audit kind", "");
+    if (problems.count !== before) problems.under(before, `kinds[${i}]`);
+  }
+}
+
+/** Adds what breaks the contract's rules in `AuditServiceListRequest`. */
+export function checkAuditServiceListRequest(value: AuditServiceListRequest, problems: FieldProblems): void {
+  if (value.entry !== "") problems.text(value.entry, 1500, "entry");
+  problems.pattern(value.entry, { pattern: /^([^/:]+\/.+)?$/u, rule: "an entry, written namespace/name/instance, or a service, written namespace/name" }, "entry");
+  if (value.lease !== "") problems.text(value.lease, 128, "lease");
+  if (value.node !== "") problems.text(value.node, 128, "node");
+  if (value.principal !== "") problems.text(value.principal, 256, "principal");
+  if (value.tenant !== "") problems.text(value.tenant, 128, "tenant");
+  if (value.namespace !== "") problems.text(value.namespace, 256, "namespace");
+  if (value.action !== "") problems.text(value.action, 64, "action");
+  if (value.outcomes.length > 0) checkAuditServiceListRequest_outcomes(value.outcomes, problems);
+  if (value.reason !== "") problems.text(value.reason, 64, "reason");
+  if (value.ticket !== "") problems.text(value.ticket, 128, "ticket");
+  if (value.text !== "") problems.text(value.text, 128, "text");
+  if (value.kinds.length > 0) checkAuditServiceListRequest_kinds(value.kinds, problems);
+  if (!(value.limit >= 0 && value.limit <= 2147483647)) problems.range(value.limit, 0, 2147483647, "limit");
+  if (value.pageToken !== "") problems.text(value.pageToken, 8192, "page_token");
+}
+
+function checkAuditServiceWatchRequest_outcomes(many: readonly number[], problems: FieldProblems): void {
+  problems.items(many.length, 3, "outcomes");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? 0;
+    const before = problems.count;
+    if (item === 0) problems.add("", "must be one of ALLOWED, DENIED, NOTED");
+    problems.known(item, 3, "an audit outcome", "");
+    if (problems.count !== before) problems.under(before, `outcomes[${i}]`);
+  }
+}
+
+function checkAuditServiceWatchRequest_kinds(many: readonly number[], problems: FieldProblems): void {
+  problems.items(many.length, 3, "kinds");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? 0;
+    const before = problems.count;
+    if (item === 0) problems.add("", "must be one of ACCESS, POLICY, ADMIN");
+    problems.known(item, 3, "an audit kind", "");
+    if (problems.count !== before) problems.under(before, `kinds[${i}]`);
+  }
+}
+
+/** Adds what breaks the contract's rules in `AuditServiceWatchRequest`. */
+export function checkAuditServiceWatchRequest(value: AuditServiceWatchRequest, problems: FieldProblems): void {
+  if (value.entry !== "") problems.text(value.entry, 1500, "entry");
+  problems.pattern(value.entry, { pattern: /^([^/:]+\/.+)?$/u, rule: "an entry, written namespace/name/instance, or a service, written namespace/name" }, "entry");
+  if (value.lease !== "") problems.text(value.lease, 128, "lease");
+  if (value.node !== "") problems.text(value.node, 128, "node");
+  if (value.principal !== "") problems.text(value.principal, 256, "principal");
+  if (value.tenant !== "") problems.text(value.tenant, 128, "tenant");
+  if (value.namespace !== "") problems.text(value.namespace, 256, "namespace");
+  if (value.action !== "") problems.text(value.action, 64, "action");
+  if (value.outcomes.length > 0) checkAuditServiceWatchRequest_outcomes(value.outcomes, problems);
+  if (value.reason !== "") problems.text(value.reason, 64, "reason");
+  if (value.ticket !== "") problems.text(value.ticket, 128, "ticket");
+  if (value.text !== "") problems.text(value.text, 128, "text");
+  if (value.kinds.length > 0) checkAuditServiceWatchRequest_kinds(value.kinds, problems);
+  if (!(Number(value.afterNumber) >= 0 && Number(value.afterNumber) <= 9007199254740991)) problems.range(Number(value.afterNumber), 0, 9007199254740991, "after_number");
+  problems.pattern(value.afterHash, { pattern: /^([0-9a-f]{64})?$/u, rule: "64 hexadecimal digits in lower case" }, "after_hash");
+}
 
 /** Adds what breaks the contract's rules in `ConfigServiceValidateRequest`. */
 export function checkConfigServiceValidateRequest(value: ConfigServiceValidateRequest, problems: FieldProblems): void {
@@ -538,12 +725,6 @@ export function checkUnregisterRequest(value: UnregisterRequest, problems: Field
 export function checkSetMaintenanceRequest(value: SetMaintenanceRequest, problems: FieldProblems): void {
   if (value.nodeId !== "") problems.name(value.nodeId, problems.bounds.maxIdLength, "node_id");
   problems.bytes(value.reason, 256, "reason");
-}
-
-/** Adds what breaks the contract's rules in `Viewer`. */
-export function checkViewer(value: Viewer, problems: FieldProblems): void {
-  if (value.clusterId !== "") problems.name(value.clusterId, problems.bounds.maxIdLength, "cluster_id");
-  if (value.tenantId !== "") problems.name(value.tenantId, problems.bounds.maxIdLength, "tenant_id");
 }
 
 function checkCatalogQueryRequest_names(many: readonly string[], problems: FieldProblems): void {
@@ -1152,104 +1333,6 @@ export function checkResolveNameRequest(value: ResolveNameRequest, problems: Fie
   }
 }
 
-/** Adds what breaks the contract's rules in `ValidatePolicyRequest`. */
-export function checkValidatePolicyRequest(value: ValidatePolicyRequest, problems: FieldProblems): void {
-  if (value.policy === undefined) problems.add("policy", "is required");
-}
-
-/** Adds what breaks the contract's rules in `ApplyPolicyRequest`. */
-export function checkApplyPolicyRequest(value: ApplyPolicyRequest, problems: FieldProblems): void {
-  if (value.policy === undefined) problems.add("policy", "is required");
-  if (!(Number(value.expectedNumber) >= 0 && Number(value.expectedNumber) <= 9007199254740991)) problems.range(Number(value.expectedNumber), 0, 9007199254740991, "expected_number");
-  if (value.reason !== "") problems.text(value.reason, 1024, "reason");
-  if (value.changeTicket !== "") problems.text(value.changeTicket, 128, "change_ticket");
-}
-
-/** Adds what breaks the contract's rules in `RollbackPolicyRequest`. */
-export function checkRollbackPolicyRequest(value: RollbackPolicyRequest, problems: FieldProblems): void {
-  if (!(Number(value.toNumber) >= 0 && Number(value.toNumber) <= 9007199254740991)) problems.range(Number(value.toNumber), 0, 9007199254740991, "to_number");
-  if (value.reason !== "") problems.text(value.reason, 1024, "reason");
-  if (!(Number(value.expectedNumber) >= 0 && Number(value.expectedNumber) <= 9007199254740991)) problems.range(Number(value.expectedNumber), 0, 9007199254740991, "expected_number");
-  if (value.changeTicket !== "") problems.text(value.changeTicket, 128, "change_ticket");
-}
-
-/** Adds what breaks the contract's rules in `PolicyHistoryRequest`. */
-export function checkPolicyHistoryRequest(value: PolicyHistoryRequest, problems: FieldProblems): void {
-  if (!(value.limit >= 0 && value.limit <= 2147483647)) problems.range(value.limit, 0, 2147483647, "limit");
-  if (value.pageToken !== "") problems.text(value.pageToken, 8192, "page_token");
-}
-
-/** Adds what breaks the contract's rules in `PolicyPlace`. */
-export function checkPolicyPlace(value: PolicyPlace, problems: FieldProblems): void {
-  if (!(Number(value.number) >= 1 && Number(value.number) <= 9007199254740991)) problems.range(Number(value.number), 1, 9007199254740991, "number");
-  if (!(Number(value.hlc) >= 0 && Number(value.hlc) <= 9007199254740991)) problems.range(Number(value.hlc), 0, 9007199254740991, "hlc");
-  if (value.nodeId !== "") problems.text(value.nodeId, 64, "node_id");
-  if (value.checksum !== "") problems.text(value.checksum, 64, "checksum");
-  problems.pattern(value.checksum, { pattern: /^([0-9a-f]{64})?$/u, rule: "64 hexadecimal digits in lower case" }, "checksum");
-}
-
-function checkWatchPolicyRequest_known(many: readonly PolicyPlace[], problems: FieldProblems): void {
-  problems.items(many.length, 100, "known");
-  for (let i = 0; i < many.length; i++) {
-    const item = many[i];
-    if (item === undefined) continue;
-    const before = problems.count;
-    checkPolicyPlace(item, problems);
-    if (problems.count !== before) problems.under(before, `known[${i}].`);
-  }
-}
-
-function checkWatchPolicyRequest_via(many: readonly string[], problems: FieldProblems): void {
-  problems.items(many.length, 4, "via");
-  for (let i = 0; i < many.length; i++) {
-    const item = many[i] ?? "";
-    const before = problems.count;
-    problems.name(item, problems.bounds.maxIdLength, "");
-    if (problems.count !== before) problems.under(before, `via[${i}]`);
-  }
-}
-
-/** Adds what breaks the contract's rules in `WatchPolicyRequest`. */
-export function checkWatchPolicyRequest(value: WatchPolicyRequest, problems: FieldProblems): void {
-  if (value.known.length > 0) checkWatchPolicyRequest_known(value.known, problems);
-  if (value.via.length > 0) checkWatchPolicyRequest_via(value.via, problems);
-}
-
-/** Adds what breaks the contract's rules in `ExplainRequest`. */
-export function checkExplainRequest(value: ExplainRequest, problems: FieldProblems): void {
-  problems.namespace(value.namespace, problems.bounds.maxNamespaceLength, "namespace");
-  if (value.action === 0) problems.add("action", "must be one of REGISTER, INGEST, QUERY, WATCH, EXPORT_SUMMARY, ADMIN");
-  problems.known(value.action, 6, "an act", "action");
-  if (value.viewer !== undefined) {
-    const before = problems.count;
-    checkViewer(value.viewer, problems);
-    if (problems.count !== before) problems.under(before, "viewer.");
-  }
-  problems.known(value.scope, 4, "a scope", "scope");
-}
-
-/** Adds what breaks the contract's rules in `PolicyAuditRequest`. */
-export function checkPolicyAuditRequest(value: PolicyAuditRequest, problems: FieldProblems): void {
-  if (!(value.limit >= 0 && value.limit <= 2147483647)) problems.range(value.limit, 0, 2147483647, "limit");
-  if (value.pageToken !== "") problems.text(value.pageToken, 8192, "page_token");
-  if (value.principal !== "") problems.text(value.principal, 256, "principal");
-}
-
-/** Adds what breaks the contract's rules in `AccessAuditRequest`. */
-export function checkAccessAuditRequest(value: AccessAuditRequest, problems: FieldProblems): void {
-  if (!(value.limit >= 0 && value.limit <= 2147483647)) problems.range(value.limit, 0, 2147483647, "limit");
-  if (value.pageToken !== "") problems.text(value.pageToken, 8192, "page_token");
-  if (value.principal !== "") problems.text(value.principal, 256, "principal");
-  if (value.namespace !== "") problems.text(value.namespace, 256, "namespace");
-  if (value.reason !== "") problems.text(value.reason, 256, "reason");
-}
-
-/** Adds what breaks the contract's rules in `VerifyAuditRequest`. */
-export function checkVerifyAuditRequest(value: VerifyAuditRequest, problems: FieldProblems): void {
-  if (!(Number(value.knownNumber) >= 0 && Number(value.knownNumber) <= 9007199254740991)) problems.range(Number(value.knownNumber), 0, 9007199254740991, "known_number");
-  problems.pattern(value.knownHash, { pattern: /^([0-9a-f]{64})?$/u, rule: "64 hexadecimal digits in lower case" }, "known_hash");
-}
-
 /** Adds what breaks the contract's rules in `ResolverResolveRequest`. */
 export function checkResolverResolveRequest(value: ResolverResolveRequest, problems: FieldProblems): void {
   problems.namespace(value.namespace, problems.bounds.maxNamespaceLength, "namespace");
@@ -1318,6 +1401,20 @@ export type ListSetting = "maxListItems" | "maxMetadataPairs" | "maxRequestEntri
 
 /** Most items of each list and map of requests: a number, or the setting that says it. */
 export const LIST_BOUNDS: ReadonlyMap<string, number | ListSetting> = new Map<string, number | ListSetting>([
+  ["waymark.policy.v1.PolicySet.rules", 10000],
+  ["waymark.policy.v1.NamespacePolicy.owners", 1000],
+  ["waymark.policy.v1.NamespacePolicy.visibility", 1000],
+  ["waymark.policy.v1.NamespacePolicy.visibility_tenants", 1000],
+  ["waymark.policy.v1.NamespacePolicy.export_scopes", 5],
+  ["waymark.policy.v1.NamespacePolicy.cutover_windows", 256],
+  ["waymark.policy.v1.CutoverWindow.export_scopes", 5],
+  ["waymark.policy.v1.ClusterList.cluster_ids", 1000],
+  ["waymark.policy.v1.WatchPolicyRequest.known", 100],
+  ["waymark.policy.v1.WatchPolicyRequest.via", 4],
+  ["waymark.control.v1.AuditServiceListRequest.outcomes", 3],
+  ["waymark.control.v1.AuditServiceListRequest.kinds", 3],
+  ["waymark.control.v1.AuditServiceWatchRequest.outcomes", 3],
+  ["waymark.control.v1.AuditServiceWatchRequest.kinds", 3],
   ["waymark.control.v1.LeadershipServiceSubscribeRequest.scopes", 100],
   ["waymark.control.v1.PeerServiceListRequest.statuses", 4],
   ["waymark.control.v1.PeerServiceSetLabelsRequest.labels", 64],
@@ -1386,16 +1483,6 @@ export const LIST_BOUNDS: ReadonlyMap<string, number | ListSetting> = new Map<st
   ["waymark.dns.v1.Endpoint.capabilities", 64],
   ["waymark.dns.v1.Endpoint.metadata", 64],
   ["waymark.dns.v1.Endpoint.aliases", 64],
-  ["waymark.policy.v1.PolicySet.rules", 10000],
-  ["waymark.policy.v1.NamespacePolicy.owners", 1000],
-  ["waymark.policy.v1.NamespacePolicy.visibility", 1000],
-  ["waymark.policy.v1.NamespacePolicy.visibility_tenants", 1000],
-  ["waymark.policy.v1.NamespacePolicy.export_scopes", 5],
-  ["waymark.policy.v1.NamespacePolicy.cutover_windows", 256],
-  ["waymark.policy.v1.CutoverWindow.export_scopes", 5],
-  ["waymark.policy.v1.ClusterList.cluster_ids", 1000],
-  ["waymark.policy.v1.WatchPolicyRequest.known", 100],
-  ["waymark.policy.v1.WatchPolicyRequest.via", 4],
   ["waymark.resolver.v1.ResyncRequest.namespaces", 1000],
   ["waymark.resolver.v1.PrewarmRequest.namespaces", 1000],
   ["waymark.resolver.v1.EvictRequest.namespaces", 1000],
@@ -1405,6 +1492,17 @@ export type RequestCheck = (request: never, problems: FieldProblems) => void;
 
 /** The check of a request by the name of its type. A request that cannot break a rule has none. */
 export const REQUEST_CHECKS: ReadonlyMap<string, RequestCheck> = new Map<string, RequestCheck>([
+  ["waymark.policy.v1.ValidatePolicyRequest", checkValidatePolicyRequest],
+  ["waymark.policy.v1.ApplyPolicyRequest", checkApplyPolicyRequest],
+  ["waymark.policy.v1.RollbackPolicyRequest", checkRollbackPolicyRequest],
+  ["waymark.policy.v1.PolicyHistoryRequest", checkPolicyHistoryRequest],
+  ["waymark.policy.v1.WatchPolicyRequest", checkWatchPolicyRequest],
+  ["waymark.policy.v1.ExplainRequest", checkExplainRequest],
+  ["waymark.policy.v1.PolicyAuditRequest", checkPolicyAuditRequest],
+  ["waymark.policy.v1.AccessAuditRequest", checkAccessAuditRequest],
+  ["waymark.policy.v1.VerifyAuditRequest", checkVerifyAuditRequest],
+  ["waymark.control.v1.AuditServiceListRequest", checkAuditServiceListRequest],
+  ["waymark.control.v1.AuditServiceWatchRequest", checkAuditServiceWatchRequest],
   ["waymark.control.v1.ConfigServiceValidateRequest", checkConfigServiceValidateRequest],
   ["waymark.control.v1.LeadershipServiceListRequest", checkLeadershipServiceListRequest],
   ["waymark.control.v1.LeadershipServiceSubscribeRequest", checkLeadershipServiceSubscribeRequest],
@@ -1455,15 +1553,6 @@ export const REQUEST_CHECKS: ReadonlyMap<string, RequestCheck> = new Map<string,
   ["waymark.dns.v1.ListNamesRequest", checkListNamesRequest],
   ["waymark.dns.v1.DescribeNameRequest", checkDescribeNameRequest],
   ["waymark.dns.v1.ResolveNameRequest", checkResolveNameRequest],
-  ["waymark.policy.v1.ValidatePolicyRequest", checkValidatePolicyRequest],
-  ["waymark.policy.v1.ApplyPolicyRequest", checkApplyPolicyRequest],
-  ["waymark.policy.v1.RollbackPolicyRequest", checkRollbackPolicyRequest],
-  ["waymark.policy.v1.PolicyHistoryRequest", checkPolicyHistoryRequest],
-  ["waymark.policy.v1.WatchPolicyRequest", checkWatchPolicyRequest],
-  ["waymark.policy.v1.ExplainRequest", checkExplainRequest],
-  ["waymark.policy.v1.PolicyAuditRequest", checkPolicyAuditRequest],
-  ["waymark.policy.v1.AccessAuditRequest", checkAccessAuditRequest],
-  ["waymark.policy.v1.VerifyAuditRequest", checkVerifyAuditRequest],
   ["waymark.resolver.v1.ResolveRequest", checkResolverResolveRequest],
   ["waymark.resolver.v1.ResyncRequest", checkResyncRequest],
   ["waymark.resolver.v1.PrewarmRequest", checkPrewarmRequest],

@@ -7,12 +7,14 @@ const RETRY_MS = 1000;
 
 /**
  * Yields the messages of a stream until the command is interrupted. When the stream ends, opens it again, on another server if the last one is
- * unreachable. `open` resumes after the last message.
+ * unreachable. `open` resumes after the last message. If it always calls the same node, `node` names this node.
  */
 export async function* followStream<M>(
   { environment, out, client }: Pick<VerbContext, "client" | "environment" | "out">,
   open: () => AsyncIterable<M>,
+  node?: string,
 ): AsyncGenerator<M, undefined> {
+  const of = node === undefined ? "" : ` of ${node}`;
   while (!environment.interrupt.aborted) {
     const { server } = client();
     try {
@@ -20,12 +22,12 @@ export async function* followStream<M>(
         out.begun();
         yield message;
       }
-      out.note("the server ended the stream; reconnecting");
+      if (!environment.interrupt.aborted) out.note(`the server ended the stream${of}; reconnecting`);
     } catch (error) {
       if (environment.interrupt.aborted) break;
       if (!(error instanceof RequestError && error.isAway)) throw error;
-      out.note(`watch interrupted: ${error.message}; reconnecting`);
-      client().failOver(server);
+      out.note(`watch${of} interrupted: ${error.message}; reconnecting`);
+      if (node === undefined) client().failOver(server);
     }
     await sleep(environment, RETRY_MS);
   }

@@ -23,6 +23,8 @@ interface EntriesOperation {
   readonly requestId: string;
   /** Subjects that each record lists in front of its entries. */
   readonly named: readonly string[];
+  /** Returns the pattern of the policy rule that allowed the operation in a namespace. */
+  readonly ruleOf?: ((namespace: string) => string) | undefined;
   readonly keys: readonly KeyText[];
   /** Whether no entry changed. */
   readonly isNone: boolean;
@@ -37,16 +39,26 @@ export class AccessLog {
   #reads = 0;
   readonly #wallMs: () => number;
   readonly #audit: Pick<AuditSink, "record"> | undefined;
+  readonly #ruleOf: (namespace: string) => string;
 
-  /** `sampleReads`: one in this many allowed reads is recorded; 0 records none. Without `audit`, only the metrics are updated. */
+  /**
+   * `sampleReads`: one in this many allowed reads is recorded; 0 records none. Without `audit`, only the metrics are updated. `ruleOf` returns the
+   * pattern of the policy rule that allows registrations in a namespace.
+   */
   constructor(
     metrics: Metrics,
-    options: { readonly sampleReads: number; readonly wallMs: () => number; readonly audit?: Pick<AuditSink, "record"> | undefined },
+    options: {
+      readonly sampleReads: number;
+      readonly wallMs: () => number;
+      readonly audit?: Pick<AuditSink, "record"> | undefined;
+      readonly ruleOf: (namespace: string) => string;
+    },
   ) {
     this.#metrics = metrics;
     this.#sampleReads = options.sampleReads;
     this.#wallMs = options.wallMs;
     this.#audit = options.audit;
+    this.#ruleOf = options.ruleOf;
   }
 
   readonly onDenied: OnDenied = (caller, { action, namespace, verdict }) => {
@@ -60,7 +72,8 @@ export class AccessLog {
     const lease = leaseId === "" ? "" : ` ${action === "register" ? "under" : "of"} lease ${leaseId}`;
     const named = leaseId === "" ? [] : [subjectOf("lease", leaseId)];
     const detailOf = (entries: string) => `${action}ed ${entries}${lease}`;
-    this.#recordEntries(caller, { action, requestId, named, keys, isNone: count === 0, detailOf });
+    const ruleOf = action === "register" ? this.#ruleOf : undefined;
+    this.#recordEntries(caller, { action, requestId, named, keys, isNone: count === 0, detailOf, ruleOf });
   };
 
   /** Records an accepted maintenance operation. An operation on a node is one record, which lists the node but not its entries. */
@@ -87,16 +100,14 @@ export class AccessLog {
   };
 
   /** Records an operation on the shards of a namespace, or on a plan. */
-  readonly onShards = (caller: Caller, { action, requestId, namespace, scope, detail }: ShardOperation): void => {
-    const subjects = scope === "" ? "" : subjectOf("scope", scope);
-    this.#recordAllowed(caller, { action, requestId, namespace, subjects, detail });
+  readonly onShards = (caller: Caller, { scope, ...operation }: ShardOperation): void => {
+    this.#recordAllowed(caller, { ...operation, subjects: scope === "" ? "" : subjectOf("scope", scope) });
   };
 
   /** Records an operation on a node, whether it was carried out or refused. */
   readonly onPeer = (caller: Caller, { action, requestId, nodeId, ticket, refusal, detail }: PeerOperation): void => {
     const outcome = refusal === "" ? "allowed" : "denied";
-    const text = ticket === "" ? detail : `${detail}; ticket ${ticket}`;
-    const event = { action, requestId, namespace: "", subjects: subjectOf("node", nodeId), reason: refusal, rule: "", detail: text };
+    const event = { action, requestId, namespace: "", subjects: subjectOf("node", nodeId), reason: refusal, rule: "", ticket, detail };
     this.#record(caller, { ...event, outcome });
   };
 
@@ -113,7 +124,7 @@ export class AccessLog {
   };
 
   /** Writes separate records per namespace, so that a record's namespace is also the namespace of its entries. */
-  #recordEntries(caller: Caller, { action, requestId, named, keys, isNone, detailOf }: EntriesOperation): void {
+  #recordEntries(caller: Caller, { action, requestId, named, keys, isNone, detailOf, ruleOf }: EntriesOperation): void {
     const byNamespace = labelsByNamespace(keys);
     if (keys.length === 0) byNamespace.set("", []);
     for (const [namespace, labels] of byNamespace) {
@@ -121,16 +132,20 @@ export class AccessLog {
       const parts = Math.max(1, Math.ceil(labels.length / size));
       const entries = labels.length === 1 && !isNone ? (labels[0] ?? "") : counted(isNone ? 0 : labels.length, "entry", "entries");
       const detail = detailOf(entries);
+      const rule = ruleOf?.(namespace) ?? "";
       for (let part = 0; part < parts; part++) {
         const subjects = joinSubjects([...named, ...labels.slice(part * size, (part + 1) * size)]);
         const place = parts === 1 ? "" : `; record ${part + 1} of ${parts}`;
-        this.#recordAllowed(caller, { action, requestId, namespace, subjects, detail: `${detail}${place}` });
+        this.#recordAllowed(caller, { action, requestId, namespace, subjects, rule, detail: `${detail}${place}` });
       }
     }
   }
 
-  #recordAllowed(caller: Caller, event: Omit<Parameters<typeof accessEvent>[1], "outcome" | "reason" | "rule">): void {
-    this.#record(caller, { ...event, outcome: "allowed", reason: "", rule: "" });
+  #recordAllowed(
+    caller: Caller,
+    event: Omit<Parameters<typeof accessEvent>[1], "outcome" | "reason" | "rule"> & { readonly rule?: string },
+  ): void {
+    this.#record(caller, { rule: "", ...event, outcome: "allowed", reason: "" });
   }
 
   #record(caller: Caller, event: Parameters<typeof accessEvent>[1]): void {

@@ -7,7 +7,7 @@ import { sha256Hex } from "../lib/crypto.ts";
 import type { Log } from "../lib/log.io.ts";
 import type { Time } from "../lib/machine.ts";
 import { readToken } from "../lib/named-file.io.ts";
-import { type Caller, MESH_ROLES } from "../policy/identity/caller.ts";
+import { type Caller, MESH_ROLES, tokenIdOf } from "../policy/identity/caller.ts";
 import type { IdentityDefaults } from "../policy/identity/claims.ts";
 import { type ConnectionPeer, type Credential, Tenants } from "../policy/identity/tenants.ts";
 import { fabricHost } from "./fabric/address.io.ts";
@@ -133,7 +133,11 @@ export function readCredentials({ tenants }: Settings, clusterId: string): reado
       throw new Error(`tenants.credentials[${i}] has the same token as tenants.credentials[${twin}]: use a separate token for each`);
     seen.set(`${row.scheme} ${digest}`, i);
     const { tenant, principal = tenant, cluster = clusterId, roles } = row;
-    return { scheme: row.scheme, digest, identity: { principal, tenant, cluster, roles, isAuthenticated: true } };
+    return {
+      scheme: row.scheme,
+      digest,
+      identity: { principal, tenant, cluster, roles, isAuthenticated: true, tokenId: tokenIdOf(digest) },
+    };
   });
 }
 

@@ -10,6 +10,7 @@ import { Metrics } from "../lib/metrics/metrics.ts";
 import { draws } from "../lib/rng.ts";
 import { now } from "../lib/stall-aware-time.io.ts";
 import type { AuditSink } from "../policy/audit/record.ts";
+import { type AuditParts, auditService } from "../services/audit.ts";
 import { type ConfigParts, type ConfigSource, configService } from "../services/config.ts";
 import { type DiscoveryParts, type DiscoveryServices, discoveryServices } from "../services/discovery/discovery.ts";
 import type { HeartbeatGate } from "../services/heartbeat-stream.ts";
@@ -139,6 +140,7 @@ export function nodeServices(settings: Settings, sources: ServiceSources): Servi
     LeadershipService: leadershipService(leadershipParts(settings, core, sources.leadership)),
     ShardService: shardService(shards),
     RebalanceService: rebalanceService(shards),
+    AuditService: auditService({ log: sources.audit, servedBy: core.identity.nodeId }),
     ConfigService: configService({ ...sources.config, ...configParts(core) }),
   };
 }
@@ -418,7 +420,7 @@ interface PeerSources {
   readonly fabric: NodeFabric;
   readonly leadership: NodeLeadership;
   readonly seals: NodeClusterKeys | undefined;
-  readonly audit: Pick<AuditSink, "durable">;
+  readonly audit: Pick<AuditSink, "durable"> & AuditParts["log"];
   readonly findings: Pick<NodeFindings, "status">;
 }
 

@@ -25,6 +25,8 @@ export function peerOf(connection: object): ConnectionPeer {
 
 const UNKNOWN_PEER: ConnectionPeer = { address: "", certificate: undefined };
 
+const FINGERPRINT_DIGITS = 16;
+
 /** Returns the client's certificate. Returns undefined when the client did not present a certificate or none was requested. */
 function certificateOf(socket: Socket): PeerCertificate | undefined {
   if (!(socket instanceof TLSSocket)) return undefined;
@@ -38,6 +40,7 @@ function certificateOf(socket: Socket): PeerCertificate | undefined {
     // If there are several common names, the value is a list, and none of the names identifies the caller.
     commonName: typeof commonName === "string" ? commonName : "",
     expiresWallMs: certificate.validToDate.getTime(),
+    tokenId: `cert:${certificate.fingerprint256.replaceAll(":", "").toLowerCase().slice(0, FINGERPRINT_DIGITS)}`,
   };
 }
 

@@ -1,50 +1,101 @@
-/** The audit methods of PolicyService, which read the log by filter and page, and verify its hash chain. */
+/** Implements AuditService and the audit methods of PolicyService, which read the log by filter and page, follow it, and verify its hash chain. */
 import { create } from "@bufbuild/protobuf";
-import { type Timestamp, timestampFromMs } from "@bufbuild/protobuf/wkt";
+import {
+  AuditService,
+  type AuditServiceListRequest,
+  AuditServiceListResponseSchema,
+  type AuditServiceWatchRequest,
+} from "../../gen/waymark/control/v1/audit_pb.js";
 import {
   type AccessAuditRequest,
   AccessAuditResponseSchema,
   AuditFault,
-  AuditKind,
-  AuditOutcome,
-  AuditRecordSchema,
   type PolicyAuditRequest,
   PolicyAuditResponseSchema,
   type VerifyAuditRequest,
   VerifyAuditResponseSchema,
-  type AuditRecord as WireRecord,
 } from "../../gen/waymark/policy/v1/policy_pb.js";
 import { pageLimit } from "../catalog/query/query.ts";
 import { enumName } from "../lib/enum-words.ts";
-import { invalid } from "../lib/errors.ts";
-import { timeMs } from "../lib/protowire.ts";
-import { type AuditFilter, decodeAuditToken, EVERY_AUDIT, encodeAuditToken } from "../policy/audit/filter.ts";
-import { type AuditRecord, type ChainPoint, splitSubjects } from "../policy/audit/record.ts";
+import { invalid, WaymarkError } from "../lib/errors.ts";
+import { type AuditFilter, decodeAuditToken, encodeAuditToken } from "../policy/audit/filter.ts";
+import type { ChainPoint } from "../policy/audit/record.ts";
 import type { AuditLog } from "../store/audit/log.io.ts";
-import type { MethodHandler } from "./service.ts";
-
-interface AuditRequest {
-  readonly limit: number;
-  readonly pageToken: string;
-  readonly principal: string;
-  readonly since?: Timestamp | undefined;
-  readonly until?: Timestamp | undefined;
-}
+import { hexOf, searchFilter, timeFilter, wireRecord } from "./audit-records.ts";
+import { AuditWatch } from "./audit-watch.ts";
+import { DeferredStream } from "./deferred-stream.ts";
+import { listRoute, type PageRequest } from "./list-page.ts";
+import type { HandlersOf, MethodHandler, ServiceDefinition, StreamSource } from "./service.ts";
+import { StreamLimit } from "./stream-limit.ts";
 
 export type AuditHandlers = Readonly<Record<"accessAudit" | "policyAudit" | "verifyAudit", MethodHandler>>;
+
+/** Largest number of open streams on a node. Each stream searches all records that are written. */
+const MAX_WATCHES = 100;
+
+export interface AuditParts {
+  readonly log: Pick<AuditLog, "ends" | "follow" | "has" | "read" | "readAbove">;
+  readonly servedBy: string;
+}
+
+export function auditService(parts: AuditParts): ServiceDefinition {
+  const { log, servedBy } = parts;
+  const limit = new StreamLimit("streams of audit records", MAX_WATCHES);
+  const list = async (request: AuditServiceListRequest) =>
+    create(AuditServiceListResponseSchema, { ...(await page(log, request, searchFilter(request))), servedBy });
+  return {
+    desc: AuditService,
+    handlers: {
+      list: { kind: "unary", handle: list },
+      watch: {
+        kind: "server_streaming",
+        open: (request: AuditServiceWatchRequest, { caller }) => watch(parts, request, limit.open(caller)),
+      },
+    } satisfies HandlersOf<typeof AuditService>,
+    routes: [listRoute(AuditService.method.list, list)],
+  };
+}
+
+function watch({ log, servedBy }: AuditParts, request: AuditServiceWatchRequest, onClose: () => void): StreamSource {
+  const opened = startOf(log, request, servedBy).then(
+    (start) => new AuditWatch({ log, filter: searchFilter(request), start, servedBy, onClose }),
+    (error: unknown) => {
+      onClose();
+      throw error;
+    },
+  );
+  return new DeferredStream(opened);
+}
+
+/** Returns the record after which a stream begins. */
+async function startOf(log: AuditParts["log"], request: AuditServiceWatchRequest, servedBy: string): Promise<ChainPoint> {
+  const { afterNumber, afterHash, since } = request;
+  if (afterHash === "") {
+    const { head, anchor } = await log.ends();
+    return since === undefined ? head : anchor;
+  }
+  const point = { number: Number(afterNumber), hash: Buffer.from(afterHash, "hex") };
+  if (await log.has(point)) return point;
+  throw new WaymarkError(
+    "not_found",
+    `the audit log of ${servedBy} has no record ${point.number} with this hash: the record was deleted, or it is in another log; omit after_hash, and set since to the time of the record`,
+  );
+}
 
 export function auditHandlers(log: Pick<AuditLog, "read" | "verify">): AuditHandlers {
   return {
     policyAudit: {
       kind: "unary",
-      handle: async (request: PolicyAuditRequest) =>
-        create(PolicyAuditResponseSchema, await page(log, request, { ...filterOf(request), kinds: ["policy"] })),
+      handle: async (request: PolicyAuditRequest) => {
+        const filter: AuditFilter = { ...timeFilter(request.principal, request.since, request.until), kinds: ["policy"] };
+        return create(PolicyAuditResponseSchema, await page(log, request, filter));
+      },
     },
     accessAudit: {
       kind: "unary",
       handle: async (request: AccessAuditRequest) => {
-        const { namespace, reason } = request;
-        const filter: AuditFilter = { ...filterOf(request), kinds: ["access", "admin"], namespace, reason };
+        const { principal, since, until, namespace, reason } = request;
+        const filter: AuditFilter = { ...timeFilter(principal, since, until), kinds: ["access", "admin"], namespace, reason };
         return create(AccessAuditResponseSchema, await page(log, request, filter));
       },
     },
@@ -52,11 +103,7 @@ export function auditHandlers(log: Pick<AuditLog, "read" | "verify">): AuditHand
   };
 }
 
-function filterOf({ principal, since, until }: AuditRequest): AuditFilter {
-  return { ...EVERY_AUDIT, principal, fromWallMs: since && timeMs(since), toWallMs: until && timeMs(until) };
-}
-
-async function page(log: Pick<AuditLog, "read">, { limit, pageToken }: AuditRequest, filter: AuditFilter) {
+async function page(log: Pick<AuditLog, "read">, { limit, pageToken }: PageRequest, filter: AuditFilter) {
   const before = decodeAuditToken(pageToken, filter);
   const { records, nextBefore } = await log.read({ before, limit: pageLimit(limit), filter });
   // A full page may be the last one, because the log does not read beyond the limit.
@@ -85,31 +132,4 @@ async function verify(log: Pick<AuditLog, "verify">, known: readonly ChainPoint[
     faultNumber: BigInt(problem?.number ?? 0),
     detail: problem?.message ?? "",
   });
-}
-
-function wireRecord({ number, atWallMs, ...record }: AuditRecord): WireRecord {
-  const { kind, principal, tenant, source, action, namespace, outcome, reason, rule, before, after, detail, hash, requestId } = record;
-  return create(AuditRecordSchema, {
-    number: BigInt(number),
-    at: timestampFromMs(atWallMs),
-    kind: AuditKind[enumName(kind)],
-    principal,
-    tenant,
-    source,
-    action,
-    namespace,
-    outcome: AuditOutcome[enumName(outcome)],
-    reason,
-    rule,
-    before,
-    after,
-    detail,
-    hash: hexOf(hash),
-    requestId,
-    subjects: [...splitSubjects(record.subjects)],
-  });
-}
-
-function hexOf(bytes: Uint8Array): string {
-  return Buffer.from(bytes).toString("hex");
 }

@@ -9,8 +9,10 @@ import {
   ScalarType,
   toJson,
 } from "@bufbuild/protobuf";
+import { TimestampSchema, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { decodePageToken, encodePageToken, pageLimit } from "../catalog/query/query.ts";
 import { invalid } from "../lib/errors.ts";
+import { parseTime } from "../lib/formats/rfc3339.ts";
 import { fnv64, hashHex } from "../lib/hash64.ts";
 import { requestCheckOf, routesOf } from "./contract.ts";
 import type { CallContext, HttpRoute, RouteAnswer, RouteParameters } from "./service.ts";
@@ -61,7 +63,7 @@ export function pageAnswer(page: JsonValue): RouteAnswer {
   return { kind: "page", page, steady };
 }
 
-/** The route of a list, whose parameters are the fields of the request: texts, numbers and lists of enum values. `handle` answers the rpc. */
+/** The route of a list, whose parameters are the fields of the request: texts, numbers, times and lists of enum values. `handle` answers the rpc. */
 export function listRoute<I extends DescMessage, O extends DescMessage>(
   rpc: DescMethodUnary<I, O>,
   handle: (request: MessageShape<I>, context: CallContext) => MessageShape<O> | Promise<MessageShape<O>>,
@@ -87,8 +89,8 @@ export function listRoute<I extends DescMessage, O extends DescMessage>(
   };
 }
 
-/** The value of a parameter: a text, a whole number, or the words of a list of enum values, separated by commas. */
-function valueIn({ name, enum: words, scalar }: DescField, text: string) {
+/** The value of a parameter: a text, a whole number, a time, or the words of a list of enum values, separated by commas. */
+function valueIn({ name, enum: words, scalar, message }: DescField, text: string) {
   const wrong = (rule: string, value: string) => invalid(name, `must be ${rule}, got ${JSON.stringify(value.slice(0, 64))}`);
   if (words !== undefined) {
     const known = new Map(words.values.map(({ localName, number }) => [localName.toLowerCase().replaceAll("_", "-"), number]));
@@ -100,6 +102,11 @@ function valueIn({ name, enum: words, scalar }: DescField, text: string) {
     });
   }
   if (scalar === ScalarType.STRING) return text;
+  if (message?.typeName === TimestampSchema.typeName) {
+    const wallMs = parseTime(text);
+    if (wallMs === undefined) throw wrong("a time such as 2026-01-31T12:00:00Z", text);
+    return timestampFromMs(wallMs);
+  }
   const most = scalar === ScalarType.INT32 ? 6 : 16;
   if (!/^\d+$/.test(text) || text.length > most) throw wrong(`a whole number of at most ${most} digits`, text);
   return scalar === ScalarType.INT32 ? Number(text) : BigInt(text);

@@ -298,9 +298,9 @@ function* inTime({ deadlineMonoMs }: CallContext): PolicyTask<void> {
 }
 
 function actorOf(caller: Caller): ChangeAuthor {
-  const { principal, tenant, address } = caller;
+  const { principal, tenant, address, tokenId } = caller;
   const owns = hasRole(caller, "mesh.admin") ? undefined : (namespace: string) => isOwnerOf(caller, namespace);
-  return { principal, tenant, address, owns, mayRead: hasRole(caller, "mesh.read") };
+  return { principal, tenant, address, tokenId, owns, mayRead: hasRole(caller, "mesh.read") };
 }
 
 function unreadable(number: number, fault: string): WireVersion {

@@ -1,12 +1,11 @@
 import { status } from "@grpc/grpc-js";
 import { afterEach, expect, test } from "vitest";
+import { PeerStatus } from "../../gen/waymark/catalog/v1/peer_pb.js";
 import { AuditFault, AuditKind, AuditOutcome } from "../../gen/waymark/policy/v1/policy_pb.js";
-import { MAX_TIMER_MS } from "../../src/lib/duration.ts";
 import { auditLine } from "../../src/policy/audit/line.ts";
 import { boundEvent, CHAIN_START, chainEvent } from "../../src/policy/audit/record.ts";
 import { waymark } from "../fakes/cli-world.ts";
 import { FakeDiscovery } from "../fakes/discovery-server.ts";
-import { until } from "../fakes/until.ts";
 
 const started: FakeDiscovery[] = [];
 
@@ -70,9 +69,8 @@ function change(number: number) {
 test.each(["table", "wide", "json"])("the %s format of an audit is as reviewed", async (format) => {
   const fake = await startFake();
   const entries = Array.from({ length: 5 }, (_, i) => `svc.market/web/${i}`);
-  const ofEntries = { ...denial(7), subjects: entries, requestId: "r-1" };
-  fake.policy.set("accessAudit", paged([denial(9), ofEntries]));
-  fake.policy.set("policyAudit", paged([change(8)]));
+  const ofEntries = { ...denial(7), subjects: entries, requestId: "r-1", tokenId: "sha256:9f86d081884c", ticket: "OPS-7" };
+  fake.audit.set("list", paged([denial(9), change(8), ofEntries]));
   const { exit, stdout } = await waymark(["audit", "list", "-o", format, "--server", fake.address]);
   expect(exit).toBe(0);
   await expect(stdout).toMatchFileSnapshot(`../golden/cli/audit.${format}.txt`);
@@ -121,7 +119,7 @@ test("namespace policy audit asks the policy log; --since takes a duration befor
 });
 
 test.each([
-  { argv: ["audit", "list", "--kind", "policy", "--namespace", "a"], says: "filter access records" },
+  { argv: ["audit", "list", "--kind", "reads"], says: "access, policy, admin" },
   { argv: ["audit", "list", "--since", "yesterday"], says: "or a duration before now" },
   { argv: ["audit", "list", "--since", "1h", "--until", "2h"], says: "--until 2h must be later than --since 1h" },
   { argv: ["discovery", "access-audit", "--since", "1h", "--until", "1h"], says: "--until 1h must be later than --since 1h" },
@@ -129,7 +127,7 @@ test.each([
     argv: ["namespace", "policy", "audit", "--since", "2026-02-01T00:00:00Z", "--until", "2026-01-01T00:00:00Z"],
     says: "--until 2026-01-01T00:00:00Z must be later than --since 2026-02-01T00:00:00Z",
   },
-  { argv: ["audit", "watch", "--interval", "1ms"], says: "at least 100ms" },
+  { argv: ["audit", "watch", "--since", "1h", "--until", "1h"], says: "--until 1h must be later than --since 1h" },
 ])("$argv is bad usage", async ({ argv, says }) => {
   const { exit, stderr } = await waymark([...argv, "--server", "127.0.0.1:1"]);
   expect(exit).toBe(2);
@@ -140,7 +138,41 @@ test("a caller without the role is exit code 4", async () => {
   const fake = await startFake();
   fake.refusals.set("accessAudit", { code: status.PERMISSION_DENIED, message: "discovery_access_denied: needs mesh.operate" });
   expect((await waymark(["discovery", "access-audit", "--server", fake.address])).exit).toBe(4);
+  fake.refusals.set("auditWatch", { code: status.PERMISSION_DENIED, message: "discovery_access_denied: needs mesh.operate" });
   expect((await waymark(["audit", "watch", "--server", fake.address])).exit).toBe(4);
+});
+
+const FLAGS = {
+  entry: "svc.market/web/web-1",
+  lease: "a1/7",
+  node: "n1",
+  principal: "ada",
+  tenant: "blue",
+  namespace: "svc.market",
+  action: "register",
+  reason: "viewer_denied",
+  ticket: "OPS-7",
+  text: "new disks",
+};
+
+test("list and watch send every filter, and --limit counts the records of all pages", async () => {
+  const fake = await startFake();
+  fake.audit.set("list", paged(Array.from({ length: 1500 }, (_, i) => denial(1500 - i))));
+  fake.auditScripts = [[{ records: [denial(1)] }]];
+  const filters = Object.entries(FLAGS).flatMap(([name, value]) => [`--${name}`, value]);
+  const others = ["--kind", "policy", "--outcome", "denied", "--since", "2026-01-01T00:00:00Z", "--until", "2026-01-02T00:00:00Z"];
+  const common = [...filters, ...others, "-o", "json", "--server", fake.address];
+  const { stdout } = await waymark(["audit", "list", "--limit", "1200", ...common]);
+  expect((JSON.parse(stdout) as { readonly records: readonly unknown[] }).records).toHaveLength(1200);
+  await waymark(["audit", "watch", "--count", "1", ...common]);
+  const wanted = {
+    ...FLAGS,
+    kinds: [AuditKind.POLICY],
+    outcomes: [AuditOutcome.DENIED],
+    since: { seconds: 1_767_225_600n },
+    until: { seconds: 1_767_312_000n },
+  };
+  expect([fake.callsOf("list")[0]?.request, fake.auditRequests[0]]).toMatchObject([wanted, wanted]);
 });
 
 /** The numbers of records in JSON lines. */
@@ -149,159 +181,104 @@ function numbersOf(stdout: string): readonly string[] {
   return lines.filter(Boolean).map((line) => (JSON.parse(line) as { readonly number: string }).number);
 }
 
-test("watch tells each act once, oldest first, and nothing that was there before it", async () => {
-  const fake = await startFake();
-  const records = [denial(2), denial(1)];
-  fake.policy.set("accessAudit", (asked: Asked) => paged(records)(asked));
-  const argv = ["audit", "watch", "--kind", "access", "--count", "3", "--interval", "100ms", "-o", "json", "--server", fake.address];
-  const later = (act: () => void, delayMs: number): (() => void) => {
-    if (delayMs === 100) setImmediate(act);
-    return () => {};
-  };
-  const ran = waymark(argv, { later });
-  // After the call that looks where the log ends, and the first that finds nothing new.
-  await until("it has looked twice", () => fake.callsOf("accessAudit").length >= 2);
-  records.unshift(denial(5), denial(4), denial(3));
-  const { exit, stdout } = await ran;
-  expect(exit).toBe(0);
-  expect(numbersOf(stdout)).toEqual(["3", "4", "5"]);
-});
-
-/** A record of one of several logs: the numbers of each begin at 1. */
-function recordOf(log: string, number: number, ageSeconds = 0) {
-  return { ...denial(number), at: { seconds: 1_770_000_000n - BigInt(ageSeconds), nanos: 0 }, hash: `${log}${number}` };
+/** No time passes, except that of retries. */
+function later(act: () => void, delayMs: number): () => void {
+  if (delayMs === 1000) setImmediate(act);
+  return () => {};
 }
 
-/** What `audit watch` tells of a log that holds the next of these at each look, and the last from then on: hashes, and what stands on stderr. */
-async function watched(looks: readonly (readonly ReturnType<typeof recordOf>[])[], count: number) {
+test("watch resumes after the last message, and prints each record once", async () => {
   const fake = await startFake();
-  const interrupt = new AbortController();
-  let look = -1;
-  fake.policy.set("accessAudit", (asked: Asked) => {
-    if (asked.pageToken === "") look += 1;
-    // A watch that tells too little would never end.
-    if (look > looks.length + 5) interrupt.abort();
-    return paged(looks[Math.min(look, looks.length - 1)] ?? [])(asked);
+  const [one, two] = ["1".repeat(64), "2".repeat(64)];
+  fake.auditScripts = [
+    [
+      { number: 1n, hash: one },
+      { records: [denial(2), denial(3)], number: 3n, hash: two },
+    ],
+    [{ number: 3n, hash: two }, { records: [denial(4)] }],
+  ];
+  const { exit, stdout, stderr } = await waymark(["audit", "watch", "--count", "3", "-o", "json", "--server", fake.address], { later });
+  expect([exit, numbersOf(stdout)]).toEqual([0, ["2", "3", "4"]]);
+  expect(stderr).toContain("the server ended the stream; reconnecting");
+  expect(fake.auditRequests).toMatchObject([{ afterHash: "" }, { afterNumber: 3n, afterHash: two }]);
+});
+
+test("watch continues by time in a log that does not have the last record, and says so", async () => {
+  const fake = await startFake();
+  fake.auditScripts = [[{ records: [denial(60)], number: 60n, hash: "1".repeat(64) }], [{ records: [denial(2)] }]];
+  const refuse = () => fake.refusals.set("auditWatch", { code: status.NOT_FOUND, message: "no record 60", reason: "NOT_FOUND" });
+  const argv = ["audit", "watch", "--count", "2", "-o", "json", "--server", fake.address];
+  const { stdout, stderr } = await waymark(argv, { later, onStdout: (text) => void (text.includes('"60"') && refuse()) });
+  expect(numbersOf(stdout)).toEqual(["60", "2"]);
+  expect(stderr).toContain("the audit log has changed: ");
+  expect(stderr).toContain("printing its records since 2026-02-02T02:40:00.000Z; some may be repeated");
+  expect(fake.auditRequests.at(-1)).toMatchObject({ afterHash: "", since: { seconds: 1_770_000_000n } });
+});
+
+/** Fakes of the nodes n1, n2, …, which all know each other and a dead node. */
+async function startNodes(count: number): Promise<readonly FakeDiscovery[]> {
+  const fakes: FakeDiscovery[] = [];
+  for (let i = 0; i < count; i++) fakes.push(await startFake());
+  const nodes = fakes.map(({ address }, i) => ({
+    nodeId: `n${i + 1}`,
+    targets: [{ name: "grpc", host: "127.0.0.1", port: Number(address.split(":")[1]) }],
+  }));
+  const members = [...nodes.map(({ nodeId }) => ({ nodeId, status: PeerStatus.ALIVE })), { nodeId: "n9", status: PeerStatus.DEAD }];
+  const [first] = fakes;
+  if (first === undefined) throw new Error("no fake");
+  // The address that the node advertises of itself is not reachable for the command.
+  first.nodes = nodes.with(0, { nodeId: "n1", targets: [{ name: "grpc", host: "192.0.2.1", port: 1 }] });
+  first.mesh.set("list", ({ clusterId }: { readonly clusterId: string }) => ({
+    peers: clusterId === "test-cluster" ? members.map((member, i) => ({ ...member, isSelf: i === 0 })) : [],
+  }));
+  return fakes;
+}
+
+test("with --all-nodes, list asks each node with the same credential, merges by time, and names the nodes that did not answer", async () => {
+  const [one, two, three] = (await startNodes(3)) as [FakeDiscovery, FakeDiscovery, FakeDiscovery];
+  one.audit.set("list", paged([denial(5), denial(2)]));
+  two.audit.set("list", paged([denial(4), denial(3), denial(1)]));
+  three.stop();
+  const argv = ["audit", "list", "--all-nodes", "--limit", "4", "--token", "secret", "--server", one.address];
+  const { exit, stdout, stderr } = await waymark(argv);
+  expect(exit).toBe(1);
+  expect(stdout.split("\n", 5).map((line) => line.split(/ +/).slice(0, 2))).toEqual([
+    ["NODE", "NUMBER"],
+    ["n1", "5"],
+    ["n2", "4"],
+    ["n2", "3"],
+    ["n1", "2"],
+  ]);
+  expect(stderr).toMatch(/error: n3 did not answer: .+\nerror: n9 did not answer: no address is known; the member is dead\n/);
+  expect([one, two].map((fake) => fake.callsOf("list").at(-1)?.authorization)).toEqual(["Bearer secret", "Bearer secret"]);
+  const json = JSON.parse((await waymark([...argv, "-o", "json"])).stdout) as Record<string, unknown>;
+  expect(json).toMatchObject({ records: [{ node: "n1", number: "5" }, {}, {}, {}], failed: [{ node: "n3" }, { node: "n9" }] });
+});
+
+test("with --all-nodes, the refusal of all nodes is the exit code of the command", async () => {
+  const [one] = (await startNodes(1)) as [FakeDiscovery];
+  one.audit.set("list", () => {
+    one.refusals.set("list", { code: status.PERMISSION_DENIED, message: "discovery_access_denied: needs mesh.operate" });
+    return {};
   });
-  const later = (act: () => void, delayMs: number): (() => void) => {
-    if (delayMs === 100) setImmediate(act);
-    return () => {};
-  };
-  const argv = ["audit", "watch", "--kind", "access", "--count", String(count), "--interval", "100ms", "-o", "json"];
-  const { stdout, stderr } = await waymark([...argv, "--server", fake.address], { later, interrupt: interrupt.signal });
+  const argv = ["audit", "list", "--all-nodes", "--server", one.address];
+  await waymark(argv);
+  expect((await waymark(argv)).exit).toBe(4);
+});
+
+test("with --all-nodes, watch follows each node, and reconnects to the same one", async () => {
+  const [one, two] = (await startNodes(2)) as [FakeDiscovery, FakeDiscovery];
+  one.auditScripts = [[{ records: [denial(1)], number: 1n, hash: "1".repeat(64) }]];
+  two.auditScripts = [[{ records: [denial(1)], number: 1n, hash: "2".repeat(64) }], [{ records: [denial(2)] }]];
+  const argv = ["audit", "watch", "--all-nodes", "--count", "3", "-o", "json", "--server", one.address];
+  const { exit, stdout, stderr } = await waymark(argv, { later });
+  expect(exit).toBe(1);
   const lines = stdout.trimEnd().split("\n");
-  return {
-    told: lines.map((line) => (JSON.parse(line) as { readonly hash: string }).hash),
-    stderr,
-  };
-}
-
-const [A1, A2, A3, A4, A5] = [1, 2, 3, 4, 5].map((number) => recordOf("a", number)) as [R, R, R, R, R];
-const [B1, B2, B3, B4] = [1, 2, 3, 4].map((number) => recordOf("b", number)) as [R, R, R, R];
-type R = ReturnType<typeof recordOf>;
-const BEHIND = Array.from({ length: 250 }, (_, i) => recordOf("d", 250 - i, 30));
-const OLD = Array.from({ length: 2500 }, (_, i) => recordOf("c", 2500 - i, 3600));
-
-test.each([
-  { what: "begins again", looks: [[A3, A2, A1], [], [B1], [B2, B1]], told: ["b1", "b2"], notes: 1 },
-  {
-    what: "begins again and has as many at once",
-    looks: [
-      [A2, A1],
-      [B3, B2, B1],
-      [B4, B3, B2, B1],
-    ],
-    told: ["b1", "b2", "b3", "b4"],
-    notes: 1,
-  },
-  {
-    what: "has other numbers that match",
-    looks: [
-      [A3, A2, A1],
-      [B4, B2],
-      [B4, B2],
-    ],
-    told: ["b2", "b4"],
-    notes: 1,
-  },
-  {
-    what: "is of another node, with much that is old",
-    looks: [[A3], [recordOf("c", 2501), ...OLD], [recordOf("c", 2502), recordOf("c", 2501), ...OLD]],
-    told: ["c2501", "c2502"],
-    notes: 1,
-  },
-  {
-    what: "is of another node, with small numbers and only what is old",
-    looks: [[recordOf("a", 9000)], OLD, [recordOf("c", 2501), ...OLD]],
-    told: ["c2501"],
-    notes: 1,
-  },
-  {
-    what: "is of another node whose clock is 30 s behind, with more than a first page of records since",
-    looks: [[recordOf("a", 9000)], BEHIND],
-    told: BEHIND.map(({ hash }) => hash).toReversed(),
-    notes: 1,
-  },
-  {
-    what: "is another one for a while, and then the first again",
-    looks: [[A3, A2, A1], [B1], [A5, A4, A3, A2, A1], [B2, B1]],
-    told: ["b1", "a4", "a5", "b2"],
-    notes: 3,
-  },
-  { what: "has forgotten what was told", looks: [[A2, A1], [A3, A2], [A4], [A5]], told: ["a3", "a4", "a5"], notes: 0 },
-])("watch tells what is new in a log that $what", async ({ looks, told, notes }) => {
-  const ran = await watched(looks, told.length);
-  expect([ran.told, ran.stderr.split("log has changed").length - 1]).toEqual([told, notes]);
-});
-
-test("watch says from where it tells a log that is another one", async () => {
-  const looks = [[A1], [B2, B1], [A2, A1]];
-  const { stderr } = await watched(looks, 3);
-  expect(stderr).toContain(
-    "the access log has changed: the server started a new log, or a different server answered; printing its records since 2026-02-02T02:39:00.000Z",
-  );
-  expect(stderr).toContain("printing its records after number 1; some may be repeated");
-});
-
-test("watch waits as long as a timer can when --interval is longer than that", async () => {
-  const fake = await startFake();
-  const interrupt = new AbortController();
-  const waits: number[] = [];
-  const later = (_: () => void, delayMs: number): (() => void) => {
-    waits.push(delayMs);
-    if (delayMs > 1000) setImmediate(() => interrupt.abort());
-    return () => {};
-  };
-  const argv = ["audit", "watch", "--interval", "30d", "--server", fake.address];
-  expect((await waymark(argv, { later, interrupt: interrupt.signal })).exit).toBe(0);
-  expect(Math.max(...waits)).toBe(MAX_TIMER_MS);
-});
-
-test("watch --since begins with what happened since", async () => {
-  const fake = await startFake();
-  fake.policy.set("accessAudit", paged([denial(3), denial(1)]));
-  fake.policy.set("policyAudit", paged([change(2)]));
-  const { stdout } = await waymark(["audit", "watch", "--since", "1h", "--count", "3", "-o", "json", "--server", fake.address]);
-  expect(numbersOf(stdout)).toEqual(["1", "2", "3"]);
-});
-
-test("watch shows the records of the access log although the server was away when the policy log was read", async () => {
-  const fake = await startFake();
-  fake.policy.set("accessAudit", paged([denial(1)]));
-  fake.policy.set("policyAudit", paged([change(2)]));
-  fake.refusals.set("policyAudit", { code: status.UNAVAILABLE, message: "draining: going away", reason: "DRAINING" });
-  const argv = ["audit", "watch", "--since", "1h", "--count", "2", "--interval", "100ms", "-o", "json", "--server", fake.address];
-  const later = (act: () => void, delayMs: number): (() => void) => {
-    if (delayMs === 100) setImmediate(act);
-    return () => {};
-  };
-  const ran = waymark(argv, { later, onStderr: () => fake.refusals.delete("policyAudit") });
-  await until("it has read the policy log again", () => fake.callsOf("policyAudit").length >= 2);
-  // A record after the break ends the command, also when it has lost one.
-  fake.policy.set("accessAudit", paged([denial(3), denial(1)]));
-  const { stdout, stderr } = await ran;
-  expect(stderr).toContain("server unreachable");
-  expect(numbersOf(stdout)).toEqual(["1", "2"]);
+  const shown = lines.map((line) => JSON.parse(line) as { readonly node: string; readonly number: string });
+  expect(shown.map(({ node, number }) => `${node} ${number}`).toSorted()).toEqual(["n1 1", "n2 1", "n2 2"]);
+  expect(two.auditRequests).toMatchObject([{ afterHash: "" }, { afterNumber: 1n, afterHash: "2".repeat(64) }]);
+  expect(stderr).toContain("n9 is not followed");
+  expect(stderr).toContain("the server ended the stream of n2; reconnecting");
 });
 
 test.each([
@@ -322,12 +299,15 @@ test.each([
 });
 
 test("verify FILE checks a copy without a server", async () => {
-  const who = { principal: "a", tenant: "", source: "", rule: "", before: "", after: "", detail: "", requestId: "", subjects: "" };
+  const who = { principal: "a", tenant: "", source: "", rule: "", before: "", after: "", detail: "", requestId: "" };
   const event = boundEvent({
     atWallMs: 1,
     kind: "access",
     action: "query",
     namespace: "n",
+    subjects: "",
+    tokenId: "",
+    ticket: "",
     outcome: "denied",
     reason: "viewer_denied",
     ...who,

@@ -2,7 +2,7 @@
  * Who may call what, over real sockets: every rpc that the descriptors list with every kind of credential, client
  * certificates on both listeners, the other ways to be known, and that no secret is ever shown.
  */
-import { createHash } from "node:crypto";
+import { createHash, X509Certificate } from "node:crypto";
 import { once } from "node:events";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, type IncomingMessage, request as requestHttp1 } from "node:http";
@@ -14,6 +14,7 @@ import { connect as connectTls } from "node:tls";
 import { createFileRegistry, type DescMethod, fromBinary, type JsonObject } from "@bufbuild/protobuf";
 import { FileDescriptorSetSchema } from "@bufbuild/protobuf/wkt";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { AuditService } from "../../gen/waymark/control/v1/audit_pb.js";
 import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { changesNothing, requiredAccessOf } from "../../src/services/contract.ts";
 import {
@@ -456,6 +457,19 @@ ${credential({ tenant: "admin", token: TOKENS.admin, roles: '"mesh.admin"' })}
     expect(await stampedTenant(dial(ours.issue("ops.example", { dnsNames: [] })), bearer(TOKENS.admin), "by-common-name")).toBe("ops");
     expect(await stampedTenant(dial(ours.issue("ops.example", { dnsNames: ["localhost"] })), {}, "by-another-name")).toBeUndefined();
     expect(await stampedTenant(dial(undefined), bearer(TOKENS.admin), "by-token")).toBe("admin");
+  });
+
+  test("the audit has a part of the fingerprint of the certificate, or of the hash of the token", async () => {
+    const leaf = ours.issue("web", { dnsNames: ["ops.example"] });
+    await stampedTenant(dial(leaf), {}, "with-certificate");
+    await stampedTenant(dial(undefined), bearer(TOKENS.admin), "with-token");
+    const tokenIdOf = async (text: string) => {
+      const { response } = await dial(leaf).call(AuditService.method.list, { text, limit: 1 });
+      return (response["records"] as readonly JsonObject[])[0]?.["tokenId"];
+    };
+    const fingerprint = new X509Certificate(leaf.cert).fingerprint256.replaceAll(":", "").toLowerCase();
+    expect(await tokenIdOf("with-certificate")).toBe(`cert:${fingerprint.slice(0, 16)}`);
+    expect(await tokenIdOf("with-token")).toBe(`sha256:${sha256(TOKENS.admin).slice(0, 12)}`);
   });
 
   test("its roles come with it, on both listeners, over HTTP/1.1 and HTTP/2, and when messages are compressed", async () => {

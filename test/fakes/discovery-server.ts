@@ -1,4 +1,4 @@
-/** A DiscoveryService in memory behind a real gRPC server on a free port, and a PolicyService, PeerService, LeadershipService and ShardService that answer as they are told: what the client and the command line need of one. */
+/** A DiscoveryService in memory behind a real gRPC server on a free port, and a PolicyService, PeerService, LeadershipService, ShardService and AuditService that answer as they are told: what the client and the command line need of one. */
 import {
   create,
   type DescMessage,
@@ -14,6 +14,7 @@ import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from "../../gen/go
 import { StatusSchema } from "../../gen/google/rpc/status_pb.js";
 import type { Entry, EntryKey, EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { type PeerSchema, PeerStatus } from "../../gen/waymark/catalog/v1/peer_pb.js";
+import { AuditService, type AuditServiceWatchRequest, AuditServiceWatchResponseSchema } from "../../gen/waymark/control/v1/audit_pb.js";
 import { ConfigService } from "../../gen/waymark/control/v1/config_pb.js";
 import {
   LeadershipService,
@@ -86,6 +87,12 @@ export class FakeDiscovery {
   readonly leaderRequests: LeadershipServiceSubscribeRequest[] = [];
   /** Answers of ShardService, and what each Watch gets, as those of LeadershipService. */
   readonly shards = new Map<string, (request: never) => Record<string, unknown>>();
+  /** Answers of AuditService, and what each Watch gets, as those of LeadershipService. */
+  readonly audit = new Map<string, (request: never) => Record<string, unknown>>();
+  auditScripts: (readonly MessageInitShape<typeof AuditServiceWatchResponseSchema>[])[] = [];
+  readonly auditRequests: AuditServiceWatchRequest[] = [];
+  /** The nodes in ClusterMap. */
+  nodes: readonly MessageInitShape<typeof EntrySchema>[] = [];
   /** Answers of RebalanceService. */
   readonly rebalance = new Map<string, (request: never) => Record<string, unknown>>();
   shardScripts: (readonly MessageInitShape<typeof ShardServiceWatchResponseSchema>[])[] = [];
@@ -103,8 +110,6 @@ export class FakeDiscovery {
   summaries: (request: SummaryQueryRequest) => MessageInitShape<typeof SummaryQueryResponseSchema> = () => ({});
   summaryScript: readonly MessageInitShape<typeof SummaryWatchResponseSchema>[] = [];
   readonly summaryRequests: SummaryWatchRequest[] = [];
-  /** The nodes in ClusterMap. */
-  nodes: readonly MessageInitShape<typeof EntrySchema>[] = [];
   /** Answers of ConfigService, as those of PolicyService. */
   readonly config = new Map<string, (request: never) => Record<string, unknown>>();
   /** What ListPeers says of other regions. */
@@ -206,6 +211,17 @@ export class FakeDiscovery {
       this.shardRequests.push(call.request);
       for (const message of this.shardScripts.shift() ?? []) call.write(create(ShardServiceWatchResponseSchema, message));
       if (this.shardScripts.length > 0) call.end();
+    });
+    this.#addStreaming(AuditService, this.audit, (call: ServerWritableStream<AuditServiceWatchRequest, unknown>) => {
+      this.auditRequests.push(call.request);
+      const refusal = this.refusals.get("auditWatch");
+      this.refusals.delete("auditWatch");
+      if (refusal !== undefined) {
+        call.emit("error", refused(refusal));
+        return;
+      }
+      for (const message of this.auditScripts.shift() ?? []) call.write(create(AuditServiceWatchResponseSchema, message));
+      if (this.auditScripts.length > 0) call.end();
     });
     this.#addStreaming(RebalanceService, this.rebalance, (call: ServerWritableStream<unknown, unknown>) => call.end());
   }

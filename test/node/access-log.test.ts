@@ -15,7 +15,7 @@ function open(sampleReads: number, isAudited = true) {
   const events: AuditEvent[] = [];
   const metrics = new Metrics();
   const audit = isAudited ? { record: (event: AuditEvent) => void events.push(event) } : undefined;
-  const accessLog = new AccessLog(metrics, { sampleReads, wallMs: () => 7, audit });
+  const accessLog = new AccessLog(metrics, { sampleReads, wallMs: () => 7, audit, ruleOf: (namespace) => `${namespace}.*` });
   return { accessLog, events, metrics };
 }
 
@@ -73,8 +73,9 @@ test.each([
   { action: "mesh.apply_shards", scope: "", subjects: "" },
 ] as const)("$action is recorded with the namespace", ({ action, scope, subjects }) => {
   const { accessLog, events } = open(0);
-  accessLog.onShards(ANN, { action, requestId: "r", namespace: "orders", scope, detail: "weight 2" });
-  expect(events).toMatchObject([{ action, outcome: "allowed", requestId: "r", namespace: "orders", subjects, detail: "weight 2" }]);
+  accessLog.onShards(ANN, { action, requestId: "r", namespace: "orders", scope, rule: "orders", detail: "weight 2", ticket: "OPS-7" });
+  const texts = { namespace: "orders", rule: "orders", detail: "weight 2", ticket: "OPS-7" };
+  expect(events).toMatchObject([{ action, outcome: "allowed", requestId: "r", subjects, ...texts }]);
 });
 
 test.each([

@@ -26,6 +26,8 @@ export const EVENT: AuditEvent = {
   detail: "",
   requestId: "",
   subjects: "",
+  tokenId: "",
+  ticket: "",
 };
 
 /** So many records after a point. */

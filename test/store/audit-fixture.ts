@@ -27,6 +27,8 @@ export function event(over: Partial<AuditEvent> = {}): AuditEvent {
     detail: "",
     requestId: "",
     subjects: "",
+    tokenId: "",
+    ticket: "",
     ...over,
   };
 }

@@ -12,11 +12,24 @@ const TIMES: readonly FlagSpec[] = [
   { flags: "--since <when>", doc: "Start: a time such as 2026-01-31T12:00:00Z, or a duration before now such as 1h." },
   { flags: "--until <when>", doc: "End (exclusive), in the same form as --since." },
 ];
-const KIND: FlagSpec = {
-  flags: "--kind <kind>",
-  doc: "Log to read. access: reads, writes and operator actions; policy: rule changes (default both).",
-  choices: ["access", "policy"],
-};
+/** The filter of `audit list` and `audit watch`. The global flag `--tenant` is also part of it. */
+const SEARCH: readonly FlagSpec[] = [
+  { flags: "--entry <key>", doc: "Only operations on this entry, written namespace/name/instance." },
+  { flags: "--lease <id>", doc: "Only operations on this lease." },
+  { flags: "--node <id>", doc: "Only operations on this node." },
+  PRINCIPAL,
+  { flags: "--action <action>", doc: "Only this operation (column ACTION), such as register or policy.apply." },
+  { flags: "--outcome <outcome>", doc: "Only records with this outcome.", choices: ["allowed", "denied", "noted"] },
+  ...ACCESS,
+  { flags: "--ticket <id>", doc: "Only operations with this change ticket." },
+  { flags: "--text <text>", doc: "Only records that contain this text in any column or subject, in upper or lower case." },
+  {
+    flags: "--kind <kind>",
+    doc: "Only records of this kind. access: reads and writes; policy: rule changes; admin: events of nodes.",
+    choices: ["access", "policy", "admin"],
+  },
+];
+const ALL_NODES: FlagSpec = { flags: "--all-nodes", doc: "Ask each node of the server's cluster, at its own address." };
 
 const audit = () => import("../verbs/audit.ts");
 
@@ -41,16 +54,11 @@ export const AUDIT_VERBS: readonly VerbSpec[] = [
   {
     path: "audit list",
     summary: "List the audit log of the server, newest first.",
-    flags: [
-      KIND,
-      PRINCIPAL,
-      ...ACCESS,
-      ...TIMES,
-      { flags: "--limit <count>", doc: "Maximum number of records, newest first (default 100)." },
-    ],
+    flags: [...SEARCH, ...TIMES, ALL_NODES, { flags: "--limit <count>", doc: "Maximum number of records, newest first (default 100)." }],
     examples: [
-      ["audit list", "list the newest 100 records"],
-      ["audit list --kind policy --since 24h", "list the rule changes of the last day"],
+      ["audit list --since 24h --kind policy", "list the rule changes of the last day"],
+      ["audit list --entry svc.market/web/web-1 --all-nodes", "list who changed this entry, on which node, when and from where"],
+      ["audit list --tenant blue --outcome denied", "list the refused operations of the callers of a tenant"],
     ],
     load: async () => (await audit()).list,
   },
@@ -58,15 +66,14 @@ export const AUDIT_VERBS: readonly VerbSpec[] = [
     path: "audit watch",
     summary: "Follow the audit log of the server: print each record as it is written.",
     flags: [
-      KIND,
-      PRINCIPAL,
-      ...ACCESS,
+      ...SEARCH,
       { flags: "--since <when>", doc: "Start at this time, or this long before now (default now)." },
-      { flags: "--interval <duration>", doc: "Polling interval (default 1s)." },
+      { flags: "--until <when>", doc: "Only records before this time, in the same form as --since." },
+      ALL_NODES,
       { flags: "--count <count>", doc: "Stop after this many records." },
     ],
     examples: [
-      ["audit watch --reason viewer_denied", "print refusals as they happen"],
+      ["audit watch --outcome denied --all-nodes", "print refusals by all nodes as they happen"],
       ["audit watch --since 1h -o json >> audit.jsonl", "append one JSON object per line to a file"],
     ],
     load: async () => (await audit()).watch,

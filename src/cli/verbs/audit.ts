@@ -1,6 +1,8 @@
-/** Verbs that list, follow and verify the audit log. The audit log consists of two logs, access and policy, in one hash chain. */
+/** Verbs that list, follow and verify the audit log. */
 
+import type { MessageInitShape } from "@bufbuild/protobuf";
 import { timestampFromMs, timestampMs } from "@bufbuild/protobuf/wkt";
+import { AuditService, type AuditServiceWatchRequestSchema } from "../../../gen/waymark/control/v1/audit_pb.js";
 import {
   AuditFault,
   AuditKind,
@@ -12,70 +14,49 @@ import {
 import type { Client } from "../../client/client.ts";
 import { RequestError } from "../../client/request-error.ts";
 import { enumWord } from "../../lib/enum-words.ts";
+import { askNodes, type ClusterNode, clusterNodes } from "../cluster-nodes.ts";
 import type { ChainReading } from "../environment.ts";
-import { readInput, sleep } from "../environment.ts";
+import { readInput } from "../environment.ts";
 import { EXIT, UsageError } from "../exit.ts";
 import type { Flags } from "../flags.ts";
 import { timeText, wholeJson } from "../messages.ts";
 import { factTable, type TableColumn } from "../output.ts";
-import { limitOf, MAX_PAGE, noteMore, pagesOf, readPages } from "../pages.ts";
+import { limitOf, noteMore, readPages } from "../pages.ts";
+import { followStream } from "../streams.ts";
 import type { VerbContext, VerbFunction } from "../table/verb.ts";
 
 const DEFAULT_COUNT = 100;
-const DEFAULT_INTERVAL_MS = 1000;
-const MIN_INTERVAL_MS = 100;
-/** Page size of the first request of each poll. A poll rarely finds more than this number of new records. */
-const FIRST_PAGE = 100;
-/** Number of logs for which a watch remembers the newest record. */
-const MAX_MARKS = 16;
-/** Clock difference between two nodes up to which a watch does not lose records when it fails over. */
+/** Difference between the clocks of two nodes up to which a watch that continues in another log loses no records. */
 const CLOCKS_APART_MS = 60_000;
 /** Slightly below the maximum string length of V8. */
 const MAX_LOG_BYTES = 384 * 1024 * 1024;
 
-type AuditLogKind = "access" | "policy";
-
-/** Returns the logs to read: the log selected by `--kind`, only the access log if a filter applies only to it, or both. */
-function logsOf(flags: Flags): readonly AuditLogKind[] {
-  const kind = flags.text("kind");
-  const isAccessOnly = flags.text("namespace") !== undefined || flags.text("reason") !== undefined;
-  if (kind === "policy" && isAccessOnly)
-    throw new UsageError("--namespace and --reason filter access records: omit them with --kind policy");
-  if (kind === "access" || isAccessOnly) return ["access"];
-  return kind === "policy" ? ["policy"] : ["access", "policy"];
-}
-
-type AuditQuery = ReturnType<typeof queryOf>;
-
-/** Returns the filter for a request. Verbs without the `--until` flag have no end time. */
-function queryOf(flags: Flags) {
+/** Returns `--since` and `--until` as fields of a request. */
+function timesOf(flags: Flags) {
   const now = Date.now();
   const [sinceMs, untilMs] = [flags.pastMs("since", now), flags.pastMs("until", now)];
   if (sinceMs !== undefined && untilMs !== undefined && untilMs <= sinceMs)
     throw new UsageError(`--until ${flags.text("until")} must be later than --since ${flags.text("since")}`);
   return {
-    principal: flags.text("principal") ?? "",
-    namespace: flags.text("namespace") ?? "",
-    reason: flags.text("reason") ?? "",
     ...(sinceMs !== undefined && { since: timestampFromMs(sinceMs) }),
     ...(untilMs !== undefined && { until: timestampFromMs(untilMs) }),
   };
 }
 
-/** Requests for the policy log do not have a namespace or a reason. */
-async function readAuditPage(
-  client: Client,
-  log: AuditLogKind,
-  request: AuditQuery & { readonly limit: number; readonly pageToken: string },
-) {
-  const { policyAudit, accessAudit } = PolicyService.method;
-  const { namespace: _namespace, reason: _reason, ...ofBoth } = request;
-  return log === "policy" ? client.call(policyAudit, ofBoth) : client.call(accessAudit, request);
+type AuditSearch = ReturnType<typeof searchOf>;
+
+/** The flags that are fields of the request of the same name. */
+const FIELD_FLAGS = ["entry", "lease", "node", "principal", "tenant", "namespace", "action", "reason", "ticket", "text"] as const;
+
+function searchOf(flags: Flags) {
+  const fields = Object.fromEntries(FIELD_FLAGS.map((name) => [name, flags.text(name) ?? ""]));
+  const [kinds, outcomes] = [[flags.enum("kind", AuditKind)], [flags.enum("outcome", AuditOutcome)]];
+  return { ...fields, kinds: kinds.filter(Boolean), outcomes: outcomes.filter(Boolean), ...timesOf(flags) };
 }
 
-/** Returns the records of both logs, newest first. Their numbers are positions in the same hash chain. */
-function newestFirst(records: readonly AuditRecord[]): readonly AuditRecord[] {
-  return records.toSorted((a, b) => Number(b.number - a.number));
+/** A record, and the node in whose log it is. The node is empty without `--all-nodes`. */
+interface ShownRecord extends AuditRecord {
+  readonly node: string;
 }
 
 const AUDIT_COLUMNS: readonly TableColumn<AuditRecord>[] = [
@@ -90,6 +71,8 @@ const AUDIT_COLUMNS: readonly TableColumn<AuditRecord>[] = [
   { title: "OUTCOME", text: ({ outcome }) => enumWord(AuditOutcome, outcome) },
   { title: "REASON", text: ({ reason }) => reason },
   { title: "RULE", isWide: true, text: ({ rule }) => rule },
+  { title: "TOKEN", isWide: true, text: ({ tokenId }) => tokenId },
+  { title: "TICKET", isWide: true, text: ({ ticket }) => ticket },
   { title: "BEFORE", isWide: true, text: ({ before }) => before.slice(0, 12) },
   { title: "AFTER", isWide: true, text: ({ after }) => after.slice(0, 12) },
   { title: "SUBJECTS", text: ({ subjects }) => subjectsText(subjects) },
@@ -104,145 +87,115 @@ function subjectsText(subjects: readonly string[]): string {
   return [...subjects.slice(0, SHOWN_SUBJECTS), ...(moreCount > 0 ? [`and ${moreCount} more`] : [])].join(", ");
 }
 
-export const policyAudit: VerbFunction = (context) => onePage(context, "policy");
-export const accessAudit: VerbFunction = (context) => onePage(context, "access");
+const NODE_COLUMN: TableColumn<ShownRecord> = { title: "NODE", text: ({ node }) => node };
 
-async function onePage({ flags, out, client }: VerbContext, log: AuditLogKind): Promise<undefined> {
-  const query = queryOf(flags);
-  const page = await readPages(flags, ["records"], (at) => readAuditPage(client(), log, { ...query, ...at }), 0);
+function table(rows: readonly ShownRecord[], hasNodes: boolean) {
+  return { columns: hasNodes ? [NODE_COLUMN, ...AUDIT_COLUMNS] : AUDIT_COLUMNS, rows };
+}
+
+function recordJson({ node, ...record }: ShownRecord) {
+  const json = wholeJson(AuditRecordSchema, record);
+  return node === "" ? json : { node, ...json };
+}
+
+export const policyAudit: VerbFunction = async ({ flags, out, client }) => {
+  const principal = flags.text("principal") ?? "";
+  await onePage(flags, out, (page) => client().call(PolicyService.method.policyAudit, { principal, ...timesOf(flags), ...page }));
+};
+
+export const accessAudit: VerbFunction = async ({ flags, out, client }) => {
+  const [principal = "", namespace = "", reason = ""] = [flags.text("principal"), flags.text("namespace"), flags.text("reason")];
+  const query = { principal, namespace, reason, ...timesOf(flags) };
+  await onePage(flags, out, (page) => client().call(PolicyService.method.accessAudit, { ...query, ...page }));
+};
+
+async function onePage(flags: Flags, out: VerbContext["out"], read: Parameters<typeof readPages<"records", AuditPage>>[2]): Promise<void> {
+  const page = await readPages(flags, ["records"], read, 0);
   const { records, nextPageToken } = page;
   const json = records.map((record) => wholeJson(AuditRecordSchema, record));
-  out.document({ records: json, nextPageToken }, table(records));
+  out.document({ records: json, nextPageToken }, { columns: AUDIT_COLUMNS, rows: records });
   noteMore(out, page);
 }
 
-function table(rows: readonly AuditRecord[]) {
-  return { columns: AUDIT_COLUMNS, rows };
+interface AuditPage {
+  records: AuditRecord[];
+  nextPageToken: string;
 }
 
 export const list: VerbFunction = async ({ flags, out, client }) => {
-  const query = queryOf(flags);
-  const found: AuditRecord[] = [];
-  for (const log of logsOf(flags)) {
-    const read = (page: { limit: number; pageToken: string }) => readAuditPage(client(), log, { ...query, ...page });
-    found.push(...(await readPages(flags, ["records"], read, DEFAULT_COUNT)).records);
-  }
-  const records = newestFirst(found).slice(0, limitOf(flags) ?? DEFAULT_COUNT);
-  out.document({ records: records.map((record) => wholeJson(AuditRecordSchema, record)) }, table(records));
+  const search = searchOf(flags);
+  const hasNodes = flags.isOn("allNodes");
+  const { list: method } = AuditService.method;
+  const readAt = (server: string | undefined) => {
+    const read = (page: { readonly limit: number; readonly pageToken: string }) =>
+      server === undefined ? client().call(method, { ...search, ...page }) : client().callAt(server, method, { ...search, ...page });
+    return readPages(flags, ["records"], read, DEFAULT_COUNT);
+  };
+  const { answers, failed } = hasNodes
+    ? await askNodes(await clusterNodes(client()), readAt)
+    : { answers: [{ node: "", answer: await readAt(undefined) }], failed: [] };
+  const found = answers.flatMap(({ node, answer }) => answer.records.map((record): ShownRecord => ({ ...record, node })));
+  const newestFirst = (a: ShownRecord, b: ShownRecord) => wallMs(b) - wallMs(a);
+  const records = (hasNodes ? found.toSorted(newestFirst) : found).slice(0, limitOf(flags) ?? DEFAULT_COUNT);
+  out.document({ records: records.map(recordJson), ...(hasNodes && { failed }) }, table(records, hasNodes));
+  for (const { node, error } of failed) out.error(`${node} did not answer: ${error}`);
+  return failed.length === 0 ? EXIT.done : EXIT.failed;
 };
 
-export const watch: VerbFunction = async ({ environment, flags, out, client }) => {
+export const watch: VerbFunction = async (context) => {
+  const { environment, flags, out, client } = context;
   const most = flags.count("count", Number.MAX_SAFE_INTEGER) ?? Number.POSITIVE_INFINITY;
-  const intervalMs = flags.durationMs("interval") ?? DEFAULT_INTERVAL_MS;
-  if (intervalMs < MIN_INTERVAL_MS)
-    throw new UsageError(`invalid --interval ${flags.text("interval")}: expected at least ${MIN_INTERVAL_MS}ms`);
-  const query = queryOf(flags);
-  const note = out.note.bind(out);
-  const follower = new AuditFollower({ client: client(), logs: logsOf(flags), query, note });
-  // Without --since, existing records are not printed.
-  if (query.since === undefined) await follower.skip();
-  out.begun();
-  for (let printed = 0; !environment.interrupt.aborted; ) {
-    for (const record of await patiently(() => follower.next(), note)) {
-      out.line(wholeJson(AuditRecordSchema, record), table([record]));
-      printed += 1;
+  const search = searchOf(flags);
+  const hasNodes = flags.isOn("allNodes");
+  const nodes = hasNodes ? await clusterNodes(client()) : [undefined];
+  const done = new AbortController();
+  const interrupt = AbortSignal.any([environment.interrupt, done.signal]);
+  const stoppable = { ...context, environment: { ...environment, interrupt } };
+  let printed = 0;
+  const printAll = async (at: ClusterNode | undefined) => {
+    for await (const record of recordsOf(stoppable, search, at)) {
       if (printed >= most) return;
+      const shown = { ...record, node: at?.nodeId ?? "" };
+      out.line(recordJson(shown), table([shown], hasNodes));
+      printed += 1;
+      if (printed >= most) done.abort();
     }
-    await sleep(environment, intervalMs);
-  }
+  };
+  for (const { nodeId, server, fault } of nodes.filter((node) => node !== undefined))
+    if (server === undefined) out.error(`${nodeId} is not followed: ${fault}`);
+  const reachable = nodes.filter((node) => node === undefined || node.server !== undefined);
+  await Promise.all(reachable.map(printAll)).finally(() => done.abort());
+  return reachable.length === nodes.length ? EXIT.done : EXIT.failed;
 };
 
-/** Reads records, but tolerates an unreachable server. Throws any other error. */
-async function patiently(read: () => Promise<readonly AuditRecord[]>, note: (text: string) => void): Promise<readonly AuditRecord[]> {
-  try {
-    return await read();
-  } catch (error) {
-    if (!(error instanceof RequestError && error.isAway)) throw error;
-    note(`server unreachable: ${error.message}; trying again`);
-    return [];
-  }
-}
-
-/** Result of polling one log. */
-interface LogReading {
-  /** Newest first. */
-  readonly fresh: readonly AuditRecord[];
-  readonly marks: readonly AuditRecord[];
-  /** If this is not the log that was polled before, the start of the new records. Undefined if this is the same log. */
-  readonly from: string | undefined;
-}
-
-interface FollowedLogs {
-  readonly client: Client;
-  readonly logs: readonly AuditLogKind[];
-  readonly query: AuditQuery;
-  readonly note: (text: string) => void;
-}
-
-/**
- * Polls each log for records that are newer than the last returned records. The log may be a different one that reuses the record numbers, because a
- * node that lost its data has started a new log or another node answers.
- */
-class AuditFollower {
-  readonly #of: FollowedLogs;
-  /** The newest record of each log that a poll has found, with the most recent log first. A record's hash covers all records before it. */
-  readonly #marks = new Map<AuditLogKind, readonly AuditRecord[]>();
-
-  constructor(of: FollowedLogs) {
-    this.#of = of;
-  }
-
-  /** Marks the existing records as returned. */
-  async skip(): Promise<void> {
-    const { client, logs, query } = this.#of;
-    for (const log of logs) this.#marks.set(log, (await readAuditPage(client, log, { ...query, limit: 1, pageToken: "" })).records);
-  }
-
-  /** The new records, oldest first. */
-  async next(): Promise<readonly AuditRecord[]> {
-    const looks = new Map<AuditLogKind, LogReading>();
-    for (const log of this.#of.logs) looks.set(log, await this.#look(log));
-    // Set only after all logs have been read, so that a failed read does not lose records from previously read logs.
-    for (const [log, { marks, from }] of looks) {
-      this.#marks.set(log, marks);
-      const why = "the server started a new log, or a different server answered";
-      if (from !== undefined) this.#of.note(`the ${log} log has changed: ${why}; printing its records ${from}; some may be repeated`);
+/** Yields the records that match, as they are written, from one node, or from any of the command's servers. */
+async function* recordsOf(context: VerbContext, search: AuditSearch, at: ClusterNode | undefined): AsyncGenerator<AuditRecord> {
+  const { environment, out, client } = context;
+  let point = { afterNumber: 0n, afterHash: "" };
+  const sinceMs = search.since === undefined ? 0 : timestampMs(search.since);
+  let lastMs = Date.now();
+  const of = at === undefined ? "" : ` of ${at.nodeId}`;
+  const openAt = (request: MessageInitShape<typeof AuditServiceWatchRequestSchema>) => {
+    const options = { signal: environment.interrupt };
+    const { watch: method } = AuditService.method;
+    return at?.server === undefined ? client().stream(method, request, options) : client().streamAt(at.server, method, request, options);
+  };
+  async function* open() {
+    try {
+      yield* openAt({ ...search, ...point });
+    } catch (error) {
+      if (!(error instanceof RequestError && error.facts.code === "NOT_FOUND")) throw error;
+      const since = timestampFromMs(Math.max(lastMs - CLOCKS_APART_MS, sinceMs));
+      const why = "the server started a new log or deleted records, or another server answers";
+      out.note(`the audit log${of} has changed: ${why}; printing its records since ${timeText(since)}; some may be repeated`);
+      yield* openAt({ ...search, since });
     }
-    return newestFirst([...looks.values()].flatMap(({ fresh }) => fresh)).toReversed();
   }
-
-  async #look(log: AuditLogKind): Promise<LogReading> {
-    const marks = this.#marks.get(log) ?? [];
-    const [last] = marks;
-    const oldestMs = Math.min(...marks.map(wallMs));
-    const isBefore = ({ number }: AuditRecord) => last !== undefined && number <= last.number;
-    const found: AuditRecord[] = [];
-    let known: AuditRecord | undefined;
-    const { client, query } = this.#of;
-    const read = (pageToken: string) =>
-      readAuditPage(client, log, { ...query, limit: pageToken === "" ? FIRST_PAGE : MAX_PAGE, pageToken });
-    for await (const { records } of pagesOf(read)) {
-      const at = records.findIndex((record) => marks.some((mark) => isSame(mark, record)));
-      known = records[at];
-      found.push(...(known === undefined ? records : records.slice(0, at)));
-      if (known !== undefined || records.some((record) => isBefore(record) && wallMs(record) < oldestMs - CLOCKS_APART_MS)) break;
-    }
-    const isOther = last !== undefined && (known === undefined ? found.some(isBefore) : !isSame(known, last));
-    // In a log that has never been polled, records that are older than the last returned record are not new.
-    const fromMs = isOther && known === undefined ? wallMs(last) - CLOCKS_APART_MS : Number.NEGATIVE_INFINITY;
-    const replaced = isOther ? known : last;
-    const others = marks.filter((mark) => replaced === undefined || !isSame(mark, replaced));
-    const newest = found[0] ?? known ?? last;
-    return {
-      fresh: found.filter((record) => wallMs(record) >= fromMs),
-      marks: newest === undefined ? [] : [newest, ...others].slice(0, MAX_MARKS),
-      from: isOther ? (known === undefined ? `since ${new Date(fromMs).toISOString()}` : `after number ${known.number}`) : undefined,
-    };
+  for await (const { records, number, hash } of followStream(context, open, at?.nodeId)) {
+    point = { afterNumber: number, afterHash: hash };
+    for (const record of records) lastMs = wallMs(record);
+    yield* records;
   }
-}
-
-function isSame(a: AuditRecord, b: AuditRecord): boolean {
-  return a.number === b.number && a.hash === b.hash;
 }
 
 function wallMs({ at }: AuditRecord): number {

@@ -76,7 +76,8 @@ export function openReplica(
 export function openReadingCore<P extends PolicySource>(options: ReadingCoreOptions<P>): ReadingCore<P> {
   const { settings, version, boot, metrics, audit, now, replica, policies, loads, startedMonoMs, beside } = options;
   const { clusterId, region, zone, roles } = settings.node;
-  const accessLog = new AccessLog(metrics, { sampleReads: settings.audit.sampleReads, wallMs: () => now().wallMs, audit });
+  const ruleOf = (namespace: string) => policies.policy.source(namespace, settings.node).rule;
+  const accessLog = new AccessLog(metrics, { sampleReads: settings.audit.sampleReads, wallMs: () => now().wallMs, audit, ruleOf });
   const limits = new NodeLimits({ ...options, lookup: replica.lookup });
   const listeners: Record<string, string> = {};
   const identity: NodeIdentity = {

@@ -5,9 +5,9 @@ import { type AuditRecord, canonicalBytes, eventOf, HASH_BYTES, joinSubjects, sp
 
 /** Returns one JSON object with every field, followed by a newline. Field names are in snake_case, and hashes are in hex. */
 export function auditLine(record: AuditRecord): string {
-  const { number, atWallMs, hash, previousHash, requestId, subjects, ...texts } = record;
+  const { number, atWallMs, hash, previousHash, requestId, subjects, tokenId, ...texts } = record;
   const at = new Date(atWallMs).toISOString();
-  const about = { request_id: requestId, subjects: splitSubjects(subjects) };
+  const about = { request_id: requestId, subjects: splitSubjects(subjects), token_id: tokenId };
   return `${JSON.stringify({ number, at, ...texts, ...about, hash: hex(hash), previous_hash: hex(previousHash) })}\n`;
 }
 
@@ -91,7 +91,8 @@ function parseLine(line: string): AuditLine | undefined {
   const atWallMs = typeof at === "string" && AT.test(at) ? Date.parse(at) : Number.NaN;
   const [hash, previousHash] = [unhex(fields["hash"]), unhex(fields["previous_hash"])];
   if (typeof number !== "number" || !Number.isSafeInteger(number) || number < 1 || Number.isNaN(atWallMs)) return undefined;
-  const texts: Readonly<Record<string, unknown>> = { ...fields, requestId: fields["request_id"], subjects: subjectsOf(fields["subjects"]) };
+  const named = { requestId: fields["request_id"], subjects: subjectsOf(fields["subjects"]), tokenId: fields["token_id"] };
+  const texts: Readonly<Record<string, unknown>> = { ...fields, ...named };
   const event = eventOf(atWallMs, (field) => texts[field]);
   if (event === undefined || hash === undefined || previousHash === undefined) return undefined;
   return { stored: { place: number, canonical: canonicalBytes(number, event), hash }, previousHash, hashText: String(fields["hash"]) };

@@ -35,7 +35,7 @@ export interface AuditEvent {
   readonly before: string;
   /** The policy's checksum after a change. */
   readonly after: string;
-  /** Further information for people to read: the author's reason, the change ticket, counts. */
+  /** Further information for people to read: the author's reason, counts. */
   readonly detail: string;
   /**
    * The request id of the call. If an operation has too many subjects for one record, its records have the same id. Empty for operations of the node
@@ -44,6 +44,10 @@ export interface AuditEvent {
   readonly requestId: string;
   /** The subjects of the operation, one per line (`joinSubjects`): entry keys, and other subjects, which have a prefix (`subjectOf`). */
   readonly subjects: string;
+  /** Identifies the caller's credential (`CallerIdentity.tokenId`); empty without one. */
+  readonly tokenId: string;
+  /** The change ticket that the caller gave. */
+  readonly ticket: string;
 }
 
 /** Maximum number of subjects per record. An operation with more subjects is split into several records. */
@@ -76,16 +80,18 @@ export const NODE_ACT = {
   after: "",
   requestId: "",
   subjects: "",
+  tokenId: "",
+  ticket: "",
 } as const satisfies Partial<AuditEvent>;
 
 /** Returns the event for an operation that a caller requested. */
 export function accessEvent(
-  { principal, tenant, address }: Caller,
+  { principal, tenant, address, tokenId = "" }: Caller,
   act: Pick<AuditEvent, "action" | "namespace" | "outcome" | "reason" | "rule" | "detail"> &
-    Partial<Pick<AuditEvent, "requestId" | "subjects">>,
+    Partial<Pick<AuditEvent, "requestId" | "subjects" | "ticket">>,
   { wallMs }: Pick<Time, "wallMs">,
 ): AuditEvent {
-  return { ...NODE_ACT, ...act, kind: "access", principal, tenant, source: address, atWallMs: wallMs };
+  return { ...NODE_ACT, ...act, kind: "access", principal, tenant, source: address, tokenId, atWallMs: wallMs };
 }
 
 /** An event, and its position in the chain. */
@@ -123,6 +129,8 @@ const MAX_LENGTHS = {
   after: 128,
   detail: 2048,
   requestId: 128,
+  tokenId: 128,
+  ticket: 128,
 } as const;
 /** This is enough for the longest entry key (`RECORD_BOUNDS`). */
 const MAX_SUBJECT_LENGTH = 1500;
@@ -180,6 +188,8 @@ export function boundEvent(event: AuditEvent): AuditEvent {
     detail: text("detail"),
     requestId: text("requestId"),
     subjects: boundSubjects(event.subjects),
+    tokenId: text("tokenId"),
+    ticket: text("ticket"),
   };
 }
 
@@ -192,7 +202,7 @@ const ENCODER = new TextEncoder();
 const DECODER = new TextDecoder("utf-8", { fatal: true });
 
 /** The fields that follow the number and the time, in their canonical order, which never changes. */
-const FIELDS = [
+export const AUDIT_FIELDS = [
   "kind",
   "principal",
   "tenant",
@@ -207,13 +217,15 @@ const FIELDS = [
   "detail",
   "requestId",
   "subjects",
+  "tokenId",
+  "ticket",
 ] as const satisfies readonly (keyof AuditEvent)[];
-type CanonicalField = (typeof FIELDS)[number];
+type CanonicalField = (typeof AUDIT_FIELDS)[number];
 /** The first byte of canonical bytes. */
-const VERSION = 2;
+const VERSION = 3;
 /** Returns the format version, followed by each field as its length in four bytes (big-endian) and its UTF-8 bytes. */
 export function canonicalBytes(number: number, event: AuditEvent): Uint8Array {
-  const fields = [`${number}`, `${event.atWallMs}`, ...FIELDS.map((field) => event[field])];
+  const fields = [`${number}`, `${event.atWallMs}`, ...AUDIT_FIELDS.map((field) => event[field])];
   let maxBytes = 1;
   for (const field of fields) maxBytes += LENGTH_BYTES + field.length * 3;
   const bytes = new Uint8Array(maxBytes);
@@ -241,18 +253,18 @@ export function parseCanonical(bytes: Uint8Array): { readonly number: number; re
 /** Builds an event from its fields as strings. Undefined if a field is missing, or if the kind or the outcome is unknown. */
 export function eventOf(atWallMs: number, textOf: (field: CanonicalField, index: number) => unknown): AuditEvent | undefined {
   const texts: string[] = [];
-  for (const [index, field] of FIELDS.entries()) {
+  for (const [index, field] of AUDIT_FIELDS.entries()) {
     const text = textOf(field, index);
     if (typeof text !== "string") return undefined;
     texts.push(text);
   }
   const [kind, principal = "", tenant = "", source = "", action = "", namespace = "", outcome, ...rest] = texts;
-  const [reason = "", rule = "", before = "", after = "", detail = "", requestId = "", subjects = ""] = rest;
+  const [reason = "", rule = "", before = "", after = "", detail = "", requestId = "", subjects = "", tokenId = "", ticket = ""] = rest;
   const knownKind = AUDIT_KINDS.find((word) => word === kind);
   const knownOutcome = AUDIT_OUTCOMES.find((word) => word === outcome);
   if (knownKind === undefined || knownOutcome === undefined) return undefined;
   const who = { principal, tenant, source };
-  const about = { requestId, subjects };
+  const about = { requestId, subjects, tokenId, ticket };
   return { atWallMs, kind: knownKind, ...who, action, namespace, outcome: knownOutcome, reason, rule, before, after, detail, ...about };
 }
 
@@ -271,7 +283,7 @@ function splitFields(bytes: Uint8Array): readonly string[] | undefined {
   } catch {
     return undefined; // The bytes end within a length, or are not valid UTF-8.
   }
-  return fields.length === 2 + FIELDS.length ? fields : undefined;
+  return fields.length === 2 + AUDIT_FIELDS.length ? fields : undefined;
 }
 
 /** Returns the hash of a record, which covers the previous hash and the canonical bytes. */

@@ -30,11 +30,20 @@ export interface CallerIdentity {
   readonly isAuthenticated: boolean;
   /** Time at which the credential expires. Streams that were opened with it are then closed. Undefined if the credential does not expire. */
   readonly untilWallMs?: number | undefined;
+  /** Identifies the credential in the audit log without revealing it, for example `sha256:9f86d081884c`. Undefined without a credential. */
+  readonly tokenId?: string | undefined;
 }
 
 export interface Caller extends CallerIdentity {
   /** The peer's address without the port. */
   readonly address: string;
+}
+
+const TOKEN_ID_DIGITS = 12;
+
+/** Returns the token id of a token or an API key. `digest` is its SHA-256 in hex. */
+export function tokenIdOf(digest: string): string {
+  return `sha256:${digest.slice(0, TOKEN_ID_DIGITS)}`;
 }
 
 /** Whether two identities are equal: they have the same caller, view and roles. */

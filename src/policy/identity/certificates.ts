@@ -10,6 +10,8 @@ export type PeerCertificate =
       readonly alternativeNames: string;
       readonly commonName: string;
       readonly expiresWallMs: number;
+      /** `CallerIdentity.tokenId` of its callers. */
+      readonly tokenId: string;
     }
   /** The certificate is not signed by a CA that this node trusts, or is outside its validity period. `why` is OpenSSL's error code. */
   | { readonly isTrusted: false; readonly why: string };

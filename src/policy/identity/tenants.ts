@@ -117,7 +117,7 @@ export class Tenants {
       cluster: rule?.cluster ?? defaults.cluster,
       roles: rule?.roles ?? [],
       isAuthenticated: true,
-      untilWallMs: certificate.isTrusted ? certificate.expiresWallMs : undefined,
+      ...(certificate.isTrusted && { untilWallMs: certificate.expiresWallMs, tokenId: certificate.tokenId }),
     };
     this.#byCertificate.set(certificate, identity);
     return identity;

@@ -3,7 +3,7 @@ import { createLocalJWKSet, errors, type JSONWebKeySet, type JWTPayload, type JW
 import { sha256Hex } from "../../lib/crypto.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import { MAX_JWKS_BYTES, readBounded } from "../../lib/named-file.io.ts";
-import { type CallerIdentity, unauthenticated } from "./caller.ts";
+import { type CallerIdentity, tokenIdOf, unauthenticated } from "./caller.ts";
 import { type ClaimNames, type IdentityDefaults, identityOfClaims } from "./claims.ts";
 import type { TokenPort } from "./tenants.ts";
 
@@ -106,7 +106,8 @@ export class TokenVerifier implements TokenPort {
     const payload = await this.#payload(token);
     const { claims, defaults, clockSkewMs } = this.#settings;
     const untilWallMs = (payload.exp ?? 0) * 1000 + clockSkewMs;
-    const identity = { ...identityOfClaims(payload, claims, defaults), untilWallMs };
+    const tokenId = typeof payload.jti === "string" && payload.jti !== "" ? `jti:${payload.jti}` : tokenIdOf(digest);
+    const identity = { ...identityOfClaims(payload, claims, defaults), untilWallMs, tokenId };
     this.#remember(digest, { identity, untilWallMs });
     return identity;
   }

@@ -6,6 +6,7 @@ import { WaymarkError } from "../../lib/errors.ts";
 import { Hlc } from "../../lib/hlc.ts";
 import { counted } from "../../lib/text/visible-text.ts";
 import { type AuditEvent, subjectOf } from "../audit/record.ts";
+import type { Caller } from "../identity/caller.ts";
 import { foreignChangeSlices, foreignOutline, type OwnershipTest, type SetOutline } from "../set/diff.ts";
 import { type CatalogFacts, type PolicyPlan, planChanges } from "../set/plan.ts";
 import type { PolicySet } from "../set/rules.ts";
@@ -44,12 +45,8 @@ export interface PolicyStoreParts {
   readonly onHead: (head: VersionPlace) => void;
 }
 
-/** The author of a change, for the audit log. */
-export interface ChangeAuthor {
-  readonly principal: string;
-  readonly tenant: string;
-  /** Address from which the call came; empty for changes by the node itself. */
-  readonly address: string;
+/** The author of a change, for the audit log. The address is empty for changes by the node itself. */
+export interface ChangeAuthor extends Pick<Caller, "address" | "principal" | "tenant" | "tokenId"> {
   /**
    * The namespaces whose rules the author may change (`foreignChangeSlices`). Undefined if the author may change all rules and the set's own fields.
    */
@@ -428,7 +425,7 @@ interface AppliedVersion {
   /** The checksum of the previous newest version. */
   readonly before: string;
   readonly reason: "applied" | "rolled_back";
-  readonly actor: { readonly principal: string; readonly tenant: string; readonly address: string };
+  readonly actor: Omit<ChangeAuthor, "mayRead" | "owns">;
   readonly wallMs: number;
 }
 
@@ -445,11 +442,11 @@ interface AdoptedVersion {
   readonly wallMs: number;
 }
 
-const POLICY_EVENT = { kind: "policy", namespace: "", outcome: "allowed", rule: "", requestId: "" } as const;
+const POLICY_EVENT = { kind: "policy", namespace: "", outcome: "allowed", rule: "", requestId: "", tokenId: "", ticket: "" } as const;
 
 export function appliedEvent({ version, before, reason, actor, wallMs }: AppliedVersion): AuditEvent {
   const { number, ruleCount, checksum } = version;
-  const { principal, tenant, address } = actor;
+  const { principal, tenant, address, tokenId = "" } = actor;
   const action = reason === "applied" ? "policy.apply" : "policy.rollback";
   const detail = detailOf(`version ${number} with ${counted(ruleCount, "rule")}`, version);
   const subjects = subjectOf("policy", number);
@@ -465,6 +462,8 @@ export function appliedEvent({ version, before, reason, actor, wallMs }: Applied
     after: checksum,
     detail,
     subjects,
+    tokenId,
+    ticket: version.changeTicket,
   };
 }
 
@@ -474,12 +473,13 @@ export function takenEvents({ version, before, superseded, conflict: conflictTex
   const common = { ...POLICY_EVENT, atWallMs: wallMs, tenant: "", source: "", after: checksum, subjects: subjectOf("policy", number) };
   const from = `adopted from node ${nodeId} through node ${via.nodeId} of cluster ${via.clusterId}`;
   const detail = detailOf(`version ${number} with ${counted(ruleCount, "rule")}, ${from}`, version);
-  const taken: AuditEvent = { ...common, principal, action: "policy.adopt", reason: "adopted", before, detail };
+  const what = { action: "policy.adopt", reason: "adopted", ticket: version.changeTicket } as const;
+  const taken: AuditEvent = { ...common, ...what, principal, before, detail };
   if (superseded === undefined) return [taken];
   const lost = { principal: superseded.principal, action: "policy.supersede", reason: "superseded" };
   return [taken, { ...common, ...lost, before: superseded.checksum, detail: conflictText }];
 }
 
-function detailOf(what: string, { reason, changeTicket }: PolicyVersion): string {
-  return [what, reason, changeTicket && `ticket ${changeTicket}`].filter((part) => part !== "").join("; ");
+function detailOf(what: string, { reason }: PolicyVersion): string {
+  return reason === "" ? what : `${what}; ${reason}`;
 }

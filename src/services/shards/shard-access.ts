@@ -29,8 +29,11 @@ export interface ShardOperation {
   readonly namespace: string;
   /** The scope of the shard. Empty for an operation on the set. */
   readonly scope: string;
-  /** The change, the operator's reason and ticket, and whether the outcome is known. */
+  /** Pattern of the policy rule that allowed the operation. */
+  readonly rule: string;
+  /** The change, the operator's reason, and whether the outcome is known. */
   readonly detail: string;
+  readonly ticket: string;
 }
 
 export interface ShardAccessParts {
@@ -119,11 +122,13 @@ export class ShardAccess {
     const { kind, namespace, reason, ticket } = order;
     this.demandVisible(namespace, context);
     if (kind !== "apply") knownMap(source, namespace);
-    const detail = [done, reason, ticket === "" ? "" : `ticket ${ticket}`].filter((part) => part !== "").join("; ");
+    const detail = [done, reason].filter((part) => part !== "").join("; ");
     const scope = kind === "setShard" ? rowScope(namespace, order.id) : "";
+    const { rule } = this.#verdict(namespace, context);
+    const operation = { action: ACTIONS[kind], requestId, namespace, scope, rule, ticket };
     await runRecorded(
       () => source.changeShards(order),
-      (outcome) => onOperation(caller, { action: ACTIONS[kind], requestId, namespace, scope, detail: detail + outcome }),
+      (outcome) => onOperation(caller, { ...operation, detail: detail + outcome }),
     );
   }
 

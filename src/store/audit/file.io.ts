@@ -8,7 +8,7 @@
 import { DatabaseSync } from "node:sqlite";
 import { equalBytes } from "../../lib/crypto.ts";
 import { ChainCheck, type ChainProblem } from "../../policy/audit/chain.ts";
-import { type AuditFilter, matchesAudit } from "../../policy/audit/filter.ts";
+import { type AuditFilter, matchesAudit, necessaryTexts } from "../../policy/audit/filter.ts";
 import { auditLine } from "../../policy/audit/line.ts";
 import {
   type AuditEvent,
@@ -53,12 +53,12 @@ export interface AuditState {
   readonly isFileBusy: boolean;
 }
 
-/** Which records to read, newest first. */
+/** Which records to read. */
 export interface AuditScan {
-  /** Only records with lower numbers. If undefined, the scan starts at the newest record. */
-  readonly before: number | undefined;
-  /** Only records with higher numbers. If 0, the scan continues to the oldest record. */
-  readonly above: number;
+  /** Whether to read the oldest records first. If not, the newest are first. */
+  readonly isOldestFirst: boolean;
+  /** Only records with lower numbers or, if the oldest are first, with higher numbers. Undefined means all records. */
+  readonly from: number | undefined;
   readonly limit: number;
   /** Size of canonical records, in bytes, at which the scan ends. The record that reaches this size is included. */
   readonly maxBytes: number;
@@ -69,8 +69,10 @@ export interface AuditSlice {
   readonly records: readonly AuditRecord[];
   /** Size of the canonical records. */
   readonly sizeBytes: number;
-  /** The next slice contains records below this number. Undefined if there are no more records. */
-  readonly nextBefore: number | undefined;
+  /** The number from which the next slice is read. */
+  readonly next: number;
+  /** Whether the log has no more records now. */
+  readonly isDone: boolean;
 }
 
 const AUDIT: DatabaseFormat = {
@@ -87,8 +89,10 @@ CREATE TABLE records (number INTEGER PRIMARY KEY, canonical BLOB NOT NULL, hash 
 CREATE TABLE life (one INTEGER PRIMARY KEY CHECK (one = 1), is_open INTEGER NOT NULL) STRICT;
 `,
 };
+/** A slice of a scan covers this many numbers: about 0.4 ms if no record matches, and 100 ms if all records have the largest size. */
+const SCAN_NUMBERS = 500;
 /**
- * A slice of the log ends after this many rows, or after the row with which it reaches this many bytes. Reading a slice needs about 10 ms. After each
+ * A slice of a check ends after this many rows, or after the row with which it reaches this many bytes. Reading a slice needs about 10 ms. After each
  * slice, a waiting batch is written.
  */
 const SLICE_ROWS = 2000;
@@ -102,6 +106,20 @@ const PRUNE_EVERY_MS = 60_000;
 
 type SqlRow = Readonly<Record<string, unknown>>;
 
+/**
+ * Reads a slice of a scan. SQLite rejects most records that do not match, because it searches the canonical bytes ten times faster than they can be
+ * parsed. The time of a record follows its number (`canonicalBytes`).
+ */
+function scanOf(order: "" | "DESC"): string {
+  return `
+SELECT r.number, r.canonical, r.hash, p.hash AS previous FROM records r LEFT JOIN records p ON p.number = r.number - 1
+WHERE r.number > ? AND r.number < ?
+  AND (? OR instr(r.canonical, CAST(? AS BLOB)) > 0)
+  AND (? OR instr(lower(CAST(r.canonical AS TEXT)), ?) > 0)
+  AND (? OR CAST(substr(r.canonical, 10 + length(r.number), 16) AS INTEGER) BETWEEN ? AND ?)
+ORDER BY r.number ${order}`;
+}
+
 function prepareAll(db: DatabaseSync) {
   return {
     transaction: transactions(db),
@@ -113,10 +131,9 @@ function prepareAll(db: DatabaseSync) {
     newest: db.prepare("SELECT number, hash FROM records ORDER BY number DESC LIMIT 1"),
     prune: db.prepare("DELETE FROM records WHERE number <= ?"),
     after: db.prepare("SELECT number, canonical, hash FROM records WHERE number > ? AND number <= ? ORDER BY number LIMIT ?"),
-    before: db.prepare(
-      `SELECT r.number, r.canonical, r.hash, p.hash AS previous FROM records r LEFT JOIN records p ON p.number = r.number - 1
-       WHERE r.number < ? AND r.number > ? ORDER BY r.number DESC LIMIT ?`,
-    ),
+    oldestFirst: db.prepare(scanOf("")),
+    newestFirst: db.prepare(scanOf("DESC")),
+    numbers: db.prepare("SELECT (SELECT min(number) FROM records) AS first, (SELECT max(number) FROM records) AS last"),
     hashOf: db.prepare("SELECT hash FROM records WHERE number = ?"),
     pages: db.prepare(
       "SELECT page_count - freelist_count AS used, page_size FROM pragma_page_count, pragma_freelist_count, pragma_page_size",
@@ -254,25 +271,41 @@ export class AuditFile implements ThreadOwner {
     return count === PRUNE_ROWS;
   }
 
-  /** Returns the matching records in a slice of the log, newest first. */
-  scan({ before, above, limit, maxBytes, filter }: AuditScan): AuditSlice {
+  /** Returns the matching records in a slice of the log. */
+  scan({ isOldestFirst, from, limit, maxBytes, filter }: AuditScan): AuditSlice {
+    const { above, below, isDone } = this.#scanned(isOldestFirst, from);
+    const { exact, folded } = necessaryTexts(filter);
+    const { fromWallMs = Number.MIN_SAFE_INTEGER, toWallMs = Number.MAX_SAFE_INTEGER } = filter;
+    const isTimeless = filter.fromWallMs === undefined && filter.toWallMs === undefined;
+    const texts = [exact === "" ? 1 : 0, exact, folded === "" ? 1 : 0, folded] as const;
     const records: AuditRecord[] = [];
-    let last = before ?? Number.MAX_SAFE_INTEGER;
     let sizeBytes = 0;
-    const slice = new SliceCounter();
-    for (const row of this.#sql.before.iterate(last, above, SLICE_ROWS)) {
+    const statement = isOldestFirst ? this.#sql.oldestFirst : this.#sql.newestFirst;
+    for (const row of statement.iterate(above, below, ...texts, isTimeless ? 1 : 0, fromWallMs, toWallMs)) {
       const canonical = bytesOf(row["canonical"]);
-      slice.add(canonical);
-      last = Number(row["number"]);
       const event = parseCanonical(canonical)?.event;
       // `verify` reports records that cannot be read.
-      if (event !== undefined && matchesAudit(event, filter)) {
-        records.push({ ...event, number: last, hash: bytesOf(row["hash"]), previousHash: this.#previousHash(row) });
-        sizeBytes += canonical.length;
-      }
-      if (slice.isFull || records.length === limit || sizeBytes >= maxBytes) return { records, sizeBytes, nextBefore: last };
+      if (event === undefined || !matchesAudit(event, filter)) continue;
+      const number = Number(row["number"]);
+      records.push({ ...event, number, hash: bytesOf(row["hash"]), previousHash: this.#previousHash(row) });
+      sizeBytes += canonical.length;
+      if (records.length === limit || sizeBytes >= maxBytes) return { records, sizeBytes, next: number, isDone: false };
     }
-    return { records, sizeBytes, nextBefore: undefined };
+    return { records, sizeBytes, next: isOldestFirst ? below - 1 : above + 1, isDone };
+  }
+
+  /** Returns the numbers that the next slice of a scan covers, both exclusive, and whether it is the last slice. */
+  #scanned(isOldestFirst: boolean, from: number | undefined) {
+    const numbers = this.#sql.numbers.get();
+    const [low, high] = [Number(numbers?.["first"]) - 1, Number(numbers?.["last"]) + 1];
+    if (isOldestFirst) {
+      const above = Math.max(from ?? low, low);
+      const below = Math.min(above + 1 + SCAN_NUMBERS, Math.max(high, above + 1));
+      return { above, below, isDone: below >= high };
+    }
+    const below = Math.min(from ?? high, high);
+    const above = Math.max(below - 1 - SCAN_NUMBERS, low);
+    return { above, below, isDone: above <= low };
   }
 
   #previousHash(row: SqlRow): Uint8Array {

@@ -9,7 +9,7 @@ import { AuditQueue, LOSS } from "../../policy/audit/queue.ts";
 import { type AuditEvent, type AuditRecord, type AuditSink, boundEvent, type ChainPoint } from "../../policy/audit/record.ts";
 import { messageOf } from "../database-file.io.ts";
 import { ThreadCalls } from "../thread.io.ts";
-import type { AuditFile, AuditFileOptions, AuditState } from "./file.io.ts";
+import type { AuditFile, AuditFileOptions, AuditScan, AuditState } from "./file.io.ts";
 
 /** Maximum number of events that wait for the disk. Further events are lost and counted, and the loss is recorded in the log. */
 const MAX_PENDING = 10_000;
@@ -38,8 +38,6 @@ export interface AuditLogOptions extends AuditFileOptions {
 export interface AuditRead {
   /** Only records with lower numbers. Used to read the next page. */
   readonly before?: number | undefined;
-  /** Only records with higher numbers. Used to follow the log. */
-  readonly above?: number | undefined;
   /** Maximum number of records on the page, from 1 to 1000. A page with large records contains fewer, because it ends at 1 MiB. */
   readonly limit: number;
   readonly filter: AuditFilter;
@@ -87,6 +85,7 @@ export class AuditLog implements AuditSink, AsyncDisposable {
   readonly #options: AuditLogOptions;
   readonly #metrics: Metrics;
   readonly #queue = new AuditQueue(MAX_PENDING);
+  readonly #followers = new Set<() => void>();
   #waiters: FlushWaiter[] = [];
   #calls: Promise<AuditCalls> | undefined;
   #timer: NodeJS.Timeout | undefined;
@@ -138,20 +137,52 @@ export class AuditLog implements AuditSink, AsyncDisposable {
   /**
    * Reads a page of records, including records that were added just before the call. Rejects with `store_unavailable` if the log cannot be read.
    */
-  async read({ before, above = 0, limit, filter }: AuditRead): Promise<AuditPage> {
+  async read({ before, limit, filter }: AuditRead): Promise<AuditPage> {
     await this.#written();
+    const { records, next, isDone } = await this.#scan({ isOldestFirst: false, from: before, limit, filter });
+    return { records, nextBefore: isDone ? undefined : next };
+  }
+
+  /**
+   * Reads the matching records above a number, oldest first, at most as many as a page has. `through` is the number up to which the log was read,
+   * and `isDone` whether that was its end. Records that are not on disk yet are not read. Rejects with `store_unavailable` if the log cannot be read.
+   */
+  async readAbove(from: number, filter: AuditFilter) {
+    const { records, next, isDone } = await this.#scan({ isOldestFirst: true, from, limit: MAX_PAGE_RECORDS, filter });
+    return { records, through: next, isDone };
+  }
+
+  /** Returns the newest record, and the point immediately before the oldest record. Rejects with `store_unavailable` if the log cannot be read. */
+  async ends(): Promise<{ readonly head: ChainPoint; readonly anchor: ChainPoint }> {
+    await this.#written();
+    return (await this.open()).call("look");
+  }
+
+  /** Returns whether the log contains a record with this hash. Rejects with `store_unavailable` if the log cannot be read. */
+  async has({ number, hash }: ChainPoint): Promise<boolean> {
+    const found = await (await this.open()).call("hashOf", number);
+    return found !== undefined && equalBytes(found, hash);
+  }
+
+  /** Calls `onWritten` when further records are on disk, until the returned function is called. */
+  follow(onWritten: () => void): () => void {
+    this.#followers.add(onWritten);
+    return () => this.#followers.delete(onWritten);
+  }
+
+  /** Reads slices until the page is full. */
+  async #scan({ from, limit, ...what }: Omit<AuditScan, "maxBytes">) {
     const calls = await this.open();
     const wanted = Math.min(Math.max(limit, 1), MAX_PAGE_RECORDS);
     const records: AuditRecord[] = [];
-    let next = before;
-    let leftBytes = MAX_PAGE_BYTES;
-    do {
-      const found = await calls.call("scan", { before: next, above, limit: wanted - records.length, maxBytes: leftBytes, filter });
+    let [next, leftBytes] = [from, MAX_PAGE_BYTES];
+    for (;;) {
+      const found = await calls.call("scan", { ...what, from: next, limit: wanted - records.length, maxBytes: leftBytes });
       records.push(...found.records);
       leftBytes -= found.sizeBytes;
-      next = found.nextBefore;
-    } while (next !== undefined && records.length < wanted && leftBytes > 0);
-    return { records, nextBefore: next };
+      ({ next } = found);
+      if (found.isDone || records.length >= wanted || leftBytes <= 0) return { records, next, isDone: found.isDone };
+    }
   }
 
   /**
@@ -279,6 +310,7 @@ export class AuditLog implements AuditSink, AsyncDisposable {
     const { writtenCount } = this.#queue;
     for (const waiter of this.#waiters) if (waiter.takenCount <= writtenCount) waiter.resolve();
     this.#waiters = this.#waiters.filter((waiter) => waiter.takenCount > writtenCount);
+    for (const onWritten of this.#followers) onWritten();
   }
 
   #refused(error: unknown): void {

@@ -2,7 +2,18 @@
 import { expect, test } from "vitest";
 import { replayEvent, resyncEvent } from "../../../src/node/resolver/reports.ts";
 
-const NOBODY = { requestId: "", subjects: "", principal: "", tenant: "", source: "", rule: "", before: "", after: "" };
+const NOBODY = {
+  requestId: "",
+  subjects: "",
+  tokenId: "",
+  ticket: "",
+  principal: "",
+  tenant: "",
+  source: "",
+  rule: "",
+  before: "",
+  after: "",
+};
 const AT = { wallMs: 1000 };
 const UPSTREAM = "http://192.0.2.1:1";
 

@@ -23,7 +23,6 @@ test("a token names where to go on, for its own filter only", () => {
   const market = filter({ namespace: "svc.market", kinds: ["access", "admin"] });
   const token = encodeAuditToken(42, market);
   expect(decodeAuditToken(token, market)).toBe(42);
-  expect(decodeAuditToken(token, { ...market, kinds: ["admin", "access"] })).toBe(42);
   expect(decodeAuditToken("", market)).toBeUndefined();
   expect(() => decodeAuditToken(token, EVERY_AUDIT)).toThrow("was issued for a different filter");
 });

@@ -12,8 +12,8 @@ import {
 } from "../../../src/policy/audit/record.ts";
 import { chain as chainOf } from "../audit-fixture.ts";
 
-const NO_SUBJECTS = { requestId: "", subjects: "" };
-const ABOUT = { requestId: "r-1", subjects: joinSubjects(["svc.market/web/1", "lease:a/1"]) };
+const NO_SUBJECTS = { requestId: "", subjects: "", tokenId: "", ticket: "" };
+const ABOUT = { tokenId: "cert:01", ticket: "OPS-7", requestId: "r-1", subjects: joinSubjects(["svc.market/web/1", "lease:a/1"]) };
 
 function event(over: Partial<AuditEvent> = {}): AuditEvent {
   const who = { principal: "team-a", tenant: "team-a", source: "10.0.0.1" };
@@ -124,6 +124,8 @@ test("a record is one line of JSON with its time in RFC 3339 and its hashes in h
     detail: "1",
     request_id: "",
     subjects: [],
+    token_id: "",
+    ticket: "",
     hash: Buffer.from(second.hash).toString("hex"),
     previous_hash: Buffer.from(first.hash).toString("hex"),
   });

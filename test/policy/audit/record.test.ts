@@ -39,6 +39,8 @@ const anyEvent: fc.Arbitrary<AuditEvent> = fc.record({
   detail: anyText,
   requestId: anyText,
   subjects: fc.array(anyText, { maxLength: 3 }).map(joinSubjects),
+  tokenId: anyText,
+  ticket: anyText,
 });
 
 test("a kept event is bounded, printable, and the same when it is read back", () => {
@@ -90,7 +92,14 @@ test("different events, and the same at different places, have different bytes",
 });
 
 test("canonical bytes never change: a log written long ago must still verify", () => {
-  const event: AuditEvent = { ...EVENT, principal: "söhne", requestId: "r1", subjects: joinSubjects(["a/b/c", "node:n"]) };
+  const event: AuditEvent = {
+    ...EVENT,
+    principal: "söhne",
+    requestId: "r1",
+    subjects: joinSubjects(["a/b/c", "node:n"]),
+    tokenId: "cert:01",
+    ticket: "OPS-7",
+  };
   const text = Buffer.from(canonicalBytes(7, event)).toString("latin1");
   const field = (value: string): string => {
     const bytes = Buffer.from(value).toString("latin1");
@@ -113,10 +122,12 @@ test("canonical bytes never change: a log written long ago must still verify", (
     "",
     "r1",
     "a/b/c\nnode:n",
+    "cert:01",
+    "OPS-7",
   ];
-  expect(text).toBe(`\u0002${values.map(field).join("")}`);
+  expect(text).toBe(`\u0003${values.map(field).join("")}`);
   expect(Buffer.from(sha256(canonicalBytes(7, event))).toString("hex")).toMatchInlineSnapshot(
-    `"b79de0c92aad05833c8380937443509f0792bc7067da11d98eba3d155f291f24"`,
+    `"ce551ee951abafd170d86c9de666bb92d0e6738f595289733af97659eb133b84"`,
   );
 });
 

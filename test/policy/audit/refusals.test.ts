@@ -43,6 +43,8 @@ test("the first refusal is recorded at once, with who, from where and why", () =
       after: "",
       requestId: "",
       subjects: "",
+      tokenId: "",
+      ticket: "",
       detail: "over",
     },
   ]);

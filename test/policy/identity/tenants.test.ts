@@ -13,6 +13,7 @@ const CERTIFICATE: PeerCertificate = {
   alternativeNames: "URI:spiffe://prod.example/ns/market/sa/web",
   commonName: "web",
   expiresWallMs: 1000,
+  tokenId: "cert:01",
 };
 const UNTRUSTED: PeerCertificate = { isTrusted: false, why: "CERT_HAS_EXPIRED" };
 const SIGNED = "e.y.J";
@@ -85,6 +86,7 @@ test.each([
       cluster: "local",
       roles: ["mesh.read"],
       isAuthenticated: true,
+      tokenId: "cert:01",
     },
   },
   { what: "a certificate and a token", showing: { certificate: CERTIFICATE, headers: BEARER }, want: { tenant: "market" } },

@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { inspect } from "node:util";
 import { afterAll, expect, test } from "vitest";
+import { sha256Hex } from "../../../src/lib/crypto.ts";
 import { type TokenSettings, TokenVerifier } from "../../../src/policy/identity/tokens.io.ts";
 import { AUDIENCE, ISSUER, TestIssuer, type TokenOptions } from "../../fakes/issuer.ts";
 
@@ -79,6 +80,14 @@ test("a token of the issuer is accepted, whichever of its keys signed it", async
   expect(await verifier.identityOf(await issuer.token({ claims }))).toMatchObject(want);
   expect(await verifier.identityOf(await rsa.token({ claims, audience: ["other", AUDIENCE] }))).toMatchObject(want);
   expect(await verifier.identityOf(await issuer.token({ claims, kid: undefined }))).toMatchObject(want);
+});
+
+test("the token id is the id of the token, or else a part of its hash", async () => {
+  const { verifier } = await open();
+  const unnamed = await issuer.token({});
+  expect(await verifier.identityOf(unnamed)).toMatchObject({ tokenId: `sha256:${sha256Hex(unnamed).slice(0, 12)}` });
+  const named = await verifier.identityOf(await issuer.token({ claims: { jti: "id-7" } }));
+  expect(named).toMatchObject({ tokenId: "jti:id-7" });
 });
 
 const REFUSED: readonly { readonly what: string; readonly options: TokenOptions; readonly says: string }[] = [

@@ -4,7 +4,7 @@ import { appliedEvent, takenEvents } from "../../../src/policy/versions/policy-s
 import type { PolicyVersion } from "../../../src/policy/versions/version.ts";
 import { version } from "../../fakes/policy-versions.ts";
 
-const ACTOR = { principal: "bob", tenant: "ops", address: "192.0.2.1" };
+const ACTOR = { principal: "bob", tenant: "ops", address: "192.0.2.1", tokenId: "cert:01" };
 const VIA = { nodeId: "m", clusterId: "eu-2" };
 
 function made(number: number, fields: Partial<PolicyVersion> = {}): PolicyVersion {
@@ -15,7 +15,7 @@ function made(number: number, fields: Partial<PolicyVersion> = {}): PolicyVersio
 
 test.each([
   ["applied", {}, "policy.apply", "version 2 with 1 rule"],
-  ["applied", { reason: "why", changeTicket: "T-1" }, "policy.apply", "version 2 with 1 rule; why; ticket T-1"],
+  ["applied", { reason: "why", changeTicket: "T-1" }, "policy.apply", "version 2 with 1 rule; why"],
   ["rolled_back", { reason: "why" }, "policy.rollback", "version 2 with 1 rule; why"],
 ] as const)("the audit says who put a version in force, how and why: %s %o", (reason, fields, action, detail) => {
   const applied = made(2, fields);
@@ -31,6 +31,8 @@ test.each([
     before: "b",
     after: applied.checksum,
     detail,
+    tokenId: "cert:01",
+    ticket: applied.changeTicket,
   });
 });
 

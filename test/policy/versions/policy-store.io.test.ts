@@ -33,7 +33,8 @@ test("an applied set is in force, stored, and its audit record on disk before th
       outcome: "allowed",
       before: "",
       after: bench.engine.inForce?.checksum,
-      detail: "version 1 with 1 rule; for the market; ticket T-7",
+      detail: "version 1 with 1 rule; for the market",
+      ticket: "T-7",
     }),
   ]);
   expect(bench.durableCount).toBe(1);

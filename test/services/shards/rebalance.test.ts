@@ -94,7 +94,9 @@ test("a dry run returns the plan and writes nothing, and the proposal after it m
       requestId: "r",
       namespace: "orders",
       scope: "",
-      detail: `plan ${plan?.id}; new owner; ticket OPS-7`,
+      rule: "",
+      detail: `plan ${plan?.id}; new owner`,
+      ticket: "OPS-7",
     },
   ]);
   const { plan: forced } = await served().propose({ namespace: "orders", dryRun: true, force: true });

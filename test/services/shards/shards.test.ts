@@ -316,8 +316,8 @@ test("a set is applied with the defaults of the contract, and the operation is r
   expect(source.orders).toMatchObject([
     { kind: "apply", namespace: "orders", expectedEpoch: undefined, actor: "ann", reason: "first", ticket: "OPS-1" },
   ]);
-  const detail = "100 shards of worker, strategy rendezvous; first; ticket OPS-1";
-  expect(recorded).toEqual([{ action: "mesh.apply_shards", requestId: "r", namespace: "orders", scope: "", detail }]);
+  const texts = { rule: "", detail: "100 shards of worker, strategy rendezvous; first", ticket: "OPS-1" };
+  expect(recorded).toEqual([{ action: "mesh.apply_shards", requestId: "r", namespace: "orders", scope: "", ...texts }]);
   const others = { strategy: ShardStrategy.LOCALITY, approval: ShardApproval.OTHER, onStoreLoss: StoreLossBehavior.SERVE };
   const changed = {
     ...settings,

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { expect, test } from "vitest";
 import { Metrics } from "../../../src/lib/metrics/metrics.ts";
-import { EVERY_AUDIT } from "../../../src/policy/audit/filter.ts";
+import { type AuditFilter, EVERY_AUDIT, matchesAudit } from "../../../src/policy/audit/filter.ts";
 import { until } from "../../fakes/until.ts";
 import { DAY_MS, detailsOf, event, openLog, recordAll, tamper } from "../audit-fixture.ts";
 import { directoryBytes, temporaryDirectory } from "../journal-fixture.ts";
@@ -40,9 +40,50 @@ test("pages go on below the last number, whatever is recorded meanwhile; a filte
   expect(second.records.map(({ detail }) => detail)).toEqual(["4498", "4497"]);
   const rare = await log.read({ limit: 10, filter: { ...EVERY_AUDIT, namespace: "svc.rare" } });
   expect(rare.records.map(({ detail }) => detail)).toEqual(["3001", "1501", "1"]);
-  const news = await log.read({ above: 4499, limit: 10, filter: EVERY_AUDIT });
-  expect(news.records.map(({ number }) => number)).toEqual([4501, 4500]);
+  const newer = await log.readAbove(4499, EVERY_AUDIT);
+  expect([newer.records.map(({ number }) => number), newer.through, newer.isDone]).toEqual([[4500, 4501], 4501, true]);
+  const rareAbove = await log.readAbove(0, { ...EVERY_AUDIT, namespace: "svc.rare" });
+  expect([rareAbove.records.map(({ number }) => number), rareAbove.through]).toEqual([[1, 1501, 3001], 4501]);
+  const oldest = await log.readAbove(0, EVERY_AUDIT);
+  expect([oldest.records.length, oldest.through, oldest.isDone]).toEqual([1000, 1000, false]);
   expect(await log.verify()).toMatchObject({ problem: undefined, checkedCount: 4501 });
+});
+
+const ODD = event({ atWallMs: 5, kind: "policy", outcome: "allowed", detail: "ÄPFEL Äpfel", tokenId: "jti:Ab-7", ticket: "OPS-7" });
+const SUBJECTS = event({ atWallMs: 1_800_000_000_000, subjects: "lease:a1/7\nsvc.market/web/web-1", requestId: "r-1" });
+
+test.each<{ filter: Partial<AuditFilter>; found: readonly number[] }>([
+  { filter: {}, found: [1, 2, 3] },
+  { filter: { subjects: ["svc.market/web/web-1"] }, found: [2] },
+  { filter: { subjects: ["svc.market/web/web-1", "lease:a1/7"] }, found: [2] },
+  { filter: { subjects: ["svc.market/web/web-1", "lease:a1/8"] }, found: [] },
+  { filter: { subjects: ["svc.market/web/web"] }, found: [] },
+  { filter: { kinds: ["policy"] }, found: [1] },
+  { filter: { kinds: ["policy", "access"] }, found: [1, 2, 3] },
+  { filter: { outcomes: ["denied"] }, found: [2, 3] },
+  { filter: { outcomes: ["allowed", "noted"] }, found: [1] },
+  { filter: { ticket: "OPS-7" }, found: [1] },
+  { filter: { ticket: "OPS" }, found: [] },
+  { filter: { tenant: "a", action: "query", kinds: ["policy"] }, found: [1] },
+  { filter: { text: "äpfel" }, found: [] },
+  { filter: { text: "ÄPfEL" }, found: [1] },
+  { filter: { text: "AB-7" }, found: [1] },
+  { filter: { text: "WEB/web" }, found: [2] },
+  { filter: { text: "team-aa" }, found: [] },
+  { filter: { text: "viewer_DENIED" }, found: [1, 2, 3] },
+  { filter: { toWallMs: 5 }, found: [] },
+  { filter: { toWallMs: 6 }, found: [1] },
+  { filter: { fromWallMs: 1_700_000_000_000 }, found: [2, 3] },
+  { filter: { fromWallMs: 1_800_000_000_001 }, found: [] },
+  { filter: { fromWallMs: -7, toWallMs: -6 }, found: [] },
+])("SQLite finds by $filter the records that match", async ({ filter, found }) => {
+  await using log = await openLog(undefined, { retentionMs: 1e14 });
+  const events = [ODD, SUBJECTS, event({ atWallMs: 1_700_000_000_000 })];
+  for (const each of events) log.record(each);
+  const whole = { ...EVERY_AUDIT, ...filter };
+  expect(events.flatMap((each, i) => (matchesAudit(each, whole) ? [i + 1] : []))).toEqual(found);
+  const { records } = await log.read({ limit: 10, filter: whole });
+  expect(records.map(({ number }) => number).toReversed()).toEqual(found);
 });
 
 test("a restart goes on with the chain where it ended", async () => {
@@ -245,7 +286,7 @@ test("a log above its size loses its oldest records, and never all of them", asy
   const metrics = new Metrics();
   await using log = await openLog(directory.path, { maxBytes: 1 << 20, metrics });
   for (let round = 0; round < 8; round++) {
-    for (const detail of numbers(800)) log.record(event({ detail: detail.padEnd(492, "x") }));
+    for (const detail of numbers(800)) log.record(event({ detail: detail.padEnd(484, "x") }));
     await log.durable();
   }
   expect(metrics.gauge("waymark_audit_bytes", {}).value).toBeLessThanOrEqual(1 << 20);

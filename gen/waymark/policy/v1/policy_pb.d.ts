@@ -1349,8 +1349,7 @@ export declare type AuditRecord = Message<"waymark.policy.v1.AuditRecord"> & {
   rule: string;
 
   /**
-   * Additional information for people, such as the reason given by the caller, the ticket, and counts. At most 2048
-   * characters.
+   * Additional information for people, such as the reason given by the caller, and counts. At most 2048 characters.
    *
    * @generated from field: string detail = 15;
    */
@@ -1372,6 +1371,22 @@ export declare type AuditRecord = Message<"waymark.policy.v1.AuditRecord"> & {
    * @generated from field: string request_id = 17;
    */
   requestId: string;
+
+  /**
+   * Identifies the credential of the call without revealing it: `sha256:` and the first 12 hexadecimal digits of the SHA-256
+   * of a token or API key, `jti:` and the id of a signed token that has one, or `cert:` and the first 16 hexadecimal digits
+   * of the SHA-256 of a client certificate. Empty for a caller without a credential. At most 128 characters.
+   *
+   * @generated from field: string token_id = 18;
+   */
+  tokenId: string;
+
+  /**
+   * Change ticket that the caller gave. At most 128 characters.
+   *
+   * @generated from field: string ticket = 19;
+   */
+  ticket: string;
 };
 
 /**
