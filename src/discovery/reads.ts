@@ -13,6 +13,7 @@ import {
   type EntryTest,
   encodePageToken,
   joinedPage,
+  pageLimit,
   type QueryOptions,
   type QueryPage,
   queryPage,
@@ -20,11 +21,11 @@ import {
 import { type CatalogRecord, KIND } from "../catalog/record/record.ts";
 import type { Replica } from "../catalog/replica/replica.ts";
 import type { WatchCursor } from "../catalog/watch/cursor.ts";
-import { type ReaderNode, type ReaderOptions, WatchReader } from "../catalog/watch/reader.ts";
+import { type HidingRules, type ReaderNode, type ReaderOptions, WatchReader } from "../catalog/watch/reader.ts";
 import { sha256Hex } from "../lib/crypto.ts";
 import { WaymarkError } from "../lib/errors.ts";
 import { textHash } from "../lib/hash64.ts";
-import type { Caller } from "../policy/identity/caller.ts";
+import { type Caller, ownView, viewText } from "../policy/identity/caller.ts";
 import type { NamespaceRule } from "../policy/set/rules.ts";
 import {
   differentOwners,
@@ -88,13 +89,21 @@ export interface PageAnswer {
   readonly records: readonly CatalogRecord[];
   readonly nextToken: string;
   readonly considered: readonly ConsideredEntry[] | undefined;
+  readonly hiddenBy: HidingRules | undefined;
+}
+
+/** The number of matching entries that each rule hides. The rule is empty for namespaces without a rule. */
+export interface HiddenCounts {
+  readonly byRule: ReadonlyMap<string, number>;
+  /** Whether more entries may be hidden. */
+  readonly isPartial: boolean;
 }
 
 export type ReaderRequest = Pick<ReaderOptions, "filter" | "isNamesOnly" | "withDigest">;
 
 interface SharedReader {
   readonly reader: WatchReader;
-  /** The viewer of the reader. Readers of one class see the same entries. Undefined for a resolver, which sees all entries. */
+  /** The viewer of the reader. Readers of one class see the same entries. Undefined for a reader that sees all entries, such as a resolver. */
   readonly viewer: Viewer | undefined;
   /** Whether the reader has pending changes in this policy version. */
   pending: { readonly version: number; readonly isAny: boolean } | undefined;
@@ -210,7 +219,33 @@ export class CatalogReads {
 
   /** Returns whether a caller may see a namespace, and the reason. */
   verdict(caller: Caller, namespace: string): PolicyVerdict {
-    return this.policy.viewer(namespace, { clusterId: caller.cluster, tenant: caller.tenant });
+    return this.#policyFor(caller).viewer(namespace, { clusterId: caller.cluster, tenant: caller.tenant });
+  }
+
+  /** Returns the policy that applies to a caller's reads: in the operator's view, none. */
+  #policyFor({ hasOperatorView }: Caller): VisiblePolicy {
+    return hasOperatorView === true ? NO_POLICY : this.policy;
+  }
+
+  /** In the operator's view, returns the rules that hide these namespaces from the same caller in its own view. Undefined in its own view. */
+  hiddenBy(caller: Caller, items: readonly { readonly namespace: string }[]): HidingRules | undefined {
+    if (caller.hasOperatorView !== true) return undefined;
+    const verdicts = items.map(({ namespace }) => ({ namespace, ...this.verdict(ownView(caller), namespace) }));
+    return Object.fromEntries(verdicts.flatMap(({ namespace, allowed, rule }) => (allowed ? [] : [[namespace, rule]])));
+  }
+
+  /** Counts the matching entries that the policy hides from a caller. Cost: one page that contains only hidden namespaces. */
+  hiddenCounts(caller: Caller, { filter, test, open }: Pick<QueryPageRequest, "filter" | "open" | "test">): HiddenCounts {
+    const hides = (namespace: string) => !this.verdict(caller, namespace).allowed;
+    const limit = pageLimit(Number.POSITIVE_INFINITY);
+    const options = { limit, afterKey: "", self: this.node, allowed: this.#shown(hides), explain: false, test, open };
+    const { records, nextKey } = this.#pageOf(filter, options);
+    const byRule = new Map<string, number>();
+    for (const { namespace } of records) {
+      const { rule } = this.verdict(caller, namespace);
+      byRule.set(rule, (byRule.get(rule) ?? 0) + 1);
+    }
+    return { byRule, isPartial: nextKey !== undefined };
   }
 
   /** Returns the verdict on a namespace under the policy in force. The rule is returned only to a caller that may see the namespace. */
@@ -320,10 +355,11 @@ export class CatalogReads {
 
   /** Returns a page in key order. Throws `invalid_argument` for a page token that was issued for another filter. */
   page(caller: Caller, request: QueryPageRequest): PageAnswer {
-    const { filter, limit, token, isExplained, salt } = request;
+    const { filter, limit, token, isExplained } = request;
+    const salt = viewText(caller, request.salt);
     // HOT: most queries have only one page, so the hash is computed only if there is a next page.
     const afterKey = token === "" ? "" : decodePageToken(token, filterHash(filter, salt));
-    const { policy } = this;
+    const policy = this.#policyFor(caller);
     const visibility = policy.set === undefined || filter.resolved !== undefined ? undefined : new VisibilityFilter(policy, caller);
     // Hidden and absent namespaces are handled the same way: no lookup happens before the verdict.
     const isHidden = visibility !== undefined && filter.namespace !== "" && !visibility.sees(filter.namespace);
@@ -346,6 +382,7 @@ export class CatalogReads {
       records,
       nextToken: nextKey === undefined ? "" : encodePageToken(nextKey, filterHash(filter, salt)),
       considered: page.considered,
+      hiddenBy: this.hiddenBy(caller, records),
     };
   }
 
@@ -358,7 +395,7 @@ export class CatalogReads {
     if (filter.resolved !== undefined) return "watch\0resolver";
     // The meaning of LOCAL differs between nodes, so a cursor from such a watch is valid only on the node that issued it.
     const place = filter.scope === SCOPE.LOCAL ? this.node.nodeId : "";
-    return filterText(filter, `watch\0${caller.tenant}\0${caller.cluster}\0${place}${isNamesOnly ? "\0names" : ""}`);
+    return filterText(filter, viewText(caller, `watch\0${caller.tenant}\0${caller.cluster}\0${place}${isNamesOnly ? "\0names" : ""}`));
   }
 
   /**
@@ -379,12 +416,14 @@ export class CatalogReads {
     let shared = this.#readers.get(name);
     if (shared === undefined) {
       this.#keepFilter(name);
-      const viewer = isResolved ? undefined : { clusterId: caller.cluster, tenant: caller.tenant };
+      const seesEverything = isResolved || caller.hasOperatorView === true;
+      const viewer = seesEverything ? undefined : { clusterId: caller.cluster, tenant: caller.tenant };
       const options = {
         ...request,
         name,
         hash: textHash(text),
-        allowed: isResolved ? seesAll : this.#shown(visibilityOf(this, caller)),
+        allowed: isResolved ? seesAll : this.#shown(this.#sees(caller)),
+        hiddenBy: caller.hasOperatorView === true ? (records: readonly CatalogRecord[]) => this.hiddenBy(caller, records) : undefined,
         isOwed: (namespace: string) => !this.isSettled && this.#isChanged(namespace, viewer),
         isOwedAny: () => !this.isSettled && this.#hasAnyPending(name),
         policyEpoch: () => this.#policyEpoch,
@@ -426,7 +465,11 @@ export class CatalogReads {
 
   /** Returns a test for the namespaces that a caller sees, for scans that are not recorded in the audit log. */
   allowed(caller: Caller): (namespace: string) => boolean {
-    return this.#shown(this.#policies.policy.set === undefined ? seesAll : visibilityOf(this, caller));
+    return this.#shown(this.#policies.policy.set === undefined ? seesAll : this.#sees(caller));
+  }
+
+  #sees(caller: Caller): (namespace: string) => boolean {
+    return caller.hasOperatorView === true ? seesAll : visibilityOf(this, caller);
   }
 
   /** Returns a record's entry as plain values. Cost: one decode. */

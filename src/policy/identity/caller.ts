@@ -35,6 +35,18 @@ export interface CallerIdentity {
 export interface Caller extends CallerIdentity {
   /** The peer's address without the port. */
   readonly address: string;
+  /** Whether the policy hides nothing from this call. Only `withOperatorView` grants this view, for one call at a time. */
+  readonly hasOperatorView?: boolean;
+}
+
+/** Returns the caller without the operator's view. */
+export function ownView(caller: Caller): Caller {
+  return { ...caller, hasOperatorView: false };
+}
+
+/** Returns a text that differs between the operator's view and other views. Tokens, cursors and caches of one view are therefore useless in another. */
+export function viewText({ hasOperatorView }: Pick<Caller, "hasOperatorView">, text: string): string {
+  return hasOperatorView === true ? `${text}\0operator` : text;
 }
 
 /** Whether two identities are equal: they have the same caller, view and roles. */

@@ -34,7 +34,7 @@ import { type CatalogRecord, deltaId, HEALTH, keyParts, viewHealth } from "../..
 import type { Slab } from "../../catalog/record/slab.ts";
 import type { UnreachableNodes } from "../../catalog/unreachable-nodes.ts";
 import { CAUSE } from "../../catalog/watch/change-cause.ts";
-import { ACTION, type FeedMessage, SNAPSHOT, type WatchChange } from "../../catalog/watch/reader.ts";
+import { ACTION, type FeedMessage, type HidingRules, SNAPSHOT, type WatchChange } from "../../catalog/watch/reader.ts";
 import type { LoadReports, RenewalResult } from "../../discovery/registrar/load-reports.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import {
@@ -43,8 +43,10 @@ import {
   openLength,
   readTime,
   type TimeFields,
+  tagOf,
   textsRoom,
   timeOf,
+  WIRE,
   WireReader,
   writeBytesField,
   writeNumberField,
@@ -64,6 +66,8 @@ const QUERY_ROOM = 512;
 /** Largest size of a delta in bytes, without its texts and the stored entry. */
 const DELTA_ROOM = 160 + SUFFIX_ROOM;
 const WATCH_ROOM = 256;
+/** Tags for the key and the value of a map entry. */
+export const [MAP_KEY_TAG, MAP_VALUE_TAG] = [tagOf(1, WIRE.BYTES), tagOf(2, WIRE.BYTES)];
 /** Largest size of the answer to a renewal in bytes, without its ids. */
 const KEPT_ALIVE_ROOM = 32;
 
@@ -79,6 +83,8 @@ export interface QueryAnswer {
   readonly explanations: readonly Uint8Array[];
   /** Present in answers for a resolver. */
   readonly resolved?: ResolvedMark | undefined;
+  /** Present in the operator's view. */
+  readonly hiddenBy?: HidingRules | undefined;
 }
 
 /** A page of a name's entries. The cursor is empty on later pages. */
@@ -106,6 +112,8 @@ export interface WatchMessageOptions {
   readonly age: AnswerAge;
   /** Present in a watch by a resolver. */
   readonly resolved?: ResolvedMark | undefined;
+  /** Present in the operator's view. */
+  readonly hiddenBy?: HidingRules | undefined;
 }
 
 /** Encodes the payload of deltas in watches on data other than entries. */
@@ -159,7 +167,7 @@ export class DiscoveryBytes {
       at = writeTextField(out, at, QUERY.policyEpoch, answer.resolved.policyEpoch);
       at = writeTexts(out, at, QUERY.via, answer.resolved.via);
     }
-    return Buffer.from(out.subarray(0, at));
+    return withHiddenBy(Buffer.from(out.subarray(0, at)), QUERY.hiddenBy, answer.hiddenBy);
   }
 
   /** Encodes a page of a name's entries, as a ResolveResponse of ResolverService. */
@@ -210,7 +218,7 @@ export class DiscoveryBytes {
       if (options.resolved !== undefined) at = this.#mark(out, at, options.resolved);
     }
     if (options.resolved !== undefined) at = writeTextField(out, at, WATCH.policyEpoch, options.resolved.policyEpoch);
-    return Buffer.from(out.subarray(0, at));
+    return withHiddenBy(Buffer.from(out.subarray(0, at)), WATCH.hiddenBy, options.hiddenBy);
   }
 
   #mark(out: Uint8Array, start: number, { via, heard }: ResolvedMark): number {
@@ -300,6 +308,19 @@ export class DiscoveryBytes {
     at = writeNumberField(out, at, DELTA.revision, change.revision);
     return closeLength(out, start, writeNumberField(out, at, DELTA.cause, change.cause ?? CAUSE.NONE));
   }
+}
+
+/** Returns an encoded message with its field `hidden_by` appended. Only messages of the operator's view have this field. */
+export function withHiddenBy<B extends Uint8Array>(message: B, tag: number, hiddenBy: HidingRules | undefined): B | Buffer {
+  if (hiddenBy === undefined) return message;
+  const rules = Object.entries(hiddenBy);
+  const field = new Uint8Array(textsRoom(rules.flat()));
+  let at = 0;
+  for (const [namespace, rule] of rules) {
+    const start = openLength(writeVarint(field, at, tag));
+    at = closeLength(field, start, writeTextField(field, writeTextField(field, start, MAP_KEY_TAG, namespace), MAP_VALUE_TAG, rule));
+  }
+  return Buffer.concat([message, field.subarray(0, at)]);
 }
 
 /** The last answer to a renewal in which all leases were known. Most renewals have the same answer as the previous one. */

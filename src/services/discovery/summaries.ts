@@ -117,6 +117,7 @@ class SummaryMethods {
       servedBy: identity.nodeId,
       age: answerAge(this.#parts, context),
       generatedWallMs: context.time.wallMs,
+      hiddenBy: page.hiddenBy,
       resolved: request.forResolver ? { policyEpoch: reads.policyEpoch, via: via?.() ?? [] } : undefined,
     });
     onRead(context.caller, filter.namespace);

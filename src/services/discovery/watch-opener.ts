@@ -185,12 +185,19 @@ export class WatchSource implements StreamSource, WatchStream {
   }
 
   #encoded(message: FeedMessage, time: Time): Buffer {
-    const { isNamesOnly, filter } = this.feed.reader.options;
+    const { isNamesOnly, filter, hiddenBy } = this.feed.reader.options;
     const age = this.#ports.ageOf(time);
     const newest = message.snapshot === SNAPSHOT.NONE ? message.changes.at(-1) : undefined;
     if (newest !== undefined) this.#ports.deltaLag.observe(Math.max(0, time.wallMs - hlcWallMs(newest.record.hlc)));
     const resolved = filter.resolved === undefined ? undefined : this.#resolvedAt(time);
-    return this.#ports.bytes.watch(message, { isNamesOnly, sentWallMs: time.wallMs, servedBy: this.#ports.nodeId, age, resolved });
+    return this.#ports.bytes.watch(message, {
+      isNamesOnly,
+      sentWallMs: time.wallMs,
+      servedBy: this.#ports.nodeId,
+      age,
+      resolved,
+      hiddenBy: hiddenBy?.(message.changes.map(({ record }) => record)),
+    });
   }
 
   #resolvedAt(time: Time): ResolvedMark {

@@ -2,6 +2,7 @@
 import { create } from "@bufbuild/protobuf";
 import { DiscoveryService } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { DnsService, type ResolveNameRequest, ResolveNameResponseSchema } from "../../../gen/waymark/dns/v1/dns_pb.js";
+import type { HidingRules } from "../../catalog/watch/reader.ts";
 import type { CatalogReads } from "../../discovery/reads.ts";
 import { type AnswerPlan, CLASS_IN, failure, planAnswer, type QueryQuestion, RCODE } from "../../dns/plan/answer.ts";
 import { type DrawnAnswer, drawAnswer } from "../../dns/plan/answer-draw.ts";
@@ -10,11 +11,11 @@ import type { DnsRecord, DnsSettings } from "../../dns/records/record.ts";
 import { PendingNameError } from "../../dns/subject/remote-lookup.ts";
 import type { DnsCatalog, DnsView } from "../../dns/subject/subject.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
-import { type Caller, hasRole } from "../../policy/identity/caller.ts";
+import { type Caller, hasRole, ownView } from "../../policy/identity/caller.ts";
 import type { CallContext, MethodHandler, ServiceDefinition } from "../service.ts";
 import { type AnswerReason, reasonsOf } from "./answer-reasons.ts";
 import { nameListHandlers } from "./names.ts";
-import { type QuestionRightsParts, questionRightsOf, viewWords } from "./question-rights.ts";
+import { type QuestionRights, type QuestionRightsParts, questionRightsOf, viewWords } from "./question-rights.ts";
 import { parseRecordType, rcodeText, recordText } from "./zone-text.ts";
 
 export interface NameAnswersParts extends QuestionRightsParts {
@@ -23,7 +24,7 @@ export interface NameAnswersParts extends QuestionRightsParts {
   readonly catalogOf: (viewer: Caller, view: DnsView) => DnsCatalog;
   /** Returns the serial of the zone for a view, by its index. */
   readonly serialOf: (viewIndex: number) => number;
-  readonly reads: Pick<CatalogReads, "noteHidden" | "verdict">;
+  readonly reads: Pick<CatalogReads, "hiddenBy" | "noteHidden" | "verdict">;
   /** Throws `not_ready` while DNS queries cannot be answered. */
   readonly checkCaughtUp: () => void;
   readonly random: () => number;
@@ -56,7 +57,24 @@ async function resolveName(parts: NameAnswersParts, request: ResolveNameRequest,
   });
   const hidden = catalog.takeHidden();
   if (hidden.length > 0) reads.noteHidden(viewer, hidden);
-  return said(made, { request, serial: parts.serialOf(asking.view.index) });
+  return said(made, { request, serial: parts.serialOf(asking.view.index), hiddenBy: hiddenByOf(parts, question, asking) });
+}
+
+/** In the operator's view, returns the rules that hide data of the answer: the rules that apply to the same query in the caller's own view. */
+function hiddenByOf(
+  { catalogOf, reads, settings }: NameAnswersParts,
+  question: QueryQuestion,
+  { viewer, view }: QuestionRights,
+): HidingRules {
+  if (viewer.hasOperatorView !== true) return {};
+  const catalog = catalogOf(ownView(viewer), view);
+  planAnswer(question, catalog, settings);
+  return {
+    ...reads.hiddenBy(
+      viewer,
+      catalog.takeHidden().map((namespace) => ({ namespace })),
+    ),
+  };
 }
 
 interface PlannedAnswer {
@@ -68,9 +86,10 @@ interface PlannedAnswer {
 interface AnswerContext {
   readonly request: ResolveNameRequest;
   readonly serial?: number | undefined;
+  readonly hiddenBy?: HidingRules | undefined;
 }
 
-function said({ plan, answer, reasons }: PlannedAnswer, { request, serial }: AnswerContext) {
+function said({ plan, answer, reasons }: PlannedAnswer, { request, serial, hiddenBy = {} }: AnswerContext) {
   const texts = (records: readonly DnsRecord[]) => records.map((record) => recordText(withSerial(record, serial)));
   return create(ResolveNameResponseSchema, {
     rcode: rcodeText(answer.rcode),
@@ -79,6 +98,7 @@ function said({ plan, answer, reasons }: PlannedAnswer, { request, serial }: Ans
     additional: texts(answer.additional),
     authoritative: answer.isAuthoritative,
     truncated: plan.isCut === true,
+    hiddenBy,
     reasons: request.explain ? [...reasons] : [],
     extendedErrors: plan.extendedError === undefined ? [] : [extendedErrorText(plan.extendedError)],
   });
