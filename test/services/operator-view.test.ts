@@ -17,7 +17,11 @@ const OPERATOR = withRole("mesh.operate");
 const STREAM: StreamSource = { attach: () => {}, pull: () => undefined, close: () => {} };
 
 /** Calls one method with a request; returns the view that its handler got, or the refusal, and what was recorded. */
-function ask(method: DescMethod, init: object, { caller = OPERATOR, isResolver = false }: { caller?: Caller; isResolver?: boolean } = {}) {
+function ask(
+  method: DescMethod,
+  init: Record<string, unknown>,
+  { caller = OPERATOR, isResolver = false }: { caller?: Caller; isResolver?: boolean } = {},
+) {
   const reads: OperatorRead[] = [];
   let seen: boolean | undefined;
   const note = ({ caller: by }: CallContext) => void (seen = by.hasOperatorView === true);
@@ -47,7 +51,9 @@ const VIEWED = METHODS.filter(({ input }) => input.fields.some(({ message }) => 
 describe.each(VIEWED.map((method) => ({ name: method.name, method })))("$name", ({ method }) => {
   const field = method.input.fields.find(({ message }) => message === ViewerSchema);
   const request = { [field?.localName ?? ""]: create(ViewerSchema, { operator: true }) };
-  const isMarked = ["CatalogQuery", "CatalogWatch", "Resolve", "SummaryQuery", "SummaryWatch", "ResolveName", "DescribeName"].includes(method.name);
+  const isMarked = ["CatalogQuery", "CatalogWatch", "Resolve", "SummaryQuery", "SummaryWatch", "ResolveName", "DescribeName"].includes(
+    method.name,
+  );
   const isOfResolver = method.parent === ResolverService;
 
   test("grants the view only if its answers name the hiding rules, and records the request in both cases", () => {

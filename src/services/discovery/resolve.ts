@@ -211,8 +211,8 @@ export function encodeExplanations(all: readonly ExplainedEntry[]): readonly Uin
 /** Encodes one explanation without a key for each rule that hides matching entries. */
 export function encodeHiddenCounts({ byRule, isPartial }: HiddenCounts): readonly Uint8Array[] {
   return [...byRule].map(([rule, count]) => {
-    const by = rule === "" ? "by default, because no rule applies" : `by rule ${rule}`;
-    const detail = `${isPartial ? "at least " : ""}${counted(count, "entry is", "entries are")} hidden ${by}`;
+    const by = rule === "" ? "default_allow" : `rule ${rule}`;
+    const detail = `${isPartial ? "at least " : ""}${counted(count, "entry is", "entries are")} hidden by ${by}`;
     return toBinary(ExplanationSchema, create(ExplanationSchema, { reason: "policy", detail }));
   });
 }
