@@ -2,8 +2,8 @@
 import { type Duration, durationMs } from "@bufbuild/protobuf/wkt";
 import { type Entry, type EntryKey, EntryKind, HealthStatus, Scope, type Target } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { enumWord } from "../lib/enum-words.ts";
+import type { Flags } from "./flags.ts";
 import type { TableColumn } from "./output.ts";
-import type { VerbContext } from "./table/verb.ts";
 
 /** `host:port/protocol`, with brackets around an IPv6 address. A target without a port is `host/protocol`. */
 export function targetText({ host, port, protocol }: Target): string {
@@ -36,16 +36,9 @@ export const ENTRY_COLUMNS: readonly TableColumn<Entry>[] = [
   { title: "TARGETS", text: ({ targets }) => targets.map(targetText).join(", ") },
 ];
 
-/** Returns the column for the rules that hide rows. Returns no column unless the answer is in the operator's view. */
-export function hiddenByColumns<Row>(
-  { viewer }: VerbContext["viewer"],
-  ruleOf: (row: Row) => string | undefined,
-): readonly TableColumn<Row>[] {
-  return viewer?.operator === true ? [{ title: "HIDDEN BY", text: (row) => ruleText(ruleOf(row)) }] : [];
-}
-
-function ruleText(rule: string | undefined): string {
-  return rule === "" ? "default_allow" : (rule ?? "");
+/** Returns the column for the rules that hide rows. Returns no column without `--as-operator`. */
+export function hiddenByColumns<Row>(flags: Flags, ruleOf: (row: Row) => string | undefined): readonly TableColumn<Row>[] {
+  return flags.isOn("asOperator") ? [{ title: "HIDDEN BY", text: (row) => ruleOf(row) ?? "" }] : [];
 }
 
 /** Formats a duration in milliseconds if it is below ten seconds, or else in seconds. Returns an empty string if the duration is absent. */

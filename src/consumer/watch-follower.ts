@@ -26,7 +26,7 @@ export type FollowEvent<Item = Entry> =
       readonly entry: Item;
       readonly deltaId: string;
       readonly revision: bigint;
-      /** In the operator's view: the rule that hides the entry otherwise, or an empty string if the policy denies by default. */
+      /** In the operator's view: the rule that hides the entry otherwise. Absent if it is not hidden. */
       readonly hiddenBy?: string;
     }
   /** The entry was removed. */

@@ -13,19 +13,20 @@ import {
   type EntryTest,
   encodePageToken,
   joinedPage,
-  pageLimit,
+  MAX_LIMIT,
   type QueryOptions,
   type QueryPage,
   queryPage,
 } from "../catalog/query/query.ts";
-import { type CatalogRecord, KIND } from "../catalog/record/record.ts";
+import { type CatalogRecord, type KeyText, KIND } from "../catalog/record/record.ts";
 import type { Replica } from "../catalog/replica/replica.ts";
 import type { WatchCursor } from "../catalog/watch/cursor.ts";
 import { type HidingRules, type ReaderNode, type ReaderOptions, WatchReader } from "../catalog/watch/reader.ts";
 import { sha256Hex } from "../lib/crypto.ts";
 import { WaymarkError } from "../lib/errors.ts";
 import { textHash } from "../lib/hash64.ts";
-import { type Caller, ownView, viewText } from "../policy/identity/caller.ts";
+import { counted } from "../lib/text/visible-text.ts";
+import { type Caller, hasRole, viewText } from "../policy/identity/caller.ts";
 import type { NamespaceRule } from "../policy/set/rules.ts";
 import {
   differentOwners,
@@ -88,16 +89,12 @@ export interface QueryPageRequest {
 export interface PageAnswer {
   readonly records: readonly CatalogRecord[];
   readonly nextToken: string;
-  readonly considered: readonly ConsideredEntry[] | undefined;
+  readonly considered: readonly ExplainedEntry[] | undefined;
   readonly hiddenBy: HidingRules | undefined;
 }
 
-/** The number of matching entries that each rule hides. The rule is empty for namespaces without a rule. */
-export interface HiddenCounts {
-  readonly byRule: ReadonlyMap<string, number>;
-  /** Whether more entries may be hidden. */
-  readonly isPartial: boolean;
-}
+/** A considered entry, or all entries that one rule hides, which have no key. */
+export type ExplainedEntry = Omit<ConsideredEntry, "key" | "reason"> & { readonly key?: KeyText; readonly reason: string };
 
 export type ReaderRequest = Pick<ReaderOptions, "filter" | "isNamesOnly" | "withDigest">;
 
@@ -227,25 +224,35 @@ export class CatalogReads {
     return hasOperatorView === true ? NO_POLICY : this.policy;
   }
 
-  /** In the operator's view, returns the rules that hide these namespaces from the same caller in its own view. Undefined in its own view. */
+  /** In the operator's view, returns which rules hide these namespaces from the same caller otherwise. Undefined in other views. */
   hiddenBy(caller: Caller, items: readonly { readonly namespace: string }[]): HidingRules | undefined {
     if (caller.hasOperatorView !== true) return undefined;
-    const verdicts = items.map(({ namespace }) => ({ namespace, ...this.verdict(ownView(caller), namespace) }));
-    return Object.fromEntries(verdicts.flatMap(({ namespace, allowed, rule }) => (allowed ? [] : [[namespace, rule]])));
+    const rules = items.map(({ namespace }) => [namespace, this.#hidingRule(caller, namespace)] as const);
+    return Object.fromEntries(rules.filter((pair): pair is [string, string] => pair[1] !== undefined));
   }
 
-  /** Counts the matching entries that the policy hides from a caller. Cost: one page that contains only hidden namespaces. */
-  hiddenCounts(caller: Caller, { filter, test, open }: Pick<QueryPageRequest, "filter" | "open" | "test">): HiddenCounts {
-    const hides = (namespace: string) => !this.verdict(caller, namespace).allowed;
-    const limit = pageLimit(Number.POSITIVE_INFINITY);
-    const options = { limit, afterKey: "", self: this.node, allowed: this.#shown(hides), explain: false, test, open };
-    const { records, nextKey } = this.#pageOf(filter, options);
-    const byRule = new Map<string, number>();
-    for (const { namespace } of records) {
-      const { rule } = this.verdict(caller, namespace);
-      byRule.set(rule, (byRule.get(rule) ?? 0) + 1);
-    }
-    return { byRule, isPartial: nextKey !== undefined };
+  /** Returns the rule that hides a namespace from a caller's own view, or `default_allow`, which is not a rule. Undefined if it is visible. */
+  #hidingRule({ cluster: clusterId, tenant }: Caller, namespace: string): string | undefined {
+    const { allowed, rule } = this.policy.viewer(namespace, { clusterId, tenant });
+    return allowed ? undefined : rule || "default_allow";
+  }
+
+  /** Counts the matching entries that the policy hides from an operator, by rule. Cost: one page of hidden namespaces. */
+  #explainHidden(caller: Caller, { filter, test, open }: QueryPageRequest): readonly ExplainedEntry[] {
+    const allowed = this.#shown((namespace) => this.#hidingRule(caller, namespace) !== undefined);
+    const { records, nextKey } = this.#pageOf(filter, {
+      limit: MAX_LIMIT,
+      afterKey: "",
+      self: this.node,
+      allowed,
+      explain: false,
+      test,
+      open,
+    });
+    return [...Map.groupBy(records, ({ namespace }) => this.#hidingRule(caller, namespace))].map(([rule, { length }]) => {
+      const count = `${nextKey === undefined ? "" : "at least "}${counted(length, "entry is", "entries are")}`;
+      return { kept: false, reason: "policy", detail: `${count} hidden by rule ${rule}` };
+    });
   }
 
   /** Returns the verdict on a namespace under the policy in force. The rule is returned only to a caller that may see the namespace. */
@@ -375,13 +382,16 @@ export class CatalogReads {
           open: request.open,
         });
     visibility?.tell(this.#onDenied);
+    // Without an unfiltered view of its own, a resolver cannot count what is hidden. Each query is explained once, on its first page.
+    const isHidingTold =
+      isExplained && token === "" && visibility !== undefined && this.#lists === undefined && hasRole(caller, "mesh.operate");
     const kept = countWithin(page.records, MAX_PAGE_BYTES);
     const records = kept === page.records.length ? page.records : page.records.slice(0, kept);
     const nextKey = records === page.records ? page.nextKey : records.at(-1)?.key;
     return {
       records,
       nextToken: nextKey === undefined ? "" : encodePageToken(nextKey, filterHash(filter, salt)),
-      considered: page.considered,
+      considered: isHidingTold ? [...(page.considered ?? []), ...this.#explainHidden(caller, request)] : page.considered,
       hiddenBy: this.hiddenBy(caller, records),
     };
   }

@@ -98,9 +98,8 @@ export class AccessLog {
   };
 
   /** Records a read that requested the operator's view, whether it is granted or refused. */
-  readonly onOperatorView = (caller: Caller, { detail, namespace, requestId, refusal }: OperatorRead): void => {
-    const outcome = refusal === "" ? "allowed" : "denied";
-    this.#record(caller, { action: "operator_view", outcome, namespace, requestId, reason: refusal, rule: "", detail });
+  readonly onOperatorView = (caller: Caller, read: OperatorRead): void => {
+    this.#record(caller, { ...read, action: "operator_view", outcome: read.reason === "" ? "allowed" : "denied", rule: "" });
   };
 
   /** HOT: runs per query. Only increments a counter, except for reads in the sample. */

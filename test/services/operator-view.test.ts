@@ -60,7 +60,7 @@ describe.each(VIEWED.map((method) => ({ name: method.name, method })))("$name", 
     const { seen, refusal, reads } = ask(method, request);
     expect(seen).toBe(isMarked && !isOfResolver ? true : undefined);
     expect(refusal === "").toBe(seen === true);
-    expect(reads).toMatchObject([{ refusal: seen === true ? "" : "invalid_argument", requestId: "r-1" }]);
+    expect(reads).toMatchObject([{ reason: seen === true ? "" : "invalid_argument", requestId: "r-1" }]);
   });
 
   test("does not change a call without it", () => {
@@ -84,7 +84,7 @@ test.each<{ what: string; caller: Caller; reason: string }>([
     expect(seen).toBe(reason === "" ? true : undefined);
     expect(refusal.split(":")[0]).toBe(reason);
     if (reason !== "") expect(refusal).toMatch(/role mesh\.operate to set viewer\.operator$/);
-    expect(reads).toEqual([{ detail: method.name, namespace: "svc", requestId: "r-1", refusal: reason }]);
+    expect(reads).toEqual([{ detail: method.name, namespace: "svc", requestId: "r-1", reason }]);
   }
 });
 
@@ -97,7 +97,13 @@ test.each([
   const { seen, refusal, reads } = ask(DiscoveryService.method.resolve, request, { isResolver });
   expect(seen).toBeUndefined();
   expect(refusal).toMatch(new RegExp(`^${reason}: .*viewer.operator`));
-  expect(reads).toMatchObject([{ detail: "Resolve web", namespace: "svc", refusal: reason }]);
+  expect(reads).toMatchObject([{ detail: "Resolve web", namespace: "svc", reason }]);
+});
+
+test("the field that names the rules has one number in all answers that are built from bytes", () => {
+  const { catalogQuery, catalogWatch, summaryQuery, summaryWatch } = DiscoveryService.method;
+  const numbers = [catalogQuery, catalogWatch, summaryQuery, summaryWatch].map(({ output }) => output.field.hiddenBy.number);
+  expect(new Set(numbers).size).toBe(1);
 });
 
 test("a handler that waits is told of the end of the call, also in the operator's view", () => {

@@ -14,7 +14,7 @@ import { type ChangeCause, causeOf } from "./change-cause.ts";
 import { type CursorOrigin, portableCursorText, resolverPlace, ShortCursorTexts, shortHolder } from "./cursor.ts";
 import type { NamedTouches } from "./name-index.ts";
 
-/** The rule that hides each of these namespaces. The rule is empty if the policy denies by default. */
+/** For each of these namespaces, the rule that hides it. */
 export type HidingRules = Readonly<Record<string, string>>;
 
 /** The actions, with the numbers of the enum DiscoveryDelta.Action. */

@@ -56,19 +56,13 @@ export const query: VerbFunction = async ({ args, flags, out, client, viewer }) 
     maxStalenessStrict: flags.isOn("maxStalenessStrict"),
     ...(maxStalenessMs !== undefined && { maxStaleness: durationFromMs(maxStalenessMs) }),
   };
-  const hiddenBy: Record<string, string> = {};
-  const answer = await readPages(flags, ["items", "explanation"], async (page) => {
-    const said = await client().call(DiscoveryService.method.catalogQuery, { ...filter, ...page });
-    Object.assign(hiddenBy, said.hiddenBy);
-    return said;
-  });
-  Object.assign(answer.hiddenBy, hiddenBy);
+  const answer = await readPages(flags, ["items", "explanation"], (page) =>
+    client().call(DiscoveryService.method.catalogQuery, { ...filter, ...page }),
+  );
+  const hiddenBy = hiddenByColumns<Entry>(flags, ({ key }) => answer.hiddenBy[key?.namespace ?? ""]);
   const json = messageJson(CatalogQueryResponseSchema, answer);
   if (flags.isOn("explain") && !out.isMachine) out.document(json, explanationTable(answer.explanation));
-  else {
-    const columns = [...ENTRY_COLUMNS, ...hiddenByColumns<Entry>(viewer, ({ key }) => hiddenBy[key?.namespace ?? ""])];
-    out.document(json, { columns, rows: answer.items });
-  }
+  else out.document(json, { columns: [...ENTRY_COLUMNS, ...hiddenBy], rows: answer.items });
   noteMore(out, answer);
   noteUnreachable(out, answer.unreachableNodes);
 };
@@ -128,18 +122,14 @@ export const resolve: VerbFunction = async ({ args, flags, out, client, viewer }
       const advice = `run waymark discovery query --namespace ${namespace} to list the entries that you may see`;
       throw new CommandError(`${error.message}\n${advice}`, EXIT.notFound, error);
     });
-  showResolved(answer, flags.isOn("explain"), { out, hiddenBy: hiddenByColumns(viewer, () => answer.hiddenBy[namespace]) });
+  showResolved(answer, flags, out);
 };
 
-interface ResolvedOutput {
-  readonly out: CommandOutput;
-  readonly hiddenBy: readonly TableColumn<unknown>[];
-}
-
-function showResolved(answer: ResolveResponse, isExplained: boolean, { out, hiddenBy }: ResolvedOutput): void {
+function showResolved(answer: ResolveResponse, flags: Flags, out: CommandOutput): void {
   const json = messageJson(ResolveResponseSchema, answer);
   const { entry, target, alternatives, redirect } = answer;
-  if (isExplained && !out.isMachine) {
+  const hiddenBy = hiddenByColumns(flags, () => Object.values(answer.hiddenBy)[0]);
+  if (flags.isOn("explain") && !out.isMachine) {
     if (redirect) out.note(`redirect to cluster ${redirect.clusterId}: ${redirect.urls.join(", ")}`);
     out.document(json, explanationTable(answer.explanation));
     return;
@@ -257,7 +247,7 @@ export const watch: VerbFunction = async ({ environment, args, flags, out, clien
     signal: environment.interrupt,
     onBreak: (error, waitMs) => out.note(`watch interrupted: ${error.message}; resuming in ${(waitMs / 1000).toFixed(1)} s`),
   });
-  const columns = [...WATCH_COLUMNS, ...hiddenByColumns<WatchRow>(viewer, (row) => row.hiddenBy)];
+  const columns = [...WATCH_COLUMNS, ...hiddenByColumns<WatchRow>(flags, (row) => row.hiddenBy)];
   let printed = 0;
   for await (const event of events) {
     out.begun();
@@ -272,13 +262,8 @@ function print(event: FollowEvent, out: CommandOutput, columns: readonly TableCo
     case "put": {
       const { key, entry, deltaId, revision, hiddenBy } = event;
       const action = event.isNew ? "create" : "update";
-      const json = {
-        event: action,
-        deltaId,
-        revision: String(revision),
-        entry: messageJson(EntrySchema, entry),
-        ...(hiddenBy !== undefined && { hiddenBy }),
-      };
+      const mark = hiddenBy === undefined ? {} : { hiddenBy };
+      const json = { event: action, deltaId, revision: String(revision), entry: messageJson(EntrySchema, entry), ...mark };
       return out.line(json, { columns, rows: [{ action, key, entry, hiddenBy }] });
     }
     case "remove": {

@@ -164,13 +164,12 @@ export const explain: VerbFunction = async ({ args, flags, out, client, viewer }
     ...[...answers, ...authority].map((detail) => ({ topic: "record", detail })),
     ...reasons.map(({ topic, detail }) => ({ topic, detail })),
   ];
-  const hiding = Object.values(answer.hiddenBy);
-  const rules = hiding.length === 0 ? undefined : hiding.join(", ");
+  const rules = Object.values(answer.hiddenBy).join(", ");
   out.document(messageJson(ResolveNameResponseSchema, answer), {
     columns: [
       { title: "TOPIC", text: ({ topic }) => topic },
       { title: "DETAIL", text: ({ detail }) => detail },
-      ...hiddenByColumns(viewer, ({ topic }: (typeof rows)[number]) => (topic === "record" ? rules : undefined)),
+      ...hiddenByColumns<(typeof rows)[number]>(flags, ({ topic }) => (topic === "record" ? rules : "")),
     ],
     rows,
   });

@@ -39,11 +39,6 @@ export interface Caller extends CallerIdentity {
   readonly hasOperatorView?: boolean;
 }
 
-/** Returns the caller without the operator's view. */
-export function ownView(caller: Caller): Caller {
-  return { ...caller, hasOperatorView: false };
-}
-
 /** Returns a text that differs between the operator's view and other views. Tokens, cursors and caches of one view are therefore useless in another. */
 export function viewText({ hasOperatorView }: Pick<Caller, "hasOperatorView">, text: string): string {
   return hasOperatorView === true ? `${text}\0operator` : text;

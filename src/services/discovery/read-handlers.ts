@@ -24,7 +24,7 @@ import { PROTOCOL_VERSIONS } from "../../fabric/links/peer-auth.ts";
 import { invalid } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { Histogram, Metrics } from "../../lib/metrics/metrics.ts";
-import { type Caller, hasRole, viewerOf } from "../../policy/identity/caller.ts";
+import { type Caller, viewerOf } from "../../policy/identity/caller.ts";
 import { prometheusRoute } from "../prometheus-sd.ts";
 import type { CallContext, HttpRoute, MethodHandler, NodeIdentity, StreamSource } from "../service.ts";
 import { demandResolver } from "../service.ts";
@@ -33,8 +33,8 @@ import { type AnswerAge, answerAge, checkAge, AnswerPositions as ShortPlaces, SO
 import { filterOf, namesOf } from "./filter.ts";
 import { namespaceStatus, type StatusParts } from "./namespace-status.ts";
 import type { ClusterRedirects } from "./resolve.ts";
-import { encodeExplanations, encodeHiddenCounts, resolveHandler } from "./resolve.ts";
-import type { DiscoveryBytes } from "./response-bytes.ts";
+import { encodeExplanations, resolveHandler } from "./resolve.ts";
+import { type DiscoveryBytes, withHiddenBy } from "./response-bytes.ts";
 import { type RequestedWatch, WatchOpener } from "./watch-opener.ts";
 
 export interface ReadParts {
@@ -177,9 +177,8 @@ class ReadMethods {
     const salt = querySalt(request);
     // A watch cannot filter by subject or name. A cursor for resolvers is valid for any filter, but this answer covers only one filter.
     const isFollowed = test === undefined && open === undefined && !request.forResolver && context.age?.source !== SOURCE.FETCHED;
-    const asking = { request, filter, test, open, salt, isExplained: request.explain, isFollowed };
-    const { page, revision, cursor } = this.#page(asking, context);
-    const answer = bytes.query({
+    const { page, revision, cursor } = this.#page({ request, filter, test, open, salt, isExplained: request.explain, isFollowed }, context);
+    const encoded = bytes.query({
       records: page.records,
       nextToken: page.nextToken,
       revision,
@@ -187,23 +186,11 @@ class ReadMethods {
       servedBy: identity.nodeId,
       age,
       generatedWallMs: context.time.wallMs,
-      explanations: page.considered === undefined ? [] : [...encodeExplanations(page.considered), ...this.#hiddenCounts(asking, context)],
-      hiddenBy: page.hiddenBy,
+      explanations: page.considered === undefined ? [] : encodeExplanations(page.considered),
       resolved: request.forResolver ? { policyEpoch: reads.policyEpoch, via: this.#via() } : undefined,
     });
     this.#answered(context, filter.namespace);
-    return answer;
-  }
-
-  /**
-   * Returns explanations for the matching entries that the policy hides, for operators only. A resolver returns none: it reads on behalf of all of
-   * its callers, and does not have all entries.
-   */
-  #hiddenCounts(asked: RequestedPage, { caller }: CallContext): readonly Uint8Array[] {
-    const { reads, via, allowsViewerOverride } = this.#parts;
-    const { filter, request } = asked;
-    if (via !== undefined || filter.resolved !== undefined || request.pageToken !== "" || !hasRole(caller, "mesh.operate")) return [];
-    return encodeHiddenCounts(reads.hiddenCounts(viewerOf(caller, request.viewer, allowsViewerOverride), asked));
+    return withHiddenBy(encoded, page.hiddenBy);
   }
 
   /** Returns one page of a name's entries. Uses the code and the page tokens of the equivalent query. */

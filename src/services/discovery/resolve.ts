@@ -21,13 +21,12 @@ import { SELECT_POLICY, type SelectPolicy, type ZoneLocality } from "../../consu
 import { type NameRotation, RotationCache } from "../../consumer/rotation-cache.ts";
 import { MAX_EXPLAINED, type SelectionBasis, type SelectResult, select } from "../../consumer/select.ts";
 import { explainVersion, samplingOf, versionTest, withHosts } from "../../discovery/candidates.ts";
-import type { CatalogReads, HiddenCounts } from "../../discovery/reads.ts";
+import type { CatalogReads, ExplainedEntry } from "../../discovery/reads.ts";
 import type { LoadReports } from "../../discovery/registrar/load-reports.ts";
 import { BestClusters, type ClusterRequest } from "../../discovery/summaries/best-clusters.ts";
 import type { SummaryReads } from "../../discovery/summaries/summary-reads.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import type { MetricSeries, Metrics } from "../../lib/metrics/metrics.ts";
-import { counted } from "../../lib/text/visible-text.ts";
 import { viewerOf } from "../../policy/identity/caller.ts";
 import { BAND, type Band } from "../../summary/summary.ts";
 import type { CallContext, MethodHandler } from "../service.ts";
@@ -110,7 +109,7 @@ function resolve(parts: ResolveParts, { request, context, turn, book, choices }:
   const asked = { sampling: samplingOf({ ...options, turn }), suits: isFit && suits, read };
   const { found: own, ranks } = reads.find(viewer, { kind, namespace, name: request.name }, asked);
   const found = isHosted(kind) ? throughHosts(own, (name) => reads.find(viewer, { ...NODE_NAME, name }, nodes).found) : own;
-  const hiddenBy = { ...reads.hiddenBy(viewer, [{ namespace }]) };
+  const hiddenBy = { ...reads.hiddenBy(viewer, [request]) };
   const named = turnsName(request, kind, { found, place: options });
   const choose = (turns: NameRotation) => select(found, { ...options, turns, time: context.time, counts: ranks });
   // A name without entries has no rotation, so it uses no space in the cache.
@@ -193,28 +192,12 @@ function policyOf(policy: number): SelectPolicy {
 
 // Explanations why records are or are not in an answer, as messages.
 
-interface ExplainedEntry {
-  readonly key: KeyText;
-  readonly kept: boolean;
-  readonly reason: string;
-  readonly detail: string;
-}
-
 function explanationOf({ key, kept, reason, detail }: ExplainedEntry): Explanation {
-  return create(ExplanationSchema, { key: create(EntryKeySchema, keyParts(key)), kept, reason, detail });
+  return create(ExplanationSchema, { ...(key && { key: create(EntryKeySchema, keyParts(key)) }), kept, reason, detail });
 }
 
 export function encodeExplanations(all: readonly ExplainedEntry[]): readonly Uint8Array[] {
   return all.map((one) => toBinary(ExplanationSchema, explanationOf(one)));
-}
-
-/** Encodes one explanation without a key for each rule that hides matching entries. */
-export function encodeHiddenCounts({ byRule, isPartial }: HiddenCounts): readonly Uint8Array[] {
-  return [...byRule].map(([rule, count]) => {
-    const by = rule === "" ? "default_allow" : `rule ${rule}`;
-    const detail = `${isPartial ? "at least " : ""}${counted(count, "entry is", "entries are")} hidden by ${by}`;
-    return toBinary(ExplanationSchema, create(ExplanationSchema, { reason: "policy", detail }));
-  });
 }
 
 // Answers of Resolve that redirect to another cluster, because no local entry can be chosen (docs/design/summaries.md, Reading).

@@ -3,6 +3,7 @@
  * (docs/architecture.md). The view's health and load are appended to the entry, because in protobuf the last value of a field wins.
  */
 
+import { create, toBinary } from "@bufbuild/protobuf";
 import {
   ENTRY_TAG,
   type EntryFields,
@@ -11,6 +12,7 @@ import {
   writeEntryKey,
 } from "../../../gen/waymark/catalog/v1/entry_codec.ts";
 import {
+  CatalogWatchResponseSchema,
   type KeepAliveRequest,
   KeepAliveRequestSchema,
   type RegisterRequest,
@@ -43,10 +45,8 @@ import {
   openLength,
   readTime,
   type TimeFields,
-  tagOf,
   textsRoom,
   timeOf,
-  WIRE,
   WireReader,
   writeBytesField,
   writeNumberField,
@@ -66,8 +66,6 @@ const QUERY_ROOM = 512;
 /** Largest size of a delta in bytes, without its texts and the stored entry. */
 const DELTA_ROOM = 160 + SUFFIX_ROOM;
 const WATCH_ROOM = 256;
-/** Tags for the key and the value of a map entry. */
-export const [MAP_KEY_TAG, MAP_VALUE_TAG] = [tagOf(1, WIRE.BYTES), tagOf(2, WIRE.BYTES)];
 /** Largest size of the answer to a renewal in bytes, without its ids. */
 const KEPT_ALIVE_ROOM = 32;
 
@@ -83,8 +81,6 @@ export interface QueryAnswer {
   readonly explanations: readonly Uint8Array[];
   /** Present in answers for a resolver. */
   readonly resolved?: ResolvedMark | undefined;
-  /** Present in the operator's view. */
-  readonly hiddenBy?: HidingRules | undefined;
 }
 
 /** A page of a name's entries. The cursor is empty on later pages. */
@@ -112,8 +108,6 @@ export interface WatchMessageOptions {
   readonly age: AnswerAge;
   /** Present in a watch by a resolver. */
   readonly resolved?: ResolvedMark | undefined;
-  /** Present in the operator's view. */
-  readonly hiddenBy?: HidingRules | undefined;
 }
 
 /** Encodes the payload of deltas in watches on data other than entries. */
@@ -167,7 +161,7 @@ export class DiscoveryBytes {
       at = writeTextField(out, at, QUERY.policyEpoch, answer.resolved.policyEpoch);
       at = writeTexts(out, at, QUERY.via, answer.resolved.via);
     }
-    return withHiddenBy(Buffer.from(out.subarray(0, at)), QUERY.hiddenBy, answer.hiddenBy);
+    return Buffer.from(out.subarray(0, at));
   }
 
   /** Encodes a page of a name's entries, as a ResolveResponse of ResolverService. */
@@ -218,7 +212,7 @@ export class DiscoveryBytes {
       if (options.resolved !== undefined) at = this.#mark(out, at, options.resolved);
     }
     if (options.resolved !== undefined) at = writeTextField(out, at, WATCH.policyEpoch, options.resolved.policyEpoch);
-    return withHiddenBy(Buffer.from(out.subarray(0, at)), WATCH.hiddenBy, options.hiddenBy);
+    return Buffer.from(out.subarray(0, at));
   }
 
   #mark(out: Uint8Array, start: number, { via, heard }: ResolvedMark): number {
@@ -310,17 +304,11 @@ export class DiscoveryBytes {
   }
 }
 
-/** Returns an encoded message with its field `hidden_by` appended. Only messages of the operator's view have this field. */
-export function withHiddenBy<B extends Uint8Array>(message: B, tag: number, hiddenBy: HidingRules | undefined): B | Buffer {
-  if (hiddenBy === undefined) return message;
-  const rules = Object.entries(hiddenBy);
-  const field = new Uint8Array(textsRoom(rules.flat()));
-  let at = 0;
-  for (const [namespace, rule] of rules) {
-    const start = openLength(writeVarint(field, at, tag));
-    at = closeLength(field, start, writeTextField(field, writeTextField(field, start, MAP_KEY_TAG, namespace), MAP_VALUE_TAG, rule));
-  }
-  return Buffer.concat([message, field.subarray(0, at)]);
+/** Appends the field `hidden_by` to an encoded answer. The field has the same number in all answers that are built from bytes. */
+export function withHiddenBy<B extends Uint8Array>(answer: B, hiddenBy: HidingRules | undefined): B | Buffer {
+  if (hiddenBy === undefined) return answer;
+  const field = create(CatalogWatchResponseSchema, { hiddenBy: { ...hiddenBy } });
+  return Buffer.concat([answer, toBinary(CatalogWatchResponseSchema, field)]);
 }
 
 /** The last answer to a renewal in which all leases were known. Most renewals have the same answer as the previous one. */

@@ -28,24 +28,15 @@ import {
 } from "../../lib/protowire.ts";
 import { sealedOf } from "../../summary/codec.ts";
 import type { SourceAge } from "../../summary/held/options.ts";
-import {
-  type DeltaPayload,
-  MAP_KEY_TAG,
-  MAP_VALUE_TAG,
-  type QueryAnswer,
-  type ResolvedMark,
-  unreachableRoom,
-  withHiddenBy,
-  writeUnreachable,
-} from "./response-bytes.ts";
+import { type DeltaPayload, type QueryAnswer, type ResolvedMark, unreachableRoom, writeUnreachable } from "./response-bytes.ts";
 
 /** Largest number of bytes that an item adds to the signed bytes. */
 const ITEM_ROOM = 48;
 /** Largest size of an answer in bytes, without items, ingress URLs and texts. */
 const QUERY_ROOM = 256;
 const NOT_RESOLVED: ResolvedMark = { policyEpoch: "", via: [] };
-/** Tag for the field of `IngressUrls`. */
-const URLS_TAG = tagOf(1, WIRE.BYTES);
+/** Tags for the key and the value of a map entry, and for the field of `IngressUrls`. */
+const [KEY_TAG, VALUE_TAG, URLS_TAG] = [tagOf(1, WIRE.BYTES), tagOf(2, WIRE.BYTES), tagOf(1, WIRE.BYTES)];
 
 export class SummaryItems implements DeltaPayload {
   readonly #slab: Slab;
@@ -114,12 +105,12 @@ export function summaryAnswer(items: SummaryItems, answer: SummaryAnswer): Uint8
   at = writeNumberField(out, at, QUERY.source, age.source);
   at = writeUnreachable(out, at, QUERY.unreachableNodes, age.unreachable);
   at = writeTexts(out, writeTextField(out, at, QUERY.policyEpoch, policyEpoch), QUERY.via, via);
-  return withHiddenBy(out.subarray(0, at), QUERY.hiddenBy, answer.hiddenBy);
+  return out.subarray(0, at);
 }
 
 function writeIngress(out: Uint8Array, start: number, source: string, urls: readonly string[]): number {
   const body = openLength(writeVarint(out, start, QUERY.ingress));
-  const at = writeText(out, writeVarint(out, body, MAP_KEY_TAG), source);
-  const value = openLength(writeVarint(out, at, MAP_VALUE_TAG));
+  const at = writeText(out, writeVarint(out, body, KEY_TAG), source);
+  const value = openLength(writeVarint(out, at, VALUE_TAG));
   return closeLength(out, body, closeLength(out, value, writeTexts(out, value, URLS_TAG, urls)));
 }

@@ -17,7 +17,7 @@ import { seconds, setTtlSeconds, ttlSeconds } from "../../dns/records/record.ts"
 import { type DnsCatalog, type DnsSubject, findSubject, leadsTo } from "../../dns/subject/subject.ts";
 import { parseReverseName } from "../../lib/addresses.ts";
 import { counted } from "../../lib/text/visible-text.ts";
-import { type Caller, ownView } from "../../policy/identity/caller.ts";
+import type { Caller } from "../../policy/identity/caller.ts";
 import { fullNames, thingOf } from "./full-names.ts";
 import { typeText } from "./zone-text.ts";
 
@@ -116,7 +116,7 @@ function entriesOf(relative: string, subject: DnsSubject & { readonly kind: "ent
 /** Returns nothing for callers that are not operators, so that they cannot distinguish a hidden namespace from a visible empty one. */
 function policyWords(namespace: string, { viewer, isOperator }: ExplainedAnswer, { reads }: ReasonSources): readonly string[] {
   if (!isOperator) return [];
-  const { allowed, reason, rule } = reads.verdict(ownView(viewer), namespace);
+  const { allowed, reason, rule } = reads.verdict({ ...viewer, hasOperatorView: false }, namespace);
   const by = rule === "" ? reason : `${reason}, rule ${rule}`;
   return [`namespace ${namespace} is ${allowed ? "visible to" : "hidden from"} this viewer (${by})`];
 }

@@ -2,7 +2,6 @@
 import { create } from "@bufbuild/protobuf";
 import { DiscoveryService } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { DnsService, type ResolveNameRequest, ResolveNameResponseSchema } from "../../../gen/waymark/dns/v1/dns_pb.js";
-import type { HidingRules } from "../../catalog/watch/reader.ts";
 import type { CatalogReads } from "../../discovery/reads.ts";
 import { type AnswerPlan, CLASS_IN, failure, planAnswer, type QueryQuestion, RCODE } from "../../dns/plan/answer.ts";
 import { type DrawnAnswer, drawAnswer } from "../../dns/plan/answer-draw.ts";
@@ -11,7 +10,7 @@ import type { DnsRecord, DnsSettings } from "../../dns/records/record.ts";
 import { PendingNameError } from "../../dns/subject/remote-lookup.ts";
 import type { DnsCatalog, DnsView } from "../../dns/subject/subject.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
-import { type Caller, hasRole, ownView } from "../../policy/identity/caller.ts";
+import { type Caller, hasRole } from "../../policy/identity/caller.ts";
 import type { CallContext, MethodHandler, ServiceDefinition } from "../service.ts";
 import { type AnswerReason, reasonsOf } from "./answer-reasons.ts";
 import { nameListHandlers } from "./names.ts";
@@ -57,24 +56,16 @@ async function resolveName(parts: NameAnswersParts, request: ResolveNameRequest,
   });
   const hidden = catalog.takeHidden();
   if (hidden.length > 0) reads.noteHidden(viewer, hidden);
-  return said(made, { request, serial: parts.serialOf(asking.view.index), hiddenBy: hiddenByOf(parts, question, asking) });
+  const hiddenBy = reads.hiddenBy(viewer, hiddenOtherwise(parts, question, asking));
+  return said(made, { request, serial: parts.serialOf(asking.view.index), hiddenBy });
 }
 
-/** In the operator's view, returns the rules that hide data of the answer: the rules that apply to the same query in the caller's own view. */
-function hiddenByOf(
-  { catalogOf, reads, settings }: NameAnswersParts,
-  question: QueryQuestion,
-  { viewer, view }: QuestionRights,
-): HidingRules {
-  if (viewer.hasOperatorView !== true) return {};
-  const catalog = catalogOf(ownView(viewer), view);
+/** Returns the namespaces that the policy hides from the same query outside the operator's view. */
+function hiddenOtherwise({ catalogOf, settings }: NameAnswersParts, question: QueryQuestion, { viewer, view }: QuestionRights) {
+  if (viewer.hasOperatorView !== true) return [];
+  const catalog = catalogOf({ ...viewer, hasOperatorView: false }, view);
   planAnswer(question, catalog, settings);
-  return {
-    ...reads.hiddenBy(
-      viewer,
-      catalog.takeHidden().map((namespace) => ({ namespace })),
-    ),
-  };
+  return catalog.takeHidden().map((namespace) => ({ namespace }));
 }
 
 interface PlannedAnswer {
@@ -86,10 +77,10 @@ interface PlannedAnswer {
 interface AnswerContext {
   readonly request: ResolveNameRequest;
   readonly serial?: number | undefined;
-  readonly hiddenBy?: HidingRules | undefined;
+  readonly hiddenBy?: ReturnType<CatalogReads["hiddenBy"]>;
 }
 
-function said({ plan, answer, reasons }: PlannedAnswer, { request, serial, hiddenBy = {} }: AnswerContext) {
+function said({ plan, answer, reasons }: PlannedAnswer, { request, serial, hiddenBy }: AnswerContext) {
   const texts = (records: readonly DnsRecord[]) => records.map((record) => recordText(withSerial(record, serial)));
   return create(ResolveNameResponseSchema, {
     rcode: rcodeText(answer.rcode),
@@ -98,7 +89,7 @@ function said({ plan, answer, reasons }: PlannedAnswer, { request, serial, hidde
     additional: texts(answer.additional),
     authoritative: answer.isAuthoritative,
     truncated: plan.isCut === true,
-    hiddenBy,
+    hiddenBy: { ...hiddenBy },
     reasons: request.explain ? [...reasons] : [],
     extendedErrors: plan.extendedError === undefined ? [] : [extendedErrorText(plan.extendedError)],
   });

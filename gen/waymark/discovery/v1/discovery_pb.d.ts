@@ -814,10 +814,10 @@ export declare type CatalogQueryResponse = Message<"waymark.discovery.v1.Catalog
   unreachableNodes?: UnreachableNodes | undefined;
 
   /**
-   * With `viewer.operator`: the rule that hides each hidden namespace in the response from the caller otherwise. The rule
-   * is empty when no rule applies and the policy denies by default.
+   * With `viewer.operator`: for each namespace in the response that is hidden from the caller otherwise, the rule that
+   * hides it, or `default_allow` if no rule applies.
    *
-   * @generated from field: map<string, string> hidden_by = 14;
+   * @generated from field: map<string, string> hidden_by = 18;
    */
   hiddenBy: { [key: string]: string };
 };
@@ -1398,7 +1398,7 @@ export declare type ResolveResponse = Message<"waymark.discovery.v1.ResolveRespo
   /**
    * With `viewer.operator`: the rules that hide namespaces in the response; see CatalogQueryResponse.
    *
-   * @generated from field: map<string, string> hidden_by = 12;
+   * @generated from field: map<string, string> hidden_by = 18;
    */
   hiddenBy: { [key: string]: string };
 };

@@ -23,7 +23,7 @@ export const UNREACHABLE_NODES_TAG = {
 } as const;
 export const UNREACHABLE_NODES_LAST_FIELD = 2;
 
-/** Tags of the fields of `CatalogQueryResponse`, of which the last known one has the number 14. */
+/** Tags of the fields of `CatalogQueryResponse`, of which the last known one has the number 18. */
 export const CATALOG_QUERY_RESPONSE_TAG = {
   items: 10,
   nextPageToken: 18,
@@ -38,9 +38,9 @@ export const CATALOG_QUERY_RESPONSE_TAG = {
   policyEpoch: 90,
   via: 98,
   unreachableNodes: 106,
-  hiddenBy: 114,
+  hiddenBy: 146,
 } as const;
-export const CATALOG_QUERY_RESPONSE_LAST_FIELD = 14;
+export const CATALOG_QUERY_RESPONSE_LAST_FIELD = 18;
 
 /** Tags of the fields of `CatalogWatchResponse`, of which the last known one has the number 18. */
 export const CATALOG_WATCH_RESPONSE_TAG = {

@@ -266,7 +266,7 @@ export declare type SummaryQueryResponse = Message<"waymark.discovery.v1.Summary
   /**
    * With `viewer.operator`: the rules that hide namespaces in the response; see CatalogQueryResponse.
    *
-   * @generated from field: map<string, string> hidden_by = 13;
+   * @generated from field: map<string, string> hidden_by = 18;
    */
   hiddenBy: { [key: string]: string };
 };

@@ -37,7 +37,7 @@ export const HEARD_CLUSTER_TAG = {
 } as const;
 export const HEARD_CLUSTER_LAST_FIELD = 3;
 
-/** Tags of the fields of `SummaryQueryResponse`, of which the last known one has the number 13. */
+/** Tags of the fields of `SummaryQueryResponse`, of which the last known one has the number 18. */
 export const SUMMARY_QUERY_RESPONSE_TAG = {
   items: 10,
   ingress: 18,
@@ -51,9 +51,9 @@ export const SUMMARY_QUERY_RESPONSE_TAG = {
   policyEpoch: 82,
   via: 90,
   unreachableNodes: 98,
-  hiddenBy: 106,
+  hiddenBy: 146,
 } as const;
-export const SUMMARY_QUERY_RESPONSE_LAST_FIELD = 13;
+export const SUMMARY_QUERY_RESPONSE_LAST_FIELD = 18;
 
 /** Tags of the fields of `SummaryWatchResponse`, of which the last known one has the number 18. */
 export const SUMMARY_WATCH_RESPONSE_TAG = {
