@@ -21,7 +21,7 @@ import {
 import { type CatalogRecord, type KeyText, KIND } from "../catalog/record/record.ts";
 import type { Replica } from "../catalog/replica/replica.ts";
 import type { WatchCursor } from "../catalog/watch/cursor.ts";
-import { type HidingRules, type ReaderNode, type ReaderOptions, WatchReader } from "../catalog/watch/reader.ts";
+import { type HiddenNamespaces, type ReaderNode, type ReaderOptions, WatchReader } from "../catalog/watch/reader.ts";
 import { sha256Hex } from "../lib/crypto.ts";
 import { WaymarkError } from "../lib/errors.ts";
 import { textHash } from "../lib/hash64.ts";
@@ -90,7 +90,7 @@ export interface PageAnswer {
   readonly records: readonly CatalogRecord[];
   readonly nextToken: string;
   readonly considered: readonly ExplainedEntry[] | undefined;
-  readonly hiddenBy: HidingRules | undefined;
+  readonly hiddenBy: HiddenNamespaces | undefined;
 }
 
 /** A considered entry, or all entries that one rule hides, which have no key. */
@@ -225,7 +225,7 @@ export class CatalogReads {
   }
 
   /** In the operator's view, returns which rules hide these namespaces from the same caller otherwise. Undefined in other views. */
-  hiddenBy(caller: Caller, items: readonly { readonly namespace: string }[]): HidingRules | undefined {
+  hiddenBy(caller: Caller, items: readonly { readonly namespace: string }[]): HiddenNamespaces | undefined {
     if (caller.hasOperatorView !== true) return undefined;
     const rules = items.map(({ namespace }) => [namespace, this.#hidingRule(caller, namespace)] as const);
     return Object.fromEntries(rules.filter((pair): pair is [string, string] => pair[1] !== undefined));
@@ -382,7 +382,7 @@ export class CatalogReads {
           open: request.open,
         });
     visibility?.tell(this.#onDenied);
-    // Without an unfiltered view of its own, a resolver cannot count what is hidden. Each query is explained once, on its first page.
+    // A resolver does not have all hidden entries, and has the others only for its own use. Only the first page of a query counts them.
     const isHidingTold =
       isExplained && token === "" && visibility !== undefined && this.#lists === undefined && hasRole(caller, "mesh.operate");
     const kept = countWithin(page.records, MAX_PAGE_BYTES);

@@ -29,8 +29,9 @@ export function withOperatorView(service: ServiceDefinition, parts: OperatorView
     const run =
       <T>(handle: (request: never, context: CallContext) => T) =>
       (request: Message, context: CallContext): T => {
-        const asked = request as Message & Readonly<Record<string, Viewer | undefined>>;
-        const viewer = asked[viewerField];
+        // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the field of the contract is a Viewer
+        const viewer = (request as Message & Readonly<Record<string, Viewer | undefined>>)[viewerField];
+        // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the handler belongs to the request's method
         return handle(request as never, viewer?.operator === true ? granted(parts, { method, request, viewer }, context) : context);
       };
     if (handler.kind === "unary") handlers[method.localName] = { ...handler, handle: run(handler.handle) };

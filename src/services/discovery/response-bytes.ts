@@ -36,7 +36,7 @@ import { type CatalogRecord, deltaId, HEALTH, keyParts, viewHealth } from "../..
 import type { Slab } from "../../catalog/record/slab.ts";
 import type { UnreachableNodes } from "../../catalog/unreachable-nodes.ts";
 import { CAUSE } from "../../catalog/watch/change-cause.ts";
-import { ACTION, type FeedMessage, type HidingRules, SNAPSHOT, type WatchChange } from "../../catalog/watch/reader.ts";
+import { ACTION, type FeedMessage, type HiddenNamespaces, SNAPSHOT, type WatchChange } from "../../catalog/watch/reader.ts";
 import type { LoadReports, RenewalResult } from "../../discovery/registrar/load-reports.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import {
@@ -305,7 +305,7 @@ export class DiscoveryBytes {
 }
 
 /** Appends the field `hidden_by` to an encoded answer. The field has the same number in all answers that are built from bytes. */
-export function withHiddenBy<B extends Uint8Array>(answer: B, hiddenBy: HidingRules | undefined): B | Buffer {
+export function withHiddenBy<B extends Uint8Array>(answer: B, hiddenBy: HiddenNamespaces | undefined): B | Buffer {
   if (hiddenBy === undefined) return answer;
   const field = create(CatalogWatchResponseSchema, { hiddenBy: { ...hiddenBy } });
   return Buffer.concat([answer, toBinary(CatalogWatchResponseSchema, field)]);
