@@ -1,5 +1,5 @@
 /**
- * Grants the operator's view to reads that request it (`viewer.operator`). No other code grants it. Each such read is recorded in the audit log, also
+ * Grants the operator's view to reads that request it (`viewer.as_operator`). No other code grants it. Each such read is recorded in the audit log, also
  * when it is refused.
  */
 import type { DescMethod, Message } from "@bufbuild/protobuf";
@@ -19,7 +19,7 @@ export interface OperatorViewParts {
   readonly onOperatorView: (caller: Caller, read: OperatorRead) => void;
 }
 
-/** Returns the service with checks of `viewer.operator` before its handlers run. */
+/** Returns the service with checks of `viewer.as_operator` before its handlers run. */
 export function withOperatorView(service: ServiceDefinition, parts: OperatorViewParts): ServiceDefinition {
   const handlers: Record<string, MethodHandler> = { ...service.handlers };
   for (const method of service.desc.methods) {
@@ -32,7 +32,7 @@ export function withOperatorView(service: ServiceDefinition, parts: OperatorView
         // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the field of the contract is a Viewer
         const viewer = (request as Message & Readonly<Record<string, Viewer | undefined>>)[viewerField];
         // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the handler belongs to the request's method
-        return handle(request as never, viewer?.operator === true ? granted(parts, { method, request, viewer }, context) : context);
+        return handle(request as never, viewer?.asOperator === true ? granted(parts, { method, request, viewer }, context) : context);
       };
     if (handler.kind === "unary") handlers[method.localName] = { ...handler, handle: run(handler.handle) };
     if (handler.kind === "server_streaming") handlers[method.localName] = { ...handler, open: run(handler.open) };
@@ -67,13 +67,13 @@ function granted(
   return Object.assign(context, { caller: { ...caller, hasOperatorView: true } });
 
   function check(): void {
-    demandRole(caller, "mesh.operate", " to set viewer.operator");
+    demandRole(caller, "mesh.operate", " to set viewer.as_operator");
     // The answer must be able to name the rules.
     if (!method.output.fields.some(({ name }) => name === "hidden_by"))
-      throw invalid("viewer.operator", `is not available for ${method.name}`);
+      throw invalid("viewer.as_operator", `is not available for ${method.name}`);
     if (viewer.clusterId !== "" || viewer.tenantId !== "")
-      throw invalid("viewer.operator", "must not be set together with cluster_id or tenant_id");
+      throw invalid("viewer.as_operator", "must not be set together with cluster_id or tenant_id");
     if (isResolver)
-      throw new WaymarkError("read_only", "this server is a resolver, which rejects viewer.operator: send the call to a node");
+      throw new WaymarkError("read_only", "this server is a resolver, which rejects viewer.as_operator: send the call to a node");
   }
 }

@@ -18,7 +18,7 @@ token_sha256 = "${createHash("sha256").update(READER).digest("hex")}"
 roles = ["mesh.read"]
 `;
 const DISCOVERY = "waymark.discovery.v1.DiscoveryService";
-const AS_OPERATOR = { viewer: { operator: true } };
+const AS_OPERATOR = { viewer: { asOperator: true } };
 
 /** One call with any token, or with none. */
 async function post(node: LimitedNode, rpc: string, body: object, token?: string) {
@@ -66,7 +66,7 @@ test.each([0, 1])(
         const asked = rpc.endsWith("Query") ? query : { ...resolve, name: "web.svc.a.waymark", ...AS_OPERATOR };
         const { namespace: _, ...named } = { namespace: "", ...asked };
         const refused = await post(node, rpc, rpc.includes("dns") ? named : asked, who);
-        expect([refused.status, JSON.stringify(refused.body)]).toEqual([status, expect.stringContaining("viewer.operator")]);
+        expect([refused.status, JSON.stringify(refused.body)]).toEqual([status, expect.stringContaining("viewer.as_operator")]);
       }
     }
 

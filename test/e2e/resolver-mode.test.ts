@@ -204,7 +204,7 @@ test("a caller that may not see a namespace gets nothing of it by any way, and o
 });
 
 test("the operator's view is refused there, since what it holds is from reads with its own right, and an explanation counts nothing hidden", async () => {
-  const viewer = { operator: true };
+  const viewer = { asOperator: true };
   const discovery = discoveryAt(resolver, "admin");
   const dnsService = createClient(DnsService, transportAt(resolver, "admin"));
   const asked = { namespace: "svc.secret", viewer };
@@ -216,7 +216,7 @@ test("the operator's view is refused there, since what it holds is from reads wi
     dnsService.resolveName({ name: "hidden.svc.secret.waymark", viewer }),
     dnsService.describeName({ name: "hidden.svc.secret.waymark", viewer }),
   ])
-    expect(await refusal(call)).toMatch(/^FailedPrecondition read_only: this server is a resolver, which rejects viewer\.operator/);
+    expect(await refusal(call)).toMatch(/^FailedPrecondition read_only: this server is a resolver, which rejects viewer\.as_operator/);
   expect(await refusal(discoveryAt(resolver, "red").catalogQuery(asked))).toMatch(/^PermissionDenied .*mesh\.operate/);
   const { explanation } = await discovery.catalogQuery({ namespace: "svc.secret", explain: true });
   expect(explanation.filter(({ reason }) => reason === "policy")).toEqual([]);

@@ -137,7 +137,7 @@ export class FakeDiscovery {
         return {
           ...(entry && { entry, ...(entry.targets[0] && { target: entry.targets[0] }) }),
           ...(redirect && { redirect }),
-          ...(request.viewer?.operator === true && { hiddenBy: this.hiddenBy }),
+          ...(request.viewer?.asOperator === true && { hiddenBy: this.hiddenBy }),
           servedBy: NODE,
         };
       }),
@@ -298,7 +298,7 @@ export class FakeDiscovery {
     const limit = request.limit === 0 ? 100 : Math.min(request.limit, 1000);
     const to = from + limit;
     const page = { items: all.slice(from, to), nextPageToken: to < all.length ? String(to) : "" };
-    const hiddenBy = request.viewer?.operator === true ? { hiddenBy: this.hiddenBy } : {};
+    const hiddenBy = request.viewer?.asOperator === true ? { hiddenBy: this.hiddenBy } : {};
     return { ...page, revision: this.#revision, servedBy: NODE, ...hiddenBy };
   }
 

@@ -21,7 +21,7 @@ const READER: Caller = { ...GREEN, principal: "rea", tenant: "", roles: ["mesh.r
 const OPERATOR: Caller = { ...READER, principal: "op", roles: ["mesh.operate"] };
 const { catalogQuery, catalogWatch, register, resolve, summaryQuery } = DiscoveryService.method;
 const { describeName, listNames, resolveName } = DnsService.method;
-const AS_OPERATOR = { viewer: { operator: true } };
+const AS_OPERATOR = { viewer: { asOperator: true } };
 /** Which namespace each rule of the policy shows to which tenant. */
 const shownTo = (tenant: string) => rule(`svc.${tenant}`, { visibilityTenants: [tenant], allowSummaries: true });
 const RULES = [shownTo("green"), shownTo("blue")];

@@ -44,13 +44,13 @@ function ask(
   return { seen, refusal, reads };
 }
 
-const VIEW = { viewer: create(ViewerSchema, { operator: true }) };
+const VIEW = { viewer: create(ViewerSchema, { asOperator: true }) };
 const METHODS = [DiscoveryService, DnsService, PolicyService, ResolverService].flatMap(({ methods }): readonly DescMethod[] => methods);
 const VIEWED = METHODS.filter(({ input }) => input.fields.some(({ message }) => message === ViewerSchema));
 
 describe.each(VIEWED.map((method) => ({ name: method.name, method })))("$name", ({ method }) => {
   const field = method.input.fields.find(({ message }) => message === ViewerSchema);
-  const request = { [field?.localName ?? ""]: create(ViewerSchema, { operator: true }) };
+  const request = { [field?.localName ?? ""]: create(ViewerSchema, { asOperator: true }) };
   const isMarked = ["CatalogQuery", "CatalogWatch", "Resolve", "SummaryQuery", "SummaryWatch", "ResolveName", "DescribeName"].includes(
     method.name,
   );
@@ -83,7 +83,7 @@ test.each<{ what: string; caller: Caller; reason: string }>([
     const { seen, refusal, reads } = ask(method, create(schema, { ...VIEW, namespacePrefix: "svc" }), { caller });
     expect(seen).toBe(reason === "" ? true : undefined);
     expect(refusal.split(":")[0]).toBe(reason);
-    if (reason !== "") expect(refusal).toMatch(/role mesh\.operate to set viewer\.operator$/);
+    if (reason !== "") expect(refusal).toMatch(/role mesh\.operate to set viewer\.as_operator$/);
     expect(reads).toEqual([{ detail: method.name, namespace: "svc", requestId: "r-1", reason }]);
   }
 });
@@ -93,10 +93,10 @@ test.each([
   { what: "a cluster", more: { clusterId: "east" }, isResolver: false, reason: "invalid_argument" },
   { what: "a resolver", more: {}, isResolver: true, reason: "read_only" },
 ])("the view is refused together with $what", ({ more, isResolver, reason }) => {
-  const request = { viewer: create(ViewerSchema, { operator: true, ...more }), namespace: "svc", name: "web" };
+  const request = { viewer: create(ViewerSchema, { asOperator: true, ...more }), namespace: "svc", name: "web" };
   const { seen, refusal, reads } = ask(DiscoveryService.method.resolve, request, { isResolver });
   expect(seen).toBeUndefined();
-  expect(refusal).toMatch(new RegExp(`^${reason}: .*viewer.operator`));
+  expect(refusal).toMatch(new RegExp(`^${reason}: .*viewer.as_operator`));
   expect(reads).toMatchObject([{ detail: "Resolve web", namespace: "svc", reason }]);
 });
 

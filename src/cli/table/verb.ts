@@ -16,7 +16,7 @@ export interface VerbContext {
   /** Opens the client on first use. The caller closes the client. */
   readonly client: () => Client;
   /** Returns `--tenant` and `--as-operator` as the viewer of a read. */
-  readonly viewer: { readonly viewer?: { readonly tenantId: string; readonly operator: boolean } };
+  readonly viewer: { readonly viewer?: { readonly tenantId: string; readonly asOperator: boolean } };
   /** Returns the completion script for a shell. The function is passed in, because it uses the VERBS table, which verbs must not import. */
   readonly completionOf: (shell: CompletionShell) => Promise<string>;
 }

@@ -152,8 +152,8 @@ export const describe: VerbFunction = async ({ args, flags, out, client, viewer 
 export const explain: VerbFunction = async ({ args, flags, out, client, viewer }) => {
   const [name = "", recordType = ""] = args;
   const clusterId = flags.text("cluster") ?? "";
-  const { tenantId = "", operator = false } = viewer.viewer ?? {};
-  const as = clusterId === "" && tenantId === "" && !operator ? {} : { viewer: { clusterId, tenantId, operator } };
+  const { tenantId = "", asOperator = false } = viewer.viewer ?? {};
+  const as = clusterId === "" && tenantId === "" && !asOperator ? {} : { viewer: { clusterId, tenantId, asOperator } };
   const [address, listener = ""] = [flags.text("source"), flags.text("listener")];
   if (address === undefined && listener !== "") throw new UsageError("--listener requires --source");
   const from = address === undefined ? {} : { source: { address, listener } };

@@ -41,9 +41,9 @@ export declare type Viewer = Message<"waymark.catalog.v1.Viewer"> & {
    * SummaryQuery and SummaryWatch of DiscoveryService, and by ResolveName and DescribeName of DnsService. A resolver
    * rejects such a read; send it to a node.
    *
-   * @generated from field: bool operator = 3;
+   * @generated from field: bool as_operator = 3;
    */
-  operator: boolean;
+  asOperator: boolean;
 };
 
 /**

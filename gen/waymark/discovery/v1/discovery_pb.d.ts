@@ -814,7 +814,7 @@ export declare type CatalogQueryResponse = Message<"waymark.discovery.v1.Catalog
   unreachableNodes?: UnreachableNodes | undefined;
 
   /**
-   * With `viewer.operator`: for each namespace in the response that is hidden from the caller otherwise, the rule that
+   * With `viewer.as_operator`: for each namespace in the response that is hidden from the caller otherwise, the rule that
    * hides it, or `default_allow` if no rule applies.
    *
    * @generated from field: map<string, string> hidden_by = 18;
@@ -1123,7 +1123,7 @@ export declare type CatalogWatchResponse = Message<"waymark.discovery.v1.Catalog
   unreachableNodes?: UnreachableNodes | undefined;
 
   /**
-   * With `viewer.operator`: the rules that hide namespaces in the deltas; see CatalogQueryResponse.
+   * With `viewer.as_operator`: the rules that hide namespaces in the deltas; see CatalogQueryResponse.
    *
    * @generated from field: map<string, string> hidden_by = 18;
    */
@@ -1396,7 +1396,7 @@ export declare type ResolveResponse = Message<"waymark.discovery.v1.ResolveRespo
   unreachableNodes?: UnreachableNodes | undefined;
 
   /**
-   * With `viewer.operator`: the rules that hide namespaces in the response; see CatalogQueryResponse.
+   * With `viewer.as_operator`: the rules that hide namespaces in the response; see CatalogQueryResponse.
    *
    * @generated from field: map<string, string> hidden_by = 18;
    */

@@ -264,7 +264,7 @@ export declare type SummaryQueryResponse = Message<"waymark.discovery.v1.Summary
   unreachableNodes?: UnreachableNodes | undefined;
 
   /**
-   * With `viewer.operator`: the rules that hide namespaces in the response; see CatalogQueryResponse.
+   * With `viewer.as_operator`: the rules that hide namespaces in the response; see CatalogQueryResponse.
    *
    * @generated from field: map<string, string> hidden_by = 18;
    */
@@ -552,7 +552,7 @@ export declare type SummaryWatchResponse = Message<"waymark.discovery.v1.Summary
   unreachableNodes?: UnreachableNodes | undefined;
 
   /**
-   * With `viewer.operator`: the rules that hide namespaces in the deltas; see CatalogQueryResponse.
+   * With `viewer.as_operator`: the rules that hide namespaces in the deltas; see CatalogQueryResponse.
    *
    * @generated from field: map<string, string> hidden_by = 18;
    */

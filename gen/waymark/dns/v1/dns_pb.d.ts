@@ -532,7 +532,7 @@ export declare type DescribeNameResponse = Message<"waymark.dns.v1.DescribeNameR
   hasMore: boolean;
 
   /**
-   * With `viewer.operator`: the rules that hide namespaces of the response; see
+   * With `viewer.as_operator`: the rules that hide namespaces of the response; see
    * waymark.discovery.v1.CatalogQueryResponse.
    *
    * @generated from field: map<string, string> hidden_by = 4;
@@ -715,7 +715,7 @@ export declare type ResolveNameResponse = Message<"waymark.dns.v1.ResolveNameRes
   truncated: boolean;
 
   /**
-   * With `viewer.operator`: the rules that hide namespaces of the response; see
+   * With `viewer.as_operator`: the rules that hide namespaces of the response; see
    * waymark.discovery.v1.CatalogQueryResponse.
    *
    * @generated from field: map<string, string> hidden_by = 9;
