@@ -1,6 +1,6 @@
 /**
- * Grants the operator's view to reads that request it (`viewer.as_operator`). No other code grants it. Each such read is recorded in the audit log, also
- * when it is refused.
+ * Grants the operator's view to reads that request it (`viewer.as_operator`). No other code grants it. Each such read is recorded in the audit log,
+ * also when it is refused.
  */
 import type { DescMethod, Message } from "@bufbuild/protobuf";
 import { type Viewer, ViewerSchema } from "../../gen/waymark/catalog/v1/viewer_pb.js";

@@ -41,7 +41,7 @@ export interface FlagSpec {
 
 export const AS_OPERATOR: FlagSpec = {
   flags: "--as-operator",
-  doc: "Also show what policy hides from you, and the rules that hide it. Requires the role mesh.operate. Each such read is recorded in the audit log.",
+  doc: "Also show what policy hides from you, and the rules that hide it. Requires the role mesh.operate. Each such read is audited.",
 };
 
 export interface ArgSpec {

@@ -39,7 +39,7 @@ export interface Caller extends CallerIdentity {
   readonly hasOperatorView?: boolean;
 }
 
-/** Returns a text that differs between the operator's view and other views. Tokens, cursors and caches of one view are therefore useless in another. */
+/** Returns a text that differs between the operator's view and other views, so that tokens, cursors and caches of one are useless in the other. */
 export function viewText({ hasOperatorView }: Pick<Caller, "hasOperatorView">, text: string): string {
   return hasOperatorView === true ? `${text}\0operator` : text;
 }

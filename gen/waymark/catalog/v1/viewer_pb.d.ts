@@ -36,10 +36,10 @@ export declare type Viewer = Message<"waymark.catalog.v1.Viewer"> & {
 
   /**
    * If true, the policy hides nothing from this read, and `hidden_by` in the response names the rules that hide
-   * namespaces from the caller otherwise. Requires the role mesh.operate. Cannot be combined with the other fields. Each
-   * such read is recorded in the audit log, also when it is rejected. Accepted by CatalogQuery, CatalogWatch, Resolve,
-   * SummaryQuery and SummaryWatch of DiscoveryService, and by ResolveName and DescribeName of DnsService. A resolver
-   * rejects such a read; send it to a node.
+   * namespaces from the caller otherwise. Requires the role mesh.operate. Cannot be combined with the other fields.
+   * Each such read is recorded in the audit log, also when it is rejected. Accepted by CatalogQuery, CatalogWatch,
+   * Resolve, SummaryQuery and SummaryWatch of DiscoveryService, and by ResolveName and DescribeName of DnsService. A
+   * resolver rejects such a read; send it to a node.
    *
    * @generated from field: bool as_operator = 3;
    */

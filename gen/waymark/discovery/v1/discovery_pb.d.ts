@@ -814,8 +814,8 @@ export declare type CatalogQueryResponse = Message<"waymark.discovery.v1.Catalog
   unreachableNodes?: UnreachableNodes | undefined;
 
   /**
-   * With `viewer.as_operator`: for each namespace in the response that is hidden from the caller otherwise, the rule that
-   * hides it, or `default_allow` if no rule applies.
+   * With `viewer.as_operator`: for each namespace in the response that is hidden from the caller otherwise, the rule
+   * that hides it, or `default_allow` if no rule applies.
    *
    * @generated from field: map<string, string> hidden_by = 18;
    */
