@@ -9,6 +9,7 @@ const MAX_COUNT = 2_147_483_647;
 
 interface ListPage {
   nextPageToken: string;
+  readonly hiddenBy?: Record<string, string>;
 }
 
 /** Yields a list's pages until the caller leaves the loop. */
@@ -34,8 +35,8 @@ export function limitOf(flags: Flags): number | undefined {
 /**
  * Reads the first `--limit` items of a list, starting at `--page-token`. With only a token, reads one page. With neither flag, reads `whenNeither`
  * items. The default is all items, and 0 means one page of the server's default size. `lists` contains the names of the page fields that are joined.
- * The first field contains the items. All other fields come from the first page, so that a watch from that page's revision or cursor does not miss
- * any changes.
+ * The first field contains the items. The rules in `hiddenBy` are joined too. All other fields come from the first page, so that a watch from that
+ * page's revision or cursor does not miss any changes.
  */
 export async function readPages<K extends string, P extends ListPage & Readonly<Record<K, unknown[]>>>(
   flags: Flags,
@@ -52,6 +53,7 @@ export async function readPages<K extends string, P extends ListPage & Readonly<
   while (all.nextPageToken !== "" && left() > 0) {
     const next = await read({ limit: Math.min(left(), MAX_PAGE), pageToken: all.nextPageToken });
     all.nextPageToken = next.nextPageToken;
+    Object.assign(all.hiddenBy ?? {}, next.hiddenBy);
     for (const name of lists) all[name].push(...next[name]);
   }
   return all;

@@ -161,7 +161,8 @@ async function runVerb(spec: VerbSpec, { environment, args, flags }: CommandCall
     const tenantId = flags.text("tenant") ?? environment.env["WAYMARK_TENANT"];
     const verb = await spec.load();
     if (spec.path !== "serve") cancelSlow = environment.later(() => out.note(`still running ${spec.path} …`), SLOW_MS);
-    const viewer = tenantId === undefined ? {} : { viewer: { tenantId } };
+    const asOperator = flags.isOn("asOperator");
+    const viewer = tenantId === undefined && !asOperator ? {} : { viewer: { tenantId: tenantId ?? "", asOperator } };
     return (await verb({ environment, args, flags, out, client, viewer, completionOf })) ?? EXIT.done;
   } catch (error) {
     cancelSlow?.();

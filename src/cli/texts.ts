@@ -2,6 +2,7 @@
 import { type Duration, durationMs } from "@bufbuild/protobuf/wkt";
 import { type Entry, type EntryKey, EntryKind, HealthStatus, Scope, type Target } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { enumWord } from "../lib/enum-words.ts";
+import type { Flags } from "./flags.ts";
 import type { TableColumn } from "./output.ts";
 
 /** `host:port/protocol`, with brackets around an IPv6 address. A target without a port is `host/protocol`. */
@@ -34,6 +35,11 @@ export const ENTRY_COLUMNS: readonly TableColumn<Entry>[] = [
   { title: "TAGS", isWide: true, text: ({ tags }) => tags.join(",") },
   { title: "TARGETS", text: ({ targets }) => targets.map(targetText).join(", ") },
 ];
+
+/** Returns the column for the rules that hide rows. Returns no column without `--as-operator`. */
+export function hiddenByColumns<Row>(flags: Flags, ruleOf: (row: Row) => string | undefined): readonly TableColumn<Row>[] {
+  return flags.isOn("asOperator") ? [{ title: "HIDDEN BY", text: (row) => ruleOf(row) ?? "" }] : [];
+}
 
 /** Formats a duration in milliseconds if it is below ten seconds, or else in seconds. Returns an empty string if the duration is absent. */
 export function shortDuration(duration: Duration | undefined): string {

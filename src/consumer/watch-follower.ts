@@ -26,6 +26,8 @@ export type FollowEvent<Item = Entry> =
       readonly entry: Item;
       readonly deltaId: string;
       readonly revision: bigint;
+      /** In the operator's view: the rule that hides the entry otherwise. Absent if it is not hidden. */
+      readonly hiddenBy?: string;
     }
   /** The entry was removed. */
   | {
@@ -103,7 +105,8 @@ export type WatchMessage = Pick<
   | "snapshot"
   | "stale"
   | "unreachableNodes"
->;
+> &
+  Partial<Pick<CatalogWatchResponse, "hiddenBy">>;
 
 export const readEntryPayload: PayloadReader<Entry> = (payload) => {
   if (payload.case !== "entry" || payload.value.key === undefined) return undefined;
@@ -184,7 +187,7 @@ export class WatchFollower<Item = Entry> {
     if (snapshot === Snapshot.BEGIN) {
       this.#staged = { replaces: message.replaces.length > 0 ? new Set(message.replaces) : undefined, seen: new Set() };
     }
-    for (const delta of message.deltas) this.#delta(delta, out);
+    for (const delta of message.deltas) this.#delta(delta, message.hiddenBy?.[delta.namespace], out);
     const isEnd = snapshot === Snapshot.END;
     if (isEnd) this.#swap(message.revision, out);
     // A cursor from the middle of a snapshot would resume without the rest of it.
@@ -220,7 +223,7 @@ export class WatchFollower<Item = Entry> {
     return waitMs;
   }
 
-  #delta(delta: DiscoveryDelta, out: FollowEvent<Item>[]): void {
+  #delta(delta: DiscoveryDelta, hiddenBy: string | undefined, out: FollowEvent<Item>[]): void {
     const { payload, deltaId, revision, action } = delta;
     const seen = action === DiscoveryDelta_Action.REMOVE ? undefined : this.#seen(payload);
     if (seen !== undefined) {
@@ -233,7 +236,8 @@ export class WatchFollower<Item = Entry> {
       this.#unconfirmed.noteChange(text);
       this.#held.set(text, { key, deltaId, state });
       const isStaged = this.#staged !== undefined;
-      out.push({ kind: "put", isNew: before === undefined, isStaged, key, entry: item, deltaId, revision });
+      const mark = hiddenBy === undefined ? {} : { hiddenBy };
+      out.push({ kind: "put", isNew: before === undefined, isStaged, key, entry: item, deltaId, revision, ...mark });
     } else if (payload.case === "removed") {
       this.#forget(payload.value, { cause: causeOf(delta.cause), isStaged: this.#staged !== undefined, deltaId, revision }, out);
     }

@@ -13,18 +13,20 @@ import {
   type EntryTest,
   encodePageToken,
   joinedPage,
+  MAX_LIMIT,
   type QueryOptions,
   type QueryPage,
   queryPage,
 } from "../catalog/query/query.ts";
-import { type CatalogRecord, KIND } from "../catalog/record/record.ts";
+import { type CatalogRecord, type KeyText, KIND } from "../catalog/record/record.ts";
 import type { Replica } from "../catalog/replica/replica.ts";
 import type { WatchCursor } from "../catalog/watch/cursor.ts";
-import { type ReaderNode, type ReaderOptions, WatchReader } from "../catalog/watch/reader.ts";
+import { type HiddenNamespaces, type ReaderNode, type ReaderOptions, WatchReader } from "../catalog/watch/reader.ts";
 import { sha256Hex } from "../lib/crypto.ts";
 import { WaymarkError } from "../lib/errors.ts";
 import { textHash } from "../lib/hash64.ts";
-import type { Caller } from "../policy/identity/caller.ts";
+import { counted } from "../lib/text/visible-text.ts";
+import { type Caller, hasRole, viewText } from "../policy/identity/caller.ts";
 import type { NamespaceRule } from "../policy/set/rules.ts";
 import {
   differentOwners,
@@ -87,14 +89,18 @@ export interface QueryPageRequest {
 export interface PageAnswer {
   readonly records: readonly CatalogRecord[];
   readonly nextToken: string;
-  readonly considered: readonly ConsideredEntry[] | undefined;
+  readonly considered: readonly ExplainedEntry[] | undefined;
+  readonly hiddenBy: HiddenNamespaces | undefined;
 }
+
+/** A considered entry, or all entries that one rule hides, which have no key. */
+export type ExplainedEntry = Omit<ConsideredEntry, "key" | "reason"> & { readonly key?: KeyText; readonly reason: string };
 
 export type ReaderRequest = Pick<ReaderOptions, "filter" | "isNamesOnly" | "withDigest">;
 
 interface SharedReader {
   readonly reader: WatchReader;
-  /** The viewer of the reader. Readers of one class see the same entries. Undefined for a resolver, which sees all entries. */
+  /** The viewer of the reader. Readers of one class see the same entries. Undefined for a reader that sees all entries, such as a resolver. */
   readonly viewer: Viewer | undefined;
   /** Whether the reader has pending changes in this policy version. */
   pending: { readonly version: number; readonly isAny: boolean } | undefined;
@@ -210,7 +216,43 @@ export class CatalogReads {
 
   /** Returns whether a caller may see a namespace, and the reason. */
   verdict(caller: Caller, namespace: string): PolicyVerdict {
-    return this.policy.viewer(namespace, { clusterId: caller.cluster, tenant: caller.tenant });
+    return this.#policyFor(caller).viewer(namespace, { clusterId: caller.cluster, tenant: caller.tenant });
+  }
+
+  /** Returns the policy that applies to a caller's reads: in the operator's view, none. */
+  #policyFor({ hasOperatorView }: Caller): VisiblePolicy {
+    return hasOperatorView === true ? NO_POLICY : this.policy;
+  }
+
+  /** In the operator's view, returns which rules hide these namespaces from the same caller otherwise. Undefined in other views. */
+  hiddenBy(caller: Caller, items: readonly { readonly namespace: string }[]): HiddenNamespaces | undefined {
+    if (caller.hasOperatorView !== true) return undefined;
+    const rules = items.map(({ namespace }) => [namespace, this.#hidingRule(caller, namespace)] as const);
+    return Object.fromEntries(rules.filter((pair): pair is [string, string] => pair[1] !== undefined));
+  }
+
+  /** Returns the rule that hides a namespace from a caller's own view, or `default_allow`, which is not a rule. Undefined if it is visible. */
+  #hidingRule({ cluster: clusterId, tenant }: Caller, namespace: string): string | undefined {
+    const { allowed, rule } = this.policy.viewer(namespace, { clusterId, tenant });
+    return allowed ? undefined : rule || "default_allow";
+  }
+
+  /** Counts the matching entries that the policy hides from an operator, by rule. Cost: one page of hidden namespaces. */
+  #explainHidden(caller: Caller, { filter, test, open }: QueryPageRequest): readonly ExplainedEntry[] {
+    const allowed = this.#shown((namespace) => this.#hidingRule(caller, namespace) !== undefined);
+    const { records, nextKey } = this.#pageOf(filter, {
+      limit: MAX_LIMIT,
+      afterKey: "",
+      self: this.node,
+      allowed,
+      explain: false,
+      test,
+      open,
+    });
+    return [...Map.groupBy(records, ({ namespace }) => this.#hidingRule(caller, namespace))].map(([rule, { length }]) => {
+      const count = `${nextKey === undefined ? "" : "at least "}${counted(length, "entry is", "entries are")}`;
+      return { kept: false, reason: "policy", detail: `${count} hidden by rule ${rule}` };
+    });
   }
 
   /** Returns the verdict on a namespace under the policy in force. The rule is returned only to a caller that may see the namespace. */
@@ -320,10 +362,11 @@ export class CatalogReads {
 
   /** Returns a page in key order. Throws `invalid_argument` for a page token that was issued for another filter. */
   page(caller: Caller, request: QueryPageRequest): PageAnswer {
-    const { filter, limit, token, isExplained, salt } = request;
+    const { filter, limit, token, isExplained } = request;
+    const salt = viewText(caller, request.salt);
     // HOT: most queries have only one page, so the hash is computed only if there is a next page.
     const afterKey = token === "" ? "" : decodePageToken(token, filterHash(filter, salt));
-    const { policy } = this;
+    const policy = this.#policyFor(caller);
     const visibility = policy.set === undefined || filter.resolved !== undefined ? undefined : new VisibilityFilter(policy, caller);
     // Hidden and absent namespaces are handled the same way: no lookup happens before the verdict.
     const isHidden = visibility !== undefined && filter.namespace !== "" && !visibility.sees(filter.namespace);
@@ -339,13 +382,17 @@ export class CatalogReads {
           open: request.open,
         });
     visibility?.tell(this.#onDenied);
+    // A resolver does not have all hidden entries, and has the others only for its own use. Only the first page of a query counts them.
+    const isHidingTold =
+      isExplained && token === "" && visibility !== undefined && this.#lists === undefined && hasRole(caller, "mesh.operate");
     const kept = countWithin(page.records, MAX_PAGE_BYTES);
     const records = kept === page.records.length ? page.records : page.records.slice(0, kept);
     const nextKey = records === page.records ? page.nextKey : records.at(-1)?.key;
     return {
       records,
       nextToken: nextKey === undefined ? "" : encodePageToken(nextKey, filterHash(filter, salt)),
-      considered: page.considered,
+      considered: isHidingTold ? [...(page.considered ?? []), ...this.#explainHidden(caller, request)] : page.considered,
+      hiddenBy: this.hiddenBy(caller, records),
     };
   }
 
@@ -358,7 +405,7 @@ export class CatalogReads {
     if (filter.resolved !== undefined) return "watch\0resolver";
     // The meaning of LOCAL differs between nodes, so a cursor from such a watch is valid only on the node that issued it.
     const place = filter.scope === SCOPE.LOCAL ? this.node.nodeId : "";
-    return filterText(filter, `watch\0${caller.tenant}\0${caller.cluster}\0${place}${isNamesOnly ? "\0names" : ""}`);
+    return filterText(filter, viewText(caller, `watch\0${caller.tenant}\0${caller.cluster}\0${place}${isNamesOnly ? "\0names" : ""}`));
   }
 
   /**
@@ -379,12 +426,14 @@ export class CatalogReads {
     let shared = this.#readers.get(name);
     if (shared === undefined) {
       this.#keepFilter(name);
-      const viewer = isResolved ? undefined : { clusterId: caller.cluster, tenant: caller.tenant };
+      const seesEverything = isResolved || caller.hasOperatorView === true;
+      const viewer = seesEverything ? undefined : { clusterId: caller.cluster, tenant: caller.tenant };
       const options = {
         ...request,
         name,
         hash: textHash(text),
-        allowed: isResolved ? seesAll : this.#shown(visibilityOf(this, caller)),
+        allowed: isResolved ? seesAll : this.#shown(this.#sees(caller)),
+        hiddenBy: caller.hasOperatorView === true ? (records: readonly CatalogRecord[]) => this.hiddenBy(caller, records) : undefined,
         isOwed: (namespace: string) => !this.isSettled && this.#isChanged(namespace, viewer),
         isOwedAny: () => !this.isSettled && this.#hasAnyPending(name),
         policyEpoch: () => this.#policyEpoch,
@@ -426,7 +475,11 @@ export class CatalogReads {
 
   /** Returns a test for the namespaces that a caller sees, for scans that are not recorded in the audit log. */
   allowed(caller: Caller): (namespace: string) => boolean {
-    return this.#shown(this.#policies.policy.set === undefined ? seesAll : visibilityOf(this, caller));
+    return this.#shown(this.#policies.policy.set === undefined ? seesAll : this.#sees(caller));
+  }
+
+  #sees(caller: Caller): (namespace: string) => boolean {
+    return caller.hasOperatorView === true ? seesAll : visibilityOf(this, caller);
   }
 
   /** Returns a record's entry as plain values. Cost: one decode. */

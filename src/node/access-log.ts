@@ -9,6 +9,7 @@ import type { OnDenied } from "../policy/set/verdict.ts";
 import type { AcceptedOverride } from "../services/discovery/maintenance.ts";
 import type { AcceptedWrite } from "../services/discovery/write-handlers.ts";
 import type { LeadershipOperation } from "../services/leadership/leadership.ts";
+import type { OperatorRead } from "../services/operator-view.ts";
 import type { PeerOperation } from "../services/peers/operations.ts";
 import type { ShardOperation } from "../services/shards/shard-access.ts";
 
@@ -114,6 +115,11 @@ export class AccessLog {
   /** Records a zone transfer to a secondary DNS server, whether complete or aborted. */
   readonly onTransfer = (caller: Caller, zone: string, detail: string): void => {
     this.#recordAllowed(caller, { action: "transfer", namespace: "", subjects: subjectOf("zone", zone), detail });
+  };
+
+  /** Records a read that requested the operator's view, whether it is granted or refused. */
+  readonly onOperatorView = (caller: Caller, read: OperatorRead): void => {
+    this.#record(caller, { ...read, action: "operator_view", outcome: read.reason === "" ? "allowed" : "denied", rule: "" });
   };
 
   /** HOT: runs per query. Only increments a counter, except for reads in the sample. */

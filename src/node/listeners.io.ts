@@ -27,9 +27,11 @@ import { TurnBudget } from "../server/turn-budget.ts";
 import { admitted } from "../services/admission.ts";
 import { changesNothing } from "../services/contract.ts";
 import { withNameReads } from "../services/dns/name-answers.ts";
+import { withOperatorView } from "../services/operator-view.ts";
 import { REFLECTION } from "../services/reflection.ts";
 import type { ServiceDefinition } from "../services/service.ts";
 import { checkAnswered, listServices } from "../services/service-table.ts";
+import type { AccessLog } from "./access-log.ts";
 import type { NodeComponents } from "./components.io.ts";
 import type { DnsEndpoint, NodeEndpoints, SharedPorts } from "./core/endpoints.ts";
 import { type DnsAnsweringOptions, nameAnswers, openAnswering, openZoneKeys } from "./dns/answering.io.ts";
@@ -64,6 +66,7 @@ export interface ListenersOptions extends DnsAnsweringOptions {
   readonly idPrefix: string;
   readonly limits: Pick<NodeLimits, "admission" | "admit" | "admitDns" | "makeBuckets" | "note" | "noteDns" | "noteHidden">;
   readonly identities: Pick<CallerIdentities, "follow" | "identify">;
+  readonly accessLog: Pick<AccessLog, "onOperatorView" | "onTransfer">;
   /** Calls back whenever the node starts or stops serving. The health service reports this state. */
   readonly followServing: (onServing: (isServing: boolean) => void) => void;
   /** Whether any thread or process of the node answers DNS. The health service reports this state. */
@@ -85,15 +88,16 @@ export async function openListeners(options: ListenersOptions, parts: NodeCompon
   const group = await parts.group("listeners");
   const { settings, metrics } = options;
   const zoneKeys = openZoneKeys(options);
+  const isResolver = settings.node.mode === "resolver";
   const { services, health } = listServices(
     withNameReads(
       options.services.map((service) => admitted(service, options.limits.admission)),
       nameAnswers(options, zoneKeys),
-    ),
+    ).map((service) => withOperatorView(service, { isResolver, onOperatorView: options.accessLog.onOperatorView })),
     settings.server.reflection === "off" ? undefined : ownDescriptors(),
     { dns: { isOpen: settings.dns.enabled } },
   );
-  checkAnswered(services, settings.node.mode === "resolver");
+  checkAnswered(services, isResolver);
   options.dnsPresence.follow((isOpen) => health.setOpen("dns", isOpen));
   const serving = { services, health, chain: openChain(options, services), tls: tlsFiles(settings), inflater: new SharedInflater() };
   options.identities.follow(() => serving.chain.knownStreams.check());

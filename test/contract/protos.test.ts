@@ -120,6 +120,7 @@ const WATCH = {
     via: 15,
     heard: 16,
     unreachable_nodes: 17,
+    hidden_by: 18,
   },
 } as const;
 

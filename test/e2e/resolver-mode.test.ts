@@ -13,6 +13,7 @@ import { Scope } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { Snapshot, Source } from "../../gen/waymark/catalog/v1/watch_pb.js";
 import { PeerService } from "../../gen/waymark/control/v1/peer_pb.js";
 import { type CatalogWatchResponse, DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import { DnsService } from "../../gen/waymark/dns/v1/dns_pb.js";
 import { Act } from "../../gen/waymark/options/v1/options_pb.js";
 import { PolicyService } from "../../gen/waymark/policy/v1/policy_pb.js";
 import { ResolverService } from "../../gen/waymark/resolver/v1/resolver_pb.js";
@@ -200,6 +201,25 @@ test("a caller that may not see a namespace gets nothing of it by any way, and o
     expect(await seen("red")).toEqual([1, 1, "answered", 1]);
     expect(await seen("blue")).toEqual([0, 0, "PermissionDenied", 0]);
   }
+});
+
+test("the operator's view is refused there, since what it holds is from reads with its own right, and an explanation counts nothing hidden", async () => {
+  const viewer = { asOperator: true };
+  const discovery = discoveryAt(resolver, "admin");
+  const dnsService = createClient(DnsService, transportAt(resolver, "admin"));
+  const asked = { namespace: "svc.secret", viewer };
+  for (const call of [
+    discovery.catalogQuery(asked),
+    discovery.resolve({ ...asked, name: "hidden" }),
+    discovery.summaryQuery(asked),
+    firstSnapshot("admin", asked),
+    dnsService.resolveName({ name: "hidden.svc.secret.waymark", viewer }),
+    dnsService.describeName({ name: "hidden.svc.secret.waymark", viewer }),
+  ])
+    expect(await refusal(call)).toMatch(/^FailedPrecondition read_only: this server is a resolver, which rejects viewer\.as_operator/);
+  expect(await refusal(discoveryAt(resolver, "red").catalogQuery(asked))).toMatch(/^PermissionDenied .*mesh\.operate/);
+  const { explanation } = await discovery.catalogQuery({ namespace: "svc.secret", explain: true });
+  expect(explanation.filter(({ reason }) => reason === "policy")).toEqual([]);
 });
 
 function nameIn({ payload }: DiscoveryDelta): string {

@@ -119,6 +119,8 @@ export class FakeDiscovery {
   /** Leases that `renew` no longer knows. */
   readonly expired = new Set<string>();
   readonly listeners: Record<string, string> = {};
+  /** What queries, resolutions and watches in the operator's view say of hidden namespaces. */
+  hiddenBy: Record<string, string> = {};
   /** Where `resolve` sends callers that ask for a name without an entry. */
   redirect: (request: ResolveRequest) => MessageInitShape<typeof RedirectSchema> | undefined = () => undefined;
   #leases = 0;
@@ -145,6 +147,7 @@ export class FakeDiscovery {
         return {
           ...(entry && { entry, ...(entry.targets[0] && { target: entry.targets[0] }) }),
           ...(redirect && { redirect }),
+          ...(request.viewer?.asOperator === true && { hiddenBy: this.hiddenBy }),
           servedBy: NODE,
         };
       }),
@@ -319,7 +322,9 @@ export class FakeDiscovery {
     const from = Number(request.pageToken || "0");
     const limit = request.limit === 0 ? 100 : Math.min(request.limit, 1000);
     const to = from + limit;
-    return { items: all.slice(from, to), nextPageToken: to < all.length ? String(to) : "", revision: this.#revision, servedBy: NODE };
+    const page = { items: all.slice(from, to), nextPageToken: to < all.length ? String(to) : "" };
+    const hiddenBy = request.viewer?.asOperator === true ? { hiddenBy: this.hiddenBy } : {};
+    return { ...page, revision: this.#revision, servedBy: NODE, ...hiddenBy };
   }
 
   #watch(call: ServerWritableStream<CatalogWatchRequest, unknown>): void {

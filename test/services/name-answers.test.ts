@@ -31,7 +31,7 @@ async function resolveName(catalog: FakeDnsCatalog, request: MessageInitShape<ty
       views: new DnsViews([], []),
       isAnonymousRefused: false,
       serialOf: () => 7,
-      reads: { noteHidden: () => {}, verdict: () => assert.fail("nobody may be told of the policy") },
+      reads: { hiddenBy: () => undefined, noteHidden: () => {}, verdict: () => assert.fail("nobody may be told of the policy") },
       checkCaughtUp: () => {},
       random: () => 0,
       allowsViewerOverride: false,

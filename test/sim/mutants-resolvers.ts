@@ -13,8 +13,9 @@ export const RESOLVER_MUTANTS = [
     edits: [
       {
         file: "src/discovery/reads.ts",
-        find: "    return this.policy.viewer(namespace, { clusterId: caller.cluster, tenant: caller.tenant });",
-        replace: '    return this.policy.viewer(namespace, { clusterId: caller.cluster, tenant: caller.tenant === "" ? "" : "nobody" });',
+        find: "    return this.#policyFor(caller).viewer(namespace, { clusterId: caller.cluster, tenant: caller.tenant });",
+        replace:
+          '    return this.#policyFor(caller).viewer(namespace, { clusterId: caller.cluster, tenant: caller.tenant === "" ? "" : "nobody" });',
       },
     ],
     withinSeeds: 30,

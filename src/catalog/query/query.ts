@@ -28,7 +28,8 @@ const TEST_BUDGET = 2000;
 const MAX_CONSIDERED = 1000;
 
 const DEFAULT_LIMIT = 100;
-const MAX_LIMIT = 1000;
+/** The largest effective `limit` of a list. */
+export const MAX_LIMIT = 1000;
 /** A list with at most this many records is used without searching for a shorter one. */
 const SHORT = 64;
 

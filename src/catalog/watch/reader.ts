@@ -14,6 +14,9 @@ import { type ChangeCause, causeOf } from "./change-cause.ts";
 import { type CursorOrigin, portableCursorText, resolverPlace, ShortCursorTexts, shortHolder } from "./cursor.ts";
 import type { NamedTouches } from "./name-index.ts";
 
+/** Hidden namespaces, and the rule that hides each of them. */
+export type HiddenNamespaces = Readonly<Record<string, string>>;
+
 /** The actions, with the numbers of the enum DiscoveryDelta.Action. */
 export const ACTION = { CREATE: 1, UPDATE: 2, REMOVE: 3 } as const;
 export type ChangeAction = (typeof ACTION)[keyof typeof ACTION];
@@ -61,6 +64,8 @@ export interface ReaderOptions {
   readonly hash: string;
   /** Whether the reader may see a namespace. Called once for each namespace and scan. */
   readonly allowed: (namespace: string) => boolean;
+  /** In the operator's view, returns the rules that hide the namespaces of these records from other views. Absent in other views. */
+  readonly hiddenBy?: ((records: readonly CatalogRecord[]) => HiddenNamespaces | undefined) | undefined;
   /** Whether a policy change that affects a namespace still has to be sent to the reader. If absent, never. */
   readonly isOwed?: (namespace: string) => boolean;
   /**

@@ -1,5 +1,5 @@
 /** The rows of the VERBS table for DNS. */
-import type { FlagSpec, VerbSpec } from "./verb.ts";
+import { AS_OPERATOR, type FlagSpec, type VerbSpec } from "./verb.ts";
 
 const names = () => import("../verbs/dns-names.ts");
 const dns = () => import("../verbs/dns.ts");
@@ -125,6 +125,7 @@ export const DNS_VERBS: readonly VerbSpec[] = [
         doc: "Listener that receives the query from --source (default udp).",
         choices: ["udp", "tcp", "dot", "doh"],
       },
+      AS_OPERATOR,
     ],
     examples: [
       [

@@ -1,4 +1,4 @@
-/** Defines the types for verbs: the row in the VERBS table, and the function. */
+/** Defines the types for verbs: the row in the VERBS table, and the function. Also defines the flags that several tables share. */
 import type { Client } from "../../client/client.ts";
 import type { Environment } from "../environment.ts";
 import type { ExitCode } from "../exit.ts";
@@ -15,8 +15,8 @@ export interface VerbContext {
   readonly out: CommandOutput;
   /** Opens the client on first use. The caller closes the client. */
   readonly client: () => Client;
-  /** Returns `--tenant` as the viewer of a read. */
-  readonly viewer: { readonly viewer?: { readonly tenantId: string } };
+  /** Returns `--tenant` and `--as-operator` as the viewer of a read. */
+  readonly viewer: { readonly viewer?: { readonly tenantId: string; readonly asOperator: boolean } };
   /** Returns the completion script for a shell. The function is passed in, because it uses the VERBS table, which verbs must not import. */
   readonly completionOf: (shell: CompletionShell) => Promise<string>;
 }
@@ -38,6 +38,11 @@ export interface FlagSpec {
   /** Whether an empty value is meaningful. For other flags, an empty value is an error, because it usually comes from an unset shell variable. */
   readonly mayBeEmpty?: true;
 }
+
+export const AS_OPERATOR: FlagSpec = {
+  flags: "--as-operator",
+  doc: "Also show what policy hides from you, and the rules that hide it. Requires the role mesh.operate. Each such read is audited.",
+};
 
 export interface ArgSpec {
   /** `<name>` is required, `[name]` is optional, and `[name...]` accepts several values. */

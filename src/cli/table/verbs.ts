@@ -15,7 +15,7 @@ import { POLICY_VERBS } from "./policy.ts";
 import { RESOLVER_VERBS } from "./resolver.ts";
 import { SHARD_VERBS } from "./shards.ts";
 import { SUMMARY_VERBS } from "./summary.ts";
-import type { FlagSpec, VerbSpec } from "./verb.ts";
+import { AS_OPERATOR, type FlagSpec, type VerbSpec } from "./verb.ts";
 
 const SCOPE_WORDS = ["local", "zone", "region", "global"] as const;
 const HEALTH_WORDS = ["healthy", "degraded", "critical", "maintenance", "orphaned"] as const;
@@ -261,6 +261,7 @@ export const VERBS: readonly VerbSpec[] = [
         doc: "Fail while a node that may still accept writes is unreachable. Does not need --max-staleness.",
       },
       { flags: "--explain", doc: "Show why each entry was included or left out." },
+      AS_OPERATOR,
     ],
     examples: [
       ["discovery query --prefix k8s", "list all entries in and below the namespace k8s"],
@@ -279,6 +280,7 @@ export const VERBS: readonly VerbSpec[] = [
       { flags: "--names-only", doc: "Show only the keys of entries." },
       { flags: "--until-synced", doc: "Stop after the current entries." },
       { flags: "--count <count>", doc: "Stop after this many changes." },
+      AS_OPERATOR,
     ],
     examples: [
       ["discovery watch --prefix k8s", "follow all entries below k8s, and continue when the server restarts"],
@@ -343,6 +345,7 @@ export const VERBS: readonly VerbSpec[] = [
       { flags: "--hash-key <text>", doc: "With --policy hash: requests with equal keys get the same instance." },
       { flags: "--limit <count>", doc: "Maximum number of alternatives (default 4)." },
       { flags: "--explain", doc: "Explain the rank of each candidate." },
+      AS_OPERATOR,
     ],
     examples: [
       [

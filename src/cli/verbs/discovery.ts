@@ -40,7 +40,7 @@ import { messageJson, timeText } from "../messages.ts";
 import { type CommandOutput, factTable, type OutputTable, type TableColumn } from "../output.ts";
 import { limitOf, noteMore, readPages } from "../pages.ts";
 import type { VerbFunction } from "../table/verb.ts";
-import { ENTRY_COLUMNS, keyWords, targetText } from "../texts.ts";
+import { ENTRY_COLUMNS, hiddenByColumns, keyWords, targetText } from "../texts.ts";
 
 type QueryInit = MessageInitShape<typeof CatalogQueryRequestSchema>;
 
@@ -59,9 +59,10 @@ export const query: VerbFunction = async ({ args, flags, out, client, viewer }) 
   const answer = await readPages(flags, ["items", "explanation"], (page) =>
     client().call(DiscoveryService.method.catalogQuery, { ...filter, ...page }),
   );
+  const hiddenBy = hiddenByColumns<Entry>(flags, ({ key }) => answer.hiddenBy[key?.namespace ?? ""]);
   const json = messageJson(CatalogQueryResponseSchema, answer);
   if (flags.isOn("explain") && !out.isMachine) out.document(json, explanationTable(answer.explanation));
-  else out.document(json, { columns: ENTRY_COLUMNS, rows: answer.items });
+  else out.document(json, { columns: [...ENTRY_COLUMNS, ...hiddenBy], rows: answer.items });
   noteMore(out, answer);
   noteUnreachable(out, answer.unreachableNodes);
 };
@@ -121,19 +122,20 @@ export const resolve: VerbFunction = async ({ args, flags, out, client, viewer }
       const advice = `run waymark discovery query --namespace ${namespace} to list the entries that you may see`;
       throw new CommandError(`${error.message}\n${advice}`, EXIT.notFound, error);
     });
-  showResolved(answer, flags.isOn("explain"), out);
+  showResolved(answer, flags, out);
 };
 
-function showResolved(answer: ResolveResponse, isExplained: boolean, out: CommandOutput): void {
+function showResolved(answer: ResolveResponse, flags: Flags, out: CommandOutput): void {
   const json = messageJson(ResolveResponseSchema, answer);
   const { entry, target, alternatives, redirect } = answer;
-  if (isExplained && !out.isMachine) {
+  const hiddenBy = hiddenByColumns(flags, () => Object.values(answer.hiddenBy)[0]);
+  if (flags.isOn("explain") && !out.isMachine) {
     if (redirect) out.note(`redirect to cluster ${redirect.clusterId}: ${redirect.urls.join(", ")}`);
     out.document(json, explanationTable(answer.explanation));
     return;
   }
   if (redirect) {
-    out.document(json, { columns: REDIRECT_COLUMNS, rows: [redirect] });
+    out.document(json, { columns: [...REDIRECT_COLUMNS, ...hiddenBy], rows: [redirect] });
     return;
   }
   const rows: ResolvedTarget[] = [];
@@ -148,6 +150,7 @@ function showResolved(answer: ResolveResponse, isExplained: boolean, out: Comman
       { title: "RANK", text: (row: ResolvedTarget) => row.rank },
       ...columns,
       { title: "TARGET", text: (row: ResolvedTarget) => row.target },
+      ...hiddenBy,
     ],
     rows,
   });
@@ -224,6 +227,7 @@ interface WatchRow {
   readonly action: "create" | "update" | "remove";
   readonly key: EntryKey;
   readonly entry: Entry | undefined;
+  readonly hiddenBy?: string | undefined;
 }
 
 const WATCH_COLUMNS: readonly TableColumn<WatchRow>[] = [
@@ -243,27 +247,29 @@ export const watch: VerbFunction = async ({ environment, args, flags, out, clien
     signal: environment.interrupt,
     onBreak: (error, waitMs) => out.note(`watch interrupted: ${error.message}; resuming in ${(waitMs / 1000).toFixed(1)} s`),
   });
+  const columns = [...WATCH_COLUMNS, ...hiddenByColumns<WatchRow>(flags, (row) => row.hiddenBy)];
   let printed = 0;
   for await (const event of events) {
     out.begun();
     if (event.kind !== "synced") printed += 1;
-    print(event, out);
+    print(event, out, columns);
     if (printed >= most || (event.kind === "synced" && flags.isOn("untilSynced"))) break;
   }
 };
 
-function print(event: FollowEvent, out: CommandOutput): void {
+function print(event: FollowEvent, out: CommandOutput, columns: readonly TableColumn<WatchRow>[]): void {
   switch (event.kind) {
     case "put": {
-      const { key, entry, deltaId, revision } = event;
+      const { key, entry, deltaId, revision, hiddenBy } = event;
       const action = event.isNew ? "create" : "update";
-      const json = { event: action, deltaId, revision: String(revision), entry: messageJson(EntrySchema, entry) };
-      return out.line(json, { columns: WATCH_COLUMNS, rows: [{ action, key, entry }] });
+      const mark = hiddenBy === undefined ? {} : { hiddenBy };
+      const json = { event: action, deltaId, revision: String(revision), entry: messageJson(EntrySchema, entry), ...mark };
+      return out.line(json, { columns, rows: [{ action, key, entry, hiddenBy }] });
     }
     case "remove": {
       const { key, deltaId, revision } = event;
       const json = { event: "remove", deltaId, revision: String(revision), key: messageJson(EntryKeySchema, key) };
-      return out.line(json, { columns: WATCH_COLUMNS, rows: [{ action: "remove", key, entry: undefined }] });
+      return out.line(json, { columns, rows: [{ action: "remove", key, entry: undefined }] });
     }
     case "synced": {
       const { isSnapshot, cursor, revision, heldCount, unreachable } = event;

@@ -16,7 +16,7 @@ import type { Flags } from "../flags.ts";
 import { messageJson } from "../messages.ts";
 import { noteMore, readPages } from "../pages.ts";
 import type { VerbFunction } from "../table/verb.ts";
-import { ENTRY_COLUMNS, splitKey } from "../texts.ts";
+import { ENTRY_COLUMNS, hiddenByColumns, splitKey } from "../texts.ts";
 
 const { registerName, unregisterName, listNames, describeName, resolveName } = DnsService.method;
 const MAX_NUMBER = 65_535;
@@ -152,8 +152,8 @@ export const describe: VerbFunction = async ({ args, flags, out, client, viewer 
 export const explain: VerbFunction = async ({ args, flags, out, client, viewer }) => {
   const [name = "", recordType = ""] = args;
   const clusterId = flags.text("cluster") ?? "";
-  const { tenantId = "" } = viewer.viewer ?? {};
-  const as = clusterId === "" && tenantId === "" ? {} : { viewer: { clusterId, tenantId } };
+  const { tenantId = "", asOperator = false } = viewer.viewer ?? {};
+  const as = clusterId === "" && tenantId === "" && !asOperator ? {} : { viewer: { clusterId, tenantId, asOperator } };
   const [address, listener = ""] = [flags.text("source"), flags.text("listener")];
   if (address === undefined && listener !== "") throw new UsageError("--listener requires --source");
   const from = address === undefined ? {} : { source: { address, listener } };
@@ -164,10 +164,12 @@ export const explain: VerbFunction = async ({ args, flags, out, client, viewer }
     ...[...answers, ...authority].map((detail) => ({ topic: "record", detail })),
     ...reasons.map(({ topic, detail }) => ({ topic, detail })),
   ];
+  const rules = Object.values(answer.hiddenBy).join(", ");
   out.document(messageJson(ResolveNameResponseSchema, answer), {
     columns: [
       { title: "TOPIC", text: ({ topic }) => topic },
       { title: "DETAIL", text: ({ detail }) => detail },
+      ...hiddenByColumns<(typeof rows)[number]>(flags, ({ topic }) => (topic === "record" ? rules : "")),
     ],
     rows,
   });

@@ -8,7 +8,7 @@ import type { EntryIndex } from "../../catalog/query/entry-index.ts";
 import { coversNamespace, type EntryFilter, filterHash } from "../../catalog/query/filter.ts";
 import { decodePageToken, encodePageToken } from "../../catalog/query/query.ts";
 import { type CatalogRecord, nameOfKey } from "../../catalog/record/record.ts";
-import type { Caller } from "../../policy/identity/caller.ts";
+import { type Caller, viewText } from "../../policy/identity/caller.ts";
 import type { Policy, PolicySource } from "../../policy/set/verdict.ts";
 import { Counting } from "../../summary/building/counting.ts";
 import { draftOf } from "../../summary/building/drafts.ts";
@@ -71,7 +71,7 @@ export class OnDemandSummaries {
    * work run. Throws `invalid_argument` for a page token that was issued for another filter.
    */
   *page(caller: Caller, request: OnDemandRequest, wallMs: number): Generator<undefined, OnDemandPage> {
-    const hash = filterHash(request.filter, SALT);
+    const hash = filterHash(request.filter, viewText(caller, SALT));
     const after = decodePageToken(request.token, hash);
     /** One example of a hidden namespace for each rule that hides namespaces. */
     const hidden = new Map<string, string>();

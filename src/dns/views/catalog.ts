@@ -20,7 +20,7 @@ import type { ClusterNames } from "../../discovery/summaries/cluster-names.ts";
 import type { ViewerClass } from "../../discovery/visible-names.ts";
 import type { IpAddress } from "../../lib/addresses.ts";
 import { WaymarkError } from "../../lib/errors.ts";
-import { anonymousCaller, type Caller } from "../../policy/identity/caller.ts";
+import { anonymousCaller, type Caller, viewText } from "../../policy/identity/caller.ts";
 import type { PolicySource } from "../../policy/set/verdict.ts";
 import { wordsOf } from "../names/labels.ts";
 import { type ListedService, MAX_AT_ADDRESS, MAX_BROWSED, type TruncatedList } from "../subject/browsing.ts";
@@ -166,7 +166,7 @@ class CatalogInDns implements DnsCatalog {
     const { reads, clusters } = sources;
     if (clusters !== undefined) this.findCluster = (kind, namespace, name) => this.#clusterOf(clusters, { kind, namespace, name });
     this.#viewerClass = {
-      key: `${caller.cluster}\0${caller.tenant}`,
+      key: viewText(caller, `${caller.cluster}\0${caller.tenant}`),
       version: () => reads.policyRevision,
       sees: (namespace) => reads.verdict(caller, namespace).allowed,
       seesName: (name) => this.#hiddenAbove(name) === undefined,

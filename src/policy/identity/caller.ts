@@ -37,6 +37,13 @@ export interface CallerIdentity {
 export interface Caller extends CallerIdentity {
   /** The peer's address without the port. */
   readonly address: string;
+  /** Whether the policy hides nothing from this call. Only `withOperatorView` grants this view, for one call at a time. */
+  readonly hasOperatorView?: boolean;
+}
+
+/** Returns a text that differs between the operator's view and other views, so that tokens, cursors and caches of one are useless in the other. */
+export function viewText({ hasOperatorView }: Pick<Caller, "hasOperatorView">, text: string): string {
+  return hasOperatorView === true ? `${text}\0operator` : text;
 }
 
 const TOKEN_ID_DIGITS = 12;

@@ -34,7 +34,7 @@ import { filterOf, namesOf } from "./filter.ts";
 import { namespaceStatus, type StatusParts } from "./namespace-status.ts";
 import type { ClusterRedirects } from "./resolve.ts";
 import { encodeExplanations, resolveHandler } from "./resolve.ts";
-import type { DiscoveryBytes } from "./response-bytes.ts";
+import { type DiscoveryBytes, withHiddenBy } from "./response-bytes.ts";
 import { type RequestedWatch, WatchOpener } from "./watch-opener.ts";
 
 export interface ReadParts {
@@ -178,7 +178,7 @@ class ReadMethods {
     // A watch cannot filter by subject or name. A cursor for resolvers is valid for any filter, but this answer covers only one filter.
     const isFollowed = test === undefined && open === undefined && !request.forResolver && context.age?.source !== SOURCE.FETCHED;
     const { page, revision, cursor } = this.#page({ request, filter, test, open, salt, isExplained: request.explain, isFollowed }, context);
-    const answer = bytes.query({
+    const encoded = bytes.query({
       records: page.records,
       nextToken: page.nextToken,
       revision,
@@ -190,7 +190,7 @@ class ReadMethods {
       resolved: request.forResolver ? { policyEpoch: reads.policyEpoch, via: this.#via() } : undefined,
     });
     this.#answered(context, filter.namespace);
-    return answer;
+    return withHiddenBy(encoded, page.hiddenBy);
   }
 
   /** Returns one page of a name's entries. Uses the code and the page tokens of the equivalent query. */

@@ -21,7 +21,7 @@ import { SELECT_POLICY, type SelectPolicy, type ZoneLocality } from "../../consu
 import { type NameRotation, RotationCache } from "../../consumer/rotation-cache.ts";
 import { MAX_EXPLAINED, type SelectionBasis, type SelectResult, select } from "../../consumer/select.ts";
 import { explainVersion, samplingOf, versionTest, withHosts } from "../../discovery/candidates.ts";
-import type { CatalogReads } from "../../discovery/reads.ts";
+import type { CatalogReads, ExplainedEntry } from "../../discovery/reads.ts";
 import type { LoadReports } from "../../discovery/registrar/load-reports.ts";
 import { BestClusters, type ClusterRequest } from "../../discovery/summaries/best-clusters.ts";
 import type { SummaryReads } from "../../discovery/summaries/summary-reads.ts";
@@ -109,6 +109,7 @@ function resolve(parts: ResolveParts, { request, context, turn, book, choices }:
   const asked = { sampling: samplingOf({ ...options, turn }), suits: isFit && suits, read };
   const { found: own, ranks } = reads.find(viewer, { kind, namespace, name: request.name }, asked);
   const found = isHosted(kind) ? throughHosts(own, (name) => reads.find(viewer, { ...NODE_NAME, name }, nodes).found) : own;
+  const hiddenBy = { ...reads.hiddenBy(viewer, [request]) };
   const named = turnsName(request, kind, { found, place: options });
   const choose = (turns: NameRotation) => select(found, { ...options, turns, time: context.time, counts: ranks });
   // A name without entries has no rotation, so it uses no space in the cache.
@@ -122,7 +123,7 @@ function resolve(parts: ResolveParts, { request, context, turn, book, choices }:
     const redirect = parts.redirects?.find(sought);
     if (redirect === undefined) throw refusal(request, found.length > 0, unfit.size > 0);
     const explanation = request.explain ? explained(choice, [...unfit].map(read), request.versionRange) : [];
-    return create(ResolveResponseSchema, { redirect, ...freshness(parts, context), explanation });
+    return create(ResolveResponseSchema, { redirect, ...freshness(parts, context), explanation, hiddenBy });
   }
   if (choice.by !== undefined) choices[choice.by].inc();
   return create(ResolveResponseSchema, {
@@ -130,6 +131,7 @@ function resolve(parts: ResolveParts, { request, context, turn, book, choices }:
     ...(choice.target !== undefined && { target: { ...choice.target } }),
     alternatives: others.map((other) => decodeMessage(bytes.entry(other.record))),
     ...freshness(parts, context),
+    hiddenBy,
     explanation: request.explain ? explained(choice, [...unfit].map(read), request.versionRange) : [],
   });
 }
@@ -190,15 +192,8 @@ function policyOf(policy: number): SelectPolicy {
 
 // Explanations why records are or are not in an answer, as messages.
 
-interface ExplainedEntry {
-  readonly key: KeyText;
-  readonly kept: boolean;
-  readonly reason: string;
-  readonly detail: string;
-}
-
 function explanationOf({ key, kept, reason, detail }: ExplainedEntry): Explanation {
-  return create(ExplanationSchema, { key: create(EntryKeySchema, keyParts(key)), kept, reason, detail });
+  return create(ExplanationSchema, { ...(key && { key: create(EntryKeySchema, keyParts(key)) }), kept, reason, detail });
 }
 
 export function encodeExplanations(all: readonly ExplainedEntry[]): readonly Uint8Array[] {

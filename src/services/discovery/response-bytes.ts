@@ -3,6 +3,7 @@
  * (docs/architecture.md). The view's health and load are appended to the entry, because in protobuf the last value of a field wins.
  */
 
+import { create, toBinary } from "@bufbuild/protobuf";
 import {
   ENTRY_TAG,
   type EntryFields,
@@ -11,6 +12,7 @@ import {
   writeEntryKey,
 } from "../../../gen/waymark/catalog/v1/entry_codec.ts";
 import {
+  CatalogWatchResponseSchema,
   type KeepAliveRequest,
   KeepAliveRequestSchema,
   type RegisterRequest,
@@ -34,7 +36,7 @@ import { type CatalogRecord, deltaId, HEALTH, keyParts, viewHealth } from "../..
 import type { Slab } from "../../catalog/record/slab.ts";
 import type { UnreachableNodes } from "../../catalog/unreachable-nodes.ts";
 import { CAUSE } from "../../catalog/watch/change-cause.ts";
-import { ACTION, type FeedMessage, SNAPSHOT, type WatchChange } from "../../catalog/watch/reader.ts";
+import { ACTION, type FeedMessage, type HiddenNamespaces, SNAPSHOT, type WatchChange } from "../../catalog/watch/reader.ts";
 import type { LoadReports, RenewalResult } from "../../discovery/registrar/load-reports.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import {
@@ -300,6 +302,13 @@ export class DiscoveryBytes {
     at = writeNumberField(out, at, DELTA.revision, change.revision);
     return closeLength(out, start, writeNumberField(out, at, DELTA.cause, change.cause ?? CAUSE.NONE));
   }
+}
+
+/** Appends the field `hidden_by` to an encoded answer. The field has the same number in all answers that are built from bytes. */
+export function withHiddenBy<B extends Uint8Array>(answer: B, hiddenBy: HiddenNamespaces | undefined): B | Buffer {
+  if (hiddenBy === undefined) return answer;
+  const field = create(CatalogWatchResponseSchema, { hiddenBy: { ...hiddenBy } });
+  return Buffer.concat([answer, toBinary(CatalogWatchResponseSchema, field)]);
 }
 
 /** The last answer to a renewal in which all leases were known. Most renewals have the same answer as the previous one. */

@@ -21,7 +21,7 @@ import { demandResolver } from "../service.ts";
 import { answerAge } from "./answer-age.ts";
 import { maskOf, prefixOf, resolvedOf, scopeOf, sorted } from "./filter.ts";
 import type { ReadParts } from "./read-handlers.ts";
-import { DiscoveryBytes } from "./response-bytes.ts";
+import { DiscoveryBytes, withHiddenBy } from "./response-bytes.ts";
 import { heardBytes, SummaryItems, summaryAnswer } from "./summary-bytes.ts";
 import { summaryRoute } from "./summary-route.ts";
 import { WatchOpener } from "./watch-opener.ts";
@@ -120,7 +120,7 @@ class SummaryMethods {
       resolved: request.forResolver ? { policyEpoch: reads.policyEpoch, via: via?.() ?? [] } : undefined,
     });
     onRead(context.caller, filter.namespace);
-    return answer;
+    return withHiddenBy(answer, page.hiddenBy);
   }
 
   watch(request: SummaryWatchRequest, context: CallContext): StreamSource {

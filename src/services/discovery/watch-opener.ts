@@ -17,7 +17,7 @@ import { bookmarkMs } from "../contract.ts";
 import { DeferredStream } from "../deferred-stream.ts";
 import type { CallContext, StreamSource } from "../service.ts";
 import type { AnswerAge, PeerDirectory } from "./answer-age.ts";
-import type { DiscoveryBytes, ResolvedMark } from "./response-bytes.ts";
+import { type DiscoveryBytes, type ResolvedMark, withHiddenBy } from "./response-bytes.ts";
 
 /** Slightly longer than the time between two checks for due bookmarks. */
 const BOOKMARK_SLACK_MS = 250;
@@ -185,12 +185,13 @@ export class WatchSource implements StreamSource, WatchStream {
   }
 
   #encoded(message: FeedMessage, time: Time): Buffer {
-    const { isNamesOnly, filter } = this.feed.reader.options;
+    const { isNamesOnly, filter, hiddenBy } = this.feed.reader.options;
     const age = this.#ports.ageOf(time);
     const newest = message.snapshot === SNAPSHOT.NONE ? message.changes.at(-1) : undefined;
     if (newest !== undefined) this.#ports.deltaLag.observe(Math.max(0, time.wallMs - hlcWallMs(newest.record.hlc)));
     const resolved = filter.resolved === undefined ? undefined : this.#resolvedAt(time);
-    return this.#ports.bytes.watch(message, { isNamesOnly, sentWallMs: time.wallMs, servedBy: this.#ports.nodeId, age, resolved });
+    const options = { isNamesOnly, sentWallMs: time.wallMs, servedBy: this.#ports.nodeId, age, resolved };
+    return withHiddenBy(this.#ports.bytes.watch(message, options), hiddenBy?.(message.changes.map(({ record }) => record)));
   }
 
   #resolvedAt(time: Time): ResolvedMark {

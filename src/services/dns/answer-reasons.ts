@@ -116,7 +116,7 @@ function entriesOf(relative: string, subject: DnsSubject & { readonly kind: "ent
 /** Returns nothing for callers that are not operators, so that they cannot distinguish a hidden namespace from a visible empty one. */
 function policyWords(namespace: string, { viewer, isOperator }: ExplainedAnswer, { reads }: ReasonSources): readonly string[] {
   if (!isOperator) return [];
-  const { allowed, reason, rule } = reads.verdict(viewer, namespace);
+  const { allowed, reason, rule } = reads.verdict({ ...viewer, hasOperatorView: false }, namespace);
   const by = rule === "" ? reason : `${reason}, rule ${rule}`;
   return [`namespace ${namespace} is ${allowed ? "visible to" : "hidden from"} this viewer (${by})`];
 }

@@ -14,7 +14,7 @@ import { type Caller, hasRole } from "../../policy/identity/caller.ts";
 import type { CallContext, MethodHandler, ServiceDefinition } from "../service.ts";
 import { type AnswerReason, reasonsOf } from "./answer-reasons.ts";
 import { nameListHandlers } from "./names.ts";
-import { type QuestionRightsParts, questionRightsOf, viewWords } from "./question-rights.ts";
+import { type QuestionRights, type QuestionRightsParts, questionRightsOf, viewWords } from "./question-rights.ts";
 import { parseRecordType, rcodeText, recordText } from "./zone-text.ts";
 
 export interface NameAnswersParts extends QuestionRightsParts {
@@ -23,7 +23,7 @@ export interface NameAnswersParts extends QuestionRightsParts {
   readonly catalogOf: (viewer: Caller, view: DnsView) => DnsCatalog;
   /** Returns the serial of the zone for a view, by its index. */
   readonly serialOf: (viewIndex: number) => number;
-  readonly reads: Pick<CatalogReads, "noteHidden" | "verdict">;
+  readonly reads: Pick<CatalogReads, "hiddenBy" | "noteHidden" | "verdict">;
   /** Throws `not_ready` while DNS queries cannot be answered. */
   readonly checkCaughtUp: () => void;
   readonly random: () => number;
@@ -56,7 +56,16 @@ async function resolveName(parts: NameAnswersParts, request: ResolveNameRequest,
   });
   const hidden = catalog.takeHidden();
   if (hidden.length > 0) reads.noteHidden(viewer, hidden);
-  return said(made, { request, serial: parts.serialOf(asking.view.index) });
+  const hiddenBy = reads.hiddenBy(viewer, hiddenOtherwise(parts, question, asking));
+  return said(made, { request, serial: parts.serialOf(asking.view.index), hiddenBy });
+}
+
+/** Returns the namespaces that the policy hides from the same query outside the operator's view. */
+function hiddenOtherwise({ catalogOf, settings }: NameAnswersParts, question: QueryQuestion, { viewer, view }: QuestionRights) {
+  if (viewer.hasOperatorView !== true) return [];
+  const catalog = catalogOf({ ...viewer, hasOperatorView: false }, view);
+  planAnswer(question, catalog, settings);
+  return catalog.takeHidden().map((namespace) => ({ namespace }));
 }
 
 interface PlannedAnswer {
@@ -68,9 +77,10 @@ interface PlannedAnswer {
 interface AnswerContext {
   readonly request: ResolveNameRequest;
   readonly serial?: number | undefined;
+  readonly hiddenBy?: ReturnType<CatalogReads["hiddenBy"]>;
 }
 
-function said({ plan, answer, reasons }: PlannedAnswer, { request, serial }: AnswerContext) {
+function said({ plan, answer, reasons }: PlannedAnswer, { request, serial, hiddenBy }: AnswerContext) {
   const texts = (records: readonly DnsRecord[]) => records.map((record) => recordText(withSerial(record, serial)));
   return create(ResolveNameResponseSchema, {
     rcode: rcodeText(answer.rcode),
@@ -79,6 +89,7 @@ function said({ plan, answer, reasons }: PlannedAnswer, { request, serial }: Ans
     additional: texts(answer.additional),
     authoritative: answer.isAuthoritative,
     truncated: plan.isCut === true,
+    hiddenBy: { ...hiddenBy },
     reasons: request.explain ? [...reasons] : [],
     extendedErrors: plan.extendedError === undefined ? [] : [extendedErrorText(plan.extendedError)],
   });

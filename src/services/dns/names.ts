@@ -85,7 +85,7 @@ class NameListMethods {
 
   async describe({ name, namespace, kind, viewer }: DescribeNameRequest, context: CallContext) {
     for (const asked of this.#asked(name, namespace, kind)) {
-      const { items, nextPageToken } = await this.#query({ ...asked, limit: MAX_ENTRIES }, viewer, context);
+      const { items, nextPageToken, hiddenBy } = await this.#query({ ...asked, limit: MAX_ENTRIES }, viewer, context);
       const [first] = items;
       if (first === undefined) continue;
       let described: KnownName | undefined;
@@ -94,6 +94,7 @@ class NameListMethods {
         ...(described && { name: catalogName(described) }),
         entries: items,
         hasMore: nextPageToken !== "",
+        hiddenBy,
       });
     }
     throw new WaymarkError("not_found", `name: ${JSON.stringify(name)} does not exist, or this caller may not see it`);

@@ -97,5 +97,6 @@ export function viewWords({ nameCaller, isCallers, view, row, viewer, isRefused 
   if (isRefused) return `${from}; sources without a view are refused`;
   const place = locality === undefined ? "" : `, region ${locality.region}${locality.zone === "" ? "" : `, zone ${locality.zone}`}`;
   const limit = answerLimit === undefined ? "" : `, at most ${answerLimit} records per set`;
-  return `cluster ${viewer.cluster}, ${viewer.tenant === "" ? "no tenant" : `tenant ${viewer.tenant}`}${place}${limit}; ${from}`;
+  const all = viewer.hasOperatorView === true ? "operator's view, from which policy hides nothing; " : "";
+  return `${all}cluster ${viewer.cluster}, ${viewer.tenant === "" ? "no tenant" : `tenant ${viewer.tenant}`}${place}${limit}; ${from}`;
 }

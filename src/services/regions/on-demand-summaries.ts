@@ -71,6 +71,7 @@ async function answer(
   return create(SummaryQueryResponseSchema, {
     items: items.map((facts) => summaryOf(parts, facts, context.time.wallMs)),
     nextPageToken,
+    hiddenBy: { ...parts.reads.hiddenBy(caller, items) },
     generatedAt: timestampFromMs(context.time.wallMs),
     ...freshness(parts, context),
   });

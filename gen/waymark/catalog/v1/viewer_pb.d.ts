@@ -13,10 +13,9 @@ import type { Message } from "@bufbuild/protobuf";
 export declare const file_waymark_catalog_v1_viewer: GenFile;
 
 /**
- * The cluster and tenant on whose behalf the server answers a read. The server uses this message only for callers
- * without credentials, and only when its setting `tenants.allow_request_override` is true. Otherwise, it uses the
- * caller's own cluster and tenant. DnsService.ResolveName also accepts this message from callers with the role
- * mesh.operate.
+ * The cluster and tenant on whose behalf the server answers a read. The server uses them only for callers without
+ * credentials, and only when its setting `tenants.allow_request_override` is true. Otherwise, it uses the caller's own
+ * cluster and tenant. DnsService.ResolveName also accepts them from callers with the role mesh.operate.
  *
  * @generated from message waymark.catalog.v1.Viewer
  */
@@ -34,6 +33,17 @@ export declare type Viewer = Message<"waymark.catalog.v1.Viewer"> & {
    * @generated from field: string tenant_id = 2;
    */
   tenantId: string;
+
+  /**
+   * If true, the policy hides nothing from this read, and `hidden_by` in the response names the rules that hide
+   * namespaces from the caller otherwise. Requires the role mesh.operate. Cannot be combined with the other fields.
+   * Each such read is recorded in the audit log, also when it is rejected. Accepted by CatalogQuery, CatalogWatch,
+   * Resolve, SummaryQuery and SummaryWatch of DiscoveryService, and by ResolveName and DescribeName of DnsService. A
+   * resolver rejects such a read; send it to a node.
+   *
+   * @generated from field: bool as_operator = 3;
+   */
+  asOperator: boolean;
 };
 
 /**

@@ -11,7 +11,7 @@ import { file_buf_validate_validate } from "../../../buf/validate/validate_pb.js
  * Describes the file waymark/catalog/v1/viewer.proto.
  */
 export const file_waymark_catalog_v1_viewer = /*@__PURE__*/
-  fileDesc("Ch93YXltYXJrL2NhdGFsb2cvdjEvdmlld2VyLnByb3RvEhJ3YXltYXJrLmNhdGFsb2cudjEibwoGVmlld2VyEjIKCmNsdXN0ZXJfaWQYASABKAlCHrpIG3IZGEAyFV5bQS1aYS16MC05Ll86L0ArLV0qJBIxCgl0ZW5hbnRfaWQYAiABKAlCHrpIG3IZGEAyFV5bQS1aYS16MC05Ll86L0ArLV0qJEJMChZkZXYud2F5bWFyay5jYXRhbG9nLnYxQgtWaWV3ZXJQcm90b1ABWiN3YXltYXJrLmRldi9nby9jYXRhbG9nL3YxO2NhdGFsb2d2MWIGcHJvdG8z", [file_buf_validate_validate]);
+  fileDesc("Ch93YXltYXJrL2NhdGFsb2cvdjEvdmlld2VyLnByb3RvEhJ3YXltYXJrLmNhdGFsb2cudjEihAEKBlZpZXdlchIyCgpjbHVzdGVyX2lkGAEgASgJQh66SBtyGRhAMhVeW0EtWmEtejAtOS5fOi9AKy1dKiQSMQoJdGVuYW50X2lkGAIgASgJQh66SBtyGRhAMhVeW0EtWmEtejAtOS5fOi9AKy1dKiQSEwoLYXNfb3BlcmF0b3IYAyABKAhCTAoWZGV2LndheW1hcmsuY2F0YWxvZy52MUILVmlld2VyUHJvdG9QAVojd2F5bWFyay5kZXYvZ28vY2F0YWxvZy92MTtjYXRhbG9ndjFiBnByb3RvMw", [file_buf_validate_validate]);
 
 /**
  * Describes the message waymark.catalog.v1.Viewer.

@@ -13,7 +13,8 @@
 // Requests have the fields `cursor` (17) and `bookmark_interval` (18). Responses have `deltas` (1), `revision` (2),
 // `cursor` (3), `snapshot` (5), `bookmark` (7), `served_by` (10) and `age` (11). If applicable, responses also have
 // `portable_cursor` (4), `replaces` (6), `count` (8), `digest` (9), `stale` (12), `source` (13), `policy_epoch` (14),
-// `via` (15), `heard` (16) and `unreachable_nodes` (17). These names and numbers have the same meaning in every watch.
+// `via` (15), `heard` (16), `unreachable_nodes` (17) and `hidden_by` (18). These names and numbers have the same
+// meaning in every watch.
 
 import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";

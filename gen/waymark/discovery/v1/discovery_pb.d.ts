@@ -667,7 +667,7 @@ export declare const CatalogQueryRequestSchema: GenMessage<CatalogQueryRequest>;
  */
 export declare type Explanation = Message<"waymark.discovery.v1.Explanation"> & {
   /**
-   * Key of the entry.
+   * Key of the entry. Absent when `reason` is `policy`.
    *
    * @generated from field: waymark.catalog.v1.EntryKey key = 1;
    */
@@ -683,7 +683,8 @@ export declare type Explanation = Message<"waymark.discovery.v1.Explanation"> & 
   /**
    * `kept`, or the filter that excluded the entry: `scope`, `locality`, `namespace`, `names`, `kinds`, `capabilities`,
    * `tags`, `resources`, `cluster_id`, `region`, `health`, `version_range`, `subject`, `policy`, `rank`, `maintenance`
-   * or `after_page`. Later versions may add values.
+   * or `after_page`. Later versions may add values. Only callers with the role mesh.operate receive `policy`, once for
+   * each rule that hides matching entries, on the first page of a query to a node.
    *
    * @generated from field: string reason = 3;
    */
@@ -765,7 +766,8 @@ export declare type CatalogQueryResponse = Message<"waymark.discovery.v1.Catalog
   age?: Duration | undefined;
 
   /**
-   * One item for each entry that was considered, at most 1000. Present only with `explain`.
+   * One item for each entry that was considered, at most 1000, followed by the items for rules that hide entries.
+   * Present only with `explain`.
    *
    * @generated from field: repeated waymark.discovery.v1.Explanation explanation = 8;
    */
@@ -810,6 +812,14 @@ export declare type CatalogQueryResponse = Message<"waymark.discovery.v1.Catalog
    * @generated from field: waymark.catalog.v1.UnreachableNodes unreachable_nodes = 13;
    */
   unreachableNodes?: UnreachableNodes | undefined;
+
+  /**
+   * With `viewer.as_operator`: for each namespace in the response that is hidden from the caller otherwise, the rule
+   * that hides it, or `default_allow` if no rule applies.
+   *
+   * @generated from field: map<string, string> hidden_by = 18;
+   */
+  hiddenBy: { [key: string]: string };
 };
 
 /**
@@ -1111,6 +1121,13 @@ export declare type CatalogWatchResponse = Message<"waymark.discovery.v1.Catalog
    * @generated from field: waymark.catalog.v1.UnreachableNodes unreachable_nodes = 17;
    */
   unreachableNodes?: UnreachableNodes | undefined;
+
+  /**
+   * With `viewer.as_operator`: the rules that hide namespaces in the deltas; see CatalogQueryResponse.
+   *
+   * @generated from field: map<string, string> hidden_by = 18;
+   */
+  hiddenBy: { [key: string]: string };
 };
 
 /**
@@ -1377,6 +1394,13 @@ export declare type ResolveResponse = Message<"waymark.discovery.v1.ResolveRespo
    * @generated from field: waymark.catalog.v1.UnreachableNodes unreachable_nodes = 11;
    */
   unreachableNodes?: UnreachableNodes | undefined;
+
+  /**
+   * With `viewer.as_operator`: the rules that hide namespaces in the response; see CatalogQueryResponse.
+   *
+   * @generated from field: map<string, string> hidden_by = 18;
+   */
+  hiddenBy: { [key: string]: string };
 };
 
 /**

@@ -23,7 +23,7 @@ export const UNREACHABLE_NODES_TAG = {
 } as const;
 export const UNREACHABLE_NODES_LAST_FIELD = 2;
 
-/** Tags of the fields of `CatalogQueryResponse`, of which the last known one has the number 13. */
+/** Tags of the fields of `CatalogQueryResponse`, of which the last known one has the number 18. */
 export const CATALOG_QUERY_RESPONSE_TAG = {
   items: 10,
   nextPageToken: 18,
@@ -38,10 +38,11 @@ export const CATALOG_QUERY_RESPONSE_TAG = {
   policyEpoch: 90,
   via: 98,
   unreachableNodes: 106,
+  hiddenBy: 146,
 } as const;
-export const CATALOG_QUERY_RESPONSE_LAST_FIELD = 13;
+export const CATALOG_QUERY_RESPONSE_LAST_FIELD = 18;
 
-/** Tags of the fields of `CatalogWatchResponse`, of which the last known one has the number 17. */
+/** Tags of the fields of `CatalogWatchResponse`, of which the last known one has the number 18. */
 export const CATALOG_WATCH_RESPONSE_TAG = {
   deltas: 10,
   revision: 16,
@@ -59,8 +60,9 @@ export const CATALOG_WATCH_RESPONSE_TAG = {
   policyEpoch: 114,
   via: 122,
   unreachableNodes: 138,
+  hiddenBy: 146,
 } as const;
-export const CATALOG_WATCH_RESPONSE_LAST_FIELD = 17;
+export const CATALOG_WATCH_RESPONSE_LAST_FIELD = 18;
 
 /** Tags of the fields of `KeepAliveRequest`, of which the last known one has the number 2. */
 export const KEEP_ALIVE_REQUEST_TAG = {

@@ -262,6 +262,13 @@ export declare type SummaryQueryResponse = Message<"waymark.discovery.v1.Summary
    * @generated from field: waymark.catalog.v1.UnreachableNodes unreachable_nodes = 12;
    */
   unreachableNodes?: UnreachableNodes | undefined;
+
+  /**
+   * With `viewer.as_operator`: the rules that hide namespaces in the response; see CatalogQueryResponse.
+   *
+   * @generated from field: map<string, string> hidden_by = 18;
+   */
+  hiddenBy: { [key: string]: string };
 };
 
 /**
@@ -543,6 +550,13 @@ export declare type SummaryWatchResponse = Message<"waymark.discovery.v1.Summary
    * @generated from field: waymark.catalog.v1.UnreachableNodes unreachable_nodes = 17;
    */
   unreachableNodes?: UnreachableNodes | undefined;
+
+  /**
+   * With `viewer.as_operator`: the rules that hide namespaces in the deltas; see CatalogQueryResponse.
+   *
+   * @generated from field: map<string, string> hidden_by = 18;
+   */
+  hiddenBy: { [key: string]: string };
 };
 
 /**

@@ -37,7 +37,7 @@ export const HEARD_CLUSTER_TAG = {
 } as const;
 export const HEARD_CLUSTER_LAST_FIELD = 3;
 
-/** Tags of the fields of `SummaryQueryResponse`, of which the last known one has the number 12. */
+/** Tags of the fields of `SummaryQueryResponse`, of which the last known one has the number 18. */
 export const SUMMARY_QUERY_RESPONSE_TAG = {
   items: 10,
   ingress: 18,
@@ -51,10 +51,11 @@ export const SUMMARY_QUERY_RESPONSE_TAG = {
   policyEpoch: 82,
   via: 90,
   unreachableNodes: 98,
+  hiddenBy: 146,
 } as const;
-export const SUMMARY_QUERY_RESPONSE_LAST_FIELD = 12;
+export const SUMMARY_QUERY_RESPONSE_LAST_FIELD = 18;
 
-/** Tags of the fields of `SummaryWatchResponse`, of which the last known one has the number 17. */
+/** Tags of the fields of `SummaryWatchResponse`, of which the last known one has the number 18. */
 export const SUMMARY_WATCH_RESPONSE_TAG = {
   deltas: 10,
   revision: 16,
@@ -73,5 +74,6 @@ export const SUMMARY_WATCH_RESPONSE_TAG = {
   via: 122,
   heard: 130,
   unreachableNodes: 138,
+  hiddenBy: 146,
 } as const;
-export const SUMMARY_WATCH_RESPONSE_LAST_FIELD = 17;
+export const SUMMARY_WATCH_RESPONSE_LAST_FIELD = 18;

@@ -530,6 +530,14 @@ export declare type DescribeNameResponse = Message<"waymark.dns.v1.DescribeNameR
    * @generated from field: bool has_more = 3;
    */
   hasMore: boolean;
+
+  /**
+   * With `viewer.as_operator`: the rules that hide namespaces of the response; see
+   * waymark.discovery.v1.CatalogQueryResponse.
+   *
+   * @generated from field: map<string, string> hidden_by = 4;
+   */
+  hiddenBy: { [key: string]: string };
 };
 
 /**
@@ -705,6 +713,14 @@ export declare type ResolveNameResponse = Message<"waymark.dns.v1.ResolveNameRes
    * @generated from field: bool truncated = 8;
    */
   truncated: boolean;
+
+  /**
+   * With `viewer.as_operator`: the rules that hide namespaces of the response; see
+   * waymark.discovery.v1.CatalogQueryResponse.
+   *
+   * @generated from field: map<string, string> hidden_by = 9;
+   */
+  hiddenBy: { [key: string]: string };
 };
 
 /**
