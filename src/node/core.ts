@@ -40,7 +40,7 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
     return this.#joined?.activity.heardWallMs(nodeId);
   }
 
-  /** What operators want this node to be, and how far its drain is. */
+  /** Whether this node is cordoned, and how far its drain is. */
   get drain(): Pick<NodeDrain, "isCordoned" | "progress"> {
     return this.#parts.drain;
   }

@@ -5,7 +5,7 @@ import type { Caller } from "../policy/identity/caller.ts";
 import type { AnswerSink, CallContext, MethodHandler } from "./service.ts";
 import { StreamLimit } from "./stream-limit.ts";
 
-/** Decides whether programs may use this node, which operators may have taken out of service. */
+/** Decides whether programs may use this node, which operators may have cordoned. */
 export interface HeartbeatGate {
   /** Throws `draining` while this node accepts no new streams. */
   checkNew(): void;
@@ -18,7 +18,7 @@ export interface HeartbeatListener<I extends Message> {
   message(request: I): void;
   /** Called when the node stops. By default, the stream fails with the error. */
   leave?(error: WaymarkError): void;
-  /** Called when the node is drained and continues to run. The stream ends with the error when the program has given up what it holds. */
+  /** Called when the node is drained and continues to run. The stream ends with the error when the program has given up its scopes or shards. */
   standDown(error: WaymarkError): void;
   /** Called when a permitted stream has ended. */
   over(): void;

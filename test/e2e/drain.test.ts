@@ -4,7 +4,7 @@
  */
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { DiscoveryDelta_Action as Action } from "../../gen/waymark/catalog/v1/delta_pb.js";
-import { type Peer, PeerDesired, PeerDrainStep } from "../../gen/waymark/catalog/v1/peer_pb.js";
+import { type Peer, PeerDesired, PeerDrainStep, PeerStatus } from "../../gen/waymark/catalog/v1/peer_pb.js";
 import { Snapshot } from "../../gen/waymark/catalog/v1/watch_pb.js";
 import { PeerService } from "../../gen/waymark/control/v1/peer_pb.js";
 import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
@@ -96,8 +96,8 @@ test.skipIf(!hasEtcd)("a drained node has nothing left, and no reader has missed
   const admin = clientOf([n1]);
   const owners = new LocalOwners("orders");
   await applySet(n1, "orders", { count: SHARDS });
-  using a = await LocalOwner.start(owners, "a", [n2, n1]);
-  using b = await LocalOwner.start(owners, "b", [n1]);
+  using ownerA = await LocalOwner.start(owners, "a", [n2, n1]);
+  using ownerB = await LocalOwner.start(owners, "b", [n1]);
   const writer = clientOf([n2, n1]);
   for (let i = 0; i < LEASED; i++) {
     const entry = { key: { namespace: NAMESPACE, name: "web", instanceId: `web-${i}` }, targets: [{ host: "10.0.0.1", port: 8000 + i }] };
@@ -134,9 +134,9 @@ test.skipIf(!hasEtcd)("a drained node has nothing left, and no reader has missed
   expect([await moved.ended, moved.portableCursor.length > 0]).toEqual([expect.stringContaining("draining") as string, true]);
   expect((await leaderOf(n1, "custom/orders/cleaner"))?.nodeId).not.toBe("n2");
   const { shards } = await shardsOf(n1, "orders");
-  expect([shards.some(({ nodeId }) => nodeId === "n2"), owners.overlaps, a.lostCount + b.lostCount]).toEqual([false, [], 0]);
+  expect([shards.some(({ nodeId }) => nodeId === "n2"), owners.overlaps, ownerA.lostCount + ownerB.lostCount]).toEqual([false, [], 0]);
   const { nodes: listed } = await admin.call(DiscoveryService.method.clusterMap, {});
-  expect(listed.map(({ key }) => key?.instanceId).toSorted()).toEqual(["n1", "n3"]);
+  expect(listed.map(({ key }) => key?.instanceId ?? "").toSorted((a, b) => (a < b ? -1 : 1))).toEqual(["n1", "n3"]);
 
   // It refuses new work, and names other nodes. Reads continue.
   const only = clientOf([n2]);
@@ -192,7 +192,7 @@ test.skipIf(!hasEtcd)("a dead node is forgotten on all nodes, until it is back",
   await until("all know the entry", async () => (await found(n1)) + (await found(n2)) === 2);
   await expect(admin.call(PeerService.method.forget, { nodeId: "n3", reason: "burnt" })).rejects.toThrow(/n3 is alive; only nodes/);
   await n3.stop("SIGKILL");
-  await until("it is dead", async () => (await peerOf(admin, "n3")).status === 4, 30_000);
+  await until("it is dead", async () => (await peerOf(admin, "n3")).status === PeerStatus.DEAD, 30_000);
   expect(await found(n1)).toBe(1);
   await admin.call(PeerService.method.forget, { nodeId: "n3", reason: "burnt" });
   await until("its entry is gone everywhere", async () => (await found(n1)) + (await found(n2)) === 0);

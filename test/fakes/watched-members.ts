@@ -1,5 +1,6 @@
 /** Members that a test writes down, and their followers. */
-import type { MemberDirectory, MemberRow } from "../../src/services/peers/peers.ts";
+import type { MemberRow } from "../../src/services/peers/member-row.ts";
+import type { MemberDirectory } from "../../src/services/peers/peers.ts";
 import { updateOf } from "./fabric-values.ts";
 
 export function memberRow(nodeId: string, more: Partial<MemberRow> = {}): MemberRow {

@@ -1,6 +1,6 @@
 /**
  * The steps of a drain. A drain goes to the next step when nothing is left of the current one. After its deadline it is stuck, and continues, unless
- * it is forced. The steps of kubectl's drain are cordon and evict; this one also moves what a node answers for.
+ * it is forced. The steps of kubectl's drain are cordon and evict; this one also moves entries and leaderships.
  */
 import { NEVER, type Time } from "../../lib/machine.ts";
 import type { DrainTerms } from "./records.ts";
@@ -10,7 +10,7 @@ export type DrainStep = (typeof DRAIN_STEPS)[number];
 
 /** The kinds of things that can be left on a node. `seconds`: the time for which its addresses can be in caches. */
 export const DRAIN_KINDS = ["leaders", "owners", "leases", "static_entries", "seconds", "watches"] as const;
-/** What is left on a node, by kind. */
+/** Numbers of things that are left on a node, by kind. */
 export type DrainLeft = Readonly<Partial<Record<(typeof DRAIN_KINDS)[number], number>>>;
 
 export interface DrainProgress {
@@ -23,11 +23,11 @@ export interface DrainProgress {
 /** The work of one step. */
 export interface DrainTask {
   begin(time: Time): void;
-  /** Continues the work. Returns what is left; the step is done when all numbers are 0. */
+  /** Continues the work. Returns the numbers of things that are left; the step is done when all numbers are 0. */
   advance(time: Time): DrainLeft;
-  /** Ends what is left, because the drain is forced and its deadline has passed. */
+  /** Ends everything that is left, because the drain is forced and its deadline has passed. */
   end(time: Time): void;
-  /** Undoes what the step has changed on this node, because the node is active again. What has moved to other nodes stays there. */
+  /** Undoes the changes of the step on this node, because the node is active again. Entries that have moved stay on other nodes. */
   cancel(time: Time): void;
 }
 

@@ -175,7 +175,7 @@ export class Peers implements Machine<ControlInput, ControlOutput> {
   }
 }
 
-/** Whether the change takes a node out of service. */
+/** Whether the change removes a node from service. */
 function isOut(change: PeerChange): change is Extract<PeerChange, { readonly isForced: boolean }> {
   return change.kind === "cordon" || change.kind === "drain";
 }

@@ -3,7 +3,7 @@ import { count, decoderOf, type Fields, flag, read, text, wordOf } from "../lead
 
 /** Prefix of the keys of the records; a node id follows. */
 export const PEERS = "peers/";
-/** The key of the guard. Each change that takes a node out of service writes it, so that two such changes cannot happen at the same time. */
+/** The key of the guard. Each change that removes a node from service writes it, so that two such changes cannot happen at the same time. */
 export const PEER_GUARD = "peers/*";
 
 export const DESIRED_STATES = ["active", "cordoned", "drained"] as const;
@@ -27,7 +27,7 @@ export type DesiredNode = Pick<PeerRecord, "desired" | "drain" | "labels">;
 
 export const ACTIVE_NODE: DesiredNode = { desired: "active", drain: undefined, labels: {} };
 
-/** What operators want a node to be. A node without a record is active and has no labels of operators. */
+/** An operators' record: the desired state of a node. A node without a record is active and has no labels of operators. */
 export interface PeerRecord {
   readonly desired: DesiredState;
   /** Undefined unless `desired` is `drained`. */

@@ -62,7 +62,7 @@ export const MESH_METRICS = {
   waymark_config_differs: gauge(
     "nodes",
     {},
-    "Live members of this node's cluster, of the same version, whose settings differ from those of this node.",
+    "Live members of this node's cluster, of the same version, whose settings differ from its own.",
   ),
   mesh_leadership_transitions_total: counter(
     "transitions",

@@ -1,4 +1,4 @@
-/** What is on a node, and where clients reach nodes, as this node's copy of the catalog shows it. */
+/** The entries, leaders and shards of a node, and the addresses of nodes, as this node's copy of the catalog shows them. */
 import { decodeMessage } from "../../catalog/entry/codec.ts";
 import { isReservedNamespace, NODES_NAMESPACE } from "../../catalog/entry/names.ts";
 import { readTtlMs } from "../../catalog/entry/view.ts";

@@ -1,4 +1,4 @@
-/** What operators want this node to be: a cordoned node accepts nothing new, and a draining node moves everything that it has to other nodes. */
+/** Follows the desired state of this node: a cordoned node accepts nothing new, and a draining node moves everything that it has to other nodes. */
 import { Drain, type DrainProgress, type DrainTask } from "../../control/peers/drain.ts";
 import { ACTIVE_NODE, type DesiredNode } from "../../control/peers/records.ts";
 import type { Fanout } from "../../discovery/fanout.ts";
@@ -30,7 +30,7 @@ const WATCHES_MS = 10_000;
 const WATCH_MS = 20;
 /** Maximum number of entries that a forced drain ends in one step. */
 const BATCH_COUNT = 1000;
-/** Minimum time (ms) between two reports of what is left. */
+/** Minimum time (ms) between two reports of the numbers that are left. */
 const REPORT_MS = 1000;
 
 /** The facts about a node that operators have asked for, or that they want to know. */
@@ -50,8 +50,8 @@ export class NodeDrain implements NodePart {
   #reported = "";
   #reportedMonoMs = Number.NEGATIVE_INFINITY;
   /** Outputs of the tasks, which the current call passes on. */
-  #outputs: NodeOutput[] = [];
-  #offers: Extract<NodeNews, { readonly kind: "offer" }>[] = [];
+  readonly #outputs: NodeOutput[] = [];
+  readonly #offers: Extract<NodeNews, { readonly kind: "offer" }>[] = [];
 
   constructor(parts: NodeDrainParts) {
     this.#parts = parts;
@@ -140,7 +140,7 @@ export class NodeDrain implements NodePart {
     return {
       begin: () => stand(true),
       advance: () => ({ leaders: this.#leadersLeft?.leaderCount ?? 1, owners: this.#leadersLeft?.ownerCount ?? 0 }),
-      // Their streams have ended, and their fences protect what they did.
+      // Their streams have ended, and fences reject their late writes.
       end: () => {
         this.#leadersLeft = { leaderCount: 0, ownerCount: 0 };
       },

@@ -1,4 +1,4 @@
-/** What is wrong with a node and with its peers, as one table of rules. `status`, the metrics and the dashboard show the same findings. */
+/** The findings of a node: faults of the node and of its peers, as one table of rules. `status`, the metrics and the dashboard show the same findings. */
 
 import type { DrainProgress } from "../../control/peers/drain.ts";
 import type { DesiredState } from "../../control/peers/records.ts";
@@ -15,7 +15,7 @@ export interface PeerFacts {
   readonly version: string;
 }
 
-/** What a node knows about itself and its peers. */
+/** The facts of a node about itself and its peers. */
 export interface NodeFacts {
   readonly nodeId: string;
   readonly wallMs: number;
@@ -163,11 +163,10 @@ const FINDINGS: Readonly<Record<string, Row>> = {
     severity: "warning",
     runbook: "settings-differ",
     command: "waymark mesh config diff % %%",
-    find: (facts) => differing(facts).map((subject) => ({ subject, evidence: `its settings differ from those of ${facts.nodeId}` })),
+    find: (facts) => differing(facts).map((subject) => ({ subject, evidence: `its settings differ from the settings of ${facts.nodeId}` })),
   },
 };
 
-export const FINDING_IDS: readonly string[] = Object.keys(FINDINGS);
 const MAX_FINDINGS = 1000;
 
 /** Returns the findings of a node, most severe first. */
@@ -181,8 +180,8 @@ export function findingsOf(facts: NodeFacts): readonly Finding[] {
   return SEVERITIES.flatMap((severity) => all.filter((each) => each.severity === severity)).slice(0, MAX_FINDINGS);
 }
 
-/** The live members whose settings differ from those of the node. Other versions can have other settings. */
-export function differing({ peers, configDigest, version }: Pick<NodeFacts, "configDigest" | "peers" | "version">): readonly string[] {
+/** The live members whose settings differ from the settings of the node. Other versions can have other settings. */
+function differing({ peers, configDigest, version }: Pick<NodeFacts, "configDigest" | "peers" | "version">): readonly string[] {
   const isOther = (peer: PeerFacts) =>
     peer.status === "alive" && peer.version === version && peer.configDigest !== "" && peer.configDigest !== configDigest;
   return peers.filter(isOther).map(({ nodeId }) => nodeId);

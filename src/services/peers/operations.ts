@@ -26,7 +26,7 @@ import type { Time } from "../../lib/machine.ts";
 import { type Caller, demandRole } from "../../policy/identity/caller.ts";
 import { isUnavailable } from "../recorded-operation.ts";
 import type { CallContext } from "../service.ts";
-import type { MemberRow } from "./peers.ts";
+import type { MemberRow } from "./member-row.ts";
 
 /** The operators' records that the serving node knows, and its access to them. */
 export interface PeerControl {
@@ -40,7 +40,7 @@ export interface PeerControl {
   followPeers(onChange: (nodeId: string) => void): () => void;
 }
 
-/** What is on a node, as far as the serving node knows. */
+/** The contents of a node, as far as the serving node knows. */
 export interface NodeContents {
   readonly leasedCount: number;
   readonly staticCount: number;
@@ -74,7 +74,7 @@ export interface PeerOperationParts {
   readonly onOperation: (caller: Caller, operation: PeerOperation) => void;
   /** Resolves when all audit records are on disk. */
   readonly audited: () => Promise<void>;
-  /** Throws `not_ready` while this node may not yet know all members. */
+  /** Throws `not_ready` while it is possible that this node does not know all members yet. */
   readonly checkCaughtUp: () => void;
 }
 
@@ -99,7 +99,7 @@ interface Asked {
   readonly request: OperationRequest & Partial<Pick<PeerServiceSetLabelsRequest, "labels" | "remove">>;
 }
 
-/** A node, and what the operation touches. */
+/** A node, and the things that the operation touches. */
 interface Done {
   readonly row: MemberRow;
   readonly radius: BlastRadius;

@@ -43,7 +43,7 @@ import { parseCursor, shortHolder } from "../../catalog/watch/cursor.ts";
 import { DRAIN_STEPS } from "../../control/peers/drain.ts";
 import type { LinkRow } from "../../fabric/links/link-state.ts";
 import type { MemberEvidence } from "../../fabric/membership/members.ts";
-import { MEMBER_STATUSES, type MemberStatus, type MemberUpdate } from "../../fabric/wire/messages.ts";
+import { MEMBER_STATUSES, type MemberStatus } from "../../fabric/wire/messages.ts";
 import { enumName } from "../../lib/enum-words.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
@@ -55,17 +55,10 @@ import { filterHash, listRoute, PAGE, type PageRequest, pageAnswer, paged, pageO
 import { type SummaryLag, steadySummaryLag, wireSummaryLag } from "../regions/lag.ts";
 import type { CallContext, HandlersOf, RouteParameters, ServiceDefinition, StreamSource } from "../service.ts";
 import { StreamLimit } from "../stream-limit.ts";
+import type { MemberRow } from "./member-row.ts";
 import { desiredOf, type PeerOperationParts, PeerOperations } from "./operations.ts";
 import { MemberChanges, PeerWatch } from "./peer-watch.ts";
 import { type NodeStatus, statusMessage } from "./status.ts";
-
-/** A member, with this node's measurements of it. */
-export interface MemberRow extends MemberUpdate {
-  readonly lastSeenWallMs: number | undefined;
-  readonly rttMs: number | undefined;
-  readonly isSelf: boolean;
-  readonly isLinked: boolean;
-}
 
 export interface MemberExplanation {
   /** Oldest first. */
@@ -170,7 +163,7 @@ export function peerService(parts: PeerParts): ServiceDefinition {
       get: { kind: "unary", handle: (request: PeerServiceGetRequest, context) => get(parts, request, context) },
       lag: { kind: "unary", handle: (request: PeerServiceLagRequest, context) => lag(parts, request, context.time) },
       keys: { kind: "unary", handle: (request: PeerServiceKeysRequest, context) => keysAnswer(keys(context.time), request) },
-      status: { kind: "unary", handle: (_request: PeerServiceStatusRequest, { time }) => status(parts, time) },
+      status: { kind: "unary", handle: (_request: PeerServiceStatusRequest, { time }) => nodeStatus(parts, time) },
       cordon: { kind: "unary", handle: (request: PeerServiceCordonRequest, context) => operations.cordon(request, context) },
       uncordon: { kind: "unary", handle: (request: PeerServiceUncordonRequest, context) => operations.uncordon(request, context) },
       drain: { kind: "unary", handle: (request: PeerServiceDrainRequest, context) => operations.drain(request, context) },
@@ -291,14 +284,14 @@ function lagJson(parts: PeerParts, asked: RouteParameters, time: Time) {
   return { page, steady: toJson(PeerServiceLagResponseSchema, answer) };
 }
 
-function status({ status: current, source, identity, ...parts }: PeerParts, time: Time) {
+function nodeStatus({ status: current, source, identity, ...parts }: PeerParts, time: Time) {
   const row = source.member(identity.nodeId, time);
   return statusMessage(row && wirePeer(row, { identity, ...parts }), current());
 }
 
 function statusJson(parts: PeerParts, time: Time): JsonObject {
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the JSON form of a message is an object
-  return toJson(PeerServiceStatusResponseSchema, status(parts, time), { alwaysEmitImplicit: true }) as JsonObject;
+  return toJson(PeerServiceStatusResponseSchema, nodeStatus(parts, time), { alwaysEmitImplicit: true }) as JsonObject;
 }
 
 const checkList = requestCheckOf(PeerServiceListRequestSchema);

@@ -18,11 +18,11 @@ import {
 import { WaymarkError } from "../../../src/lib/errors.ts";
 import { anonymousCaller } from "../../../src/policy/identity/caller.ts";
 import { requestCheckOf } from "../../../src/services/contract.ts";
+import type { MemberRow } from "../../../src/services/peers/member-row.ts";
 import {
   type LagReport,
   type MemberDirectory,
   type MemberExplanation,
-  type MemberRow,
   type OriginLagRow,
   peerService,
 } from "../../../src/services/peers/peers.ts";

@@ -28,7 +28,7 @@ export declare type PeerDrain = Message<"waymark.catalog.v1.PeerDrain"> & {
   step: PeerDrainStep;
 
   /**
-   * What is left on the node, by kind: `leaders`, `owners`, `leases`, `static_entries`, `watches`, and `seconds` in which its
+   * Numbers of things that are left on the node, by kind: `leaders`, `owners`, `leases`, `static_entries`, `watches`, and `seconds` in which its
    * addresses can still be in caches. A kind of which nothing is left is absent.
    *
    * @generated from field: map<string, uint64> left = 2;
@@ -204,7 +204,7 @@ export declare type Peer = Message<"waymark.catalog.v1.Peer"> & {
   roles: string[];
 
   /**
-   * Labels of the member: those in its settings, and those of PeerService.SetLabels, which have priority.
+   * Labels of the member: the labels in its settings, and the labels of PeerService.SetLabels, which have priority.
    *
    * @generated from field: map<string, string> labels = 15;
    */

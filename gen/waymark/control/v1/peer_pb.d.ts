@@ -1019,7 +1019,7 @@ export declare type PeerServiceKeysResponse = Message<"waymark.control.v1.PeerSe
 export declare const PeerServiceKeysResponseSchema: GenMessage<PeerServiceKeysResponse>;
 
 /**
- * What an operation on a node touches, as far as the serving node knows.
+ * Everything that an operation on a node touches, as far as the serving node knows.
  *
  * @generated from message waymark.control.v1.BlastRadius
  */
@@ -1088,7 +1088,7 @@ export declare type BlastRadius = Message<"waymark.control.v1.BlastRadius"> & {
   readyInZone: number;
 
   /**
-   * What the serving node cannot know about another node, such as `LOCAL entries`.
+   * Facts that the serving node cannot know about another node, such as `LOCAL entries`.
    *
    * @generated from field: repeated string unknown = 10;
    */
@@ -1205,7 +1205,7 @@ export declare type PeerServiceCordonResponse = Message<"waymark.control.v1.Peer
   peer?: Peer | undefined;
 
   /**
-   * What the operation touches.
+   * Everything that the operation touches.
    *
    * @generated from field: waymark.control.v1.BlastRadius radius = 2;
    */
@@ -1288,7 +1288,7 @@ export declare type PeerServiceUncordonResponse = Message<"waymark.control.v1.Pe
   peer?: Peer | undefined;
 
   /**
-   * What the operation touches.
+   * Everything that the operation touches.
    *
    * @generated from field: waymark.control.v1.BlastRadius radius = 2;
    */
@@ -1351,7 +1351,7 @@ export declare type PeerServiceDrainRequest = Message<"waymark.control.v1.PeerSe
   dryRun: boolean;
 
   /**
-   * Drain the node even if it is the last ready node of its cluster, and end what is left on it after the deadline. Requires
+   * Drain the node even if it is the last ready node of its cluster, and end its last entries after the deadline. Requires
    * the role mesh.admin.
    *
    * @generated from field: bool force = 7;
@@ -1386,7 +1386,7 @@ export declare type PeerServiceDrainResponse = Message<"waymark.control.v1.PeerS
   peer?: Peer | undefined;
 
   /**
-   * What the operation touches.
+   * Everything that the operation touches.
    *
    * @generated from field: waymark.control.v1.BlastRadius radius = 2;
    */
@@ -1559,7 +1559,7 @@ export declare type PeerServiceForgetResponse = Message<"waymark.control.v1.Peer
   peer?: Peer | undefined;
 
   /**
-   * What the operation touches.
+   * Everything that the operation touches.
    *
    * @generated from field: waymark.control.v1.BlastRadius radius = 2;
    */
@@ -1600,7 +1600,7 @@ export declare type Finding = Message<"waymark.control.v1.Finding"> & {
   subject: string;
 
   /**
-   * What the serving node has seen.
+   * Observation of the serving node.
    *
    * @generated from field: string evidence = 4;
    */
@@ -2001,7 +2001,7 @@ export declare const FindingSeveritySchema: GenEnum<FindingSeverity>;
 
 /**
  * Returns the members of the mesh as the serving node sees them, including the serving node itself, and the progress of
- * replication. Takes nodes out of service and back.
+ * replication. Operators also cordon, drain and label nodes with it.
  *
  * Reads require the role mesh.read. Operations require mesh.operate, and mesh.admin with `force` and for Forget. Every
  * operation is recorded in the audit log before it is answered, also when it is refused. An operation changes the operators'
@@ -2076,7 +2076,7 @@ export declare const PeerService: GenService<{
     output: typeof PeerServiceKeysResponseSchema;
   },
   /**
-   * Returns the state of the serving node, and its findings: what is wrong with the node and with its peers, most severe
+   * Returns the state of the serving node, and its findings: faults of the node and of its peers, most severe
    * first. Each node evaluates its findings every 5 s.
    *
    * @generated from rpc waymark.control.v1.PeerService.Status
@@ -2087,8 +2087,8 @@ export declare const PeerService: GenService<{
     output: typeof PeerServiceStatusResponseSchema;
   },
   /**
-   * Cordons a node: it accepts no new registrations, campaigns and owners of shards, and clients use it last. What it has
-   * stays. Fails with LAST_READY_NODE if no other node of the cluster would be ready, unless `force` is set.
+   * Cordons a node: it accepts no new registrations, campaigns and owners of shards, and clients use it last. Its
+   * entries, leaders and owners stay. Fails with LAST_READY_NODE if no other node of the cluster would be ready, unless `force` is set.
    *
    * @generated from rpc waymark.control.v1.PeerService.Cordon
    */
@@ -2098,7 +2098,7 @@ export declare const PeerService: GenService<{
     output: typeof PeerServiceCordonResponseSchema;
   },
   /**
-   * Makes a cordoned node active again. A drain stops before its next step. What has moved to other nodes stays there.
+   * Makes a cordoned node active again. A drain stops before its next step. Everything that has moved to other nodes stays there.
    *
    * @generated from rpc waymark.control.v1.PeerService.Uncordon
    */

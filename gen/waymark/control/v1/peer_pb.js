@@ -337,7 +337,7 @@ export const FindingSeverity = /*@__PURE__*/
 
 /**
  * Returns the members of the mesh as the serving node sees them, including the serving node itself, and the progress of
- * replication. Takes nodes out of service and back.
+ * replication. Operators also cordon, drain and label nodes with it.
  *
  * Reads require the role mesh.read. Operations require mesh.operate, and mesh.admin with `force` and for Forget. Every
  * operation is recorded in the audit log before it is answered, also when it is refused. An operation changes the operators'

@@ -1927,7 +1927,7 @@ export declare type DrainProgress = Message<"waymark.fabric.v1.DrainProgress"> &
   stuck: boolean;
 
   /**
-   * What is left on the member.
+   * Numbers of things that are left on the member.
    *
    * @generated from field: repeated waymark.fabric.v1.DrainCount left = 4;
    */

@@ -289,7 +289,7 @@ function snapshotsRow(core: NodeParts): NodePart {
   };
 }
 
-/** Follows what operators want this node to be, and announces it to the other nodes. */
+/** Follows the desired state of this node, and announces it to the other nodes. */
 function drainRow(core: NodeParts): NodePart {
   const { drain, list } = core;
   return {

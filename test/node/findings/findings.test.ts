@@ -1,0 +1,86 @@
+/** Each finding of a node, from the facts that cause it. */
+import { expect, test } from "vitest";
+import { findingsOf, type NodeFacts } from "../../../src/node/findings/findings.ts";
+
+const DAY_MS = 86_400_000;
+const NOW = Date.parse("2026-11-30T12:00:00Z");
+
+const FINE: NodeFacts = {
+  nodeId: "eu-1",
+  version: "1.0.0",
+  wallMs: NOW,
+  faults: [],
+  ageMs: 1000,
+  partial: [],
+  isProtected: false,
+  store: { isShared: true, ageMs: 0, fault: "", leader: "eu-2" },
+  certificates: [{ setting: "tls.cert_file", endWallMs: NOW + 30 * DAY_MS }],
+  policyFault: "",
+  journalFault: "",
+  auditFault: "",
+  desired: { state: "active", sinceWallMs: NOW - 3 * DAY_MS, reason: "disks are in" },
+  drain: undefined,
+  configDigest: "d1",
+  peers: [
+    { nodeId: "eu-2", status: "alive", version: "1.0.0", configDigest: "d1" },
+    { nodeId: "eu-3", status: "left", version: "1.0.0", configDigest: "d9" },
+  ],
+};
+const peer = { nodeId: "eu-4", status: "alive", version: "1.0.0", configDigest: "d1" } as const;
+const certificate = (endWallMs: number) => [{ setting: "fabric.cert_file", endWallMs }];
+
+test("a node without faults has no findings", () => {
+  expect(findingsOf(FINE)).toEqual([]);
+});
+
+test.each<[string, Partial<NodeFacts>, string]>([
+  ["critical not_ready eu-1", { faults: [{ name: "clock", detail: "3 s ahead" }] }, "clock: 3 s ahead"],
+  ["critical split_brain eu-1", { store: { ...FINE.store, fault: "split brain: eu-2 uses s2" } }, "split brain: eu-2 uses s2"],
+  ["critical journal_failing eu-1", { journalFault: "disk full" }, "disk full"],
+  ["critical policy_fault eu-1", { policyFault: "version 3 cannot be read" }, "version 3 cannot be read"],
+  ["critical certificate_expired eu-1", { certificates: certificate(NOW - 1) }, "fabric.cert_file ends at 2026-11-30T11:59:59.999Z"],
+  ["warning certificate_ends eu-1", { certificates: certificate(NOW + DAY_MS) }, "fabric.cert_file ends at 2026-12-01T12:00:00.000Z"],
+  [
+    "warning store_unavailable eu-1",
+    { store: { ...FINE.store, ageMs: 20_000, fault: "etcd is down" } },
+    "has not answered for 20s: etcd is down",
+  ],
+  ["warning no_leader eu-1", { store: { ...FINE.store, leader: "" } }, "no node leads global-control"],
+  ["warning behind eu-1", { ageMs: 60_000 }, "its data may be 1m old"],
+  ["warning incomplete eu-1", { partial: [{ nodeId: "eu-2", why: "limit" }] }, "entries of eu-2 are missing: limit"],
+  ["warning entries_protected eu-1", { isProtected: true }, "their entries are kept visible"],
+  ["warning audit_failing eu-1", { auditFault: "the disk refuses records" }, "the disk refuses records"],
+  [
+    "warning drain_stuck eu-1",
+    { drain: { step: "leases", sinceMs: NOW, isStuck: true, left: [{ kind: "leases", count: 12 }] } },
+    "step leases: 12 leases left",
+  ],
+  [
+    "warning cordoned_long eu-1",
+    { desired: { state: "cordoned", sinceWallMs: NOW - 2 * DAY_MS, reason: "new disks" } },
+    "cordoned since 2026-11-28T12:00:00.000Z: new disks",
+  ],
+  ["warning peer_dead eu-4", { peers: [{ ...peer, status: "dead" }] }, "was declared dead"],
+  ["warning peer_suspect eu-4", { peers: [{ ...peer, status: "suspect" }] }, "does not answer probes"],
+  ["warning settings_differ eu-4", { peers: [{ ...peer, configDigest: "d2" }] }, "differ from the settings of eu-1"],
+])("%s", (expected, facts, evidence) => {
+  const found = findingsOf({ ...FINE, ...facts });
+  expect(found.map(({ id, severity, subject }) => `${severity} ${id} ${subject}`)).toEqual([expected]);
+  expect(found[0]?.evidence).toContain(evidence);
+  expect(found[0]?.command).toMatch(/^waymark [a-z ]+/);
+  expect(found[0]?.command).not.toContain("%");
+});
+
+test("settings of another version, of a node that is not alive, and of a node that does not announce them are not compared", () => {
+  const peers = [
+    { ...peer, configDigest: "d2", version: "1.1.0" },
+    { ...peer, configDigest: "d2", status: "left" as const },
+    { ...peer, configDigest: "" },
+  ];
+  expect(findingsOf({ ...FINE, peers })).toEqual([]);
+});
+
+test("the most severe findings come first", () => {
+  const found = findingsOf({ ...FINE, peers: [{ ...peer, status: "dead" }], journalFault: "disk full" });
+  expect(found.map(({ id }) => id)).toEqual(["journal_failing", "peer_dead"]);
+});
