@@ -198,6 +198,17 @@ export class PastViews {
     return view && { view, isSure: lookedAt < since };
   }
 
+  /**
+   * Returns the first revision of the changes that were pending before the key's touch at `revision`, or before its earlier touches after `after`.
+   * `NO_REVISION` if there were none.
+   */
+  pendingSince(revision: number, after: number): number {
+    let view = this.#noted(revision);
+    let since = NO_REVISION;
+    for (; view !== undefined; view = view.previous > after ? this.#noted(view.previous) : undefined) since = Math.min(since, view.since);
+    return since;
+  }
+
   #noted(revision: number): PastView | undefined {
     return revision > this.#last - this.#views.length ? this.#at(revision) : undefined;
   }

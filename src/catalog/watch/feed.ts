@@ -150,7 +150,7 @@ export class WatchFeed {
     this.isUnfinished = false;
     this.#skipQuiet();
     // Tombstones that this stream still needs may have been collected, so a snapshot is needed.
-    const isTooOld = this.#revision < this.reader.replica.collectedRevision && isPlaced(this.#phase);
+    const isTooOld = this.#quietThrough() < this.reader.replica.collectedRevision && isPlaced(this.#phase);
     if (isTooOld) this.#restart(time, isReady);
     else if (this.#scopes !== undefined) this.#openScopes(this.#scopes);
     const phase = this.#phase;
@@ -238,12 +238,15 @@ export class WatchFeed {
 
   /** Returns the stream's position, or a later one if nothing relevant to the reader has happened in between. */
   #quietThrough(): number {
-    const isPlain = this.#phase.kind === "live" && this.#behind === undefined && this.#settled === this.#revision;
-    return isPlain ? this.reader.quietThrough(this.#revision) : this.#revision;
+    return this.#isPlain ? this.reader.quietThrough(this.#revision) : this.#revision;
+  }
+
+  get #isPlain(): boolean {
+    return this.#phase.kind === "live" && this.#behind === undefined && this.#settled === this.#revision;
   }
 
   #skipQuiet(): void {
-    const through = this.#quietThrough();
+    const through = this.#isPlain ? (this.reader.touches?.skipThrough(this.#revision) ?? 0) : 0;
     if (through <= this.#revision) return;
     this.#revision = through;
     this.#settled = through;

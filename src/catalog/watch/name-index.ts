@@ -46,6 +46,8 @@ interface NameTouch {
    * offered.
    */
   readonly after: number;
+  /** The last revision, at most `after`, that is before every change that was pending for the key. */
+  readonly settled: number;
 }
 
 /** The touches of one reader's names, oldest first. */
@@ -75,6 +77,17 @@ export class NamedTouches {
     if (!this.#covers(from)) return from;
     const next = this.#touches[this.#indexAfter(from)];
     return Math.max(from, next === undefined ? this.#index.through : next.after);
+  }
+
+  /**
+   * Like `quietThrough`, but the revision is before all pending changes of the touched keys. A stream that has not read may take it as its position:
+   * a later position would mean that the stream may have received a view between a pending change and its touch (semantics.md, Watch 2).
+   */
+  skipThrough(from: number): number {
+    if (!this.#covers(from) || this.#index.isBehind) return from;
+    let through = this.#index.through;
+    for (let i = this.#indexAfter(from); i < this.#touches.length; i++) through = Math.min(through, this.#touches[i]?.settled ?? through);
+    return Math.max(from, through);
   }
 
   /** Like `Replica.changesSince`, but only for these names. If not all touches are known, returns false without visiting any. */
@@ -245,7 +258,7 @@ export class NameIndex {
     this.replica.changesSince(this.#offered, (stored, revision) => {
       isAll = left > 0;
       if (!isAll) return false;
-      left -= 1 + this.#offerOne({ stored, revision, after: this.#through }, concerns);
+      left -= 1 + this.#offerOne(stored, revision, concerns);
       this.#offered = revision;
       return true;
     });
@@ -260,10 +273,13 @@ export class NameIndex {
   }
 
   /** Returns the number of readers that watch the touch's name. */
-  #offerOne(touch: NameTouch, concerns: (reader: NamedReader) => void): number {
-    const { name, namespace } = touch.stored;
+  #offerOne(stored: StoredRecord, revision: number, concerns: (reader: NamedReader) => void): number {
+    const { name, namespace } = stored;
     const known = this.#byName.get(name);
     if (known === undefined) return 0;
+    const after = this.#through;
+    const settled = Math.min(after, this.replica.past.pendingSince(revision, after) - 1);
+    const touch = { stored, revision, after, settled };
     const notify = (reader: NamedReader) => {
       // A removed reader has no list of touches.
       if (reader.mayHoldNamespace(namespace) && reader.touches?.add(touch) === true) concerns(reader);

@@ -5,6 +5,7 @@ import type { Origin, StoredRecord } from "../../../src/catalog/record/stored-re
 import { startNewGeneration } from "../../../src/catalog/replica/new-generation.ts";
 import { ENTRIES, TouchSweeps } from "../../../src/catalog/replica/touch-sweeps.ts";
 import { WatchFeed } from "../../../src/catalog/watch/feed.ts";
+import { NAME_INDEX_BOUNDS, NameIndex } from "../../../src/catalog/watch/name-index.ts";
 import { ACTION } from "../../../src/catalog/watch/reader.ts";
 import { timeOf } from "../../fakes/history.ts";
 import { FabricComponent, KEYS } from "../../fakes/mesh.ts";
@@ -57,6 +58,7 @@ function watchOf(
   return { held, told, read };
 }
 
+const BY_NAMES = FILTERS.findIndex(({ names }) => names.length > 0);
 const BLUE = FILTERS.findIndex(({ tags }) => tags.includes("blue"));
 const ORPHANED = FILTERS.findIndex(({ healthMask }) => (healthMask & (1 << HEALTH.ORPHANED)) !== 0);
 const HEALTHY = FILTERS.findIndex(({ healthMask }) => healthMask === 1 << HEALTH.HEALTHY);
@@ -187,6 +189,35 @@ test("who looked before two changes of life, and not in between, is told only of
   comesToRest(node, other);
   for (const { read } of watches) read(true);
   expect(watches.map(({ told }) => told)).toEqual([[key], [key], []]);
+});
+
+test.each([
+  ["in the same round", () => undefined],
+  ["in rounds of their own", (offer: () => void) => offer()],
+])("who was not woken between two changes of life is told nothing of what is seen as before, its names being offered %s", (_, between) => {
+  const { node, origin } = known();
+  const { replica } = node;
+  const reader = new Readers({ denied: new Set(), epoch: 0 }).of(node, BY_NAMES);
+  const feed = new WatchFeed(reader, { from: undefined, bookmarkIntervalMs: 1e9 }, T);
+  const read = () => {
+    const told: string[] = [];
+    for (let message = feed.next(T, 1e6, true); message !== undefined; message = feed.next(T, 1e6, true))
+      told.push(...message.changes.map(({ record }) => record.key));
+    return told;
+  };
+  expect(read()).not.toEqual([]);
+  const index = new NameIndex(replica, NAME_INDEX_BOUNDS);
+  const offer = () => index.offer(() => undefined);
+  index.add(reader);
+  for (const life of ["orphaned", "live"] as const) {
+    origin.life = life;
+    replica.sweeps.scheduleTouch(origin, ENTRIES);
+    // Its touches come only after the end of this round.
+    if (life === "orphaned") offer();
+    while (replica.sweep(3, T)) between(offer);
+  }
+  offer();
+  expect(read()).toEqual([]);
 });
 
 /** Another life, which its records are not touched for yet. */
