@@ -738,7 +738,7 @@ export const MUTANTS: readonly Mutant[] = [
       {
         file: "src/catalog/replica/past-views.ts",
         find: "      if (touch <= until) {",
-        replace: "      if (touch > until) return view;\n      if (touch <= until) {",
+        replace: "      if (touch > until) return { view, isSure: lookedAt < since };\n      if (touch <= until) {",
       },
     ],
     withinSeeds: 100,

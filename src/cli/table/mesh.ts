@@ -31,6 +31,15 @@ function memberVerb(path: string): VerbSpec {
 
 export const MESH_VERBS: readonly VerbSpec[] = [
   {
+    path: "status",
+    summary: "Show the whole cluster: its problems first, and then the state of each node. Exits with 1 if there is a problem.",
+    examples: [
+      ["status", "show what is wrong with the cluster, with the runbook for each problem"],
+      ["status -o wide", "also show the command that shows more about each problem"],
+    ],
+    load: async () => (await import("../verbs/status.ts")).status,
+  },
+  {
     path: "mesh peers list",
     summary: "List the members of the mesh, including the server, as the server sees them.",
     isDefault: true,
