@@ -11,6 +11,7 @@ import { MAX_PAGE, pagesOf } from "./pages.ts";
 /** A node of the cluster. */
 export interface ClusterNode {
   readonly nodeId: string;
+  readonly status: PeerStatus;
   /** `host:port`. Undefined if the address is unknown, for example because the node is dead. */
   readonly server: string | undefined;
   /** Why the address is unknown. */
@@ -39,7 +40,7 @@ export async function clusterNodes(client: Client): Promise<readonly ClusterNode
   return members.map(({ nodeId, isSelf, status }) => {
     // The address at which the command has reached the server works, unlike perhaps the address that the server advertises.
     const server = isSelf ? client.server : servers.get(nodeId);
-    return { nodeId, server, fault: `no address is known; the member is ${enumWord(PeerStatus, status)}` };
+    return { nodeId, status, server, fault: `no address is known; the member is ${enumWord(PeerStatus, status)}` };
   });
 }
 
