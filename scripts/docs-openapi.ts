@@ -13,14 +13,11 @@ import { HTTP_STATUS, nodeRows } from "../src/server/http-routes.ts";
 import { isRefusedByResolvers, requiredAccessOf } from "../src/services/contract.ts";
 import { discoveryServices } from "../src/services/discovery/discovery.ts";
 import { policyService } from "../src/services/policy.ts";
-import { type EventRoute, type HttpRoute, rpcsOf, type ServiceDefinition } from "../src/services/service.ts";
+import { type CallRoute, type EventRoute, type HttpRoute, rpcsOf, type ServiceDefinition } from "../src/services/service.ts";
 import { enumWords } from "./docs-schema.ts";
-import { DURATION, MessageSchemas, type Schema } from "./message-schemas.ts";
+import { DURATION, isRequired, MessageSchemas, type Schema } from "./message-schemas.ts";
 import { protoComments } from "./proto-comments.ts";
 import { ROOT } from "./run.ts";
-
-/** A route, as a later version of the table describes it: `method` is absent for GET, and `{name}` in the path is a parameter. */
-type Route = (EventRoute | HttpRoute) & { readonly method?: string };
 
 const comments = protoComments();
 const schemas = new MessageSchemas(comments);
@@ -39,7 +36,9 @@ export function openApiDocument(): string {
   const rpcs = services.flatMap(({ methods }) => methods).filter(({ methodKind }) => methodKind === "unary");
   const paths = mergedPaths([
     ...Object.entries(nodeRows(ANYTHING)).map(([path, row]) => ownPath(path, row)),
-    ...servicesOfNode().flatMap((service) => (service.routes ?? []).map((route) => routePath(route, service))),
+    ...servicesOfNode().flatMap((service) =>
+      (service.routes ?? []).map((route) => ("method" in route ? callPath(route, service) : routePath(route, service))),
+    ),
     ...rpcs.map(rpcPath),
   ]);
   const document = {
@@ -55,7 +54,7 @@ export function openApiDocument(): string {
     components: {
       schemas: { Error: errorSchema(), ...schemas.named },
       responses: { NotModified: NOT_MODIFIED, ...Object.fromEntries([...responses].toSorted(([a], [b]) => (a < b ? -1 : 1))) },
-      parameters: { IfNoneMatch: IF_NONE_MATCH },
+      parameters: { IdempotencyKey: IDEMPOTENCY_KEY, IfMatch: IF_MATCH, IfNoneMatch: IF_NONE_MATCH },
       headers: { ETag: { description: "The version of the content.", schema: STRING } },
       securitySchemes: SECURITY,
     },
@@ -63,9 +62,9 @@ export function openApiDocument(): string {
   return `${JSON.stringify(document, undefined, 1)}\n`;
 }
 
-const ABOUT = `The HTTP edge of a Waymark node or resolver: GET routes, and every unary rpc as a POST of its request in JSON (the Connect protocol).
+const ABOUT = `The HTTP edge of a Waymark node or resolver: its routes, and every unary rpc as a POST of its request in JSON (the Connect protocol).
 
-- JSON follows the mapping of proto3. Numbers of 64 bits are strings. Responses to a POST omit fields with their default value. Later versions can add
+- JSON follows the mapping of proto3. Numbers of 64 bits are strings. Responses of rpcs omit fields with their default value. Later versions can add
   fields to responses. A request with an unknown field is rejected.
 - An rpc without side effects also accepts \`GET /<package.Service>/<Method>?connect=v1&encoding=json&message=<request>\`.
 - Streaming rpcs are absent, because they need a client of gRPC or Connect. The routes of type \`text/event-stream\` send the messages of some of them;
@@ -81,6 +80,8 @@ const SECURITY = {
 };
 
 const IF_NONE_MATCH = { name: "If-None-Match", in: "header", schema: STRING, description: "The ETags of the content that the client has." };
+const IF_MATCH = { name: "If-Match", in: "header", schema: STRING, description: 'The same as `etag` of the request, such as `"7"`.' };
+const IDEMPOTENCY_KEY = { name: "Idempotency-Key", in: "header", schema: STRING, description: "The same as `requestId` of the request." };
 const ETAG = { ETag: { $ref: "#/components/headers/ETag" } };
 const NOT_MODIFIED = { description: "The client has the current content.", headers: ETAG };
 
@@ -120,29 +121,55 @@ function rpcPath(method: DescMethod): PathOperation {
   return [`/${parent.typeName}/${name}`, { post: operation }];
 }
 
-function routePath(route: Route, { desc }: ServiceDefinition): PathOperation {
-  const { path, method = "GET" } = route;
-  const [rpc, ...others] = rpcsOf(route).flatMap((name) => desc.methods.filter(({ localName }) => localName === name));
+/** A route with a body. Its path and its headers contain fields of the request. */
+function callPath({ path, method, rpc: name }: CallRoute, { desc }: ServiceDefinition): PathOperation {
+  const rpc = desc.methods.find(({ localName }) => localName === name);
   if (rpc === undefined) throw new Error(`${path} has no rpc`);
-  const inputs = [rpc, ...others].map(({ input }) => input);
-  const answer = answerOf(route, rpc.output);
-  const inPath = Array.from(path.matchAll(/\{(\w+)\}/g), ([, name = ""]) => name);
-  const parameters = [...new Set([...inPath, ...route.parameters])].map((name) => parameterOf(path, name, inputs));
+  const inPath = fieldsIn(path);
+  const required = rpc.input.fields.filter((field) => isRequired(field) && !inPath.includes(field.name));
+  const body = { ...schemas.message(rpc.input), required: required.map(({ jsonName }) => jsonName) };
   const operation = {
     operationId: operationId(method, path),
-    ...rpcFacts(rpc, answer.about),
-    ...readFacts(answer, "events" in route ? [...parameters, ...EVENT_POSITION] : parameters),
-    ...(method !== "GET" && { requestBody: { required: true, content: json(schemas.reference(rpc.input)) } }),
-    responses: { ...answerResponses(answer), ...errorsOf(rpc, ...others) },
+    ...rpcFacts(rpc),
+    parameters: [
+      ...inPath.map((field) => parameterOf(path, field, [rpc.input])),
+      ...["IfMatch", "IdempotencyKey"].map((each) => ({ $ref: `#/components/parameters/${each}` })),
+    ],
+    requestBody: { required: true, content: json(body) },
+    responses: {
+      200: { description: "The answer.", headers: ETAG, content: json(schemas.reference(rpc.output)) },
+      ...errorsOf(rpc),
+      412: Object.values(errorResponses(["version_conflict"]))[0],
+    },
   };
   return [path, { [method.toLowerCase()]: operation }];
 }
 
-function answerOf(route: Route, output: DescMessage): Partial<Answer> & Pick<Answer, "content"> {
+function routePath(route: EventRoute | HttpRoute, { desc }: ServiceDefinition): PathOperation {
+  const { path } = route;
+  const [rpc, ...others] = rpcsOf(route).flatMap((name) => desc.methods.filter(({ localName }) => localName === name));
+  if (rpc === undefined) throw new Error(`${path} has no rpc`);
+  const inputs = [rpc, ...others].map(({ input }) => input);
+  const answer = answerOf(route, rpc.output);
+  const parameters = [...fieldsIn(path), ...route.parameters].map((name) => parameterOf(path, name, inputs));
+  const operation = {
+    operationId: operationId("GET", path),
+    ...rpcFacts(rpc, answer.about),
+    ...readFacts(answer, "events" in route ? [...parameters, ...EVENT_POSITION] : parameters),
+    responses: { ...answerResponses(answer), ...errorsOf(rpc, ...others) },
+  };
+  return [path, { get: operation }];
+}
+
+/** Returns the names of the request fields in a path. */
+function fieldsIn(path: string): readonly string[] {
+  return Array.from(path.matchAll(/\{(\w+)\}/g), ([, name = ""]) => name);
+}
+
+function answerOf(route: EventRoute | HttpRoute, output: DescMessage): Partial<Answer> & Pick<Answer, "content"> {
   const message = schemas.reference(output);
   if ("events" in route) return { content: { "text/event-stream": { schema: STRING, "x-event-data": message } }, isUntagged: true };
-  const isUntagged = (route.method ?? "GET") === "GET" ? undefined : true;
-  return { content: json(message), ...(isUntagged && { isUntagged }), ...ANSWERS[route.path] };
+  return { content: json(message), ...ANSWERS[route.path] };
 }
 
 function rpcFacts(method: DescMethod, about = comments.get(`${method.parent.typeName}.${method.name}`) ?? ""): Schema {

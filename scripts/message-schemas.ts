@@ -54,7 +54,7 @@ export class MessageSchemas {
 
   /** Returns the schema of a message. `more` are properties in addition to its fields. */
   message({ typeName, fields, oneofs }: DescMessage, more: Schema = {}): Schema {
-    const required = fields.filter((each) => getOption(each, field_behavior).includes(FieldBehavior.REQUIRED));
+    const required = fields.filter(isRequired);
     const choices = oneofs.map((each) => {
       const names = each.fields.map(({ jsonName }) => `\`${jsonName}\``).join(", ");
       return `${getOption(each, oneofRules).required ? "Exactly" : "At most"} one of ${names} is set.`;
@@ -100,6 +100,10 @@ export class MessageSchemas {
       }
     }
   }
+}
+
+export function isRequired(field: DescField): boolean {
+  return getOption(field, field_behavior).includes(FieldBehavior.REQUIRED);
 }
 
 /** In JSON, numbers of 64 bits are strings, because JavaScript would round them. */

@@ -3,6 +3,7 @@ import { constants, createReadStream, openSync } from "node:fs";
 import { readFile, stat } from "node:fs/promises";
 import { Socket } from "node:net";
 import { join } from "node:path";
+import { createInterface } from "node:readline";
 import { addAbortSignal, type Readable } from "node:stream";
 import { fileURLToPath } from "node:url";
 import { later } from "../lib/stall-aware-time.io.ts";
@@ -42,6 +43,15 @@ function openPipe(path: string): Readable {
   return new Socket({ fd: openSync(path, constants.O_RDONLY | constants.O_NONBLOCK), readable: true, writable: false });
 }
 
+async function ask(question: string, interrupt: AbortSignal): Promise<string> {
+  process.stderr.write(question);
+  // Not in raw mode, so that Ctrl+C still interrupts the command.
+  const lines = createInterface({ input: process.stdin, terminal: false, signal: interrupt });
+  const { value } = await lines[Symbol.asyncIterator]().next();
+  lines.close();
+  return value ?? "";
+}
+
 function terminal(stream: NodeJS.WriteStream): Terminal {
   return { write: (text) => void stream.write(text), isTty: stream.isTTY };
 }
@@ -73,6 +83,7 @@ export async function openEnvironment(
     stderr: terminal(process.stderr),
     later,
     readText: (path, maxBytes) => readText(path, maxBytes, own.interrupt),
+    ...(process.stdin.isTTY && process.stderr.isTTY && { ask: (question) => ask(question, own.interrupt) }),
     readOwn: (path) => readFile(join(FOLDER, path), "utf8"),
   };
 }

@@ -98,6 +98,8 @@ export interface Environment {
   later(act: () => void, delayMs: number): () => void;
   /** Returns the contents of a file as text. `-` is standard input. Throws if the file is larger than `maxBytes`. */
   readText(path: string, maxBytes: number): Promise<string>;
+  /** Writes a question to standard error, and returns the line that the user types, or an empty text. Absent without a terminal. */
+  readonly ask?: ((question: string) => Promise<string>) | undefined;
   /** Returns the contents of a file that is part of Waymark itself, by its path in the package. */
   readOwn(path: string): Promise<string>;
   /** Converts a name to a DNS label, and a label to a name. The result is undefined if there is no such label or name. */

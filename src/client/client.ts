@@ -135,7 +135,7 @@ export class Client implements WatchingCalls {
 
   /**
    * Calls a unary method. If a server is unavailable, the call is retried once on each other server, if a retry is safe: for a read, a renewal,
-   * a removal, a registration with an idempotency key, or a call that certainly had no effect. The number of retries is at most a tenth of the
+   * a removal, a registration with an idempotency key, an operation on a node with a request id, or a call that certainly had no effect. The number of retries is at most a tenth of the
    * calls, plus an initial budget of ten (`RetryBudget`). Throws the last `RequestError`.
    */
   async call<I extends DescMessage, O extends DescMessage>(
@@ -432,6 +432,8 @@ function isRead(method: DescMethod): boolean {
 function isSafeToRepeat(method: DescMethod, message: Message): boolean {
   const { renew, unregister } = DiscoveryService.method;
   if (isMessage(message, RegisterRequestSchema) || isMessage(message, RegisterNameRequestSchema)) return message.idempotencyKey !== "";
+  // Only the operations on nodes have a request id.
+  if ("requestId" in message && message.requestId !== "") return true;
   return isRead(method) || method === renew || method === unregister || method === DnsService.method.unregisterName;
 }
 

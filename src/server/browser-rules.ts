@@ -37,7 +37,7 @@ const ANY_ADDRESS: ReadonlySet<string> = new Set(["0.0.0.0", "::"]);
 
 /** Headers that pages from the CORS origins may send and read. */
 const REQUEST_HEADERS =
-  "authorization, connect-content-encoding, connect-protocol-version, connect-timeout-ms, content-encoding, content-type, grpc-timeout, if-none-match, last-event-id, x-api-key, x-grpc-web, x-request-id, x-user-agent";
+  "authorization, connect-content-encoding, connect-protocol-version, connect-timeout-ms, content-encoding, content-type, grpc-timeout, idempotency-key, if-match, if-none-match, last-event-id, x-api-key, x-grpc-web, x-request-id, x-user-agent";
 const RESPONSE_HEADERS = "etag, grpc-message, grpc-status, grpc-status-details-bin, retry-after, x-request-id";
 const PREFLIGHT_S = "7200";
 
@@ -87,7 +87,7 @@ export class BrowserRules {
     if (cors === undefined) return undefined;
     return {
       ...cors,
-      "access-control-allow-methods": "GET, HEAD, POST",
+      "access-control-allow-methods": "GET, HEAD, PATCH, POST",
       "access-control-allow-headers": REQUEST_HEADERS,
       "access-control-max-age": PREFLIGHT_S,
     };

@@ -1,5 +1,5 @@
 /**
- * The GET routes of the HTTP edge: the node's own routes, and the routes of its services. This file does not open a socket.
+ * The routes of the HTTP edge: the node's own routes, and the routes of its services. This file does not open a socket.
  * `server/edge/listener.io.ts` sends the responses.
  */
 import { hash } from "node:crypto";
@@ -7,11 +7,13 @@ import { type JsonValue } from "@bufbuild/protobuf";
 import { assert, CODES, type ErrorCode, invalid, WaymarkError } from "../lib/errors.ts";
 import { fnv64, hashHex } from "../lib/hash64.ts";
 import { visibleJson } from "../lib/text/visible-text.ts";
-import type { EventRoute, HttpRoute, RouteParameters, ServiceDefinition } from "../services/service.ts";
+import type { CallRoute, EventRoute, HttpRoute, RouteParameters, ServiceDefinition } from "../services/service.ts";
 import type { CallArrival, CallChain, CallName } from "./chain.ts";
 import { errorJson, retryAfterSeconds } from "./edge/call.ts";
+import { callPage, isConditional, readCall } from "./edge/call-route.ts";
 import { eventReader, eventWriter, openEvents } from "./edge/events.ts";
 import { EdgeExchange } from "./edge/streams.ts";
+import { UndecodedRequest } from "./request-shape/plan.ts";
 import { type RpcStatus, refusal } from "./status.ts";
 import { SourceStream } from "./streams.ts";
 
@@ -55,6 +57,8 @@ export interface HttpRequest {
   /** Path and query string as sent. */
   readonly target: string;
   readonly arrival: CallArrival;
+  /** Reads the JSON body, of at most `maxBytes`. Returns the response if the body has another type or is larger. Absent for GET and HEAD. */
+  readonly body?: ((maxBytes?: number) => Promise<Uint8Array | RouteResponse>) | undefined;
 }
 
 export interface HttpResponse {
@@ -62,7 +66,7 @@ export interface HttpResponse {
   readonly contentType: string;
   readonly headers: Readonly<Record<string, string>>;
   readonly body: string | Uint8Array | Iterable<string> | AsyncIterable<string>;
-  /** The path of the matched route, for metrics; `other` if none matched. */
+  /** The path of the matched route without the values of its parameters, for metrics; `other` if none matched. */
   readonly route: string;
 }
 
@@ -76,6 +80,8 @@ export type RouteResponse = Omit<HttpResponse, "route">;
 
 /** A row of the route table. */
 interface PathRow {
+  /** Absent for GET. */
+  readonly method?: CallRoute["method"];
   readonly parameters: readonly string[];
   /** Absent if a role, the policy of an rpc or nothing restricts the callers. */
   readonly access?: RouteAccess | undefined;
@@ -188,11 +194,61 @@ function eventRowOf(route: EventRoute, { desc, handlers }: ServiceDefinition, ch
   };
 }
 
+function callRowOf(route: CallRoute, { desc, handlers, maxRequestBytes }: ServiceDefinition, chain: CallChain): PathRow {
+  const rpc = desc.methods.find(({ localName }) => localName === route.rpc);
+  assert(rpc?.methodKind === "unary", "the rpc of a route with a body is not unary", { path: route.path });
+  const method = chain.method(rpc, handlers[rpc.localName]);
+  const pageOf = callPage(rpc.output);
+  return {
+    method: route.method,
+    parameters: [],
+    answer: async (values, { arrival, body }) => {
+      assert(body !== undefined, "a request without a body reached a route with a body", { path: route.path });
+      // A body from a caller without permission is not read.
+      const sent = (await method.judgeHeaders(arrival)) ?? (await body(maxRequestBytes));
+      if ("status" in sent) return sent;
+      const { promise, resolve } = Promise.withResolvers<RouteResponse>();
+      method.unary(
+        sent instanceof WaymarkError ? sent : new UndecodedRequest(sent, (bytes) => readCall(method, bytes, { ...arrival, values })),
+        {
+          arrival,
+          succeed: (answer) => {
+            const { page, etag } = pageOf(answer);
+            resolve({ ...json(200, page), headers: { ...NO_STORE, ...(etag !== "" && { etag }) } });
+          },
+          fail: (status) => resolve(errorAnswer(status, isConditional(arrival) && status.code === CODES.ABORTED ? 412 : undefined)),
+        },
+      );
+      return promise;
+    },
+  };
+}
+
 const NO_STORE: Readonly<Record<string, string>> = { "cache-control": "no-store" };
+
+/** A path and its rows by HTTP method. */
+interface Endpoint {
+  readonly path: string;
+  /** Matches paths of requests. Each named group is a parameter. */
+  readonly pattern: RegExp;
+  readonly rows: ReadonlyMap<string, PathRow>;
+}
+
+function endpointsOf(rows: readonly (readonly [string, PathRow])[]): readonly Endpoint[] {
+  return [...Map.groupBy(rows, ([path]) => path)].map(([path, same]) => {
+    const byMethod = new Map(same.map(([, row]) => [row.method ?? "GET", row]));
+    assert(byMethod.size === same.length, "two rows have the same path: delete the row from LATER if a service provides the route");
+    return { path, pattern: patternOf(path), rows: byMethod };
+  });
+}
+
+function allowedBy({ rows }: Endpoint): string {
+  return [...rows.keys()].map((method) => (method === "GET" ? "GET, HEAD" : method)).join(", ");
+}
 
 /** Answers all requests that are not rpcs. */
 export class HttpRoutes {
-  readonly #rows: ReadonlyMap<string, PathRow>;
+  readonly #endpoints: readonly Endpoint[];
   readonly #chain: CallChain;
 
   constructor(sources: HttpSources, services: readonly ServiceDefinition[], chain: CallChain) {
@@ -201,33 +257,46 @@ export class HttpRoutes {
     const serviceRows = services.flatMap((service) =>
       (service.routes ?? []).map((route): [string, PathRow] => [
         route.path,
-        "events" in route ? eventRowOf(route, service, chain) : rowOf(route, service, { chain, metricsAccess }),
+        "events" in route
+          ? eventRowOf(route, service, chain)
+          : "method" in route
+            ? callRowOf(route, service, chain)
+            : rowOf(route, service, { chain, metricsAccess }),
       ]),
     );
     const providedPaths = new Set(serviceRows.map(([path]) => path));
     // Nodes that do not provide an optional route keep its `LATER` row.
     const later = Object.entries(LATER).filter(([path]) => !(OPTIONAL_PATHS.has(path) && providedPaths.has(path)));
     const rows = [...later, ...Object.entries(nodeRows(sources)), ...serviceRows];
-    this.#rows = new Map(rows);
-    assert(this.#rows.size === rows.length, "two rows have the same path: delete the row from LATER if a service provides the route");
+    this.#endpoints = endpointsOf(rows.filter(([, { access }]) => access !== "off"));
+  }
+
+  /** Whether a request may change data. */
+  isWrite(method: string, target: string): boolean {
+    return method !== "GET" && this.#find(pathOf(target))?.rows.has(method) === true;
+  }
+
+  #find(path: string): Endpoint | undefined {
+    return this.#endpoints.find(({ pattern }) => pattern.test(path));
   }
 
   /** Answers a request. Never rejects. */
   async answer(request: HttpRequest): Promise<HttpResponse> {
     const path = pathOf(request.target);
-    const found = this.#rows.get(path);
-    const row = found?.access === "off" ? undefined : found;
+    const endpoint = this.#find(path);
+    const route = endpoint?.path ?? "other";
     try {
-      if (row === undefined) {
+      if (endpoint === undefined) {
         throw new WaymarkError("not_found", `no such path: ${path.slice(0, 200)}; call an RPC with POST /<package>.<Service>/<Method>`);
       }
-      if (request.method !== "GET" && request.method !== "HEAD") return { ...methodNotAllowed("GET, HEAD", request.method), route: path };
+      const row = endpoint.rows.get(request.method === "HEAD" ? "GET" : request.method);
+      if (row === undefined) return { ...methodNotAllowed(allowedBy(endpoint), request.method), route };
       if (row.access !== undefined) await this.#checkCaller(path, row, request.arrival);
       const parameters = parseQuery(request.target.slice(path.length), row.parameters);
-      return { ...(await row.answer(parameters, request)), route: path };
+      return { ...(await row.answer({ ...parameters, ...parametersIn(path, endpoint.pattern) }, request)), route };
     } catch (thrown) {
       const status = this.#chain.status(thrown, this.#nameOf(path, request.arrival));
-      return { ...errorAnswer(status), route: row === undefined ? "other" : path };
+      return { ...errorAnswer(status), route };
     }
   }
 
@@ -309,6 +378,25 @@ function revalidated({ header }: CallArrival, answer: RouteResponse, etag: strin
 function pathOf(target: string): string {
   const end = target.search(/[?#]/);
   return end === -1 ? target : target.slice(0, end);
+}
+
+/** The pattern of a path with parameters, such as `/control/peers/{node_id}`. */
+function patternOf(path: string): RegExp {
+  return new RegExp(`^${path.replaceAll(/\{(\w+)\}/g, "(?<$1>[^/:]+)")}$`);
+}
+
+/** Returns the parameters in a path. */
+function parametersIn(path: string, pattern: RegExp | undefined): RouteParameters {
+  const entries = Object.entries(pattern?.exec(path)?.groups ?? {});
+  return Object.fromEntries(
+    entries.map(([name, value]) => {
+      try {
+        return [name, decodeURIComponent(value)];
+      } catch {
+        throw invalid(name, `must be percent-encoded UTF-8, got ${JSON.stringify(value.slice(0, 64))}`);
+      }
+    }),
+  );
 }
 
 function parseQuery(query: string, known: readonly string[]): RouteParameters {

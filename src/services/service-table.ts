@@ -4,7 +4,7 @@ import { assert } from "../lib/errors.ts";
 import { mustAnswer, routesOf, rpcName } from "./contract.ts";
 import { HealthBoard } from "./health.ts";
 import { reflectionServices } from "./reflection.ts";
-import { rpcsOf, type ServiceDefinition } from "./service.ts";
+import { routeName, rpcsOf, type ServiceDefinition } from "./service.ts";
 
 /** The services of a process. The compiler reports an error if a service is missing. */
 export type ServiceTable = Readonly<Record<ServiceName, ServiceDefinition>>;
@@ -36,7 +36,7 @@ export function listServices(built: readonly ServiceDefinition[], descriptors?: 
 
 /** Aborts the start of a process that lacks a handler for an rpc or a route in the protos, or that has a route which the proto does not declare. */
 export function checkAnswered(services: readonly ServiceDefinition[], isResolver: boolean): void {
-  const paths = new Set(services.flatMap(({ routes = [] }) => routes.map(({ path }) => path)));
+  const paths = new Set(services.flatMap(({ routes = [] }) => routes.map(routeName)));
   for (const { methods, typeName } of Object.values(SERVICES)) {
     const { handlers = {}, routes = [] }: Partial<ServiceDefinition> = services.find(({ desc }) => desc.typeName === typeName) ?? {};
     for (const method of methods) {
@@ -48,8 +48,8 @@ export function checkAnswered(services: readonly ServiceDefinition[], isResolver
     for (const route of routes) {
       for (const rpc of rpcsOf(route)) {
         const method = methods.find(({ localName }) => localName === rpc);
-        const isNamed = method !== undefined && routesOf(method, false).includes(route.path);
-        assert(isNamed, "route is not declared in the proto of its rpc", { path: route.path, rpc: `${typeName}/${rpc}` });
+        const isNamed = method !== undefined && routesOf(method, false).includes(routeName(route));
+        assert(isNamed, "route is not declared in the proto of its rpc", { path: routeName(route), rpc: `${typeName}/${rpc}` });
       }
     }
   }

@@ -123,10 +123,11 @@ export type RouteAnswer =
   | { readonly kind: "pieces"; readonly pieces: Iterable<string> };
 
 /**
- * A path for HTTP GET. The access rules, limits and metrics of an rpc apply to requests for this path. The main thread sends the list of routes to
- * read workers.
+ * A path for HTTP requests: for GET, unless the row has a method. The access rules, limits and metrics of an rpc apply to requests for this path. The
+ * main thread sends the list of routes to read workers.
  */
 export interface RouteRow {
+  /** `{name}` is a parameter with the name of a field of the request. Its value is percent-encoded, and contains neither "/" nor ":". */
   readonly path: string;
   /** Names of the accepted query parameters. Requests with any other parameter are rejected. */
   readonly parameters: readonly string[];
@@ -149,6 +150,11 @@ export interface EventFields {
   readonly resume: string;
   /** Fields of a response. The first one that is set names the event: an enum with its value, another field with its own name. */
   readonly names: readonly string[];
+}
+
+/** Returns the name of a route in the proto of its rpc: the path, after the method unless that is GET. */
+export function routeName({ path, method }: RouteRow & Partial<Pick<CallRoute, "method">>): string {
+  return method === undefined ? path : `${method} ${path}`;
 }
 
 /** Returns the rpcs that may apply to requests for a route. */
@@ -175,11 +181,25 @@ export interface EventRoute extends RouteRow {
   readonly answer?: never;
 }
 
+/**
+ * A path for requests that call a unary rpc. The body contains the rpc's request in JSON. The path contains more fields of the request. The headers
+ * `If-Match` and `Idempotency-Key` contain its fields `etag` and `request_id`. The response is the rpc's response in JSON. The route contains no
+ * functions, because read workers serve it.
+ */
+export interface CallRoute extends RouteRow {
+  readonly method: "PATCH" | "POST";
+  readonly rpcWith?: never;
+  readonly answer?: never;
+}
+
+/** A route as the main thread sends it to read workers. */
+export type SentRoute = RouteRow | EventRoute | CallRoute;
+
 /** A service and its handlers, by the local name of the method (`catalogQuery`). A method without a handler responds with `unimplemented`. */
 export interface ServiceDefinition {
   readonly desc: DescService;
   readonly handlers: Readonly<Record<string, MethodHandler>>;
-  readonly routes?: readonly (HttpRoute | EventRoute)[];
+  readonly routes?: readonly (HttpRoute | EventRoute | CallRoute)[];
   /** Largest request in bytes, if this is lower than the listener's limit. */
   readonly maxRequestBytes?: number | undefined;
 }

@@ -18,6 +18,8 @@ export interface WorldOptions {
   readonly files?: Readonly<Record<string, string>>;
   readonly env?: Readonly<Record<string, string>>;
   readonly isTty?: boolean;
+  /** What the user types when asked. Absent, there is no terminal to ask on. */
+  readonly typed?: string;
   readonly interrupt?: AbortSignal;
   /** As the world's; absent, no time passes. */
   readonly later?: Environment["later"];
@@ -57,6 +59,13 @@ export async function waymark(argv: readonly string[], options: WorldOptions = {
       if (text === undefined) throw new Error("there is no such file");
       return text;
     },
+    ask:
+      options.typed === undefined
+        ? undefined
+        : async (question) => {
+            written.stderr += `${question}${options.typed}\n`;
+            return options.typed ?? "";
+          },
     readOwn: (path) => readFile(path, "utf8"),
     labels: {
       encode: async (text) => (text === "bad name" ? undefined : `l-${text}`),

@@ -57,6 +57,7 @@ export interface Refusal {
   readonly reason?: string;
   readonly violations?: readonly { readonly field: string; readonly description: string }[];
   readonly retryMs?: number;
+  readonly metadata?: Readonly<Record<string, string>>;
 }
 
 export interface Call {
@@ -362,10 +363,10 @@ function textOf(key: EntryKey): string {
   return [key.namespace, key.name, key.kind, key.instanceId].join("\0");
 }
 
-function refused({ code, message, reason, violations, retryMs }: Refusal) {
+function refused({ code, message, reason, violations, retryMs, metadata: facts = {} }: Refusal) {
   const metadata = new Metadata();
   if (reason !== undefined) {
-    const details = [anyPack(ErrorInfoSchema, create(ErrorInfoSchema, { reason, domain: "waymark" }))];
+    const details = [anyPack(ErrorInfoSchema, create(ErrorInfoSchema, { reason, domain: "waymark", metadata: facts }))];
     if (violations) details.push(anyPack(BadRequestSchema, create(BadRequestSchema, { fieldViolations: [...violations] })));
     if (retryMs !== undefined) details.push(anyPack(RetryInfoSchema, create(RetryInfoSchema, { retryDelay: durationFromMs(retryMs) })));
     metadata.set("grpc-status-details-bin", Buffer.from(toBinary(StatusSchema, create(StatusSchema, { code, message, details }))));

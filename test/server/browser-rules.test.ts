@@ -110,7 +110,7 @@ test("with TLS and whatever host, writes of foreign pages are refused too", () =
 
 test("only listed origins may read answers", () => {
   expect(plain.corsHeaders("https://ui.example")).toMatchObject({ "access-control-allow-origin": "https://ui.example" });
-  expect(plain.preflightHeaders("https://ui.example")).toMatchObject({ "access-control-allow-methods": "GET, HEAD, POST" });
+  expect(plain.preflightHeaders("https://ui.example")).toMatchObject({ "access-control-allow-methods": "GET, HEAD, PATCH, POST" });
   for (const origin of ["https://evil.example", "https://ui.example.evil.example", "null", undefined]) {
     expect([plain.corsHeaders(origin), plain.preflightHeaders(origin)]).toEqual([undefined, undefined]);
   }

@@ -31,7 +31,7 @@ interface Operation {
 }
 
 interface Document extends Json {
-  readonly paths: Readonly<Record<string, { readonly get?: Operation; readonly post?: Operation }>>;
+  readonly paths: Readonly<Record<string, { readonly get?: Operation; readonly patch?: Operation; readonly post?: Operation }>>;
   readonly components: { readonly responses: Readonly<Record<string, Described>> };
 }
 
@@ -83,7 +83,7 @@ function ask(target: string, init: RequestInit = {}, isAnonymous = false): Promi
 }
 
 /** Fails unless the document has this response. Returns the JSON of the response. */
-async function check(path: string, method: "get" | "post", response: Response): Promise<unknown> {
+async function check(path: string, method: "get" | "patch" | "post", response: Response): Promise<unknown> {
   const { status } = response;
   const at = ["paths", path, method, "responses", String(status)];
   const described = DOCUMENT.paths[path]?.[method]?.responses[status];
@@ -141,9 +141,11 @@ test("the document is valid OpenAPI 3.1, and has every unary rpc and every route
   expect(new Set(operations.map(({ operationId }) => operationId)).size).toBe(operations.length);
   const methods = Object.values(SERVICES).flatMap((service) => [...service.methods]);
   const unary = methods.filter(({ methodKind }) => methodKind === "unary").map(({ parent, name }) => `/${parent.typeName}/${name}`);
-  expect(Object.keys(DOCUMENT.paths)).toEqual(
-    expect.arrayContaining([...unary, ...methods.flatMap((method) => getOption(method, call).routes)]),
+  const described = Object.entries(DOCUMENT.paths).flatMap(([path, each]) =>
+    Object.keys(each).map((method) => (method === "get" ? path : `${method.toUpperCase()} ${path}`)),
   );
+  const routes = methods.flatMap((method) => getOption(method, call).routes);
+  expect(described).toEqual(expect.arrayContaining([...unary.map((path) => `POST ${path}`), ...routes]));
 });
 
 test("calls, and what a client then reads with GET, have the described fields and no others", async () => {
@@ -180,6 +182,25 @@ test("calls, and what a client then reads with GET, have the described fields an
     expect([200, 304]).toContain(again.status);
     await check(path, "get", again);
   }
+});
+
+test("routes with a body have the described answers", async () => {
+  const path = "/control/peers/{node_id}";
+  const self = path.replace("{node_id}", node.nodeId);
+  const send = (method: string, target: string, body: unknown, etag: string) =>
+    ask(target, { method, body: JSON.stringify(body), headers: { "content-type": "application/json", "if-match": etag } });
+  const body = { reason: "test", labels: { rack: "7" }, remove: ["old"], dryRun: false };
+  checkJson(body, ["paths", path, "patch", "requestBody", "content", "application/json", "schema"]);
+  const labelled = await send("PATCH", self, body, '"0"');
+  expect(labelled.status).toBe(200);
+  expect(await check(path, "patch", labelled)).toMatchObject({ peer: { labels: { rack: "7" }, etag: labelled.headers.get("etag") } });
+  const stale = await send("PATCH", self, body, '"0"');
+  expect(stale.status).toBe(412);
+  await check(path, "patch", stale);
+  const last = await send("POST", `${self}:cordon`, { reason: "test" }, labelled.headers.get("etag") ?? "");
+  expect(reasonOf(await check(`${path}:cordon`, "post", last))).toBe("last_ready_node");
+  const drained = await send("POST", `${self}:drain`, { reason: "test", force: true, dryRun: true, timeout: "60s" }, '"1"');
+  await check(`${path}:drain`, "post", drained);
 });
 
 /** Checks the data of the first event. */

@@ -1,5 +1,6 @@
 /** The rows of the VERBS table for the mesh: its members, its leaders and the replication state. */
-import type { FlagSpec, VerbSpec } from "./verb.ts";
+import { TICKET } from "./policy.ts";
+import type { FlagSpec, VerbFunction, VerbSpec } from "./verb.ts";
 
 const WHERE: readonly FlagSpec[] = [
   { flags: "--cluster-id <id>", doc: "Only members of this cluster." },
@@ -14,6 +15,34 @@ const SCOPE_PREFIX: FlagSpec = {
 const mesh = () => import("../verbs/mesh.ts");
 const leaders = () => import("../verbs/leaders.ts");
 const config = () => import("../verbs/mesh-config.ts");
+const operations = () => import("../verbs/peer-operations.ts");
+
+const FORCE: FlagSpec = {
+  flags: "--force",
+  doc: "Also if the node is the last ready node of its cluster. Requires the role mesh.admin.",
+};
+
+/** The row of an operation on a node, whose function has the name of the verb. */
+function operationVerb(
+  verb: "cordon" | "drain" | "forget" | "label" | "uncordon",
+  { args = [], flags = [], ...spec }: Omit<VerbSpec, "load" | "path">,
+): VerbSpec {
+  return {
+    path: `mesh peers ${verb}`,
+    args: [{ name: "<node>", doc: "Id of the node, such as node-3." }, ...args],
+    flags: [
+      { flags: "--reason <text>", doc: "Why, for the audit log.", isRequired: true },
+      TICKET,
+      { flags: "--etag <etag>", doc: "Fail unless the record of the node has this etag (default the etag in the dry run)." },
+      { flags: "--request-id <id>", doc: "A request with the same id is carried out only once (default random)." },
+      { flags: "--dry-run", doc: "Show the effects of the operation without changing anything." },
+      { flags: "--yes", doc: "Do not ask. Without a terminal, this flag or --dry-run is required." },
+      ...flags,
+    ],
+    load: async (): Promise<VerbFunction> => (await operations())[verb],
+    ...spec,
+  };
+}
 
 /** `mesh peers get` and its synonym `mesh peers status`. */
 function memberVerb(path: string): VerbSpec {
@@ -77,6 +106,42 @@ export const MESH_VERBS: readonly VerbSpec[] = [
     examples: [["mesh peers explain node-3", "show why node-3 is considered dead"]],
     load: async () => (await mesh()).explain,
   },
+  operationVerb("cordon", {
+    summary: "Let a node accept nothing new. Its entries, leaders and shards stay. Requires the role mesh.operate.",
+    flags: [FORCE],
+    examples: [
+      [
+        'mesh peers cordon node-3 --reason "new disks" --ticket OPS-7',
+        "show the entries, leaders and shards of node-3, ask, and cordon it",
+      ],
+      ['mesh peers cordon node-3 --reason "new disks" --dry-run', "only show the entries, leaders and shards of node-3"],
+    ],
+  }),
+  operationVerb("uncordon", {
+    summary: "Let a node accept everything again. A drain stops before its next step. Requires the role mesh.operate.",
+    examples: [['mesh peers uncordon node-3 --reason "disks replaced" --yes', "take node-3 back into service without a question"]],
+  }),
+  operationVerb("drain", {
+    summary: "Cordon a node, and move its entries, leaders, shards and watches to other nodes. Requires the role mesh.operate.",
+    flags: [
+      { flags: "--deadline <duration>", doc: "Time after which the drain is stuck (default 10m)." },
+      {
+        ...FORCE,
+        doc: "Also if the node is the last ready node of its cluster, and end everything left after the deadline. Requires mesh.admin.",
+      },
+      { flags: "--watch", doc: "Print the progress until the node is drained. Exit with 1 if the drain is stuck or cancelled." },
+    ],
+    examples: [['mesh peers drain node-3 --reason "new disks" --watch', "drain node-3, and wait until it can be stopped"]],
+  }),
+  operationVerb("label", {
+    summary: "Set and remove labels of a node. They have priority over the labels in its settings. Requires the role mesh.operate.",
+    args: [{ name: "<labels...>", doc: "key=value sets a label, and key- removes it." }],
+    examples: [['mesh peers label node-3 rack=7 old- --reason "moved" --yes', "set the label rack, and remove the label old"]],
+  }),
+  operationVerb("forget", {
+    summary: "Drop the entries of a node that is dead or has left, on all nodes. Revokes no certificate. Requires the role mesh.admin.",
+    examples: [['mesh peers forget node-9 --reason "host destroyed"', "remove node-9 for good"]],
+  }),
   {
     path: "mesh leaders list",
     summary: "List the leaders that the server knows, and the scopes that had a leader before.",

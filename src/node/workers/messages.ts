@@ -12,7 +12,7 @@ import type { WatchNews, WatchVerdict } from "../../policy/limits/host-watches.t
 import type { SharedLimits } from "../../policy/limits/shared-limits.ts";
 import type { HttpSources, ReadinessReport } from "../../server/http-routes.ts";
 import type { CallAnswers, CallRequests } from "../../services/forwarding/messages.ts";
-import type { EventRoute, RouteRow } from "../../services/service.ts";
+import type { SentRoute } from "../../services/service.ts";
 import type { ListenEndpoints, SharedPorts } from "../core/endpoints.ts";
 
 /** The callers that a worker serves: a thread serves all of them, and a process serves only DNS. */
@@ -43,7 +43,7 @@ export interface WorkerStart {
   /** Secret for DNS cookies that all workers share, unless the settings name a file. */
   readonly cookieSecret: Uint8Array;
   /** The routes of the main thread, by service name. A read worker forwards the routes that it does not serve itself. */
-  readonly routes: Readonly<Record<string, readonly (RouteRow | EventRoute)[]>>;
+  readonly routes: Readonly<Record<string, readonly SentRoute[]>>;
   /** Whether log lines are formatted for people or for programs. */
   readonly logFormat: "json" | "text";
 }

@@ -8,8 +8,7 @@ import type { CallChain } from "../chain.ts";
 import { errorAnswer, methodNotAllowed, type RouteResponse } from "../http-routes.ts";
 import { draining, refusal } from "../status.ts";
 import type { EdgeArrival } from "./call.ts";
-import { joined } from "./messages.ts";
-import { quoted } from "./request.io.ts";
+import { type BodyLimits, readBody } from "./request-body.io.ts";
 import type { EdgeRequest } from "./sockets.io.ts";
 
 export const DNS_PATH = "/dns-query";
@@ -18,7 +17,8 @@ const MEDIA_TYPE = "application/dns-message";
 const MAX_QUERY_BYTES = 4096;
 const MAX_QUERY_CHARS = Math.ceil((MAX_QUERY_BYTES * 4) / 3);
 const BASE64URL = /^[\w-]+$/;
-const STATUS = { TOO_LARGE: 413, URI_TOO_LONG: 414, MEDIA_TYPE: 415 } as const;
+const URI_TOO_LONG = 414;
+const BODY: BodyLimits = { mediaType: MEDIA_TYPE, maxBytes: MAX_QUERY_BYTES, tooLarge: tooLong };
 
 export interface DnsMessage {
   readonly bytes: Uint8Array;
@@ -46,7 +46,7 @@ export async function answerDnsQuery(
     // The DNS server itself rejects callers that need a credential, because an address may select a view that does not need one.
     const caller = await chain.identify(arrival, call, true);
     chain.ports.limit?.(caller, "read", chain.ports.now().monoMs);
-    const query = method === "POST" ? await bodyOf(request, arrival) : parameterOf(request.url ?? "");
+    const query = method === "POST" ? await readBody(request, arrival, BODY) : parameterOf(request.url ?? "");
     if (!(query instanceof Uint8Array)) return query;
     const answer = await messages.answer(query, caller);
     if (answer === undefined)
@@ -68,7 +68,7 @@ function parameterOf(target: string): Uint8Array | RouteResponse {
   const [text = ""] = values;
   if (values.length !== 1)
     throw invalid("dns", `must be set exactly once in a GET request, as a DNS message in base64url, but is set ${values.length} times`);
-  if (text.length > MAX_QUERY_CHARS) return errorAnswer(refusal(tooLong(`${text.length} characters`)), STATUS.URI_TOO_LONG);
+  if (text.length > MAX_QUERY_CHARS) return errorAnswer(refusal(tooLong(`${text.length} characters`)), URI_TOO_LONG);
   const bytes = Buffer.from(text, "base64url");
   // Node ignores characters that are not base64url, and leftover bits.
   if (!BASE64URL.test(text) || bytes.toString("base64url") !== text)
@@ -76,41 +76,6 @@ function parameterOf(target: string): Uint8Array | RouteResponse {
   return bytes;
 }
 
-async function bodyOf(request: EdgeRequest, { header, budget, meter }: EdgeArrival): Promise<Uint8Array | RouteResponse> {
-  const type = header("content-type") ?? "";
-  if (type.split(";", 1)[0]?.trim().toLowerCase() !== MEDIA_TYPE)
-    return wrongType("content-type", `${type === "" ? "is missing" : `is ${quoted(type)}`}; use ${MEDIA_TYPE}`);
-  const coding = header("content-encoding") ?? "identity";
-  if (coding !== "identity") return wrongType("content-encoding", `is ${quoted(coding)}; compressed DNS messages are not supported`);
-  const large = errorAnswer(
-    refusal(tooLong(header("content-length") === undefined ? `more than ${MAX_QUERY_BYTES} bytes` : `${header("content-length")} bytes`)),
-    STATUS.TOO_LARGE,
-  );
-  if (Number(header("content-length") ?? 0) > MAX_QUERY_BYTES) return large;
-  const pieces: Uint8Array[] = [];
-  let sizeBytes = 0;
-  try {
-    // The connection must remain open for the response if the rest of the body is not read.
-    const chunks: AsyncIterable<Uint8Array> = request.iterator({ destroyOnReturn: false });
-    for await (const chunk of chunks) {
-      sizeBytes += chunk.length;
-      budget.usedBytes += chunk.length;
-      if (meter !== undefined) meter.usefulBytes += chunk.length;
-      if (sizeBytes > MAX_QUERY_BYTES) return large;
-      if (budget.usedBytes > budget.maxBytes)
-        throw new WaymarkError("quota_exceeded", "too many incomplete requests are buffered on this server; retry later");
-      pieces.push(chunk);
-    }
-  } finally {
-    budget.usedBytes -= sizeBytes;
-  }
-  return joined(pieces);
-}
-
 function tooLong(has: string): WaymarkError {
   return invalid("dns", `has ${has}; a DNS query has at most ${MAX_QUERY_BYTES} bytes`);
-}
-
-function wrongType(field: string, fault: string): RouteResponse {
-  return errorAnswer(refusal(invalid(field, fault)), STATUS.MEDIA_TYPE);
 }

@@ -26,8 +26,9 @@ import { refusal } from "../status.ts";
 import { type BodyBudget, type EdgeArrival, EdgeCall } from "./call.ts";
 import { answerDnsQuery, DNS_PATH, type DnsMessages } from "./dns-query.io.ts";
 import { gzipWithin, withInflation } from "./inflate.io.ts";
-import { bodyInOnePiece, type PlainAnswer, type PlainMethod } from "./plain-call.ts";
+import { bodyInOnePiece, type PlainAnswer, type PlainMethod, sentTimeoutMs } from "./plain-call.ts";
 import { authorityOf, quoted, readAbsoluteForm, twoHostsFault, universalRequest, urlFault } from "./request.io.ts";
+import { readBody } from "./request-body.io.ts";
 import { type EdgeMethod, edgeMethods, prepareRequest } from "./rpc.ts";
 import { type EdgeLimits, type EdgeRequest, type EdgeResponse, type EdgeSocketEvents, EdgeSockets } from "./sockets.io.ts";
 import { isClosed, write, writeAnswer, writeJson } from "./writer.ts";
@@ -141,6 +142,11 @@ const UNREAD_CHECK_MS = 250;
 
 /** Minimum size for compression of a response. Connect uses the same minimum. */
 const MIN_GZIP_BYTES = 1_024;
+
+const JSON_BODY = {
+  mediaType: "application/json",
+  tooLarge: (size: string, maxBytes: number) => invalid("request", `message too large: it has ${size}, and the limit is ${maxBytes}`),
+};
 
 const UNREAD_CODING = "unsupported transfer-encoding: use chunked, and declare compression in content-encoding";
 
@@ -298,7 +304,7 @@ export class EdgeDispatcher {
       origin,
       fetchSite: header("sec-fetch-site"),
       localAddress: withoutMapping(request.socket.localAddress ?? ""),
-      isWrite: method?.isWrite ?? false,
+      isWrite: method?.isWrite ?? this.#routes.isWrite(request.method ?? "", path),
     });
     if (refused !== undefined) {
       const called =
@@ -319,10 +325,13 @@ export class EdgeDispatcher {
     const { method = "", url: target = "" } = request;
     const { dnsMessages: messages, chain } = this.#options;
     const isDns = messages !== undefined && pathOf(target) === DNS_PATH;
-    if (isDns) boundArrival(request, { hasBegun: false, isGivenUp: false }, { arriving: arrival.arriving, isStream: false });
+    const isRead = method === "GET" || method === "HEAD";
+    if (isDns || !isRead) boundArrival(request, { hasBegun: false, isGivenUp: false }, { arriving: arrival.arriving, isStream: false });
+    if (!isRead) arrival.timeoutMs = sentTimeoutMs(arrival.header);
+    const body = isRead ? undefined : (maxBytes = this.#maxMessageBytes) => readBody(request, arrival, { ...JSON_BODY, maxBytes });
     const answer = isDns
       ? { ...(await answerDnsQuery(request, arrival, { chain, messages })), route: DNS_PATH }
-      : await this.#routes.answer({ method, target, arrival: { ...arrival, encoding: "json" } });
+      : await this.#routes.answer({ method, target, arrival: { ...arrival, encoding: "json" }, body });
     if (isClosed(response)) return;
     this.#options.metrics.inc("waymark_http_requests_total", { route: answer.route, status: statusClass(answer.status) });
     await this.#write(response, answer, { ...arrival, isHead: request.method === "HEAD" });

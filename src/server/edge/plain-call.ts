@@ -11,7 +11,7 @@ import type { HeaderReader, MethodChain } from "../chain.ts";
 import { findJsonFault } from "../json-fault.ts";
 import { UndecodedRequest } from "../request-shape/plan.ts";
 import type { RpcStatus } from "../status.ts";
-import { type BodyBudget, connectError, decodedAnswer, type EdgeArrival, readingRefusal, TOO_MANY_UNFINISHED } from "./call.ts";
+import { connectError, decodedAnswer, type EdgeArrival, readingRefusal, TOO_MANY_UNFINISHED } from "./call.ts";
 import type { EdgeRequest } from "./sockets.io.ts";
 
 /** Maximum size of a body that is read without Connect. For longer bodies, the cost of Connect matters less. */
@@ -56,6 +56,27 @@ export function bodyInOnePiece(request: EdgeRequest, sizeBytes: number): Promise
   });
 }
 
+/** Returns the client's deadline in ms. Undefined if the client has sent none, or an invalid one. */
+export function sentTimeoutMs(header: HeaderReader): number | undefined {
+  const timeout = header("connect-timeout-ms") ?? "";
+  return TIMEOUT.test(timeout) ? Number(timeout) : undefined;
+}
+
+/** Returns the request in a body, or the error in the body. */
+export function readJson(chain: MethodChain, body: Uint8Array, options: Partial<JsonReadOptions> = {}): Message | WaymarkError {
+  const fault = chain.requestFault(body, "json");
+  if (fault !== undefined) return fault;
+  const { input } = chain.desc;
+  const markBytes = body[0] === MARK[0] && body[1] === MARK[1] && body[2] === MARK[2] ? MARK.length : 0;
+  const text = Buffer.from(body.buffer, body.byteOffset + markBytes, body.length - markBytes).toString("utf8");
+  try {
+    return fromJsonString(input, text, options);
+  } catch (thrown) {
+    const found = findJsonFault(input, text);
+    return found === undefined ? readingRefusal(ConnectError.from(thrown, Code.InvalidArgument)) : invalid(found.field, found.description);
+  }
+}
+
 /** Answers plain calls of one method. */
 export class PlainMethod {
   readonly #chain: MethodChain;
@@ -76,38 +97,23 @@ export class PlainMethod {
       return undefined;
     const length = header("content-length") ?? "";
     if (!LENGTH.test(length) || Number(length) > this.#maxBodyBytes) return undefined;
-    const timeout = header("connect-timeout-ms");
-    return timeout === undefined || TIMEOUT.test(timeout) ? Number(length) : undefined;
+    return header("connect-timeout-ms") === undefined || sentTimeoutMs(header) !== undefined ? Number(length) : undefined;
   }
 
   /** Answers the request contained in a body. Calls `done` once. */
   answer(body: Uint8Array, arrival: EdgeArrival, done: (answer: PlainAnswer) => void): void {
     const { header, meter, budget } = arrival;
-    const timeout = header("connect-timeout-ms");
-    if (timeout !== undefined) arrival.timeoutMs = Number(timeout);
+    arrival.timeoutMs = sentTimeoutMs(header);
     if (meter !== undefined) meter.usefulBytes += body.length;
-    this.#chain.unary(new UndecodedRequest(body, (bytes) => this.#read(bytes, budget)), {
+    const read = (bytes: Uint8Array) =>
+      budget.usedBytes + bytes.length > budget.maxBytes
+        ? new WaymarkError("quota_exceeded", TOO_MANY_UNFINISHED)
+        : readJson(this.#chain, bytes, this.#jsonOptions);
+    this.#chain.unary(new UndecodedRequest(body, read), {
       arrival,
       succeed: (answer) => done({ status: 200, headers: [], text: this.#jsonOf(answer) }),
       fail: (status) => done(this.#refused(status)),
     });
-  }
-
-  #read(body: Uint8Array, budget: BodyBudget): Message | WaymarkError {
-    if (budget.usedBytes + body.length > budget.maxBytes) return new WaymarkError("quota_exceeded", TOO_MANY_UNFINISHED);
-    const fault = this.#chain.requestFault(body, "json");
-    if (fault !== undefined) return fault;
-    const { input } = this.#chain.desc;
-    const markBytes = body[0] === MARK[0] && body[1] === MARK[1] && body[2] === MARK[2] ? MARK.length : 0;
-    const text = Buffer.from(body.buffer, body.byteOffset + markBytes, body.length - markBytes).toString("utf8");
-    try {
-      return fromJsonString(input, text, this.#jsonOptions);
-    } catch (thrown) {
-      const found = findJsonFault(input, text);
-      return found === undefined
-        ? readingRefusal(ConnectError.from(thrown, Code.InvalidArgument))
-        : invalid(found.field, found.description);
-    }
   }
 
   #jsonOf(answer: Message | Uint8Array): string {

@@ -8,11 +8,12 @@ import { isForwarded, rpcName } from "../contract.ts";
 import { requestReader } from "../discovery/response-bytes.ts";
 import {
   type CallContext,
-  type EventRoute,
   type HttpRoute,
   type MethodHandler,
   type RouteRow,
+  routeName,
   rpcsOf,
+  type SentRoute,
   type ServiceDefinition,
   type StreamSource,
 } from "../service.ts";
@@ -71,22 +72,22 @@ export class CallForwarder {
 
   /**
    * Returns a service for this worker. The service forwards the calls that the main thread must answer according to their protos (`answered_by`). The
-   * service also forwards routes for these calls: the main thread's routes in `rows` that `own` does not serve. For an event route, it
-   * forwards only the rpc.
+   * service also forwards routes for these calls: the main thread's routes in `rows` that `own` does not serve. For a route of events or with a
+   * body, it forwards only the rpc.
    */
   service(
     desc: DescService,
     own: Partial<ServiceDefinition> = {},
-    rows: readonly (RouteRow | EventRoute)[] = [],
+    rows: readonly SentRoute[] = [],
   ): Required<Pick<ServiceDefinition, "desc" | "handlers" | "routes">> {
     const { handlers = {}, routes = [] } = own;
     const forwarded = desc.methods.filter((method) => isForwarded(method, handlers[method.localName] !== undefined));
     const isForwardedRpc = (rpc: string) => forwarded.some(({ localName }) => localName === rpc);
-    const others = rows.filter((row) => rpcsOf(row).every(isForwardedRpc) && !routes.some(({ path }) => path === row.path));
+    const others = rows.filter((row) => rpcsOf(row).every(isForwardedRpc) && !routes.some((route) => routeName(route) === routeName(row)));
     return {
       desc,
       handlers: { ...handlers, ...Object.fromEntries(forwarded.map((method) => [method.localName, this.handler(method)])) },
-      routes: [...routes, ...others.map((row) => ("events" in row ? row : this.#route(row)))],
+      routes: [...routes, ...others.map((row) => ("events" in row || "method" in row ? row : this.#route(row)))],
     };
   }
 

@@ -198,7 +198,7 @@ export class ForwardedCalls {
   }
 }
 
-/** Returns the methods of a service that can be forwarded and its routes, by path. A worker answers an event route with the route's rpc. */
+/** Returns the methods of a service that can be forwarded and its routes, by path. A worker answers a route without `answer` with the route's rpc. */
 function methodsOf({ desc, handlers, routes = [] }: ForwardedService): readonly (readonly [string, ForwardableMethod])[] {
   const rpcs = desc.methods.flatMap((method) => {
     const handler = handlers[method.localName];
@@ -208,7 +208,7 @@ function methodsOf({ desc, handlers, routes = [] }: ForwardedService): readonly 
     });
     return known === undefined ? [] : [[rpcName(method), known] as const];
   });
-  return [...rpcs, ...routes.flatMap((route) => ("events" in route ? [] : [[route.path, routeMethod(route)] as const]))];
+  return [...rpcs, ...routes.flatMap((route) => (route.answer === undefined ? [] : [[route.path, routeMethod(route)] as const]))];
 }
 
 function methodOf(desc: DescMethod, handler: MethodHandler): ForwardableMethod | undefined {

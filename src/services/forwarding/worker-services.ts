@@ -3,7 +3,7 @@ import { DiscoveryService } from "../../../gen/waymark/discovery/v1/discovery_pb
 import { WaymarkError } from "../../lib/errors.ts";
 import { resolverService } from "../discovery/discovery.ts";
 import type { ReadHandlers } from "../discovery/read-handlers.ts";
-import type { EventRoute, RouteRow, ServiceDefinition, UnaryHandler } from "../service.ts";
+import type { SentRoute, ServiceDefinition, UnaryHandler } from "../service.ts";
 import { everyService } from "../service-table.ts";
 import type { CallForwarder } from "./call-forwarder.ts";
 
@@ -14,7 +14,7 @@ export interface WorkerServicesParts {
   /** The handlers for calls that the worker answers itself. */
   readonly reads: ReadHandlers;
   /** The routes of the main thread, by service name. */
-  readonly routes: Readonly<Record<string, readonly (RouteRow | EventRoute)[]>>;
+  readonly routes: Readonly<Record<string, readonly SentRoute[]>>;
   /** Whether the node has summaries, so that it can redirect callers if a name has no local entry. */
   readonly hasSummaries: boolean;
 }

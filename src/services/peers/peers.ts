@@ -196,6 +196,11 @@ export function peerService(parts: PeerParts): ServiceDefinition {
         answer: (_asked, { time }) => pageAnswer(statusJson(parts, time)),
       },
       listRoute(PeerService.method.keys, (request, { time }) => keysAnswer(keys(time), request)),
+      { method: "POST", path: "/control/peers/{node_id}:cordon", parameters: [], rpc: "cordon" },
+      { method: "POST", path: "/control/peers/{node_id}:uncordon", parameters: [], rpc: "uncordon" },
+      { method: "POST", path: "/control/peers/{node_id}:drain", parameters: [], rpc: "drain" },
+      { method: "POST", path: "/control/peers/{node_id}:forget", parameters: [], rpc: "forget" },
+      { method: "PATCH", path: "/control/peers/{node_id}", parameters: [], rpc: "setLabels" },
     ],
   };
 }

@@ -102,9 +102,9 @@ export declare type Call = Message<"waymark.options.v1.Call"> & {
   resolver: ResolverBehavior;
 
   /**
-   * Paths of HTTP GET routes that are backed by this rpc. Every process that answers the rpc itself serves these
-   * routes, and so does a read worker that forwards the rpc. The routes of a server-streaming rpc send its messages as
-   * server-sent events.
+   * Paths of HTTP routes that are backed by this rpc: for GET, or for the method before the path, as in
+   * `POST /control/peers/{node_id}:drain`. Every process that answers the rpc itself serves these routes, and so does a
+   * read worker that forwards the rpc. The routes of a server-streaming rpc send its messages as server-sent events.
    *
    * @generated from field: repeated string routes = 7;
    */
