@@ -302,6 +302,7 @@ export class CoreDriver {
       case "probe":
       case "readPolicy":
       case "ready":
+      case "selfChanged":
       case "selfRefused":
       case "serving":
       case "staticEnded":

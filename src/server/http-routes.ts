@@ -123,7 +123,7 @@ function nodeRows(sources: HttpSources): Readonly<Record<string, PathRow>> {
       isScraped: true,
       answer: async () => json(200, (await sources.persistence()) ?? { enabled: false }),
     },
-    "/control/config": { parameters: [], role: "mesh.operate", answer: (_parameters, { arrival }) => tagged(arrival, sources.settings()) },
+    "/control/config": { parameters: [], role: "mesh.operate", answer: (_parameters, { arrival }) => settingsAnswer(arrival, sources) },
   };
 }
 
@@ -142,8 +142,9 @@ function rowOf(
       assert(method !== undefined, "the service of a route does not have the route's rpc", { path });
       const answered = await method.route(request.arrival, values, (context) => answer(values, context));
       if (answered.kind === "pieces") return { status: 200, contentType: JSON_TYPE, headers: NO_STORE, body: answered.pieces };
-      const { page, steady } = answered;
-      return tagged(request.arrival, page, steady === undefined ? undefined : { of: steady, isWeak: true });
+      if (answered.kind === "marked") return tagged(request.arrival, answered.page, { of: answered.mark, isWeak: true });
+      const { page, steady = page } = answered;
+      return tagged(request.arrival, () => page, { of: steady, isWeak: steady !== page });
     },
   };
 }
@@ -183,6 +184,8 @@ const NO_STORE: Readonly<Record<string, string>> = { "cache-control": "no-store"
 export class HttpRoutes {
   readonly #metricsAccess: HttpSources["metricsAccess"];
   readonly #rows: ReadonlyMap<string, PathRow>;
+  /** The paths with parameters, and the pattern of each. */
+  readonly #patterns: readonly (readonly [path: string, pattern: RegExp])[];
   readonly #chain: CallChain;
 
   constructor(sources: HttpSources, services: readonly ServiceDefinition[], chain: CallChain) {
@@ -200,11 +203,13 @@ export class HttpRoutes {
     const rows = [...later, ...Object.entries(nodeRows(sources)), ...serviceRows];
     this.#rows = new Map(rows);
     assert(this.#rows.size === rows.length, "two rows have the same path: delete the row from LATER if a service provides the route");
+    this.#patterns = [...this.#rows.keys()].flatMap((path) => (path.includes("{") ? [[path, patternOf(path)] as const] : []));
   }
 
   /** Answers a request. Never rejects. */
   async answer(request: HttpRequest): Promise<HttpResponse> {
-    const path = pathOf(request.target);
+    const asked = pathOf(request.target);
+    const [path, pattern] = this.#patterns.find(([, each]) => each.test(asked)) ?? [asked];
     const found = this.#rows.get(path);
     const row = found?.isScraped === true && this.#metricsAccess === "off" ? undefined : found;
     try {
@@ -213,8 +218,8 @@ export class HttpRoutes {
       }
       if (request.method !== "GET" && request.method !== "HEAD") return { ...methodNotAllowed("GET, HEAD", request.method), route: path };
       if (row.isScraped === true || row.role !== undefined) await this.#checkCaller(path, row, request.arrival);
-      const parameters = parseQuery(request.target.slice(path.length), row.parameters);
-      return { ...(await row.answer(parameters, request)), route: path };
+      const parameters = parseQuery(request.target.slice(asked.length), row.parameters);
+      return { ...(await row.answer({ ...parameters, ...parametersIn(asked, pattern) }, request)), route: path };
     } catch (thrown) {
       const status = this.#chain.status(thrown, this.#nameOf(path, request.arrival));
       return { ...errorAnswer(status), route: row === undefined ? "other" : path };
@@ -278,23 +283,51 @@ function json(status: number, value: JsonValue): RouteResponse {
   return { status, contentType: JSON_TYPE, headers: NO_STORE, body: `${visibleJson(JSON.stringify(value))}\n` };
 }
 
+function settingsAnswer(arrival: CallArrival, sources: HttpSources): RouteResponse {
+  const settings = sources.settings();
+  return tagged(arrival, () => settings, { of: settings, isWeak: false });
+}
+
 /**
  * Returns a response that clients may cache but must revalidate. While the value is unchanged, the response is 304 without a body. `mark` is the
- * value from which the ETag is computed. Defaults to `value`.
+ * value from which the ETag is computed. `valueOf` is called only if the client does not have the value.
  */
-function tagged({ header }: CallArrival, value: JsonValue, mark = { of: value, isWeak: false }): RouteResponse {
-  const answer = json(200, value);
+function tagged(
+  { header }: CallArrival,
+  valueOf: () => JsonValue,
+  mark: { readonly of: JsonValue; readonly isWeak: boolean },
+): RouteResponse {
   const opaque = `"${hashHex(fnv64(JSON.stringify(mark.of)))}"`;
   const etag = mark.isWeak ? `W/${opaque}` : opaque;
   const headers = { "cache-control": "private, no-cache", vary: "authorization, x-api-key", etag };
   const known = (header("if-none-match") ?? "").split(",").map((tag) => tag.trim().replace(/^W\//, ""));
   // An empty list of pieces does not set content-length, because a 304 must not declare a length of 0 for nonempty content.
-  return known.includes(opaque) || known.includes("*") ? { ...answer, status: 304, headers, body: [] } : { ...answer, headers };
+  const isKnown = known.includes(opaque) || known.includes("*");
+  return isKnown ? { status: 304, contentType: JSON_TYPE, headers, body: [] } : { ...json(200, valueOf()), headers };
 }
 
 function pathOf(target: string): string {
   const end = target.search(/[?#]/);
   return end === -1 ? target : target.slice(0, end);
+}
+
+/** The pattern of a path with parameters, such as `/control/peers/{node_id}`. */
+function patternOf(path: string): RegExp {
+  return new RegExp(`^${path.replaceAll(/\{(\w+)\}/g, "(?<$1>[^/:]+)")}$`);
+}
+
+/** Returns the parameters in a path. */
+function parametersIn(path: string, pattern: RegExp | undefined): RouteParameters {
+  const entries = Object.entries(pattern?.exec(path)?.groups ?? {});
+  return Object.fromEntries(
+    entries.map(([name, value]) => {
+      try {
+        return [name, decodeURIComponent(value)];
+      } catch {
+        throw invalid(name, `must be percent-encoded UTF-8, got ${JSON.stringify(value.slice(0, 64))}`);
+      }
+    }),
+  );
 }
 
 function parseQuery(query: string, known: readonly string[]): RouteParameters {

@@ -125,6 +125,7 @@ export class FabricPeers implements MemberDirectory {
     return this.#driver.follow((notice) => {
       if (notice.kind === "memberChanged") onChange(notice.update.nodeId);
       else if (notice.kind === "memberForgotten") onChange(notice.nodeId);
+      else if (notice.kind === "selfChanged") onChange(this.#core.identity.nodeId);
     });
   }
 
