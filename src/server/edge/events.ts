@@ -73,11 +73,12 @@ function valueOf(field: DescField, text: string): JsonValue {
 type EventWriter = (answer: Message) => string;
 type Later = ChainPorts["later"];
 
-/** Returns a function that writes a message of this type as an event. */
+/** Returns a function that writes a message of this type as an event. A message that streams share is written once. */
 export function eventWriter(desc: DescMessage, { id, names }: EventFields): EventWriter {
   const idField = fieldOf(desc, id);
   const nameFields = names.map((name) => fieldOf(desc, name));
-  return (answer) => {
+  const written = new WeakMap<Message, string>();
+  const write = (answer: Message) => {
     // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the JSON form of a message is an object
     const json = toJson(desc, answer) as JsonObject;
     const sentId = json[idField.jsonName];
@@ -85,6 +86,11 @@ export function eventWriter(desc: DescMessage, { id, names }: EventFields): Even
     const nameField = nameFields.find(({ jsonName }) => json[jsonName] !== undefined);
     const nameLine = nameField === undefined ? "" : `event: ${eventName(nameField, json[nameField.jsonName] ?? "")}\n`;
     return `${idLine}${nameLine}${dataLine(json)}`;
+  };
+  return (answer) => {
+    const text = written.get(answer) ?? write(answer);
+    written.set(answer, text);
+    return text;
   };
 }
 
