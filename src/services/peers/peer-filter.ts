@@ -32,10 +32,10 @@ export function peerFilter(request: FilterRequest, messages: PeerMessages): Peer
       isWanted(region, row.region) &&
       isWanted(zone, row.zone) &&
       isWanted(version, row.version) &&
-      isAmong(statuses, [PeerStatus[enumName(row.status)]]) &&
-      isAmong(health, [healthOf(row)]) &&
-      isAmong(roles, row.roles) &&
-      isAmong(desired, [PeerDesired[enumName(messages.desiredOf(row))]]) &&
+      isAmong(statuses, () => [PeerStatus[enumName(row.status)]]) &&
+      isAmong(health, () => [healthOf(row)]) &&
+      isAmong(roles, () => row.roles) &&
+      isAmong(desired, () => [PeerDesired[enumName(messages.desiredOf(row))]]) &&
       selects((key) => messages.labelOf(row, key)),
   };
 }
@@ -44,8 +44,8 @@ function isWanted(wanted: string, value: string): boolean {
   return wanted === "" || value === wanted;
 }
 
-function isAmong<T>(wanted: readonly T[], values: readonly T[]): boolean {
-  return wanted.length === 0 || values.some((value) => wanted.includes(value));
+function isAmong<T>(wanted: readonly T[], values: () => readonly T[]): boolean {
+  return wanted.length === 0 || values().some((value) => wanted.includes(value));
 }
 
 function healthOf({ status, isServing, healthScore }: MemberRow): PeerHealth {
