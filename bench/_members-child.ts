@@ -5,7 +5,8 @@
  */
 
 import { tick } from "../src/node/starting.io.ts";
-import { type MemberRow, peerService } from "../src/services/peers/peers.ts";
+import type { MemberRow } from "../src/services/peers/members.ts";
+import { peerService } from "../src/services/peers/peers.ts";
 import { demoMethods } from "../test/fakes/demo-service.ts";
 import { startDemoEdge } from "../test/fakes/edge.ts";
 import { serve } from "../test/fakes/grpc-room.ts";

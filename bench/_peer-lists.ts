@@ -3,7 +3,7 @@ import { connect } from "node:net";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { PeerService, PeerServiceWatchRequestSchema } from "../gen/waymark/control/v1/peer_pb.js";
 import { HttpWire } from "./_http.ts";
-import { othersBeside, sleep } from "./_mesh.ts";
+import { othersBeside, sleep, until } from "./_mesh.ts";
 import { type Running, startMemberTable } from "./_processes.ts";
 import { type Address, Wire } from "./_wire.ts";
 import { startConsul } from "./adapters/consul.ts";
@@ -34,6 +34,8 @@ const WATCH = `/${PeerService.typeName}/Watch`;
 /** The time at which a member changed is its version: in JSON, and after its tag and length in a message. */
 const JSON_TIME = /"version":"(\d{13})"/g;
 const FIELD_TIME = /Z\r(\d{13})/g;
+/** The field `snapshot` of the message that ends a snapshot. */
+const SNAPSHOT_END = "(\x03";
 const SETTLE_MS = 2000;
 const TRANSACTION = 64;
 
@@ -54,10 +56,14 @@ function note(lagMs: number[], text: string, pattern: RegExp): void {
   for (const [, sentMs] of text.matchAll(pattern)) lagMs.push(Date.now() - Number(sentMs));
 }
 
-/** Opens a watch over SSE. A change is one chunk, nearly always. */
-function watchEvents({ host, port }: Address, lagMs: number[]): () => void {
+/** Opens a watch over SSE. A change is one chunk, nearly always. `onSnapshot` is called when the snapshot has ended. */
+function watchEvents({ host, port }: Address, lagMs: number[], onSnapshot: () => void): () => void {
   const socket = connect({ host, port, noDelay: true });
-  socket.on("data", (chunk: Buffer) => note(lagMs, chunk.toString("latin1"), JSON_TIME));
+  socket.on("data", (chunk: Buffer) => {
+    const text = chunk.toString("latin1");
+    if (text.includes("event: end")) onSnapshot();
+    note(lagMs, text, JSON_TIME);
+  });
   socket.write(`GET /control/events/peers HTTP/1.1\r\nhost: ${host}:${port}\r\n\r\n`);
   return () => socket.destroy();
 }
@@ -65,15 +71,22 @@ function watchEvents({ host, port }: Address, lagMs: number[]): () => void {
 export async function listPeers({ members, seconds, listsPerSecond, changesPerSecond, watches }: PeerLoad): Promise<PeerFigures> {
   const server = await startMemberTable(members, changesPerSecond);
   const [sseLagMs, grpcLagMs]: readonly [number[], number[]] = [[], []];
-  const stops = Array.from({ length: watches }, () => watchEvents(server.http, sseLagMs));
+  let opened = 0;
+  const onSnapshot = () => (opened += 1);
+  const stops = Array.from({ length: watches }, () => watchEvents(server.http, sseLagMs, onSnapshot));
   const wire = await Wire.open(server.grpc);
   const request = toBinary(PeerServiceWatchRequestSchema, create(PeerServiceWatchRequestSchema));
   for (let i = 0; i < watches; i++) {
-    const onMessage = (bytes: Buffer, start: number, end: number) => note(grpcLagMs, bytes.toString("latin1", start, end), FIELD_TIME);
+    const onMessage = (bytes: Buffer, start: number, end: number) => {
+      const text = bytes.toString("latin1", start, end);
+      if (text.includes(SNAPSHOT_END)) onSnapshot();
+      note(grpcLagMs, text, FIELD_TIME);
+    };
     const stream = wire.stream(WATCH, { onMessage });
     stream.send(request);
     stream.end();
   }
+  await until(() => opened >= 2 * watches, "not all watches have their snapshot");
   await sleep(SETTLE_MS);
   [sseLagMs.length, grpcLagMs.length] = [0, 0];
   const http = await HttpWire.open(server.http);

@@ -101,7 +101,7 @@ export function listRoute<I extends DescMessage, O extends DescMessage>(
 
 const wrong = (name: string, rule: string, value: string) => invalid(name, `must be ${rule}, got ${JSON.stringify(value.slice(0, 64))}`);
 
-/** The number of a word for a value of an enum. Throws `invalid_argument` with the name of the parameter. */
+/** Returns the number of an enum value. Throws `invalid_argument` with the name of the parameter. */
 export function enumNumber({ values }: DescEnum, word: string, name: string): number {
   const known = new Map(values.map(({ localName, number }) => [localName.toLowerCase().replaceAll("_", "-"), number]));
   known.delete("unspecified");
@@ -110,7 +110,7 @@ export function enumNumber({ values }: DescEnum, word: string, name: string): nu
   return number;
 }
 
-/** The value of a parameter: a text, a whole number, the word of an enum value, or a list of texts or such words, separated by commas. */
+/** The value of a parameter: a text, a whole number, an enum value, or a list of texts or enum values, separated by commas. */
 function valueIn({ name, enum: words, fieldKind, scalar }: DescField, text: string) {
   if (fieldKind === "list") return text.split(",").map((item) => (words === undefined ? item : enumNumber(words, item, name)));
   if (words !== undefined) return enumNumber(words, text, name);

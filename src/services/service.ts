@@ -129,7 +129,7 @@ export type RouteAnswer =
  * read workers.
  */
 export interface RouteRow {
-  /** `{name}` stands for a parameter with the name of a field of the request. Its value is percent-encoded, and contains neither "/" nor ":". */
+  /** `{name}` is a parameter with the name of a field of the request. Its value is percent-encoded, and contains neither "/" nor ":". */
   readonly path: string;
   /** Names of the accepted query parameters. Requests with any other parameter are rejected. */
   readonly parameters: readonly string[];

@@ -1,5 +1,5 @@
 /** Members that a test writes down, and their followers. */
-import type { MemberDirectory, MemberRow } from "../../src/services/peers/peers.ts";
+import type { MemberDirectory, MemberRow } from "../../src/services/peers/members.ts";
 import { updateOf } from "./fabric-values.ts";
 
 export function memberRow(nodeId: string, more: Partial<MemberRow> = {}): MemberRow {

@@ -431,6 +431,7 @@ export class SimProcess {
       case "cutProbe":
       case "doubt":
       case "measureLoad":
+      case "selfChanged":
       case "selfRefused":
       case "ready":
       case "serving":

@@ -7,7 +7,7 @@ import { refOf } from "../../fabric/replication/version-vector.ts";
 import type { MemberUpdate } from "../../fabric/wire/messages.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { PeerDirectory } from "../../services/discovery/answer-age.ts";
-import type { LagReport, LinkLagRow, MemberDirectory, MemberExplanation, MemberRow, OriginLagRow } from "../../services/peers/peers.ts";
+import type { LagReport, LinkLagRow, MemberDirectory, MemberExplanation, MemberRow, OriginLagRow } from "../../services/peers/members.ts";
 import type { WriteEligibility } from "../core/write-eligibility.ts";
 import { fabricOf, type NodeMachine } from "../core.ts";
 import type { NodeNotice } from "../core-io.ts";

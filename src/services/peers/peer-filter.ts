@@ -5,8 +5,8 @@ import { MEMBER_STATUSES } from "../../fabric/wire/messages.ts";
 import { enumName } from "../../lib/enum-words.ts";
 import { parseLabelSelector } from "../../lib/formats/label-selector.ts";
 import { filterHash } from "../list-page.ts";
+import type { MemberRow } from "./members.ts";
 import type { PeerMessages } from "./peer-messages.ts";
-import type { MemberRow } from "./peers.ts";
 
 /** The filter fields, which the requests of `List` and `Watch` share. */
 type FilterRequest = Pick<
@@ -63,7 +63,7 @@ function healthOf({ status, isServing, healthScore }: MemberRow): PeerHealth {
 /** Sorts after all other values. */
 const UNKNOWN = "~";
 
-/** The value by which members are sorted. The order of the texts is that of the values. */
+/** The value by which members are sorted. The texts have the same order as the values. */
 const PLACES: Readonly<Record<PeerSort, (row: MemberRow) => string>> = {
   [PeerSort.UNSPECIFIED]: () => "",
   [PeerSort.NODE]: () => "",

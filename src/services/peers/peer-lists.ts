@@ -10,9 +10,9 @@ import {
 import type { Time } from "../../lib/machine.ts";
 import { filterHash, paged, requestReader } from "../list-page.ts";
 import type { RouteAnswer, RouteParameters } from "../service.ts";
+import type { MemberDirectory, MemberRow, ServingNode } from "./members.ts";
 import { peerFilter, placeIn } from "./peer-filter.ts";
 import { messageWith, type PeerMessages } from "./peer-messages.ts";
-import type { MemberRow, PeerParts } from "./peers.ts";
 
 /** Number of the field `PeerServiceListResponse.peers`. */
 const PEERS = PeerServiceListResponseSchema.field.peers.number;
@@ -25,11 +25,16 @@ interface ListedPeers {
   readonly rest: PeerServiceListResponse;
 }
 
+interface PeerListParts {
+  readonly identity: ServingNode;
+  readonly source: MemberDirectory;
+}
+
 export class PeerLists {
-  readonly #parts: Pick<PeerParts, "identity" | "source">;
+  readonly #parts: PeerListParts;
   readonly #messages: PeerMessages;
 
-  constructor(parts: Pick<PeerParts, "identity" | "source">, messages: PeerMessages) {
+  constructor(parts: PeerListParts, messages: PeerMessages) {
     this.#parts = parts;
     this.#messages = messages;
   }

@@ -19,11 +19,20 @@ import { enumName } from "../../lib/enum-words.ts";
 import { tagOf, takeBytes, timeOf, varintSize, WIRE, writeBytes, writeBytesField, writeTimeField } from "../../lib/protowire.ts";
 import { timestampOf } from "../contract.ts";
 import { wireScope } from "../discovery/nodes.ts";
-import { desiredOf } from "./operations.ts";
-import type { WatchedPeer } from "./peer-watch.ts";
-import type { MemberRow, PeerParts } from "./peers.ts";
+import type { MemberRow, ServingNode } from "./members.ts";
+import { desiredOf, type PeerControl } from "./operations.ts";
 
-type PeerMessageParts = Pick<PeerParts, "control" | "identity">;
+interface PeerMessageParts {
+  readonly control: Pick<PeerControl, "isOwnStore" | "record">;
+  readonly identity: ServingNode;
+}
+
+/** A member as it is now. */
+export interface WatchedPeer {
+  /** Approximate size of the encoded member. */
+  readonly sizeBytes: number;
+  encode(): Uint8Array;
+}
 
 const LAST_SEEN = tagOf(PeerSchema.field.lastSeen.number, WIRE.BYTES);
 const RTT = tagOf(PeerSchema.field.rtt.number, WIRE.BYTES);

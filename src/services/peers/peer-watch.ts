@@ -7,7 +7,7 @@ import { PeerDeltaSchema, PeerServiceWatchResponseSchema } from "../../../gen/wa
 import { shortCursorText } from "../../catalog/watch/cursor.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { StreamSource } from "../service.ts";
-import { messageWith } from "./peer-messages.ts";
+import { messageWith, type WatchedPeer } from "./peer-messages.ts";
 
 /** Largest number of changes in the log. A reader that is further behind gets a snapshot. */
 const MAX_CHANGES = 10_000;
@@ -96,13 +96,6 @@ export class MemberChanges {
     this.#floor += count;
     for (const [nodeId, revision] of this.#changedAt) if (revision <= this.#floor) this.#changedAt.delete(nodeId);
   }
-}
-
-/** A member as it is now. */
-export interface WatchedPeer {
-  /** Approximate size of the encoded member. */
-  readonly sizeBytes: number;
-  encode(): Uint8Array;
 }
 
 /** The members that match a stream's filter. */

@@ -12,7 +12,8 @@ import {
 } from "../../../gen/waymark/control/v1/peer_pb.js";
 import { anonymousCaller } from "../../../src/policy/identity/caller.ts";
 import { requestCheckOf } from "../../../src/services/contract.ts";
-import { type MemberRow, peerService } from "../../../src/services/peers/peers.ts";
+import type { MemberRow } from "../../../src/services/peers/members.ts";
+import { peerService } from "../../../src/services/peers/peers.ts";
 import type { RouteParameters } from "../../../src/services/service.ts";
 import { NO_OPERATIONS, recordOf } from "../../fakes/peer-operations.ts";
 import { askRoute } from "../../fakes/route.ts";

@@ -7,7 +7,8 @@ import {
   PeerServiceWatchRequestSchema,
 } from "../../../gen/waymark/control/v1/peer_pb.js";
 import { anonymousCaller } from "../../../src/policy/identity/caller.ts";
-import { type MemberDirectory, type MemberRow, peerService } from "../../../src/services/peers/peers.ts";
+import type { MemberDirectory, MemberRow } from "../../../src/services/peers/members.ts";
+import { peerService } from "../../../src/services/peers/peers.ts";
 import type { RouteParameters } from "../../../src/services/service.ts";
 import { updateOf } from "../../fakes/fabric-values.ts";
 import { NO_OPERATIONS } from "../../fakes/peer-operations.ts";

@@ -18,14 +18,8 @@ import {
 import { WaymarkError } from "../../../src/lib/errors.ts";
 import { anonymousCaller } from "../../../src/policy/identity/caller.ts";
 import { requestCheckOf } from "../../../src/services/contract.ts";
-import {
-  type LagReport,
-  type MemberDirectory,
-  type MemberExplanation,
-  type MemberRow,
-  type OriginLagRow,
-  peerService,
-} from "../../../src/services/peers/peers.ts";
+import type { LagReport, MemberDirectory, MemberExplanation, MemberRow, OriginLagRow } from "../../../src/services/peers/members.ts";
+import { peerService } from "../../../src/services/peers/peers.ts";
 import type { SummaryLag } from "../../../src/services/regions/lag.ts";
 import { NO_OPERATIONS } from "../../fakes/peer-operations.ts";
 import { askRoute } from "../../fakes/route.ts";
