@@ -99,9 +99,9 @@ test("list sends its filters and reads every page", async () => {
 });
 
 const FLAGS = [
-  ...["--status", "alive", "--status", "suspect", "--health", "degraded", "--desired", "cordoned", "--region", "eu", "--cluster-id", "c1"],
-  ...["--zone", "a", "--role", "gateway", "--role", "api", "--software-version", "1.0.0", "--label", "rack=7,!old"],
-];
+  ["--status", "alive", "--status", "suspect", "--health", "degraded", "--desired", "cordoned", "--region", "eu", "--cluster-id", "c1"],
+  ["--zone", "a", "--role", "gateway", "--role", "api", "--software-version", "1.0.0", "--label", "rack=7,!old"],
+].flat();
 const FILTER = {
   statuses: [PeerStatus.ALIVE, PeerStatus.SUSPECT],
   health: [PeerHealth.DEGRADED],
