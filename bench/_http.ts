@@ -13,6 +13,8 @@ export interface HttpRequest {
   readonly path: string;
   /** JSON to post; absent: a GET. */
   readonly body?: string | undefined;
+  /** Of a GET: the ETag of the answer that the client has. Then an answer may be a 304 without a body. */
+  readonly etag?: string;
   /** Of a request with a body; POST when absent. */
   readonly method?: "POST" | "PUT";
 }
@@ -77,14 +79,14 @@ export class HttpWire {
     return (await this.ask(request)).body;
   }
 
-  /** A 200. Rejects on any other status, when a request is under way, and when the connection is closed. */
-  ask({ path, body, method = "POST" }: HttpRequest): Promise<HttpAnswer> {
+  /** A 200, or a 304 where an ETag was given. Rejects on any other status, when a request is under way, and when the connection is closed. */
+  ask({ path, body, etag, method = "POST" }: HttpRequest): Promise<HttpAnswer> {
     // Servers close connections that are idle for long, and Consul those on which nothing has come for 10 s. Nobody would be told of an answer that cannot come.
     if (!this.isOpen) return Promise.reject(new Error("the server had closed the connection"));
     if (this.#waiting !== undefined) return Promise.reject(new Error("one request at a time"));
     const head =
       body === undefined
-        ? `GET ${path} HTTP/1.1\r\nhost: ${this.#host}\r\n\r\n`
+        ? `GET ${path} HTTP/1.1\r\nhost: ${this.#host}\r\n${etag === undefined ? "" : `if-none-match: ${etag}\r\n`}\r\n`
         : `${method} ${path} HTTP/1.1\r\nhost: ${this.#host}\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`;
     return new Promise((resolve, reject) => {
       this.#waiting = { resolve, reject };
@@ -123,7 +125,7 @@ export class HttpWire {
     const waiting = this.#waiting;
     const status = this.#bytes.toString("latin1", 9, 12);
     [this.#waiting, this.#bytes, this.#bodyAt] = [undefined, NOTHING, 0];
-    if (status === "200") waiting?.resolve({ headers: this.#head, body });
+    if (status === "200" || status === "304") waiting?.resolve({ headers: this.#head, body });
     else waiting?.reject(new Error(`status ${status}: ${body.toString("utf8", 0, 500)}`));
   }
 }

@@ -267,6 +267,21 @@ export async function startDnsEcho(bytesOfA: number, bytesOfSrv: number): Promis
   return runningOf("echo", child, { grpc, startMs: performance.now() - startedMs });
 }
 
+/** Starts PeerService over so many members, of which so many change in a second. */
+export async function startMemberTable(members: number, perSecond: number): Promise<Running & { readonly http: Address }> {
+  const [command, args] = onServerCore(process.execPath, [
+    ...NODE_OPTIONS,
+    join(ROOT, "bench", "_members-child.ts"),
+    String(members),
+    String(perSecond),
+  ]);
+  const startedMs = performance.now();
+  const child = spawn(command, args, { stdio: ["ignore", "pipe", "inherit"], env: { ...process.env, ...NODE_ENV } });
+  const { http, grpc } = JSON.parse(await firstLine(child)) as { readonly http: number; readonly grpc: number };
+  const at = (port: number) => ({ host: "127.0.0.1", port });
+  return { ...runningOf("waymark", child, { grpc: at(grpc), startMs: performance.now() - startedMs }), http: at(http) };
+}
+
 /** A child that is measured. It ends with this process. */
 export function runningOf(name: Running["name"], child: ChildProcess, at: Pick<Running, "grpc" | "startMs">): Running {
   const pid = child.pid ?? 0;

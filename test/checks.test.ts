@@ -609,7 +609,7 @@ test("tidy names a reason that is thrown and that no test names", () => {
 
 test("tidy names a path of HTTP that the page for operators does not name", () => {
   const folder = plant({
-    "docs/guides/operations.md": "`GET /readyz` says whether, and `/control/peers?status=alive` who.\n",
+    "docs/guides/operations.md": "`GET /readyz` says whether, and `/control/peers?statuses=alive` who.\n",
     "src/server/b.ts": '  "/readyz": { answer },\n  "/ready": { answer },\n  "/later": unimplemented(),\n  // "/comment"\n',
     "src/server/c.ts": "const NAMED = '/named';\nimport '../b.ts'; \"/waymark.a.v1.B/C\";\n",
   });

@@ -255,6 +255,38 @@ function checkPeerServiceListRequest_statuses(many: readonly number[], problems:
   }
 }
 
+function checkPeerServiceListRequest_health(many: readonly number[], problems: FieldProblems): void {
+  problems.items(many.length, 3, "health");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? 0;
+    const before = problems.count;
+    if (item === 0) problems.add("", "must be one of HEALTHY, DEGRADED, UNHEALTHY");
+    problems.known(item, 3, "a peer health", "");
+    if (problems.count !== before) problems.under(before, `health[${i}]`);
+  }
+}
+
+function checkPeerServiceListRequest_roles(many: readonly string[], problems: FieldProblems): void {
+  problems.items(many.length, 16, "roles");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? "";
+    const before = problems.count;
+    problems.name(item, problems.bounds.maxIdLength, "");
+    if (problems.count !== before) problems.under(before, `roles[${i}]`);
+  }
+}
+
+function checkPeerServiceListRequest_desired(many: readonly number[], problems: FieldProblems): void {
+  problems.items(many.length, 3, "desired");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? 0;
+    const before = problems.count;
+    if (item === 0) problems.add("", "must be one of ACTIVE, CORDONED, DRAINED");
+    problems.known(item, 3, "a peer desired", "");
+    if (problems.count !== before) problems.under(before, `desired[${i}]`);
+  }
+}
+
 /** Adds what breaks the contract's rules in `PeerServiceListRequest`. */
 export function checkPeerServiceListRequest(value: PeerServiceListRequest, problems: FieldProblems): void {
   if (value.statuses.length > 0) checkPeerServiceListRequest_statuses(value.statuses, problems);
@@ -262,12 +294,69 @@ export function checkPeerServiceListRequest(value: PeerServiceListRequest, probl
   if (value.region !== "") problems.name(value.region, problems.bounds.maxIdLength, "region");
   if (!(value.limit >= 0 && value.limit <= 2147483647)) problems.range(value.limit, 0, 2147483647, "limit");
   if (value.pageToken !== "") problems.text(value.pageToken, 8192, "page_token");
+  if (value.health.length > 0) checkPeerServiceListRequest_health(value.health, problems);
+  if (value.roles.length > 0) checkPeerServiceListRequest_roles(value.roles, problems);
+  if (value.zone !== "") problems.name(value.zone, problems.bounds.maxIdLength, "zone");
+  if (value.version !== "") problems.text(value.version, 64, "version");
+  if (value.labelSelector !== "") problems.text(value.labelSelector, 1024, "label_selector");
+  if (value.desired.length > 0) checkPeerServiceListRequest_desired(value.desired, problems);
+  problems.known(value.sort, 6, "a peer sort", "sort");
+}
+
+function checkPeerServiceWatchRequest_statuses(many: readonly number[], problems: FieldProblems): void {
+  problems.items(many.length, 4, "statuses");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? 0;
+    const before = problems.count;
+    if (item === 0) problems.add("", "must be one of ALIVE, SUSPECT, LEFT, DEAD");
+    problems.known(item, 4, "a peer status", "");
+    if (problems.count !== before) problems.under(before, `statuses[${i}]`);
+  }
+}
+
+function checkPeerServiceWatchRequest_health(many: readonly number[], problems: FieldProblems): void {
+  problems.items(many.length, 3, "health");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? 0;
+    const before = problems.count;
+    if (item === 0) problems.add("", "must be one of HEALTHY, DEGRADED, UNHEALTHY");
+    problems.known(item, 3, "a peer health", "");
+    if (problems.count !== before) problems.under(before, `health[${i}]`);
+  }
+}
+
+function checkPeerServiceWatchRequest_roles(many: readonly string[], problems: FieldProblems): void {
+  problems.items(many.length, 16, "roles");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? "";
+    const before = problems.count;
+    problems.name(item, problems.bounds.maxIdLength, "");
+    if (problems.count !== before) problems.under(before, `roles[${i}]`);
+  }
+}
+
+function checkPeerServiceWatchRequest_desired(many: readonly number[], problems: FieldProblems): void {
+  problems.items(many.length, 3, "desired");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? 0;
+    const before = problems.count;
+    if (item === 0) problems.add("", "must be one of ACTIVE, CORDONED, DRAINED");
+    problems.known(item, 3, "a peer desired", "");
+    if (problems.count !== before) problems.under(before, `desired[${i}]`);
+  }
 }
 
 /** Adds what breaks the contract's rules in `PeerServiceWatchRequest`. */
 export function checkPeerServiceWatchRequest(value: PeerServiceWatchRequest, problems: FieldProblems): void {
   if (value.clusterId !== "") problems.name(value.clusterId, problems.bounds.maxIdLength, "cluster_id");
   if (value.region !== "") problems.name(value.region, problems.bounds.maxIdLength, "region");
+  if (value.statuses.length > 0) checkPeerServiceWatchRequest_statuses(value.statuses, problems);
+  if (value.health.length > 0) checkPeerServiceWatchRequest_health(value.health, problems);
+  if (value.roles.length > 0) checkPeerServiceWatchRequest_roles(value.roles, problems);
+  if (value.zone !== "") problems.name(value.zone, problems.bounds.maxIdLength, "zone");
+  if (value.version !== "") problems.text(value.version, 64, "version");
+  if (value.labelSelector !== "") problems.text(value.labelSelector, 1024, "label_selector");
+  if (value.desired.length > 0) checkPeerServiceWatchRequest_desired(value.desired, problems);
   if (value.cursor !== "") problems.text(value.cursor, 65536, "cursor");
   if (value.bookmarkInterval !== undefined) {
     problems.duration(value.bookmarkInterval, 10000, "bookmark_interval", 1000);
@@ -1417,6 +1506,13 @@ export const LIST_BOUNDS: ReadonlyMap<string, number | ListSetting> = new Map<st
   ["waymark.control.v1.AuditServiceWatchRequest.kinds", 3],
   ["waymark.control.v1.LeadershipServiceSubscribeRequest.scopes", 100],
   ["waymark.control.v1.PeerServiceListRequest.statuses", 4],
+  ["waymark.control.v1.PeerServiceListRequest.health", 3],
+  ["waymark.control.v1.PeerServiceListRequest.roles", 16],
+  ["waymark.control.v1.PeerServiceListRequest.desired", 3],
+  ["waymark.control.v1.PeerServiceWatchRequest.statuses", 4],
+  ["waymark.control.v1.PeerServiceWatchRequest.health", 3],
+  ["waymark.control.v1.PeerServiceWatchRequest.roles", 16],
+  ["waymark.control.v1.PeerServiceWatchRequest.desired", 3],
   ["waymark.control.v1.PeerServiceSetLabelsRequest.labels", 64],
   ["waymark.control.v1.PeerServiceSetLabelsRequest.remove", 64],
   ["waymark.control.v1.RebalanceServiceListPlansRequest.states", 8],

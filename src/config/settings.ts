@@ -157,7 +157,7 @@ const SETTINGS = {
       doc: "Maximum number of open streams on all gRPC connections together. Each open watch is a stream.",
     }),
     maxPeerWatches: int({
-      default: 100,
+      default: 1000,
       min: 1,
       max: 10_000,
       doc: "Maximum number of open PeerService.Watch streams of all callers together, and of open LeadershipService.Subscribe streams. One caller can have at most half of them, and fewer while other callers have some. Each watch keeps a set of the members that its client has received.",

@@ -101,6 +101,8 @@ export type FabricOutput =
   | { readonly kind: "readPolicy"; readonly number: number }
   | { readonly kind: "adoptPolicy"; readonly head: PolicyHead; readonly bytes: Uint8Array; readonly via: PolicyVia }
   | { readonly kind: "memberChanged"; readonly update: MemberUpdate }
+  /** This node's own facts, status or incarnation changed. */
+  | { readonly kind: "selfChanged" }
   /** A member has been gone for so long that this node has forgotten it. */
   | { readonly kind: "memberForgotten"; readonly nodeId: string }
   /** An event for the log and, if `isAudited` is true, for the audit log. */

@@ -77,7 +77,9 @@ export class MembershipPart implements FabricPart {
   give(input: MembershipInput, time: Time, out: FabricOutput[]): void {
     const { membership, lost, list } = this.#rooms;
     const outputs: MembershipOutput[] = [];
+    const own = membership.find(this.#parts.self.nodeId);
     membership.handle(input, time, outputs);
+    if (membership.find(this.#parts.self.nodeId) !== own) out.push({ kind: "selfChanged" });
     const request = input.kind === "asked" ? input.request : undefined;
     for (const output of outputs) {
       if (output.kind === "call" || output.kind === "answer") out.push(lost.attach(output, request));

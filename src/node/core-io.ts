@@ -105,8 +105,6 @@ export type NodeOutput =
   | { readonly kind: "caughtUp" }
   /** The node is ready. The node never leaves this state; later problems are reported as faults. */
   | { readonly kind: "ready" }
-  /** The member record that this node announces has changed. */
-  | { readonly kind: "selfChanged" }
   /** The node started or stopped serving: callers should use it while it is ready, has no fault and is not stopping. */
   | { readonly kind: "serving"; readonly isServing: boolean }
   /** Answers the writes that wait for a confirmation: other nodes either accept this process instance or reject it for this reason. */

@@ -124,7 +124,8 @@ export function nodeRows(sources: HttpSources): Readonly<Record<string, PathRow>
       access: sources.openApiAccess,
       answer: async (_parameters, { arrival }) => {
         const body = await sources.openApi();
-        return revalidated(arrival, { status: 200, contentType: JSON_TYPE, headers: {}, body }, `"${hash("sha256", body, "base64url")}"`);
+        const answer = { status: 200, contentType: JSON_TYPE, headers: {}, body };
+        return revalidated(arrival, () => answer, `"${hash("sha256", body, "base64url")}"`);
       },
     },
     "/metrics": {
@@ -159,8 +160,9 @@ function rowOf(
       assert(method !== undefined, "the service of a route does not have the route's rpc", { path });
       const answered = await method.route(request.arrival, values, (context) => answer(values, context));
       if (answered.kind === "pieces") return { status: 200, contentType: JSON_TYPE, headers: NO_STORE, body: answered.pieces };
-      const { page, steady } = answered;
-      return tagged(request.arrival, page, steady === undefined ? undefined : { of: steady, isWeak: true });
+      if (answered.kind === "marked") return tagged(request.arrival, answered.page, { of: answered.mark, isWeak: true });
+      const { page, steady = page } = answered;
+      return tagged(request.arrival, () => page, { of: steady, isWeak: steady !== page });
     },
   };
 }
@@ -357,22 +359,22 @@ function json(status: number, value: JsonValue): RouteResponse {
   return { status, contentType: JSON_TYPE, headers: NO_STORE, body: `${visibleJson(JSON.stringify(value))}\n` };
 }
 
-/** Returns a response with an ETag that is computed from `mark`, which defaults to `value`. */
-function tagged(arrival: CallArrival, value: JsonValue, mark = { of: value, isWeak: false }): RouteResponse {
+/** Returns a response with an ETag that is computed from `mark`. `valueOf` is called only if the client does not have the value. */
+function tagged(arrival: CallArrival, valueOf: () => JsonValue, mark: { readonly of: JsonValue; readonly isWeak: boolean }): RouteResponse {
   const opaque = `"${hashHex(fnv64(JSON.stringify(mark.of)))}"`;
-  return revalidated(arrival, json(200, value), mark.isWeak ? `W/${opaque}` : opaque);
+  return revalidated(arrival, () => json(200, valueOf()), mark.isWeak ? `W/${opaque}` : opaque);
 }
 
 /**
  * Returns a response that clients may cache but must revalidate. If the client already has the content with this ETag, the response is 304 without a
  * body.
  */
-function revalidated({ header }: CallArrival, answer: RouteResponse, etag: string): RouteResponse {
+function revalidated({ header }: CallArrival, answerOf: () => RouteResponse, etag: string): RouteResponse {
   const headers = { "cache-control": "private, no-cache", vary: "authorization, x-api-key", etag };
   const known = (header("if-none-match") ?? "").split(",").map((tag) => tag.trim().replace(/^W\//, ""));
   const isKnown = known.includes(etag.replace(/^W\//, "")) || known.includes("*");
   // An empty list of pieces does not set content-length, because a 304 must not declare a length of 0 for nonempty content.
-  return isKnown ? { ...answer, status: 304, headers, body: [] } : { ...answer, headers };
+  return isKnown ? { status: 304, contentType: JSON_TYPE, headers, body: [] } : { ...answerOf(), headers };
 }
 
 function pathOf(target: string): string {

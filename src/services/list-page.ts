@@ -1,6 +1,7 @@
 /** The paging of the lists of a mesh: members, origins, keys, leaders and shards. */
 import {
   create,
+  type DescEnum,
   type DescField,
   type DescMessage,
   type DescMethodUnary,
@@ -54,8 +55,8 @@ export function pageOf({ limit = "0", page_token: pageToken = "" }: RouteParamet
   return { limit: Number(limit), pageToken };
 }
 
-/** The fields of lists that change with time and renewals. */
-const UNSTEADY: ReadonlySet<string> = new Set(["age", "expiresAt", "generatedAt", "renewedAt", "revision"]);
+/** The fields of lists that change with time, renewals and probes. */
+const UNSTEADY: ReadonlySet<string> = new Set(["age", "expiresAt", "generatedAt", "lastSeen", "renewedAt", "revision", "rtt"]);
 
 export function pageAnswer(page: JsonValue): RouteAnswer {
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- a part of a JSON value is a JSON value
@@ -63,51 +64,65 @@ export function pageAnswer(page: JsonValue): RouteAnswer {
   return { kind: "page", page, steady };
 }
 
-/** The route of a list, whose parameters are the fields of the request: texts, numbers, times and lists of enum values. `handle` answers the rpc. */
+/**
+ * Returns a function that makes a request from parameters with the names of its fields: texts, numbers, times, and lists and enum values. The function throws
+ * `invalid_argument`.
+ */
+export function requestReader<I extends DescMessage>(input: I): (asked: RouteParameters) => MessageShape<I> {
+  const check = requestCheckOf(input);
+  return (asked) => {
+    const request = create(input);
+    for (const field of input.fields) {
+      const text = asked[field.name] ?? "";
+      if (text !== "") Reflect.set(request, field.localName, valueIn(field, text));
+    }
+    check(request);
+    return request;
+  };
+}
+
+/** The route of a list, whose parameters are the fields of the request. `handle` answers the rpc. */
 export function listRoute<I extends DescMessage, O extends DescMessage>(
   rpc: DescMethodUnary<I, O>,
   handle: (request: MessageShape<I>, context: CallContext) => MessageShape<O> | Promise<MessageShape<O>>,
 ): HttpRoute {
   const { input, output, localName } = rpc;
   const [path = ""] = routesOf(rpc, false);
-  const check = requestCheckOf(input);
+  const requestIn = requestReader(input);
   const whole = (answer: MessageShape<O>) => pageAnswer(toJson(output, answer, { alwaysEmitImplicit: true }));
   return {
     path,
     parameters: input.fields.map(({ name }) => name),
     rpc: localName,
     answer: (asked, context) => {
-      const request = create(input);
-      for (const field of input.fields) {
-        const text = asked[field.name] ?? "";
-        if (text !== "") Reflect.set(request, field.localName, valueIn(field, text));
-      }
-      check(request);
-      const answer = handle(request, context);
+      const answer = handle(requestIn(asked), context);
       return answer instanceof Promise ? answer.then(whole) : whole(answer);
     },
   };
 }
 
-/** The value of a parameter: a text, a whole number, a time, or the words of a list of enum values, separated by commas. */
-function valueIn({ name, enum: words, scalar, message }: DescField, text: string) {
-  const wrong = (rule: string, value: string) => invalid(name, `must be ${rule}, got ${JSON.stringify(value.slice(0, 64))}`);
-  if (words !== undefined) {
-    const known = new Map(words.values.map(({ localName, number }) => [localName.toLowerCase().replaceAll("_", "-"), number]));
-    known.delete("unspecified");
-    return text.split(",").map((word) => {
-      const number = known.get(word);
-      if (number === undefined) throw wrong(`one of ${[...known.keys()].join(", ")}`, word);
-      return number;
-    });
-  }
+const wrong = (name: string, rule: string, value: string) => invalid(name, `must be ${rule}, got ${JSON.stringify(value.slice(0, 64))}`);
+
+/** Returns the number of an enum value. Throws `invalid_argument` with the name of the parameter. */
+export function enumNumber({ values }: DescEnum, word: string, name: string): number {
+  const known = new Map(values.map(({ localName, number }) => [localName.toLowerCase().replaceAll("_", "-"), number]));
+  known.delete("unspecified");
+  const number = known.get(word);
+  if (number === undefined) throw wrong(name, `one of ${[...known.keys()].join(", ")}`, word);
+  return number;
+}
+
+/** The value of a parameter: a text, a whole number, a time, an enum value, or a list of texts or enum values, separated by commas. */
+function valueIn({ name, enum: words, fieldKind, scalar, message }: DescField, text: string) {
+  if (fieldKind === "list") return text.split(",").map((item) => (words === undefined ? item : enumNumber(words, item, name)));
+  if (words !== undefined) return enumNumber(words, text, name);
   if (scalar === ScalarType.STRING) return text;
   if (message?.typeName === TimestampSchema.typeName) {
     const wallMs = parseTime(text);
-    if (wallMs === undefined) throw wrong("a time such as 2026-01-31T12:00:00Z", text);
+    if (wallMs === undefined) throw wrong(name, "a time such as 2026-01-31T12:00:00Z", text);
     return timestampFromMs(wallMs);
   }
   const most = scalar === ScalarType.INT32 ? 6 : 16;
-  if (!/^\d+$/.test(text) || text.length > most) throw wrong(`a whole number of at most ${most} digits`, text);
+  if (!/^\d+$/.test(text) || text.length > most) throw wrong(name, `a whole number of at most ${most} digits`, text);
   return scalar === ScalarType.INT32 ? Number(text) : BigInt(text);
 }

@@ -116,10 +116,12 @@ export type RouteParameters = Readonly<Record<string, string>>;
 
 /**
  * The answer of a route. A `page` is a single JSON value. `steady` is the page without values that change only with time and traffic; it is absent if
- * the page has no such values. `pieces` are parts of a JSON text that is read over several turns of the event loop, while the catalog may change.
+ * the page has no such values. The page of `marked` is made only for a reader that does not have it yet: `mark` is a text that changes whenever the
+ * steady part of the page changes. `pieces` are parts of a JSON text that is read over several turns of the event loop, while the catalog may change.
  */
 export type RouteAnswer =
   | { readonly kind: "page"; readonly page: JsonValue; readonly steady?: JsonValue }
+  | { readonly kind: "marked"; readonly mark: string; readonly page: () => JsonValue }
   | { readonly kind: "pieces"; readonly pieces: Iterable<string> };
 
 /**

@@ -2,9 +2,9 @@ import type { MessageInitShape } from "@bufbuild/protobuf";
 import { status } from "@grpc/grpc-js";
 import { afterEach, expect, test } from "vitest";
 import { DiscoveryDelta_Action as Action } from "../../gen/waymark/catalog/v1/delta_pb.js";
-import { type PeerSchema, PeerStatus } from "../../gen/waymark/catalog/v1/peer_pb.js";
+import { PeerDesired, PeerDrainStep, type PeerSchema, PeerStatus } from "../../gen/waymark/catalog/v1/peer_pb.js";
 import { Snapshot } from "../../gen/waymark/catalog/v1/watch_pb.js";
-import { LinkState, OriginState, PeerEventKind, PeerEventPath } from "../../gen/waymark/control/v1/peer_pb.js";
+import { LinkState, OriginState, PeerEventKind, PeerEventPath, PeerHealth, PeerSort } from "../../gen/waymark/control/v1/peer_pb.js";
 import { waymark } from "../fakes/cli-world.ts";
 import { FakeDiscovery } from "../fakes/discovery-server.ts";
 
@@ -24,7 +24,7 @@ afterEach(() => {
 const AT = { seconds: 1_770_000_000n, nanos: 0 };
 const here = { clusterId: "c1", region: "eu", zone: "a", version: "1.0.0", incarnation: 1n };
 const PEERS = [
-  { ...here, nodeId: "n1", status: PeerStatus.ALIVE, address: "10.0.0.1:17421", isSelf: true },
+  { ...here, nodeId: "n1", status: PeerStatus.ALIVE, address: "10.0.0.1:17421", isSelf: true, desired: PeerDesired.ACTIVE, etag: '"0"' },
   {
     ...here,
     nodeId: "n2",
@@ -33,6 +33,11 @@ const PEERS = [
     linked: true,
     rtt: { seconds: 0n, nanos: 1_500_000 },
     lastSeen: AT,
+    desired: PeerDesired.DRAINED,
+    drain: { step: PeerDrainStep.LEASES, left: { leases: 12n }, since: AT, stuck: true },
+    labels: { rack: "7", env: "prod" },
+    etag: '"4"',
+    lastOperation: { actor: "ann", reason: "new disks", ticket: "OPS-7", at: AT },
   },
   { ...here, nodeId: "n3", status: PeerStatus.SUSPECT, address: "10.0.0.3:17421", accuser: "n2", healthScore: 2, lastSeen: AT },
 ];
@@ -88,14 +93,44 @@ test("list sends its filters and reads every page", async () => {
   fake.mesh.set("list", ({ pageToken }: { readonly pageToken: string }) =>
     pageToken === "" ? { peers: PEERS.slice(0, 2), nextPageToken: "2" } : { peers: PEERS.slice(2) },
   );
-  const argv = ["mesh", "peers", "list", "--status", "alive", "--status", "suspect", "--region", "eu", "--cluster-id", "c1", "-o", "json"];
-  const { stdout } = await waymark([...argv, "--server", fake.address]);
+  const { stdout } = await waymark(["mesh", "peers", "list", ...FLAGS, "--sort", "last-seen", "-o", "json", "--server", fake.address]);
   expect((JSON.parse(stdout) as { readonly peers: readonly unknown[] }).peers).toHaveLength(3);
-  expect(fake.callsOf("list")[0]?.request).toMatchObject({
-    statuses: [PeerStatus.ALIVE, PeerStatus.SUSPECT],
-    region: "eu",
-    clusterId: "c1",
-  });
+  expect(fake.callsOf("list")[0]?.request).toMatchObject({ ...FILTER, sort: PeerSort.LAST_SEEN });
+});
+
+const FLAGS = [
+  ["--status", "alive", "--status", "suspect", "--health", "degraded", "--desired", "cordoned", "--region", "eu", "--cluster-id", "c1"],
+  ["--zone", "a", "--role", "gateway", "--role", "api", "--software-version", "1.0.0", "--label", "rack=7,!old"],
+].flat();
+const FILTER = {
+  statuses: [PeerStatus.ALIVE, PeerStatus.SUSPECT],
+  health: [PeerHealth.DEGRADED],
+  desired: [PeerDesired.CORDONED],
+  region: "eu",
+  clusterId: "c1",
+  zone: "a",
+  roles: ["gateway", "api"],
+  version: "1.0.0",
+  labelSelector: "rack=7,!old",
+};
+
+test("watch sends the same filters", async () => {
+  const fake = await startFake();
+  fake.meshScript = [{ snapshot: Snapshot.BEGIN }, { snapshot: Snapshot.END, cursor: "c1" }];
+  await waymark(["mesh", "peers", "watch", "--until-current", ...FLAGS, "--server", fake.address]);
+  expect(fake.meshRequests[0]).toMatchObject(FILTER);
+});
+
+test.each([
+  { progress: { step: PeerDrainStep.STATIC_ENTRIES, left: { static_entries: 3n } }, shown: "drained (static-entries: 3 left)" },
+  { progress: { step: PeerDrainStep.LEADERS, left: { leaders: 1n, owners: 2n } }, shown: "drained (leaders: 1 left, 2 owners left)" },
+  { progress: { step: PeerDrainStep.WATCHES }, shown: "drained (watches)" },
+  { progress: { step: PeerDrainStep.DRAINED }, shown: "drained  " },
+])("a drain in this state is shown as $shown", async ({ progress, shown }) => {
+  const fake = await startFake();
+  const peer = { ...here, nodeId: "n2", desired: PeerDesired.DRAINED, drain: { since: AT, ...progress } };
+  fake.mesh.set("get", () => ({ peer }));
+  expect((await waymark(["mesh", "peers", "get", "n2", "--server", fake.address])).stdout).toContain(shown);
 });
 
 const put = (peer: MessageInitShape<typeof PeerSchema>, action = Action.CREATE) =>

@@ -10,7 +10,7 @@ import { type Block, blocksOf, isAsSaid, isBegunAsSaid, unrunOf } from "./comman
 const PAGES = [
   "README.md",
   "docs/quickstart.md",
-  ...["policy", "policy-handover", "leaders", "shards", "audit"].map((page) => `docs/guides/${page}.md`),
+  ...["policy", "policy-handover", "leaders", "peers", "shards", "audit"].map((page) => `docs/guides/${page}.md`),
 ];
 /** What cannot be run inside a test, and is run by CI as a whole. */
 const KNOWN = ["npm ci && npm start", "npm test"];

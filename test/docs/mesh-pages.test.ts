@@ -7,7 +7,7 @@ import { SETTING_ROWS } from "../../src/config/settings.ts";
 import { METRICS } from "../../src/lib/metrics/metrics.ts";
 
 const PAGES = [
-  ...["clustering", "production", "install", "coming-from", "regions", "leaders"].map((page) => `docs/guides/${page}.md`),
+  ...["clustering", "production", "install", "coming-from", "regions", "leaders", "peers"].map((page) => `docs/guides/${page}.md`),
   ...["replication", "faults"].map((page) => `docs/design/${page}.md`),
   "docs/reference/mesh.md",
   ...readdirSync("docs/runbooks").map((page) => `docs/runbooks/${page}`),

@@ -140,7 +140,7 @@ test("three nodes are one catalog: query, watch, DNS; a crash makes orphans, a r
     const nodesOnMap = async () => ((await a.door.ask("clusterMap", {})).response["nodes"] as unknown[]).length;
     await eventually("b is off the map", nodesOnMap, 2);
     const dead: unknown = [expect.objectContaining({ nodeId: "b", status: "PEER_STATUS_DEAD" })];
-    await eventually("b is dead", async () => (await a.http("/control/peers?status=dead")).body["peers"], dead as JsonObject[]);
+    await eventually("b is dead", async () => (await a.http("/control/peers?statuses=dead")).body["peers"], dead as JsonObject[]);
 
     // Back at the same address, with its disk.
     b = await start("b", ["--join", a.fabric, "--fabric-port", bPort, "--on-stop", "keep"]);
@@ -461,7 +461,7 @@ test("the last node of its cluster keeps everything too when it stops, though no
   const flags = ["--config", TWO, "--cluster-id", "c2", "--join", other.fabric];
   await using last = await start("x2", flags);
   await last.register("web");
-  const members = async () => (await last.http("/control/peers?status=alive")).body["peers"];
+  const members = async () => (await last.http("/control/peers?statuses=alive")).body["peers"];
   const both = expect.arrayContaining([expect.objectContaining({ nodeId: "x1" })]) as unknown;
   await eventually("a member of another cluster", members, both);
   await last.node.stop("SIGTERM");

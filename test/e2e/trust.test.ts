@@ -60,7 +60,7 @@ async function shown(node: NodeProcess): Promise<string> {
   using door = new GrpcDoor(node.grpc);
   const { response } = await door.ask("catalogQuery", { namespacePrefix: "svc" });
   const names = ((response["items"] ?? []) as { key: { name: string } }[]).map(({ key }) => key.name);
-  const answer = await fetch(`http://${node.listeners["http"]}/control/peers?status=alive`);
+  const answer = await fetch(`http://${node.listeners["http"]}/control/peers?statuses=alive`);
   const { peers } = (await answer.json()) as { peers?: { nodeId: string }[] };
   const others = (peers ?? []).map(({ nodeId }) => nodeId).filter((id) => id !== node.nodeId);
   return [...names, ...others].toSorted().join(" ");

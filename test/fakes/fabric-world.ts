@@ -378,6 +378,7 @@ export class FabricWorld {
         case "memberChanged":
         case "memberForgotten":
         case "rest":
+        case "selfChanged":
           break;
         case "readPolicy":
           this.#later(0, () => this.input(node, { kind: "policyRead", number: output.number, bytes: node.policy?.bytes }));

@@ -1,4 +1,6 @@
 /** A node on which operators have done nothing, and that accepts everything. */
+import type { CopiedItem } from "../../src/control/leadership/copy.ts";
+import type { PeerRecord } from "../../src/control/peers/records.ts";
 import type { HeartbeatGate } from "../../src/services/heartbeat-stream.ts";
 import type { PeerOperationParts } from "../../src/services/peers/operations.ts";
 import type { PeerParts } from "../../src/services/peers/peers.ts";
@@ -28,3 +30,10 @@ export const NO_OPERATIONS: Omit<PeerOperationParts, "checkCaughtUp" | "identity
   onOperation: () => {},
   audited: () => Promise.resolve(),
 };
+
+/** A record of operators, as a node knows it. */
+export function recordOf(more: Partial<PeerRecord>): CopiedItem<PeerRecord> {
+  const operation = { reason: "new disks", ticket: "OPS-7", actor: "ann", atWallMs: 1_760_000_000_000, requestIds: [] };
+  const value = { desired: "active", drain: undefined, labels: {}, isForgotten: false, ...operation, ...more } as const;
+  return { version: 4, sinceMs: 0, value };
+}

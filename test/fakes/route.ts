@@ -22,5 +22,5 @@ export function askRoute(
   const answer = route.answer(parameters, { caller, time, requestId: "r" });
   if (answer instanceof Promise) throw new Error(`${path} is answered later`);
   if (answer.kind === "pieces") return { page: JSON.parse([...answer.pieces].join("")) as JsonValue, steady: undefined };
-  return { page: answer.page, steady: answer.steady };
+  return answer.kind === "marked" ? { page: answer.page(), steady: answer.mark } : { page: answer.page, steady: answer.steady };
 }

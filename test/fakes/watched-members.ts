@@ -1,6 +1,5 @@
 /** Members that a test writes down, and their followers. */
-import type { MemberRow } from "../../src/services/peers/member-row.ts";
-import type { MemberDirectory } from "../../src/services/peers/peers.ts";
+import type { MemberDirectory, MemberRow } from "../../src/services/peers/members.ts";
 import { updateOf } from "./fabric-values.ts";
 
 export function memberRow(nodeId: string, more: Partial<MemberRow> = {}): MemberRow {

@@ -248,6 +248,46 @@ test("the ETag of /control/peers stays while only measurements change", async ()
   expect((await ask({ ...asked, ...at(2, "dead") })).status).toBe(200);
 });
 
+test("a page with a mark is made only for a reader that does not have it", async () => {
+  let made = 0;
+  const page = () => [++made];
+  const at = (mark: string) => ({
+    services: [pageRoute(PeerService, { path: "/control/peers", rpc: "list" }, { kind: "marked", mark, page })],
+    identify: () => reader(["mesh.read"]),
+    target: "/control/peers",
+  });
+  const { etag = "" } = (await ask(at("a"))).headers;
+  expect(await ask({ ...at("a"), ifNoneMatch: etag })).toMatchObject({ status: 304, body: [], headers: { etag } });
+  expect(made).toBe(1);
+  expect((await ask({ ...at("b"), ifNoneMatch: etag })).json()).toEqual([2]);
+});
+
+test.each([
+  { target: "/control/peers/a%2Fb%3Ac?limit=5", status: 200, says: { node_id: "a/b:c", limit: "5" } },
+  {
+    target: "/control/peers/n1?node_id=n2",
+    status: 400,
+    says: { message: expect.stringContaining("node_id: unknown parameter") as string },
+  },
+  {
+    target: "/control/peers/%ff",
+    status: 400,
+    says: { message: expect.stringContaining("node_id: must be percent-encoded UTF-8") as string },
+  },
+  { target: "/control/peers/a/b", status: 404, says: { code: "not_found" } },
+  { target: "/control/peers/", status: 404, says: { code: "not_found" } },
+])("the parameter in the path of $target is read", async ({ target, status, says }) => {
+  const route: HttpRoute = {
+    path: "/control/peers/{node_id}",
+    parameters: ["limit"],
+    rpc: "get",
+    answer: (asked) => ({ kind: "page", page: { ...asked } }),
+  };
+  const response = await ask({ target, services: [serviceWith(PeerService, route)], identify: () => reader(["mesh.read"]) });
+  expect([response.status, response.json()]).toEqual([status, expect.objectContaining(says)]);
+  expect(response.route).toBe(status === 404 ? "other" : "/control/peers/{node_id}");
+});
+
 test.each([
   { target: "/sd/prometheus?namespace=Not%20one", field: "namespace" },
   { target: "/sd/prometheus?tags=blue", field: "tags" },

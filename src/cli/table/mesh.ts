@@ -2,9 +2,32 @@
 import { TICKET } from "./policy.ts";
 import type { FlagSpec, VerbFunction, VerbSpec } from "./verb.ts";
 
-const WHERE: readonly FlagSpec[] = [
+/** The filters of `mesh peers list` and `mesh peers watch`. */
+const PEER_FILTER: readonly FlagSpec[] = [
+  {
+    flags: "--status <status>",
+    doc: "Only members with this status. Repeat the flag to accept several (default all, including members that left or failed recently).",
+    isRepeatable: true,
+    choices: ["alive", "suspect", "left", "dead"],
+  },
+  {
+    flags: "--health <health>",
+    doc: "Only members with this health: degraded members are alive but not ready or not healthy, unhealthy ones are suspect or dead.",
+    isRepeatable: true,
+    choices: ["healthy", "degraded", "unhealthy"],
+  },
+  {
+    flags: "--desired <state>",
+    doc: "Only members that operators want in this state.",
+    isRepeatable: true,
+    choices: ["active", "cordoned", "drained"],
+  },
   { flags: "--cluster-id <id>", doc: "Only members of this cluster." },
   { flags: "--region <region>", doc: "Only members of this region." },
+  { flags: "--zone <zone>", doc: "Only members of this zone." },
+  { flags: "--role <role>", doc: "Only members with this role. Repeat the flag to accept several.", isRepeatable: true },
+  { flags: "--software-version <version>", doc: "Only members with this software version." },
+  { flags: "--label <selector>", doc: "Only members whose labels match, such as 'rack=7,env!=dev,tier in (a,b),!old'." },
 ];
 
 const SCOPE_PREFIX: FlagSpec = {
@@ -73,24 +96,24 @@ export const MESH_VERBS: readonly VerbSpec[] = [
     summary: "List the members of the mesh, including the server, as the server sees them.",
     isDefault: true,
     flags: [
+      ...PEER_FILTER,
       {
-        flags: "--status <status>",
-        doc: "Only members with this status. Repeat the flag to accept several (default all, including members that left or failed recently).",
-        isRepeatable: true,
-        choices: ["alive", "suspect", "left", "dead"],
+        flags: "--sort <value>",
+        doc: "Order of the members (default node). rtt: nearest first. last-seen: longest ago first.",
+        choices: ["node", "rtt", "zone", "version", "status", "last-seen"],
       },
-      ...WHERE,
     ],
     examples: [
       ["mesh peers list", "list every member and whether it is alive; the same as mesh peers"],
-      ["mesh peers list --status suspect --status dead -o wide", "list failing members, and the nodes that reported them"],
+      ["mesh peers list --health degraded --health unhealthy -o wide", "list failing members, and the nodes that reported them"],
+      ["mesh peers list --label rack=7 --desired cordoned --sort rtt", "list the cordoned nodes of a rack, nearest first"],
     ],
     load: async () => (await mesh()).list,
   },
   {
     path: "mesh peers watch",
     summary: "Print each member once, then every change.",
-    flags: [...WHERE, { flags: "--until-current", doc: "Stop after each member has been printed once." }],
+    flags: [...PEER_FILTER, { flags: "--until-current", doc: "Stop after each member has been printed once." }],
     examples: [
       ["mesh peers watch", "print joins, suspected failures and failures as the server learns of them"],
       ["mesh peers watch -o json", "print one JSON object per line"],

@@ -1,6 +1,13 @@
 /** Verbs that show the members of the mesh, a member's history, and the replication state. */
 import { type Duration, durationMs } from "@bufbuild/protobuf/wkt";
-import { type Peer, PeerSchema, PeerStatus } from "../../../gen/waymark/catalog/v1/peer_pb.js";
+import {
+  type Peer,
+  PeerDesired,
+  PeerDrainStep,
+  type PeerOperation,
+  PeerSchema,
+  PeerStatus,
+} from "../../../gen/waymark/catalog/v1/peer_pb.js";
 import { Snapshot } from "../../../gen/waymark/catalog/v1/watch_pb.js";
 import {
   type LinkLag,
@@ -11,10 +18,12 @@ import {
   PeerEventKind,
   PeerEventPath,
   PeerEventSchema,
+  PeerHealth,
   PeerService,
   PeerServiceGetResponseSchema,
   PeerServiceLagResponseSchema,
   type PeerServiceWatchResponse,
+  PeerSort,
 } from "../../../gen/waymark/control/v1/peer_pb.js";
 import type { Client } from "../../client/client.ts";
 import { RequestError } from "../../client/request-error.ts";
@@ -37,6 +46,7 @@ const PEER_COLUMNS: readonly TableColumn<Peer>[] = [
   { title: "REGION", text: ({ region }) => region },
   { title: "ZONE", isWide: true, text: ({ zone }) => zone },
   { title: "STATUS", text: ({ status }) => enumWord(PeerStatus, status) },
+  { title: "DESIRED", text: desiredText },
   { title: "LINKED", text: ({ linked, isSelf }) => (isSelf ? "-" : linked ? "yes" : "no") },
   { title: "RTT", text: ({ rtt }) => shortDuration(rtt) },
   { title: "HEALTH", isWide: true, text: ({ healthScore }) => String(healthScore) },
@@ -44,11 +54,38 @@ const PEER_COLUMNS: readonly TableColumn<Peer>[] = [
   { title: "REPORTED BY", isWide: true, text: ({ accuser }) => accuser },
   { title: "LAST SEEN", isWide: true, text: ({ lastSeen }) => timeText(lastSeen) },
   { title: "VERSION", isWide: true, text: ({ version }) => version },
+  { title: "LABELS", isWide: true, text: ({ labels }) => labelsText(labels) },
+  { title: "ETAG", isWide: true, text: ({ etag }) => etag.replaceAll('"', "") },
+  { title: "LAST OPERATION", isWide: true, text: ({ lastOperation }) => operationText(lastOperation) },
   { title: "ADDRESS", text: ({ address }) => address },
 ];
 
+/** The desired state and the progress of the drain, such as `drained (leases: 12 left)`. */
+function desiredText({ desired, drain }: Peer): string {
+  const state = enumWord(PeerDesired, desired);
+  if (drain === undefined || drain.step === PeerDrainStep.DRAINED) return state;
+  const step = enumWord(PeerDrainStep, drain.step);
+  const left = Object.entries(drain.left).map(([kind, count]) => {
+    const unit = kind.replaceAll("_", "-");
+    return unit === step ? `${count} left` : `${count} ${unit} left`;
+  });
+  return `${state} (${step}${left.length === 0 ? "" : `: ${left.join(", ")}`}${drain.stuck ? ", stuck" : ""})`;
+}
+
+function labelsText(labels: Peer["labels"]): string {
+  const pairs = Object.entries(labels).map(([key, value]) => `${key}=${value}`);
+  return pairs.toSorted().join(",");
+}
+
+/** Such as `ann at 2026-01-31T12:00:00Z: new disks (OPS-7)`. */
+function operationText(operation: PeerOperation | undefined): string {
+  if (operation === undefined) return "";
+  const { actor, at, reason, ticket } = operation;
+  return `${actor} at ${timeText(at)}: ${reason}${ticket === "" ? "" : ` (${ticket})`}`;
+}
+
 export const list: VerbFunction = async ({ flags, out, client }) => {
-  const filter = { ...whereOf(flags), statuses: flags.enums("status", PeerStatus) };
+  const filter = { ...filterOf(flags), sort: flags.enum("sort", PeerSort) };
   const { peers, servedBy } = await readPages(flags, ["peers"], (page) => client().call(PeerService.method.list, { ...filter, ...page }));
   const json = { servedBy, peers: peers.map((peer) => wholeJson(PeerSchema, peer)) };
   out.document(json, { columns: PEER_COLUMNS, rows: peers });
@@ -58,7 +95,7 @@ export const watch: VerbFunction = async (context) => {
   const { environment, flags, out, client } = context;
   const printer = new MemberPrinter(out);
   const open = () =>
-    client().stream(PeerService.method.watch, { ...whereOf(flags), cursor: printer.cursor }, { signal: environment.interrupt });
+    client().stream(PeerService.method.watch, { ...filterOf(flags), cursor: printer.cursor }, { signal: environment.interrupt });
   for await (const message of followStream(context, open)) {
     printer.print(message);
     if (flags.isOn("untilCurrent") && printer.isCurrent) return;
@@ -205,8 +242,19 @@ const nodeLag: VerbFunction = async ({ flags, out, client }) => {
     out.document(json, { columns: ORIGIN_COLUMNS, rows: answer.origins, whenEmpty: "no source nodes: no entry has been registered yet" });
 };
 
-function whereOf(flags: Flags): { readonly clusterId: string; readonly region: string } {
-  return { clusterId: flags.text("clusterId") ?? "", region: flags.text("region") ?? "" };
+/** The filter of the members. */
+function filterOf(flags: Flags) {
+  return {
+    statuses: flags.enums("status", PeerStatus),
+    health: flags.enums("health", PeerHealth),
+    desired: flags.enums("desired", PeerDesired),
+    clusterId: flags.text("clusterId") ?? "",
+    region: flags.text("region") ?? "",
+    zone: flags.text("zone") ?? "",
+    roles: [...flags.list("role")],
+    version: flags.text("softwareVersion") ?? "",
+    labelSelector: flags.text("label") ?? "",
+  };
 }
 
 function ageWords(age: Duration): string {

@@ -4,7 +4,7 @@ import type { Settings } from "../../config/settings.ts";
 import type { Time } from "../../lib/machine.ts";
 import { lonePeerDirectory, type PeerDirectory } from "../../services/discovery/answer-age.ts";
 import type { ListenerAddress } from "../../services/node-entry.ts";
-import type { MemberDirectory } from "../../services/peers/peers.ts";
+import type { MemberDirectory } from "../../services/peers/members.ts";
 import type { NodeComponent } from "../components.io.ts";
 import type { NodeCore } from "../rooms.io.ts";
 

@@ -4,7 +4,7 @@ import { GLOBAL_SCOPE } from "../../control/leadership/scope.ts";
 import type { Time } from "../../lib/machine.ts";
 import { now } from "../../lib/stall-aware-time.io.ts";
 import type { ReadyCheck } from "../../server/http-routes.ts";
-import type { MemberDirectory } from "../../services/peers/peers.ts";
+import type { MemberDirectory } from "../../services/peers/members.ts";
 import type { NodeStatus } from "../../services/peers/status.ts";
 import type { NodeComponent } from "../components.io.ts";
 import type { LeadershipDriver } from "../control/leadership-driver.io.ts";

@@ -12,8 +12,9 @@ import {
   ScalarType,
   toJson,
 } from "@bufbuild/protobuf";
-import { assert, invalid, type WaymarkError } from "../../lib/errors.ts";
+import { assert, invalid, WaymarkError } from "../../lib/errors.ts";
 import { visibleJson } from "../../lib/text/visible-text.ts";
+import { enumNumber } from "../../services/list-page.ts";
 import type { EventFields, RouteParameters } from "../../services/service.ts";
 import type { ChainPorts } from "../chain.ts";
 import { findJsonFault } from "../json-fault.ts";
@@ -43,13 +44,14 @@ export function eventReader(desc: DescMessage, names: readonly string[], resume:
   const fields = [...names, resume].map((name) => fieldOf(desc, name));
   return (parameters) => {
     const json: Record<string, JsonValue> = {};
-    for (const field of fields) {
-      const text = parameters[field.name];
-      if (text !== undefined) json[field.name] = valueOf(field, text);
-    }
     try {
+      for (const field of fields) {
+        const text = parameters[field.name];
+        if (text !== undefined) json[field.name] = valueOf(field, text);
+      }
       return fromJson(desc, json);
-    } catch {
+    } catch (error) {
+      if (error instanceof WaymarkError) return error;
       const { field, description } = findJsonFault(desc, JSON.stringify(json)) ?? { field: "query", description: "invalid parameters" };
       if (field !== resume) return invalid(field, description);
       const shown = JSON.stringify((parameters[resume] ?? "").slice(0, 64));
@@ -62,7 +64,8 @@ export function eventReader(desc: DescMessage, names: readonly string[], resume:
 }
 
 function valueOf(field: DescField, text: string): JsonValue {
-  if (field.fieldKind === "list") return text.split(",");
+  const { enum: words, name } = field;
+  if (field.fieldKind === "list") return text.split(",").map((item) => (words === undefined ? item : enumNumber(words, item, name)));
   const isBool = field.fieldKind === "scalar" && field.scalar === ScalarType.BOOL && (text === "true" || text === "false");
   return isBool ? text === "true" : text;
 }
@@ -70,11 +73,12 @@ function valueOf(field: DescField, text: string): JsonValue {
 type EventWriter = (answer: Message) => string;
 type Later = ChainPorts["later"];
 
-/** Returns a function that writes a message of this type as an event. */
+/** Returns a function that writes a message of this type as an event. A message that streams share is written once. */
 export function eventWriter(desc: DescMessage, { id, names }: EventFields): EventWriter {
   const idField = fieldOf(desc, id);
   const nameFields = names.map((name) => fieldOf(desc, name));
-  return (answer) => {
+  const written = new WeakMap<Message, string>();
+  const write = (answer: Message) => {
     // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the JSON form of a message is an object
     const json = toJson(desc, answer) as JsonObject;
     const sentId = json[idField.jsonName];
@@ -82,6 +86,11 @@ export function eventWriter(desc: DescMessage, { id, names }: EventFields): Even
     const nameField = nameFields.find(({ jsonName }) => json[jsonName] !== undefined);
     const nameLine = nameField === undefined ? "" : `event: ${eventName(nameField, json[nameField.jsonName] ?? "")}\n`;
     return `${idLine}${nameLine}${dataLine(json)}`;
+  };
+  return (answer) => {
+    const text = written.get(answer) ?? write(answer);
+    written.set(answer, text);
+    return text;
   };
 }
 

@@ -73,6 +73,16 @@ interface QueuedAnswer {
 
 const DONE: IteratorResult<Message, undefined> = { done: true, value: undefined };
 
+/** The messages of bytes that several streams share. Each of them is decoded once. */
+const DECODED = new WeakMap<Uint8Array, Message>();
+
+function sharedAnswer(desc: DescMessage, answer: Message | Uint8Array): Message {
+  if (!(answer instanceof Uint8Array)) return answer;
+  const message = DECODED.get(answer) ?? decodedAnswer(desc, answer);
+  DECODED.set(answer, message);
+  return message;
+}
+
 /** A stream on the HTTP edge. Responses are queued until the reader requests them. */
 export class EdgeExchange implements StreamExchange, AsyncIterator<Message, undefined> {
   readonly arrival: CallArrival;
@@ -108,7 +118,7 @@ export class EdgeExchange implements StreamExchange, AsyncIterator<Message, unde
   begin(): void {}
 
   send(answer: Message | Uint8Array, taken?: WriteCallback): boolean {
-    const message = decodedAnswer(this.#output, answer);
+    const message = sharedAnswer(this.#output, answer);
     if (this.#ended !== undefined) return true;
     this.#answers.push({ message, taken });
     this.#give();

@@ -61,8 +61,9 @@ export function decodeParameters(bytes: Uint8Array): RouteParameters {
 
 /** Encodes the page that a route returned. */
 export function encodeRouteAnswer(answer: RouteAnswer): Uint8Array {
-  assert(answer.kind === "page", "a forwarded route has a streamed answer");
-  return Buffer.from(JSON.stringify(answer));
+  assert(answer.kind !== "pieces", "a forwarded route has a streamed answer");
+  const sent: RouteAnswer = answer.kind === "page" ? answer : { kind: "page", page: answer.page(), steady: answer.mark };
+  return Buffer.from(JSON.stringify(sent));
 }
 
 export function decodeRouteAnswer(bytes: Uint8Array): RouteAnswer {

@@ -26,7 +26,7 @@ import type { Time } from "../../lib/machine.ts";
 import { type Caller, demandRole } from "../../policy/identity/caller.ts";
 import { isUnavailable } from "../recorded-operation.ts";
 import type { CallContext } from "../service.ts";
-import type { MemberRow } from "./member-row.ts";
+import type { MemberRow } from "./members.ts";
 
 /** The operators' records that the serving node knows, and its access to them. */
 export interface PeerControl {

@@ -2,19 +2,28 @@
 import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { durationFromMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { DiscoveryDelta_Action as Action } from "../../../gen/waymark/catalog/v1/delta_pb.js";
-import type { Peer } from "../../../gen/waymark/catalog/v1/peer_pb.js";
 import { Snapshot } from "../../../gen/waymark/catalog/v1/watch_pb.js";
-import { type PeerDelta, PeerDeltaSchema, PeerServiceWatchResponseSchema } from "../../../gen/waymark/control/v1/peer_pb.js";
+import { PeerDeltaSchema, PeerServiceWatchResponseSchema } from "../../../gen/waymark/control/v1/peer_pb.js";
 import { shortCursorText } from "../../catalog/watch/cursor.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { StreamSource } from "../service.ts";
+import { messageWith, type WatchedPeer } from "./peer-messages.ts";
 
 /** Largest number of changes in the log. A reader that is further behind gets a snapshot. */
 const MAX_CHANGES = 10_000;
 /** Approximate size of one message in bytes. */
 const MESSAGE_BYTES = 16 * 1024 - 512;
+/** Approximate size of a delta without its member. */
+const DELTA_BYTES = 32;
 /** Slightly longer than the time between two ticks, so that bookmarks are never late. */
 const BOOKMARK_SLACK_MS = 250;
+
+/** Largest number of messages that are kept for other streams. */
+const MAX_SHARED = 64;
+/** Streams share only messages that are at most this many ms old, because a message contains times. */
+const SHARED_MS = 1000;
+const DELTAS = PeerServiceWatchResponseSchema.field.deltas.number;
+const PEER = PeerDeltaSchema.field.peer.number;
 
 interface MemberChange {
   readonly nodeId: string;
@@ -27,6 +36,7 @@ export class MemberChanges {
   /** Newest change to each member in the log. */
   readonly #changedAt = new Map<string, number>();
   readonly #wakes = new Set<() => void>();
+  readonly #shared = new Map<string, Uint8Array>();
   /** Revision before the first change in the log. The member table at startup is revision 1. */
   #floor = 1;
 
@@ -64,6 +74,17 @@ export class MemberChanges {
     return changes;
   }
 
+  /** Returns the message with this key that another stream has just made, or makes it. */
+  shared(key: string, { monoMs }: Time, make: () => Uint8Array): Uint8Array {
+    const fullKey = `${Math.floor(monoMs / SHARED_MS)} ${key}`;
+    const known = this.#shared.get(fullKey);
+    if (known !== undefined) return known;
+    if (this.#shared.size >= MAX_SHARED) this.#shared.clear();
+    const message = make();
+    this.#shared.set(fullKey, message);
+    return message;
+  }
+
   /** Calls `wake` at each change until the returned function is called. */
   onChange(wake: () => void): () => void {
     this.#wakes.add(wake);
@@ -81,7 +102,7 @@ export class MemberChanges {
 export interface WatchedMembers {
   ids(time: Time): readonly string[];
   /** Returns a member. Undefined if the member is forgotten or does not match. */
-  peer(nodeId: string, time: Time): Peer | undefined;
+  peer(nodeId: string, time: Time): WatchedPeer | undefined;
 }
 
 export interface PeerWatchParts {
@@ -129,8 +150,7 @@ export class PeerWatch implements StreamSource {
   }
 
   pull(time: Time): Uint8Array | undefined {
-    const message = this.#next(time);
-    return message && toBinary(PeerServiceWatchResponseSchema, create(PeerServiceWatchResponseSchema, message));
+    return this.#next(time);
   }
 
   close(): void {
@@ -139,7 +159,7 @@ export class PeerWatch implements StreamSource {
     this.#parts.onClose();
   }
 
-  #next(time: Time): Message | undefined {
+  #next(time: Time): Uint8Array | undefined {
     const phase = this.#phase;
     switch (phase.kind) {
       case "resuming":
@@ -166,15 +186,15 @@ export class PeerWatch implements StreamSource {
     this.#phase = { kind: "live" };
   }
 
-  #begin(time: Time): Message {
+  #begin(time: Time): Uint8Array {
     const { changes, members } = this.#parts;
     this.#held = new Set();
     this.#phase = { kind: "listing", ids: members.ids(time), revision: changes.revision, nextIndex: 0 };
-    return { snapshot: Snapshot.BEGIN, revision: BigInt(changes.revision), ...this.#origin() };
+    return encoded({ snapshot: Snapshot.BEGIN, revision: BigInt(changes.revision), ...this.#origin() });
   }
 
   /** Returns the next page, or END after the last page. Changes that occur during the snapshot are sent after END. */
-  #list(listing: PeerWatchPhase & { kind: "listing" }, time: Time): Message {
+  #list(listing: PeerWatchPhase & { kind: "listing" }, time: Time): Uint8Array {
     const { changes, members } = this.#parts;
     const revision = BigInt(listing.revision);
     const page = new DeltaPage(time);
@@ -183,17 +203,17 @@ export class PeerWatch implements StreamSource {
       const peer = members.peer(nodeId, time);
       if (peer === undefined) continue;
       this.#held.add(nodeId);
-      page.put(Action.CREATE, peer, Math.min(listing.revision, changes.revisionOf(nodeId)));
+      page.put(Action.CREATE, nodeId, { peer, revision: Math.min(listing.revision, changes.revisionOf(nodeId)) });
     }
-    if (page.deltas.length > 0) return { snapshot: Snapshot.CONTINUE, revision, deltas: page.deltas };
+    if (!page.isEmpty) return this.#shared(page, { snapshot: Snapshot.CONTINUE, revision });
     this.#phase = { kind: "live" };
     this.#revision = listing.revision;
     this.#unsureRevision = 0;
     this.#bookmarkDueMonoMs = this.#nextDue(time);
-    return { snapshot: Snapshot.END, ...this.#place(), ...this.#origin() };
+    return encoded({ snapshot: Snapshot.END, ...this.#place(), ...this.#origin() });
   }
 
-  #live(time: Time): Message | undefined {
+  #live(time: Time): Uint8Array | undefined {
     const pending = this.#parts.changes.since(this.#revision);
     if (pending === undefined) return this.#begin(time);
     const page = new DeltaPage(time);
@@ -202,21 +222,28 @@ export class PeerWatch implements StreamSource {
       this.#tell(nodeId, revision, page);
       this.#revision = revision;
     }
-    if (page.deltas.length > 0) {
+    if (!page.isEmpty) {
       const { revision, cursor } = this.#place();
-      return { deltas: page.deltas, revision, cursor };
+      return this.#shared(page, { revision, cursor });
     }
     if (time.monoMs < this.#bookmarkDueMonoMs) return undefined;
     this.#bookmarkDueMonoMs = this.#nextDue(time);
-    return { bookmark: true, ...this.#place(), ...this.#origin() };
+    return encoded({ bookmark: true, ...this.#place(), ...this.#origin() });
+  }
+
+  /** Encodes a message with deltas, unless another stream with the same filter has just sent the same message. */
+  #shared(page: DeltaPage, message: Message): Uint8Array {
+    const { changes, holder } = this.#parts;
+    const key = `${holder} ${message.snapshot} ${message.revision} ${page.key}`;
+    return changes.shared(key, page.time, () => messageWith(DELTAS, page.encode(), encoded(message)));
   }
 
   #tell(nodeId: string, revision: number, page: DeltaPage): void {
     const peer = this.#parts.members.peer(nodeId, page.time);
     if (peer !== undefined) {
-      page.put(this.#held.has(nodeId) ? Action.UPDATE : Action.CREATE, peer, revision);
+      page.put(this.#held.has(nodeId) ? Action.UPDATE : Action.CREATE, nodeId, { peer, revision });
       this.#held.add(nodeId);
-    } else if (this.#held.delete(nodeId) || revision <= this.#unsureRevision) page.remove(nodeId, revision);
+    } else if (this.#held.delete(nodeId) || revision <= this.#unsureRevision) page.put(Action.REMOVE, nodeId, { revision });
   }
 
   /** Returns the reader's revision and cursor, and the number of members that the reader should have at that revision. */
@@ -235,31 +262,46 @@ export class PeerWatch implements StreamSource {
   }
 }
 
+function encoded(message: Message): Uint8Array {
+  return toBinary(PeerServiceWatchResponseSchema, create(PeerServiceWatchResponseSchema, message));
+}
+
 /** The deltas in one message. */
 class DeltaPage {
-  readonly deltas: PeerDelta[] = [];
   readonly time: Time;
+  readonly #encoders: (() => Uint8Array)[] = [];
   #bytes = 0;
+  /** Identifies the deltas. */
+  key = "";
 
   constructor(time: Time) {
     this.time = time;
+  }
+
+  get isEmpty(): boolean {
+    return this.#encoders.length === 0;
   }
 
   get isFull(): boolean {
     return this.#bytes >= MESSAGE_BYTES;
   }
 
-  put(action: Action, peer: Peer, revision: number): void {
-    this.#add({ action, payload: { case: "peer", value: peer }, revision: BigInt(revision) });
+  /** Adds a delta. Without `peer`, the reader removes the member. */
+  put(action: Action, nodeId: string, { revision, peer }: { readonly revision: number; readonly peer?: WatchedPeer }): void {
+    const common = { action, revision: BigInt(revision), sentAt: timestampFromMs(this.time.wallMs) };
+    this.key += `${action} ${nodeId} ${revision},`;
+    this.#bytes += DELTA_BYTES + (peer?.sizeBytes ?? nodeId.length);
+    this.#encoders.push(() => {
+      if (peer === undefined) return deltaBytes({ ...common, payload: { case: "removed", value: nodeId } });
+      return messageWith(PEER, [peer.encode()], deltaBytes(common));
+    });
   }
 
-  remove(nodeId: string, revision: number): void {
-    this.#add({ action: Action.REMOVE, payload: { case: "removed", value: nodeId }, revision: BigInt(revision) });
+  encode(): readonly Uint8Array[] {
+    return this.#encoders.map((encode) => encode());
   }
+}
 
-  #add(init: MessageInitShape<typeof PeerDeltaSchema>): void {
-    const delta = create(PeerDeltaSchema, { ...init, sentAt: timestampFromMs(this.time.wallMs) });
-    this.#bytes += toBinary(PeerDeltaSchema, delta).length;
-    this.deltas.push(delta);
-  }
+function deltaBytes(delta: MessageInitShape<typeof PeerDeltaSchema>): Uint8Array {
+  return toBinary(PeerDeltaSchema, create(PeerDeltaSchema, delta));
 }

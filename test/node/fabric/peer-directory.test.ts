@@ -3,6 +3,7 @@ import { expect, test } from "vitest";
 import type { Time } from "../../../src/lib/machine.ts";
 import { Metrics } from "../../../src/lib/metrics/metrics.ts";
 import { PeerActivity } from "../../../src/node/core/peer-activity.ts";
+import type { NodeNotice } from "../../../src/node/core-io.ts";
 import { FabricPeers, fabricReadiness, peerDirectory } from "../../../src/node/fabric/peer-directory.ts";
 import type { NodeCore } from "../../../src/node/rooms.io.ts";
 import { FabricWorld, type WorldNode } from "../../fakes/fabric-world.ts";
@@ -29,7 +30,7 @@ function watched(count: number) {
   const core = { identity: { nodeId: "n0", clusterId: "c1" }, replica, machine } satisfies Partial<
     Record<keyof NodeCore, unknown>
   > as unknown as NodeCore;
-  return { world, nodes, node, machine, view: peerDirectory(core), peers: new FabricPeers(core, { follow: () => () => {} }) };
+  return { world, nodes, node, machine, core, view: peerDirectory(core), peers: new FabricPeers(core, { follow: () => () => {} }) };
 }
 
 const present = ({ world, view, nodes }: ReturnType<typeof watched>): readonly string[] =>
@@ -107,6 +108,25 @@ test("members are told with what this node measured: which is itself, who is lin
   ]);
   expect(rows.map(({ rttMs }) => (rttMs === undefined ? undefined : Math.round(rttMs)))).toEqual([undefined, 4, 4]);
   expect(peers.member("stranger", world.time())).toBeUndefined();
+});
+
+test("a change of the node's own facts is a change of a member, and time alone is none", () => {
+  const { world, node, core } = watched(2);
+  const selfChanges = () => node.outputs.filter(({ kind }) => kind === "selfChanged").length;
+  const before = selfChanges();
+  world.run(1000);
+  expect(selfChanges()).toBe(before);
+  world.input(node, { kind: "facts", facts: { ...node.facts, labels: { rack: "7" } } });
+  expect(selfChanges()).toBe(before + 1);
+  const changed: string[] = [];
+  const driver = {
+    follow: (follower: (notice: NodeNotice) => void) => {
+      follower({ kind: "selfChanged" });
+      return () => {};
+    },
+  };
+  new FabricPeers(core, driver).follow((nodeId) => changed.push(nodeId));
+  expect(changed).toEqual(["n0"]);
 });
 
 test("the story of a suspicion names who accused, by which path, and when it ends; a stranger has none", () => {

@@ -147,6 +147,24 @@ test.each([
   }
 });
 
+test("the events are filtered by the parameters, and many streams get the same events", async () => {
+  const mesh = new FakeMembers(memberRow("n1", { zone: "a" }), memberRow("n2", { status: "dead" }), memberRow("n3"));
+  await using on = await served(membersService(mesh));
+  const path = `${PATH}?health=unhealthy,degraded&zone=a&roles=node&desired=active,cordoned&label_selector=rack%20in%20(r1,r2),!old`;
+  const readers = Array.from({ length: 3 }, () => reader(on, { path }));
+  for (const each of readers) await each.reads("event: end");
+  mesh.put(memberRow("n3", { zone: "a", status: "suspect" }));
+  mesh.put(memberRow("n2", { zone: "a", labels: { rack: "r1", old: "" } }));
+  mesh.put(memberRow("n1", { zone: "b" }));
+  for (const each of readers) {
+    await each.reads('"removed":"n1"');
+    each[Symbol.dispose]();
+  }
+  expect(readers.map(({ text }) => text)).toEqual(Array(3).fill(readers[0]?.text));
+  expect(readers[0]?.text).toContain('"nodeId":"n3"');
+  expect(readers[0]?.text).not.toContain('"nodeId":"n2"');
+});
+
 test("a stream that has nothing to say begins after a second, and sends a comment after 15 s of silence", async () => {
   const time = new TestTime();
   await using on = await servedSources({ ports: time.ports });
@@ -224,7 +242,10 @@ test("an error after the start is the last event, behind the message that is bei
 test.each([
   { path: `${PATH}?last_event_id=x`, status: 400, says: "cursor: is not a cursor" },
   { path: `${PATH}?cluster_id=%00`, status: 400, says: "cluster_id: " },
-  { path: `${PATH}?cursor=x`, status: 400, says: "cursor: unknown parameter; allowed: cluster_id, region, last_event_id" },
+  { path: `${PATH}?cursor=x`, status: 400, says: "cursor: unknown parameter; allowed: cluster_id, region, statuses, health, roles, zone" },
+  { path: `${PATH}?health=ill`, status: 400, says: 'health: must be one of healthy, degraded, unhealthy, got "ill"' },
+  { path: `${PATH}?label_selector=rack%20in%207`, status: 400, says: "label_selector: must be requirements such as" },
+  { path: `${PATH}?sort=rtt`, status: 400, says: "sort: unknown parameter" },
   { path: PATH, maxWatches: 0, status: 429, says: "quota_exceeded: too many member watches" },
   { path: PATH, roles: [], status: 401, says: "mesh.read" },
 ])("before the start an error is a response: $says", async ({ path, maxWatches, status, says, roles }) => {

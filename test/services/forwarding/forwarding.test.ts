@@ -360,6 +360,11 @@ test.each<{ readonly what: string; readonly answer: HttpRoute["answer"]; readonl
     want: { kind: "page", page: { age: 1 }, steady: {} },
   },
   {
+    what: "a page with a mark, which is made for the worker",
+    answer: () => ({ kind: "marked", mark: "m", page: () => [1] }),
+    want: { kind: "page", page: [1], steady: "m" },
+  },
+  {
     what: "a refusal",
     answer: () => {
       throw invalid("a", "is no number");

@@ -1,14 +1,14 @@
 /** Bounds of PeerService: streams at a time, tokens of one filter, and what the JSON route filters by. */
-import { create, type MessageInitShape } from "@bufbuild/protobuf";
+import { create, fromBinary, type MessageInitShape } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import {
   PeerServiceListRequestSchema,
-  type PeerServiceListResponse,
+  PeerServiceListResponseSchema,
   PeerServiceWatchRequestSchema,
 } from "../../../gen/waymark/control/v1/peer_pb.js";
 import { anonymousCaller } from "../../../src/policy/identity/caller.ts";
-import type { MemberRow } from "../../../src/services/peers/member-row.ts";
-import { type MemberDirectory, peerService } from "../../../src/services/peers/peers.ts";
+import type { MemberDirectory, MemberRow } from "../../../src/services/peers/members.ts";
+import { peerService } from "../../../src/services/peers/peers.ts";
 import type { RouteParameters } from "../../../src/services/service.ts";
 import { updateOf } from "../../fakes/fabric-values.ts";
 import { NO_OPERATIONS } from "../../fakes/peer-operations.ts";
@@ -45,7 +45,7 @@ function served(rows: readonly MemberRow[]) {
   return {
     parts,
     list: (init: MessageInitShape<typeof PeerServiceListRequestSchema>) =>
-      list.handle(create(PeerServiceListRequestSchema, init) as never, CONTEXT) as PeerServiceListResponse,
+      fromBinary(PeerServiceListResponseSchema, list.handle(create(PeerServiceListRequestSchema, init) as never, CONTEXT) as Uint8Array),
     watch: (principal = "") =>
       watch.open(create(PeerServiceWatchRequestSchema, {}) as never, { ...CONTEXT, caller: { ...CONTEXT.caller, principal } }),
   };

@@ -13,19 +13,13 @@ import {
   PeerServiceLagRequestSchema,
   type PeerServiceLagResponse,
   PeerServiceListRequestSchema,
-  type PeerServiceListResponse,
+  PeerServiceListResponseSchema,
 } from "../../../gen/waymark/control/v1/peer_pb.js";
 import { WaymarkError } from "../../../src/lib/errors.ts";
 import { anonymousCaller } from "../../../src/policy/identity/caller.ts";
 import { requestCheckOf } from "../../../src/services/contract.ts";
-import type { MemberRow } from "../../../src/services/peers/member-row.ts";
-import {
-  type LagReport,
-  type MemberDirectory,
-  type MemberExplanation,
-  type OriginLagRow,
-  peerService,
-} from "../../../src/services/peers/peers.ts";
+import type { LagReport, MemberDirectory, MemberExplanation, MemberRow, OriginLagRow } from "../../../src/services/peers/members.ts";
+import { peerService } from "../../../src/services/peers/peers.ts";
 import type { SummaryLag } from "../../../src/services/regions/lag.ts";
 import { NO_OPERATIONS } from "../../fakes/peer-operations.ts";
 import { askRoute } from "../../fakes/route.ts";
@@ -104,7 +98,7 @@ function served(mesh: FakeMesh) {
   return {
     parts,
     list: (init: MessageInitShape<typeof PeerServiceListRequestSchema>) =>
-      unary("list", PeerServiceListRequestSchema, init) as PeerServiceListResponse,
+      fromBinary(PeerServiceListResponseSchema, unary("list", PeerServiceListRequestSchema, init) as Uint8Array),
     get: (nodeId: string) => unary("get", PeerServiceGetRequestSchema, { nodeId }) as PeerServiceGetResponse,
     lag: (init: MessageInitShape<typeof PeerServiceLagRequestSchema>) =>
       unary("lag", PeerServiceLagRequestSchema, init) as PeerServiceLagResponse,
@@ -145,8 +139,8 @@ test("pages join to the list, though members come and go; a token is of its filt
 });
 
 test.each([
-  { asked: { status: "alive,undead" }, says: 'status: must be one of alive, suspect, left, dead; got "undead"' },
-  { asked: { limit: "-1" }, says: 'limit: must be a whole number from 0 to 999999, got "-1"' },
+  { asked: { statuses: "alive,undead" }, says: 'statuses: must be one of alive, suspect, left, dead, got "undead"' },
+  { asked: { limit: "-1" }, says: 'limit: must be a whole number of at most 6 digits, got "-1"' },
 ])("the JSON route refuses $asked by its own names, with what would be right", ({ asked, says }) => {
   expect(() => askRoute(peerService(served(THREE()).parts), { path: "/control/peers", parameters: asked, time: TIME })).toThrow(says);
   expect(() => served(THREE()).list({ statuses: [PeerStatus.DEAD, PeerStatus.UNSPECIFIED] })).toThrow("statuses[1]: must be one of ALIVE");
@@ -308,9 +302,9 @@ test("the JSON routes say what the rpcs say", () => {
     return askRoute(peerService(served(mesh).parts), { path: "/control/peers", time }).steady;
   };
   expect(steadyOf({ lastSeenWallMs: 9000, rttMs: 7 }, { monoMs: 1, wallMs: 2 })).toEqual(steadyOf({}));
-  for (const more of [{ status: "dead" }, { incarnation: 2 }, { labels: { a: "b" } }, { isLinked: false }] as const)
+  for (const more of [{ status: "dead" }, { incarnation: 2 }, { isLinked: false }] as const)
     expect(steadyOf(more)).not.toEqual(steadyOf({}));
-  const suspects = { path: "/control/peers", parameters: { status: "suspect", limit: "5" }, time: TIME };
+  const suspects = { path: "/control/peers", parameters: { statuses: "suspect", limit: "5" }, time: TIME };
   expect(askRoute(peerService(parts), suspects).page).toMatchObject({
     peers: [{ nodeId: "n2", status: "PEER_STATUS_SUSPECT" }],
     nextPageToken: "",

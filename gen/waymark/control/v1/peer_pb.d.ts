@@ -7,7 +7,7 @@
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
 import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
-import type { Peer, PeerStatus } from "../../catalog/v1/peer_pb.js";
+import type { Peer, PeerDesired, PeerStatus } from "../../catalog/v1/peer_pb.js";
 import type { DiscoveryDelta_Action } from "../../catalog/v1/delta_pb.js";
 import type { Snapshot } from "../../catalog/v1/watch_pb.js";
 import type { StoreStatus } from "./leadership_pb.js";
@@ -107,12 +107,65 @@ export declare type PeerServiceListRequest = Message<"waymark.control.v1.PeerSer
   limit: number;
 
   /**
-   * The `next_page_token` of the previous page. The filter must be the same as in the previous request. Empty means the
-   * first page. At most 8192 characters.
+   * The `next_page_token` of the previous page. The filter and `sort` must be the same as in the previous request. Empty
+   * means the first page. At most 8192 characters.
    *
    * @generated from field: string page_token = 5;
    */
   pageToken: string;
+
+  /**
+   * Matches only members with one of these healths. At most 3. Empty means all, including members that left.
+   *
+   * @generated from field: repeated waymark.control.v1.PeerHealth health = 6;
+   */
+  health: PeerHealth[];
+
+  /**
+   * Matches only members with one of these roles. At most 16, each with 1 to 64 characters of [A-Za-z0-9._:/@+-]. Empty
+   * means all.
+   *
+   * @generated from field: repeated string roles = 7;
+   */
+  roles: string[];
+
+  /**
+   * Matches only members of this zone. Empty means all. At most 64 characters of [A-Za-z0-9._:/@+-].
+   *
+   * @generated from field: string zone = 8;
+   */
+  zone: string;
+
+  /**
+   * Matches only members with this software version. Empty means all. At most 64 characters.
+   *
+   * @generated from field: string version = 9;
+   */
+  version: string;
+
+  /**
+   * Matches only members whose labels match this selector, in the syntax of Kubernetes: requirements separated by commas,
+   * all of which must match. `rack=7`, `env!=dev`, `tier in (a,b)`, `tier notin (c)`, `gpu` (the label exists) and `!old`
+   * (it does not). `!=` and `notin` also match members without the label. Empty means all. At most 1024 characters.
+   *
+   * @generated from field: string label_selector = 10;
+   */
+  labelSelector: string;
+
+  /**
+   * Matches only members in one of these desired states. At most 3. Empty means all.
+   *
+   * @generated from field: repeated waymark.catalog.v1.PeerDesired desired = 11;
+   */
+  desired: PeerDesired[];
+
+  /**
+   * Order of the members. Absent means NODE. Values that change between two pages, such as RTT, can move members to a page
+   * that was already read.
+   *
+   * @generated from field: waymark.control.v1.PeerSort sort = 12;
+   */
+  sort: PeerSort;
 };
 
 /**
@@ -128,7 +181,7 @@ export declare const PeerServiceListRequestSchema: GenMessage<PeerServiceListReq
  */
 export declare type PeerServiceListResponse = Message<"waymark.control.v1.PeerServiceListResponse"> & {
   /**
-   * The members in the order of their node ids.
+   * The members in the requested order.
    *
    * @generated from field: repeated waymark.catalog.v1.Peer peers = 1;
    */
@@ -181,6 +234,58 @@ export declare type PeerServiceWatchRequest = Message<"waymark.control.v1.PeerSe
    * @generated from field: string region = 2;
    */
   region: string;
+
+  /**
+   * Matches only members with one of these statuses. At most 4. Empty means all.
+   *
+   * @generated from field: repeated waymark.catalog.v1.PeerStatus statuses = 3;
+   */
+  statuses: PeerStatus[];
+
+  /**
+   * Matches only members with one of these healths. At most 3. Empty means all, including members that left.
+   *
+   * @generated from field: repeated waymark.control.v1.PeerHealth health = 4;
+   */
+  health: PeerHealth[];
+
+  /**
+   * Matches only members with one of these roles. At most 16, each with 1 to 64 characters of [A-Za-z0-9._:/@+-]. Empty
+   * means all.
+   *
+   * @generated from field: repeated string roles = 5;
+   */
+  roles: string[];
+
+  /**
+   * Matches only members of this zone. Empty means all. At most 64 characters of [A-Za-z0-9._:/@+-].
+   *
+   * @generated from field: string zone = 6;
+   */
+  zone: string;
+
+  /**
+   * Matches only members with this software version. Empty means all. At most 64 characters.
+   *
+   * @generated from field: string version = 7;
+   */
+  version: string;
+
+  /**
+   * Matches only members whose labels match this selector, in the syntax of Kubernetes: requirements separated by commas,
+   * all of which must match. `rack=7`, `env!=dev`, `tier in (a,b)`, `tier notin (c)`, `gpu` (the label exists) and `!old`
+   * (it does not). `!=` and `notin` also match members without the label. Empty means all. At most 1024 characters.
+   *
+   * @generated from field: string label_selector = 8;
+   */
+  labelSelector: string;
+
+  /**
+   * Matches only members in one of these desired states. At most 3. Empty means all.
+   *
+   * @generated from field: repeated waymark.catalog.v1.PeerDesired desired = 9;
+   */
+  desired: PeerDesired[];
 
   /**
    * Cursor after which the watch resumes. The watch starts with a snapshot when the cursor is empty, when it belongs to
@@ -1779,6 +1884,107 @@ export enum PeerEventKind {
 export declare const PeerEventKindSchema: GenEnum<PeerEventKind>;
 
 /**
+ * Health of a member, as the serving node sees it. A member that left has none.
+ *
+ * @generated from enum waymark.control.v1.PeerHealth
+ */
+export enum PeerHealth {
+  /**
+   * The server never sends this value.
+   *
+   * @generated from enum value: PEER_HEALTH_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The member is ALIVE, is ready for clients (`Peer.serving`), and reports a `health_score` of 0.
+   *
+   * @generated from enum value: PEER_HEALTH_HEALTHY = 1;
+   */
+  HEALTHY = 1,
+
+  /**
+   * The member is ALIVE, but it is not ready for clients, or its `health_score` is above 0.
+   *
+   * @generated from enum value: PEER_HEALTH_DEGRADED = 2;
+   */
+  DEGRADED = 2,
+
+  /**
+   * The member is SUSPECT or DEAD.
+   *
+   * @generated from enum value: PEER_HEALTH_UNHEALTHY = 3;
+   */
+  UNHEALTHY = 3,
+}
+
+/**
+ * Describes the enum waymark.control.v1.PeerHealth.
+ */
+export declare const PeerHealthSchema: GenEnum<PeerHealth>;
+
+/**
+ * Order of a list of members. Members with equal values are in the order of their node ids.
+ *
+ * @generated from enum waymark.control.v1.PeerSort
+ */
+export enum PeerSort {
+  /**
+   * The same as NODE.
+   *
+   * @generated from enum value: PEER_SORT_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * By node id.
+   *
+   * @generated from enum value: PEER_SORT_NODE = 1;
+   */
+  NODE = 1,
+
+  /**
+   * By round-trip time, nearest first. Members without a measured time are last.
+   *
+   * @generated from enum value: PEER_SORT_RTT = 2;
+   */
+  RTT = 2,
+
+  /**
+   * By zone.
+   *
+   * @generated from enum value: PEER_SORT_ZONE = 3;
+   */
+  ZONE = 3,
+
+  /**
+   * By software version, lowest first. Numbers in versions are compared as numbers.
+   *
+   * @generated from enum value: PEER_SORT_VERSION = 4;
+   */
+  VERSION = 4,
+
+  /**
+   * By status: ALIVE, SUSPECT, LEFT, DEAD.
+   *
+   * @generated from enum value: PEER_SORT_STATUS = 5;
+   */
+  STATUS = 5,
+
+  /**
+   * By the last sign of life, longest ago first. Members without one are last.
+   *
+   * @generated from enum value: PEER_SORT_LAST_SEEN = 6;
+   */
+  LAST_SEEN = 6,
+}
+
+/**
+ * Describes the enum waymark.control.v1.PeerSort.
+ */
+export declare const PeerSortSchema: GenEnum<PeerSort>;
+
+/**
  * How the serving node learned of an event.
  *
  * @generated from enum waymark.control.v1.PeerEventPath
@@ -2020,7 +2226,8 @@ export declare const FindingSeveritySchema: GenEnum<FindingSeverity>;
  */
 export declare const PeerService: GenService<{
   /**
-   * Returns the members in the order of their node ids, including members that left or died recently.
+   * Returns the members that match a filter, in the order of their node ids or of another value. Members that left or died
+   * recently are included.
    *
    * @generated from rpc waymark.control.v1.PeerService.List
    */

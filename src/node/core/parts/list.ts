@@ -296,9 +296,8 @@ function drainRow(core: NodeParts): NodePart {
     handle: drain.handle,
     look: (time, out) => {
       drain.look(time, out);
-      if (core.joined === undefined || !list.isBegun || !drain.takeNews(time)) return;
-      list.deliver({ kind: "facts", facts: core.facts() }, time, out);
-      out.push({ kind: "selfChanged" });
+      if (core.joined !== undefined && list.isBegun && drain.takeNews(time))
+        list.deliver({ kind: "facts", facts: core.facts() }, time, out);
     },
     nextDeadlineMs: () => drain.nextDeadlineMs(),
   };

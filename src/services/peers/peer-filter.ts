@@ -1,0 +1,85 @@
+/** The filters and the orders of lists and watches of members. */
+import { PeerDesired, PeerStatus } from "../../../gen/waymark/catalog/v1/peer_pb.js";
+import { PeerHealth, type PeerServiceListRequest, PeerSort } from "../../../gen/waymark/control/v1/peer_pb.js";
+import { MEMBER_STATUSES } from "../../fabric/wire/messages.ts";
+import { enumName } from "../../lib/enum-words.ts";
+import { parseLabelSelector } from "../../lib/formats/label-selector.ts";
+import { filterHash } from "../list-page.ts";
+import type { MemberRow } from "./members.ts";
+import type { PeerMessages } from "./peer-messages.ts";
+
+/** The filter fields, which the requests of `List` and `Watch` share. */
+type FilterRequest = Pick<
+  PeerServiceListRequest,
+  "statuses" | "clusterId" | "region" | "health" | "roles" | "zone" | "version" | "labelSelector" | "desired"
+>;
+
+export interface PeerFilter {
+  /** Identifies the filter. */
+  readonly hash: string;
+  matches(row: MemberRow): boolean;
+}
+
+/** Throws `invalid_argument` for an invalid selector. */
+export function peerFilter(request: FilterRequest, messages: PeerMessages): PeerFilter {
+  const { statuses, clusterId, region, health, roles, zone, version, labelSelector, desired } = request;
+  const texts = [clusterId, region, zone, version, labelSelector];
+  const selects = parseLabelSelector(labelSelector, "label_selector");
+  return {
+    hash: filterHash("peers", ...texts, ...[statuses, health, roles, desired].map((list) => list.map(String).toSorted().join(" "))),
+    matches: (row) =>
+      isWanted(clusterId, row.clusterId) &&
+      isWanted(region, row.region) &&
+      isWanted(zone, row.zone) &&
+      isWanted(version, row.version) &&
+      isAmong(statuses, () => [PeerStatus[enumName(row.status)]]) &&
+      isAmong(health, () => [healthOf(row)]) &&
+      isAmong(roles, () => row.roles) &&
+      isAmong(desired, () => [PeerDesired[enumName(messages.desiredOf(row))]]) &&
+      selects((key) => messages.labelOf(row, key)),
+  };
+}
+
+function isWanted(wanted: string, value: string): boolean {
+  return wanted === "" || value === wanted;
+}
+
+function isAmong<T>(wanted: readonly T[], values: () => readonly T[]): boolean {
+  return wanted.length === 0 || values().some((value) => wanted.includes(value));
+}
+
+function healthOf({ status, isServing, healthScore }: MemberRow): PeerHealth {
+  switch (status) {
+    case "alive":
+      return isServing === true && healthScore === 0 ? PeerHealth.HEALTHY : PeerHealth.DEGRADED;
+    case "suspect":
+    case "dead":
+      return PeerHealth.UNHEALTHY;
+    case "left":
+      return PeerHealth.UNSPECIFIED;
+  }
+}
+
+/** Sorts after all other values. */
+const UNKNOWN = "~";
+
+/** The value by which members are sorted. The texts have the same order as the values. */
+const PLACES: Readonly<Record<PeerSort, (row: MemberRow) => string>> = {
+  [PeerSort.UNSPECIFIED]: () => "",
+  [PeerSort.NODE]: () => "",
+  [PeerSort.RTT]: ({ rttMs }) => (rttMs === undefined ? UNKNOWN : padded(Math.round(rttMs * 1000))),
+  [PeerSort.ZONE]: ({ zone }) => zone,
+  [PeerSort.VERSION]: ({ version }) => version.replaceAll(/\d+/g, padded),
+  [PeerSort.STATUS]: ({ status }) => String(MEMBER_STATUSES.indexOf(status)),
+  [PeerSort.LAST_SEEN]: ({ lastSeenWallMs }) => (lastSeenWallMs === undefined ? UNKNOWN : padded(lastSeenWallMs)),
+};
+
+/** Returns the sort key of a member. It consists of ASCII, as page tokens require. */
+export function placeIn(sort: PeerSort): (row: MemberRow) => string {
+  const valueOf = PLACES[sort];
+  return (row) => `${valueOf(row).replaceAll(/[^ -~]/g, UNKNOWN)}\0${row.nodeId}`;
+}
+
+function padded(digits: string | number): string {
+  return String(digits).padStart(16, "0");
+}
