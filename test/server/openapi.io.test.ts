@@ -129,8 +129,13 @@ const QUERIES: Readonly<Record<string, string>> = {
   "/control/events/shards": "?namespace=svc.market",
   "/discovery/policy": "?namespace=svc.market",
   "/discovery/summary": "?scope=zone&kind=service,topic",
-  "/control/peers": "?status=alive,suspect",
+  "/control/peers": "?statuses=alive,suspect",
 };
+
+/** A target that matches a path. */
+function targetOf(path: string, query = QUERIES[path] ?? ""): string {
+  return path.replace("{node_id}", node.nodeId) + query;
+}
 
 test("the document is valid OpenAPI 3.1, and has every unary rpc and every route once", async () => {
   const validator = new Validator();
@@ -168,7 +173,7 @@ test("calls, and what a client then reads with GET, have the described fields an
   for (const { path, get } of GETS) {
     const { responses } = get;
     const isEvents = responses["200"]?.content?.["text/event-stream"] !== undefined;
-    const response = await ask(path + (QUERIES[path] ?? ""));
+    const response = await ask(targetOf(path));
     if (isEvents) {
       await checkEvents(path, response);
       continue;
@@ -178,7 +183,7 @@ test("calls, and what a client then reads with GET, have the described fields an
     const etag = response.headers.get("etag");
     expect([path, etag !== null]).toEqual([path, response.ok && responses["304"] !== undefined]);
     if (etag === null) continue;
-    const again = await ask(path + (QUERIES[path] ?? ""), { headers: { "if-none-match": etag } });
+    const again = await ask(targetOf(path), { headers: { "if-none-match": etag } });
     expect([200, 304]).toContain(again.status);
     await check(path, "get", again);
   }
@@ -225,11 +230,11 @@ test("a node serves the document as it is in the file", async () => {
 
 test("errors have described status codes and reasons: empty and unknown fields, and callers without the role", async () => {
   for (const { path, get } of GETS) {
-    const unknown = await ask(`${path}?unknown=1`);
+    const unknown = await ask(`${targetOf(path, "")}?unknown=1`);
     expect([path, unknown.status]).toEqual([path, 400]);
     await check(path, "get", unknown);
     if (get["x-required-role"] === "none") continue;
-    const anonymous = await ask(path + (QUERIES[path] ?? ""), {}, true);
+    const anonymous = await ask(targetOf(path), {}, true);
     expect([path, anonymous.status]).toEqual([path, 401]);
     await check(path, "get", anonymous);
   }
