@@ -62,6 +62,8 @@ export class NodeDrain implements NodePart {
       if (isOther) out.push(eventOutput("node_desired", "info", { desired: desired.desired, before: before.desired }, { isAudited: true }));
       if (isOther || !isSame(desired.labels, before.labels)) this.#showSelf(time, out);
       this.#drain.follow(desired.drain, time);
+      // The tasks of a drain that is cancelled have outputs, and no later look passes them on.
+      for (const output of this.#outputs.splice(0)) out.push(output);
       this.#isDirty = true;
     },
     leadersLeft: (left) => {
