@@ -18,6 +18,8 @@ export interface NodeDrainParts {
   /** For this time (ms), clients can have the addresses of the node in their caches. */
   readonly addressesMs: number;
   readonly isServing: () => boolean;
+  /** Whether records of this node are not on disk yet. */
+  readonly isWriting: () => boolean;
   /** Passes a message to the other parts. */
   readonly deliver: (news: NodeNews, time: Time, out: NodeOutput[]) => void;
 }
@@ -146,13 +148,18 @@ export class NodeDrain implements NodePart {
     };
   }
 
+  /** Returns the number of entries that are left. Something is left until all changes are on disk, because a failed write undoes them. */
+  #unwritten(leftCount: number): number {
+    return leftCount === 0 && this.#parts.isWriting() ? 1 : leftCount;
+  }
+
   #leases(): DrainTask {
     const { registrar } = this.#parts;
     return {
       begin: () => {
         registrar.isDraining = true;
       },
-      advance: () => ({ leases: registrar.handOver.releaseMoved() }),
+      advance: () => ({ leases: this.#unwritten(registrar.handOver.releaseMoved()) }),
       end: (time) => registrar.endLeft("leased", BATCH_COUNT, time),
       cancel: () => {
         registrar.isDraining = false;
@@ -170,7 +177,7 @@ export class NodeDrain implements NodePart {
         for (const { nodeId, seqs } of offers) this.#offers.push({ kind: "offer", nodeId, seqs });
         const { length } = handOver.left();
         if (isOver && length > 0) handOver.begin(time);
-        return { static_entries: length };
+        return { static_entries: this.#unwritten(length) };
       },
       end: (time) => registrar.endLeft("static", BATCH_COUNT, time),
       cancel: () => {},

@@ -52,6 +52,7 @@ class DrainedNode {
   /** Answers `standDown` with this number of leaders. */
   leaderCount = 0;
   nowMs = 0;
+  isDiskFull = false;
   readonly #give: ReturnType<typeof driven>;
 
   constructor() {
@@ -64,6 +65,7 @@ class DrainedNode {
       takers: () => this.takers,
       addressesMs: ADDRESSES_MS,
       isServing: () => true,
+      isWriting: () => r.replica.staged.length > 0,
       deliver: (news) => void this.news.push(news),
     });
     driven(self)({ kind: "publish", entry: { caller: caller("node a"), stampAt } }, at(0));
@@ -88,7 +90,8 @@ class DrainedNode {
   #input(input: Parameters<ReturnType<typeof driven>>[0]): void {
     const outputs = this.#give(input, at(this.nowMs));
     this.outputs.push(...outputs);
-    this.r.flush(at(this.nowMs));
+    if (this.isDiskFull) this.r.refuse();
+    else this.r.flush(at(this.nowMs));
     for (const output of outputs)
       if (output.kind === "standDown" && output.isDown) this.#input({ kind: "leadersLeft", leaderCount: this.leaderCount, ownerCount: 0 });
   }
@@ -169,7 +172,7 @@ test("an entry ends when a newer record of another live node is seen, and not be
   const own = () => node.r.replica.own(keyOf("web"))?.body;
   const look = (hear: () => void) => {
     hear();
-    node.run(LOOK_MS);
+    node.run(2 * LOOK_MS);
     return [own(), node.left["leases"]];
   };
   expect(look(() => node.r.hear("web", BODY.ENTRY, 1000, at(node.nowMs), "older"))).toEqual([BODY.ENTRY, 1]);
@@ -226,8 +229,33 @@ test("static entries are offered until another node has taken them over, also af
   node.run(1000);
   expect([node.news, node.names]).toEqual([[offer, offer], ["db"]]);
   node.moved("db");
-  node.run(LOOK_MS);
+  node.run(2 * LOOK_MS);
   expect([node.r.replica.own(keyOf("db"))?.body, node.step]).toEqual([BODY.EXPIRED, "addresses"]);
+});
+
+test("a step is not done while the disk refuses the ends of its entries", () => {
+  const node = new DrainedNode();
+  node.register("web");
+  node.register("db", true);
+  node.desire(drained(600_000));
+  node.run(LOOK_MS);
+  node.isDiskFull = true;
+  node.moved("web");
+  node.run(1000);
+  expect([node.step, node.r.replica.own(keyOf("web"))?.body]).toEqual(["leases", BODY.ENTRY]);
+  node.isDiskFull = false;
+  node.run(2 * LOOK_MS);
+  node.isDiskFull = true;
+  node.moved("db");
+  node.run(1000);
+  expect([node.step, node.r.replica.own(keyOf("db"))?.body]).toEqual(["static_entries", BODY.ENTRY]);
+  node.isDiskFull = false;
+  node.run(1000);
+  expect([node.step, node.r.replica.own(keyOf("web"))?.body, node.r.replica.own(keyOf("db"))?.body]).toEqual([
+    "addresses",
+    BODY.EXPIRED,
+    BODY.EXPIRED,
+  ]);
 });
 
 test("the node's own entry is not published in the step of the addresses, which lasts as long as caches may have them", () => {
@@ -296,9 +324,9 @@ test("facts are announced at most once a second, apart from changes of the step 
     [3400, "drained", "leases", 1],
   ]);
   node.moved("web9");
-  node.run(LOOK_MS);
+  node.run(2 * LOOK_MS);
   look();
-  expect(announced.at(-1)).toEqual([4200, "drained", "addresses", 2]);
+  expect(announced.at(-1)).toEqual([4400, "drained", "addresses", 2]);
 });
 
 test.each(DRAIN_STEPS)("a drain that is cancelled in the step %s leaves an active node, and can begin again", (step) => {
