@@ -112,14 +112,11 @@ export class OperatedPeers {
     }
   }
 
-  /** As `call`, with an audit log that answers whenever it is asked. */
+  /** As `call`, with an audit log that answers. */
   async answered(...call: Parameters<OperatedPeers["call"]>): Promise<PeerAnswer> {
-    let answer: PeerAnswer | undefined;
-    void this.call(...call).then((found) => (answer = found));
-    while (answer === undefined) {
-      await Promise.resolve();
-      this.write();
-    }
+    const answer = this.call(...call);
+    await settled();
+    this.write();
     return answer;
   }
 }

@@ -48,8 +48,8 @@ export class NodeDrain implements NodePart {
   #reported = "";
   #reportedMonoMs = Number.NEGATIVE_INFINITY;
   /** Outputs of the tasks, which the current call passes on. */
-  #outputs: NodeOutput[] = [];
-  #offers: Extract<NodeNews, { readonly kind: "offer" }>[] = [];
+  readonly #outputs: NodeOutput[] = [];
+  readonly #offers: Extract<NodeNews, { readonly kind: "offer" }>[] = [];
 
   constructor(parts: NodeDrainParts) {
     this.#parts = parts;

@@ -58,7 +58,7 @@ class DrainedNode {
   constructor() {
     const { r, fanout } = this;
     const self = new SelfEntry(r.registrar);
-    this.drain = new NodeDrain({
+    const parts = {
       registrar: r.registrar,
       fanout,
       self,
@@ -66,8 +66,10 @@ class DrainedNode {
       addressesMs: ADDRESSES_MS,
       isServing: () => true,
       isWriting: () => r.replica.staged.length > 0,
-      deliver: (news) => void this.news.push(news),
-    });
+      hasWorkers: true,
+      deliver: (news: NodeNews) => void this.news.push(news),
+    };
+    this.drain = new NodeDrain(parts);
     driven(self)({ kind: "publish", entry: { caller: caller("node a"), stampAt } }, at(0));
     this.#give = driven(this.drain);
     r.flush(at(0));
