@@ -193,9 +193,12 @@ export class NodeDrain implements NodePart {
     return {
       begin: (time) => {
         untilMonoMs = time.monoMs + this.#parts.addressesMs;
-        hide(true, time);
       },
-      advance: ({ monoMs }) => ({ seconds: Math.ceil(Math.max(0, untilMonoMs - monoMs) / 1000) }),
+      advance: (time) => {
+        // Repeated, because a failed write publishes the entry again.
+        hide(true, time);
+        return { seconds: Math.ceil(Math.max(0, untilMonoMs - time.monoMs) / 1000) };
+      },
       end: ({ monoMs }) => {
         untilMonoMs = monoMs;
       },

@@ -273,6 +273,19 @@ test("the node's own entry is not published in the step of the addresses, which 
   expect(node.self).toEqual(OPEN);
 });
 
+test("the node's own entry is hidden although the disk refused that at first", () => {
+  const node = new DrainedNode();
+  node.desire(drained(600_000));
+  node.isDiskFull = true;
+  node.run(2 * LOOK_MS);
+  expect([node.step, node.self]).toEqual(["addresses", { isOpen: false, labels: {} }]);
+  node.isDiskFull = false;
+  node.run(LOOK_MS);
+  expect([node.step, node.self]).toEqual(["addresses", undefined]);
+  node.desire(ACTIVE_NODE);
+  expect(node.self).toEqual(OPEN);
+});
+
 test("watches end spread over 10 s, and those that come meanwhile end immediately", () => {
   const node = new DrainedNode();
   const ended: WatchStream[] = [];
