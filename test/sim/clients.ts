@@ -70,6 +70,10 @@ export class Client {
   /** Grows with every new wish, so that an answer to an older one is known as such. */
   #turn = 0;
   #failures = 0;
+  /** Whether its node accepts nothing new, so that it registers on another one at once. */
+  #mustMove = false;
+  /** Whether it does not register again when its node reports the lease as expired. */
+  isStubborn = false;
   #lease: { readonly id: string; readonly node: number; readonly process: SimProcess; isInTime: boolean; sentMs: number } | undefined;
   #reports = 0;
   /** The last load that other nodes were told of although the health had not changed. */
@@ -181,6 +185,8 @@ export class Client {
 
   #register(turn: number, wish: Wish): void {
     const isAsked = this.#ask(wish.node, (process, askedMs) => {
+      // As the handler of Register asks (`checkNew`).
+      if (process.machine.drain.isCordoned) throw new WaymarkError("draining", "the node accepts nothing new");
       const key = this.keyAt(process.node);
       const time = process.time();
       const command = { stampedEntries: [this.#draftAt(process, wish)], leaseId: "", idempotencyKey: "" };
@@ -253,7 +259,7 @@ export class Client {
       return () => {
         if (turn !== this.#turn) return;
         this.#failures = 0;
-        if (expiredLeaseIds.length === 0) {
+        if (expiredLeaseIds.length === 0 || this.isStubborn) {
           this.#promise(process, this.#stamp);
           this.#renewLater(turn, wish);
         } else {
@@ -300,11 +306,16 @@ export class Client {
     if (turn !== this.#turn || wish === undefined) return;
     this.#failures += 1;
     this.#unsure();
-    if (this.#failures >= PATIENCE) {
+    if (this.#failures >= PATIENCE || this.#mustMove) {
+      this.#mustMove = false;
       const { nodes } = this.#parts;
       const home = nodes[wish.node]?.options.clusterId;
       // The node is of the same cluster, because the key would be another one elsewhere.
-      const others = nodes.filter((node) => node.index !== wish.node && node.isUp && node.options.clusterId === home);
+      // The refusal of a cordoned node names others that are not.
+      const others = nodes.filter(({ index, process, options }) => {
+        const isOpen = process?.machine.drain.isCordoned === false;
+        return index !== wish.node && isOpen && options.clusterId === home;
+      });
       const other = others.length === 0 ? undefined : others[this.#rng.int(others.length)];
       if (other !== undefined) {
         this.#failures = 0;
@@ -346,6 +357,7 @@ export class Client {
         } catch (error) {
           if (!(error instanceof WaymarkError)) throw error;
           // No write can get a stamp above the newest one allowed.
+          this.#mustMove = error.reason === "draining";
           this.isRefused = error.reason === "discovery_access_denied" || error.reason === "clock_skew";
           fail();
         }

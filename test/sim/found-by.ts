@@ -3,6 +3,8 @@
  * costs its own run and nothing else. The long tests print the seed of each mutant that they find.
  */
 export const FOUND_BY: Readonly<Record<string, number>> = {
+  "two operators take out the last two nodes": 9,
+  "a node is forgotten on one node only": 5,
   "a holder acts again after a lost resign": 165,
   "a session is valid from the answer": 58,
   "a delayed answer is no sign of an outage": 176,

@@ -26,6 +26,8 @@ export interface InvariantParts {
   readonly events: Map<string, number>;
   /** When something last went wrong or was put right. */
   readonly disturbedMs: () => number;
+  /** Called when readers of a process may see another record of a key. */
+  readonly onTouched?: (process: SimProcess, key: KeyText) => void;
 }
 
 /** Turns between two looks at all of a copy, and between two copies. */
@@ -154,6 +156,7 @@ export class Invariants implements Watching {
     for (const key of process.registrar.entryRemovals.takeEndedStatic()) this.#parts.model.told.add(key);
     this.#noteStaged(node, process);
     process.forEachNew((stored) => {
+      this.#parts.onTouched?.(process, stored.key);
       this.#checkRecord(node, process, stored);
       return true;
     });

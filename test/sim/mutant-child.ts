@@ -20,6 +20,8 @@ type Worlds =
   | "isOfDns"
   | "isOfLeaders"
   | "isOfShards"
+  | "isOfDrains"
+  | "isOfAudits"
   | "isOfRegions";
 
 const ROOT = join(import.meta.dirname, "..", "..");
@@ -49,7 +51,7 @@ const { runSeed } = await worldsOf(mutant);
 let found: { seed: number; invariant: string; message: string } | undefined;
 let seed = Number(firstSeed);
 for (; seed <= Number(lastSeed) && found === undefined; seed++) {
-  const { violation } = runSeed(seed);
+  const { violation } = await runSeed(seed);
   if (violation !== undefined) found = { seed, invariant: violation.invariant, message: violation.message.slice(0, 300) };
 }
 console.log(JSON.stringify({ isPlanted: planted.size === mutant.edits.length, found }));
@@ -64,6 +66,8 @@ function worldsOf(of: Pick<Mutant, Worlds>) {
   if (of.isOfDns === true) return import("./dns-worlds.ts");
   if (of.isOfLeaders === true) return import("./leaders.ts");
   if (of.isOfShards === true) return import("./shards.ts");
+  if (of.isOfDrains === true) return import("./drains.ts");
+  if (of.isOfAudits === true) return import("./audits.ts");
   if (of.isOfRegions === true) return import("./region-worlds.ts");
   if (of.isOfOrders === true) return import("./orders.ts");
   if (of.isOfGenerations === true) return import("./generations.ts");

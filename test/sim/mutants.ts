@@ -5,6 +5,7 @@
 import { COPY_MUTANTS } from "./mutants-copies.ts";
 import { DISCOVERY_MUTANTS } from "./mutants-discovery.ts";
 import { DNS_MUTANTS } from "./mutants-dns.ts";
+import { DRAIN_MUTANTS } from "./mutants-drains.ts";
 import { GENERATION_MUTANTS } from "./mutants-generations.ts";
 import { LEADER_MUTANTS } from "./mutants-leaders.ts";
 import { NODE_MUTANTS } from "./mutants-node.ts";
@@ -54,6 +55,10 @@ export interface Mutant {
   readonly isOfLeaders?: boolean;
   /** As `isOfLost`, in the worlds of `shards.ts`. */
   readonly isOfShards?: boolean;
+  /** As `isOfLost`, in the worlds of `drains.ts`. */
+  readonly isOfDrains?: boolean;
+  /** As `isOfLost`, in the worlds of `audits.ts`. */
+  readonly isOfAudits?: boolean;
   /** As `isOfLost`, in the worlds of `region-worlds.ts`. */
   readonly isOfRegions?: boolean;
   /** Found fast enough for every build. */
@@ -777,6 +782,7 @@ export const MUTANTS: readonly Mutant[] = [
   ...COPY_MUTANTS,
   ...DISCOVERY_MUTANTS,
   ...DNS_MUTANTS,
+  ...DRAIN_MUTANTS,
   ...LEADER_MUTANTS,
   ...SHARD_MUTANTS,
   ...GENERATION_MUTANTS,

@@ -26,7 +26,19 @@ export type WorkStep =
   | { readonly kind: "watchMove"; readonly watch: number; readonly node: number }
   /** The stream is cut, and a stream with another filter or viewer takes over its cursors and content. */
   | { readonly kind: "watchElse"; readonly watch: number; readonly asked: number }
-  | { readonly kind: "read"; readonly node: number };
+  | { readonly kind: "read"; readonly node: number }
+  | OperatorStep;
+
+/** An operator asks the node `by` for a change of a node. */
+export interface OperatorStep {
+  readonly kind: "operate";
+  readonly operation: "cordon" | "drain" | "forget" | "uncordon";
+  readonly node: number;
+  readonly by: number;
+  readonly isForced?: boolean;
+  /** Of a drain. */
+  readonly timeoutMs?: number;
+}
 
 /** What goes wrong. Each fault ends by itself, so that any of them can be left out. */
 export type FaultStep =

@@ -22,6 +22,7 @@ import type {
   Goodbye,
   LinkFrame,
   MemberStatus,
+  MemberUpdate,
   PeerIdentity,
 } from "../../src/fabric/wire/messages.ts";
 import type { Hlc } from "../../src/lib/hlc.ts";
@@ -89,12 +90,20 @@ export interface SimNodeOptions {
   readonly regional?: Regional | undefined;
 }
 
+/** What the operators' records are told of processes. */
+export interface OperatorHooks {
+  started(process: SimProcess): void;
+  memberChanged(process: SimProcess, update: MemberUpdate): void;
+}
+
 export interface SimParts {
   readonly world: World;
   readonly network: Network;
   readonly trace: Trace;
   readonly rng: Rng;
   readonly watching: Watching;
+  /** Undefined in worlds without operators. */
+  readonly operators?: OperatorHooks | undefined;
 }
 
 /** The most ticks of one process in one instant. A machine that asks for more asks for them without end. */
@@ -391,6 +400,7 @@ export class SimProcess {
         trace.say(() => `${node.name} event ${output.event.name} ${JSON.stringify(output.event.detail)}`);
         return node.parts.watching.event(node, output.event);
       case "memberChanged":
+        node.parts.operators?.memberChanged(this, output.update);
         return trace.say(() => {
           const { nodeId, generation, status, incarnation, accuser } = output.update;
           return `${node.name} sees ${nodeId}/${generation} ${status} inc=${incarnation}${accuser === "" ? "" : ` by ${accuser}`}`;
@@ -475,6 +485,7 @@ export class SimProcess {
     this.waking.lookForBookmarks();
     this.input({ kind: "begin" });
     this.input({ kind: "serve" });
+    this.node.parts.operators?.started(this);
   }
 
   tick(): void {

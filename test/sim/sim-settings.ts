@@ -16,6 +16,8 @@ export function settingsOf({ options, pastTouches }: SimNode): Settings {
     node: { ...SETTINGS.node, clusterId, region, zone, roles: [] },
     catalog,
     // A file with a token is configured, so that peers' policies are taken; the token itself is `clusterToken`.
+    // A drained node waits for this time until no cache has its addresses.
+    dns: { ...SETTINGS.dns, maxTtlMs: 3000 },
     fabric: { ...SETTINGS.fabric, seeds, trust: "permissive", clusterTokenFile: "token" },
     policy: { ...SETTINGS.policy, acceptFrom: ["c1", "c2", "c3", "c4"] },
   };

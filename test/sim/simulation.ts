@@ -8,12 +8,14 @@ import { Client } from "./clients.ts";
 import { SIM_FABRIC } from "./fabric-of.ts";
 import { type FaultParts, inflict, makeWell } from "./faults.ts";
 import { Invariants, unrest } from "./invariants.ts";
+import { KeptEntries } from "./kept.ts";
 import { Model } from "./model.ts";
 import { addressOf, FAIR, NETWORK_OPTIONS, Network } from "./network.ts";
+import { Operators } from "./operators.ts";
 import { type Plan, type Step, wordsOf } from "./plan.ts";
 import { applyPolicy } from "./policies.ts";
 import { SimReads } from "./reads.ts";
-import { SimNode, type Watching } from "./sim-node.ts";
+import { SimNode, type SimProcess, type Watching } from "./sim-node.ts";
 import { Trace } from "./trace.ts";
 import { SimWatch } from "./watch.ts";
 import { BYTES, VALUES } from "./wire.ts";
@@ -88,6 +90,8 @@ export class Simulation {
   readonly model = new Model();
   readonly checks = new Checks();
   readonly events = new Map<string, number>();
+  readonly operators: Operators;
+  readonly kept: KeptEntries;
   readonly #plan: Plan;
   readonly #faults: FaultParts;
   readonly #reads: SimReads;
@@ -101,7 +105,14 @@ export class Simulation {
     this.trace = new Trace(world, traceFile);
     const wire = plan.isEncoded ? BYTES : VALUES;
     this.network = new Network({ world, rng: rng.fork("network"), wire }, { ...NETWORK_OPTIONS, isUnruly: plan.isUnruly });
-    const invariants = new Invariants({ world, nodes, model, checks, events, disturbedMs: () => this.#disturbedMs });
+    this.operators = new Operators({ world, nodes, checks, seed: plan.seed });
+    const operators = plan.steps.some(({ kind }) => kind === "operate") ? this.operators : undefined;
+    this.kept = new KeptEntries(checks);
+    const onTouched = (process: SimProcess, key: KeyText) => {
+      this.kept.look(process, key);
+      this.operators.look(process, key);
+    };
+    const invariants = new Invariants({ world, nodes, model, checks, events, disturbedMs: () => this.#disturbedMs, onTouched });
     const replication = { ...fabric.replication, maxFrameBytes: plan.frameBytes };
     plan.places.forEach((place, index) => {
       const seeds = (plan.seeds[index] ?? []).map(addressOf);
@@ -118,7 +129,7 @@ export class Simulation {
         snapshotMs: plan.snapshotMs,
       };
       const watching: Watching = isLight ? new EventCounter(events) : invariants;
-      const parts = { world, network: this.network, trace: this.trace, rng: rng.fork(`node ${index}`), watching };
+      const parts = { world, network: this.network, trace: this.trace, rng: rng.fork(`node ${index}`), watching, operators };
       const node = new SimNode(options, parts);
       nodes.push(node);
       invariants.add(node);
@@ -126,7 +137,8 @@ export class Simulation {
     });
     const clientParts = { world, nodes, model, checks, rng: rng.fork("clients") };
     this.clients = Array.from({ length: plan.clientCount }, (_, i) => new Client(i, clientParts));
-    this.watches = plan.watches.map((watch, i) => new SimWatch(i, watch, { world, nodes, checks, trace: this.trace }));
+    const onChange = (...change: Parameters<KeptEntries["changed"]>) => this.kept.changed(...change);
+    this.watches = plan.watches.map((watch, i) => new SimWatch(i, watch, { world, nodes, checks, trace: this.trace, onChange }));
     this.#reads = new SimReads({ world, nodes, clients: this.clients, model, checks });
     this.#faults = {
       world,
@@ -214,6 +226,9 @@ export class Simulation {
         return;
       case "watchElse":
         this.watches[step.watch % Math.max(1, this.watches.length)]?.askElse(step.asked);
+        return;
+      case "operate":
+        this.operators.take(step);
         return;
       case "read":
         this.#reads.read(step.node, Math.floor(step.atMs));

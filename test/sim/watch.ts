@@ -42,6 +42,8 @@ interface Open {
   /** It never resumed, and its node remembers what was seen before. */
   readonly isMeasured: boolean;
   readonly openedMs: number;
+  /** Whether its node has asked it to end. */
+  readonly ending: { isAsked: boolean };
   /** When each key was told of last. */
   readonly toldMs: Map<string, number>;
   /** By origin, when it last looked while touches were owed to its records. */
@@ -57,6 +59,8 @@ export interface WatchParts {
   readonly nodes: readonly SimNode[];
   readonly checks: Checks;
   readonly trace: Trace;
+  /** Called with each change outside of snapshots. */
+  readonly onChange?: (watch: number, action: ChangeAction, record: CatalogRecord) => void;
 }
 
 export class SimWatch {
@@ -131,7 +135,8 @@ export class SimWatch {
         // What it comes to know of what its cursor knew it is told without a change.
         open.isWoken = this.#resumed !== undefined;
         open.askedMonoMs = monoMs;
-        if (feed.isCurrent) place.fanout.narrow(open.watcher);
+        if (open.ending.isAsked && place.fanout.drainShare > 0) this.#end(open);
+        else if (feed.isCurrent) place.fanout.narrow(open.watcher);
         return;
       }
       this.#checkWoken(open, message, monoMs - Math.max(bookmarkDueMonoMs, open.askedMonoMs));
@@ -140,6 +145,14 @@ export class SimWatch {
       this.#take(open, message);
       if (this.#open !== open) return;
     }
+  }
+
+  /** Its node is drained: it gets its last position, and resumes on the next node. */
+  #end(open: Open): void {
+    const { process, feed } = open;
+    const message = feed.farewell(process.time(), process.isWhole);
+    if (message !== undefined) this.#take(open, message);
+    this.move((process.node.index + 1) % this.#parts.nodes.length);
   }
 
   #openStream(): Open | undefined {
@@ -195,13 +208,16 @@ export class SimWatch {
   #opened(place: Place, from: FeedStart["from"], reader: WatchFeed["reader"]): Open {
     const { process } = place;
     const feed = new WatchFeed(reader, { from, bookmarkIntervalMs: BOOKMARK_MS }, process.time());
+    const ending = { isAsked: false };
     const watcher: WatchStream = {
       feed,
       isReady: false,
       wake: () => {
         open.isWoken = true;
       },
-      stop: () => undefined,
+      stop: () => {
+        ending.isAsked = true;
+      },
     };
     place.fanout.add(watcher);
     const isMeasured = from === undefined && process.node.pastTouches > MANY_TOUCHES;
@@ -213,6 +229,7 @@ export class SimWatch {
       watcher,
       isMeasured,
       openedMs,
+      ending,
       toldMs: new Map(),
       betweenMs: new Map(),
       isWoken: true,
@@ -252,6 +269,7 @@ export class SimWatch {
     if (isFresh) this.#unseeLost(open);
     if (message.snapshot === SNAPSHOT.BEGIN) this.#staged = { replaces: message.replaces, seen: new Set() };
     for (const { action, record } of message.changes) {
+      if (this.#staged === undefined) this.#parts.onChange?.(this.index, action, record);
       const id = `${record.key} ${record.origin.id}`;
       if (this.#doubted.delete(record.key)) this.#unsee((key) => key === record.key);
       const newest = this.#newest.get(id) ?? 0;

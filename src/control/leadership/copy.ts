@@ -55,11 +55,17 @@ export class StoreCopy<T> {
     if (this.#isReset)
       for (const key of this.items.keys())
         if (!this.#reported.has(key)) this.#reported.set(key, { key, version: revision, item: undefined });
-    const step = { isReset: this.#isReset, changes: [...this.#reported.values()].flatMap((change) => this.#apply(change, monoMs)) };
+    const reported = [...this.#reported.values()].filter((change) => this.#isReset || !this.#isOlder(change));
+    const step = { isReset: this.#isReset, changes: reported.flatMap((change) => this.#apply(change, monoMs)) };
     this.#reported.clear();
     this.#isReset = false;
     this.#revision = revision;
     return step;
+  }
+
+  /** Whether the answer to a request has shown a later change of the item. Versions decrease only when the watch starts over. */
+  #isOlder({ key, version }: StoreChange): boolean {
+    return version < (this.items.get(key)?.version ?? 0);
   }
 
   #apply({ key, version, item }: StoreChange, monoMs: number): readonly CopyChange<T>[] {

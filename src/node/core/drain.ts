@@ -20,6 +20,8 @@ export interface NodeDrainParts {
   /** Whether read workers serve watches. */
   readonly hasWorkers: boolean;
   readonly isServing: () => boolean;
+  /** Whether records of this node are not on disk yet. */
+  readonly isWriting: () => boolean;
   /** Passes a message to the other parts. */
   readonly deliver: (news: NodeNews, time: Time, out: NodeOutput[]) => void;
 }
@@ -66,6 +68,8 @@ export class NodeDrain implements NodePart {
       if (isOther) out.push(eventOutput("node_desired", "info", { desired: desired.desired, before: before.desired }, { isAudited: true }));
       if (isOther || !isSame(desired.labels, before.labels)) this.#showSelf(time, out);
       this.#drain.follow(desired.drain, time);
+      // The tasks of a drain that is cancelled have outputs, and no later look passes them on.
+      for (const output of this.#outputs.splice(0)) out.push(output);
       this.#isDirty = true;
     },
     leadersLeft: (left) => {
@@ -148,13 +152,18 @@ export class NodeDrain implements NodePart {
     };
   }
 
+  /** Returns the number of entries that are left. Something is left until all changes are on disk, because a failed write undoes them. */
+  #unwritten(leftCount: number): number {
+    return leftCount === 0 && this.#parts.isWriting() ? 1 : leftCount;
+  }
+
   #leases(): DrainTask {
     const { registrar } = this.#parts;
     return {
       begin: () => {
         registrar.isDraining = true;
       },
-      advance: () => ({ leases: registrar.handOver.releaseMoved() }),
+      advance: () => ({ leases: this.#unwritten(registrar.handOver.releaseMoved()) }),
       end: (time) => registrar.endLeft("leased", BATCH_COUNT, time),
       cancel: () => {
         registrar.isDraining = false;
@@ -172,7 +181,7 @@ export class NodeDrain implements NodePart {
         for (const { nodeId, seqs } of offers) this.#offers.push({ kind: "offer", nodeId, seqs });
         const { length } = handOver.left();
         if (isOver && length > 0) handOver.begin(time);
-        return { static_entries: length };
+        return { static_entries: this.#unwritten(length) };
       },
       end: (time) => registrar.endLeft("static", BATCH_COUNT, time),
       cancel: () => {},
@@ -188,9 +197,12 @@ export class NodeDrain implements NodePart {
     return {
       begin: (time) => {
         untilMonoMs = time.monoMs + this.#parts.addressesMs;
-        hide(true, time);
       },
-      advance: ({ monoMs }) => ({ seconds: Math.ceil(Math.max(0, untilMonoMs - monoMs) / 1000) }),
+      advance: (time) => {
+        // Repeated, because a failed write publishes the entry again.
+        hide(true, time);
+        return { seconds: Math.ceil(Math.max(0, untilMonoMs - time.monoMs) / 1000) };
+      },
       end: ({ monoMs }) => {
         untilMonoMs = monoMs;
       },

@@ -38,16 +38,16 @@ export class SelfEntry implements NodePart {
     },
   };
 
-  /** Changes the entry. A failed change is retried with the next load report. */
+  /** Changes the entry. A failed change is retried with the next load report. A call that hides the entry can be repeated. */
   follow(state: SelfState, time: Time, out: NodeOutput[]): void {
     this.#state = state;
     const entry = this.#entry;
+    const key = this.#key;
     if (entry === undefined) return;
-    const before = this.#key;
-    this.#key = undefined;
+    if (!state.isHidden) this.#key = undefined;
     this.#try(() => {
       if (!state.isHidden) this.#register(entry, time);
-      else if (before !== undefined) this.#registrar.unregisterKeys(entry.caller, [before], time);
+      else if (key !== undefined) this.#registrar.unregisterKeys(entry.caller, [key], time);
     }, out);
   }
 

@@ -122,3 +122,21 @@ test("a copy changes only at a current step, because earlier steps omit items th
   model.take(1);
   expect([model.copy.revision, model.copy.items.has("a/2")]).toEqual([4, true]);
 });
+
+test("a late step takes back no item that an answer has shown since, and the next steps go on", () => {
+  const model = new Model();
+  model.put("a/1", 1);
+  model.take(10);
+  model.put("a/1", 2);
+  const late = model.store.read("a/", model.position, 10);
+  model.put("a/1", 3);
+  const version = model.store.versionOf("a/1");
+  model.copy.items.set("a/1", { version, value: 3, sinceMs: 1 });
+  expect(late && model.copy.take(late.step, 2)?.changes).toEqual([]);
+  expect([model.copy.items.get("a/1")?.value, model.copy.revision]).toEqual([3, version - 1]);
+  model.put("a/1", undefined);
+  model.position = late?.position ?? model.position;
+  const next = model.store.read("a/", model.position, 10);
+  expect(next && model.copy.take(next.step, 3)?.changes.map(({ after }) => after)).toEqual([undefined]);
+  expect(model.copy.items.size).toBe(0);
+});

@@ -97,6 +97,7 @@ export class NodeParts {
       self: this.self,
       takers: () => this.joined?.fabric.leaving.takers() ?? [],
       isServing: () => this.readiness.isServing,
+      isWriting: () => rooms.replica.staged.length > 0,
       deliver: (news, at, out) => this.list.deliver(news, at, out),
     });
     this.list.add(rowsOf(this));
