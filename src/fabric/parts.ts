@@ -71,7 +71,7 @@ export function roomsOf(options: FabricOptions, parts: FabricParts) {
   const second = { ...shared, rng: rng.fork("summaries"), foreigners: foreignPeers, isHeld, options: options.replication };
   const summaries = parts.summaries && new SummaryChannel({ ...second, ...parts.summaries });
   const isAllSent = (link: LinkId) => !isHeld(link) && replication.edgeDueMonoMs === NEVER;
-  // A cordoned node takes nothing over.
+  // A cordoned node accepts no entries of others.
   const mayTakeOver = () => readiness.isReady && (membership.find(nodeId)?.desired ?? "") === "";
   const leaving = new GracefulLeave(clusterId, mayTakeOver, isAllSent);
   // The policy comes first, because a newcomer is not ready until it has the policy.

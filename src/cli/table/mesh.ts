@@ -86,7 +86,7 @@ export const MESH_VERBS: readonly VerbSpec[] = [
     path: "status",
     summary: "Show the whole cluster: its problems first, and then the state of each node. Exits with 1 if there is a problem.",
     examples: [
-      ["status", "show what is wrong with the cluster, with the runbook for each problem"],
+      ["status", "show the problems of the cluster, with a runbook for each"],
       ["status -o wide", "also show the command that shows more about each problem"],
     ],
     load: async () => (await import("../verbs/status.ts")).status,

@@ -14,6 +14,7 @@ import {
   type PeerServiceDrainRequest,
   type PeerServiceForgetRequest,
   type PeerServiceGetRequest,
+  type PeerServiceGetResponse,
   PeerServiceGetResponseSchema,
   type PeerServiceKeysRequest,
   type PeerServiceLagRequest,
@@ -74,7 +75,6 @@ export function peerService(parts: PeerParts): ServiceDefinition {
   const operations = new PeerOperations(parts, (row) => messages.message(row));
   const lists = new PeerLists(parts, messages);
   const getPeer = (request: PeerServiceGetRequest, { time }: CallContext) => get(parts, messages, request, time);
-  const keys = (time: Time) => ({ rows: parts.clusterKeys(time), servedBy: parts.identity.nodeId, time });
   return {
     desc: PeerService,
     handlers: {
@@ -85,7 +85,7 @@ export function peerService(parts: PeerParts): ServiceDefinition {
       },
       get: { kind: "unary", handle: getPeer },
       lag: { kind: "unary", handle: (request: PeerServiceLagRequest, context) => lag(parts, request, context.time) },
-      keys: { kind: "unary", handle: (request: PeerServiceKeysRequest, context) => keysAnswer(keys(context.time), request) },
+      keys: { kind: "unary", handle: (request: PeerServiceKeysRequest, context) => keysAnswer(keysOf(parts, context.time), request) },
       status: { kind: "unary", handle: (_request: PeerServiceStatusRequest, { time }) => nodeStatus(parts, messages, time) },
       cordon: { kind: "unary", handle: (request: PeerServiceCordonRequest, context) => operations.cordon(request, context) },
       uncordon: { kind: "unary", handle: (request: PeerServiceUncordonRequest, context) => operations.uncordon(request, context) },
@@ -93,41 +93,59 @@ export function peerService(parts: PeerParts): ServiceDefinition {
       setLabels: { kind: "unary", handle: (request: PeerServiceSetLabelsRequest, context) => operations.setLabels(request, context) },
       forget: { kind: "unary", handle: (request: PeerServiceForgetRequest, context) => operations.forget(request, context) },
     } satisfies HandlersOf<typeof PeerService>,
-    routes: [
-      {
-        path: "/control/peers",
-        parameters: PeerServiceListRequestSchema.fields.map(({ name }) => name),
-        rpc: "list",
-        answer: (asked, { time }) => lists.answer(asked, time),
-      },
-      { ...listRoute(PeerService.method.get, getPeer), parameters: [] },
-      {
-        path: "/control/events/peers",
-        parameters: WATCH_FILTER,
-        rpc: "watch",
-        events: { id: "cursor", resume: "cursor", names: ["snapshot", "bookmark", "deltas"] },
-      },
-      {
-        path: "/discovery/lag",
-        parameters: PAGE,
-        rpc: "lag",
-        answer: (asked, { time }) => ({ kind: "page", ...lagJson(parts, asked, time) }),
-      },
-      {
-        path: "/control/status",
-        parameters: [],
-        rpc: "status",
-        answer: (_asked, { time }) => pageAnswer(statusJson(parts, messages, time)),
-      },
-      listRoute(PeerService.method.keys, (request, { time }) => keysAnswer(keys(time), request)),
-      { method: "POST", path: "/control/peers/{node_id}:cordon", parameters: [], rpc: "cordon" },
-      { method: "POST", path: "/control/peers/{node_id}:uncordon", parameters: [], rpc: "uncordon" },
-      { method: "POST", path: "/control/peers/{node_id}:drain", parameters: [], rpc: "drain" },
-      { method: "POST", path: "/control/peers/{node_id}:forget", parameters: [], rpc: "forget" },
-      { method: "PATCH", path: "/control/peers/{node_id}", parameters: [], rpc: "setLabels" },
-    ],
+    routes: [...peerRoutes(parts, { messages, lists, getPeer }), ...OPERATION_ROUTES],
   };
 }
+
+function keysOf({ clusterKeys, identity }: PeerParts, time: Time) {
+  return { rows: clusterKeys(time), servedBy: identity.nodeId, time };
+}
+
+interface PeerReads {
+  readonly messages: PeerMessages;
+  readonly lists: PeerLists;
+  readonly getPeer: (request: PeerServiceGetRequest, context: CallContext) => PeerServiceGetResponse;
+}
+
+/** The routes of reads. */
+function peerRoutes(parts: PeerParts, { messages, lists, getPeer }: PeerReads): NonNullable<ServiceDefinition["routes"]> {
+  return [
+    {
+      path: "/control/peers",
+      parameters: PeerServiceListRequestSchema.fields.map(({ name }) => name),
+      rpc: "list",
+      answer: (asked, { time }) => lists.answer(asked, time),
+    },
+    { ...listRoute(PeerService.method.get, getPeer), parameters: [] },
+    {
+      path: "/control/events/peers",
+      parameters: WATCH_FILTER,
+      rpc: "watch",
+      events: { id: "cursor", resume: "cursor", names: ["snapshot", "bookmark", "deltas"] },
+    },
+    {
+      path: "/discovery/lag",
+      parameters: PAGE,
+      rpc: "lag",
+      answer: (asked, { time }) => ({ kind: "page", ...lagJson(parts, asked, time) }),
+    },
+    {
+      path: "/control/status",
+      parameters: [],
+      rpc: "status",
+      answer: (_asked, { time }) => pageAnswer(statusJson(parts, messages, time)),
+    },
+    listRoute(PeerService.method.keys, (request, { time }) => keysAnswer(keysOf(parts, time), request)),
+  ];
+}
+
+const OPERATION_ROUTES: NonNullable<ServiceDefinition["routes"]> = [
+  { method: "POST", path: "/control/peers/{node_id}:cordon", parameters: [], rpc: "cordon" },
+  { method: "POST", path: "/control/peers/{node_id}:uncordon", parameters: [], rpc: "uncordon" },
+  { method: "POST", path: "/control/peers/{node_id}:drain", parameters: [], rpc: "drain" },
+  { method: "POST", path: "/control/peers/{node_id}:forget", parameters: [], rpc: "forget" },
+  { method: "PATCH", path: "/control/peers/{node_id}", parameters: [], rpc: "setLabels" },
+];
 
 function get({ source, checkCaughtUp }: PeerParts, messages: PeerMessages, { nodeId }: PeerServiceGetRequest, time: Time) {
   const row = source.member(nodeId, time);
