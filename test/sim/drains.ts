@@ -36,15 +36,12 @@ function operate(atMs: number, node: number, by: number, more: Pick<OperatorStep
 }
 
 /** Random operations, of which some happen at the same time. */
-function operations(rng: Rng, count: number, kind: Kind): readonly Step[] {
+function operations(rng: Rng, count: number): readonly Step[] {
   const steps: Step[] = [];
   for (let atMs: number = WORK_MS.from; atMs < WORK_MS.to; atMs += 500 + rng.int(9000)) {
     for (let n = rng.int(3); n >= 0; n--) {
       const operation = pick(rng, ["cordon", "drain", "drain", "uncordon", "uncordon"] as const);
-      const isForced = kind === "faults" && rng.int(6) === 0;
-      steps.push(
-        operate(atMs + rng.int(100), rng.int(count), rng.int(count), { operation, isForced, timeoutMs: pick(rng, [2000, 600_000]) }),
-      );
+      steps.push(operate(atMs + rng.int(100), rng.int(count), rng.int(count), { operation, timeoutMs: pick(rng, [2000, 600_000]) }));
     }
   }
   return steps;
@@ -103,7 +100,7 @@ function stepsOf(kind: Kind, rng: Rng, count: number): readonly Step[] {
     };
   });
   if (kind === "forget") steps.push(...forgetting(rng));
-  else steps.push(...operations(rng, count, kind));
+  else steps.push(...operations(rng, count));
   if (kind === "rush") steps.push(...rush(rng, count));
   if (kind === "faults") steps.push(...faults(rng, count));
   return steps.toSorted((a, b) => a.atMs - b.atMs);
@@ -178,7 +175,7 @@ function rememberedAt({ name, process }: SimNode, { nodes, operators }: Simulati
 }
 
 /** Each node is what operators want it to be, and all others know it. */
-function wrongAt({ name, process }: SimNode, { nodes, operators, clients }: Simulation, kind: Kind): readonly string[] {
+function wrongAt({ name, process }: SimNode, { nodes, operators, clients, watches }: Simulation, kind: Kind): readonly string[] {
   if (process === undefined) return [];
   const { drain } = process.machine;
   const desired = operators.wanted(name)?.desired ?? "active";
@@ -201,6 +198,8 @@ function wrongAt({ name, process }: SimNode, { nodes, operators, clients }: Simu
     .list()
     .filter(({ body, key }) => body === BODY.ENTRY && process.replica.own(key)?.body === BODY.ENTRY);
   if (want.step === "drained" && left.length > 0) wrong.push(`${name} is drained and has ${left.map(({ key }) => key).join(" ")}`);
+  for (const { index, place } of watches)
+    if (want.step === "drained" && place?.process === process) wrong.push(`${name} is drained and has watch ${index} at ${place.name}`);
   for (const other of nodes) {
     const told = other.process?.fabric.membership.find(name)?.desired ?? "active";
     if (other.process !== undefined && told !== desired) wrong.push(`${other.name} takes ${name} for ${told}, not ${desired}`);

@@ -4,6 +4,7 @@
  */
 export const FOUND_BY: Readonly<Record<string, number>> = {
   "two operators take out the last two nodes": 9,
+  "a late drain drops entries": 7,
   "a node is forgotten on one node only": 5,
   "a holder acts again after a lost resign": 165,
   "a session is valid from the answer": 58,

@@ -29,13 +29,12 @@ export type WorkStep =
   | { readonly kind: "read"; readonly node: number }
   | OperatorStep;
 
-/** An operator asks the node `by` for a change of a node. */
+/** An operator asks the node `by` for a change of a node, and does not force it. */
 export interface OperatorStep {
   readonly kind: "operate";
   readonly operation: "cordon" | "drain" | "forget" | "uncordon";
   readonly node: number;
   readonly by: number;
-  readonly isForced?: boolean;
   /** Of a drain. */
   readonly timeoutMs?: number;
 }

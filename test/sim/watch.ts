@@ -106,6 +106,11 @@ export class SimWatch {
     });
   }
 
+  /** The place of the open stream. */
+  get place(): Place | undefined {
+    return this.#open?.place;
+  }
+
   /** The stream is cut; another is opened at that node. */
   move(node: number): void {
     this.#close();
