@@ -95,7 +95,7 @@ test("the steps of this test are those of CONTRIBUTING.md", () => {
   expect(filesOf("A kind of check")).toEqual([PROTO, ...CHECK_FILES]);
   for (const what of ["An entry field", "An entry kind", "A kind of check"])
     for (const step of ["`npm run gen`", "`npm run golden`"]) expect(sectionOf(what)).toContain(step);
-  const steps = ["An rpc", "A service", "A GET route", "A metric", "A CLI verb or flag"].map((what) => sectionOf(what)).join();
+  const steps = ["An rpc", "A service", "A route", "A metric", "A CLI verb or flag"].map((what) => sectionOf(what)).join();
   for (const file of [rpc.NODE, rpc.METRICS, rpc.PAGE]) expect(steps).toContain(`\`${file}\``);
   for (const place of ["proto", "`src/services/`", "`src/cli/verbs/`", "`VERBS`", "from a test"]) expect(steps).toContain(place);
   expect(rpc.ADDED, "files of an rpc that are made by hand").toHaveLength(8);
