@@ -21,6 +21,8 @@ const SERVICES = [
   "grpc.health.v1.Health",
   "grpc.reflection.v1.ServerReflection",
   "grpc.reflection.v1alpha.ServerReflection",
+  "waymark.control.v1.AuditService",
+  "waymark.control.v1.ConfigService",
   "waymark.control.v1.LeadershipService",
   "waymark.control.v1.PeerService",
   "waymark.control.v1.RebalanceService",

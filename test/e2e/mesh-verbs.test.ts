@@ -83,13 +83,15 @@ test("mesh peers list, watch and explain, and discovery lag, of three nodes of w
 
 /** Of two nodes with the same file, and other ids and ports. */
 async function settingsAreShown(a: NodeProcess, b: NodeProcess): Promise<void> {
-  const { peers } = await json(a, "mesh", "peers", "list");
+  const { nodes } = await json(a, "status");
   const shown = await json(b, "mesh", "config", "show", "--origin", "file");
   expect(shown).toMatchObject({
     servedBy: "b",
     settings: [{ key: "fabric.join_timeout" }, { key: "fabric.interval", value: "400ms" }, {}],
   });
-  expect(new Set((peers as { configDigest: string }[]).map(({ configDigest }) => configDigest))).toEqual(new Set([shown["configDigest"]]));
+  expect(new Set((nodes as { status: { configDigest: string } }[]).map(({ status }) => status.configDigest))).toEqual(
+    new Set([shown["configDigest"]]),
+  );
   expect(await json(a, "mesh", "config", "diff", "a", "b")).toEqual({ settings: [] });
   const every = await a.run(["mesh", "config", "diff", "a", "b", "--all-keys"]);
   expect([every.exit, every.stdout]).toEqual([1, expect.stringMatching(/^node\.id +a +b$/m)]);

@@ -20,6 +20,7 @@ const STATUS: NodeStatus = {
   store: { kind: "embedded", id: "", epoch: 0, revision: 0, ageMs: 0, fault: "" },
   findings: [],
   evaluatedWallMs: 0,
+  configDigest: "",
 };
 
 export const NO_OPERATIONS: Omit<PeerOperationParts, "checkCaughtUp" | "identity" | "source"> & Pick<PeerParts, "status"> = {

@@ -50,7 +50,7 @@ const NODE_COLUMNS: readonly TableColumn<NodeRow>[] = [
   { title: "BEHIND", text: ({ answer }) => (answer === undefined ? "-" : String(answer.behind)) },
   { title: "AGE", isWide: true, text: ({ answer }) => shortDuration(answer?.age) },
   { title: "POLICY", text: ({ answer }) => (answer === undefined ? "-" : String(answer.policyNumber)) },
-  { title: "SETTINGS", text: ({ answer }) => answer?.peer?.configDigest.slice(0, 8) ?? "-" },
+  { title: "SETTINGS", text: ({ answer }) => answer?.configDigest.slice(0, 8) ?? "-" },
   { title: "LEADER", text: ({ answer }) => answer?.leader || "-" },
   { title: "CERTIFICATE ENDS", text: ({ answer }) => timeText(answer?.certificateExpiresAt) || "-" },
 ];

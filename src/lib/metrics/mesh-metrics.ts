@@ -59,11 +59,6 @@ export const MESH_METRICS = {
     { what: ["leaders", "owners", "leases", "static_entries", "seconds", "watches"] },
     "Items that are left in the current step of this node's drain: entries, leaders, attached owners of shards and watches, or seconds for which its addresses can be in caches. 0 without a drain.",
   ),
-  waymark_config_differs: gauge(
-    "nodes",
-    {},
-    "Live members of this node's cluster, of the same version, whose settings differ from its own.",
-  ),
   mesh_leadership_transitions_total: counter(
     "transitions",
     {},

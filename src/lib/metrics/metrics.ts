@@ -72,6 +72,11 @@ export const METRICS = {
     {},
     "Records of leaders in the control store that cannot be read. Their scopes count as held.",
   ),
+  waymark_config_differs: gauge(
+    "nodes",
+    {},
+    "Live members of this node's cluster, of the same version, whose settings differ from its own.",
+  ),
   waymark_store_available: gauge("boolean", {}, "Whether the control store answered the last request of this node: 1 or 0."),
   waymark_store_requests_total: counter(
     "requests",

@@ -104,6 +104,7 @@ export class NodeFindings implements NodeComponent {
       store,
       findings: findingsOf(facts),
       evaluatedWallMs: time.wallMs,
+      configDigest: digest,
     };
   }
 }

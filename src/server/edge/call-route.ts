@@ -23,7 +23,7 @@ export function readCall(
   body: Uint8Array,
   { values, header }: { readonly values: RouteParameters; readonly header: HeaderReader },
 ): Message | WaymarkError {
-  const request = readJson(chain, body);
+  const request = readJson(chain, body, {});
   if (request instanceof WaymarkError) return request;
   const { fields } = chain.desc.input;
   const inHeaders = Object.entries(HEADER_FIELDS).map(([name, from]) => ({ name, from, text: unquoted(header(from)) }));

@@ -174,7 +174,6 @@ function wirePeer(row: MemberRow, record: CopiedItem<PeerRecord> | undefined, { 
     transports: [...row.transports],
     roles: [...row.roles],
     labels: { ...row.labels, ...operation?.labels },
-    configDigest: row.configDigest ?? "",
     isSelf: row.isSelf,
     linked: row.isLinked,
     scope: row.isSelf ? Scope.LOCAL : wireScope(scopeBetween(identity, row)),

@@ -40,10 +40,24 @@ export interface NodeStatus {
   /** Most severe first. */
   readonly findings: readonly Finding[];
   readonly evaluatedWallMs: number;
+  /** The digest of the settings that are the same on all nodes of a cluster. */
+  readonly configDigest: string;
 }
 
 export function statusMessage(peer: Peer | undefined, status: NodeStatus) {
-  const { isReady: ready, detail, behind, ageMs, certificateEndWallMs, policyNumber, leader, store, findings, evaluatedWallMs } = status;
+  const {
+    isReady: ready,
+    detail,
+    behind,
+    ageMs,
+    certificateEndWallMs,
+    policyNumber,
+    leader,
+    store,
+    findings,
+    evaluatedWallMs,
+    configDigest,
+  } = status;
   return create(PeerServiceStatusResponseSchema, {
     ...(peer !== undefined && { peer }),
     ready,
@@ -56,5 +70,6 @@ export function statusMessage(peer: Peer | undefined, status: NodeStatus) {
     store: storeMessage(store),
     findings: findings.map((finding) => ({ ...finding, severity: FindingSeverity[enumName(finding.severity)] })),
     evaluatedAt: timestampOf(evaluatedWallMs),
+    configDigest,
   });
 }

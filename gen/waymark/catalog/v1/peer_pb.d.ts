@@ -295,13 +295,6 @@ export declare type Peer = Message<"waymark.catalog.v1.Peer"> & {
    * @generated from field: bool serving = 27;
    */
   serving: boolean;
-
-  /**
-   * Digest of the node's settings that are the same on all nodes of a cluster, as in waymark.control.v1.ConfigService.
-   *
-   * @generated from field: string config_digest = 28;
-   */
-  configDigest: string;
 };
 
 /**

@@ -1828,6 +1828,13 @@ export declare type PeerServiceStatusResponse = Message<"waymark.control.v1.Peer
    * @generated from field: google.protobuf.Timestamp evaluated_at = 11;
    */
   evaluatedAt?: Timestamp | undefined;
+
+  /**
+   * Digest of the node's settings that are the same on all nodes of a cluster, as in ConfigService.Get.
+   *
+   * @generated from field: string config_digest = 12;
+   */
+  configDigest: string;
 };
 
 /**
