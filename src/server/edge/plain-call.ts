@@ -63,11 +63,7 @@ export function sentTimeoutMs(header: HeaderReader): number | undefined {
 }
 
 /** Returns the request in a body, or the error in the body. */
-export function readJson(
-  chain: MethodChain,
-  body: Uint8Array,
-  options: JsonOptions,
-): Message | WaymarkError {
+export function readJson(chain: MethodChain, body: Uint8Array, options: JsonOptions): Message | WaymarkError {
   const fault = chain.requestFault(body, "json");
   if (fault !== undefined) return fault;
   const { input } = chain.desc;
