@@ -198,6 +198,12 @@ test.skipIf(!hasEtcd)("a dead node is forgotten on all nodes, until it is back",
   await n3.stop("SIGKILL");
   await until("it is dead", async () => (await peerOf(admin, "n3")).status === PeerStatus.DEAD, 30_000);
   expect(await found(n1)).toBe(1);
+  // Each node evaluates its findings every 5 s. A node that does not answer is a finding of the command itself.
+  await until("the status of the cluster names the dead node", async () =>
+    /^warning +n3 +peer_dead /m.test((await n1.run(["status"])).stdout),
+  );
+  const status = await n1.run(["status"]);
+  expect([status.exit, status.stdout]).toEqual([1, expect.stringMatching(/^critical +n3 +no_answer /m)]);
   await admin.call(PeerService.method.forget, { nodeId: "n3", reason: "burnt" });
   await until("its entry is gone everywhere", async () => (await found(n1)) + (await found(n2)) === 0);
   const again = await home.start("n3", [n1]);

@@ -70,7 +70,7 @@ const FINDINGS: Readonly<Record<string, Row>> = {
   },
   journal_failing: {
     severity: "critical",
-    runbook: "store-unavailable",
+    runbook: "disk",
     command: "waymark discovery lag",
     find: ({ journalFault }) => when(journalFault !== "", journalFault),
   },
@@ -82,7 +82,7 @@ const FINDINGS: Readonly<Record<string, Row>> = {
   },
   certificate_expired: {
     severity: "critical",
-    runbook: "missing-nodes",
+    runbook: "certificates",
     command: "waymark mesh peers get %",
     find: ({ certificates, wallMs }) => ending(certificates, (leftMs) => leftMs <= 0, wallMs),
   },
@@ -119,13 +119,13 @@ const FINDINGS: Readonly<Record<string, Row>> = {
   },
   audit_failing: {
     severity: "warning",
-    runbook: "store-unavailable",
+    runbook: "disk",
     command: "waymark audit list",
     find: ({ auditFault }) => when(auditFault !== "", auditFault),
   },
   certificate_ends: {
     severity: "warning",
-    runbook: "missing-nodes",
+    runbook: "certificates",
     command: "waymark mesh peers get %",
     find: ({ certificates, wallMs }) => ending(certificates, (leftMs) => leftMs > 0 && leftMs < CERTIFICATE_MS, wallMs),
   },

@@ -357,7 +357,7 @@ export declare const PeerStatusSchema: GenEnum<PeerStatus>;
  */
 export enum PeerDesired {
   /**
-   * Another node's store cannot be read, or the node is not a member of the mesh.
+   * Unknown. DiscoveryService.ListPeers uses this value.
    *
    * @generated from enum value: PEER_DESIRED_UNSPECIFIED = 0;
    */
