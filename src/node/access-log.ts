@@ -114,9 +114,9 @@ export class AccessLog {
     this.#recordAllowed(caller, { action: "transfer", namespace: "", subjects: subjectOf("zone", zone), detail });
   };
 
-  /** Records a read that requested the operator's view, whether it is granted or refused. */
+  /** Records a read in the operator's view. */
   readonly onOperatorView = (caller: Caller, read: OperatorRead): void => {
-    this.#record(caller, { ...read, action: "operator_view", outcome: read.reason === "" ? "allowed" : "denied", rule: "" });
+    this.#recordAllowed(caller, { ...read, action: "operator_view" });
   };
 
   /** HOT: runs per query. Only increments a counter, except for reads in the sample. */
