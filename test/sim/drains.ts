@@ -74,7 +74,11 @@ function faults(rng: Rng, count: number): readonly Step[] {
 
 /** Some links are slow, so that what two nodes write reaches a third one in any order. */
 function slowLinks(rng: Rng, count: number): readonly Step[] {
-  const pairs = Array.from({ length: rng.int(4) }, () => ({ from: rng.int(count), to: rng.int(count), bytesPerSecond: 2000 + rng.int(8000) }));
+  const pairs = Array.from({ length: rng.int(4) }, () => ({
+    from: rng.int(count),
+    to: rng.int(count),
+    bytesPerSecond: 2000 + rng.int(8000),
+  }));
   return pairs
     .filter(({ from, to }) => from !== to)
     .map((pair) => ({ atMs: WORK_MS.from, kind: "slow", ...pair, forMs: ACTIVE_MS - WORK_MS.from }) as const);
