@@ -123,32 +123,6 @@ test.skipIf(!hasEtcd)("a drained node has nothing left, and no reader has missed
   });
 });
 
-test.skipIf(!hasEtcd)(
-  "a node that is killed while it is drained continues when it starts again",
-  { timeout: 60_000, tags: ["night"] },
-  async () => {
-    const [n1, n3] = [node(0), node(2)];
-    const admin = clientFor(n1);
-    // The client never moves, so the drain waits for it.
-    const stubborn = clientFor(n3);
-    await stubborn.register([{ key: { namespace: "svc.stay", name: "web", instanceId: "w" }, targets: [{ host: "10.0.0.1", port: 1 }] }], {
-      ttlMs: 60_000,
-    });
-    await admin.call(PeerService.method.drain, { nodeId: "n3", reason: "new disks" });
-    await until("it waits for the lease", async () => (await peerOf(admin, "n3")).drain?.step === PeerDrainStep.LEASES);
-    await n3.stop("SIGKILL");
-    const again = await home.start("n3", [n1]);
-    nodes = [n1, node(1), again];
-    await until("it continues", async () => {
-      const { desired, drain } = await peerOf(admin, "n3");
-      return desired === PeerDesired.DRAINED && drain?.step === PeerDrainStep.LEASES && drain.left["leases"] === 1n;
-    });
-    await admin.call(PeerService.method.uncordon, { nodeId: "n3", reason: "cancelled" });
-    await until("the drain is cancelled", async () => (await peerOf(admin, "n3")).drain === undefined);
-    expect((await admin.call(DiscoveryService.method.catalogQuery, { namespace: "svc.stay" })).items).toHaveLength(1);
-  },
-);
-
 test.skipIf(!hasEtcd)("a dead node is forgotten on all nodes, until it is back", { timeout: 60_000, tags: ["night"] }, async () => {
   const [n1, n2, n3] = [node(0), node(1), node(2)];
   const admin = clientFor(n1);
