@@ -108,7 +108,7 @@ test("the commands of other programs run", () => {
   const others = lines.filter((line) => /^(curl|df|dig|openssl) /.test(line));
   expect(others.length).toBeGreaterThan(5);
   const failed = [...new Set(others.map(filled))].flatMap((script) => {
-    const { status, stderr } = spawnSync("sh", ["-c", script], { encoding: "utf8" });
+    const { status, stderr } = spawnSync("sh", ["-c", script], { cwd: FOLDER, encoding: "utf8" });
     return status === 0 ? [] : [`${script}: ${stderr}`];
   });
   expect(failed).toEqual([]);
