@@ -6,7 +6,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { PeerDesired, PeerDrainStep, PeerStatus } from "../../gen/waymark/catalog/v1/peer_pb.js";
 import { PeerService } from "../../gen/waymark/control/v1/peer_pb.js";
 import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
-import type { Client } from "../../src/client/index.ts";
+import type { Client, RequestError } from "../../src/client/index.ts";
 import { clientOf, EntryReader, peerOf } from "../fakes/drained-nodes.ts";
 import { EtcdCluster, isEtcdThere } from "../fakes/etcd.ts";
 import { leaderHome, leaderOf, oneLeader } from "../fakes/leader-nodes.ts";
@@ -122,6 +122,38 @@ test.skipIf(!hasEtcd)("a drained node has nothing left, and no reader has missed
     );
   });
 });
+
+test.skipIf(!hasEtcd)(
+  "of two nodes that operators cordon at the same moment, one is refused: a ready node is left",
+  { timeout: 60_000 },
+  async () => {
+    const [n1, n2] = [node(0), node(1)];
+    const admin = clientFor(n1);
+    await admin.call(PeerService.method.cordon, { nodeId: "n3", reason: "new disks" });
+    const operators = [
+      { nodeId: "n1", client: clientFor(n2) },
+      { nodeId: "n2", client: clientFor(n1) },
+    ];
+    for (let round = 0; round < 5; round++) {
+      const cordon = ({ client, nodeId }: (typeof operators)[number]) =>
+        client.call(PeerService.method.cordon, { nodeId, reason: "new disks" });
+      const answers = await Promise.allSettled(operators.map(cordon));
+      const refused = operators.filter((_, i) => answers[i]?.status === "rejected");
+      expect(refused).toHaveLength(1);
+      // The guard in the store refuses the later write. Repeated, the operation names the cause.
+      for (const operator of refused)
+        await until("the operation is refused for its effect", async () => {
+          const reason = await cordon(operator).then(
+            () => "",
+            (error: RequestError) => error.facts.reason,
+          );
+          return reason === "LAST_READY_NODE" ? [] : [`refused: ${reason}`];
+        });
+      for (const { nodeId } of operators) await admin.call(PeerService.method.uncordon, { nodeId, reason: "next round" });
+    }
+    await admin.call(PeerService.method.uncordon, { nodeId: "n3", reason: "disks are in" });
+  },
+);
 
 test.skipIf(!hasEtcd)("a dead node is forgotten on all nodes, until it is back", { timeout: 60_000, tags: ["night"] }, async () => {
   const [n1, n2, n3] = [node(0), node(1), node(2)];
