@@ -102,8 +102,8 @@ class DrainedNode implements Disposable {
 
   async releaseStubborn(): Promise<void> {
     const key = { namespace: `hold.${this.name}`, name: "web", instanceId: "w" };
-    expect(await this.stubborn()).toBe(1);
-    expect((await this.client(n2).call(DiscoveryService.method.unregister, { keys: [key] })).removed).toBe(1);
+    if ((await this.stubborn()) !== 1) throw new Error("n1 has no entry of the client that does not move");
+    await this.client(n2).call(DiscoveryService.method.unregister, { keys: [key] });
   }
 
   async drain(): Promise<void> {
