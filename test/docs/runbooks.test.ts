@@ -8,6 +8,7 @@ import { EXIT } from "../../src/cli/exit.ts";
 import { findingsOf, type NodeFacts } from "../../src/node/findings/findings.ts";
 import { TestAuthority } from "../fakes/certificates.ts";
 import { type Ran, waymark } from "../fakes/cli-world.ts";
+import { isDigThere } from "../fakes/dig.ts";
 import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
 import { until } from "../fakes/until.ts";
 
@@ -101,7 +102,7 @@ test.each(PAGES)("the commands of %s run", async (page) => {
   expect(await faultsOf([...new Set([...lines, ...spans(text)])])).toEqual([]);
 });
 
-test("the commands of other programs run", () => {
+test.skipIf(!isDigThere())("the commands of other programs run", () => {
   const { caFile } = new TestAuthority(FOLDER, "ca");
   const lines = PAGES.flatMap((page) => blockLines(readFileSync(join("docs/runbooks", page), "utf8")));
   const others = lines.filter((line) => /^(curl|df|dig|openssl) /.test(line));
