@@ -77,7 +77,7 @@ const FINDINGS: Readonly<Record<string, Row>> = {
   policy_fault: {
     severity: "critical",
     runbook: "policy-denials",
-    command: "waymark policy status",
+    command: "waymark discovery policy",
     find: ({ policyFault }) => when(policyFault !== "", policyFault),
   },
   certificate_expired: {
