@@ -45,6 +45,7 @@ export class DrainLookups {
   readonly tookMs: number[] = [];
   /** How much later than planned each lookup was sent. */
   readonly lateMs: number[] = [];
+  readonly faults = new Map<string, number>();
   readonly named: NamedNode[] = [];
   /** Refused, or without an answer in time. */
   failed = 0;
@@ -153,7 +154,9 @@ export class DrainLookups {
     if (fault !== "") this.failed += 1;
     else if (entries !== INSTANCES) this.absent += 1;
     else return;
-    if (this.failed + this.absent <= MAX_SHOWN)
+    const why = `${fault === "" ? "absent" : fault} ${/ to .*/.exec(open.what)?.[0]}`;
+    this.faults.set(why, (this.faults.get(why) ?? 0) + 1);
+    if (this.failed + this.absent <= MAX_SHOWN || fault === "")
       console.error(`${new Date().toISOString()} ${open.what}: ${fault === "" ? `${entries} of ${INSTANCES} entries` : fault}`);
   }
 }

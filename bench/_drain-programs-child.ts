@@ -6,7 +6,7 @@
 import { createHash } from "node:crypto";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
-import { DiscoveryDeltaSchema } from "../gen/waymark/catalog/v1/delta_pb.js";
+import { DiscoveryDelta_Cause, DiscoveryDeltaSchema } from "../gen/waymark/catalog/v1/delta_pb.js";
 import { EntryKind, Scope } from "../gen/waymark/catalog/v1/entry_pb.js";
 import { Snapshot } from "../gen/waymark/catalog/v1/watch_pb.js";
 import { CatalogWatchRequestSchema, type CatalogWatchResponse, CatalogWatchResponseSchema } from "../gen/waymark/discovery/v1/discovery_pb.js";
@@ -22,13 +22,15 @@ export interface ProgramFigures {
   readonly movedLeases: number;
   /** Failed attempts of the clients to register. */
   readonly retries: number;
+  /** Leases that were registered again because the node did not answer in time. */
+  readonly silentServers: number;
   /** Leases that clients have given up. */
   readonly lostLeases: number;
   /** Entries that were removed from the set of a watch, although they were registered all the time. */
   readonly removals: number;
   /** Bookmarks whose count or digest differs from the set of the watch. */
   readonly wrongDigests: number;
-  /** Entries that did not move in exactly one update of a watch. */
+  /** Entries that a watch got in another number of versions than one, beside removals. */
   readonly otherUpdates: number;
   /** Watches whose set differs from the set of the others at the end. */
   readonly otherSets: number;
@@ -55,6 +57,10 @@ interface Version {
   readonly hash: bigint;
 }
 
+function log(text: string): void {
+  console.error(`${new Date().toISOString()} ${text}`);
+}
+
 const versions = new Map<string, Version>();
 
 // HOT: all watches receive each change, and decoding it again would delay the other programs.
@@ -62,12 +68,13 @@ function versionIn(delta: Buffer): Version {
   const id = fieldsOf(delta, DiscoveryDeltaSchema.field.deltaId.number)[0]?.toString("latin1") ?? fail();
   let version = versions.get(id);
   if (version === undefined) {
-    const { payload } = fromBinary(DiscoveryDeltaSchema, delta);
+    const { payload, cause } = fromBinary(DiscoveryDeltaSchema, delta);
     const key = payload.case === "entry" ? payload.value.key : payload.case === "removed" ? payload.value : fail();
     const [, service, instance] = /^service-(\d+) i-(\d+)$/.exec(`${key?.name} ${key?.instanceId}`) ?? fail();
     const hash = createHash("sha256").update(id).digest().readBigUInt64BE();
     version = { id, entry: Number(service) * INSTANCES + Number(instance), isRemoval: payload.case === "removed", hash };
     versions.set(id, version);
+    if (version.isRemoval) log(`${key?.name}/${key?.instanceId} was removed by ${id}: ${DiscoveryDelta_Cause[cause]}`);
   }
   return version;
 }
@@ -106,7 +113,7 @@ class Watcher {
     this.#server = server;
   }
 
-  /** Entries that have not changed exactly once. */
+  /** Entries of which the watch has not got exactly one new version. */
   get otherUpdates(): number {
     return this.#held.filter((_, entry) => this.#updates[entry] !== 1).length;
   }
@@ -161,13 +168,13 @@ class Watcher {
     this.confirmed = set;
     if (set === this.set) return;
     this.wrongDigests += 1;
-    console.error(`a watch on ${SERVERS[this.#server % SERVERS.length]} has ${this.set} instead of ${set}`);
+    log(`a watch on ${SERVERS[this.#server % SERVERS.length]} has ${this.set} instead of ${set}`);
   }
 
   #change(version: Version): void {
     const { entry, isRemoval, id } = version;
     this.#unlisted.delete(entry);
-    if (this.#isCurrent && this.#held[entry]?.id !== id) this.#updates[entry] = (this.#updates[entry] ?? 0) + 1;
+    if (this.#isCurrent && !isRemoval && this.#held[entry]?.id !== id) this.#updates[entry] = (this.#updates[entry] ?? 0) + 1;
     this.#set(entry, isRemoval ? undefined : version);
   }
 
@@ -180,7 +187,7 @@ class Watcher {
   }
 }
 
-const totals = { retries: 0, lostLeases: 0 };
+const totals = { retries: 0, silentServers: 0, lostLeases: 0 };
 const holders = new Map<number, string>();
 
 async function keepLeases(first: number): Promise<void> {
@@ -196,7 +203,10 @@ async function keepLeases(first: number): Promise<void> {
       onEvent: (event) => {
         if (event.kind === "registered") holders.set(k, event.server);
         if (event.kind === "retrying") totals.retries += 1;
+        if (event.kind === "lost" && event.why === "server") totals.silentServers += 1;
         if (event.kind === "failed") totals.lostLeases += 1;
+        if (event.kind === "retrying" || (event.kind === "lost" && event.why === "server"))
+          log(`${key.name}/${key.instanceId} ${event.kind} ${"server" in event ? event.server : event.error.message}`);
       },
     });
   }

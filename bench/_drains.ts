@@ -4,12 +4,12 @@ import { once } from "node:events";
 import { join } from "node:path";
 import { PeerDrainStep } from "../gen/waymark/catalog/v1/peer_pb.js";
 import { PeerService } from "../gen/waymark/control/v1/peer_pb.js";
+import { enumWord } from "../src/lib/enum-words.ts";
 import { DrainLookups } from "./_drain-lookups.ts";
 import type { ProgramFigures } from "./_drain-programs-child.ts";
 import { countOn, othersBeside, sleep } from "./_mesh.ts";
 import { idOf, type OperatorFleet } from "./_operator-fleet.ts";
 import { cpuMsOf } from "./_processes.ts";
-import { enumWord } from "../src/lib/enum-words.ts";
 import { ask, fail, INSTANCES, PATH, registerBytes } from "./_work.ts";
 
 export interface DrainLoad {
@@ -20,6 +20,8 @@ export interface DrainLoad {
   readonly statics: number;
 }
 
+/** The default of `dns.max_ttl`. */
+export const MAX_TTL_MS = 60_000;
 const TTL_MS = 10_000;
 /** Time (ms) for which the lookups run before the drain, so that programs are compiled, and after it. */
 const [BEFORE_MS, AFTER_MS] = [10_000, 5000];
@@ -33,17 +35,17 @@ export interface DrainFigures {
   readonly steps: ReadonlyMap<string, number>;
   /** Seconds until another node showed that the node was drained. */
   readonly drainedSeconds: number;
-  /** DNS answers with the address of the node, later than `maxTtlMs` after the step of addresses began. */
+  /** DNS answers with the address of the node, later than `dns.max_ttl` after the step of addresses began. */
   readonly lateNames: number;
   /** Seconds from the beginning of that step until caches have forgotten the last answer with the address. */
   readonly cachedSeconds: number;
-  /** Entries on each node at the end. */
-  readonly counts: readonly number[];
+  /** Nodes that have another number of entries at the end than were registered. */
+  readonly wrongCounts: number;
   readonly others: number;
 }
 
 /** Drains node `drained`, which has all leases and static entries at first. */
-export async function drainUnderLoad(fleet: OperatorFleet, drained: number, load: DrainLoad, maxTtlMs: number): Promise<DrainFigures> {
+export async function drainUnderLoad(fleet: OperatorFleet, drained: number, load: DrainLoad): Promise<DrainFigures> {
   const { leases, statics, watches, lookupsPerSecond } = load;
   await ask(fleet.nodes[drained] ?? fail(), PATH.register, registerBytes(leases, leases + statics));
   const child = fork(join(import.meta.dirname, "_drain-programs-child.ts"), [
@@ -63,15 +65,16 @@ export async function drainUnderLoad(fleet: OperatorFleet, drained: number, load
   await sleep(AFTER_MS);
   const figures = { others: others(), steps, drainedSeconds };
   await stop();
+  console.error(lookups.faults);
   const hiddenMs = startMs + (steps.get("addresses") ?? fail()) * 1000;
   const ends = lookups.named.map(({ atMs, ttlMs }) => atMs + ttlMs);
   return {
     ...figures,
     lookups: lookups.row,
     programs: await figuresOf(child),
-    lateNames: lookups.named.filter(({ atMs }) => atMs > hiddenMs + maxTtlMs).length,
+    lateNames: lookups.named.filter(({ atMs }) => atMs > hiddenMs + MAX_TTL_MS).length,
     cachedSeconds: (Math.max(...ends) - hiddenMs) / 1000,
-    counts: await Promise.all(fleet.nodes.map(countOn)),
+    wrongCounts: (await Promise.all(fleet.nodes.map(countOn))).filter((count) => count !== leases + statics).length,
   };
 }
 

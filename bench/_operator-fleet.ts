@@ -49,14 +49,14 @@ export class OperatorFleet {
     return [...this.nodes, ...this.#etcd.members];
   }
 
-  serverOf(i: number): string {
-    return this.servers[i] ?? fail();
-  }
-
   /** A member, as another node or the member itself sees it. */
   async peer(of: number, asked: number): Promise<Peer> {
-    const { peer } = await this.client.callAt(this.serverOf(asked), PeerService.method.get, { nodeId: idOf(of) });
+    const { peer } = await this.client.callAt(this.servers[asked] ?? fail(), PeerService.method.get, { nodeId: idOf(of) });
     return peer ?? fail();
+  }
+
+  kill(i: number): void {
+    process.kill((this.nodes[i] ?? fail()).pid, "SIGKILL");
   }
 
   async stop(): Promise<void> {
@@ -65,7 +65,7 @@ export class OperatorFleet {
   }
 
   async #seesAll(i: number): Promise<boolean> {
-    const { peers } = await this.client.callAt(this.serverOf(i), PeerService.method.list, {});
+    const { peers } = await this.client.callAt(this.servers[i] ?? fail(), PeerService.method.list, {});
     return peers.length === this.nodes.length && peers.every(({ serving, linked, isSelf }) => serving && (linked || isSelf));
   }
 }
