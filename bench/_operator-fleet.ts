@@ -61,7 +61,7 @@ export class OperatorFleet {
 
   async stop(): Promise<void> {
     this.client.close();
-    await Promise.all(this.nodes.map((node) => node.stop()));
+    await Promise.all(this.nodes.map((node) => node.stop("SIGKILL")));
   }
 
   async #seesAll(i: number): Promise<boolean> {
