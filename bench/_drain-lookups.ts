@@ -87,8 +87,9 @@ export class DrainLookups {
       const nowMs = performance.now();
       this.#awakeMs += Math.min(nowMs - turnMs, LONGEST_TURN_MS);
       turnMs = nowMs;
-      for (let dueMs; !isOver && (dueMs = startMs + (this.#sent * 1000) / perSecond) <= nowMs; ) {
-        this.lateMs.push(nowMs - dueMs);
+      const due = isOver ? 0 : Math.floor(((nowMs - startMs) * perSecond) / 1000);
+      while (this.#sent < due) {
+        this.lateMs.push(nowMs - startMs - (this.#sent * 1000) / perSecond);
         this.#send(this.#sent++);
       }
       for (const [number, { sentAwakeMs }] of this.#open) {
@@ -109,7 +110,14 @@ export class DrainLookups {
   get row() {
     const { tookMs, lateMs, failed, absent } = this;
     const late = { "late p99 ms": percentile(lateMs, 0.99), "late at most ms": percentile(lateMs, 1) };
-    return { lookups: this.#sent, failed, "an entry absent": absent, "p50 ms": percentile(tookMs, 0.5), "p99 ms": percentile(tookMs, 0.99), ...late };
+    return {
+      lookups: this.#sent,
+      failed,
+      "an entry absent": absent,
+      "p50 ms": percentile(tookMs, 0.5),
+      "p99 ms": percentile(tookMs, 0.99),
+      ...late,
+    };
   }
 
   #send(number: number): void {
@@ -122,7 +130,7 @@ export class DrainLookups {
       const question = this.#questions[turn % NODE_SHARE === 0 ? 0 : 1 + (turn % (this.#questions.length - 1))] ?? fail();
       const id = turn & 0xffff;
       question.writeUInt16BE(id);
-      this.#open.set(-1 - id, at(`a question`));
+      this.#open.set(-1 - id, at("a question"));
       this.#sockets[node]?.send(Buffer.from(question));
       return;
     }

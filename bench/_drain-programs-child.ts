@@ -9,7 +9,11 @@ import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { DiscoveryDelta_Cause, DiscoveryDeltaSchema } from "../gen/waymark/catalog/v1/delta_pb.js";
 import { EntryKind, Scope } from "../gen/waymark/catalog/v1/entry_pb.js";
 import { Snapshot } from "../gen/waymark/catalog/v1/watch_pb.js";
-import { CatalogWatchRequestSchema, type CatalogWatchResponse, CatalogWatchResponseSchema } from "../gen/waymark/discovery/v1/discovery_pb.js";
+import {
+  CatalogWatchRequestSchema,
+  type CatalogWatchResponse,
+  CatalogWatchResponseSchema,
+} from "../gen/waymark/discovery/v1/discovery_pb.js";
 import { connect } from "../src/client/index.ts";
 import { countField, fieldsOf } from "./_frames.ts";
 import { until } from "./_mesh.ts";

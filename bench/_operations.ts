@@ -127,7 +127,8 @@ export async function statusTimes(fleet: OperatorFleet, runs: number, exit = 0):
 export async function pausedTimes(fleet: OperatorFleet, runs: number): Promise<readonly number[]> {
   const last = fleet.nodes.length - 1;
   const { pid } = fleet.nodes[last] ?? fail();
-  const isBack = async () => (await Promise.all(fleet.nodes.map((_, i) => fleet.peer(last, i)))).every(({ status }) => status === PeerStatus.ALIVE);
+  const isBack = async () =>
+    (await Promise.all(fleet.nodes.map((_, i) => fleet.peer(last, i)))).every(({ status }) => status === PeerStatus.ALIVE);
   const tookMs: number[] = [];
   for (let i = 0; i < runs; i++) {
     process.kill(pid, "SIGSTOP");

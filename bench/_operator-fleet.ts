@@ -30,8 +30,8 @@ export class OperatorFleet {
     const nodes: Node[] = [];
     for (let i = 0; i < count; i++) {
       const [seed] = nodes;
-      const join = seed === undefined ? [] : ["--join", seed.listeners["fabric"] ?? fail()];
-      const args = ["--config", config, "--node-id", idOf(i), "--host", hostOf(i), ...join];
+      const seeds = seed === undefined ? [] : ["--join", seed.listeners["fabric"] ?? fail()];
+      const args = ["--config", config, "--node-id", idOf(i), "--host", hostOf(i), ...seeds];
       nodes.push(await startNode({ dataDir: scratchDir(idOf(i)), isFree: true, isPlain: true, args }));
     }
     const fleet = new OperatorFleet(etcd, nodes);

@@ -77,7 +77,12 @@ async function lists(): Promise<Part> {
   const took = [{ who: "waymark", ms: ours.listMs }, ...(theirs === undefined ? [] : [{ who: "consul", ms: theirs }])];
   return {
     tables: {
-      "lists of members": took.map(({ who, ms }) => ({ who, lists: ms.length, "p50 ms": percentile(ms, 0.5), "p99 ms": percentile(ms, 0.99) })),
+      "lists of members": took.map(({ who, ms }) => ({
+        who,
+        lists: ms.length,
+        "p50 ms": percentile(ms, 0.5),
+        "p99 ms": percentile(ms, 0.99),
+      })),
       "changes seen by watchers": lags.map(({ way, lagMs }) => ({
         way,
         changes: lagMs.length,
@@ -142,7 +147,12 @@ async function drain(fleet: OperatorFleet): Promise<Part> {
 
 function drainGoals({ lookups, programs, lateNames, drainedSeconds, wrongCounts, others }: DrainFigures): readonly Goal[] {
   const { removals, wrongDigests, otherUpdates, otherSets } = programs;
-  const none = (name: string, value: number, unit: string): Goal => ({ name: `a node is drained under load: ${name}`, value, unit, atMost: 0 });
+  const none = (name: string, value: number, unit: string): Goal => ({
+    name: `a node is drained under load: ${name}`,
+    value,
+    unit,
+    atMost: 0,
+  });
   return [
     none("lookups that failed", lookups.failed, "lookups"),
     none("answers in which an entry was absent", lookups["an entry absent"] + wrongCounts, "answers"),
