@@ -1,13 +1,14 @@
 /** One node of a fleet is drained while programs use it: how long each step lasts, and everything that a program must not see. */
 import { fork } from "node:child_process";
 import { once } from "node:events";
+import { cpus } from "node:os";
 import { join } from "node:path";
 import { PeerDrainStep } from "../gen/waymark/catalog/v1/peer_pb.js";
 import { PeerService } from "../gen/waymark/control/v1/peer_pb.js";
 import { enumWord } from "../src/lib/enum-words.ts";
 import { DrainLookups } from "./_drain-lookups.ts";
 import type { ProgramFigures } from "./_drain-programs-child.ts";
-import { countOn, othersBeside, sleep } from "./_mesh.ts";
+import { countOn, cpuMs, othersBeside, sleep } from "./_mesh.ts";
 import { idOf, type OperatorFleet, peerOf } from "./_operator-fleet.ts";
 import { cpuMsOf } from "./_processes.ts";
 import { ask, fail, INSTANCES, PATH, registerBytes } from "./_work.ts";
@@ -39,11 +40,18 @@ export async function drainUnderLoad(fleet: OperatorFleet, drained: number, { le
   const lookups = await DrainLookups.open(fleet, drained, Math.floor((leases + statics) / INSTANCES));
   const stop = lookups.start(lookupsPerSecond);
   await sleep(BEFORE_MS);
-  const othersOf = othersBeside([...fleet.processes, { cpuMs: () => cpuMsOf(child.pid ?? 0) }]);
+  const programsOf = { cpuMs: () => cpuMsOf(child.pid ?? 0) };
+  const parts = { nodes, etcd: fleet.processes.slice(nodes.length), programs: [programsOf] };
+  const othersOf = othersBeside(Object.values(parts).flat());
+  const beforeMs = Object.values(parts).map(cpuMs);
+  const own = process.cpuUsage();
   const startMs = performance.now();
   const { steps, drainedSeconds } = await drain(fleet, drained);
   await sleep(AFTER_MS);
   const others = othersOf();
+  const tookMs = performance.now() - startMs;
+  const cores = Object.entries(parts).map(([who, of], i) => [who, (cpuMs(of) - (beforeMs[i] ?? 0)) / tookMs] as const);
+  const { user, system } = process.cpuUsage(own);
   await stop();
   child.send("read");
   const [programs] = (await once(child, "message")) as [ProgramFigures];
@@ -61,6 +69,8 @@ export async function drainUnderLoad(fleet: OperatorFleet, drained: number, { le
     cachedSeconds: (Math.max(...lookups.named.map(({ atMs, ttlMs }) => atMs + ttlMs)) - withdrawnMs) / 1000,
     /** Nodes with another number of entries at the end. */
     wrongCounts: (await Promise.all(nodes.map(countOn))).filter((count) => count !== leases + statics).length,
+    /** Cores that each part used. */
+    cores: { ...Object.fromEntries(cores), "load generator": (user + system) / 1000 / tookMs, others: others * cpus().length },
     others,
   };
 }

@@ -161,6 +161,7 @@ async function drain(fleet: OperatorFleet): Promise<Part> {
       ],
       "lookups during the drain": [{ ...lookups, "others' share": round(others) }],
       "programs during the drain": [{ ...programs }],
+      "cores used during the drain": [Object.fromEntries(Object.entries(figures.cores).map(([who, share]) => [who, round(share)]))],
     },
     goals: [
       none("lookups that failed", lookups.failed, "lookups"),
