@@ -86,7 +86,7 @@ export class DrainLookups {
     if (result === INSTANCES) return;
     if (typeof result === "number") this.#absent += 1;
     else this.#failed += 1;
-    if (this.#absent + this.#failed <= MAX_LOGGED)
+    if ((typeof result === "number" ? this.#absent : this.#failed) <= MAX_LOGGED)
       console.error(`${new Date().toISOString()} lookup ${number} on ${idOf(node)}: ${result}`);
   }
 
