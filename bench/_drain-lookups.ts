@@ -5,7 +5,7 @@ import { decode, encode } from "dns-packet";
 import { MAX_WAIT_MS } from "./_lookings.ts";
 import { sleep } from "./_mesh.ts";
 import { hostOf, idOf, type OperatorFleet } from "./_operator-fleet.ts";
-import { listenerOf } from "./_processes.ts";
+import { listenerOf, type Node } from "./_processes.ts";
 import { percentile } from "./_results.ts";
 import { Wire } from "./_wire.ts";
 import { exactQuery, fail, INSTANCES, itemsIn, NAMESPACE, PATH } from "./_work.ts";
@@ -13,6 +13,8 @@ import { exactQuery, fail, INSTANCES, itemsIn, NAMESPACE, PATH } from "./_work.t
 const TURN_MS = 5;
 /** One lookup in ten is a DNS question, and one DNS question in three asks for the drained node. */
 const [DNS_SHARE, NODE_SHARE] = [10, 3];
+/** To each node. Together, they have room for all lookups of the longest wait: a node ends a connection with more than 128 calls. */
+const [CONNECTIONS, CALLS_PER_CONNECTION] = [10, 100];
 const UDP_BYTES = 4096;
 const MAX_LOGGED = 20;
 
@@ -20,7 +22,8 @@ export class DrainLookups {
   readonly #fleet: OperatorFleet;
   readonly #drained: number;
   readonly #services: number;
-  readonly #wires: readonly Wire[];
+  /** For each node, a connection for each call that can begin. */
+  readonly #free: readonly Wire[][];
   readonly #sockets: readonly Socket[];
   readonly #asked = new Map<number, (answer: Buffer) => void>();
   readonly #open = new Set<Promise<void>>();
@@ -33,18 +36,21 @@ export class DrainLookups {
   #failed = 0;
   #absent = 0;
 
-  private constructor(fleet: OperatorFleet, drained: number, services: number, wires: readonly Wire[]) {
+  private constructor(fleet: OperatorFleet, drained: number, services: number, free: readonly Wire[][]) {
     this.#fleet = fleet;
     this.#drained = drained;
     this.#services = services;
-    this.#wires = wires;
+    this.#free = free;
     const onMessage = (bytes: Buffer) => this.#asked.get(bytes.readUInt16BE())?.(bytes);
-    this.#sockets = wires.map(() => createSocket("udp4").on("message", onMessage));
+    this.#sockets = free.map(() => createSocket("udp4").on("message", onMessage));
   }
 
   /** Lookups of services 0 up to `services`. */
   static async open(fleet: OperatorFleet, drained: number, services: number): Promise<DrainLookups> {
-    return new DrainLookups(fleet, drained, services, await Promise.all(fleet.nodes.map(({ grpc }) => Wire.open(grpc))));
+    const open = ({ grpc }: Node) => Promise.all(Array.from({ length: CONNECTIONS }, () => Wire.open(grpc)));
+    const wires = await Promise.all(fleet.nodes.map(open));
+    const free = wires.map((own) => Array.from({ length: CALLS_PER_CONNECTION }, () => own).flat());
+    return new DrainLookups(fleet, drained, services, free);
   }
 
   /** Begins. The result ends the lookups, and waits for the open ones. */
@@ -61,7 +67,7 @@ export class DrainLookups {
     return async () => {
       clearInterval(timer);
       await Promise.all(this.#open);
-      for (const each of [...this.#wires, ...this.#sockets]) each.close();
+      for (const each of [...new Set(this.#free.flat()), ...this.#sockets]) each.close();
     };
   }
 
@@ -76,7 +82,7 @@ export class DrainLookups {
     const isDns = number % DNS_SHARE === 0;
     const turn = isDns ? number / DNS_SHARE : number - Math.floor(number / DNS_SHARE);
     // Each node gets each question.
-    const node = (turn + Math.floor(turn / this.#services)) % this.#wires.length;
+    const node = (turn + Math.floor(turn / this.#services)) % this.#free.length;
     const asked = isDns ? this.#askDns(turn, node) : this.#query(turn % this.#services, node);
     const sentMs = performance.now();
     // If this process was late, the answer has come meanwhile and is read in this turn.
@@ -91,9 +97,12 @@ export class DrainLookups {
   }
 
   /** The number of entries in the answer. */
-  async #query(service: number, node: number): Promise<number> {
-    const wire = this.#wires[node] ?? fail();
-    return itemsIn(this.#fleet.nodes[node] ?? fail(), await wire.unary(PATH.query, exactQuery(service)));
+  async #query(service: number, node: number): Promise<number | string> {
+    const free = this.#free[node] ?? fail();
+    const wire = free.shift();
+    if (wire === undefined || wire.isClosed) return wire === undefined ? "too many calls without an answer" : "the connection was closed";
+    const answer = await wire.unary(PATH.query, exactQuery(service)).finally(() => free.push(wire));
+    return itemsIn(this.#fleet.nodes[node] ?? fail(), answer);
   }
 
   /** The number of addresses in the answer, or a fault. The drained node can have any number. */
