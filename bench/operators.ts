@@ -146,13 +146,18 @@ async function operations(fleet: OperatorFleet): Promise<Part> {
   };
 }
 
+/** `silentServers` as `silent servers`. */
+function words(name: string): string {
+  return name.replaceAll(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);
+}
+
 async function drain(fleet: OperatorFleet): Promise<Part> {
   const { lookups: lookupsPerSecond, watches, leases, statics } = values;
   const figures = await drainUnderLoad(fleet, DRAINED, { lookupsPerSecond, watches, leases, statics });
   const { steps, others, programs, lookups, lateNames, cachedSeconds, drainedSeconds, wrongCounts } = figures;
   const { removals, wrongDigests, otherUpdates, sets } = programs;
-  const name = (what: string) => `a node is drained under load: ${what}`;
-  const none = (what: string, value: number, unit: string): Goal => ({ name: name(what), value, unit, atMost: 0 });
+  const named = (what: string) => `a node is drained under load: ${what}`;
+  const none = (what: string, value: number, unit: string): Goal => ({ name: named(what), value, unit, atMost: 0 });
   const atMost = MAX_TTL_MS / 1000 + MAX_DRAIN_SECONDS;
   return {
     tables: {
@@ -160,7 +165,7 @@ async function drain(fleet: OperatorFleet): Promise<Part> {
         { ...Object.fromEntries(steps.entries().map(([step, s]) => [step, round(s)])), "shown by others": round(drainedSeconds) },
       ],
       "lookups during the drain": [{ ...lookups, "others' share": round(others) }],
-      "programs during the drain": [{ ...programs }],
+      "programs during the drain": [Object.fromEntries(Object.entries(programs).map(([name, count]) => [words(name), count]))],
       "cores used during the drain": [Object.fromEntries(Object.entries(figures.cores).map(([who, share]) => [who, round(share)]))],
     },
     goals: [
@@ -168,7 +173,7 @@ async function drain(fleet: OperatorFleet): Promise<Part> {
       none("answers in which an entry was absent", lookups["an entry absent"] + wrongCounts, "answers"),
       none("gaps in watches", removals + wrongDigests + otherUpdates + sets - 1, "gaps"),
       none("DNS answers with its address, dns.max_ttl after it was withdrawn", lateNames, "answers"),
-      quiet({ name: name("time until it is drained"), value: drainedSeconds, unit: "s", atMost }, others),
+      quiet({ name: named("time until it is drained"), value: drainedSeconds, unit: "s", atMost }, others),
     ],
     notes: [
       `One of ${NODES} nodes is drained under ${lookupsPerSecond} lookups per second, spread over all nodes, of which a tenth are DNS questions. It has ${leases} leases of ${LEASE_MS / 1000} s with one entry each, which Waymark's client keeps, and ${statics} static entries. ${watches} watches of all entries are spread over the nodes. dns.max_ttl has its default, ${MAX_TTL_MS / 1000} s.`,
