@@ -221,6 +221,7 @@ const PATHS: readonly Path[] = [
   { name: "Register again, batches of 100", unit: "entry", open: registers(100, 8, false) },
   { name: "Register, one at a time", unit: "entry", open: registers(1, 64) },
   { name: "Register, durable", unit: "entry", isDurable: true, open: registers(10, 16) },
+  { name: "Register of 100, durable", unit: "entry", isDurable: true, open: registers(100, 8) },
   { name: "keys that come and go, batches of 100", unit: "entry", open: comeAndGo(100, 8) },
   { name: "keys that come and go, durable", unit: "entry", isDurable: true, open: comeAndGo(100, 8) },
   { name: "Renew of 10 leases", unit: "call", open: renewals },
