@@ -55,8 +55,24 @@ export function pageOf({ limit = "0", page_token: pageToken = "" }: RouteParamet
   return { limit: Number(limit), pageToken };
 }
 
-/** The fields of lists that change with time, renewals and probes. */
-const UNSTEADY: ReadonlySet<string> = new Set(["age", "expiresAt", "generatedAt", "lastSeen", "renewedAt", "revision", "rtt"]);
+/** The fields of lists that change with time, renewals, probes and frames. */
+const UNSTEADY: ReadonlySet<string> = new Set([
+  "age",
+  "beaconAge",
+  "behindFor",
+  "dueFor",
+  "expiresAt",
+  "exportedEqualAt",
+  "framesReceived",
+  "framesSent",
+  "generatedAt",
+  "importedEqualAt",
+  "lag",
+  "lastSeen",
+  "renewedAt",
+  "revision",
+  "rtt",
+]);
 
 export function pageAnswer(page: JsonValue): RouteAnswer {
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- a part of a JSON value is a JSON value

@@ -6,7 +6,7 @@ import { enumName } from "../../lib/enum-words.ts";
 import { parseLabelSelector } from "../../lib/formats/label-selector.ts";
 import { filterHash } from "../list-page.ts";
 import type { MemberRow } from "./members.ts";
-import type { PeerMessages } from "./peer-messages.ts";
+import { desiredOf, labelsOf, type PeerView } from "./peer-message.ts";
 
 /** The filter fields, which the requests of `List` and `Watch` share. */
 type FilterRequest = Pick<
@@ -21,7 +21,7 @@ export interface PeerFilter {
 }
 
 /** Throws `invalid_argument` for an invalid selector. */
-export function peerFilter(request: FilterRequest, messages: PeerMessages): PeerFilter {
+export function peerFilter(request: FilterRequest, view: PeerView): PeerFilter {
   const { statuses, clusterId, region, health, roles, zone, version, labelSelector, desired } = request;
   const texts = [clusterId, region, zone, version, labelSelector];
   const selects = parseLabelSelector(labelSelector, "label_selector");
@@ -35,8 +35,8 @@ export function peerFilter(request: FilterRequest, messages: PeerMessages): Peer
       isAmong(statuses, () => [PeerStatus[enumName(row.status)]]) &&
       isAmong(health, () => [healthOf(row)]) &&
       isAmong(roles, () => row.roles) &&
-      isAmong(desired, () => [PeerDesired[enumName(messages.desiredOf(row))]]) &&
-      selects((key) => messages.labelOf(row, key)),
+      isAmong(desired, () => [PeerDesired[enumName(desiredOf(row, view.control))]]) &&
+      selects((key) => new Map(Object.entries(labelsOf(row, view))).get(key)),
   };
 }
 
