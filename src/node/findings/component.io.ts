@@ -1,11 +1,15 @@
 /** Evaluates the findings of a node every 5 s. */
+import { create } from "@bufbuild/protobuf";
+import { durationFromMs } from "@bufbuild/protobuf/wkt";
+import { type PeerServiceStatusResponse, PeerServiceStatusResponseSchema } from "../../../gen/waymark/control/v1/peer_pb.js";
 import type { Settings } from "../../config/settings.ts";
 import { GLOBAL_SCOPE } from "../../control/leadership/scope.ts";
 import type { Time } from "../../lib/machine.ts";
 import { now } from "../../lib/stall-aware-time.io.ts";
 import type { ReadyCheck } from "../../server/http-routes.ts";
+import { timestampOf } from "../../services/contract.ts";
+import { storeMessage } from "../../services/leadership/leader-message.ts";
 import type { MemberDirectory } from "../../services/peers/members.ts";
-import type { NodeStatus } from "../../services/peers/status.ts";
 import type { NodeComponent } from "../components.io.ts";
 import type { LeadershipDriver } from "../control/leadership-driver.io.ts";
 import { certificateEnds } from "../files/file-warnings.io.ts";
@@ -29,7 +33,7 @@ const INTERVAL_MS = 5000;
 
 export class NodeFindings implements NodeComponent {
   readonly #options: FindingsOptions;
-  #status: NodeStatus | undefined;
+  #status: PeerServiceStatusResponse | undefined;
   #timer: NodeJS.Timeout | undefined;
 
   constructor(options: FindingsOptions) {
@@ -51,60 +55,53 @@ export class NodeFindings implements NodeComponent {
     clearInterval(this.#timer);
   }
 
-  /** The status at the last evaluation. */
-  get status(): NodeStatus {
+  /** The status at the last evaluation, without the member itself. */
+  get status(): PeerServiceStatusResponse {
     return (this.#status ??= this.#evaluate());
   }
 
-  #evaluate(): NodeStatus {
+  #evaluate(): PeerServiceStatusResponse {
     const { settings, core, control, peers, readiness, auditFault, digest } = this.#options;
-    const { version } = core.identity;
     const { identity, machine, policies, journal } = core;
     const time = now();
     const faults = readiness(time).filter(({ ok }) => !ok);
     const lag = peers.lag(time);
     const store = control.store(time);
-    const leader = control.machine.leaders.get(GLOBAL_SCOPE);
+    const held = control.machine.leaders.get(GLOBAL_SCOPE);
+    const leader = held === undefined || held.session === "" ? "" : held.nodeId;
     const certificates = certificateEnds(settings);
-    const record = control.record(identity.nodeId)?.value;
-    const members = peers.members(time).filter(({ clusterId, isSelf }) => clusterId === identity.clusterId && !isSelf);
     const { isEnabled, inForce, degraded } = policies.status;
     const { isFailing, lastError } = journal.stats();
-    const facts = {
+    const findings = findingsOf({
       nodeId: identity.nodeId,
       wallMs: time.wallMs,
       faults,
-      ageMs: lag.ageMs,
-      partial: lag.origins.flatMap(({ nodeId, whyPartial: why }) => (why === "" ? [] : { nodeId, why })),
-      isProtected: lag.isProtected,
-      store: {
-        isShared: store.kind === "etcd",
-        ageMs: store.ageMs,
-        fault: store.fault,
-        leader: leader?.session === "" ? "" : (leader?.nodeId ?? ""),
-      },
+      lag,
+      store,
+      leader,
       certificates,
       policyFault: degraded || machine.policyNotTaken,
       journalFault: isFailing ? `the journal refuses writes: ${lastError}` : "",
       auditFault: auditFault(),
-      desired: { state: record?.desired ?? "active", sinceWallMs: record?.atWallMs ?? 0, reason: record?.reason ?? "" },
+      record: control.record(identity.nodeId)?.value,
       drain: machine.drain.progress,
-      version,
+      version: identity.version,
       configDigest: digest,
-      peers: members.map((member) => ({ ...member, configDigest: member.configDigest ?? "" })),
-    };
-    return {
-      isReady: machine.readiness.isServing && faults.length === 0,
+      peers: peers.members(time).filter(({ clusterId, isSelf }) => clusterId === identity.clusterId && !isSelf),
+    });
+    const ends = certificates.map(({ endWallMs }) => endWallMs);
+    return create(PeerServiceStatusResponseSchema, {
+      ready: machine.readiness.isServing && faults.length === 0,
       detail: faults.map(({ name, detail }) => `${name}: ${detail}`).join("; "),
-      behind: lag.links.reduce((most, { behind }) => Math.max(most, behind), 0),
-      ageMs: lag.ageMs,
-      certificateEndWallMs: certificates.length === 0 ? undefined : Math.min(...certificates.map(({ endWallMs }) => endWallMs)),
-      policyNumber: isEnabled ? (inForce?.number ?? 0) : 0,
-      leader: facts.store.leader,
-      store,
-      findings: findingsOf(facts),
-      evaluatedWallMs: time.wallMs,
+      behind: BigInt(Math.max(0, ...lag.links.map(({ behind }) => behind))),
+      age: durationFromMs(Math.round(lag.ageMs)),
+      ...(ends.length > 0 && { certificateExpiresAt: timestampOf(Math.min(...ends)) }),
+      policyNumber: BigInt(isEnabled ? (inForce?.number ?? 0) : 0),
+      leader,
+      store: storeMessage(store),
+      findings: [...findings],
+      evaluatedAt: timestampOf(time.wallMs),
       configDigest: digest,
-    };
+    });
   }
 }
