@@ -70,7 +70,7 @@ export function peerService(parts: PeerParts): ServiceDefinition {
     lag: (request: PeerServiceLagRequest, { time }: CallContext) => lag(parts, request, time),
     keys: (request: PeerServiceKeysRequest, { time }: CallContext) =>
       keysAnswer({ rows: clusterKeys(time), servedBy: identity.nodeId, time }, request),
-    status: (_request: PeerServiceStatusRequest, { time }: CallContext) => status(parts, time),
+    status: (_request: PeerServiceStatusRequest, { time }: CallContext) => nodeStatus(parts, time),
   };
   return {
     desc: PeerService,
@@ -174,7 +174,7 @@ function get(parts: PeerParts, { nodeId }: PeerServiceGetRequest, time: Time) {
   });
 }
 
-function status(parts: PeerParts, time: Time): PeerServiceStatusResponse {
+function nodeStatus(parts: PeerParts, time: Time): PeerServiceStatusResponse {
   const row = parts.source.member(parts.identity.nodeId, time);
   return { ...parts.status(), ...(row !== undefined && { peer: peerMessage(row, parts) }) };
 }
