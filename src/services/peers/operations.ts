@@ -5,7 +5,9 @@ import {
   type BlastRadius,
   BlastRadiusSchema,
   PeerService,
+  type PeerServiceDrainRequest,
   type PeerServiceSetLabelsRequest,
+  type PeerServiceUncordonRequest,
 } from "../../../gen/waymark/control/v1/peer_pb.js";
 import type { PeerChange, PeerOrder } from "../../control/peers/peers.ts";
 import { isListed } from "../../fabric/membership/members.ts";
@@ -66,16 +68,8 @@ const MAX_PRINCIPALS = 20;
 const MAX_LISTED = 100;
 
 /** The fields of all requests, and those that only some operations have. */
-interface OperationRequest extends Partial<Pick<PeerServiceSetLabelsRequest, "labels" | "remove">> {
-  readonly nodeId: string;
-  readonly reason: string;
-  readonly ticket: string;
-  readonly etag: string;
-  readonly requestId: string;
-  readonly dryRun: boolean;
-  readonly force?: boolean;
-  readonly timeout?: Duration | undefined;
-}
+type OperationRequest = Omit<PeerServiceUncordonRequest, "$typeName"> &
+  Partial<Pick<PeerServiceDrainRequest, "force" | "timeout"> & Pick<PeerServiceSetLabelsRequest, "labels" | "remove">>;
 
 /** An operation and its request. */
 interface Asked {

@@ -49,38 +49,32 @@ function recordOf({ nodeId, clusterId }: MemberRow, { identity, control }: PeerV
   return clusterId === identity.clusterId ? control.record(nodeId) : undefined;
 }
 
+/** The texts of a row have the names of the fields. */
 export function peerMessage(row: MemberRow, view: PeerView): Peer {
-  const { nodeId, clusterId, region, zone, status, address, version, healthScore, accuser, drain, lastSeenWallMs, rttMs } = row;
+  const { status, drain, lastSeenWallMs, rttMs, isSelf } = row;
   const { identity, control } = view;
   const record = recordOf(row, view);
   const operation = record?.value;
   return create(PeerSchema, {
-    nodeId,
-    clusterId,
-    region,
-    zone,
+    ...row,
     status: PeerStatus[enumName(status)],
-    address,
-    version,
-    healthScore,
-    accuser: status === "suspect" ? accuser : "",
+    accuser: status === "suspect" ? row.accuser : "",
     incarnation: BigInt(row.incarnation),
     generation: BigInt(row.generation),
     protocolVersions: [...row.protocolVersions],
     transports: [...row.transports],
     roles: [...row.roles],
     labels: labelsOf(row, view),
-    isSelf: row.isSelf,
     linked: row.isLinked,
-    scope: row.isSelf ? Scope.LOCAL : wireScope(scopeBetween(identity, row)),
+    scope: isSelf ? Scope.LOCAL : wireScope(scopeBetween(identity, row)),
     desired: PeerDesired[enumName(desiredOf(row, control))],
     serving: row.isServing ?? false,
-    etag: control.isOwnStore && !row.isSelf ? "" : `"${record?.version ?? 0}"`,
-    ...(lastSeenWallMs !== undefined && { lastSeen: timestampFromMs(lastSeenWallMs) }),
+    etag: control.isOwnStore && !isSelf ? "" : `"${record?.version ?? 0}"`,
+    drain: drain && wireDrain(drain),
     // The shortest time shown is 1 ms.
-    ...(rttMs !== undefined && { rtt: durationFromMs(Math.max(1, Math.round(rttMs))) }),
-    ...(drain !== undefined && { drain: wireDrain(drain) }),
-    ...(operation !== undefined && { lastOperation: { ...operation, at: timestampOf(operation.atWallMs) } }),
+    rtt: rttMs === undefined ? undefined : durationFromMs(Math.max(1, Math.round(rttMs))),
+    lastSeen: lastSeenWallMs === undefined ? undefined : timestampFromMs(lastSeenWallMs),
+    lastOperation: operation && { ...operation, at: timestampOf(operation.atWallMs) },
   });
 }
 

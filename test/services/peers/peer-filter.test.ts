@@ -154,6 +154,7 @@ test("members are read once for each change and filter, and streams with one fil
   let reads = 0;
   const counted = (row: MemberRow): MemberRow =>
     Object.defineProperty({ ...row }, "transports", {
+      enumerable: false,
       get: () => {
         reads += 1;
         return ["h2"];
