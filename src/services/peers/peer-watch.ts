@@ -6,14 +6,17 @@ import type { Peer } from "../../../gen/waymark/catalog/v1/peer_pb.js";
 import { Snapshot } from "../../../gen/waymark/catalog/v1/watch_pb.js";
 import { PeerDeltaSchema, PeerServiceWatchResponseSchema } from "../../../gen/waymark/control/v1/peer_pb.js";
 import { shortCursorText } from "../../catalog/watch/cursor.ts";
+import { factsBytes } from "../../lib/bounds.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { StreamSource } from "../service.ts";
 import type { MemberRow } from "./members.ts";
 
 /** Largest number of changes in the log. A reader that is further behind gets a snapshot. */
 const MAX_CHANGES = 10_000;
-/** Largest number of deltas in one message. The message of a member usually has less than 500 bytes. */
-const MAX_DELTAS = 32;
+/** Approximate size of one message in bytes. */
+const MESSAGE_BYTES = 16 * 1024 - 512;
+/** Approximate size of a delta in bytes, without the roles and labels of its member. */
+const DELTA_BYTES = 400;
 /** Slightly longer than the time between two ticks, so that bookmarks are never late. */
 const BOOKMARK_SLACK_MS = 250;
 
@@ -154,21 +157,11 @@ export class PeerWatch implements StreamSource {
   }
 
   pull(time: Time): Uint8Array | undefined {
-    return this.#next(time);
-  }
-
-  close(): void {
-    for (const undo of this.#undo) undo();
-    this.#held = new Set();
-    this.#parts.onClose();
-  }
-
-  #next(time: Time): Uint8Array | undefined {
     const phase = this.#phase;
     switch (phase.kind) {
       case "resuming":
         this.#resume(phase.from, time);
-        return this.#next(time);
+        return this.pull(time);
       case "beginning":
         return this.#begin(time);
       case "listing":
@@ -176,6 +169,12 @@ export class PeerWatch implements StreamSource {
       case "live":
         return this.#live(time);
     }
+  }
+
+  close(): void {
+    for (const undo of this.#undo) undo();
+    this.#held = new Set();
+    this.#parts.onClose();
   }
 
   #resume(from: number, time: Time): void {
@@ -201,15 +200,15 @@ export class PeerWatch implements StreamSource {
   #list(listing: PeerWatchPhase & { kind: "listing" }, time: Time): Uint8Array {
     const { changes, members } = this.#parts;
     const { ids, revision } = listing;
-    const page: ReportedChange[] = [];
-    while (page.length < MAX_DELTAS && listing.nextIndex < ids.length) {
+    const page = new DeltaPage();
+    while (!page.isFull && listing.nextIndex < ids.length) {
       const nodeId = ids[listing.nextIndex++] ?? "";
       const row = members.find(nodeId, time);
       if (row === undefined) continue;
       this.#held.add(nodeId);
-      page.push({ action: Action.CREATE, nodeId, row, revision: Math.min(revision, changes.revisionOf(nodeId)) });
+      page.put({ action: Action.CREATE, nodeId, row, revision: Math.min(revision, changes.revisionOf(nodeId)) });
     }
-    if (page.length > 0) return this.#shared(page, { snapshot: Snapshot.CONTINUE, revision: BigInt(revision) }, time);
+    if (page.deltas.length > 0) return this.#shared(page, { snapshot: Snapshot.CONTINUE, revision: BigInt(revision) }, time);
     this.#phase = { kind: "live" };
     this.#revision = revision;
     this.#unsureRevision = 0;
@@ -220,15 +219,15 @@ export class PeerWatch implements StreamSource {
   #live(time: Time): Uint8Array | undefined {
     const pending = this.#parts.changes.since(this.#revision);
     if (pending === undefined) return this.#begin(time);
-    const page: ReportedChange[] = [];
+    const page = new DeltaPage();
     for (const change of pending) {
-      if (page.length === MAX_DELTAS) break;
+      if (page.isFull) break;
       const row = this.#parts.members.find(change.nodeId, time);
       const action = this.#actionOf(change, row !== undefined);
-      if (action !== undefined) page.push({ ...change, action, row });
+      if (action !== undefined) page.put({ ...change, action, row });
       this.#revision = change.revision;
     }
-    if (page.length > 0) {
+    if (page.deltas.length > 0) {
       const { revision, cursor } = this.#place();
       return this.#shared(page, { revision, cursor }, time);
     }
@@ -246,13 +245,13 @@ export class PeerWatch implements StreamSource {
   }
 
   /** Encodes a message with deltas, unless another stream with the same filter has just sent the same message. */
-  #shared(page: readonly ReportedChange[], message: Message, time: Time): Uint8Array {
+  #shared(page: DeltaPage, message: Message, time: Time): Uint8Array {
     const { changes, holder, members } = this.#parts;
-    const reported = page.map(({ action, nodeId, revision }) => `${action} ${nodeId} ${revision}`);
+    const reported = page.deltas.map(({ action, nodeId, revision }) => `${action} ${nodeId} ${revision}`);
     const key = [holder, message.snapshot, message.revision, ...reported].join();
     return changes.shared(key, time, () => {
       const sentAt = timestampFromMs(time.wallMs);
-      const deltas = page.map(({ action, nodeId, revision, row }) =>
+      const deltas = page.deltas.map(({ action, nodeId, revision, row }) =>
         create(PeerDeltaSchema, {
           action,
           revision: BigInt(revision),
@@ -282,4 +281,20 @@ export class PeerWatch implements StreamSource {
 
 function encoded(message: Message): Uint8Array {
   return toBinary(PeerServiceWatchResponseSchema, create(PeerServiceWatchResponseSchema, message));
+}
+
+/** The deltas in one message. */
+class DeltaPage {
+  readonly deltas: ReportedChange[] = [];
+  #bytes = 0;
+
+  get isFull(): boolean {
+    return this.#bytes >= MESSAGE_BYTES;
+  }
+
+  put(delta: ReportedChange): void {
+    const { row } = delta;
+    this.deltas.push(delta);
+    this.#bytes += DELTA_BYTES + (row === undefined ? 0 : factsBytes(row.roles, row.labels));
+  }
 }
