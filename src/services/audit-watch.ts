@@ -55,7 +55,7 @@ export class AuditWatch implements StreamSource {
     this.#messages.next().then(
       ({ value }) => {
         this.#unsent = value;
-        this.#ports?.[0]();
+        return this.#ports?.[0]();
       },
       (error: unknown) => {
         rethrowInvariant(error);

@@ -1,15 +1,11 @@
 /** Evaluates the findings of a node every 5 s. */
-import { create } from "@bufbuild/protobuf";
-import { durationFromMs } from "@bufbuild/protobuf/wkt";
-import { type PeerServiceStatusResponse, PeerServiceStatusResponseSchema } from "../../../gen/waymark/control/v1/peer_pb.js";
 import type { Settings } from "../../config/settings.ts";
 import { GLOBAL_SCOPE } from "../../control/leadership/scope.ts";
 import type { Time } from "../../lib/machine.ts";
 import { now } from "../../lib/stall-aware-time.io.ts";
 import type { ReadyCheck } from "../../server/http-routes.ts";
-import { timestampOf } from "../../services/contract.ts";
-import { storeMessage } from "../../services/leadership/leader-message.ts";
 import type { MemberDirectory } from "../../services/peers/members.ts";
+import type { NodeStatus } from "../../services/peers/status.ts";
 import type { NodeComponent } from "../components.io.ts";
 import type { LeadershipDriver } from "../control/leadership-driver.io.ts";
 import { certificateEnds } from "../files/file-warnings.io.ts";
@@ -33,7 +29,7 @@ const INTERVAL_MS = 5000;
 
 export class NodeFindings implements NodeComponent {
   readonly #options: FindingsOptions;
-  #status: PeerServiceStatusResponse | undefined;
+  #status: NodeStatus | undefined;
   #timer: NodeJS.Timeout | undefined;
 
   constructor(options: FindingsOptions) {
@@ -55,12 +51,12 @@ export class NodeFindings implements NodeComponent {
     clearInterval(this.#timer);
   }
 
-  /** The status at the last evaluation, without the member itself. */
-  get status(): PeerServiceStatusResponse {
+  /** The status at the last evaluation. */
+  get status(): NodeStatus {
     return (this.#status ??= this.#evaluate());
   }
 
-  #evaluate(): PeerServiceStatusResponse {
+  #evaluate(): NodeStatus {
     const { settings, core, control, peers, readiness, auditFault, digest } = this.#options;
     const { identity, machine, policies, journal } = core;
     const time = now();
@@ -90,18 +86,18 @@ export class NodeFindings implements NodeComponent {
       peers: peers.members(time).filter(({ clusterId, isSelf }) => clusterId === identity.clusterId && !isSelf),
     });
     const ends = certificates.map(({ endWallMs }) => endWallMs);
-    return create(PeerServiceStatusResponseSchema, {
+    return {
       ready: machine.readiness.isServing && faults.length === 0,
       detail: faults.map(({ name, detail }) => `${name}: ${detail}`).join("; "),
-      behind: BigInt(Math.max(0, ...lag.links.map(({ behind }) => behind))),
-      age: durationFromMs(Math.round(lag.ageMs)),
-      ...(ends.length > 0 && { certificateExpiresAt: timestampOf(Math.min(...ends)) }),
-      policyNumber: BigInt(isEnabled ? (inForce?.number ?? 0) : 0),
+      behind: Math.max(0, ...lag.links.map(({ behind }) => behind)),
+      ageMs: lag.ageMs,
+      certificateEndWallMs: ends.length === 0 ? undefined : Math.min(...ends),
+      policyNumber: isEnabled ? (inForce?.number ?? 0) : 0,
       leader,
-      store: storeMessage(store),
-      findings: [...findings],
-      evaluatedAt: timestampOf(time.wallMs),
+      store,
+      findings,
+      evaluatedWallMs: time.wallMs,
       configDigest: digest,
-    });
+    };
   }
 }

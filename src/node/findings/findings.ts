@@ -1,11 +1,10 @@
 /** The findings of a node: faults of the node and of its peers, as one table of rules. `status`, the metrics and the dashboard show the same findings. */
-import { create } from "@bufbuild/protobuf";
-import { type Finding, FindingSchema, FindingSeverity } from "../../../gen/waymark/control/v1/peer_pb.js";
 import type { DrainProgress } from "../../control/peers/drain.ts";
 import type { PeerRecord } from "../../control/peers/records.ts";
 import { DAY_MS, durationText } from "../../lib/duration.ts";
 import type { StoreStatus } from "../../services/leadership/source.ts";
 import type { LagReport, MemberRow } from "../../services/peers/members.ts";
+import type { Finding } from "../../services/peers/status.ts";
 
 /** The facts of a node about itself and its peers. */
 export interface NodeFacts {
@@ -36,9 +35,13 @@ export interface NodeFacts {
 /** Returns the evidence of a finding, once for each subject. The subject is the node itself unless it is given. */
 type FindingRule = (facts: NodeFacts) => readonly { readonly evidence: string; readonly subject?: string }[];
 
-/** A kind of finding with the name of its runbook and a command that shows more. In the command, `%` is the subject and `%%` the node itself. */
-const critical = (runbook: string, command: string, find: FindingRule) => ({ severity: FindingSeverity.CRITICAL, runbook, command, find });
-const warning = (runbook: string, command: string, find: FindingRule) => ({ severity: FindingSeverity.WARNING, runbook, command, find });
+/** A kind of finding. In the command, `%` is the subject and `%%` the node itself. */
+interface FindingKind extends Pick<Finding, "command" | "runbook" | "severity"> {
+  readonly find: FindingRule;
+}
+
+const critical = (runbook: string, command: string, find: FindingRule): FindingKind => ({ severity: "critical", runbook, command, find });
+const warning = (runbook: string, command: string, find: FindingRule): FindingKind => ({ severity: "warning", runbook, command, find });
 
 /** Data that is older than this (ms) is behind: the goal of replication is seconds. */
 const BEHIND_MS = 30_000;
@@ -47,8 +50,8 @@ const CERTIFICATE_MS = 7 * DAY_MS;
 
 const when = (isFound: boolean, evidence: string) => (isFound ? [{ evidence }] : []);
 
-/** The kinds of findings, in the order in which they are shown within a severity. */
-const FINDINGS: Readonly<Record<string, ReturnType<typeof critical>>> = {
+/** The kinds of findings, in the order in which they are shown: most severe first. */
+const FINDINGS: Readonly<Record<string, FindingKind>> = {
   not_ready: critical("missing-nodes", "waymark discovery lag", ({ faults }) =>
     when(faults.length > 0, faults.map(({ name, detail }) => `${name}: ${detail}`).join("; ")),
   ),
@@ -106,12 +109,12 @@ const MAX_FINDINGS = 1000;
 /** Returns the findings of a node, most severe first. */
 export function findingsOf(facts: NodeFacts): readonly Finding[] {
   const all = Object.entries(FINDINGS).flatMap(([id, { find, severity, runbook, command }]) =>
-    find(facts).map(({ evidence, subject = facts.nodeId }) => {
+    find(facts).map(({ evidence, subject = facts.nodeId }): Finding => {
       const full = command.replace("%%", facts.nodeId).replace("%", subject);
-      return create(FindingSchema, { id, severity, subject, evidence, runbook, command: full });
+      return { id, severity, subject, evidence, runbook, command: full };
     }),
   );
-  return all.toSorted((a, b) => a.severity - b.severity).slice(0, MAX_FINDINGS);
+  return all.slice(0, MAX_FINDINGS);
 }
 
 function peersOf({ peers }: NodeFacts, isFound: (peer: NodeFacts["peers"][number]) => boolean, evidence: string) {

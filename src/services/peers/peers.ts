@@ -19,7 +19,6 @@ import {
   PeerServiceListRequestSchema,
   PeerServiceListResponseSchema,
   type PeerServiceStatusRequest,
-  type PeerServiceStatusResponse,
   type PeerServiceWatchRequest,
   PeerServiceWatchRequestSchema,
   PeerSort,
@@ -40,6 +39,7 @@ import { type PeerOperationParts, peerOperations } from "./operations.ts";
 import { type PeerFilter, peerFilter, placeIn } from "./peer-filter.ts";
 import { peerMessage } from "./peer-message.ts";
 import { MemberChanges, PeerWatch } from "./peer-watch.ts";
+import { type NodeStatus, statusMessage } from "./status.ts";
 
 export interface PeerParts extends PeerOperationParts {
   readonly source: MemberDirectory;
@@ -48,8 +48,8 @@ export interface PeerParts extends PeerOperationParts {
   readonly clusterKeys: (time: Time) => readonly ClusterKeyRow[];
   /** Absent on a node without summaries. */
   readonly summaries?: ((time: Time) => SummaryLag) | undefined;
-  /** The state of this node at the last evaluation of its findings, without the member itself. */
-  readonly status: () => PeerServiceStatusResponse;
+  /** The state of this node at the last evaluation of its findings. */
+  readonly status: () => NodeStatus;
   /** Largest number of open streams. Each stream keeps a set of the members that its reader has. */
   readonly maxWatches: number;
   /** Calls `wake` several times a second until the returned function is called. */
@@ -174,9 +174,9 @@ function get(parts: PeerParts, { nodeId }: PeerServiceGetRequest, time: Time) {
   });
 }
 
-function nodeStatus(parts: PeerParts, time: Time): PeerServiceStatusResponse {
+function nodeStatus(parts: PeerParts, time: Time) {
   const row = parts.source.member(parts.identity.nodeId, time);
-  return { ...parts.status(), ...(row !== undefined && { peer: peerMessage(row, parts) }) };
+  return statusMessage(parts.status(), row && peerMessage(row, parts));
 }
 
 const LAG = filterHash("lag");
