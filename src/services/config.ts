@@ -30,15 +30,18 @@ export interface ConfigParts extends ConfigSource {
   readonly servedBy: string;
 }
 
-export function configService({ settings, digest, check, policyNumber, servedBy }: ConfigParts): ServiceDefinition {
-  const get = () =>
-    create(ConfigServiceGetResponseSchema, { settings, configDigest: digest, policyNumber: BigInt(policyNumber()), servedBy });
+export function configService(parts: ConfigParts): ServiceDefinition {
+  const get = () => settingsAnswer(parts);
   const validate = ({ text, format }: ConfigServiceValidateRequest) =>
-    create(ConfigServiceValidateResponseSchema, check(text, format === ConfigFormat.JSON ? "json" : "toml"));
+    create(ConfigServiceValidateResponseSchema, parts.check(text, format === ConfigFormat.JSON ? "json" : "toml"));
   const handlers = { get: { kind: "unary", handle: get }, validate: { kind: "unary", handle: validate } } as const;
   return {
     desc: ConfigService,
     handlers: handlers satisfies HandlersOf<typeof ConfigService>,
     routes: [listRoute(ConfigService.method.get, get)],
   };
+}
+
+function settingsAnswer({ settings, digest, policyNumber, servedBy }: ConfigParts) {
+  return create(ConfigServiceGetResponseSchema, { settings, configDigest: digest, policyNumber: BigInt(policyNumber()), servedBy });
 }
