@@ -24,23 +24,18 @@ export function withOperatorView(service: ServiceDefinition, parts: OperatorView
   const handlers: Record<string, MethodHandler> = { ...service.handlers };
   for (const method of service.desc.methods) {
     const handler = handlers[method.localName];
-    const field = method.input.fields.find(({ message }) => message === ViewerSchema);
-    if (handler === undefined || field === undefined) continue;
-    const contextOf = (request: Message, context: CallContext): CallContext => {
-      // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the field of the contract is a Viewer
-      const viewer = Reflect.get(request, field.localName) as Viewer | undefined;
-      return viewer?.asOperator === true ? granted(parts, { method, request, viewer }, context) : context;
-    };
-    if (handler.kind === "unary")
-      handlers[method.localName] = {
-        ...handler,
-        handle: (request: never, context) => handler.handle(request, contextOf(request, context)),
+    const viewerField = method.input.fields.find(({ message }) => message === ViewerSchema)?.localName;
+    if (handler === undefined || viewerField === undefined) continue;
+    const run =
+      <T>(handle: (request: never, context: CallContext) => T) =>
+      (request: Message, context: CallContext): T => {
+        // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the field of the contract is a Viewer
+        const viewer = (request as Message & Readonly<Record<string, Viewer | undefined>>)[viewerField];
+        // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the handler belongs to the request's method
+        return handle(request as never, viewer?.asOperator === true ? granted(parts, { method, request, viewer }, context) : context);
       };
-    if (handler.kind === "server_streaming")
-      handlers[method.localName] = {
-        ...handler,
-        open: (request: never, context: CallContext) => handler.open(request, contextOf(request, context)),
-      };
+    if (handler.kind === "unary") handlers[method.localName] = { ...handler, handle: run(handler.handle) };
+    if (handler.kind === "server_streaming") handlers[method.localName] = { ...handler, open: run(handler.open) };
   }
   return { ...service, handlers };
 }
@@ -52,29 +47,33 @@ interface AskedView {
 }
 
 /** Adds the operator's view to the context of a call, or throws the reason why the caller cannot have it. */
-function granted(parts: OperatorViewParts, asked: AskedView, context: CallContext): CallContext {
+function granted(
+  { isResolver, onOperatorView }: OperatorViewParts,
+  { method, request, viewer }: AskedView,
+  context: CallContext,
+): CallContext {
   const { caller, requestId } = context;
-  const { method, request } = asked;
   const detail = "name" in request ? `${method.name} ${String(request.name)}` : method.name;
-  const read = { detail, namespace: namespacesOf(method)?.(request)[0] ?? "", requestId };
+  const namespace = namespacesOf(method)?.(request)[0] ?? "";
+  const record = (reason: string) => onOperatorView(caller, { detail, namespace, requestId, reason });
   try {
-    checkView(parts, asked, caller);
+    check();
   } catch (error) {
-    parts.onOperatorView(caller, { ...read, reason: error instanceof WaymarkError ? error.reason : "internal" });
+    record(error instanceof WaymarkError ? error.reason : "internal");
     throw error;
   }
-  parts.onOperatorView(caller, { ...read, reason: "" });
+  record("");
   // The context is changed and not copied, because the listener calls the `onOver` that a handler sets on it.
   return Object.assign(context, { caller: { ...caller, hasOperatorView: true } });
-}
 
-function checkView({ isResolver }: OperatorViewParts, { method, viewer }: AskedView, caller: Caller): void {
-  demandRole(caller, "mesh.operate", " to set viewer.as_operator");
-  // The answer must be able to name the rules.
-  if (!method.output.fields.some(({ name }) => name === "hidden_by"))
-    throw invalid("viewer.as_operator", `is not available for ${method.name}`);
-  if (viewer.clusterId !== "" || viewer.tenantId !== "")
-    throw invalid("viewer.as_operator", "must not be set together with cluster_id or tenant_id");
-  if (isResolver)
-    throw new WaymarkError("read_only", "this server is a resolver, which rejects viewer.as_operator: send the call to a node");
+  function check(): void {
+    demandRole(caller, "mesh.operate", " to set viewer.as_operator");
+    // The answer must be able to name the rules.
+    if (!method.output.fields.some(({ name }) => name === "hidden_by"))
+      throw invalid("viewer.as_operator", `is not available for ${method.name}`);
+    if (viewer.clusterId !== "" || viewer.tenantId !== "")
+      throw invalid("viewer.as_operator", "must not be set together with cluster_id or tenant_id");
+    if (isResolver)
+      throw new WaymarkError("read_only", "this server is a resolver, which rejects viewer.as_operator: send the call to a node");
+  }
 }
