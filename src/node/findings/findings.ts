@@ -59,7 +59,7 @@ const FINDINGS: Readonly<Record<string, FindingKind>> = {
     when(fault.startsWith("split brain"), fault),
   ),
   journal_failing: critical("disk", "waymark discovery lag", ({ journalFault }) => when(journalFault !== "", journalFault)),
-  policy_fault: critical("policy-denials", "waymark policy status", ({ policyFault }) => when(policyFault !== "", policyFault)),
+  policy_fault: critical("policy-denials", "waymark discovery policy", ({ policyFault }) => when(policyFault !== "", policyFault)),
   certificate_expired: critical("certificates", "waymark mesh peers get %", (facts) => ending(facts, (leftMs) => leftMs <= 0)),
   store_unavailable: warning("store-unavailable", "waymark mesh leaders status", ({ store: { ageMs, fault } }) =>
     when(ageMs > STORE_AGE_MS, `the control store has not answered for ${durationText(ageMs)}: ${fault}`),
