@@ -24,8 +24,6 @@ interface EntriesOperation {
   readonly requestId: string;
   /** Subjects that each record lists in front of its entries. */
   readonly named: readonly string[];
-  /** Returns the pattern of the policy rule that allowed the operation in a namespace. */
-  readonly ruleOf?: ((namespace: string) => string) | undefined;
   readonly keys: readonly KeyText[];
   /** Whether no entry changed. */
   readonly isNone: boolean;
@@ -44,7 +42,7 @@ export class AccessLog {
 
   /**
    * `sampleReads`: one in this many allowed reads is recorded; 0 records none. Without `audit`, only the metrics are updated. `ruleOf` returns the
-   * pattern of the policy rule that allows registrations in a namespace.
+   * pattern of the policy rule that allows writes in a namespace.
    */
   constructor(
     metrics: Metrics,
@@ -73,8 +71,7 @@ export class AccessLog {
     const lease = leaseId === "" ? "" : ` ${action === "register" ? "under" : "of"} lease ${leaseId}`;
     const named = leaseId === "" ? [] : [subjectOf("lease", leaseId)];
     const detailOf = (entries: string) => `${action}ed ${entries}${lease}`;
-    const ruleOf = action === "register" ? this.#ruleOf : undefined;
-    this.#recordEntries(caller, { action, requestId, named, keys, isNone: count === 0, detailOf, ruleOf });
+    this.#recordEntries(caller, { action, requestId, named, keys, isNone: count === 0, detailOf });
   };
 
   /** Records an accepted maintenance operation. An operation on a node is one record, which lists the node but not its entries. */
@@ -117,9 +114,9 @@ export class AccessLog {
     this.#recordAllowed(caller, { action: "transfer", namespace: "", subjects: subjectOf("zone", zone), detail });
   };
 
-  /** Records a read that requested the operator's view, whether it is granted or refused. */
+  /** Records a read in the operator's view. */
   readonly onOperatorView = (caller: Caller, read: OperatorRead): void => {
-    this.#record(caller, { ...read, action: "operator_view", outcome: read.reason === "" ? "allowed" : "denied", rule: "" });
+    this.#recordAllowed(caller, { ...read, action: "operator_view" });
   };
 
   /** HOT: runs per query. Only increments a counter, except for reads in the sample. */
@@ -130,7 +127,7 @@ export class AccessLog {
   };
 
   /** Writes separate records per namespace, so that a record's namespace is also the namespace of its entries. */
-  #recordEntries(caller: Caller, { action, requestId, named, keys, isNone, detailOf, ruleOf }: EntriesOperation): void {
+  #recordEntries(caller: Caller, { action, requestId, named, keys, isNone, detailOf }: EntriesOperation): void {
     const byNamespace = labelsByNamespace(keys);
     if (keys.length === 0) byNamespace.set("", []);
     for (const [namespace, labels] of byNamespace) {
@@ -138,7 +135,7 @@ export class AccessLog {
       const parts = Math.max(1, Math.ceil(labels.length / size));
       const entries = labels.length === 1 && !isNone ? (labels[0] ?? "") : counted(isNone ? 0 : labels.length, "entry", "entries");
       const detail = detailOf(entries);
-      const rule = ruleOf?.(namespace) ?? "";
+      const rule = namespace === "" ? "" : this.#ruleOf(namespace);
       for (let part = 0; part < parts; part++) {
         const subjects = joinSubjects([...named, ...labels.slice(part * size, (part + 1) * size)]);
         const place = parts === 1 ? "" : `; record ${part + 1} of ${parts}`;

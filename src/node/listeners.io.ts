@@ -89,11 +89,13 @@ export async function openListeners(options: ListenersOptions, parts: NodeCompon
   const { settings, metrics } = options;
   const zoneKeys = openZoneKeys(options);
   const isResolver = settings.node.mode === "resolver";
+  const { onOperatorView } = options.accessLog;
+  const onRefused = (refusal: RefusedAct) => options.limits.note(refusal);
   const { services, health } = listServices(
     withNameReads(
       options.services.map((service) => admitted(service, options.limits.admission)),
       nameAnswers(options, zoneKeys),
-    ).map((service) => withOperatorView(service, { isResolver, onOperatorView: options.accessLog.onOperatorView })),
+    ).map((service) => withOperatorView(service, { isResolver, onOperatorView, onRefused })),
     settings.server.reflection === "off" ? undefined : ownDescriptors(),
     { dns: { isOpen: settings.dns.enabled } },
   );

@@ -1,22 +1,23 @@
 /**
- * Grants the operator's view to reads that request it (`viewer.as_operator`). No other code grants it. Each such read is recorded in the audit log,
- * also when it is refused.
+ * Grants the operator's view to reads that request it (`viewer.as_operator`). No other code grants it. Each granted read is recorded in the audit
+ * log, and refused reads with at most one record per second and caller.
  */
 import type { DescMethod, Message } from "@bufbuild/protobuf";
 import { type Viewer, ViewerSchema } from "../../gen/waymark/catalog/v1/viewer_pb.js";
 import { invalid, WaymarkError } from "../lib/errors.ts";
-import type { AuditEvent } from "../policy/audit/record.ts";
+import type { AuditEvent, RefusedAct } from "../policy/audit/record.ts";
 import { type Caller, demandRole } from "../policy/identity/caller.ts";
 import { namespacesOf } from "./contract.ts";
 import type { CallContext, MethodHandler, ServiceDefinition } from "./service.ts";
 
-/** A read that requested the operator's view. `detail`: the rpc and the requested name. `reason`: why it was refused, or empty. */
-export type OperatorRead = Pick<AuditEvent, "detail" | "namespace" | "reason" | "requestId">;
+/** A read in the operator's view. `detail`: the rpc and the requested name. */
+export type OperatorRead = Pick<AuditEvent, "detail" | "namespace" | "requestId">;
 
 export interface OperatorViewParts {
   /** A resolver refuses the view: it has entries only because its own credential has the role mesh.resolve. */
   readonly isResolver: boolean;
   readonly onOperatorView: (caller: Caller, read: OperatorRead) => void;
+  readonly onRefused: (refusal: RefusedAct) => void;
 }
 
 /** Returns the service with checks of `viewer.as_operator` before its handlers run. */
@@ -48,21 +49,20 @@ interface AskedView {
 
 /** Adds the operator's view to the context of a call, or throws the reason why the caller cannot have it. */
 function granted(
-  { isResolver, onOperatorView }: OperatorViewParts,
+  { isResolver, onOperatorView, onRefused }: OperatorViewParts,
   { method, request, viewer }: AskedView,
   context: CallContext,
 ): CallContext {
   const { caller, requestId } = context;
   const detail = "name" in request ? `${method.name} ${String(request.name)}` : method.name;
   const namespace = namespacesOf(method)?.(request)[0] ?? "";
-  const record = (reason: string) => onOperatorView(caller, { detail, namespace, requestId, reason });
   try {
     check();
   } catch (error) {
-    record(error instanceof WaymarkError ? error.reason : "internal");
+    if (error instanceof WaymarkError) onRefused({ caller, action: "operator_view", namespace, reason: error.reason, detail });
     throw error;
   }
-  record("");
+  onOperatorView(caller, { detail, namespace, requestId });
   // The context is changed and not copied, because the listener calls the `onOver` that a handler sets on it.
   return Object.assign(context, { caller: { ...caller, hasOperatorView: true } });
 

@@ -281,6 +281,34 @@ test("with --all-nodes, watch follows each node, and reconnects to the same one"
   expect(stderr).toContain("the server ended the stream of n2; reconnecting");
 });
 
+test("with --all-nodes, watch also follows nodes that join or move to another address later", async () => {
+  const [one, two] = (await startNodes(2)) as [FakeDiscovery, FakeDiscovery];
+  const [moved, joined] = [await startFake(), await startFake()];
+  one.auditScripts = [[{ records: [denial(1)] }]];
+  two.auditScripts = [[{ number: 7n, hash: "2".repeat(64) }]];
+  moved.auditScripts = [[{ records: [denial(2)] }]];
+  joined.auditScripts = [[{ records: [denial(3)] }]];
+  const at = (nodeId: string, { address }: FakeDiscovery) => {
+    const [host = "", port = ""] = address.split(":");
+    return { nodeId, targets: [{ name: "grpc", host, port: Number(port) }] };
+  };
+  const moveAll = () => {
+    one.nodes = [at("n1", one), at("n2", moved), at("n9", joined)];
+    two.stop();
+  };
+  const beganMs = Date.now();
+  const argv = ["audit", "watch", "--all-nodes", "--count", "3", "-o", "json", "--server", one.address];
+  const { exit, stdout } = await waymark(argv, {
+    later: (act, delayMs) => later(act, delayMs === 30_000 ? 1000 : delayMs),
+    onStdout: (text) => void (text.includes('"n1"') && moveAll()),
+  });
+  expect([exit, numbersOf(stdout).toSorted()]).toEqual([0, ["1", "2", "3"]]);
+  // The log of the new node is read from the start of the command.
+  expect(joined.auditRequests[0]).toMatchObject({ afterHash: "", since: {} });
+  expect(Number(joined.auditRequests[0]?.since?.seconds)).toBeGreaterThanOrEqual(Math.floor(beganMs / 1000));
+  expect(moved.auditRequests[0]?.since).toBeUndefined();
+});
+
 test.each([
   { answer: { intact: true, checked: 5n, firstNumber: 1n, lastNumber: 5n, lastHash: "ab", fault: AuditFault.NONE }, exit: 0, says: "" },
   {

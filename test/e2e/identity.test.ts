@@ -16,13 +16,14 @@ import { FileDescriptorSetSchema } from "@bufbuild/protobuf/wkt";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { AuditService } from "../../gen/waymark/control/v1/audit_pb.js";
 import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
-import { changesNothing, requiredAccessOf } from "../../src/services/contract.ts";
+import { askTarget, type CallerKind, httpTargets, NAMESPACE, promisedVerdicts, requestOf, verdictOf } from "../fakes/access-table.ts";
 import {
   AnyClient,
   type ClientTls,
   callHttp,
   callHttps,
   type Headers,
+  type Outcome,
   openOverConnect,
   pathOf,
   publicMethods,
@@ -30,6 +31,7 @@ import {
 } from "../fakes/any-call.ts";
 import { newAuthority } from "../fakes/certificate.ts";
 import { AUDIENCE, ISSUER, TestIssuer } from "../fakes/issuer.ts";
+import { textOf } from "../fakes/node.ts";
 import { type NodeProcess, onFreePorts, startNodeProcess, waymarkProcess } from "../fakes/node-process.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "waymark-identity-"));
@@ -127,11 +129,6 @@ function bearer(token: string): Headers {
   return { authorization: `Bearer ${token}` };
 }
 
-/** What a caller gets; "served" is anything that is no refusal for who it is. */
-function verdictOf(code: string): "served" | "unauthenticated" | "denied" {
-  return code === "UNAUTHENTICATED" ? "unauthenticated" : code === "PERMISSION_DENIED" ? "denied" : "served";
-}
-
 const ENTRY = {
   key: { kind: "ENTRY_KIND_SERVICE", namespace: "svc.market", name: "web", instanceId: "web-1" },
   targets: [{ host: "10.0.0.1", port: 8080 }],
@@ -152,54 +149,81 @@ describe("a node with credentials", () => {
   let client: AnyClient;
   let expired: string;
   let roleless: string;
+  let headersOf: Readonly<Record<CallerKind, Headers>>;
+  let refusedCount = 0;
   beforeAll(async () => {
     node = await startNodeProcess(["--ephemeral", "--log-level", "trace", "--config", file("node.toml", settings(""))]);
     client = new AnyClient(node.grpc);
     expired = await issuer.token({ expiresInS: -120 });
     roleless = await issuer.token({ subject: "nobody-special" });
+    const ownerOf = async (namespace: string) =>
+      bearer(await issuer.token({ subject: namespace, claims: { roles: [`owner:${namespace}`] } }));
+    headersOf = {
+      none: {},
+      wrong: bearer("tok-wrong-4Kd"),
+      expired: bearer(expired),
+      plain: bearer(TOKENS.plain),
+      roleless: bearer(roleless),
+      read: bearer(TOKENS.read),
+      operate: bearer(TOKENS.operate),
+      admin: bearer(TOKENS.admin),
+      resolve: bearer(TOKENS.resolve),
+      owner: await ownerOf(NAMESPACE),
+      neighbour: await ownerOf("svc.marketing"),
+    };
   });
   afterAll(async () => {
     client[Symbol.dispose]();
     await node[Symbol.asyncDispose]();
   });
 
-  const credentialsOf = (method: DescMethod): readonly { readonly what: string; readonly headers: Headers; readonly want: string }[] => {
-    const { role } = requiredAccessOf(method);
-    const open = role === undefined;
-    const byRole = { "mesh.read": TOKENS.read, "mesh.operate": TOKENS.operate, "mesh.admin": TOKENS.admin, "mesh.resolve": TOKENS.resolve };
-    const fitting = role === undefined ? TOKENS.plain : byRole[role];
-    return [
-      { what: "no credential", headers: {}, want: open && changesNothing(method) ? "served" : "unauthenticated" },
-      { what: "a wrong token", headers: bearer("tok-wrong-4Kd"), want: "unauthenticated" },
-      { what: "an expired token", headers: bearer(expired), want: "unauthenticated" },
-      { what: "a token without the role", headers: bearer(TOKENS.plain), want: open ? "served" : "denied" },
-      { what: "a signed token without the role", headers: bearer(roleless), want: open ? "served" : "denied" },
-      { what: "a token with the role", headers: bearer(fitting), want: "served" },
-      { what: "an admin's token", headers: bearer(TOKENS.admin), want: role === "mesh.resolve" ? "denied" : "served" },
-    ];
+  /** Makes a call as each kind of caller. Returns the outcomes and the promised ones. The HTTP status is undefined over gRPC. */
+  const callAsAll = async (
+    method: DescMethod,
+    ask: (caller: {
+      readonly headers: Headers;
+      readonly isRead: boolean;
+    }) => Promise<Pick<Outcome, "code" | "message"> & { status?: number }>,
+  ) => {
+    const isOwners = (kind: CallerKind) => Object.keys(requestOf(method)).length > 0 && (kind === "owner" || kind === "neighbour");
+    const outcomes = [...promisedVerdicts(method)].map(async ([kind, want]) => {
+      const { code, message, status } = await ask({ headers: headersOf[kind], isRead: want === "served" || isOwners(kind) });
+      const verdict = verdictOf(code);
+      if (verdict !== "served") refusedCount += 1;
+      // A refusal is the same whether or not the namespace and the node exist.
+      const isTelling = verdict !== "served" && (message.includes(NAMESPACE) || message.includes(node.nodeId));
+      const wantStatus = want === "unauthenticated" ? 401 : want === "denied" ? 403 : status;
+      const got = { kind, verdict, message: verdict === want ? "" : message, status, isTelling };
+      return { got, want: { kind, verdict: want, message: "", status: status && wantStatus, isTelling: false } };
+    });
+    const rows = await Promise.all(outcomes);
+    return { got: rows.map(({ got }) => got), want: rows.map(({ want }) => want) };
   };
 
   test.each(methods.map((method) => ({ rpc: pathOf(method), method })))("gRPC $rpc", async ({ method }) => {
-    for (const { what, headers, want } of credentialsOf(method)) {
-      const { code, message } = await client.call(method, {}, headers);
-      expect({ what, verdict: verdictOf(code), message: verdictOf(code) === want ? "" : message }).toEqual({
-        what,
-        verdict: want,
-        message: "",
-      });
-    }
+    const { got, want } = await callAsAll(method, ({ headers }) => client.call(method, requestOf(method), headers));
+    expect(got).toEqual(want);
   });
 
-  test.each(methods.filter(({ methodKind }) => methodKind === "unary").map((method) => ({ rpc: pathOf(method), method })))(
-    "HTTP $rpc",
-    async ({ method }) => {
-      for (const { what, headers, want } of credentialsOf(method)) {
-        const { code, status } = await callHttp(`http://${node.listeners["http"]}`, method, headers);
-        const wantStatus = want === "unauthenticated" ? 401 : want === "denied" ? 403 : status;
-        expect({ what, verdict: verdictOf(code), status }).toEqual({ what, verdict: want, status: wantStatus });
-      }
+  test.each(methods.flatMap((method) => httpTargets(method, "{node_id}").map((to) => ({ rpc: method.name, ...to, method }))))(
+    "HTTP $verb $target of $rpc",
+    async ({ verb, target, method }) => {
+      const to = { verb, target: target.replace("{node_id}", node.nodeId) };
+      const { got, want } = await callAsAll(method, (caller) => askTarget(`http://${node.listeners["http"]}`, to, { method, ...caller }));
+      expect(got).toEqual(want);
     },
   );
+
+  test("the audit has each of these refusals, alone or counted", async () => {
+    expect(refusedCount).toBeGreaterThan(500);
+    const recorded = async () => {
+      const filter = { outcomes: ["AUDIT_OUTCOME_DENIED"], limit: 1000 };
+      const { response } = await client.call(AuditService.method.list, filter, bearer(TOKENS.operate));
+      const records = response["records"] as readonly JsonObject[];
+      return records.reduce((sum, { detail }) => sum + Number(/; (\d+) calls refused$/.exec(textOf(detail))?.[1] ?? 1), 0);
+    };
+    await expect.poll(recorded, { timeout: 10_000 }).toBe(refusedCount);
+  });
 
   test("each way to be known brings its tenant", async () => {
     const signed = bearer(await issuer.token({ claims: { tenant: "gamma" } }));

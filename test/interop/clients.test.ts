@@ -4,7 +4,9 @@ import { delimiter, join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
 import { DiscoveryDelta_Cause } from "../../gen/waymark/catalog/v1/delta_pb.js";
 import { mustRun, ROOT, run } from "../../scripts/run.ts";
+import { isEtcdThere } from "../fakes/etcd.ts";
 import { plainCode, type Restart, runClient, type Summary } from "./client-process.ts";
+import { drainUnder } from "./drained-clients.ts";
 import { emptySnapshot, removal, runNames, runNamesAfter } from "./names-process.ts";
 import { findPython, isGoThere, isJavaThere } from "./needs.ts";
 
@@ -28,25 +30,33 @@ const RESTARTS = {
 /** The tags of the scenario with each kind of restart. */
 type Tiers = Readonly<Record<keyof typeof RESTARTS, "night" | "path" | undefined>>;
 
-async function buildGo(): Promise<void> {
+/** Several groups of tests run the same programs, which are built once. */
+function once(build: () => Promise<void>): () => Promise<void> {
+  let built: Promise<void> | undefined;
+  return () => (built ??= build());
+}
+
+const buildGo = once(async () => {
   mkdirSync(join(ROOT, ".cache"), { recursive: true });
   await mustRun("buf", ["generate", "--template", "buf.gen.yaml"], { cwd: GO });
   await mustRun("go", ["vet", "./..."], { cwd: GO });
   await mustRun("go", ["build", "-o", GO_PROGRAM, "."], { cwd: GO });
   await mustRun("go", ["build", "-o", GO_NAMES, "./names"], { cwd: GO });
-}
+});
 
-async function generatePython(): Promise<void> {
+const generatePython = once(async () => {
   const out = join(PYTHON, "gen");
   rmSync(out, { recursive: true, force: true });
   mkdirSync(out);
-  const files = ["catalog", "control", "discovery", "options"].flatMap((area) =>
+  const files = ["catalog", "control", "discovery", "options", "policy"].flatMap((area) =>
     readdirSync(join(ROOT, "proto/waymark", area, "v1")).map((file) => `waymark/${area}/v1/${file}`),
   );
   const outs = [`--python_out=${out}`, `--grpc_python_out=${out}`];
   const args = ["-m", "grpc_tools.protoc", "-Iproto", "-Ithird_party/proto", ...outs, ...files, "buf/validate/validate.proto"];
   await mustRun(python ?? "python3", args);
-}
+});
+
+const PYTHON_COMMAND = [python ?? "python3", join(PYTHON, "main.py")];
 
 /** With what a JVM that lives for seconds does not need left out: a build takes half of the processor's time. */
 const SHORT_LIVED = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"];
@@ -163,7 +173,7 @@ const isPython = python !== undefined;
 describe.skipIf(!isPython).concurrent(`python${isPython ? "" : " (skipped: needs python3 with grpcio)"}`, () => {
   beforeAll(generatePython);
 
-  testScenarios(() => [python ?? "python3", join(PYTHON, "main.py")], {
+  testScenarios(() => PYTHON_COMMAND, {
     "kill -9": undefined,
     SIGTERM: "night",
     "kill -9 without a disk": "night",
@@ -174,4 +184,28 @@ describe.skipIf(!isJava).concurrent(`java${isJava ? "" : " (skipped: needs java,
   beforeAll(buildJava);
 
   testScenarios(javaCommand, { "kill -9": "path", SIGTERM: "night", "kill -9 without a disk": "night" });
+});
+
+const areThere = isGo && isPython && isEtcdThere();
+describe.skipIf(!areThere).concurrent(`go and python${areThere ? "" : " (skipped: needs go, python3 with grpcio, and etcd)"}`, () => {
+  beforeAll(async () => {
+    await Promise.all([buildGo(), generatePython()]);
+  });
+
+  test("programs move to another node when their node is drained, each entry in one update, and they stay registered there", async () => {
+    const { changes, nodeIds, registered, done } = await drainUnder([[GO_PROGRAM], PYTHON_COMMAND]);
+    const ids = ["interop.go", "interop.python"].flatMap((namespace) => Array.from({ length: 5 }, (_, i) => `${namespace}/web-${i}`));
+    expect(changes).toEqual(ids.map((id) => `UPDATE ${id}`));
+    expect(nodeIds).toEqual(["n1"]);
+    expect(registered).toEqual([
+      [0, 1],
+      [0, 1],
+    ]);
+    // Their own watches continue on the other node without a snapshot, and agree with its digests.
+    const told = { creates: 5, updates: 5, removes: 0, snapshots: 1 };
+    expect(done).toMatchObject([
+      { told, held: 5 },
+      { told, held: 5 },
+    ]);
+  });
 });

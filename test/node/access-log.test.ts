@@ -29,7 +29,7 @@ test("a denial is counted by its reason, and recorded with the caller", () => {
 test("an unregister that removed nothing is recorded with the requested keys", () => {
   const { accessLog, events } = open(0);
   accessLog.onWrite(ANN, { action: "unregister", requestId: "r", leaseId: "", keys: [keyOf("a", 1)], count: 0 });
-  expect(events).toMatchObject([{ namespace: "a", detail: "unregistered 0 entries", subjects: "a/web/1" }]);
+  expect(events).toMatchObject([{ namespace: "a", rule: "a.*", detail: "unregistered 0 entries", subjects: "a/web/1" }]);
 });
 
 test("with more than 100 subjects, further records with the same request id have the rest, and each lists the lease", () => {
@@ -55,12 +55,17 @@ test.each([
   {
     what: "keys",
     accepted: { nodeId: "", keys: [keyOf("a", 1)], count: 1 },
-    record: { namespace: "a", subjects: "a/web/1", detail: "maintenance on for a/web/1 without an end time; new disks" },
+    record: { namespace: "a", rule: "a.*", subjects: "a/web/1", detail: "maintenance on for a/web/1 without an end time; new disks" },
   },
   {
     what: "a node",
     accepted: { nodeId: "n1", keys: [], count: 12 },
-    record: { namespace: "", subjects: "node:n1", detail: "maintenance on for node n1, 12 entries without an end time; new disks" },
+    record: {
+      namespace: "",
+      rule: "",
+      subjects: "node:n1",
+      detail: "maintenance on for node n1, 12 entries without an end time; new disks",
+    },
   },
 ])("an order for $what is recorded with its subject", ({ accepted, record }) => {
   const { accessLog, events } = open(0);

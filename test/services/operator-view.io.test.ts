@@ -8,6 +8,7 @@ import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js
 import { DnsService } from "../../gen/waymark/dns/v1/dns_pb.js";
 import { runThrough } from "../../src/lib/machine.ts";
 import { EVERY_AUDIT } from "../../src/policy/audit/filter.ts";
+import type { RefusedAct } from "../../src/policy/audit/record.ts";
 import { anonymousCaller, type Caller } from "../../src/policy/identity/caller.ts";
 import { withOperatorView } from "../../src/services/operator-view.ts";
 import type { MethodHandler, StreamSource } from "../../src/services/service.ts";
@@ -36,7 +37,8 @@ class Bench {
   #handler(method: DescMethod): MethodHandler | undefined {
     const { service, names, core } = this.inside;
     const of = method.parent.typeName === DnsService.typeName ? names : service;
-    return withOperatorView(of, { isResolver: false, onOperatorView: core.accessLog.onOperatorView }).handlers[method.localName];
+    const onRefused = (refusal: RefusedAct) => core.limits.note(refusal);
+    return withOperatorView(of, { isResolver: false, onOperatorView: core.accessLog.onOperatorView, onRefused }).handlers[method.localName];
   }
 
   async call<I extends DescMethodUnary["input"], O extends DescMethodUnary["output"]>(
@@ -74,12 +76,14 @@ class Bench {
     await core.switchPolicy();
   }
 
+  /** The records of operator's views, including those of counted refusals, in any order. */
   async audited(): Promise<readonly string[]> {
+    this.inside.core.limits.close();
     const { records } = await this.inside.audit.read({ limit: 100, filter: EVERY_AUDIT });
     const own = records.filter(({ action }) => action === "operator_view");
     return own
       .map(({ principal, outcome, reason, namespace, detail }) => [principal, outcome, reason, namespace, detail].join("|"))
-      .toReversed();
+      .toSorted();
   }
 }
 
@@ -241,12 +245,12 @@ test("each request for the view is recorded although no reads are sampled, and o
   bench.watch({ namespacePrefix: "svc", ...AS_OPERATOR });
   await bench.call(catalogQuery, { namespace: "svc.blue" });
   expect(await bench.audited()).toEqual([
-    "rea|denied|discovery_access_denied|svc.blue|CatalogQuery",
     "ben|denied|discovery_access_denied|svc.blue|CatalogQuery",
-    "|denied|unauthenticated|svc.blue|CatalogQuery",
-    "rea|denied|discovery_access_denied|svc.blue|CatalogWatch",
     "op|allowed||svc.blue|CatalogQuery",
     "op|allowed||svc|CatalogWatch",
+    "rea|denied|discovery_access_denied|svc.blue|CatalogQuery",
+    "rea|denied|discovery_access_denied|svc.blue|CatalogWatch",
+    "|denied|unauthenticated|svc.blue|CatalogQuery",
   ]);
 });
 

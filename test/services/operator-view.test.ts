@@ -7,6 +7,7 @@ import { DnsService } from "../../gen/waymark/dns/v1/dns_pb.js";
 import { PolicyService } from "../../gen/waymark/policy/v1/policy_pb.js";
 import { ResolverService } from "../../gen/waymark/resolver/v1/resolver_pb.js";
 import { WaymarkError } from "../../src/lib/errors.ts";
+import type { RefusedAct } from "../../src/policy/audit/record.ts";
 import { anonymousCaller, type Caller, type MeshRole } from "../../src/policy/identity/caller.ts";
 import { type OperatorRead, withOperatorView } from "../../src/services/operator-view.ts";
 import type { CallContext, MethodHandler, StreamSource } from "../../src/services/service.ts";
@@ -16,13 +17,16 @@ const withRole = (role: MeshRole): Caller => ({ ...ANYBODY, principal: "ann", is
 const OPERATOR = withRole("mesh.operate");
 const STREAM: StreamSource = { attach: () => {}, pull: () => undefined, close: () => {} };
 
-/** Calls one method with a request; returns the view that its handler got, or the refusal, and what was recorded. */
+/** Calls one method with a request; returns the view that its handler got, or the refusal, and the recorded reads and refusals. */
 function ask(
   method: DescMethod,
   init: Record<string, unknown>,
   { caller = OPERATOR, isResolver = false }: { caller?: Caller; isResolver?: boolean } = {},
 ) {
   const reads: OperatorRead[] = [];
+  const refused: Omit<RefusedAct, "caller">[] = [];
+  const onOperatorView = (_caller: Caller, read: OperatorRead) => void reads.push(read);
+  const onRefused = ({ caller: _caller, ...act }: RefusedAct) => void refused.push(act);
   let seen: boolean | undefined;
   const note = ({ caller: by }: CallContext) => void (seen = by.hasOperatorView === true);
   const handler: MethodHandler =
@@ -30,7 +34,7 @@ function ask(
       ? { kind: "unary", handle: (_request, context) => (note(context), new Uint8Array()) }
       : { kind: "server_streaming", open: (_request, context) => (note(context), STREAM) };
   const service = { desc: method.parent, handlers: { [method.localName]: handler } };
-  const wrapped = withOperatorView(service, { isResolver, onOperatorView: (_caller, read) => reads.push(read) }).handlers[method.localName];
+  const wrapped = withOperatorView(service, { isResolver, onOperatorView, onRefused }).handlers[method.localName];
   const context: CallContext = { caller, time: { monoMs: 0, wallMs: 0 }, requestId: "r-1" };
   const request = create(method.input, init) as never;
   let refusal = "";
@@ -41,7 +45,7 @@ function ask(
     if (!(error instanceof WaymarkError)) throw error;
     refusal = `${error.reason}: ${error.message}`;
   }
-  return { seen, refusal, reads };
+  return { seen, refusal, reads, refused };
 }
 
 const VIEW = { viewer: create(ViewerSchema, { asOperator: true }) };
@@ -57,14 +61,15 @@ describe.each(VIEWED.map((method) => ({ name: method.name, method })))("$name", 
   const isOfResolver = method.parent === ResolverService;
 
   test("grants the view only if its answers name the hiding rules, and records the request in both cases", () => {
-    const { seen, refusal, reads } = ask(method, request);
+    const { seen, refusal, reads, refused } = ask(method, request);
     expect(seen).toBe(isMarked && !isOfResolver ? true : undefined);
     expect(refusal === "").toBe(seen === true);
-    expect(reads).toMatchObject([{ reason: seen === true ? "" : "invalid_argument", requestId: "r-1" }]);
+    expect(reads).toMatchObject(seen === true ? [{ requestId: "r-1" }] : []);
+    expect(refused).toMatchObject(seen === true ? [] : [{ action: "operator_view", reason: "invalid_argument" }]);
   });
 
   test("does not change a call without it", () => {
-    expect(ask(method, {})).toEqual({ seen: false, refusal: "", reads: [] });
+    expect(ask(method, {})).toEqual({ seen: false, refusal: "", reads: [], refused: [] });
   });
 });
 
@@ -80,11 +85,14 @@ test.each<{ what: string; caller: Caller; reason: string }>([
     [DiscoveryService.method.catalogQuery, CatalogQueryRequestSchema],
     [DiscoveryService.method.catalogWatch, CatalogWatchRequestSchema],
   ] as const) {
-    const { seen, refusal, reads } = ask(method, create(schema, { ...VIEW, namespacePrefix: "svc" }), { caller });
+    const { seen, refusal, reads, refused } = ask(method, create(schema, { ...VIEW, namespacePrefix: "svc" }), { caller });
     expect(seen).toBe(reason === "" ? true : undefined);
     expect(refusal.split(":")[0]).toBe(reason);
     if (reason !== "") expect(refusal).toMatch(/role mesh\.operate to set viewer\.as_operator$/);
-    expect(reads).toEqual([{ detail: method.name, namespace: "svc", requestId: "r-1", reason }]);
+    const read = { detail: method.name, namespace: "svc" };
+    expect([reads, refused]).toEqual(
+      reason === "" ? [[{ ...read, requestId: "r-1" }], []] : [[], [{ ...read, action: "operator_view", reason }]],
+    );
   }
 });
 
@@ -94,10 +102,10 @@ test.each([
   { what: "a resolver", more: {}, isResolver: true, reason: "read_only" },
 ])("the view is refused together with $what", ({ more, isResolver, reason }) => {
   const request = { viewer: create(ViewerSchema, { asOperator: true, ...more }), namespace: "svc", name: "web" };
-  const { seen, refusal, reads } = ask(DiscoveryService.method.resolve, request, { isResolver });
+  const { seen, refusal, refused } = ask(DiscoveryService.method.resolve, request, { isResolver });
   expect(seen).toBeUndefined();
   expect(refusal).toMatch(new RegExp(`^${reason}: .*viewer.as_operator`));
-  expect(reads).toMatchObject([{ detail: "Resolve web", namespace: "svc", reason }]);
+  expect(refused).toMatchObject([{ detail: "Resolve web", namespace: "svc", reason }]);
 });
 
 test("the field that names the rules has one number in all answers that are built from bytes", () => {
@@ -111,7 +119,7 @@ test("a handler that waits is told of the end of the call, also in the operator'
   const onOver = () => {};
   const handler: MethodHandler = { kind: "unary", handle: (_request, given) => ((given.onOver = onOver), new Uint8Array()) };
   const service = { desc: DiscoveryService, handlers: { catalogQuery: handler } };
-  const wrapped = withOperatorView(service, { isResolver: false, onOperatorView: () => {} }).handlers["catalogQuery"];
+  const wrapped = withOperatorView(service, { isResolver: false, onOperatorView: () => {}, onRefused: () => {} }).handlers["catalogQuery"];
   if (wrapped?.kind === "unary") void wrapped.handle(create(CatalogQueryRequestSchema, VIEW) as never, context);
   expect(context.onOver).toBe(onOver);
 });

@@ -3,15 +3,17 @@ import { expect, test } from "vitest";
 import { sized } from "../fakes/effort.ts";
 import { runSeed } from "./drains.ts";
 
-/** Each kind of world once in the gate. */
-const SEEDS = sized(140, 5);
+/** A third node gets the end of an entry before the newer entry, if nothing prevents that. */
+const ORDER = [16, 30, 37];
+/** Each kind of world once in the gate, and these. */
+const SEEDS = [...Array.from({ length: sized(140, 5) }, (_, i) => i + 1), ...ORDER];
 
 test("nothing that clients keep registered is ever absent, some node stays in service, drains end, and what is forgotten stays away", {
   timeout: 300_000,
 }, () => {
   const happened = new Map<string, number>();
   const count = (name: string, by: number) => happened.set(name, (happened.get(name) ?? 0) + by);
-  for (let seed = 1; seed <= SEEDS; seed++) {
+  for (const seed of SEEDS) {
     const { violation, kind, ends, events, updateCount } = runSeed(seed);
     expect(violation?.message, `seed ${seed}: ${kind}`).toBeUndefined();
     for (const [end, times] of ends) count(end, times);

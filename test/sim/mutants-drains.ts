@@ -9,8 +9,22 @@ export const DRAIN_MUTANTS = [
     edits: [
       {
         file: "src/discovery/registrar/hand-over.ts",
-        find: "      if (this.#hasSuccessor(stored)) entryRemovals.handedOver(stored);",
+        find: "      if (this.#hasMoved(stored)) entryRemovals.handedOver(stored);",
         replace: "      if (stored.seq > 0) entryRemovals.handedOver(stored);",
+      },
+    ],
+    withinSeeds: 20,
+    isOfDrains: true,
+    isCheap: true,
+  },
+  {
+    name: "an entry ends before other nodes have the newer one",
+    rule: "Operators and nodes: the entry of a lease ends on a draining node when its linked peers have the newer one",
+    edits: [
+      {
+        file: "src/discovery/registrar/hand-over.ts",
+        find: "isNew(stored) && this.arePeersAt(stored.origin.id, stored.seq)",
+        replace: "isNew(stored)",
       },
     ],
     withinSeeds: 20,

@@ -277,7 +277,7 @@ export class FieldProblems {
 
   /** The value must be one of the numbers 0 to `last` of an enum. */
   known(value: number, last: number, noun: string, field: string): void {
-    if (!(value >= 0 && value <= last) && !this.#isOfRecord) this.add(field, `${value} is not ${noun}`);
+    if (!(value >= 0 && value <= last) && !this.#isOfRecord) this.add(field, `${value} is not ${noun}: the highest value is ${last}`);
   }
 
   time({ seconds, nanos }: TimeFields, field: string): void {

@@ -14,9 +14,9 @@ import {
 import type { Client } from "../../client/client.ts";
 import { RequestError } from "../../client/request-error.ts";
 import { enumWord } from "../../lib/enum-words.ts";
-import { askNodes, type ClusterNode, clusterNodes } from "../cluster-nodes.ts";
+import { askNodes, clusterNodes } from "../cluster-nodes.ts";
 import type { ChainReading } from "../environment.ts";
-import { readInput } from "../environment.ts";
+import { readInput, sleep } from "../environment.ts";
 import { EXIT, UsageError } from "../exit.ts";
 import type { Flags } from "../flags.ts";
 import { timeText, wholeJson } from "../messages.ts";
@@ -28,6 +28,8 @@ import type { VerbContext, VerbFunction } from "../table/verb.ts";
 const DEFAULT_COUNT = 100;
 /** Difference between the clocks of two nodes up to which a watch that continues in another log loses no records. */
 const CLOCKS_APART_MS = 60_000;
+/** How often a watch of all nodes looks for nodes that have joined, or that have another address. */
+const FIND_NODES_MS = 30_000;
 /** Slightly below the maximum string length of V8. */
 const MAX_LOG_BYTES = 384 * 1024 * 1024;
 
@@ -147,38 +149,56 @@ export const watch: VerbFunction = async (context) => {
   const most = flags.count("count", Number.MAX_SAFE_INTEGER) ?? Number.POSITIVE_INFINITY;
   const search = searchOf(flags);
   const hasNodes = flags.isOn("allNodes");
-  const nodes = hasNodes ? await clusterNodes(client()) : [undefined];
   const done = new AbortController();
   const interrupt = AbortSignal.any([environment.interrupt, done.signal]);
-  const stoppable = { ...context, environment: { ...environment, interrupt } };
+  const servers = new Map<string, string | undefined>();
+  const stoppable = { ...context, servers, environment: { ...environment, interrupt } };
   let printed = 0;
-  const printAll = async (at: ClusterNode | undefined) => {
-    for await (const record of recordsOf(stoppable, search, at)) {
+  const printAll = async (node: string, from: AuditSearch) => {
+    for await (const record of recordsOf(stoppable, from, node)) {
       if (printed >= most) return;
-      const shown = { ...record, node: at?.nodeId ?? "" };
+      const shown = { ...record, node };
       out.line(recordJson(shown), table([shown], hasNodes));
       printed += 1;
       if (printed >= most) done.abort();
     }
   };
-  for (const { nodeId, server, fault } of nodes.filter((node) => node !== undefined))
-    if (server === undefined) out.error(`${nodeId} is not followed: ${fault}`);
-  const reachable = nodes.filter((node) => node === undefined || node.server !== undefined);
-  await Promise.all(reachable.map(printAll)).finally(() => done.abort());
-  return reachable.length === nodes.length ? EXIT.done : EXIT.failed;
+  if (!hasNodes) await printAll("", search);
+  const late = { since: timestampFromMs(Date.now()), ...search };
+  const streams: Promise<void>[] = [];
+  for (let from: AuditSearch = search; !interrupt.aborted; from = late) {
+    const nodes = await clusterNodes(client()).catch((error: unknown) => {
+      if (from === late && error instanceof RequestError) return [];
+      throw error;
+    });
+    for (const { nodeId, server = servers.get(nodeId), fault } of nodes) {
+      const isFollowed = servers.get(nodeId) !== undefined;
+      if (server === undefined && !servers.has(nodeId)) out.error(`${nodeId} is not followed: ${fault}`);
+      servers.set(nodeId, server);
+      if (!isFollowed && server !== undefined) streams.push(printAll(nodeId, from));
+    }
+    Promise.all(streams).catch(() => done.abort());
+    await sleep(stoppable.environment, FIND_NODES_MS);
+  }
+  await Promise.all(streams);
+  return [...servers.values()].includes(undefined) ? EXIT.failed : EXIT.done;
 };
 
-/** Yields the records that match, as they are written, from one node, or from any of the command's servers. */
-async function* recordsOf(context: VerbContext, search: AuditSearch, at: ClusterNode | undefined): AsyncGenerator<AuditRecord> {
-  const { environment, out, client } = context;
+/** `servers`: the newest known address of each node. */
+type WatchContext = VerbContext & { readonly servers: ReadonlyMap<string, string | undefined> };
+
+/** Yields the records that match, as they are written, from one node at its newest address, or from any of the command's servers. */
+async function* recordsOf(context: WatchContext, search: AuditSearch, node: string): AsyncGenerator<AuditRecord> {
+  const { environment, out, client, servers } = context;
   let point = { afterNumber: 0n, afterHash: "" };
   const sinceMs = search.since === undefined ? 0 : timestampMs(search.since);
   let lastMs = Date.now();
-  const of = at === undefined ? "" : ` of ${at.nodeId}`;
+  const of = node === "" ? "" : ` of ${node}`;
   const openAt = (request: MessageInitShape<typeof AuditServiceWatchRequestSchema>) => {
     const options = { signal: environment.interrupt };
     const { watch: method } = AuditService.method;
-    return at?.server === undefined ? client().stream(method, request, options) : client().streamAt(at.server, method, request, options);
+    const server = servers.get(node);
+    return server === undefined ? client().stream(method, request, options) : client().streamAt(server, method, request, options);
   };
   async function* open() {
     try {
@@ -191,7 +211,7 @@ async function* recordsOf(context: VerbContext, search: AuditSearch, at: Cluster
       yield* openAt({ ...search, since });
     }
   }
-  for await (const { records, number, hash } of followStream(context, open, at?.nodeId)) {
+  for await (const { records, number, hash } of followStream(context, open, node || undefined)) {
     point = { afterNumber: number, afterHash: hash };
     for (const record of records) lastMs = wallMs(record);
     yield* records;

@@ -1,7 +1,8 @@
 /**
  * Hands the static entries of a leaving node over to another node of its cluster (semantics.md, Stop), because no client would register
  * them again. The leaving node offers its records. Another node registers them as its own records, with a stamp one step higher. The leaving node
- * ends its own records when it sees the new ones. Later writes and unregisters on other nodes have higher stamps than both.
+ * ends its own records when all linked nodes have the new ones, because a node that receives the end first has no entry until the new one arrives.
+ * Later writes and unregisters on other nodes have higher stamps than both.
  */
 
 import { checksOf } from "../../catalog/entry/checks.ts";
@@ -91,6 +92,8 @@ export class HandOver {
    */
   readonly #unanswered = new Set<StoredRecord>();
   #servedMonoMs = 0;
+  /** Whether all linked nodes have the records of an origin up to a seq. */
+  arePeersAt: (originId: string, seq: number) => boolean = () => true;
   /** Number of records that other nodes have taken over. */
   takenCount = 0;
   /** Number of static records with scope LOCAL, which cannot be handed over and end with this node. */
@@ -130,7 +133,7 @@ export class HandOver {
     let leftCount = 0;
     for (const stored of replica.self.log.list()) {
       if (stored.body !== BODY.ENTRY || replica.own(stored.key) !== stored || this.kindOf(stored) !== "leased") continue;
-      if (this.#hasSuccessor(stored)) entryRemovals.handedOver(stored);
+      if (this.#hasMoved(stored)) entryRemovals.handedOver(stored);
       else leftCount += 1;
     }
     return leftCount;
@@ -205,7 +208,7 @@ export class HandOver {
     const storedRecords = pending.storedRecords.filter(({ stored, seq }) => {
       // The record has ended in the meantime, for example because of an unregister.
       if (stored.body !== BODY.ENTRY || stored.seq !== seq || replica.own(stored.key) !== stored) return false;
-      if (!this.#hasSuccessor(stored)) return true;
+      if (!this.#hasMoved(stored)) return true;
       entryRemovals.handedOver(stored);
       this.takenCount += 1;
       return false;
@@ -223,9 +226,10 @@ export class HandOver {
     this.#queue.push(...storedRecords);
   }
 
-  /** Whether a live node has a newer live record of the key, either taken over or registered again. */
-  #hasSuccessor(own: StoredRecord): boolean {
-    return this.#parts.replica.records(own.key).some((stored) => stored.origin !== own.origin && isEntryAbove(stored, own));
+  /** Whether a live node has a newer live record of the key, either taken over or registered again, which all linked nodes have. */
+  #hasMoved(own: StoredRecord): boolean {
+    const isNew = (stored: StoredRecord) => stored.origin !== own.origin && isEntryAbove(stored, own);
+    return this.#parts.replica.records(own.key).some((stored) => isNew(stored) && this.arePeersAt(stored.origin.id, stored.seq));
   }
 
   // ---- the receiving node ----

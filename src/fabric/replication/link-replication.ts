@@ -101,6 +101,13 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
     return Math.max(this.#view.reportedSeqOf(id), this.#view.lackingThroughOf(id));
   }
 
+  /** Whether the peer is known to be at a seq of an origin. If not, requests its whole vector, because a peer does not repeat reports of this node. */
+  confirms(id: string, seq: number): boolean {
+    const isKnown = this.knownSeqOf(id) >= seq;
+    if (!isKnown) this.#sender.isWholeWanted = true;
+    return isKnown;
+  }
+
   lag(time: Time): ReplicationLag {
     return this.#puller.lag(time);
   }
@@ -310,6 +317,12 @@ export class ReplicationChannel implements LinkChannel<ReplicationFrame> {
     let knownSeq = 0;
     for (const replication of this.#all.values()) knownSeq = Math.max(knownSeq, replication.knownSeqOf(id));
     return knownSeq;
+  }
+
+  /** Whether all linked peers that receive records have an origin's records up to a seq, apart from those that they refused. Asks those that may not. */
+  arePeersAt(id: string, seq: number): boolean {
+    const unsure = [...this.#all].filter(([link, replication]) => !this.#isHeld(link) && !replication.confirms(id, seq));
+    return unsure.length === 0;
   }
 
   open(link: LinkId, { hello, relation, greetedMonoMs }: LinkGreeting, time: Time): LinkReplication {

@@ -7,6 +7,8 @@ import type { NodeHandlers, NodeOutput, NodePart, OwnEntry, SelfState } from "..
 
 /** Time between two load reports, in ms. Other nodes receive a report only when its health level changes. */
 const REFRESH_MS = 30_000;
+/** Time before another try, in ms, after the disk refused a batch. */
+const RETRY_MS = 1000;
 /** Time before the first report, in ms, because the load during startup is not representative. */
 const FIRST_MS = 5000;
 
@@ -14,7 +16,7 @@ export class SelfEntry implements NodePart {
   readonly #registrar: Pick<Registrar, "register" | "renew" | "unregisterKeys">;
   #entry: OwnEntry | undefined;
   #state: SelfState = { isInMaintenance: false, isHidden: false, labels: {} };
-  /** Undefined until the entry is registered. A failed registration is retried with the next load report. */
+  /** Undefined unless the entry is registered. A failed registration is retried with the next load report. */
   #key: KeyText | undefined;
   #nextMonoMs = NEVER;
 
@@ -35,6 +37,12 @@ export class SelfEntry implements NodePart {
         const key = this.#key ?? this.#register(entry, time);
         this.#registrar.renew(entry.caller, [], [{ key, path: "load", health: undefined, load }], time);
       }, out);
+    },
+    // The refused batch is undone. It can have contained the entry.
+    notPersisted: (_, { monoMs }) => {
+      if (this.#entry === undefined || this.#state.isHidden) return;
+      this.#key = undefined;
+      this.#nextMonoMs = Math.min(this.#nextMonoMs, monoMs + RETRY_MS);
     },
   };
 

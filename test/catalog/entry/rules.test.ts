@@ -523,8 +523,8 @@ test("every violation is named, up to a bound, and counted in the message", () =
   expect(refused).toBeInstanceOf(WaymarkError);
   if (!(refused instanceof WaymarkError)) return;
   expect(refused.details.violations).toHaveLength(32);
-  expect(refused.details.violations?.[0]).toEqual({ field: "entries[3].scope", description: "9 is not a scope" });
-  expect(refused.message).toBe("invalid_argument: entries[3].scope: 9 is not a scope (and 64 more)");
+  expect(refused.details.violations?.[0]).toEqual({ field: "entries[3].scope", description: "9 is not a scope: the highest value is 4" });
+  expect(refused.message).toBe("invalid_argument: entries[3].scope: 9 is not a scope: the highest value is 4 (and 64 more)");
   // And the next entry starts afresh.
   expect(violationsOf(create(EntrySchema, PLAIN), "client")).toEqual([]);
 });

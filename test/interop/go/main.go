@@ -13,6 +13,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -77,9 +78,16 @@ type run struct {
 func main() {
 	address := flag.String("address", "", "host:port of the node's gRPC listener")
 	shardKeys := flag.String("shard-keys", "", "check the shards of the keys in this file, and do nothing else")
+	nodes := flag.String("stay", "", "stay registered on one of these nodes until SIGTERM, and do nothing else: host:port,…")
 	flag.Parse()
-	if *shardKeys != "" {
-		if err := checkShardKeys(*shardKeys); err != nil {
+	if *shardKeys != "" || *nodes != "" {
+		var err error
+		if *nodes == "" {
+			err = checkShardKeys(*shardKeys)
+		} else {
+			err = stay(strings.Split(*nodes, ","))
+		}
+		if err != nil {
 			fmt.Fprintln(os.Stderr, "failed:", err)
 			os.Exit(1)
 		}

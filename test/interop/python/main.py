@@ -17,6 +17,7 @@ import grpc  # noqa: E402
 from client import CALL_TIMEOUT_S, KeepAlive, dial, instance, query, refusal, register, wanted  # noqa: E402
 from fold import Fold, key_of  # noqa: E402
 from google.protobuf import duration_pb2  # noqa: E402
+from stay import stay  # noqa: E402
 
 from waymark.catalog.v1 import watch_pb2  # noqa: E402
 from waymark.discovery.v1 import discovery_pb2  # noqa: E402
@@ -215,9 +216,13 @@ class Run:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--address", required=True, help="host:port of the node's gRPC listener")
+    parser.add_argument("--address", help="host:port of the node's gRPC listener")
+    parser.add_argument("--stay", help="stay registered on one of these nodes until SIGTERM, and do nothing else: host:port,…")
+    args = parser.parse_args()
+    if args.stay:
+        return stay(NAMESPACE, args.stay.split(","))
     run = Run()
-    run.all(parser.parse_args().address)
+    run.all(args.address)
     print(json.dumps(run.out), flush=True)
 
 

@@ -50,6 +50,20 @@ test("what a clock that is off refuses is tried again with the next load", () =>
   expect(r.names()).toEqual(["self"]);
 });
 
+test("a change that the disk refused is written a second later, with the next load", () => {
+  const { r, give } = open();
+  const refuse = (atMs: number) => {
+    r.refuse();
+    give({ kind: "notPersisted", error: new Error("no space left") }, at(atMs));
+  };
+  give({ kind: "publish", entry: ENTRY }, at(0));
+  refuse(100);
+  expect([r.names(), give({ kind: "tick" }, at(1099)), give({ kind: "tick" }, at(1100))]).toEqual([[], [], [MEASURE]]);
+  give({ kind: "load", load: LOAD }, at(1100));
+  r.flush(at(1200));
+  expect(r.names()).toEqual(["self"]);
+});
+
 test("a node that drains reports nothing any more", () => {
   const { r, self, give } = open();
   give({ kind: "publish", entry: ENTRY }, at(0));

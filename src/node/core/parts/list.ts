@@ -105,6 +105,7 @@ export class NodeParts {
 
   join({ fabric, facts, superseded, snapshots: options }: JoinOptions): void {
     const { replica, registrar, metrics } = this.rooms;
+    registrar.handOver.arePeersAt = (originId, seq) => fabric.exchanges.arePeersAt(originId, seq);
     const snapshots = new SnapshotScheduler({ replica, fabric, clusterId: facts.clusterId }, options);
     const departure = new NodeDeparture({ registrar, commits: this.writes.commits, fabric, snapshots });
     this.joined = { fabric, facts, superseded, snapshots, departure, activity: new PeerActivity(fabric, metrics) };
