@@ -103,6 +103,8 @@ export type FabricOutput =
   | { readonly kind: "memberChanged"; readonly update: MemberUpdate }
   /** This node's own facts, status or incarnation changed. */
   | { readonly kind: "selfChanged" }
+  /** The link to a member came up or went down. */
+  | { readonly kind: "linkChanged"; readonly nodeId: string }
   /** A member has been gone for so long that this node has forgotten it. */
   | { readonly kind: "memberForgotten"; readonly nodeId: string }
   /** An event for the log and, if `isAudited` is true, for the audit log. */

@@ -43,9 +43,13 @@ export class MembershipPart implements FabricPart {
     facts: ({ facts }, time, out) => this.give({ kind: "facts", facts: withBorders(facts, this.#rooms.borders.counts) }, time, out),
     forget: (input, time, out) => this.give(input, time, out),
     borderCounts: ({ counts }, time, out) => this.#changeCounts(counts, time, out),
-    up: ({ hello }, time, out) => this.give({ kind: "linkUp", member: hello }, time, out),
-    down: ({ hello, goodbye }, time, out) => {
-      if (goodbye === undefined) this.give({ kind: "linkBroken", nodeId: hello.nodeId }, time, out);
+    up: ({ hello }, time, out) => {
+      this.give({ kind: "linkUp", member: hello }, time, out);
+      out.push({ kind: "linkChanged", nodeId: hello.nodeId });
+    },
+    down: ({ hello: { nodeId }, goodbye }, time, out) => {
+      if (goodbye === undefined) this.give({ kind: "linkBroken", nodeId }, time, out);
+      out.push({ kind: "linkChanged", nodeId });
     },
     memberChanged: ({ update }, _, out) => void out.push({ kind: "memberChanged", update }),
     memberForgotten: (forgotten, _, out) => void out.push(forgotten),

@@ -296,6 +296,7 @@ export class CoreDriver {
       case "handedOver":
       case "keepRoster":
       case "keepSnapshot":
+      case "linkChanged":
       case "measureLoad":
       case "memberChanged":
       case "memberForgotten":

@@ -11,8 +11,8 @@ import type { StreamSource } from "./service.ts";
 export interface AuditWatchParts {
   readonly log: Pick<AuditLog, "follow" | "readAbove">;
   readonly filter: AuditFilter;
-  /** The record after which the stream begins. */
-  readonly start: ChainPoint;
+  /** Returns the record after which the stream begins. */
+  readonly start: () => Promise<ChainPoint>;
   readonly servedBy: string;
   readonly onClose: () => void;
 }
@@ -21,33 +21,27 @@ export interface AuditWatchParts {
 export class AuditWatch implements StreamSource {
   readonly endsAtDrain = true;
   readonly #parts: AuditWatchParts;
-  /** The number up to which the stream has read the log. */
-  #through: number;
+  readonly #messages = this.#read();
+  /** Resolved when records were written after the last read began. */
+  #written = Promise.withResolvers<void>();
   #unsent: Uint8Array | undefined;
-  #isReading = false;
-  /** Whether the log may have records that the stream has not read. */
-  #hasNews = true;
-  #unfollow: (() => void) | undefined;
   #ports: Parameters<StreamSource["attach"]> | undefined;
+  #unfollow: (() => void) | undefined;
 
   constructor(parts: AuditWatchParts) {
     this.#parts = parts;
-    this.#through = parts.start.number;
-    this.#unsent = this.#message(parts.start, []);
   }
 
   attach(...ports: Parameters<StreamSource["attach"]>): void {
     this.#ports = ports;
-    this.#unfollow = this.#parts.log.follow(() => {
-      this.#hasNews = true;
-      this.#read();
-    });
+    this.#unfollow = this.#parts.log.follow(() => this.#written.resolve());
+    this.#next();
   }
 
   pull(): Uint8Array | undefined {
     const message = this.#unsent;
     this.#unsent = undefined;
-    this.#read();
+    if (message !== undefined) this.#next();
     return message;
   }
 
@@ -57,13 +51,12 @@ export class AuditWatch implements StreamSource {
     this.#parts.onClose();
   }
 
-  #read(): void {
-    if (this.#isReading || !this.#hasNews || this.#unsent !== undefined || this.#ports === undefined) return;
-    this.#isReading = true;
-    this.#hasNews = false;
-    const { log, filter } = this.#parts;
-    log.readAbove(this.#through, filter).then(
-      (found) => this.#found(found),
+  #next(): void {
+    this.#messages.next().then(
+      ({ value }) => {
+        this.#unsent = value;
+        return this.#ports?.[0]();
+      },
       (error: unknown) => {
         rethrowInvariant(error);
         this.#ports?.[1](error instanceof WaymarkError ? error : undefined);
@@ -71,17 +64,18 @@ export class AuditWatch implements StreamSource {
     );
   }
 
-  #found({ records, through, isDone }: Awaited<ReturnType<AuditLog["readAbove"]>>): void {
-    this.#isReading = false;
-    this.#through = through;
-    this.#hasNews ||= !isDone;
-    const last = records.at(-1);
-    if (last === undefined) {
-      this.#read();
-      return;
+  async *#read(): AsyncGenerator<Uint8Array, undefined> {
+    const { log, filter, start } = this.#parts;
+    const first = await start();
+    yield this.#message(first, []);
+    for (let from = first.number; ; ) {
+      this.#written = Promise.withResolvers();
+      const { records, through, isDone } = await log.readAbove(from, filter);
+      from = through;
+      const last = records.at(-1);
+      if (last !== undefined) yield this.#message(last, records);
+      if (isDone) await this.#written.promise;
     }
-    this.#unsent = this.#message(last, records);
-    this.#ports?.[0]();
   }
 
   #message({ number, hash }: ChainPoint, records: readonly AuditRecord[]): Uint8Array {

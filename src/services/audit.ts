@@ -23,9 +23,8 @@ import type { ChainPoint } from "../policy/audit/record.ts";
 import type { AuditLog } from "../store/audit/log.io.ts";
 import { hexOf, searchFilter, timeFilter, wireRecord } from "./audit-records.ts";
 import { AuditWatch } from "./audit-watch.ts";
-import { DeferredStream } from "./deferred-stream.ts";
 import { listRoute, type PageRequest } from "./list-page.ts";
-import type { HandlersOf, MethodHandler, ServiceDefinition, StreamSource } from "./service.ts";
+import type { HandlersOf, MethodHandler, ServiceDefinition } from "./service.ts";
 import { StreamLimit } from "./stream-limit.ts";
 
 export type AuditHandlers = Readonly<Record<"accessAudit" | "policyAudit" | "verifyAudit", MethodHandler>>;
@@ -38,8 +37,7 @@ export interface AuditParts {
   readonly servedBy: string;
 }
 
-export function auditService(parts: AuditParts): ServiceDefinition {
-  const { log, servedBy } = parts;
+export function auditService({ log, servedBy }: AuditParts): ServiceDefinition {
   const limit = new StreamLimit("streams of audit records", MAX_WATCHES);
   const list = async (request: AuditServiceListRequest) =>
     create(AuditServiceListResponseSchema, { ...(await page(log, request, searchFilter(request))), servedBy });
@@ -49,22 +47,14 @@ export function auditService(parts: AuditParts): ServiceDefinition {
       list: { kind: "unary", handle: list },
       watch: {
         kind: "server_streaming",
-        open: (request: AuditServiceWatchRequest, { caller }) => watch(parts, request, limit.open(caller)),
+        open: (request: AuditServiceWatchRequest, { caller }) => {
+          const start = () => startOf(log, request, servedBy);
+          return new AuditWatch({ log, filter: searchFilter(request), start, servedBy, onClose: limit.open(caller) });
+        },
       },
     } satisfies HandlersOf<typeof AuditService>,
     routes: [listRoute(AuditService.method.list, list)],
   };
-}
-
-function watch({ log, servedBy }: AuditParts, request: AuditServiceWatchRequest, onClose: () => void): StreamSource {
-  const opened = startOf(log, request, servedBy).then(
-    (start) => new AuditWatch({ log, filter: searchFilter(request), start, servedBy, onClose }),
-    (error: unknown) => {
-      onClose();
-      throw error;
-    },
-  );
-  return new DeferredStream(opened);
 }
 
 /** Returns the record after which a stream begins. */

@@ -55,8 +55,24 @@ export function pageOf({ limit = "0", page_token: pageToken = "" }: RouteParamet
   return { limit: Number(limit), pageToken };
 }
 
-/** The fields of lists that change with time, renewals and probes. */
-const UNSTEADY: ReadonlySet<string> = new Set(["age", "expiresAt", "generatedAt", "lastSeen", "renewedAt", "revision", "rtt"]);
+/** The fields of lists that change with time, renewals, probes and frames. */
+const UNSTEADY: ReadonlySet<string> = new Set([
+  "age",
+  "beaconAge",
+  "behindFor",
+  "dueFor",
+  "expiresAt",
+  "exportedEqualAt",
+  "framesReceived",
+  "framesSent",
+  "generatedAt",
+  "importedEqualAt",
+  "lag",
+  "lastSeen",
+  "renewedAt",
+  "revision",
+  "rtt",
+]);
 
 export function pageAnswer(page: JsonValue): RouteAnswer {
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- a part of a JSON value is a JSON value
@@ -64,18 +80,21 @@ export function pageAnswer(page: JsonValue): RouteAnswer {
   return { kind: "page", page, steady };
 }
 
-/**
- * Returns a function that makes a request from parameters with the names of its fields: texts, numbers, times, and lists and enum values. The function throws
- * `invalid_argument`.
- */
+/** Returns a message whose fields have the values of the parameters with their names. Throws `invalid_argument`. */
+export function messageIn<D extends DescMessage>(desc: D, parameters: RouteParameters): MessageShape<D> {
+  const message = create(desc);
+  for (const field of desc.fields) {
+    const text = parameters[field.name] ?? "";
+    if (text !== "") Reflect.set(message, field.localName, valueIn(field, text));
+  }
+  return message;
+}
+
+/** Returns a function that makes a valid request from parameters. The function throws `invalid_argument`. */
 export function requestReader<I extends DescMessage>(input: I): (asked: RouteParameters) => MessageShape<I> {
   const check = requestCheckOf(input);
   return (asked) => {
-    const request = create(input);
-    for (const field of input.fields) {
-      const text = asked[field.name] ?? "";
-      if (text !== "") Reflect.set(request, field.localName, valueIn(field, text));
-    }
+    const request = messageIn(input, asked);
     check(request);
     return request;
   };
@@ -104,7 +123,7 @@ export function listRoute<I extends DescMessage, O extends DescMessage>(
 const wrong = (name: string, rule: string, value: string) => invalid(name, `must be ${rule}, got ${JSON.stringify(value.slice(0, 64))}`);
 
 /** Returns the number of an enum value. Throws `invalid_argument` with the name of the parameter. */
-export function enumNumber({ values }: DescEnum, word: string, name: string): number {
+function enumNumber({ values }: DescEnum, word: string, name: string): number {
   const known = new Map(values.map(({ localName, number }) => [localName.toLowerCase().replaceAll("_", "-"), number]));
   known.delete("unspecified");
   const number = known.get(word);
@@ -112,11 +131,15 @@ export function enumNumber({ values }: DescEnum, word: string, name: string): nu
   return number;
 }
 
-/** The value of a parameter: a text, a whole number, a time, an enum value, or a list of texts or enum values, separated by commas. */
+/** The value of a parameter: a text, a boolean, a whole number, a time, an enum value, or a list of texts or enum values, separated by commas. */
 function valueIn({ name, enum: words, fieldKind, scalar, message }: DescField, text: string) {
   if (fieldKind === "list") return text.split(",").map((item) => (words === undefined ? item : enumNumber(words, item, name)));
   if (words !== undefined) return enumNumber(words, text, name);
   if (scalar === ScalarType.STRING) return text;
+  if (scalar === ScalarType.BOOL) {
+    if (text !== "true" && text !== "false") throw wrong(name, "true or false", text);
+    return text === "true";
+  }
   if (message?.typeName === TimestampSchema.typeName) {
     const wallMs = parseTime(text);
     if (wallMs === undefined) throw wrong(name, "a time such as 2026-01-31T12:00:00Z", text);

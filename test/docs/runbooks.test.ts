@@ -115,16 +115,16 @@ test.skipIf(!isDigThere())("the commands of other programs run", () => {
 });
 
 const NOW = Date.parse("2026-11-30T12:00:00Z");
+const ORIGIN = { nodeId: "n2", generation: 1, life: "live", through: 1, known: 1, floor: 0, refused: 0, whyPartial: "limit" } as const;
 /** Facts that cause each finding of a node. */
 const ALL_WRONG: NodeFacts = {
   nodeId: "n1",
   version: "1.0.0",
   wallMs: NOW,
   faults: [{ name: "clock", detail: "3 s ahead" }],
-  ageMs: 60_000,
-  partial: [{ nodeId: "n2", why: "limit" }],
-  isProtected: true,
-  store: { isShared: true, ageMs: 20_000, fault: "split brain: n2 uses s2", leader: "" },
+  lag: { ageMs: 60_000, isProtected: true, origins: [ORIGIN] },
+  store: { kind: "etcd", ageMs: 20_000, fault: "split brain: n2 uses s2" },
+  leader: "",
   certificates: [
     { setting: "tls.cert_file", endWallMs: NOW - 1 },
     { setting: "fabric.cert_file", endWallMs: NOW + 1 },
@@ -132,7 +132,7 @@ const ALL_WRONG: NodeFacts = {
   policyFault: "version 3 cannot be read",
   journalFault: "disk full",
   auditFault: "disk full",
-  desired: { state: "drained", sinceWallMs: 0, reason: "new disks" },
+  record: { desired: "drained", atWallMs: 0, reason: "new disks" },
   drain: { step: "leases", sinceMs: 0, isStuck: true, left: [{ kind: "leases", count: 12 }] },
   configDigest: "d1",
   peers: (["alive", "dead", "suspect"] as const).map((status) => ({ nodeId: "n2", status, version: "1.0.0", configDigest: "d2" })),

@@ -83,6 +83,11 @@ test("mesh peers list, watch and explain, and discovery lag, of three nodes of w
 
 /** Of two nodes with the same file, and other ids and ports. */
 async function settingsAreShown(a: NodeProcess, b: NodeProcess): Promise<void> {
+  // Findings are evaluated every 5 s, so a node can still report that it was not ready.
+  await until("no findings", async () => {
+    const { exit, stdout } = await a.run(["status"]);
+    return exit === 0 ? [] : [stdout];
+  });
   const { nodes } = await json(a, "status");
   const shown = await json(b, "mesh", "config", "show", "--origin", "file");
   expect(shown).toMatchObject({

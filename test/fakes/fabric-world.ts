@@ -376,6 +376,7 @@ export class FabricWorld {
         case "generationLost":
         case "offered":
         case "memberChanged":
+        case "linkChanged":
         case "memberForgotten":
         case "rest":
         case "selfChanged":

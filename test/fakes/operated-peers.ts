@@ -1,6 +1,5 @@
 /** Operations on nodes, with a control store and an audit log that a test lets answer. */
 import { create, type DescMessage } from "@bufbuild/protobuf";
-import { PeerSchema } from "../../gen/waymark/catalog/v1/peer_pb.js";
 import {
   type BlastRadius,
   PeerServiceCordonRequestSchema,
@@ -13,7 +12,7 @@ import type { PeerOrder } from "../../src/control/peers/peers.ts";
 import type { PeerRecord } from "../../src/control/peers/records.ts";
 import { type ErrorReason, WaymarkError } from "../../src/lib/errors.ts";
 import { anonymousCaller } from "../../src/policy/identity/caller.ts";
-import { type NodeContents, type PeerOperation, PeerOperations } from "../../src/services/peers/operations.ts";
+import { type NodeContents, type PeerOperation, peerOperations } from "../../src/services/peers/operations.ts";
 import { memberRow } from "./watched-members.ts";
 
 const REQUESTS = {
@@ -52,41 +51,38 @@ export class OperatedPeers {
   readonly onDisk: PeerOperation[] = [];
   readonly #unwritten: PeerOperation[] = [];
   readonly #waiting: { readonly resolve: () => void; readonly reject: (error: Error) => void }[] = [];
-  readonly #operations: PeerOperations;
+  readonly #handlers: ReturnType<typeof peerOperations>;
 
   constructor() {
     this.contents = { leasedCount: 2, staticCount: 1, principals: new Map([["ann", 3]]), leaderships: ["custom/a"], shards: ["orders/4"] };
     const { rows, records, orders } = this;
     const isOwnStore = () => this.isOwnStore;
-    this.#operations = new PeerOperations(
-      {
-        control: {
-          get isOwnStore() {
-            return isOwnStore();
-          },
-          record: (nodeId) => {
-            const value = records.get(nodeId);
-            return value && { version: 1, value, sinceMs: 0 };
-          },
-          changePeer: async (order) => {
-            orders.push(order);
-            await Promise.resolve();
-            if (this.refusal !== "") throw new WaymarkError(this.refusal, "the store refuses it");
-          },
-          followPeers: () => () => {},
+    this.#handlers = peerOperations({
+      control: {
+        get isOwnStore() {
+          return isOwnStore();
         },
-        source: { members: () => [...rows.values()], member: (nodeId) => rows.get(nodeId) },
-        identity: { nodeId: "n1", clusterId: "c1" },
-        contentsOf: () => this.contents,
-        urlsOf: (nodeId) => (nodeId === "n2" ? ["grpc://n2:1", "http://n2:2"] : []),
-        onOperation: (_, operation) => void this.#unwritten.push(operation),
-        audited: () => new Promise((resolve, reject) => void this.#waiting.push({ resolve, reject })),
-        checkCaughtUp: () => {
-          if (!this.isCaughtUp) throw new WaymarkError("not_ready", "the node has not caught up");
+        record: (nodeId) => {
+          const value = records.get(nodeId);
+          return value && { version: 1, value, sinceMs: 0 };
         },
+        changePeer: async (order) => {
+          orders.push(order);
+          await Promise.resolve();
+          if (this.refusal !== "") throw new WaymarkError(this.refusal, "the store refuses it");
+        },
+        followPeers: () => () => {},
       },
-      ({ nodeId }) => create(PeerSchema, { nodeId }),
-    );
+      source: { members: () => [...rows.values()], member: (nodeId) => rows.get(nodeId) },
+      identity: { nodeId: "n1", clusterId: "c1", region: "r1" },
+      contentsOf: () => this.contents,
+      urlsOf: (nodeId) => (nodeId === "n2" ? ["grpc://n2:1", "http://n2:2"] : []),
+      onOperation: (_, operation) => void this.#unwritten.push(operation),
+      audited: () => new Promise((resolve, reject) => void this.#waiting.push({ resolve, reject })),
+      checkCaughtUp: () => {
+        if (!this.isCaughtUp) throw new WaymarkError("not_ready", "the node has not caught up");
+      },
+    });
   }
 
   /** Writes the audit records to the disk, or fails to. */
@@ -104,8 +100,8 @@ export class OperatedPeers {
     const context = { caller, time: { monoMs: 0, wallMs: 0 }, requestId: "call-1" };
     const message = create(REQUESTS[verb] as DescMessage, request as never);
     try {
-      const answer = await this.#operations[verb](message as never, context);
-      return { radius: "radius" in answer ? answer.radius : undefined };
+      const answer = (await this.#handlers[verb].handle(message as never, context)) as Pick<PeerAnswer, "radius">;
+      return { radius: answer.radius };
     } catch (error) {
       if (error instanceof WaymarkError) return { error };
       throw error;

@@ -10,7 +10,7 @@ export const OPEN_GATE: HeartbeatGate = { checkNew: () => {}, follow: () => () =
 
 /** A node without findings. */
 const STATUS: NodeStatus = {
-  isReady: true,
+  ready: true,
   detail: "",
   behind: 0,
   ageMs: 0,

@@ -10,7 +10,7 @@ import { ACTIVE_NODE, decodePeer, PEER_GUARD, PEERS } from "../../src/control/pe
 import { isListed } from "../../src/fabric/membership/members.ts";
 import type { MemberUpdate } from "../../src/fabric/wire/messages.ts";
 import { Rng } from "../../src/lib/rng.ts";
-import { desiredOf } from "../../src/services/peers/operations.ts";
+import { desiredOf } from "../../src/services/peers/peer-message.ts";
 import { SharedStore, WATCH_START } from "../fakes/shared-store.ts";
 import type { Checks } from "./checks.ts";
 import type { OperatorStep } from "./plan.ts";

@@ -405,6 +405,7 @@ export class SimProcess {
           const { nodeId, generation, status, incarnation, accuser } = output.update;
           return `${node.name} sees ${nodeId}/${generation} ${status} inc=${incarnation}${accuser === "" ? "" : ` by ${accuser}`}`;
         });
+      case "linkChanged":
       case "memberForgotten":
         return trace.say(() => `${node.name} forgets ${output.nodeId}`);
       case "persist":

@@ -54,14 +54,14 @@ const PEER_COLUMNS: readonly TableColumn<Peer>[] = [
   { title: "REPORTED BY", isWide: true, text: ({ accuser }) => accuser },
   { title: "LAST SEEN", isWide: true, text: ({ lastSeen }) => timeText(lastSeen) },
   { title: "VERSION", isWide: true, text: ({ version }) => version },
-  { title: "LABELS", isWide: true, text: ({ labels }) => labelsText(labels) },
+  { title: "LABELS", isWide: true, text: labelsText },
   { title: "ETAG", isWide: true, text: ({ etag }) => etag.replaceAll('"', "") },
   { title: "LAST OPERATION", isWide: true, text: ({ lastOperation }) => operationText(lastOperation) },
   { title: "ADDRESS", text: ({ address }) => address },
 ];
 
 /** The desired state and the progress of the drain, such as `drained (leases: 12 left)`. */
-function desiredText({ desired, drain }: Peer): string {
+export function desiredText({ desired, drain }: Peer): string {
   const state = enumWord(PeerDesired, desired);
   if (drain === undefined || drain.step === PeerDrainStep.DRAINED) return state;
   const step = enumWord(PeerDrainStep, drain.step);
@@ -72,7 +72,7 @@ function desiredText({ desired, drain }: Peer): string {
   return `${state} (${step}${left.length === 0 ? "" : `: ${left.join(", ")}`}${drain.stuck ? ", stuck" : ""})`;
 }
 
-function labelsText(labels: Peer["labels"]): string {
+export function labelsText({ labels }: Peer): string {
   const pairs = Object.entries(labels).map(([key, value]) => `${key}=${value}`);
   return pairs.toSorted().join(",");
 }

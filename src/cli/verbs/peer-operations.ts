@@ -3,7 +3,13 @@ import { randomUUID } from "node:crypto";
 import type { DescMessage, DescMethodUnary, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { type Peer, PeerDesired, PeerDrainStep, PeerSchema, PeerStatus } from "../../../gen/waymark/catalog/v1/peer_pb.js";
-import { type BlastRadius, BlastRadiusSchema, PeerService } from "../../../gen/waymark/control/v1/peer_pb.js";
+import {
+  type BlastRadius,
+  BlastRadiusSchema,
+  PeerService,
+  type PeerServiceUncordonRequest,
+  type PeerServiceUncordonResponse,
+} from "../../../gen/waymark/control/v1/peer_pb.js";
 import { RequestError } from "../../client/request-error.ts";
 import { nodesNamedIn } from "../../client/servers/server-list.ts";
 import { enumWord } from "../../lib/enum-words.ts";
@@ -14,6 +20,7 @@ import { wholeJson } from "../messages.ts";
 import type { TableColumn } from "../output.ts";
 import { followStream } from "../streams.ts";
 import type { VerbContext, VerbFunction } from "../table/verb.ts";
+import { labelsText } from "./mesh.ts";
 
 const { method } = PeerService;
 
@@ -24,19 +31,10 @@ type NodeCall = <I extends DescMessage, O extends DescMessage>(
 ) => Promise<MessageShape<O>>;
 
 /** The fields of all requests. */
-interface OperationRequest {
-  readonly nodeId: string;
-  readonly reason: string;
-  readonly ticket: string;
-  readonly etag: string;
-  readonly requestId: string;
-  readonly dryRun: boolean;
-}
+type OperationRequest = Pick<PeerServiceUncordonRequest, "dryRun" | "etag" | "nodeId" | "reason" | "requestId" | "ticket">;
 
-interface OperationAnswer {
-  readonly peer?: Peer | undefined;
-  /** Absent for labels. */
-  readonly radius?: BlastRadius | undefined;
+/** There is no radius for labels. */
+interface OperationAnswer extends Pick<PeerServiceUncordonResponse, "peer" | "radius"> {
   /** The nodes on which the operation was not carried out. Absent if one node carries it out for all. */
   readonly failed?: readonly FailedNode[];
 }
@@ -49,13 +47,8 @@ const COLUMNS: readonly TableColumn<Peer>[] = [
   { title: "STATUS", text: ({ status }) => enumWord(PeerStatus, status) },
   { title: "DESIRED", text: ({ desired }) => enumWord(PeerDesired, desired) },
   { title: "ETAG", text: ({ etag }) => etag || "-" },
-  { title: "LABELS", text: labelsText },
+  { title: "LABELS", text: (peer) => labelsText(peer) || "-" },
 ];
-
-function labelsText({ labels }: Peer): string {
-  const pairs = Object.entries(labels).map(([key, value]) => `${key}=${value}`);
-  return pairs.toSorted().join(",") || "-";
-}
 
 export const cordon: VerbFunction = async (context) => {
   const force = context.flags.isOn("force");

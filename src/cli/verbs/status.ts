@@ -1,5 +1,6 @@
 /** The verb that shows the whole cluster, with everything that is wrong with it first. */
-import { PeerDesired, PeerDrainStep, PeerStatus } from "../../../gen/waymark/catalog/v1/peer_pb.js";
+import { create } from "@bufbuild/protobuf";
+import { PeerStatus } from "../../../gen/waymark/catalog/v1/peer_pb.js";
 import {
   type Finding,
   FindingSchema,
@@ -13,9 +14,10 @@ import { counted } from "../../lib/text/visible-text.ts";
 import { askNodes, clusterNodes, type FailedNode } from "../cluster-nodes.ts";
 import { EXIT } from "../exit.ts";
 import { timeText, wholeJson } from "../messages.ts";
-import type { OutputTable, TableColumn } from "../output.ts";
+import type { TableColumn } from "../output.ts";
 import type { VerbFunction } from "../table/verb.ts";
 import { shortDuration } from "../texts.ts";
+import { desiredText } from "./mesh.ts";
 
 /** A node that does not answer for longer is reported as not answering. */
 const TIMEOUT_MS = 2000;
@@ -44,7 +46,7 @@ const FINDING_COLUMNS: readonly TableColumn<ReportedFinding>[] = [
 const NODE_COLUMNS: readonly TableColumn<NodeRow>[] = [
   { title: "NODE", text: ({ nodeId }) => nodeId },
   { title: "STATE", text: ({ answer }) => (answer === undefined ? "no answer" : answer.ready ? "ready" : "not ready") },
-  { title: "DESIRED", text: ({ answer }) => desiredText(answer) },
+  { title: "DESIRED", text: ({ answer }) => (answer?.peer === undefined ? "-" : desiredText(answer.peer)) },
   { title: "ZONE", isWide: true, text: ({ answer }) => answer?.peer?.zone ?? "-" },
   { title: "VERSION", text: ({ answer }) => answer?.peer?.version ?? "-" },
   { title: "BEHIND", text: ({ answer }) => (answer === undefined ? "-" : String(answer.behind)) },
@@ -54,13 +56,6 @@ const NODE_COLUMNS: readonly TableColumn<NodeRow>[] = [
   { title: "LEADER", text: ({ answer }) => answer?.leader || "-" },
   { title: "CERTIFICATE ENDS", text: ({ answer }) => timeText(answer?.certificateExpiresAt) || "-" },
 ];
-
-function desiredText(answer: PeerServiceStatusResponse | undefined): string {
-  if (answer?.peer === undefined) return "-";
-  const { desired, drain } = answer.peer;
-  const step = drain === undefined || drain.step === PeerDrainStep.DRAINED ? "" : ` (${enumWord(PeerDrainStep, drain.step)})`;
-  return enumWord(PeerDesired, desired) + step;
-}
 
 export const status: VerbFunction = async ({ out, client }) => {
   const { status: method } = PeerService.method;
@@ -74,15 +69,11 @@ export const status: VerbFunction = async ({ out, client }) => {
     nodes: rows.map(({ nodeId, answer }) => ({ nodeId, status: answer && wholeJson(PeerServiceStatusResponseSchema, answer) })),
     failed,
   };
-  if (!out.isMachine && findings.length > 0) out.document(json, findingTable(findings));
+  if (!out.isMachine && findings.length > 0) out.document(json, { columns: FINDING_COLUMNS, rows: findings });
   out.document(json, { columns: NODE_COLUMNS, rows });
   out.note(findings.length === 0 ? `${counted(rows.length, "node")}; no findings` : counted(findings.length, "finding"));
   return findings.length === 0 ? EXIT.done : EXIT.failed;
 };
-
-function findingTable(rows: readonly ReportedFinding[]): OutputTable<ReportedFinding> {
-  return { columns: FINDING_COLUMNS, rows };
-}
 
 /** The findings of all nodes, each once, and a finding for each node that did not answer. Most severe first. */
 function reported(
@@ -96,20 +87,12 @@ function reported(
       const { reporters = [], finding: first = finding } = found.get(key) ?? {};
       found.set(key, { finding: first, reporters: [...reporters, node] });
     }
-  const silent = failed.map(({ node, error }): ReportedFinding => ({ finding: noAnswer(node, error), reporters: [] }));
+  const silent = failed.map(({ node, error }) => ({ finding: noAnswer(node, error), reporters: [] }));
   return [...silent, ...found.values()].toSorted((a, b) => a.finding.severity - b.finding.severity);
 }
 
 function noAnswer(subject: string, error: string): Finding {
+  const advice = { runbook: "missing-nodes", command: `waymark mesh peers explain ${subject}` };
   const evidence = `did not answer: ${error}`;
-  const command = `waymark mesh peers explain ${subject}`;
-  return {
-    $typeName: FindingSchema.typeName,
-    id: "no_answer",
-    severity: FindingSeverity.CRITICAL,
-    subject,
-    evidence,
-    runbook: "missing-nodes",
-    command,
-  };
+  return create(FindingSchema, { id: "no_answer", severity: FindingSeverity.CRITICAL, subject, evidence, ...advice });
 }

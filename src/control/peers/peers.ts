@@ -12,7 +12,7 @@ import type { Leadership } from "../leadership/machine.ts";
 import { encodeRecord } from "../leadership/records.ts";
 import type { ShardInput, ShardOutput } from "../shards/io-types.ts";
 import type { Shards } from "../shards/shards.ts";
-import { type DrainTerms, decodePeer, MAX_RECORD_LABELS, PEER_GUARD, PEERS, type PeerRecord, withRequest } from "./records.ts";
+import { ACTIVE_NODE, type DrainTerms, decodePeer, MAX_RECORD_LABELS, PEER_GUARD, PEERS, type PeerRecord, withRequest } from "./records.ts";
 
 /** A change of a node that an operator wants. */
 export type PeerChange =
@@ -57,9 +57,7 @@ export interface PeersOptions {
 }
 
 const NEW_PEER: Omit<PeerRecord, "actor" | "atWallMs" | "reason" | "ticket"> = {
-  desired: "active",
-  drain: undefined,
-  labels: {},
+  ...ACTIVE_NODE,
   isForgotten: false,
   requestIds: [],
 };
@@ -98,11 +96,6 @@ export class Peers implements Machine<ControlInput, ControlOutput> {
   /** The record of a node with its version. Its value is undefined if it cannot be read. Undefined if there is no record. */
   record(nodeId: string): CopiedItem<PeerRecord> | undefined {
     return this.#copy.items.get(PEERS + nodeId);
-  }
-
-  /** All records, by node id. */
-  *records(): Generator<readonly [string, CopiedItem<PeerRecord>]> {
-    for (const [key, item] of this.#copy.items) if (key !== PEER_GUARD) yield [key.slice(PEERS.length), item];
   }
 
   /** Why this node accepts no operations. Empty if it does. */

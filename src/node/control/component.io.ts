@@ -18,7 +18,7 @@ import { now } from "../../lib/stall-aware-time.io.ts";
 import { counted } from "../../lib/text/visible-text.ts";
 import { NODE_ACT, subjectOf } from "../../policy/audit/record.ts";
 import type { ReadyCheck } from "../../server/http-routes.ts";
-import { desiredOf } from "../../services/peers/operations.ts";
+import { desiredOf } from "../../services/peers/peer-message.ts";
 import type { ControlStore } from "../../store/control/store.ts";
 import { openEtcdStore } from "../../store/etcd/store.io.ts";
 import type { NodeComponent } from "../components.io.ts";

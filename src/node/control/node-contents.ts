@@ -40,24 +40,29 @@ export function contentsOf({ replica, leaders }: ContentsParts, nodeId: string):
 
 type CatalogParts = Pick<ContentsParts, "clusterId" | "replica">;
 
+/** The NODE entry of a node. */
+function nodeRecord({ replica, clusterId }: CatalogParts, nodeId: string) {
+  return replica.view(keyText({ kind: KIND.NODE, namespace: NODES_NAMESPACE, name: nodeId, instanceId: nodeId, clusterId }));
+}
+
 /** The URLs at which clients reach a node: those in its NODE entry. Empty if this node does not know the entry. */
-export function urlsOf({ replica, clusterId }: CatalogParts, nodeId: string): readonly string[] {
-  const record = replica.view(keyText({ kind: KIND.NODE, namespace: NODES_NAMESPACE, name: nodeId, instanceId: nodeId, clusterId }));
+export function urlsOf(parts: CatalogParts, nodeId: string): readonly string[] {
+  const record = nodeRecord(parts, nodeId);
   if (record === undefined) return [];
-  const { detail } = decodeMessage(replica.slab.view(record.at, record.sizeBytes));
+  const { detail } = decodeMessage(parts.replica.slab.view(record.at, record.sizeBytes));
   return detail.case === "node" ? detail.value.advertisedUrls : [];
 }
 
 /** The gRPC URLs of at most 4 other nodes of the cluster that accept new work. */
 export function otherUrls(parts: CatalogParts, ownId: string): readonly string[] {
-  const { replica, clusterId } = parts;
-  const urls: string[] = [];
-  for (const { nodeId, clusterId: cluster, life } of replica.origins.values()) {
-    if (urls.length === MAX_URLS) break;
-    if (nodeId === ownId || life !== "live" || (cluster !== "" && cluster !== clusterId)) continue;
-    const record = replica.view(keyText({ kind: KIND.NODE, namespace: NODES_NAMESPACE, name: nodeId, instanceId: nodeId, clusterId }));
-    if (record === undefined || viewHealth(record) === HEALTH.MAINTENANCE) continue;
-    urls.push(...urlsOf(parts, nodeId).filter((url) => url.startsWith("grpc")));
-  }
-  return urls.slice(0, MAX_URLS);
+  return parts.replica.origins
+    .values()
+    .filter(({ nodeId, clusterId, life }) => nodeId !== ownId && life === "live" && (clusterId === "" || clusterId === parts.clusterId))
+    .flatMap(({ nodeId }) => {
+      const record = nodeRecord(parts, nodeId);
+      return record === undefined || viewHealth(record) === HEALTH.MAINTENANCE ? [] : urlsOf(parts, nodeId);
+    })
+    .filter((url) => url.startsWith("grpc"))
+    .take(MAX_URLS)
+    .toArray();
 }

@@ -124,7 +124,7 @@ export class FabricPeers implements MemberDirectory {
   follow(onChange: (nodeId: string) => void): () => void {
     return this.#driver.follow((notice) => {
       if (notice.kind === "memberChanged") onChange(notice.update.nodeId);
-      else if (notice.kind === "memberForgotten") onChange(notice.nodeId);
+      else if (notice.kind === "linkChanged" || notice.kind === "memberForgotten") onChange(notice.nodeId);
       else if (notice.kind === "selfChanged") onChange(this.#core.identity.nodeId);
     });
   }

@@ -20,14 +20,7 @@ interface SecretFile {
  * separately, by refusing them.
  */
 export function fileWarnings(settings: Settings, wallMs = Date.now()): readonly string[] {
-  const { tls, fabric, store } = settings;
-  return [
-    ...secretFiles(settings).flatMap(secretWarnings),
-    ...certificateWarnings("tls.cert_file", tls.certFile, wallMs),
-    ...certificateWarnings("fabric.cert_file", fabric.certFile, wallMs),
-    ...certificateWarnings("store.cert_file", store.certFile, wallMs),
-    ...keyWarnings(settings),
-  ];
+  return [...secretFiles(settings).flatMap(secretWarnings), ...certificateWarnings(settings, wallMs), ...keyWarnings(settings)];
 }
 
 /** Returns warnings about the credential files that a running node reads again. */
@@ -54,40 +47,39 @@ function secretWarnings({ setting, path, isToken }: SecretFile): readonly string
   }
 }
 
-/** Returns when the certificates of the node end (wall ms), with the settings that name them. */
-export function certificateEnds({ tls, fabric, store }: Settings): readonly { readonly setting: string; readonly endWallMs: number }[] {
+/** Returns the certificates of the node that can be read. For a file that cannot, the start or the reload reports the fault. */
+function certificatesOf({ tls, fabric, store }: Settings) {
   const files = [
-    ["tls.cert_file", tls.certFile],
-    ["fabric.cert_file", fabric.certFile],
-    ["store.cert_file", store.certFile],
-  ] as const;
-  return files.flatMap(([setting, path]) => {
+    { setting: "tls.cert_file", path: tls.certFile },
+    { setting: "fabric.cert_file", path: fabric.certFile },
+    { setting: "store.cert_file", path: store.certFile },
+  ];
+  return files.flatMap(({ setting, path }) => {
     if (path === undefined) return [];
     try {
-      const { validToDate } = new X509Certificate(readNamedFile({ setting, path, maxBytes: MAX_PEM_BYTES }));
-      return { setting, endWallMs: validToDate.getTime() };
+      return [{ setting, path, certificate: new X509Certificate(readNamedFile({ setting, path, maxBytes: MAX_PEM_BYTES })) }];
     } catch {
-      // The node still has the certificate that it has read before. A reload reports the fault of the file.
       return [];
     }
   });
 }
 
-/** Warns about an invalid certificate. Such a certificate does not prevent a start, because it may be renewed while the node runs. */
-function certificateWarnings(setting: string, path: string | undefined, wallMs: number): readonly string[] {
-  if (path === undefined) return [];
-  try {
-    const { validFromDate, validToDate } = new X509Certificate(readNamedFile({ setting, path, maxBytes: MAX_PEM_BYTES }));
+/** Returns when the certificates of the node end (wall ms), with the settings that name them. */
+export function certificateEnds(settings: Settings): readonly { readonly setting: string; readonly endWallMs: number }[] {
+  return certificatesOf(settings).map(({ setting, certificate }) => ({ setting, endWallMs: certificate.validToDate.getTime() }));
+}
+
+/** Warns about invalid certificates. They do not prevent a start, because they may be renewed while the node runs. */
+function certificateWarnings(settings: Settings, wallMs: number): readonly string[] {
+  return certificatesOf(settings).flatMap(({ setting, path, certificate: { validFromDate, validToDate } }) => {
     if (wallMs > validToDate.getTime())
       return [`${setting}: the certificate in ${path} expired at ${validToDate.toISOString()}: TLS handshakes will fail`];
     if (wallMs < validFromDate.getTime())
       return [
         `${setting}: the certificate in ${path} is not valid before ${validFromDate.toISOString()}: until then, TLS handshakes will fail`,
       ];
-  } catch {
-    // For a missing or unreadable file, the start fails with its own message.
-  }
-  return [];
+    return [];
+  });
 }
 
 /**

@@ -58,51 +58,44 @@ export class NodeFindings implements NodeComponent {
 
   #evaluate(): NodeStatus {
     const { settings, core, control, peers, readiness, auditFault, digest } = this.#options;
-    const { version } = core.identity;
     const { identity, machine, policies, journal } = core;
     const time = now();
     const faults = readiness(time).filter(({ ok }) => !ok);
     const lag = peers.lag(time);
     const store = control.store(time);
-    const leader = control.machine.leaders.get(GLOBAL_SCOPE);
+    const held = control.machine.leaders.get(GLOBAL_SCOPE);
+    const leader = held === undefined || held.session === "" ? "" : held.nodeId;
     const certificates = certificateEnds(settings);
-    const record = control.record(identity.nodeId)?.value;
-    const members = peers.members(time).filter(({ clusterId, isSelf }) => clusterId === identity.clusterId && !isSelf);
     const { isEnabled, inForce, degraded } = policies.status;
     const { isFailing, lastError } = journal.stats();
-    const facts = {
+    const findings = findingsOf({
       nodeId: identity.nodeId,
       wallMs: time.wallMs,
       faults,
-      ageMs: lag.ageMs,
-      partial: lag.origins.flatMap(({ nodeId, whyPartial: why }) => (why === "" ? [] : { nodeId, why })),
-      isProtected: lag.isProtected,
-      store: {
-        isShared: store.kind === "etcd",
-        ageMs: store.ageMs,
-        fault: store.fault,
-        leader: leader?.session === "" ? "" : (leader?.nodeId ?? ""),
-      },
+      lag,
+      store,
+      leader,
       certificates,
       policyFault: degraded || machine.policyNotTaken,
       journalFault: isFailing ? `the journal refuses writes: ${lastError}` : "",
       auditFault: auditFault(),
-      desired: { state: record?.desired ?? "active", sinceWallMs: record?.atWallMs ?? 0, reason: record?.reason ?? "" },
+      record: control.record(identity.nodeId)?.value,
       drain: machine.drain.progress,
-      version,
+      version: identity.version,
       configDigest: digest,
-      peers: members.map((member) => ({ ...member, configDigest: member.configDigest ?? "" })),
-    };
+      peers: peers.members(time).filter(({ clusterId, isSelf }) => clusterId === identity.clusterId && !isSelf),
+    });
+    const ends = certificates.map(({ endWallMs }) => endWallMs);
     return {
-      isReady: machine.readiness.isServing && faults.length === 0,
+      ready: machine.readiness.isServing && faults.length === 0,
       detail: faults.map(({ name, detail }) => `${name}: ${detail}`).join("; "),
-      behind: lag.links.reduce((most, { behind }) => Math.max(most, behind), 0),
+      behind: Math.max(0, ...lag.links.map(({ behind }) => behind)),
       ageMs: lag.ageMs,
-      certificateEndWallMs: certificates.length === 0 ? undefined : Math.min(...certificates.map(({ endWallMs }) => endWallMs)),
+      certificateEndWallMs: ends.length === 0 ? undefined : Math.min(...ends),
       policyNumber: isEnabled ? (inForce?.number ?? 0) : 0,
-      leader: facts.store.leader,
+      leader,
       store,
-      findings: findingsOf(facts),
+      findings,
       evaluatedWallMs: time.wallMs,
       configDigest: digest,
     };

@@ -1,19 +1,10 @@
 /** The findings of a node: faults of the node and of its peers, as one table of rules. `status`, the metrics and the dashboard show the same findings. */
-
 import type { DrainProgress } from "../../control/peers/drain.ts";
-import type { DesiredState } from "../../control/peers/records.ts";
-import type { MemberStatus } from "../../fabric/wire/messages.ts";
+import type { PeerRecord } from "../../control/peers/records.ts";
 import { DAY_MS, durationText } from "../../lib/duration.ts";
-import { type Finding, SEVERITIES } from "../../services/peers/status.ts";
-
-/** A member of the cluster of the node. */
-export interface PeerFacts {
-  readonly nodeId: string;
-  readonly status: MemberStatus;
-  /** Empty for a member that does not announce it. */
-  readonly configDigest: string;
-  readonly version: string;
-}
+import type { StoreStatus } from "../../services/leadership/source.ts";
+import type { LagReport, MemberRow } from "../../services/peers/members.ts";
+import type { Finding } from "../../services/peers/status.ts";
 
 /** The facts of a node about itself and its peers. */
 export interface NodeFacts {
@@ -21,13 +12,10 @@ export interface NodeFacts {
   readonly wallMs: number;
   /** The lines of `/readyz` that are not ok. */
   readonly faults: readonly { readonly name: string; readonly detail: string }[];
-  /** Upper bound on the age of its data (ms). */
-  readonly ageMs: number;
-  /** Why records of other nodes are missing, by node. */
-  readonly partial: readonly { readonly nodeId: string; readonly why: string }[];
-  /** Whether many nodes vanished at the same time, and their entries are kept visible. */
-  readonly isProtected: boolean;
-  readonly store: { readonly isShared: boolean; readonly ageMs: number; readonly fault: string; readonly leader: string };
+  readonly lag: Pick<LagReport, "ageMs" | "isProtected" | "origins">;
+  readonly store: Pick<StoreStatus, "ageMs" | "fault" | "kind">;
+  /** The node that leads `global-control`. Empty if there is none. */
+  readonly leader: string;
   /** The certificates of the node, by the setting that names the file, and when they end (wall ms). */
   readonly certificates: readonly { readonly setting: string; readonly endWallMs: number }[];
   /** Why the policy in force is not the one that should be. Empty if it is. */
@@ -35,17 +23,25 @@ export interface NodeFacts {
   /** Why the journal refuses writes, and why the audit log is not on disk. Empty if there is no fault. */
   readonly journalFault: string;
   readonly auditFault: string;
-  readonly desired: { readonly state: DesiredState; readonly sinceWallMs: number; readonly reason: string };
+  /** The operators' record of the node. */
+  readonly record: Pick<PeerRecord, "atWallMs" | "desired" | "reason"> | undefined;
   readonly drain: DrainProgress | undefined;
   readonly configDigest: string;
   readonly version: string;
-  readonly peers: readonly PeerFacts[];
+  /** The other members of the cluster. */
+  readonly peers: readonly Pick<MemberRow, "configDigest" | "nodeId" | "status" | "version">[];
 }
 
-type Row = Omit<Finding, "evidence" | "id" | "subject"> & {
-  /** Returns the subjects of the finding, with the evidence. The subject is the node itself unless it is given. */
-  readonly find: (facts: NodeFacts) => readonly { readonly evidence: string; readonly subject?: string }[];
-};
+/** Returns the evidence of a finding, once for each subject. The subject is the node itself unless it is given. */
+type FindingRule = (facts: NodeFacts) => readonly { readonly evidence: string; readonly subject?: string }[];
+
+/** A kind of finding. In the command, `%` is the subject and `%%` the node itself. */
+interface FindingKind extends Pick<Finding, "command" | "runbook" | "severity"> {
+  readonly find: FindingRule;
+}
+
+const critical = (runbook: string, command: string, find: FindingRule): FindingKind => ({ severity: "critical", runbook, command, find });
+const warning = (runbook: string, command: string, find: FindingRule): FindingKind => ({ severity: "warning", runbook, command, find });
 
 /** Data that is older than this (ms) is behind: the goal of replication is seconds. */
 const BEHIND_MS = 30_000;
@@ -54,117 +50,58 @@ const CERTIFICATE_MS = 7 * DAY_MS;
 
 const when = (isFound: boolean, evidence: string) => (isFound ? [{ evidence }] : []);
 
-/** The kinds of findings, in the order in which they are shown within a severity. `%` in a command is the subject. */
-const FINDINGS: Readonly<Record<string, Row>> = {
-  not_ready: {
-    severity: "critical",
-    runbook: "missing-nodes",
-    command: "waymark discovery lag",
-    find: ({ faults }) => when(faults.length > 0, faults.map(({ name, detail }) => `${name}: ${detail}`).join("; ")),
-  },
-  split_brain: {
-    severity: "critical",
-    runbook: "split-brain",
-    command: "waymark mesh leaders status",
-    find: ({ store }) => when(store.fault.startsWith("split brain"), store.fault),
-  },
-  journal_failing: {
-    severity: "critical",
-    runbook: "disk",
-    command: "waymark discovery lag",
-    find: ({ journalFault }) => when(journalFault !== "", journalFault),
-  },
-  policy_fault: {
-    severity: "critical",
-    runbook: "policy-denials",
-    command: "waymark discovery policy",
-    find: ({ policyFault }) => when(policyFault !== "", policyFault),
-  },
-  certificate_expired: {
-    severity: "critical",
-    runbook: "certificates",
-    command: "waymark mesh peers get %",
-    find: ({ certificates, wallMs }) => ending(certificates, (leftMs) => leftMs <= 0, wallMs),
-  },
-  store_unavailable: {
-    severity: "warning",
-    runbook: "store-unavailable",
-    command: "waymark mesh leaders status",
-    find: ({ store }) =>
-      when(store.ageMs > STORE_AGE_MS, `the control store has not answered for ${durationText(store.ageMs)}: ${store.fault}`),
-  },
-  no_leader: {
-    severity: "warning",
-    runbook: "no-leader",
-    command: "waymark mesh leaders list",
-    find: ({ store }) => when(store.isShared && store.leader === "", "no node leads global-control"),
-  },
-  behind: {
-    severity: "warning",
-    runbook: "slow-convergence",
-    command: "waymark discovery lag --links",
-    find: ({ ageMs }) => when(ageMs > BEHIND_MS, `its data may be ${durationText(ageMs)} old`),
-  },
-  incomplete: {
-    severity: "warning",
-    runbook: "slow-convergence",
-    command: "waymark discovery lag -o wide",
-    find: ({ partial }) => partial.map(({ nodeId, why }) => ({ evidence: `entries of ${nodeId} are missing: ${why}` })),
-  },
-  entries_protected: {
-    severity: "warning",
-    runbook: "partition",
-    command: "waymark discovery lag",
-    find: ({ isProtected }) => when(isProtected, "many nodes vanished at the same time; their entries are kept visible"),
-  },
-  audit_failing: {
-    severity: "warning",
-    runbook: "disk",
-    command: "waymark audit list",
-    find: ({ auditFault }) => when(auditFault !== "", auditFault),
-  },
-  certificate_ends: {
-    severity: "warning",
-    runbook: "certificates",
-    command: "waymark mesh peers get %",
-    find: ({ certificates, wallMs }) => ending(certificates, (leftMs) => leftMs > 0 && leftMs < CERTIFICATE_MS, wallMs),
-  },
-  drain_stuck: {
-    severity: "warning",
-    runbook: "drain-stuck",
-    command: "waymark mesh peers get %",
-    find: ({ drain }) =>
-      when(drain?.isStuck === true, `step ${drain?.step}: ${drain?.left.map(({ kind, count }) => `${count} ${kind}`).join(", ")} left`),
-  },
-  cordoned_long: {
-    severity: "warning",
-    runbook: "drain-stuck",
-    command: "waymark mesh peers get %",
-    find: ({ desired: { state, sinceWallMs, reason }, wallMs }) =>
-      when(state !== "active" && wallMs - sinceWallMs > DAY_MS, `${state} since ${new Date(sinceWallMs).toISOString()}: ${reason}`),
-  },
-  peer_dead: {
-    severity: "warning",
-    runbook: "missing-nodes",
-    command: "waymark mesh peers explain %",
-    find: ({ peers }) =>
-      peers.flatMap(({ nodeId, status }) =>
-        status === "dead" ? { subject: nodeId, evidence: "does not answer, and was declared dead" } : [],
-      ),
-  },
-  peer_suspect: {
-    severity: "warning",
-    runbook: "missing-nodes",
-    command: "waymark mesh peers explain %",
-    find: ({ peers }) =>
-      peers.flatMap(({ nodeId, status }) => (status === "suspect" ? { subject: nodeId, evidence: "does not answer probes" } : [])),
-  },
-  settings_differ: {
-    severity: "warning",
-    runbook: "settings-differ",
-    command: "waymark mesh config diff % %%",
-    find: (facts) => differing(facts).map((subject) => ({ subject, evidence: `its settings differ from the settings of ${facts.nodeId}` })),
-  },
+/** The kinds of findings, in the order in which they are shown: most severe first. */
+const FINDINGS: Readonly<Record<string, FindingKind>> = {
+  not_ready: critical("missing-nodes", "waymark discovery lag", ({ faults }) =>
+    when(faults.length > 0, faults.map(({ name, detail }) => `${name}: ${detail}`).join("; ")),
+  ),
+  split_brain: critical("split-brain", "waymark mesh leaders status", ({ store: { fault } }) =>
+    when(fault.startsWith("split brain"), fault),
+  ),
+  journal_failing: critical("disk", "waymark discovery lag", ({ journalFault }) => when(journalFault !== "", journalFault)),
+  policy_fault: critical("policy-denials", "waymark discovery policy", ({ policyFault }) => when(policyFault !== "", policyFault)),
+  certificate_expired: critical("certificates", "waymark mesh peers get %", (facts) => ending(facts, (leftMs) => leftMs <= 0)),
+  store_unavailable: warning("store-unavailable", "waymark mesh leaders status", ({ store: { ageMs, fault } }) =>
+    when(ageMs > STORE_AGE_MS, `the control store has not answered for ${durationText(ageMs)}: ${fault}`),
+  ),
+  no_leader: warning("no-leader", "waymark mesh leaders list", ({ store, leader }) =>
+    when(store.kind === "etcd" && leader === "", "no node leads global-control"),
+  ),
+  behind: warning("slow-convergence", "waymark discovery lag --links", ({ lag: { ageMs } }) =>
+    when(ageMs > BEHIND_MS, `its data may be ${durationText(ageMs)} old`),
+  ),
+  incomplete: warning("slow-convergence", "waymark discovery lag -o wide", ({ lag }) =>
+    lag.origins.flatMap(({ nodeId, whyPartial }) => when(whyPartial !== "", `entries of ${nodeId} are missing: ${whyPartial}`)),
+  ),
+  entries_protected: warning("partition", "waymark discovery lag", ({ lag }) =>
+    when(lag.isProtected, "many nodes vanished at the same time; their entries are kept visible"),
+  ),
+  audit_failing: warning("disk", "waymark audit list", ({ auditFault }) => when(auditFault !== "", auditFault)),
+  certificate_ends: warning("certificates", "waymark mesh peers get %", (facts) =>
+    ending(facts, (leftMs) => leftMs > 0 && leftMs < CERTIFICATE_MS),
+  ),
+  drain_stuck: warning("drain-stuck", "waymark mesh peers get %", ({ drain }) =>
+    when(drain?.isStuck === true, `step ${drain?.step}: ${drain?.left.map(({ kind, count }) => `${count} ${kind}`).join(", ")} left`),
+  ),
+  cordoned_long: warning("drain-stuck", "waymark mesh peers get %", ({ record, wallMs }) => {
+    const { desired = "active", atWallMs = wallMs, reason } = record ?? {};
+    return when(desired !== "active" && wallMs - atWallMs > DAY_MS, `${desired} since ${new Date(atWallMs).toISOString()}: ${reason}`);
+  }),
+  peer_dead: warning("missing-nodes", "waymark mesh peers explain %", (facts) =>
+    peersOf(facts, ({ status }) => status === "dead", "does not answer, and was declared dead"),
+  ),
+  peer_suspect: warning("missing-nodes", "waymark mesh peers explain %", (facts) =>
+    peersOf(facts, ({ status }) => status === "suspect", "does not answer probes"),
+  ),
+  // Other versions can have other settings, and a node that does not announce a digest is not compared.
+  settings_differ: warning("settings-differ", "waymark mesh config diff % %%", (facts) =>
+    peersOf(
+      facts,
+      ({ status, version, configDigest = "" }) =>
+        status === "alive" && version === facts.version && configDigest !== "" && configDigest !== facts.configDigest,
+      `its settings differ from the settings of ${facts.nodeId}`,
+    ),
+  ),
 };
 
 const MAX_FINDINGS = 1000;
@@ -177,18 +114,15 @@ export function findingsOf(facts: NodeFacts): readonly Finding[] {
       return { id, severity, subject, evidence, runbook, command: full };
     }),
   );
-  return SEVERITIES.flatMap((severity) => all.filter((each) => each.severity === severity)).slice(0, MAX_FINDINGS);
+  return all.slice(0, MAX_FINDINGS);
 }
 
-/** The live members whose settings differ from the settings of the node. Other versions can have other settings. */
-function differing({ peers, configDigest, version }: Pick<NodeFacts, "configDigest" | "peers" | "version">): readonly string[] {
-  const isOther = (peer: PeerFacts) =>
-    peer.status === "alive" && peer.version === version && peer.configDigest !== "" && peer.configDigest !== configDigest;
-  return peers.filter(isOther).map(({ nodeId }) => nodeId);
+function peersOf({ peers }: NodeFacts, isFound: (peer: NodeFacts["peers"][number]) => boolean, evidence: string) {
+  return peers.filter(isFound).map(({ nodeId }) => ({ subject: nodeId, evidence }));
 }
 
-function ending(certificates: NodeFacts["certificates"], isFound: (leftMs: number) => boolean, wallMs: number) {
+function ending({ certificates, wallMs }: NodeFacts, isFound: (leftMs: number) => boolean) {
   return certificates.flatMap(({ setting, endWallMs }) =>
-    isFound(endWallMs - wallMs) ? { evidence: `the certificate in ${setting} ends at ${new Date(endWallMs).toISOString()}` } : [],
+    when(isFound(endWallMs - wallMs), `the certificate in ${setting} ends at ${new Date(endWallMs).toISOString()}`),
   );
 }

@@ -2,22 +2,12 @@
  * Server-sent events (WHATWG HTML, section 9.2): the messages of a server stream as text that browsers read with `EventSource`. The HTTP edge writes
  * each text before it requests the next one, so a stream holds at most one message that its client has not read.
  */
-import {
-  type DescField,
-  type DescMessage,
-  fromJson,
-  type JsonObject,
-  type JsonValue,
-  type Message,
-  ScalarType,
-  toJson,
-} from "@bufbuild/protobuf";
+import { type DescField, type DescMessage, type JsonObject, type JsonValue, type Message, toJson } from "@bufbuild/protobuf";
 import { assert, invalid, WaymarkError } from "../../lib/errors.ts";
 import { visibleJson } from "../../lib/text/visible-text.ts";
-import { enumNumber } from "../../services/list-page.ts";
+import { messageIn } from "../../services/list-page.ts";
 import type { EventFields, RouteParameters } from "../../services/service.ts";
 import type { ChainPorts } from "../chain.ts";
-import { findJsonFault } from "../json-fault.ts";
 import type { RpcStatus } from "../status.ts";
 import { errorJson } from "./call.ts";
 import type { EdgeExchange } from "./streams.ts";
@@ -36,24 +26,17 @@ const FIRST_MESSAGE_MS = 1_000;
 type EventReader = (parameters: RouteParameters) => Message | WaymarkError;
 
 /**
- * Returns a function that makes a request from query parameters, which are named like its fields. A list is separated by commas. The function returns
- * the error for an invalid value. `resume` is the field for the id of the last event, from the header `Last-Event-ID` or the URL parameter
- * `last_event_id`.
+ * Returns a function that makes a request from query parameters, which are named like its fields. The function returns the error for an invalid value.
+ * `resume` is the field for the id of the last event, from the header `Last-Event-ID` or the URL parameter `last_event_id`.
  */
 export function eventReader(desc: DescMessage, names: readonly string[], resume: string): EventReader {
-  const fields = [...names, resume].map((name) => fieldOf(desc, name));
+  for (const name of [...names, resume]) fieldOf(desc, name);
   return (parameters) => {
-    const json: Record<string, JsonValue> = {};
     try {
-      for (const field of fields) {
-        const text = parameters[field.name];
-        if (text !== undefined) json[field.name] = valueOf(field, text);
-      }
-      return fromJson(desc, json);
+      return messageIn(desc, parameters);
     } catch (error) {
-      if (error instanceof WaymarkError) return error;
-      const { field, description } = findJsonFault(desc, JSON.stringify(json)) ?? { field: "query", description: "invalid parameters" };
-      if (field !== resume) return invalid(field, description);
+      if (!(error instanceof WaymarkError)) throw error;
+      if (error.details.violations?.[0]?.field !== resume) return error;
       const shown = JSON.stringify((parameters[resume] ?? "").slice(0, 64));
       return invalid(
         "Last-Event-ID",
@@ -61,13 +44,6 @@ export function eventReader(desc: DescMessage, names: readonly string[], resume:
       );
     }
   };
-}
-
-function valueOf(field: DescField, text: string): JsonValue {
-  const { enum: words, name } = field;
-  if (field.fieldKind === "list") return text.split(",").map((item) => (words === undefined ? item : enumNumber(words, item, name)));
-  const isBool = field.fieldKind === "scalar" && field.scalar === ScalarType.BOOL && (text === "true" || text === "false");
-  return isBool ? text === "true" : text;
 }
 
 type EventWriter = (answer: Message) => string;

@@ -6,7 +6,7 @@ import { enumName } from "../../lib/enum-words.ts";
 import { parseLabelSelector } from "../../lib/formats/label-selector.ts";
 import { filterHash } from "../list-page.ts";
 import type { MemberRow } from "./members.ts";
-import type { PeerMessages } from "./peer-messages.ts";
+import { desiredOf, labelsOf, type PeerView } from "./peer-message.ts";
 
 /** The filter fields, which the requests of `List` and `Watch` share. */
 type FilterRequest = Pick<
@@ -20,28 +20,24 @@ export interface PeerFilter {
   matches(row: MemberRow): boolean;
 }
 
+/** The fields that a member must have exactly as in the request. */
+const EXACT_FIELDS = ["clusterId", "region", "zone", "version"] as const;
+
 /** Throws `invalid_argument` for an invalid selector. */
-export function peerFilter(request: FilterRequest, messages: PeerMessages): PeerFilter {
-  const { statuses, clusterId, region, health, roles, zone, version, labelSelector, desired } = request;
-  const texts = [clusterId, region, zone, version, labelSelector];
+export function peerFilter(request: FilterRequest, view: PeerView): PeerFilter {
+  const { statuses, health, roles, labelSelector, desired } = request;
+  const texts = [...EXACT_FIELDS.map((field) => request[field]), labelSelector];
   const selects = parseLabelSelector(labelSelector, "label_selector");
   return {
     hash: filterHash("peers", ...texts, ...[statuses, health, roles, desired].map((list) => list.map(String).toSorted().join(" "))),
     matches: (row) =>
-      isWanted(clusterId, row.clusterId) &&
-      isWanted(region, row.region) &&
-      isWanted(zone, row.zone) &&
-      isWanted(version, row.version) &&
+      EXACT_FIELDS.every((field) => request[field] === "" || request[field] === row[field]) &&
       isAmong(statuses, () => [PeerStatus[enumName(row.status)]]) &&
       isAmong(health, () => [healthOf(row)]) &&
       isAmong(roles, () => row.roles) &&
-      isAmong(desired, () => [PeerDesired[enumName(messages.desiredOf(row))]]) &&
-      selects((key) => messages.labelOf(row, key)),
+      isAmong(desired, () => [PeerDesired[enumName(desiredOf(row, view.control))]]) &&
+      selects((key) => new Map(Object.entries(labelsOf(row, view))).get(key)),
   };
-}
-
-function isWanted(wanted: string, value: string): boolean {
-  return wanted === "" || value === wanted;
 }
 
 function isAmong<T>(wanted: readonly T[], values: () => readonly T[]): boolean {

@@ -2,19 +2,21 @@
 import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { durationFromMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { DiscoveryDelta_Action as Action } from "../../../gen/waymark/catalog/v1/delta_pb.js";
+import type { Peer } from "../../../gen/waymark/catalog/v1/peer_pb.js";
 import { Snapshot } from "../../../gen/waymark/catalog/v1/watch_pb.js";
 import { PeerDeltaSchema, PeerServiceWatchResponseSchema } from "../../../gen/waymark/control/v1/peer_pb.js";
 import { shortCursorText } from "../../catalog/watch/cursor.ts";
+import { factsBytes } from "../../lib/bounds.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { StreamSource } from "../service.ts";
-import { messageWith, type WatchedPeer } from "./peer-messages.ts";
+import type { MemberRow } from "./members.ts";
 
 /** Largest number of changes in the log. A reader that is further behind gets a snapshot. */
 const MAX_CHANGES = 10_000;
 /** Approximate size of one message in bytes. */
 const MESSAGE_BYTES = 16 * 1024 - 512;
-/** Approximate size of a delta without its member. */
-const DELTA_BYTES = 32;
+/** Approximate size of a delta in bytes, without the roles and labels of its member. */
+const DELTA_BYTES = 400;
 /** Slightly longer than the time between two ticks, so that bookmarks are never late. */
 const BOOKMARK_SLACK_MS = 250;
 
@@ -22,8 +24,6 @@ const BOOKMARK_SLACK_MS = 250;
 const MAX_SHARED = 64;
 /** Streams share only messages that are at most this many ms old, because a message contains times. */
 const SHARED_MS = 1000;
-const DELTAS = PeerServiceWatchResponseSchema.field.deltas.number;
-const PEER = PeerDeltaSchema.field.peer.number;
 
 interface MemberChange {
   readonly nodeId: string;
@@ -102,7 +102,14 @@ export class MemberChanges {
 export interface WatchedMembers {
   ids(time: Time): readonly string[];
   /** Returns a member. Undefined if the member is forgotten or does not match. */
-  peer(nodeId: string, time: Time): WatchedPeer | undefined;
+  find(nodeId: string, time: Time): MemberRow | undefined;
+  message(row: MemberRow): Peer;
+}
+
+/** A change of a member, as a stream reports it. Without a row, the reader removes the member. */
+interface ReportedChange extends MemberChange {
+  readonly action: Action;
+  readonly row: MemberRow | undefined;
 }
 
 export interface PeerWatchParts {
@@ -150,21 +157,11 @@ export class PeerWatch implements StreamSource {
   }
 
   pull(time: Time): Uint8Array | undefined {
-    return this.#next(time);
-  }
-
-  close(): void {
-    for (const undo of this.#undo) undo();
-    this.#held = new Set();
-    this.#parts.onClose();
-  }
-
-  #next(time: Time): Uint8Array | undefined {
     const phase = this.#phase;
     switch (phase.kind) {
       case "resuming":
         this.#resume(phase.from, time);
-        return this.#next(time);
+        return this.pull(time);
       case "beginning":
         return this.#begin(time);
       case "listing":
@@ -172,6 +169,12 @@ export class PeerWatch implements StreamSource {
       case "live":
         return this.#live(time);
     }
+  }
+
+  close(): void {
+    for (const undo of this.#undo) undo();
+    this.#held = new Set();
+    this.#parts.onClose();
   }
 
   #resume(from: number, time: Time): void {
@@ -196,18 +199,18 @@ export class PeerWatch implements StreamSource {
   /** Returns the next page, or END after the last page. Changes that occur during the snapshot are sent after END. */
   #list(listing: PeerWatchPhase & { kind: "listing" }, time: Time): Uint8Array {
     const { changes, members } = this.#parts;
-    const revision = BigInt(listing.revision);
-    const page = new DeltaPage(time);
-    while (!page.isFull && listing.nextIndex < listing.ids.length) {
-      const nodeId = listing.ids[listing.nextIndex++] ?? "";
-      const peer = members.peer(nodeId, time);
-      if (peer === undefined) continue;
+    const { ids, revision } = listing;
+    const page = new DeltaPage();
+    while (!page.isFull && listing.nextIndex < ids.length) {
+      const nodeId = ids[listing.nextIndex++] ?? "";
+      const row = members.find(nodeId, time);
+      if (row === undefined) continue;
       this.#held.add(nodeId);
-      page.put(Action.CREATE, nodeId, { peer, revision: Math.min(listing.revision, changes.revisionOf(nodeId)) });
+      page.put({ action: Action.CREATE, nodeId, row, revision: Math.min(revision, changes.revisionOf(nodeId)) });
     }
-    if (!page.isEmpty) return this.#shared(page, { snapshot: Snapshot.CONTINUE, revision });
+    if (page.deltas.length > 0) return this.#shared(page, { snapshot: Snapshot.CONTINUE, revision: BigInt(revision) }, time);
     this.#phase = { kind: "live" };
-    this.#revision = listing.revision;
+    this.#revision = revision;
     this.#unsureRevision = 0;
     this.#bookmarkDueMonoMs = this.#nextDue(time);
     return encoded({ snapshot: Snapshot.END, ...this.#place(), ...this.#origin() });
@@ -216,34 +219,48 @@ export class PeerWatch implements StreamSource {
   #live(time: Time): Uint8Array | undefined {
     const pending = this.#parts.changes.since(this.#revision);
     if (pending === undefined) return this.#begin(time);
-    const page = new DeltaPage(time);
-    for (const { nodeId, revision } of pending) {
+    const page = new DeltaPage();
+    for (const change of pending) {
       if (page.isFull) break;
-      this.#tell(nodeId, revision, page);
-      this.#revision = revision;
+      const row = this.#parts.members.find(change.nodeId, time);
+      const action = this.#actionOf(change, row !== undefined);
+      if (action !== undefined) page.put({ ...change, action, row });
+      this.#revision = change.revision;
     }
-    if (!page.isEmpty) {
+    if (page.deltas.length > 0) {
       const { revision, cursor } = this.#place();
-      return this.#shared(page, { revision, cursor });
+      return this.#shared(page, { revision, cursor }, time);
     }
     if (time.monoMs < this.#bookmarkDueMonoMs) return undefined;
     this.#bookmarkDueMonoMs = this.#nextDue(time);
     return encoded({ bookmark: true, ...this.#place(), ...this.#origin() });
   }
 
-  /** Encodes a message with deltas, unless another stream with the same filter has just sent the same message. */
-  #shared(page: DeltaPage, message: Message): Uint8Array {
-    const { changes, holder } = this.#parts;
-    const key = `${holder} ${message.snapshot} ${message.revision} ${page.key}`;
-    return changes.shared(key, page.time, () => messageWith(DELTAS, page.encode(), encoded(message)));
+  /** Returns the action of a change for the reader. Undefined if the reader needs no delta. */
+  #actionOf({ nodeId, revision }: MemberChange, isMatch: boolean): Action | undefined {
+    if (!isMatch) return this.#held.delete(nodeId) || revision <= this.#unsureRevision ? Action.REMOVE : undefined;
+    const action = this.#held.has(nodeId) ? Action.UPDATE : Action.CREATE;
+    this.#held.add(nodeId);
+    return action;
   }
 
-  #tell(nodeId: string, revision: number, page: DeltaPage): void {
-    const peer = this.#parts.members.peer(nodeId, page.time);
-    if (peer !== undefined) {
-      page.put(this.#held.has(nodeId) ? Action.UPDATE : Action.CREATE, nodeId, { peer, revision });
-      this.#held.add(nodeId);
-    } else if (this.#held.delete(nodeId) || revision <= this.#unsureRevision) page.put(Action.REMOVE, nodeId, { revision });
+  /** Encodes a message with deltas, unless another stream with the same filter has just sent the same message. */
+  #shared(page: DeltaPage, message: Message, time: Time): Uint8Array {
+    const { changes, holder, members } = this.#parts;
+    const reported = page.deltas.map(({ action, nodeId, revision }) => `${action} ${nodeId} ${revision}`);
+    const key = [holder, message.snapshot, message.revision, ...reported].join();
+    return changes.shared(key, time, () => {
+      const sentAt = timestampFromMs(time.wallMs);
+      const deltas = page.deltas.map(({ action, nodeId, revision, row }) =>
+        create(PeerDeltaSchema, {
+          action,
+          revision: BigInt(revision),
+          sentAt,
+          payload: row === undefined ? { case: "removed", value: nodeId } : { case: "peer", value: members.message(row) },
+        }),
+      );
+      return encoded({ ...message, deltas });
+    });
   }
 
   /** Returns the reader's revision and cursor, and the number of members that the reader should have at that revision. */
@@ -268,40 +285,16 @@ function encoded(message: Message): Uint8Array {
 
 /** The deltas in one message. */
 class DeltaPage {
-  readonly time: Time;
-  readonly #encoders: (() => Uint8Array)[] = [];
+  readonly deltas: ReportedChange[] = [];
   #bytes = 0;
-  /** Identifies the deltas. */
-  key = "";
-
-  constructor(time: Time) {
-    this.time = time;
-  }
-
-  get isEmpty(): boolean {
-    return this.#encoders.length === 0;
-  }
 
   get isFull(): boolean {
     return this.#bytes >= MESSAGE_BYTES;
   }
 
-  /** Adds a delta. Without `peer`, the reader removes the member. */
-  put(action: Action, nodeId: string, { revision, peer }: { readonly revision: number; readonly peer?: WatchedPeer }): void {
-    const common = { action, revision: BigInt(revision), sentAt: timestampFromMs(this.time.wallMs) };
-    this.key += `${action} ${nodeId} ${revision},`;
-    this.#bytes += DELTA_BYTES + (peer?.sizeBytes ?? nodeId.length);
-    this.#encoders.push(() => {
-      if (peer === undefined) return deltaBytes({ ...common, payload: { case: "removed", value: nodeId } });
-      return messageWith(PEER, [peer.encode()], deltaBytes(common));
-    });
+  put(delta: ReportedChange): void {
+    const { row } = delta;
+    this.deltas.push(delta);
+    this.#bytes += DELTA_BYTES + (row === undefined ? 0 : factsBytes(row.roles, row.labels));
   }
-
-  encode(): readonly Uint8Array[] {
-    return this.#encoders.map((encode) => encode());
-  }
-}
-
-function deltaBytes(delta: MessageInitShape<typeof PeerDeltaSchema>): Uint8Array {
-  return toBinary(PeerDeltaSchema, create(PeerDeltaSchema, delta));
 }

@@ -1,5 +1,5 @@
 /** Implements waymark.control.v1.PeerService: the members of the mesh as this node knows them, and the state of replication. */
-import { create, type JsonObject, toJson } from "@bufbuild/protobuf";
+import { create, toJson } from "@bufbuild/protobuf";
 import { durationFromMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import {
   LinkLagSchema,
@@ -10,40 +10,34 @@ import {
   PeerEventPath,
   PeerEventSchema,
   PeerService,
-  type PeerServiceCordonRequest,
-  type PeerServiceDrainRequest,
-  type PeerServiceForgetRequest,
   type PeerServiceGetRequest,
-  type PeerServiceGetResponse,
   PeerServiceGetResponseSchema,
   type PeerServiceKeysRequest,
   type PeerServiceLagRequest,
   PeerServiceLagResponseSchema,
   type PeerServiceListRequest,
   PeerServiceListRequestSchema,
-  type PeerServiceSetLabelsRequest,
+  PeerServiceListResponseSchema,
   type PeerServiceStatusRequest,
-  PeerServiceStatusResponseSchema,
-  type PeerServiceUncordonRequest,
   type PeerServiceWatchRequest,
   PeerServiceWatchRequestSchema,
+  PeerSort,
 } from "../../../gen/waymark/control/v1/peer_pb.js";
+import { decodePageToken } from "../../catalog/query/query.ts";
 import { parseCursor, shortHolder } from "../../catalog/watch/cursor.ts";
 import { enumName } from "../../lib/enum-words.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
-import type { Caller } from "../../policy/identity/caller.ts";
 import { type ClusterKeyRow, keysAnswer } from "../cluster-keys.ts";
 import { bookmarkMs } from "../contract.ts";
-import { filterHash, listRoute, PAGE, type PageRequest, pageAnswer, paged, pageOf } from "../list-page.ts";
-import { type SummaryLag, steadySummaryLag, wireSummaryLag } from "../regions/lag.ts";
-import type { CallContext, HandlersOf, RouteParameters, ServiceDefinition, StreamSource } from "../service.ts";
+import { filterHash, listRoute, type PageRequest, pageAnswer, paged, requestReader } from "../list-page.ts";
+import { type SummaryLag, wireSummaryLag } from "../regions/lag.ts";
+import type { CallContext, HandlersOf, HttpRoute, ServiceDefinition } from "../service.ts";
 import { StreamLimit } from "../stream-limit.ts";
-import type { MemberDirectory, OriginLagRow, ServingNode } from "./members.ts";
-import { type PeerOperationParts, PeerOperations } from "./operations.ts";
-import { peerFilter } from "./peer-filter.ts";
-import { PeerLists } from "./peer-lists.ts";
-import { PeerMessages } from "./peer-messages.ts";
+import type { MemberDirectory, MemberRow, OriginLagRow, ServingNode } from "./members.ts";
+import { type PeerOperationParts, peerOperations } from "./operations.ts";
+import { type PeerFilter, peerFilter, placeIn } from "./peer-filter.ts";
+import { peerMessage } from "./peer-message.ts";
 import { MemberChanges, PeerWatch } from "./peer-watch.ts";
 import { type NodeStatus, statusMessage } from "./status.ts";
 
@@ -63,80 +57,51 @@ export interface PeerParts extends PeerOperationParts {
 }
 
 export function peerService(parts: PeerParts): ServiceDefinition {
-  const messages = new PeerMessages(parts);
-  const watches = { messages, changes: new MemberChanges(), limit: new StreamLimit("member watches", parts.maxWatches) };
+  const { source, control, identity, clusterKeys } = parts;
   // The changes are recorded for as long as the process runs, because a reader may return with a cursor.
-  const changed = (nodeId: string) => {
-    messages.changed(nodeId);
-    watches.changes.changed(nodeId);
+  const changes = new MemberChanges();
+  const changed = (nodeId: string) => changes.changed(nodeId);
+  source.follow(changed);
+  control.followPeers(changed);
+  const streams = new StreamLimit("member watches", parts.maxWatches);
+  const { method } = PeerService;
+  const answers = {
+    get: (request: PeerServiceGetRequest, { time }: CallContext) => get(parts, request, time),
+    lag: (request: PeerServiceLagRequest, { time }: CallContext) => lag(parts, request, time),
+    keys: (request: PeerServiceKeysRequest, { time }: CallContext) =>
+      keysAnswer({ rows: clusterKeys(time), servedBy: identity.nodeId, time }, request),
+    status: (_request: PeerServiceStatusRequest, { time }: CallContext) => nodeStatus(parts, time),
   };
-  parts.source.follow(changed);
-  parts.control.followPeers(changed);
-  const operations = new PeerOperations(parts, (row) => messages.message(row));
-  const lists = new PeerLists(parts, messages);
-  const getPeer = (request: PeerServiceGetRequest, { time }: CallContext) => get(parts, messages, request, time);
   return {
     desc: PeerService,
     handlers: {
-      list: { kind: "unary", handle: (request: PeerServiceListRequest, { time }) => lists.bytes(request, time) },
+      list: { kind: "unary", handle: (request: PeerServiceListRequest, { time }) => list(parts, request, time) },
       watch: {
         kind: "server_streaming",
-        open: (request: PeerServiceWatchRequest, { caller }) => watch(parts, request, { ...watches, caller }),
+        open: (request: PeerServiceWatchRequest, { caller }) =>
+          new PeerWatch({ ...watchParts(parts, request), changes, onClose: streams.open(caller) }),
       },
-      get: { kind: "unary", handle: getPeer },
-      lag: { kind: "unary", handle: (request: PeerServiceLagRequest, context) => lag(parts, request, context.time) },
-      keys: { kind: "unary", handle: (request: PeerServiceKeysRequest, context) => keysAnswer(keysOf(parts, context.time), request) },
-      status: { kind: "unary", handle: (_request: PeerServiceStatusRequest, { time }) => nodeStatus(parts, messages, time) },
-      cordon: { kind: "unary", handle: (request: PeerServiceCordonRequest, context) => operations.cordon(request, context) },
-      uncordon: { kind: "unary", handle: (request: PeerServiceUncordonRequest, context) => operations.uncordon(request, context) },
-      drain: { kind: "unary", handle: (request: PeerServiceDrainRequest, context) => operations.drain(request, context) },
-      setLabels: { kind: "unary", handle: (request: PeerServiceSetLabelsRequest, context) => operations.setLabels(request, context) },
-      forget: { kind: "unary", handle: (request: PeerServiceForgetRequest, context) => operations.forget(request, context) },
+      get: { kind: "unary", handle: answers.get },
+      lag: { kind: "unary", handle: answers.lag },
+      keys: { kind: "unary", handle: answers.keys },
+      status: { kind: "unary", handle: answers.status },
+      ...peerOperations(parts),
     } satisfies HandlersOf<typeof PeerService>,
-    routes: [...peerRoutes(parts, { messages, lists, getPeer }), ...OPERATION_ROUTES],
+    routes: [
+      memberListRoute(parts, changes),
+      { ...listRoute(method.get, answers.get), parameters: [] },
+      {
+        path: "/control/events/peers",
+        parameters: WATCH_FILTER,
+        rpc: "watch",
+        events: { id: "cursor", resume: "cursor", names: ["snapshot", "bookmark", "deltas"] },
+      },
+      listRoute(method.lag, answers.lag),
+      listRoute(method.status, answers.status),
+      listRoute(method.keys, answers.keys),
+      ...OPERATION_ROUTES,
+    ],
   };
-}
-
-function keysOf({ clusterKeys, identity }: PeerParts, time: Time) {
-  return { rows: clusterKeys(time), servedBy: identity.nodeId, time };
-}
-
-interface PeerReads {
-  readonly messages: PeerMessages;
-  readonly lists: PeerLists;
-  readonly getPeer: (request: PeerServiceGetRequest, context: CallContext) => PeerServiceGetResponse;
-}
-
-/** The routes of reads. */
-function peerRoutes(parts: PeerParts, { messages, lists, getPeer }: PeerReads): NonNullable<ServiceDefinition["routes"]> {
-  return [
-    {
-      path: "/control/peers",
-      parameters: PeerServiceListRequestSchema.fields.map(({ name }) => name),
-      rpc: "list",
-      answer: (asked, { time }) => lists.answer(asked, time),
-    },
-    { ...listRoute(PeerService.method.get, getPeer), parameters: [] },
-    {
-      path: "/control/events/peers",
-      parameters: WATCH_FILTER,
-      rpc: "watch",
-      events: { id: "cursor", resume: "cursor", names: ["snapshot", "bookmark", "deltas"] },
-    },
-    {
-      path: "/discovery/lag",
-      parameters: PAGE,
-      rpc: "lag",
-      answer: (asked, { time }) => ({ kind: "page", ...lagJson(parts, asked, time) }),
-    },
-    {
-      path: "/control/status",
-      parameters: [],
-      rpc: "status",
-      answer: (_asked, { time }) => pageAnswer(statusJson(parts, messages, time)),
-    },
-    listRoute(PeerService.method.keys, (request, { time }) => keysAnswer(keysOf(parts, time), request)),
-  ];
 }
 
 const OPERATION_ROUTES: NonNullable<ServiceDefinition["routes"]> = [
@@ -147,7 +112,42 @@ const OPERATION_ROUTES: NonNullable<ServiceDefinition["routes"]> = [
   { method: "PATCH", path: "/control/peers/{node_id}", parameters: [], rpc: "setLabels" },
 ];
 
-function get({ source, checkCaughtUp }: PeerParts, messages: PeerMessages, { nodeId }: PeerServiceGetRequest, time: Time) {
+const requestIn = requestReader(PeerServiceListRequestSchema);
+
+/** Every change of a member has a revision, so a reader who has the answer gets none before the next change. The other answers change with time. */
+function memberListRoute(parts: PeerParts, changes: MemberChanges): HttpRoute {
+  return {
+    ...listRoute(PeerService.method.list, (request, { time }) => list(parts, request, time)),
+    answer: (asked, { time }) => {
+      const request = requestIn(asked);
+      // A request that is invalid gets no mark.
+      decodePageToken(request.pageToken, listHash(request, peerFilter(request, parts)));
+      const page = () => toJson(PeerServiceListResponseSchema, list(parts, request, time), { alwaysEmitImplicit: true });
+      if (request.sort === PeerSort.RTT || request.sort === PeerSort.LAST_SEEN) return pageAnswer(page());
+      return { kind: "marked", mark: JSON.stringify([parts.identity.boot, changes.revision, asked]), page };
+    },
+  };
+}
+
+function listHash({ sort }: PeerServiceListRequest, filter: PeerFilter): string {
+  return filterHash(filter.hash, sort);
+}
+
+function list(parts: PeerParts, request: PeerServiceListRequest, time: Time) {
+  const { limit, pageToken } = request;
+  const filter = peerFilter(request, parts);
+  const rows = parts.source.members(time).filter((row) => filter.matches(row));
+  const { page, nextPageToken } = paged(rows, placeIn(request.sort), { limit, pageToken, hash: listHash(request, filter) });
+  return create(PeerServiceListResponseSchema, {
+    peers: page.map((row) => peerMessage(row, parts)),
+    nextPageToken,
+    servedBy: parts.identity.nodeId,
+    generatedAt: timestampFromMs(time.wallMs),
+  });
+}
+
+function get(parts: PeerParts, { nodeId }: PeerServiceGetRequest, time: Time) {
+  const { source, checkCaughtUp } = parts;
   const row = source.member(nodeId, time);
   if (row === undefined) {
     checkCaughtUp();
@@ -158,7 +158,7 @@ function get({ source, checkCaughtUp }: PeerParts, messages: PeerMessages, { nod
   }
   const { events, suspicionEndsWallMs, confirmedBy } = source.story(nodeId, time);
   return create(PeerServiceGetResponseSchema, {
-    peer: messages.message(row),
+    peer: peerMessage(row, parts),
     events: events.map(({ atWallMs, status, accuser, path, incarnation, via }) =>
       create(PeerEventSchema, {
         at: timestampFromMs(atWallMs),
@@ -174,28 +174,9 @@ function get({ source, checkCaughtUp }: PeerParts, messages: PeerMessages, { nod
   });
 }
 
-function nodeStatus({ status, source, identity }: PeerParts, messages: PeerMessages, time: Time) {
-  const row = source.member(identity.nodeId, time);
-  return statusMessage(row && messages.message(row), status());
-}
-
-function statusJson(parts: PeerParts, messages: PeerMessages, time: Time): JsonObject {
-  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the JSON form of a message is an object
-  return toJson(PeerServiceStatusResponseSchema, nodeStatus(parts, messages, time), { alwaysEmitImplicit: true }) as JsonObject;
-}
-
-/** Returns the answer of `Lag`, and the same answer without the values that change with time and with every frame. Throws `invalid_argument`. */
-function lagJson(parts: PeerParts, asked: RouteParameters, time: Time) {
-  const answer = lag(parts, pageOf(asked), time);
-  const page = toJson(PeerServiceLagResponseSchema, answer, { alwaysEmitImplicit: true });
-  delete answer.age;
-  for (const link of answer.links) {
-    link.framesSent = 0n;
-    link.framesReceived = 0n;
-    delete link.behindFor;
-  }
-  steadySummaryLag(answer);
-  return { page, steady: toJson(PeerServiceLagResponseSchema, answer) };
+function nodeStatus(parts: PeerParts, time: Time) {
+  const row = parts.source.member(parts.identity.nodeId, time);
+  return statusMessage(parts.status(), row && peerMessage(row, parts));
 }
 
 const LAG = filterHash("lag");
@@ -246,32 +227,24 @@ function lag({ source, identity, summaries }: PeerParts, { limit, pageToken }: P
   });
 }
 
-interface OpenWatches {
-  readonly messages: PeerMessages;
-  readonly changes: MemberChanges;
-  readonly limit: StreamLimit;
-  readonly caller: Caller;
-}
-
 /** The parameters of the route of events. The id of an event contains the cursor. */
 const WATCH_FILTER = PeerServiceWatchRequestSchema.fields.flatMap(({ name }) =>
   name === "cursor" || name === "bookmark_interval" ? [] : [name],
 );
 
-function watch(parts: PeerParts, request: PeerServiceWatchRequest, { messages, changes, limit, caller }: OpenWatches): StreamSource {
+function watchParts(parts: PeerParts, request: PeerServiceWatchRequest) {
   const { source, identity, tick } = parts;
-  const filter = peerFilter(request, messages);
-  const bookmarkIntervalMs = bookmarkMs(request.bookmarkInterval);
+  const filter = peerFilter(request, parts);
   const holder = shortHolder(identity.boot, filter.hash);
   const cursor = request.cursor === "" ? undefined : parseCursor(request.cursor);
   const members = {
     ids: (time: Time) => source.members(time).flatMap((row) => (filter.matches(row) ? [row.nodeId] : [])),
-    peer: (nodeId: string, time: Time) => {
+    find: (nodeId: string, time: Time) => {
       const row = source.member(nodeId, time);
-      return row === undefined || !filter.matches(row) ? undefined : messages.watched(row);
+      return row !== undefined && filter.matches(row) ? row : undefined;
     },
+    message: (row: MemberRow) => peerMessage(row, parts),
   };
   const from = cursor?.kind === "short" && cursor.holder === holder ? cursor.revision : undefined;
-  const common = { changes, members, holder, from, servedBy: identity.nodeId, bookmarkIntervalMs, tick };
-  return new PeerWatch({ ...common, onClose: limit.open(caller) });
+  return { members, holder, from, servedBy: identity.nodeId, bookmarkIntervalMs: bookmarkMs(request.bookmarkInterval), tick };
 }

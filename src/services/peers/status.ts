@@ -2,31 +2,23 @@
 import { create } from "@bufbuild/protobuf";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import type { Peer } from "../../../gen/waymark/catalog/v1/peer_pb.js";
-import { FindingSeverity, PeerServiceStatusResponseSchema } from "../../../gen/waymark/control/v1/peer_pb.js";
+import {
+  FindingSeverity,
+  type PeerServiceStatusResponse,
+  PeerServiceStatusResponseSchema,
+  type Finding as WireFinding,
+} from "../../../gen/waymark/control/v1/peer_pb.js";
 import { enumName } from "../../lib/enum-words.ts";
 import { timestampOf } from "../contract.ts";
 import { storeMessage } from "../leadership/leader-message.ts";
 import type { StoreStatus } from "../leadership/source.ts";
 
-export const SEVERITIES = ["critical", "warning"] as const;
-
 /** Something that is wrong with a node or with one of its peers. */
-export interface Finding {
-  readonly id: string;
-  readonly severity: (typeof SEVERITIES)[number];
-  /** The node that the finding is about. */
-  readonly subject: string;
-  readonly evidence: string;
-  /** The name of the runbook, without the extension. */
-  readonly runbook: string;
-  /** A command that shows more. */
-  readonly command: string;
+export interface Finding extends Readonly<Pick<WireFinding, "command" | "evidence" | "id" | "runbook" | "subject">> {
+  readonly severity: "critical" | "warning";
 }
 
-export interface NodeStatus {
-  readonly isReady: boolean;
-  /** Why the node is not ready. Empty if it is. */
-  readonly detail: string;
+export interface NodeStatus extends Readonly<Pick<PeerServiceStatusResponse, "configDigest" | "detail" | "leader" | "ready">> {
   /** Upper bound on the number of changes that the node has not received. */
   readonly behind: number;
   readonly ageMs: number;
@@ -34,42 +26,22 @@ export interface NodeStatus {
   readonly certificateEndWallMs: number | undefined;
   /** 0 without a policy. */
   readonly policyNumber: number;
-  /** The node that leads `global-control`. Empty if there is none. */
-  readonly leader: string;
   readonly store: StoreStatus;
   /** Most severe first. */
   readonly findings: readonly Finding[];
   readonly evaluatedWallMs: number;
-  /** The digest of the settings that are the same on all nodes of a cluster. */
-  readonly configDigest: string;
 }
 
-export function statusMessage(peer: Peer | undefined, status: NodeStatus) {
-  const {
-    isReady: ready,
-    detail,
-    behind,
-    ageMs,
-    certificateEndWallMs,
-    policyNumber,
-    leader,
-    store,
-    findings,
-    evaluatedWallMs,
-    configDigest,
-  } = status;
+export function statusMessage({ certificateEndWallMs: endWallMs, ...status }: NodeStatus, peer: Peer | undefined) {
   return create(PeerServiceStatusResponseSchema, {
-    ...(peer !== undefined && { peer }),
-    ready,
-    detail,
-    behind: BigInt(behind),
-    age: durationFromMs(Math.round(ageMs)),
-    ...(certificateEndWallMs !== undefined && { certificateExpiresAt: timestampOf(certificateEndWallMs) }),
-    policyNumber: BigInt(policyNumber),
-    leader,
-    store: storeMessage(store),
-    findings: findings.map((finding) => ({ ...finding, severity: FindingSeverity[enumName(finding.severity)] })),
-    evaluatedAt: timestampOf(evaluatedWallMs),
-    configDigest,
+    ...status,
+    peer,
+    behind: BigInt(status.behind),
+    age: durationFromMs(Math.round(status.ageMs)),
+    certificateExpiresAt: endWallMs === undefined ? undefined : timestampOf(endWallMs),
+    policyNumber: BigInt(status.policyNumber),
+    store: storeMessage(status.store),
+    findings: status.findings.map((finding) => ({ ...finding, severity: FindingSeverity[enumName(finding.severity)] })),
+    evaluatedAt: timestampOf(status.evaluatedWallMs),
   });
 }

@@ -74,17 +74,6 @@ export function wireSummaryLag(
   };
 }
 
-/** Removes the fields that change only with time. */
-export function steadySummaryLag(answer: PeerServiceLagResponse): void {
-  delete answer.exports?.lag;
-  for (const border of answer.borders) {
-    delete border.dueFor;
-    delete border.exportedEqualAt;
-    delete border.importedEqualAt;
-  }
-  for (const source of answer.sources) delete source.beaconAge;
-}
-
 function ageOf(ms: number) {
   return durationFromMs(Math.round(ms));
 }

@@ -141,6 +141,5 @@ test("a node with a store of its own accepts operations although it cannot be a 
   node.input({ kind: "eligible", fault: "the cluster has other nodes" });
   expect(node.change("a", CORDON)).toBeUndefined();
   expect(node.peers.record("a")?.value?.desired).toBe("cordoned");
-  expect([...node.peers.records()].map(([nodeId]) => nodeId)).toEqual(["a"]);
   expect(world.store.versionOf(PEER_GUARD)).toBeGreaterThan(0);
 });

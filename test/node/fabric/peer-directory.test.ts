@@ -129,6 +129,40 @@ test("a change of the node's own facts is a change of a member, and time alone i
   expect(changed).toEqual(["n0"]);
 });
 
+test("what a row shows, apart from the values of probes, changes only with a notice of the member", () => {
+  const { world, nodes, node, core } = watched(4);
+  const noticed = new Set<string>();
+  const driver = {
+    follow: (follower: (notice: NodeNotice) => void) => {
+      for (const output of node.outputs.splice(0)) follower(output as NodeNotice);
+      return () => {};
+    },
+  };
+  const peers = new FabricPeers(core, driver);
+  const shown = () =>
+    new Map(peers.members(world.time()).map(({ lastSeenWallMs: _seen, rttMs: _rtt, ...row }) => [row.nodeId, JSON.stringify(row)]));
+  let before = shown();
+  let [changes, linkChanges] = [0, 0];
+  for (let step = 0; step < 400; step++) {
+    if (step === 20)
+      for (const each of nodes.slice(0, 2)) world.input(each, { kind: "facts", facts: { ...each.facts, labels: { rack: "7" } } });
+    if (step === 40) world.kill(nodes[2] ?? node, "machine");
+    world.run(250);
+    noticed.clear();
+    linkChanges += node.outputs.filter(({ kind }) => kind === "linkChanged").length;
+    peers.follow((nodeId) => noticed.add(nodeId));
+    const after = shown();
+    for (const nodeId of new Set([...before.keys(), ...after.keys()]))
+      if (before.get(nodeId) !== after.get(nodeId)) {
+        changes += 1;
+        expect(noticed, `${nodeId}: ${before.get(nodeId)} → ${after.get(nodeId)}`).toContain(nodeId);
+      }
+    before = after;
+  }
+  expect(changes).toBeGreaterThan(3);
+  expect(linkChanges).toBeGreaterThan(0);
+});
+
 test("the story of a suspicion names who accused, by which path, and when it ends; a stranger has none", () => {
   const { world, nodes, peers } = watched(4);
   const [, , dying] = nodes;

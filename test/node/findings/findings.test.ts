@@ -10,15 +10,14 @@ const FINE: NodeFacts = {
   version: "1.0.0",
   wallMs: NOW,
   faults: [],
-  ageMs: 1000,
-  partial: [],
-  isProtected: false,
-  store: { isShared: true, ageMs: 0, fault: "", leader: "eu-2" },
+  lag: { ageMs: 1000, isProtected: false, origins: [] },
+  store: { kind: "etcd", ageMs: 0, fault: "" },
+  leader: "eu-2",
   certificates: [{ setting: "tls.cert_file", endWallMs: NOW + 30 * DAY_MS }],
   policyFault: "",
   journalFault: "",
   auditFault: "",
-  desired: { state: "active", sinceWallMs: NOW - 3 * DAY_MS, reason: "disks are in" },
+  record: { desired: "active", atWallMs: NOW - 3 * DAY_MS, reason: "disks are in" },
   drain: undefined,
   configDigest: "d1",
   peers: [
@@ -26,6 +25,7 @@ const FINE: NodeFacts = {
     { nodeId: "eu-3", status: "left", version: "1.0.0", configDigest: "d9" },
   ],
 };
+const ORIGIN = { nodeId: "eu-2", generation: 1, life: "live", through: 1, known: 1, floor: 0, refused: 0, whyPartial: "" } as const;
 const peer = { nodeId: "eu-4", status: "alive", version: "1.0.0", configDigest: "d1" } as const;
 const certificate = (endWallMs: number) => [{ setting: "fabric.cert_file", endWallMs }];
 
@@ -45,10 +45,14 @@ test.each<[string, Partial<NodeFacts>, string]>([
     { store: { ...FINE.store, ageMs: 20_000, fault: "etcd is down" } },
     "has not answered for 20s: etcd is down",
   ],
-  ["warning no_leader eu-1", { store: { ...FINE.store, leader: "" } }, "no node leads global-control"],
-  ["warning behind eu-1", { ageMs: 60_000 }, "its data may be 1m old"],
-  ["warning incomplete eu-1", { partial: [{ nodeId: "eu-2", why: "limit" }] }, "entries of eu-2 are missing: limit"],
-  ["warning entries_protected eu-1", { isProtected: true }, "their entries are kept visible"],
+  ["warning no_leader eu-1", { leader: "" }, "no node leads global-control"],
+  ["warning behind eu-1", { lag: { ...FINE.lag, ageMs: 60_000 } }, "its data may be 1m old"],
+  [
+    "warning incomplete eu-1",
+    { lag: { ...FINE.lag, origins: [{ ...ORIGIN, whyPartial: "limit" }] } },
+    "entries of eu-2 are missing: limit",
+  ],
+  ["warning entries_protected eu-1", { lag: { ...FINE.lag, isProtected: true } }, "their entries are kept visible"],
   ["warning audit_failing eu-1", { auditFault: "the disk refuses records" }, "the disk refuses records"],
   [
     "warning drain_stuck eu-1",
@@ -57,7 +61,7 @@ test.each<[string, Partial<NodeFacts>, string]>([
   ],
   [
     "warning cordoned_long eu-1",
-    { desired: { state: "cordoned", sinceWallMs: NOW - 2 * DAY_MS, reason: "new disks" } },
+    { record: { desired: "cordoned", atWallMs: NOW - 2 * DAY_MS, reason: "new disks" } },
     "cordoned since 2026-11-28T12:00:00.000Z: new disks",
   ],
   ["warning peer_dead eu-4", { peers: [{ ...peer, status: "dead" }] }, "was declared dead"],

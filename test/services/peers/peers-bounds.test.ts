@@ -1,9 +1,9 @@
 /** Bounds of PeerService: streams at a time, tokens of one filter, and what the JSON route filters by. */
-import { create, fromBinary, type MessageInitShape } from "@bufbuild/protobuf";
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import {
   PeerServiceListRequestSchema,
-  PeerServiceListResponseSchema,
+  type PeerServiceListResponse,
   PeerServiceWatchRequestSchema,
 } from "../../../gen/waymark/control/v1/peer_pb.js";
 import { anonymousCaller } from "../../../src/policy/identity/caller.ts";
@@ -45,7 +45,7 @@ function served(rows: readonly MemberRow[]) {
   return {
     parts,
     list: (init: MessageInitShape<typeof PeerServiceListRequestSchema>) =>
-      fromBinary(PeerServiceListResponseSchema, list.handle(create(PeerServiceListRequestSchema, init) as never, CONTEXT) as Uint8Array),
+      list.handle(create(PeerServiceListRequestSchema, init) as never, CONTEXT) as PeerServiceListResponse,
     watch: (principal = "") =>
       watch.open(create(PeerServiceWatchRequestSchema, {}) as never, { ...CONTEXT, caller: { ...CONTEXT.caller, principal } }),
   };
