@@ -319,7 +319,7 @@ export class ReplicationChannel implements LinkChannel<ReplicationFrame> {
     return knownSeq;
   }
 
-  /** Whether all linked peers that receive records have an origin's records up to a seq, apart from those that they refused. Asks those that may not. */
+  /** Whether all linked peers that receive records have an origin's records up to a seq, apart from refused ones. Asks the peers that possibly lack some. */
   arePeersAt(id: string, seq: number): boolean {
     const unsure = [...this.#all].filter(([link, replication]) => !this.#isHeld(link) && !replication.confirms(id, seq));
     return unsure.length === 0;
