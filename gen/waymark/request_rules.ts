@@ -406,8 +406,8 @@ export function checkPeerServiceDrainRequest(value: PeerServiceDrainRequest, pro
   if (value.ticket !== "") problems.text(value.ticket, 128, "ticket");
   if (value.etag !== "") problems.text(value.etag, 32, "etag");
   if (value.requestId !== "") problems.text(value.requestId, 64, "request_id");
-  if (value.timeout !== undefined) {
-    problems.duration(value.timeout, 86400000, "timeout", 10000);
+  if (value.deadline !== undefined) {
+    problems.duration(value.deadline, 86400000, "deadline", 10000);
   }
 }
 

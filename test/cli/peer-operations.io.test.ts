@@ -111,7 +111,7 @@ test("etag, request id and deadline are sent as they are given", async () => {
   const fake = await startOperated();
   const flags = ["--yes", "--etag", "5", "--request-id", "r-1", "--deadline", "2m"];
   expect((await waymark(command("drain", fake, ...flags))).exit).toBe(0);
-  const wanted = { etag: "5", requestId: "r-1", timeout: { seconds: 120n } };
+  const wanted = { etag: "5", requestId: "r-1", deadline: { seconds: 120n } };
   expect(sentBy(fake, "drain")).toMatchObject([
     { ...wanted, dryRun: true },
     { ...wanted, dryRun: false },
@@ -266,4 +266,13 @@ test.each([
   fake.meshScript = [drained(LEASES), last];
   const { exit, stderr } = await waymark(command("drain", fake, "--yes", "--watch", "-o", "json"));
   expect([exit, stderr]).toEqual([1, expect.stringContaining(says)]);
+});
+
+test("a drain that was stuck and is asked for again is followed with its new deadline", async () => {
+  const fake = await startFake();
+  fake.mesh.set("drain", () => ({ peer: { ...PEER, desired: PeerDesired.DRAINED, drain: { ...LEASES, stuck: true } }, radius: RADIUS }));
+  fake.meshScript = [drained({ ...LEASES, stuck: true }), drained(LEASES), drained({ ...LEASES, stuck: true })];
+  const { exit, stderr, stdout } = await waymark(command("drain", fake, "--yes", "--watch"));
+  expect([exit, stderr]).toEqual([1, expect.stringContaining("the drain is stuck")]);
+  expect(stdout.match(/leases/g)?.length).toBe(2);
 });

@@ -204,7 +204,7 @@ test("routes with a body have the described answers", async () => {
   await check(path, "patch", stale);
   const last = await send("POST", `${self}:cordon`, { reason: "test" }, labelled.headers.get("etag") ?? "");
   expect(reasonOf(await check(`${path}:cordon`, "post", last))).toBe("last_ready_node");
-  const drained = await send("POST", `${self}:drain`, { reason: "test", force: true, dryRun: true, timeout: "60s" }, '"1"');
+  const drained = await send("POST", `${self}:drain`, { reason: "test", force: true, dryRun: true, deadline: "60s" }, '"1"');
   await check(`${path}:drain`, "post", drained);
 });
 

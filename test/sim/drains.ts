@@ -43,7 +43,7 @@ function operations(rng: Rng, count: number): readonly Step[] {
   for (let atMs: number = WORK_MS.from; atMs < WORK_MS.to; atMs += 500 + rng.int(9000)) {
     for (let n = rng.int(3); n >= 0; n--) {
       const operation = pick(rng, ["cordon", "drain", "drain", "uncordon", "uncordon"] as const);
-      steps.push(operate(atMs + rng.int(100), rng.int(count), rng.int(count), { operation, timeoutMs: pick(rng, [2000, 600_000]) }));
+      steps.push(operate(atMs + rng.int(100), rng.int(count), rng.int(count), { operation, deadlineMs: pick(rng, [2000, 600_000]) }));
     }
   }
   return steps;

@@ -116,10 +116,10 @@ export class Operators {
     });
   }
 
-  #orderOf(desk: Desk, { operation, timeoutMs = 600_000 }: OperatorStep, nodeId: string): PeerOrder {
+  #orderOf(desk: Desk, { operation, deadlineMs = 600_000 }: OperatorStep, nodeId: string): PeerOrder {
     const isOut = operation === "cordon" || operation === "drain";
     const change: PeerChange = isOut
-      ? { kind: operation, isForced: false, timeoutMs, readyCount: this.#readyCount(desk, nodeId) }
+      ? { kind: operation, isForced: false, deadlineMs, readyCount: this.#readyCount(desk, nodeId) }
       : { kind: operation };
     const common = { reason: "", ticket: "", expectedVersion: undefined, requestId: "", isDryRun: false };
     return { nodeId, change, actor: "ann", ...common };

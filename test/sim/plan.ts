@@ -36,7 +36,7 @@ export interface OperatorStep {
   readonly node: number;
   readonly by: number;
   /** Of a drain. */
-  readonly timeoutMs?: number;
+  readonly deadlineMs?: number;
 }
 
 /** What goes wrong. Each fault ends by itself, so that any of them can be left out. */

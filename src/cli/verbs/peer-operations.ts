@@ -59,8 +59,8 @@ export const uncordon: VerbFunction = async (context) => (await operate(context,
 
 export const drain: VerbFunction = async (context) => {
   const { flags } = context;
-  const timeoutMs = flags.durationMs("deadline");
-  const more = { force: flags.isOn("force"), ...(timeoutMs !== undefined && { timeout: durationFromMs(timeoutMs) }) };
+  const deadlineMs = flags.durationMs("deadline");
+  const more = { force: flags.isOn("force"), ...(deadlineMs !== undefined && { deadline: durationFromMs(deadlineMs) }) };
   const { exit, peer } = await operate(context, (call, request) => call(method.drain, { ...request, ...more }));
   return peer === undefined || !flags.isOn("watch") ? exit : followDrain(context, peer);
 };
@@ -189,11 +189,13 @@ function leftText({ drain: progress }: Peer): string {
 }
 
 /** Prints the progress of a drain until it ends. Throws if it is stuck or cancelled. */
-async function followDrain(context: VerbContext, { nodeId, clusterId }: Peer): Promise<ExitCode> {
+async function followDrain(context: VerbContext, { nodeId, clusterId, drain: before }: Peer): Promise<ExitCode> {
   const { environment, out, client } = context;
   let cursor = "";
   let printed = "";
   let hasBegun = false;
+  // A drain that was stuck has a new deadline, which the node does not know yet.
+  let wasStuck = before?.stuck === true;
   const open = () => client().stream(method.watch, { clusterId, cursor }, { signal: environment.interrupt });
   for await (const message of followStream(context, open)) {
     if (message.cursor !== "") ({ cursor } = message);
@@ -211,7 +213,9 @@ async function followDrain(context: VerbContext, { nodeId, clusterId }: Peer): P
       if (line !== printed) out.line({ peer: wholeJson(PeerSchema, peer) }, { columns: DRAIN_COLUMNS, rows: [peer] });
       printed = line;
       if (progress.step === PeerDrainStep.DRAINED) return EXIT.done;
-      if (progress.stuck) throw new CommandError(`the drain is stuck: its deadline has passed; it continues; left: ${leftText(peer)}`);
+      wasStuck &&= progress.stuck;
+      if (progress.stuck && !wasStuck)
+        throw new CommandError(`the drain is stuck: its deadline has passed; it continues; left: ${leftText(peer)}`);
     }
   }
   out.note(`the drain of ${nodeId} continues`);

@@ -16,7 +16,7 @@ import { ACTIVE_NODE, type DrainTerms, decodePeer, MAX_RECORD_LABELS, PEER_GUARD
 
 /** A change of a node that an operator wants. */
 export type PeerChange =
-  | { readonly kind: "cordon" | "drain"; readonly isForced: boolean; readonly timeoutMs: number; readonly readyCount: number }
+  | { readonly kind: "cordon" | "drain"; readonly isForced: boolean; readonly deadlineMs: number; readonly readyCount: number }
   | { readonly kind: "forget" | "uncordon" }
   | { readonly kind: "label"; readonly labels: Readonly<Record<string, string>>; readonly removed: readonly string[] };
 
@@ -182,7 +182,7 @@ function changed(before: PeerRecord | undefined, { change, actor, reason, ticket
     case "drain": {
       const drain: DrainTerms = {
         sinceWallMs: base.drain?.sinceWallMs ?? wallMs,
-        deadlineWallMs: wallMs + change.timeoutMs,
+        deadlineWallMs: wallMs + change.deadlineMs,
         isForced: change.isForced,
       };
       return { ...base, ...operation, desired: "drained", drain };

@@ -63,13 +63,13 @@ export interface PeerOperationParts {
   readonly checkCaughtUp: () => void;
 }
 
-const DEFAULT_TIMEOUT_MS = 600_000;
+const DEFAULT_DEADLINE_MS = 600_000;
 const MAX_PRINCIPALS = 20;
 const MAX_LISTED = 100;
 
 /** The fields of all requests, and those that only some operations have. */
 type OperationRequest = Omit<PeerServiceUncordonRequest, "$typeName"> &
-  Partial<Pick<PeerServiceDrainRequest, "force" | "timeout"> & Pick<PeerServiceSetLabelsRequest, "labels" | "remove">>;
+  Partial<Pick<PeerServiceDrainRequest, "deadline" | "force"> & Pick<PeerServiceSetLabelsRequest, "labels" | "remove">>;
 
 /** An operation and its request. */
 interface Asked {
@@ -162,13 +162,13 @@ async function audit(
   { caller, requestId }: CallContext,
   outcome: WaymarkError | { readonly radius: BlastRadius },
 ): Promise<void> {
-  const { nodeId, reason, ticket, dryRun, force = false, timeout, labels = {}, remove = [] } = request;
+  const { nodeId, reason, ticket, dryRun, force = false, deadline, labels = {}, remove = [] } = request;
   const isRefused = outcome instanceof WaymarkError;
   const isUnknown = isUnavailable(outcome);
   const detail = [
     dryRun ? "dry run" : "",
     force ? "forced" : "",
-    kind === "drain" ? `timeout ${durationText(timeoutMs(timeout))}` : "",
+    kind === "drain" ? `deadline ${durationText(deadlineMs(deadline))}` : "",
     ...Object.entries(labels).map(([key, value]) => `${key}=${value}`),
     remove.length === 0 ? "" : `without ${remove.join(" ")}`,
     reason,
@@ -199,16 +199,16 @@ function versionOf(etag: string): number {
   return Number(digits);
 }
 
-function timeoutMs(timeout: Duration | undefined): number {
-  return timeout === undefined ? DEFAULT_TIMEOUT_MS : durationMs(timeout);
+function deadlineMs(deadline: Duration | undefined): number {
+  return deadline === undefined ? DEFAULT_DEADLINE_MS : durationMs(deadline);
 }
 
 function changeOf({ kind, request }: Asked, readyCount: number): PeerChange {
-  const { force: isForced = false, timeout, labels = {}, remove: removed = [] } = request;
+  const { force: isForced = false, deadline, labels = {}, remove: removed = [] } = request;
   switch (kind) {
     case "cordon":
     case "drain":
-      return { kind, isForced, timeoutMs: timeoutMs(timeout), readyCount };
+      return { kind, isForced, deadlineMs: deadlineMs(deadline), readyCount };
     case "label":
       return { kind, labels, removed };
     case "forget":

@@ -104,8 +104,8 @@ function change({ kind, isForced }: { kind: WriteKind; isForced: boolean }, by: 
   const isActive = ({ nodeId }: PeerNode) => (by.peers.record(nodeId)?.value?.desired ?? "active") === "active";
   const readyCount = nodes.filter((other) => other !== on && isActive(other)).length;
   const changes: Record<WriteKind, PeerChange> = {
-    cordon: { kind: "cordon", isForced, timeoutMs: 0, readyCount },
-    drain: { kind: "drain", isForced, timeoutMs: 1000, readyCount },
+    cordon: { kind: "cordon", isForced, deadlineMs: 0, readyCount },
+    drain: { kind: "drain", isForced, deadlineMs: 1000, readyCount },
     uncordon: { kind: "uncordon" },
     label: { kind: "label", labels: { rack: "7" }, removed: [] },
   };

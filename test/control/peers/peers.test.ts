@@ -5,8 +5,8 @@ import { decodePeer, PEER_GUARD } from "../../../src/control/peers/records.ts";
 import { WALL_MS } from "../../fakes/leader-lab.ts";
 import { PeerLab } from "../../fakes/peer-lab.ts";
 
-const CORDON: PeerChange = { kind: "cordon", isForced: false, timeoutMs: 0, readyCount: 2 };
-const DRAIN: PeerChange = { kind: "drain", isForced: false, timeoutMs: 60_000, readyCount: 2 };
+const CORDON: PeerChange = { kind: "cordon", isForced: false, deadlineMs: 0, readyCount: 2 };
+const DRAIN: PeerChange = { kind: "drain", isForced: false, deadlineMs: 60_000, readyCount: 2 };
 const LAST: PeerChange = { ...CORDON, readyCount: 0 };
 
 function lab() {

@@ -103,7 +103,7 @@ async function send({ method = "POST", path = "n1:cordon", body = { reason: "dis
 const ROUTES = [
   { method: "POST", path: "n1:cordon", change: { kind: "cordon" } },
   { method: "POST", path: "n1:uncordon", change: { kind: "uncordon" } },
-  { method: "POST", path: "n1:drain", change: { kind: "drain", timeoutMs: 60_000 }, more: { timeout: "60s" } },
+  { method: "POST", path: "n1:drain", change: { kind: "drain", deadlineMs: 60_000 }, more: { deadline: "60s" } },
   { method: "POST", path: "gone:forget", change: { kind: "forget" } },
   {
     method: "PATCH",

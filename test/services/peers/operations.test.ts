@@ -126,7 +126,7 @@ test.each([
   const { radius } = await peers.answered("cordon", { nodeId: "n1" });
   const [order] = peers.orders;
   expect([order?.change, radius?.readyInCluster]).toEqual([
-    { kind: "cordon", isForced: false, timeoutMs: 600_000, readyCount: count },
+    { kind: "cordon", isForced: false, deadlineMs: 600_000, readyCount: count },
     count,
   ]);
 });
@@ -150,7 +150,7 @@ test("the radius names entries, principals, leaderships, shards and ready nodes,
   expect([radius?.principals.length, radius?.principals[0]]).toEqual([20, expect.objectContaining({ principal: "p29", entries: 129n })]);
   expect([peers.orders[0]?.isDryRun, peers.onDisk[0]?.detail]).toEqual([
     true,
-    `dry run; timeout 10m; ${TOUCHED}2 in the cluster, 1 in the zone`,
+    `dry run; deadline 10m; ${TOUCHED}2 in the cluster, 1 in the zone`,
   ]);
   expect((await peers.answered("drain", { nodeId: "n1" })).radius?.unknown).toEqual([]);
 });

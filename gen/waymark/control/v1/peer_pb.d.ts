@@ -1466,9 +1466,9 @@ export declare type PeerServiceDrainRequest = Message<"waymark.control.v1.PeerSe
   /**
    * Time after which the drain is stuck, 10 s to 24 h. Absent means 10 min.
    *
-   * @generated from field: google.protobuf.Duration timeout = 8;
+   * @generated from field: google.protobuf.Duration deadline = 8;
    */
-  timeout?: Duration | undefined;
+  deadline?: Duration | undefined;
 };
 
 /**
