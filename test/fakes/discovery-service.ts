@@ -47,7 +47,7 @@ export interface DiscoveryInside {
 }
 
 /** What a test may put in the place of a node's own. */
-type OtherPorts = { readonly [P in "checkWrites" | "maintain"]?: Parameters<typeof discoveryServices>[0][P] };
+type OtherPorts = { readonly [P in "checkNew" | "checkWrites" | "maintain"]?: Parameters<typeof discoveryServices>[0][P] };
 
 export async function startDiscovery(
   zones: readonly string[] = ["waymark"],
@@ -88,7 +88,7 @@ export async function startDiscovery(
     checkCaughtUp: () => undefined,
     checkWrites: ports.checkWrites ?? (() => undefined),
     checkStart: () => undefined,
-    checkNew: () => undefined,
+    checkNew: ports.checkNew ?? (() => undefined),
     confirmed: () => undefined,
     mesh,
     now,

@@ -72,8 +72,8 @@ export class Client {
   #failures = 0;
   /** Whether its node accepts nothing new, so that it registers on another one at once. */
   #mustMove = false;
-  /** Whether it does not register again when its node reports the lease as expired. */
-  isStubborn = false;
+  /** How it stays on its node although that reports the lease as expired: it renews the lease, or tries to register again there. */
+  stubbornness: "registers" | "renews" | undefined;
   #lease: { readonly id: string; readonly node: number; readonly process: SimProcess; isInTime: boolean; sentMs: number } | undefined;
   #reports = 0;
   /** The last load that other nodes were told of although the health had not changed. */
@@ -186,9 +186,18 @@ export class Client {
   #register(turn: number, wish: Wish): void {
     const isAsked = this.#ask(wish.node, (process, askedMs) => {
       // As the handler of Register asks (`checkNew`).
-      if (process.machine.drain.isCordoned) throw new WaymarkError("draining", "the node accepts nothing new");
       const key = this.keyAt(process.node);
       const time = process.time();
+      if (process.machine.drain.isCordoned) {
+        process.registrar.renewKeys(this.#caller, [key], time);
+        if (this.stubbornness !== "registers") throw new WaymarkError("draining", "the node accepts nothing new");
+        return () => {
+          if (turn !== this.#turn) return;
+          // The entry stays, because its client has called its node.
+          this.#promise(process, this.#stamp);
+          this.#parts.world.after(RETRY_MS, () => this.#try(turn));
+        };
+      }
       const command = { stampedEntries: [this.#draftAt(process, wish)], leaseId: "", idempotencyKey: "" };
       const ttl = { ttlMs: wish.ttlMs === 0 ? undefined : wish.ttlMs, isStatic: wish.ttlMs === 0 };
       const before = process.replica.own(key);
@@ -259,7 +268,7 @@ export class Client {
       return () => {
         if (turn !== this.#turn) return;
         this.#failures = 0;
-        if (expiredLeaseIds.length === 0 || this.isStubborn) {
+        if (expiredLeaseIds.length === 0 || this.stubbornness === "renews") {
           this.#promise(process, this.#stamp);
           this.#renewLater(turn, wish);
         } else {

@@ -13,7 +13,7 @@ import { type Outcome, Simulation } from "./simulation.ts";
 
 const PLACE = { clusterId: "c1", region: "r1" };
 const CLIENTS = 9;
-/** Renews its lease on its node for ever in some worlds, whatever the node says. */
+/** Stays on its node for ever in some worlds, whatever the node says. */
 const STUBBORN = 0;
 const REGISTERED_MS = 3000;
 /** From now on, all nodes show all entries. */
@@ -160,7 +160,7 @@ export function runSeed(seed: string | number): DrainOutcome {
   const kind = typeof seed === "number" ? (KINDS[seed % KINDS.length] ?? "calm") : pick(rng, KINDS);
   const simulation = new Simulation(planOf(seed, kind, rng), { fabric: SIM_FABRIC });
   const { world, clients, nodes, kept, operators } = simulation;
-  if (kind === "stubborn" && clients[STUBBORN] !== undefined) clients[STUBBORN].isStubborn = true;
+  if (kind === "stubborn" && clients[STUBBORN] !== undefined) clients[STUBBORN].stubbornness = pick(rng, ["registers", "renews"]);
   if (kind !== "faults" && kind !== "forget")
     world.at(SHOWN_MS, () => {
       for (const client of clients) if (client.key !== undefined) kept.keys.add(client.key);

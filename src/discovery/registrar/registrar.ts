@@ -234,6 +234,12 @@ export class Registrar {
     return { expiredLeaseIds, ttlMs };
   }
 
+  /** Extends the caller's leases of these keys on this node. */
+  renewKeys(caller: Caller, keys: readonly KeyText[], time: Time): void {
+    const leaseIds = keys.flatMap((key) => this.#leases.leaseOf(key) ?? []);
+    this.renew(caller, leaseIds, [], time);
+  }
+
   /**
    * Ends a lease with all its entries or, if `keys` is given, only these keys of the lease. Returns the removed keys. Throws
    * `lease_not_found`. A key that has since been registered under another lease or on another node remains registered there.

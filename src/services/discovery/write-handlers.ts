@@ -120,8 +120,16 @@ class WriteMethods implements RegistrationWrites {
     try {
       await confirmed();
       checkWrites();
-      checkNew();
       const request = make();
+      this.#checkCount(request.entries, "entries");
+      try {
+        checkNew();
+      } catch (error) {
+        // A refused client that reaches no other node is alive, so its entries stay.
+        const keys = request.entries.flatMap(({ key }, i) => (key === undefined ? [] : this.#key(key, `entries[${i}].key`)));
+        registrar.renewKeys(context.caller, keys, context.time);
+        throw error;
+      }
       const command = this.#command(request, context);
       const registered = registrar.register(context.caller, command, context.time);
       return { registered, keys: command.stampedEntries.map(({ key }) => key) };
@@ -180,7 +188,6 @@ class WriteMethods implements RegistrationWrites {
   #command(request: RegisterRequest, { caller, time }: CallContext): Parameters<Registrar["register"]>[1] {
     const { stamper, registrar, dnsNames, checkAdmission, onRefused } = this.#parts;
     if (request.entries.length === 0) throw invalid("entries", "must have at least one entry");
-    this.#checkCount(request.entries, "entries");
     const ttlMs = request.ttl && durationMs(request.ttl);
     const stamp = this.#stamp(caller, time);
     const entryTtlMs = registrar.ttlOf(request.leaseId, ttlMs, request.staticLease);
