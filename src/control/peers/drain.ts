@@ -88,7 +88,7 @@ export class Drain {
       this.#hasBegun = false;
     }
     const isOver = this.#doneCount === this.#tasks.length;
-    this.#isStuck = isLate && !isOver;
+    this.#isStuck = isLate && !isOver && !this.#terms.isForced;
     this.#nextMonoMs = isOver ? NEVER : time.monoMs + STEP_MS;
     return true;
   }

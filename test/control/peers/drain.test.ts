@@ -22,7 +22,7 @@ function world() {
       advance: () => ({ leases: left[i] ?? 0 }),
       end: () => {
         calls.push(`end ${name}`);
-        left[i] = 0;
+        left[i] = Math.max(0, (left[i] ?? 0) - 1);
       },
       cancel: () => void calls.push(`cancel ${name}`),
     };
@@ -68,6 +68,21 @@ test("a forced drain ends what is left after its deadline, and not before", () =
     "drained",
     DRAIN_STEPS.slice(0, 5).map((name) => `end ${name}`),
   ]);
+});
+
+test("a forced drain is not stuck while it ends what is left in several looks", () => {
+  const { drain, left, calls, step } = world();
+  left[1] = 3;
+  drain.follow(terms(1000, true), at(0));
+  left[0] = 0;
+  drain.look(at(0));
+  calls.length = 0;
+  for (const ms of [1100, 1300, 1500]) {
+    expect(drain.progress?.isStuck).toBe(false);
+    drain.look(at(ms));
+  }
+  expect([step(), drain.progress?.isStuck]).toEqual(["drained", false]);
+  expect(calls.filter((call) => call === "end leases")).toHaveLength(3);
 });
 
 test("a drain that is stuck can be forced, or get more time, without beginning again", () => {
