@@ -41,7 +41,7 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
   }
 
   /** Whether this node is cordoned, and how far its drain is. */
-  get drain(): Pick<NodeDrain, "isCordoned" | "progress"> {
+  get drain(): Pick<NodeDrain, "facts" | "isCordoned" | "progress"> {
     return this.#parts.drain;
   }
 

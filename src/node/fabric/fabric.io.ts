@@ -23,6 +23,8 @@ export function loneFabric({ identity, replica, machine, driver, metrics }: Node
   const digest = configDigest(settings);
   const self = (time: Time) => ({
     ...NO_FABRIC_FIELDS,
+    ...machine.drain.facts(),
+    labels: { ...settings.node.labels, ...machine.drain.facts().labels },
     nodeId,
     clusterId,
     region,
@@ -46,7 +48,7 @@ export function loneFabric({ identity, replica, machine, driver, metrics }: Node
         isReady: machine.readiness.isServing,
         origins: [...replica.origins.values()].map((origin) => ({ ...origin, known: origin.through, refused: 0, whyPartial: "" })),
       }),
-      follow: () => () => {},
+      follow: (onChange) => driver.follow(({ kind }) => kind === "selfChanged" && onChange(nodeId)),
     },
     // Checks start at this point, as on a node with a fabric.
     component: {
@@ -68,7 +70,6 @@ const NO_FABRIC_FIELDS = {
   accuser: "",
   protocolVersions: [],
   transports: [],
-  labels: {},
   healthScore: 0,
   rttMs: undefined,
   isSelf: true,

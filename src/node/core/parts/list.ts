@@ -291,15 +291,16 @@ function snapshotsRow(core: NodeParts): NodePart {
   };
 }
 
-/** Follows the desired state of this node, and announces it to the other nodes. */
+/** Follows the desired state of this node, and announces it to the other nodes, or on a standalone node to its own readers of members. */
 function drainRow(core: NodeParts): NodePart {
   const { drain, list } = core;
   return {
     handle: drain.handle,
     look: (time, out) => {
       drain.look(time, out);
-      if (core.joined !== undefined && list.isBegun && drain.takeNews(time))
-        list.deliver({ kind: "facts", facts: core.facts() }, time, out);
+      if (!list.isBegun || !drain.takeNews(time)) return;
+      if (core.joined === undefined) out.push({ kind: "selfChanged" });
+      else list.deliver({ kind: "facts", facts: core.facts() }, time, out);
     },
     nextDeadlineMs: () => drain.nextDeadlineMs(),
   };
