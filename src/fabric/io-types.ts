@@ -116,6 +116,8 @@ export interface FabricEvent {
   readonly severity: "debug" | "info" | "warn" | "error";
   readonly isAudited: boolean;
   readonly detail: Readonly<Record<string, string | number>>;
+  /** The entries that the record in the audit log lists, in addition to the entry or node in `detail`. */
+  readonly subjects?: readonly string[] | undefined;
 }
 
 /** Creates an output for an event. The event is audited only if `isAudited` is set. */
@@ -123,9 +125,9 @@ export function eventOutput(
   name: string,
   severity: FabricEvent["severity"],
   detail: FabricEvent["detail"],
-  { isAudited }: Pick<FabricEvent, "isAudited"> = { isAudited: false },
+  audit: Pick<FabricEvent, "isAudited" | "subjects"> = { isAudited: false },
 ): Extract<FabricOutput, { readonly kind: "event" }> {
-  return { kind: "event", event: { name, severity, isAudited, detail } };
+  return { kind: "event", event: { name, severity, detail, ...audit } };
 }
 
 export type FabricMachine = Machine<FabricInput, FabricOutput> & {

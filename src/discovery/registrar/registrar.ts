@@ -282,9 +282,18 @@ export class Registrar {
     return this.entryRemovals.own(after, maxCount, time, (stored) => this.handOver.stays(stored));
   }
 
-  /** Ends this node's leased entries, or its static entries, at most `maxCount`. LOCAL static entries stay, because they end with the node. */
-  endLeft(kind: "leased" | "static", maxCount: number, time: Time): void {
-    this.entryRemovals.own(0, maxCount, time, (stored) => this.handOver.kindOf(stored) !== kind);
+  /**
+   * Ends this node's leased entries, or its static entries, at most `maxCount`. Returns their keys. LOCAL static entries stay, because they end with
+   * the node.
+   */
+  endLeft(kind: "leased" | "static", maxCount: number, time: Time): readonly KeyText[] {
+    const keys: KeyText[] = [];
+    this.entryRemovals.own(0, maxCount, time, (stored) => {
+      const stays = this.handOver.kindOf(stored) !== kind;
+      if (!stays) keys.push(stored.key);
+      return stays;
+    });
+    return keys;
   }
 
   /**

@@ -1,4 +1,5 @@
 /** Follows the desired state of this node: a cordoned node accepts nothing new, and a draining node moves everything that it has to other nodes. */
+import { keyLabel } from "../../catalog/record/record.ts";
 import { Drain, type DrainProgress, type DrainTask } from "../../control/peers/drain.ts";
 import { ACTIVE_NODE, type DesiredNode } from "../../control/peers/records.ts";
 import type { Fanout } from "../../discovery/fanout.ts";
@@ -6,10 +7,12 @@ import type { Registrar } from "../../discovery/registrar/registrar.ts";
 import { eventOutput } from "../../fabric/io-types.ts";
 import type { MemberFacts } from "../../fabric/wire/messages.ts";
 import type { Time } from "../../lib/machine.ts";
+import { MAX_SUBJECTS } from "../../policy/audit/record.ts";
 import type { NodeHandlers, NodeNews, NodeOutput, NodePart } from "../core-io.ts";
 import type { SelfEntry } from "./self-entry.ts";
 
 export interface NodeDrainParts {
+  readonly replica: { readonly self: { readonly nodeId: string } };
   readonly registrar: Pick<Registrar, "endLeft" | "handOver" | "isDraining">;
   readonly fanout: Pick<Fanout, "drain" | "size">;
   readonly self: Pick<SelfEntry, "follow">;
@@ -157,6 +160,16 @@ export class NodeDrain implements NodePart {
     return leftCount === 0 && this.#parts.isWriting() ? 1 : leftCount;
   }
 
+  #endLeft(kind: "leased" | "static", time: Time): void {
+    const { registrar, replica } = this.#parts;
+    const labels = registrar.endLeft(kind, BATCH_COUNT, time).map(keyLabel);
+    while (labels.length > 0) {
+      const subjects = labels.splice(0, MAX_SUBJECTS - 1);
+      const detail = { nodeId: replica.self.nodeId, kind, count: subjects.length };
+      this.#outputs.push(eventOutput("drain_forced", "warn", detail, { isAudited: true, subjects }));
+    }
+  }
+
   #leases(): DrainTask {
     const { registrar } = this.#parts;
     return {
@@ -164,7 +177,7 @@ export class NodeDrain implements NodePart {
         registrar.isDraining = true;
       },
       advance: () => ({ leases: this.#unwritten(registrar.handOver.releaseMoved()) }),
-      end: (time) => registrar.endLeft("leased", BATCH_COUNT, time),
+      end: (time) => this.#endLeft("leased", time),
       cancel: () => {
         registrar.isDraining = false;
       },
@@ -183,7 +196,7 @@ export class NodeDrain implements NodePart {
         if (isOver && length > 0) handOver.begin(time);
         return { static_entries: this.#unwritten(length) };
       },
-      end: (time) => registrar.endLeft("static", BATCH_COUNT, time),
+      end: (time) => this.#endLeft("static", time),
       cancel: () => {},
     };
   }

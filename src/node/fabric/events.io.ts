@@ -6,7 +6,7 @@ import type { MemberStatus, MemberUpdate } from "../../fabric/wire/messages.ts";
 import { BoundedMap } from "../../lib/bounded-map.ts";
 import type { Log } from "../../lib/log.io.ts";
 import { now } from "../../lib/stall-aware-time.io.ts";
-import { NODE_ACT, subjectOf } from "../../policy/audit/record.ts";
+import { joinSubjects, NODE_ACT, subjectOf } from "../../policy/audit/record.ts";
 import type { HandedOver } from "../core/departure.ts";
 import type { NodeNotice } from "../core-io.ts";
 import type { NodeCore } from "../rooms.io.ts";
@@ -40,7 +40,7 @@ export class FabricEvents {
     else if (notice.kind === "handedOver") this.handedOver(notice);
   }
 
-  log({ name, severity, isAudited, detail }: FabricEvent): void {
+  log({ name, severity, isAudited, detail, subjects }: FabricEvent): void {
     this.#core.metrics.inc("mesh_events_total", { event: name });
     if (FINDINGS.has(name)) {
       this.#finding = { event: name, detail };
@@ -49,10 +49,10 @@ export class FabricEvents {
     const eventId = this.#nextId();
     this.#log[severity]({ ...detail, event: name, eventId }, MESSAGES.get(name) ?? name.replaceAll("_", " "));
     if (!isAudited) return;
-    this.#record({ name, detail }, eventId);
+    this.#record({ name, detail, subjects }, eventId);
   }
 
-  #record({ name, detail }: Pick<FabricEvent, "detail" | "name">, eventId: string): void {
+  #record({ name, detail, subjects = [] }: Pick<FabricEvent, "detail" | "name" | "subjects">, eventId: string): void {
     const facts = Object.entries(detail).map(([key, value]) => `${key}=${value}`);
     this.#core.audit?.record({
       // The detail contains the name that an unknown peer claims.
@@ -63,7 +63,7 @@ export class FabricEvents {
       outcome: REFUSALS.has(name) ? "denied" : "noted",
       reason: `${detail["reason"] ?? name}`,
       detail: [...facts, `event=${eventId}`].join(" "),
-      subjects: subjectOfEvent(detail),
+      subjects: joinSubjects([subjectOfEvent(detail), ...subjects]),
     });
   }
 

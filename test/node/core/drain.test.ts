@@ -59,6 +59,7 @@ class DrainedNode {
     const { r, fanout } = this;
     const self = new SelfEntry(r.registrar);
     const parts = {
+      replica: r.replica,
       registrar: r.registrar,
       fanout,
       self,
@@ -213,6 +214,24 @@ test("a forced drain ends leases and static entries after its deadline, and not 
   expect(node.names).toEqual(["db", "web"]);
   node.run(1000);
   expect([node.names, node.step, node.drain.progress?.isStuck]).toEqual([[], "drained", false]);
+});
+
+test("each entry that a forced drain ends is a subject of an audit record", () => {
+  const node = new DrainedNode();
+  const names = Array.from({ length: 150 }, (_, i) => `web-${i}`);
+  for (const name of names) node.register(name);
+  node.register("db", true);
+  node.takers = [];
+  node.desire(drained(1000, true));
+  node.run(2000);
+  const events = node.outputs.flatMap((output) => (output.kind === "event" && output.event.name === "drain_forced" ? [output.event] : []));
+  expect(events.map(({ isAudited, detail, subjects }) => [isAudited, detail, subjects?.length])).toEqual([
+    [true, { nodeId: "a", kind: "leased", count: 99 }, 99],
+    [true, { nodeId: "a", kind: "leased", count: 51 }, 51],
+    [true, { nodeId: "a", kind: "static", count: 1 }, 1],
+  ]);
+  const labels = [...names, "db"].map((name) => `svc/${name}/1`);
+  expect(events.flatMap(({ subjects }) => subjects ?? []).toSorted()).toEqual(labels.toSorted());
 });
 
 test("static entries are offered until another node has taken them over, also after a refusal", () => {

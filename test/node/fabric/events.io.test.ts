@@ -52,6 +52,14 @@ test("what is audited has one id in the log and in the audit, and says from wher
   expect(metrics.counter("mesh_events_total", { event: "peer_refused" }).value).toBe(1);
 });
 
+test("the record of an event that concerns several entries lists them, and its line in the log does not", () => {
+  const { audited, lines, events: mesh } = events();
+  const detail = { nodeId: "a", kind: "leased", count: 2 };
+  mesh.log({ name: "drain_forced", severity: "warn", isAudited: true, detail, subjects: ["svc/api/a", "svc/api/b"] });
+  expect(audited).toMatchObject([{ action: "mesh.drain_forced", outcome: "noted", subjects: "node:a\nsvc/api/a\nsvc/api/b" }]);
+  expect(lines.map(({ fields }) => Object.keys(fields))).toEqual([["nodeId", "kind", "count", "event", "eventId"]]);
+});
+
 test("what only happened is noted in the audit: nobody was denied anything", () => {
   const { audited, events: mesh } = events();
   mesh.staticEnded({ namespace: "svc", kind: KIND.SERVICE, name: "api", instanceId: "a", clusterId: "c" });
