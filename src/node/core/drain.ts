@@ -12,7 +12,7 @@ import type { NodeHandlers, NodeNews, NodeOutput, NodePart } from "../core-io.ts
 import type { SelfEntry } from "./self-entry.ts";
 
 export interface NodeDrainParts {
-  readonly replica: { readonly self: { readonly nodeId: string } };
+  readonly nodeId: string;
   readonly registrar: Pick<Registrar, "endLeft" | "handOver" | "isDraining">;
   readonly fanout: Pick<Fanout, "drain" | "size">;
   readonly self: Pick<SelfEntry, "follow">;
@@ -68,7 +68,8 @@ export class NodeDrain implements NodePart {
       const before = this.#desired;
       const isOther = desired.desired !== before.desired;
       this.#desired = desired;
-      if (isOther) out.push(eventOutput("node_desired", "info", { desired: desired.desired, before: before.desired }, { isAudited: true }));
+      const changes = { nodeId: this.#parts.nodeId, desired: desired.desired, before: before.desired };
+      if (isOther) out.push(eventOutput("node_desired", "info", changes, { isAudited: true }));
       if (isOther || !isSame(desired.labels, before.labels)) this.#showSelf(time, out);
       this.#drain.follow(desired.drain, time);
       // The tasks of a drain that is cancelled have outputs, and no later look passes them on.
@@ -131,7 +132,9 @@ export class NodeDrain implements NodePart {
     const kinds = left?.map(({ kind, count }) => `${kind}=${count}`).join(" ");
     if (step !== undefined && step !== before?.step) out.push(eventOutput("drain_step", "info", { step, left: kinds ?? "" }));
     if (isStuck === true && before?.isStuck !== true)
-      out.push(eventOutput("drain_stuck", "warn", { step: step ?? "", left: kinds ?? "" }, { isAudited: true }));
+      out.push(
+        eventOutput("drain_stuck", "warn", { nodeId: this.#parts.nodeId, step: step ?? "", left: kinds ?? "" }, { isAudited: true }),
+      );
   }
 
   #showSelf(time: Time, out: NodeOutput[]): void {
@@ -161,12 +164,11 @@ export class NodeDrain implements NodePart {
   }
 
   #endLeft(kind: "leased" | "static", time: Time): void {
-    const { registrar, replica } = this.#parts;
+    const { registrar, nodeId } = this.#parts;
     const labels = registrar.endLeft(kind, BATCH_COUNT, time).map(keyLabel);
     while (labels.length > 0) {
       const subjects = labels.splice(0, MAX_SUBJECTS - 1);
-      const detail = { nodeId: replica.self.nodeId, kind, count: subjects.length };
-      this.#outputs.push(eventOutput("drain_forced", "warn", detail, { isAudited: true, subjects }));
+      this.#outputs.push(eventOutput("drain_forced", "warn", { nodeId, kind, count: subjects.length }, { isAudited: true, subjects }));
     }
   }
 

@@ -59,7 +59,7 @@ class DrainedNode {
     const { r, fanout } = this;
     const self = new SelfEntry(r.registrar);
     const parts = {
-      replica: r.replica,
+      nodeId: "a",
       registrar: r.registrar,
       fanout,
       self,
@@ -198,8 +198,13 @@ test("an entry whose client never moves stays while the client renews, and the l
     renewedMs = node.nowMs >= renewedMs + 3000 ? node.nowMs : renewedMs;
   });
   expect([node.drain.progress?.isStuck, node.step, node.left, node.names]).toEqual([true, "leases", { leases: 1 }, ["db", "web"]]);
-  const events = node.outputs.flatMap((output) => (output.kind === "event" ? [output.event.name] : []));
-  expect(events).toEqual(["node_desired", "drain_step", "drain_stuck"]);
+  const events = node.outputs.flatMap((output) => (output.kind === "event" ? [output.event] : []));
+  // The audit log lists the node as the subject of audited events.
+  expect(events.map(({ name, isAudited, detail }) => [name, isAudited ? detail["nodeId"] : ""])).toEqual([
+    ["node_desired", "a"],
+    ["drain_step", ""],
+    ["drain_stuck", "a"],
+  ]);
   node.run(10_200);
   expect([node.step, node.left]).toEqual(["static_entries", { static_entries: 1 }]);
 });

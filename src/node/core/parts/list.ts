@@ -94,6 +94,7 @@ export class NodeParts {
     this.self = new SelfEntry(rooms.registrar);
     this.drain = new NodeDrain({
       ...rooms,
+      nodeId: rooms.replica.self.nodeId,
       self: this.self,
       takers: () => this.joined?.fabric.leaving.takers() ?? [],
       isServing: () => this.readiness.isServing,
