@@ -84,6 +84,7 @@ export class NodeLeadership implements NodeComponent {
       historyCount: settings.shards.history,
       onEvent: (event) => this.#report(event),
       onShards: (report) => this.#reportShards(report),
+      checkWrites: () => core.machine.writeEligibility.checkWrites(),
       onStore: (id) => {
         // Members reject facts with an id that another program may have put into etcd.
         if (!this.#isOwnStore) core.driver.input({ kind: "controlStore", id: ID.pattern.test(id) ? id : "" });

@@ -33,6 +33,8 @@ export interface LeadershipDriverOptions extends LeadershipOptions {
   readonly historyCount: number;
   /** Called with the id of the store when this node has read it, and when it has changed. */
   readonly onStore: (id: string) => void;
+  /** Throws while this node refuses writes: with a wrong clock, the deadlines of drains would be wrong. */
+  readonly checkWrites: () => void;
 }
 
 /** Number of changes that are read at a time. A change has up to 48 shards. */
@@ -172,6 +174,7 @@ export class LeadershipDriver implements LeadershipSource, PeerControl, ShardSou
   }
 
   async changePeer(change: PeerOrder): Promise<void> {
+    this.#options.checkWrites();
     await this.#order((order) => ({ kind: "changePeer", order, change }));
   }
 

@@ -10,7 +10,7 @@ import { until } from "../../fakes/until.ts";
 function driverOn(
   store: LeadershipDriverOptions["store"],
   nodeId: string,
-  { isOwnStore = true, isCandidate = true, events = [] as LeadershipEvent[] } = {},
+  { isOwnStore = true, isCandidate = true, events = [] as LeadershipEvent[], checkWrites = () => {} } = {},
 ) {
   const faults: string[] = [];
   let count = 0;
@@ -27,6 +27,7 @@ function driverOn(
     onEvent: (event) => events.push(event),
     onStore: () => {},
     onShards: () => {},
+    checkWrites,
     historyCount: 100,
   });
   driver.input({ kind: "eligible", fault: "" });
@@ -67,6 +68,18 @@ test("two nodes that share a store have one leader, and the second follows when 
   first.driver.close();
   await second.driver.stop();
   second.driver.close();
+});
+
+test("a node that refuses writes refuses operations on nodes for the same reason", async () => {
+  await using store = openMemoryStore();
+  const checkWrites = () => {
+    throw new WaymarkError("clock_skew", "the clock of this node is wrong");
+  };
+  const { driver } = driverOn(store, "a", { checkWrites });
+  const common = { nodeId: "a", actor: "ann", reason: "", ticket: "", expectedVersion: undefined, requestId: "", isDryRun: false };
+  await expect(driver.changePeer({ ...common, change: { kind: "uncordon" } })).rejects.toMatchObject({ reason: "clock_skew" });
+  await driver.stop();
+  driver.close();
 });
 
 test("a store that is closed makes no leader, and says so", async () => {
