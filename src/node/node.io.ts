@@ -33,6 +33,7 @@ import { chooseFabric } from "./core/open-fabric.ts";
 import { checkCaughtUp, checkSound } from "./core/write-eligibility.ts";
 import type { DnsPresence } from "./dns/presence.ts";
 import { openFabricComponent } from "./fabric/component.io.ts";
+import { FabricEvents } from "./fabric/events.io.ts";
 import { loneFabric, type NodeFabric } from "./fabric/fabric.io.ts";
 import { NodeFindings } from "./findings/component.io.ts";
 import { type CallerIdentities, checkExposure, openIdentities } from "./identity.io.ts";
@@ -239,6 +240,8 @@ async function openFabric({ settings, log }: NodeOptions, core: NodeCore): Promi
   const choice = chooseFabric(settings, core.policies, core.guard.hadPeers);
   if (choice.kind === "joined") return openFabricComponent({ settings, log: fabricLog, core });
   if (settings.fabric.enabled === undefined) fabricLog.warn({ detail: choice.detail }, "fabric not started");
+  const events = new FabricEvents(core, fabricLog);
+  core.driver.follow((notice) => events.onNotice(notice));
   return loneFabric(core, settings, choice.detail);
 }
 

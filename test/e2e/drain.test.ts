@@ -155,6 +155,15 @@ test.skipIf(!hasEtcd)(
   },
 );
 
+test("a node without a fabric shows its drain until it is drained, and records it", { timeout: 60_000 }, async () => {
+  using alone = leaderHome("lone-drain", [], { dns: { max_ttl: "1s", min_ttl: "1s" }, fabric: { enabled: false } });
+  await using solo = await alone.start("solo");
+  const drain = await solo.run(["mesh", "peers", "drain", "solo", "--reason", "new disks", "--force", "--yes", "--watch"]);
+  expect([drain.exit, drain.stdout]).toEqual([0, expect.stringMatching(/^solo +alive +drained +-/m)]);
+  const { stdout } = await solo.run(["audit", "list", "--node", "solo", "--action", "mesh.node_desired"]);
+  expect(stdout).toMatch(/ mesh\.node_desired .* node:solo +nodeId=solo desired=drained before=active /);
+});
+
 test.skipIf(!hasEtcd)("a dead node is forgotten on all nodes, until it is back", { timeout: 60_000, tags: ["night"] }, async () => {
   const [n1, n2, n3] = [node(0), node(1), node(2)];
   const admin = clientFor(n1);
