@@ -88,6 +88,8 @@ export class Registration implements Machine<RegistrationInput, RegistrationOutp
   #updateMonoMs = NEVER;
   #updateFailures = 0;
   #wasRegistered = false;
+  /** Longest wait between two registrations. A draining server extends a lease while its client tries to register. */
+  #mostWaitMs = NEVER;
 
   /** `random` is uniform in [0, 1). */
   constructor(random: () => number, { monoMs }: Time) {
@@ -205,6 +207,7 @@ export class Registration implements Machine<RegistrationInput, RegistrationOutp
 
   #keep(lease: ClientLease, isUrgent: boolean, { monoMs }: Time): void {
     const dueMonoMs = renewalMonoMs(lease, this.#random());
+    this.#mostWaitMs = (lease.ttlMs ?? NEVER) / 3;
     this.#state = { kind: "held", lease, sentMonoMs: undefined, atMonoMs: isUrgent ? monoMs : dueMonoMs, isUrgent };
   }
 
@@ -219,7 +222,7 @@ export class Registration implements Machine<RegistrationInput, RegistrationOutp
       out.push({ kind: "event", event: { kind: "failed" } });
       return;
     }
-    const waitMs = Math.max(returnMs(this.#failures, this.#random()), retryMs ?? 0);
+    const waitMs = Math.max(Math.min(returnMs(this.#failures, this.#random()), this.#mostWaitMs), retryMs ?? 0);
     this.#failures += 1;
     const atMonoMs = time.monoMs + waitMs;
     if (state.kind === "registering") {

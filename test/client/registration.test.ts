@@ -103,6 +103,17 @@ test("a lease that the server does not know leads to a new one", () => {
   ]);
 });
 
+test("a client whose lease has ended tries again at least as often as it renews", () => {
+  const world = new World();
+  world.run(1000);
+  world.answer = "away";
+  world.run(20 * TTL_MS);
+  const times = world.timesOf("register").slice(1);
+  const gaps = times.slice(1).map((atMs, i) => atMs - (times[i] ?? 0));
+  expect(gaps.length).toBeGreaterThan(20);
+  expect(Math.max(...gaps)).toBeLessThanOrEqual(TTL_MS / 3 + 10);
+});
+
 test("a short outage costs a few renewals, and no registration", () => {
   const world = new World();
   world.run(7_000);
