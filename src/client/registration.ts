@@ -207,7 +207,7 @@ export class Registration implements Machine<RegistrationInput, RegistrationOutp
 
   #keep(lease: ClientLease, isUrgent: boolean, { monoMs }: Time): void {
     const dueMonoMs = renewalMonoMs(lease, this.#random());
-    this.#mostWaitMs = (lease.ttlMs ?? NEVER) / 3;
+    this.#mostWaitMs = Math.floor((lease.ttlMs ?? NEVER) / 3);
     this.#state = { kind: "held", lease, sentMonoMs: undefined, atMonoMs: isUrgent ? monoMs : dueMonoMs, isUrgent };
   }
 
