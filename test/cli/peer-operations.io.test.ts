@@ -213,10 +213,10 @@ test("a forget that some nodes have carried out is repeated on the others, and f
   expect(await waymark(command("forget", fake, "--yes"))).toMatchObject({ exit: 5, stderr: expect.stringContaining("unknown") as string });
 });
 
-test("nodes that share a store are not asked one by one, and the certificate is said to stay valid", async () => {
+test("nodes that share a store are not asked one by one, and the note says that credentials stay valid", async () => {
   const fake = await startOperated();
   const { exit, stderr } = await waymark(command("forget", fake, "--yes"));
-  expect([exit, stderr]).toEqual([0, expect.stringContaining("the certificate of eu-2 is still valid")]);
+  expect([exit, stderr]).toEqual([0, expect.stringContaining("forget revokes no certificate or token")]);
   expect(fake.callsOf("list")).toEqual([]);
 });
 

@@ -95,7 +95,7 @@ export const forget: VerbFunction = async (context) => {
     // Other nodes can still know a member that this node has forgotten.
     return forgetOnAll(context, request, planned);
   });
-  if (peer !== undefined) context.out.note(`the certificate of ${peer.nodeId} is still valid: with it, a node can join as ${peer.nodeId}`);
+  if (peer !== undefined) context.out.note(`forget revokes no certificate or token of ${peer.nodeId}: a node that has one can join again`);
   return exit;
 };
 
