@@ -4,7 +4,7 @@ import { PeerService } from "../../gen/waymark/control/v1/peer_pb.js";
 import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import type { Client } from "../client/client.ts";
 import { RequestError } from "../client/request-error.ts";
-import { serverOf } from "../client/servers/server-list.ts";
+import { nodesNamedIn, serverOf } from "../client/servers/server-list.ts";
 import { enumWord } from "../lib/enum-words.ts";
 import { MAX_PAGE, pagesOf } from "./pages.ts";
 
@@ -37,9 +37,9 @@ export async function clusterNodes(client: Client): Promise<readonly ClusterNode
   const { list } = PeerService.method;
   for await (const page of pagesOf((pageToken) => client.call(list, { clusterId, limit: MAX_PAGE, pageToken })))
     members.push(...page.peers);
-  return members.map(({ nodeId, isSelf, status }) => {
+  return members.map(({ nodeId, isSelf, status, urls }) => {
     // The address at which the command has reached the server works, unlike perhaps the address that the server advertises.
-    const server = isSelf ? client.server : servers.get(nodeId);
+    const server = isSelf ? client.server : (servers.get(nodeId) ?? nodesNamedIn(urls.join(" "))[0]);
     return { nodeId, status, server, fault: `no address is known; the member is ${enumWord(PeerStatus, status)}` };
   });
 }

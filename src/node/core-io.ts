@@ -40,6 +40,8 @@ export interface SelfState {
 
 export interface OwnEntry {
   readonly caller: Caller;
+  /** The URLs in the entry. */
+  readonly urls: readonly string[];
   readonly stampAt: (time: Time, state: SelfState) => StampedEntry;
 }
 

@@ -435,7 +435,7 @@ function peerParts({ server }: Settings, core: NodeCore, { fabric, leadership, s
   const operations = {
     control,
     contentsOf: (nodeId: string) => contentsOf(contents, nodeId),
-    urlsOf: (nodeId: string) => urlsOf(contents, nodeId),
+    urlsOf: (nodeId: string) => urlsOf(contents, nodeId, source.member(nodeId, now())?.drain?.urls),
     onOperation: accessLog.onPeer,
     audited: () => audit.durable(),
     status: () => findings.status,

@@ -51,8 +51,10 @@ function ownEntry({ identity, stamper }: NodeCore, { node, dns }: Settings, list
   const { name, resources, labels } = node;
   const dnsZones = [...dns.zones.map(parseZone), ...reverseZoneNames(dns)];
   const facts = { nodeId, roles, name, resources, dnsZones, listeners };
+  const { detail } = nodeEntry({ ...facts, labels });
   return {
     caller: { ...anonymousCaller(clusterId, ""), principal: `${SELF_PRINCIPAL}${nodeId}` },
+    urls: detail.case === "node" ? detail.value.advertisedUrls : [],
     stampAt: ({ wallMs }, state) => {
       const entry = nodeEntry({ ...facts, labels: { ...labels, ...state.labels }, isInMaintenance: state.isInMaintenance });
       return stamper.entryOfNode(entry, { ...identity, tenantId: "", receivedWallMs: wallMs });

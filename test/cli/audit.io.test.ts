@@ -76,6 +76,17 @@ test.each(["table", "wide", "json"])("the %s format of an audit is as reviewed",
   await expect(stdout).toMatchFileSnapshot(`../golden/cli/audit.${format}.txt`);
 });
 
+test("a lease and a node are also found as the column of subjects shows them", async () => {
+  const fake = await startFake();
+  const list = (...filters: readonly string[]) => waymark(["audit", "list", ...filters, "--server", fake.address]);
+  await list("--lease", "lease:l-1", "--node", "node:eu-2");
+  await list("--lease", "l-1", "--node", "node:node:x", "--text", "node:eu-2");
+  expect(fake.callsOf("list").map(({ request }) => request)).toMatchObject([
+    { lease: "l-1", node: "eu-2" },
+    { lease: "l-1", node: "node:x", text: "node:eu-2" },
+  ]);
+});
+
 test("access-audit sends its filters and tells how to go on", async () => {
   const fake = await startFake();
   fake.policy.set("accessAudit", paged([denial(3), denial(2), denial(1)]));

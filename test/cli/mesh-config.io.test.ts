@@ -84,6 +84,20 @@ test("mesh config diff of equal nodes succeeds; an unknown node is exit code 5, 
   expect((await run("mesh", "config", "diff", "a", "b")).exit).toBe(3);
 });
 
+test("a draining node, which is not in ClusterMap, is asked at the address that it reports", async () => {
+  const { a, b, run } = await startTwo();
+  a.nodes = [];
+  const urls = [`http://${a.address}`, `grpc://${b.address}`];
+  a.mesh.set("list", () => ({
+    peers: [
+      { nodeId: "a", isSelf: true },
+      { nodeId: "b", urls },
+    ],
+  }));
+  expect((await run("mesh", "config", "diff", "a", "b")).exit).toBe(1);
+  expect(b.calls).toHaveLength(1);
+});
+
 test("mesh config validate sends the text in its format, and lists the problems", async () => {
   const { a, run } = await startTwo();
   a.config.set("validate", () => ({

@@ -151,7 +151,7 @@ test("watch tells every member, then those that change", async () => {
   expect(one.exit).toBe(0);
   expect(eventsOf(one.stdout)).toEqual(["member", "member", "member", "current"]);
   const stop = new AbortController();
-  const onStdout = (text: string) => text.includes("forgotten") && stop.abort();
+  const onStdout = (text: string) => text.includes("gone") && stop.abort();
   const two = await waymark(["mesh", "peers", "watch", "--server", fake.address], { interrupt: stop.signal, onStdout });
   expect(two.exit).toBe(0);
   expect(two.stderr).toContain("all members listed");
@@ -159,11 +159,11 @@ test("watch tells every member, then those that change", async () => {
   const told: string[] = [];
   const onLine = (text: string) => {
     told.push(...eventsOf(text));
-    if (told.includes("forgotten")) three.abort();
+    if (told.includes("gone")) three.abort();
   };
   await waymark(["mesh", "peers", "watch", "-o", "json", "--server", fake.address], { interrupt: three.signal, onStdout: onLine });
   // One that was never there is not told as forgotten.
-  expect(told).toEqual(["member", "member", "member", "current", "member", "forgotten"]);
+  expect(told).toEqual(["member", "member", "member", "current", "member", "gone"]);
 });
 
 function eventsOf(stdout: string): readonly string[] {
@@ -204,7 +204,7 @@ test("a watch that broke off goes on with its cursor, and what a new snapshot do
   });
   expect(exit).toBe(0);
   expect(stderr).toContain("reconnecting");
-  expect(told).toEqual(["member", "member", "current", "member", "member", "forgotten", "current"]);
+  expect(told).toEqual(["member", "member", "current", "member", "member", "gone", "current"]);
   expect(fake.meshRequests.map(({ cursor }) => cursor)).toEqual(["", "c1"]);
 });
 

@@ -199,10 +199,24 @@ test("nodes with stores of their own are each asked to forget a node, and those 
   expect([fake, other, away].map((each) => sentBy(each, "forget").map(({ dryRun }) => dryRun))).toEqual([[true, false], [false], [false]]);
 });
 
-test("nodes that share a store are not asked one by one, and the certificate is said to stay valid", async () => {
+const NOT_FOUND = { code: status.NOT_FOUND, message: "unknown", reason: "NOT_FOUND" };
+
+test("a forget that some nodes have carried out is repeated on the others, and fails if no node knows the member", async () => {
+  const [fake, other] = [await startOperated(), await startOperated()];
+  fake.refusals.set("forget", NOT_FOUND);
+  fake.mesh.set("list", () => ({ peers: [{ nodeId: "eu-1", isSelf: true }, { nodeId: "eu-3" }] }));
+  fake.nodes = [nodeEntry("eu-3", other)];
+  other.mesh.set("forget", () => ({ peer: { nodeId: "eu-2", status: PeerStatus.DEAD }, radius: RADIUS }));
+  expect((await waymark(command("forget", fake, "--yes"))).exit).toBe(0);
+  expect(sentBy(other, "forget").map(({ dryRun }) => dryRun)).toEqual([true, false]);
+  other.refusals.set("forget", NOT_FOUND);
+  expect(await waymark(command("forget", fake, "--yes"))).toMatchObject({ exit: 5, stderr: expect.stringContaining("unknown") as string });
+});
+
+test("nodes that share a store are not asked one by one, and the note says that credentials stay valid", async () => {
   const fake = await startOperated();
   const { exit, stderr } = await waymark(command("forget", fake, "--yes"));
-  expect([exit, stderr]).toEqual([0, expect.stringContaining("the certificate of eu-2 is still valid")]);
+  expect([exit, stderr]).toEqual([0, expect.stringContaining("forget revokes no certificate or token")]);
   expect(fake.callsOf("list")).toEqual([]);
 });
 

@@ -100,6 +100,7 @@ test.skipIf(!hasEtcd)("a drained node has nothing left, and no reader has missed
   expect([shards.some(({ nodeId }) => nodeId === "n2"), owners.overlaps, ownerA.lostCount + ownerB.lostCount]).toEqual([false, [], 0]);
   const { nodes: listed } = await admin.call(DiscoveryService.method.clusterMap, {});
   expect(listed.map(({ key }) => key?.instanceId ?? "").toSorted((a, b) => (a < b ? -1 : 1))).toEqual(["n1", "n3"]);
+  expect((await n1.run(["status"])).stdout).toMatch(/^n2 +ready +drained /m);
 
   // It refuses new work, and names other nodes. Reads continue.
   const only = clientFor(n2);

@@ -354,7 +354,7 @@ test("entries that a leaving node offers count as taken over when they are on th
 test("a node that drains measures its load no more", () => {
   const { give } = machineOf();
   give({ kind: "serve" });
-  give({ kind: "publish", entry: { caller: caller("a"), stampAt: () => stamped("self") } });
+  give({ kind: "publish", entry: { caller: caller("a"), urls: [], stampAt: () => stamped("self") } });
   expect(give({ kind: "tick" }, 5000)).toContain("measureLoad");
   give({ kind: "drain" }, 6000);
   expect(give({ kind: "tick" }, 60_000)).not.toContain("measureLoad");

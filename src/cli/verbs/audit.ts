@@ -50,8 +50,11 @@ type AuditSearch = ReturnType<typeof searchOf>;
 /** The flags that are fields of the request of the same name. */
 const FIELD_FLAGS = ["entry", "lease", "node", "principal", "tenant", "namespace", "action", "reason", "ticket", "text"] as const;
 
+/** Removes the prefix with which the column SUBJECTS shows leases and nodes, because users copy it. */
+const bare = (name: string, text = "") => (/^(lease|node):/.exec(text)?.[1] === name ? text.slice(name.length + 1) : text);
+
 function searchOf(flags: Flags) {
-  const fields = Object.fromEntries(FIELD_FLAGS.map((name) => [name, flags.text(name) ?? ""]));
+  const fields = Object.fromEntries(FIELD_FLAGS.map((name) => [name, bare(name, flags.text(name))]));
   const [kinds, outcomes] = [[flags.enum("kind", AuditKind)], [flags.enum("outcome", AuditOutcome)]];
   return { ...fields, kinds: kinds.filter(Boolean), outcomes: outcomes.filter(Boolean), ...timesOf(flags) };
 }

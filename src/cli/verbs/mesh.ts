@@ -138,7 +138,7 @@ class MemberPrinter {
     // After an interruption, the server may remove a member that was never printed.
     if (peer === undefined) return;
     this.#held.delete(nodeId);
-    this.#line("forgotten", peer);
+    this.#line("gone", peer);
   }
 
   /** Removes members that are not in the snapshot. */
@@ -150,7 +150,7 @@ class MemberPrinter {
     if (!this.#out.isMachine) this.#out.note("all members listed; following changes");
   }
 
-  #line(event: "member" | "forgotten", peer: Peer): void {
+  #line(event: "member" | "gone", peer: Peer): void {
     const columns = [{ title: "EVENT", text: () => event }, ...PEER_COLUMNS];
     this.#out.line({ event, peer: wholeJson(PeerSchema, peer) }, { columns, rows: [peer] });
   }

@@ -85,26 +85,35 @@ function changesIn(texts: readonly string[]) {
 }
 
 export const forget: VerbFunction = async (context) => {
-  const { exit, peer } = await operate(context, (call, request, planned) =>
-    // The answer has no etag if the nodes do not share a control store.
-    planned?.peer?.etag === "" ? forgetOnAll(context, request, planned) : call(method.forget, request),
-  );
-  if (peer !== undefined) context.out.note(`the certificate of ${peer.nodeId} is still valid: with it, a node can join as ${peer.nodeId}`);
+  const { exit, peer } = await operate(context, async (call, request, planned) => {
+    try {
+      // The answer has no etag if the nodes do not share a control store.
+      if (planned?.peer?.etag !== "") return await call(method.forget, request);
+    } catch (error) {
+      if (!isNotFound(error)) throw error;
+    }
+    // Other nodes can still know a member that this node has forgotten.
+    return forgetOnAll(context, request, planned);
+  });
+  if (peer !== undefined) context.out.note(`forget revokes no certificate or token of ${peer.nodeId}: a node that has one can join again`);
   return exit;
 };
 
-/** Sends a request to every node, because each node has a control store of its own. */
-async function forgetOnAll({ client }: VerbContext, request: OperationRequest, planned: OperationAnswer): Promise<OperationAnswer> {
+const isNotFound = (error: unknown): boolean => error instanceof RequestError && error.facts.code === "NOT_FOUND";
+
+/** Sends a request to every node, because each node has a control store of its own. A dry run fails if no node knows the member. */
+async function forgetOnAll({ client }: VerbContext, request: OperationRequest, planned?: OperationAnswer): Promise<OperationAnswer> {
   const nodes = (await clusterNodes(client())).filter(({ nodeId, status }) => nodeId !== request.nodeId && status !== PeerStatus.LEFT);
-  const { failed } = await askNodes(nodes, async (server) => {
+  const { answers, failed } = await askNodes(nodes, async (server): Promise<OperationAnswer> => {
     try {
-      await client().callAt(server, method.forget, request);
+      return await client().callAt(server, method.forget, request);
     } catch (error) {
       // The node has already forgotten the member.
-      if (!(error instanceof RequestError && error.facts.code === "NOT_FOUND")) throw error;
+      if (request.dryRun || !isNotFound(error)) throw error;
+      return {};
     }
   });
-  return { ...planned, failed };
+  return request.dryRun ? { ...answers[0]?.answer } : { ...planned, failed };
 }
 
 /** Makes a dry run, shows its effects, asks the user, and carries out the operation. `peer` is absent if it was not carried out. */

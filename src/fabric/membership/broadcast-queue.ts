@@ -15,7 +15,7 @@ export function updateSizeBytes(update: MemberUpdate): number {
   size +=
     (update.boot?.length ?? 0) + (update.bootBefore?.length ?? 0) + (update.controlStore?.length ?? 0) + (update.configDigest?.length ?? 0);
   size += update.region.length + update.zone.length + update.version.length + update.accuser.length + update.protocolVersions.length;
-  for (const transport of update.transports) size += transport.length + 2;
+  size += lengthOf([...update.transports, ...(update.drain?.urls ?? [])]);
   for (const role of update.roles) size += role.length + 2;
   for (const [key, value] of Object.entries(update.labels)) size += key.length + value.length + 6;
   for (const { region } of update.borders ?? []) size += region.length + 7;

@@ -66,6 +66,8 @@ export function updateFault(
   const { maxIdLength, maxAddressLength, maxVersionLength } = NODE_BOUNDS;
   if (!areShort([nodeId, clusterId, region, zone, accuser, boot, bootBefore, controlStore, configDigest], maxIdLength)) return "text";
   if (address.length > maxAddressLength || version.length > maxVersionLength) return "text";
+  // A URL is an address with a scheme, at most `fabric://`.
+  if (!areShort(update.drain?.urls ?? [], maxAddressLength + 9)) return "text";
   return isListFault(update) ? "list" : undefined;
 }
 

@@ -45,10 +45,10 @@ function nodeRecord({ replica, clusterId }: CatalogParts, nodeId: string) {
   return replica.view(keyText({ kind: KIND.NODE, namespace: NODES_NAMESPACE, name: nodeId, instanceId: nodeId, clusterId }));
 }
 
-/** The URLs at which clients reach a node: those in its NODE entry. Empty if this node does not know the entry. */
-export function urlsOf(parts: CatalogParts, nodeId: string): readonly string[] {
+/** The URLs at which clients reach a node: those in its NODE entry, or `reported` if this node does not know the entry. */
+export function urlsOf(parts: CatalogParts, nodeId: string, reported: readonly string[] = []): readonly string[] {
   const record = nodeRecord(parts, nodeId);
-  if (record === undefined) return [];
+  if (record === undefined) return reported;
   const { detail } = decodeMessage(parts.replica.slab.view(record.at, record.sizeBytes));
   return detail.case === "node" ? detail.value.advertisedUrls : [];
 }

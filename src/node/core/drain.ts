@@ -15,7 +15,7 @@ export interface NodeDrainParts {
   readonly nodeId: string;
   readonly registrar: Pick<Registrar, "endLeft" | "handOver" | "isDraining">;
   readonly fanout: Pick<Fanout, "drain" | "size">;
-  readonly self: Pick<SelfEntry, "follow">;
+  readonly self: Pick<SelfEntry, "follow" | "urls">;
   /** The nodes that may take over static entries. */
   readonly takers: () => Parameters<Registrar["handOver"]["step"]>[0];
   /** For this time (ms), clients can have the addresses of the node in their caches. */
@@ -95,7 +95,8 @@ export class NodeDrain implements NodePart {
     const { desired, labels } = this.#desired;
     const { progress: drain } = this.#drain;
     const isServing = this.#parts.isServing();
-    return { labels, ...(isServing && { isServing }), ...(desired !== "active" && { desired }), ...(drain !== undefined && { drain }) };
+    const shown = drain && { drain: { ...drain, urls: this.#parts.self.urls } };
+    return { labels, ...(isServing && { isServing }), ...(desired !== "active" && { desired }), ...shown };
   }
 
   look(time: Time, out: NodeOutput[]): void {

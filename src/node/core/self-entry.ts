@@ -24,6 +24,11 @@ export class SelfEntry implements NodePart {
     this.#registrar = registrar;
   }
 
+  /** The URLs in the entry, also while it is hidden. */
+  get urls(): readonly string[] {
+    return this.#entry?.urls ?? [];
+  }
+
   readonly handle: NodeHandlers = {
     publish: ({ entry }, time, out) => {
       this.#entry = entry;

@@ -71,6 +71,7 @@ export function peerMessage(row: MemberRow, view: PeerView): Peer {
     serving: row.isServing ?? false,
     etag: control.isOwnStore && !isSelf ? "" : `"${record?.version ?? 0}"`,
     drain: drain && wireDrain(drain),
+    urls: [...(drain?.urls ?? [])],
     // The shortest time shown is 1 ms.
     rtt: rttMs === undefined ? undefined : durationFromMs(Math.max(1, Math.round(rttMs))),
     lastSeen: lastSeenWallMs === undefined ? undefined : timestampFromMs(lastSeenWallMs),

@@ -22,6 +22,11 @@ test.each<{ readonly what: string; readonly over: Partial<MemberUpdate>; readonl
   { what: "a long id", over: { nodeId: LONG }, want: "text" },
   { what: "a long accuser", over: { accuser: LONG }, want: "text" },
   { what: "a long id of a control store", over: { controlStore: LONG }, want: "text" },
+  {
+    what: "a long URL of a draining node",
+    over: { drain: { step: "", sinceMs: 0, isStuck: false, left: [], urls: ["x".repeat(273)] } },
+    want: "text",
+  },
   { what: "a long digest of settings", over: { configDigest: LONG }, want: "text" },
   { what: "a negative incarnation", over: { incarnation: -1 }, want: "number" },
   { what: "half an incarnation", over: { incarnation: 0.5 }, want: "number" },

@@ -35,6 +35,7 @@ function watcher(ended: WatchStream[]): WatchStream {
 
 const OWN = { nodeId: "a", name: undefined, roles: [], resources: [], dnsZones: [], listeners: {} };
 const PLACE = { nodeId: "a", clusterId: "c1", region: "r1", zone: "z1", tenantId: "", receivedWallMs: WALL };
+const URLS = ["grpc://a:1", "http://a:2"];
 const OWN_KEY = keyText({ kind: KIND.NODE, namespace: NODES_NAMESPACE, name: "a", instanceId: "a", clusterId: "c1" });
 
 const stampAt = (_: unknown, { isInMaintenance, labels }: SelfState) =>
@@ -71,7 +72,7 @@ class DrainedNode {
       deliver: (news: NodeNews) => void this.news.push(news),
     };
     this.drain = new NodeDrain(parts);
-    driven(self)({ kind: "publish", entry: { caller: caller("node a"), stampAt } }, at(0));
+    driven(self)({ kind: "publish", entry: { caller: caller("node a"), urls: URLS, stampAt } }, at(0));
     this.#give = driven(this.drain);
     r.flush(at(0));
   }
@@ -148,6 +149,14 @@ test("a cordoned node is in MAINTENANCE with the labels of operators, and keeps 
   expect(node.renew(leaseId)).toEqual({ expiredLeaseIds: [], ttlMs: 10_000 });
   node.desire({ ...ACTIVE_NODE, labels: { rack: "7" } });
   expect([node.drain.isCordoned, node.self, node.names]).toEqual([false, { isOpen: true, labels: { rack: "7" } }, ["web"]]);
+});
+
+test("a drained node reports where it is reached, because its own entry is gone", () => {
+  const node = new DrainedNode();
+  expect(node.drain.facts().drain).toBeUndefined();
+  node.desire(drained(600_000));
+  node.run(60_000);
+  expect([node.step, node.self, node.drain.facts().drain?.urls]).toEqual(["drained", undefined, URLS]);
 });
 
 test("leases of a draining node are reported as expired and extended all the same; static leases are not", () => {

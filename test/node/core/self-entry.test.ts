@@ -8,7 +8,7 @@ import { at, caller, Registry, stamped } from "../../fakes/registry.ts";
 
 const LOAD = { activeClients: 3, errorRate: 0, latencyMs: 0, utilization: 0.5, observedWallMs: 0 };
 const MEASURE = { kind: "measureLoad" };
-const ENTRY = { caller: caller("node a"), stampAt: () => stamped("self") };
+const ENTRY = { caller: caller("node a"), urls: [], stampAt: () => stamped("self") };
 
 function open() {
   const r = new Registry();

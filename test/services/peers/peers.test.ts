@@ -268,6 +268,13 @@ test("lag tells on its first page what other regions have not taken, and whom th
   expect(second).not.toHaveProperty("exports");
 });
 
+test("a draining node has the URLs that it reports, because it is not in ClusterMap", () => {
+  const urls = ["grpc://n2:1"];
+  const drain = { step: "watches", sinceMs: 1, isStuck: false, left: [], urls };
+  const { peers } = served(new FakeMesh(row("n2", { drain }), row("n3"))).list({});
+  expect(peers.map((peer) => peer.urls)).toEqual([urls, []]);
+});
+
 test("an accuser is shown only of a suspect", () => {
   const [one, two] = served(new FakeMesh(row("n1", { accuser: "n9" }), row("n2", { status: "suspect", accuser: "n9" }))).list({}).peers;
   expect([one?.accuser, two?.accuser]).toEqual(["", "n9"]);

@@ -99,7 +99,8 @@ export declare const PeerOperationSchema: GenMessage<PeerOperation>;
 
 /**
  * A node of the mesh, as the serving node sees it. DiscoveryService.ListPeers sets only node_id, cluster_id, region,
- * zone, scope, urls, transports, load, status and last_seen. PeerService sets all fields except urls and load.
+ * zone, scope, urls, transports, load, status and last_seen. PeerService sets all fields except load, and urls only for
+ * draining nodes, because they are not in DiscoveryService.ClusterMap during the last steps of a drain.
  *
  * @generated from message waymark.catalog.v1.Peer
  */

@@ -3058,6 +3058,7 @@ export interface DrainProgressFields {
   readonly sinceMs: number;
   readonly isStuck: boolean;
   readonly left: readonly DrainCountFields[];
+  readonly urls: readonly string[];
 }
 
 export function newDrainProgress(): Open<DrainProgressFields> {
@@ -3066,10 +3067,13 @@ export function newDrainProgress(): Open<DrainProgressFields> {
     sinceMs: 0,
     isStuck: false,
     left: [],
+    urls: [],
   };
 }
 
 export const MAX_DRAIN_PROGRESS_LEFT = 8;
+
+export const MAX_DRAIN_PROGRESS_URLS = 4;
 
 /** Reads `DrainProgress` after its tag. */
 export function readDrainProgress(reader: WireReader): DrainProgressFields {
@@ -3091,8 +3095,12 @@ export function readDrainProgress(reader: WireReader): DrainProgressFields {
         mayGrow(value.left.length, MAX_DRAIN_PROGRESS_LEFT, "DrainProgress.left");
         value.left.push(readDrainCount(reader));
         break;
+      case 42:
+        mayGrow(value.urls.length, MAX_DRAIN_PROGRESS_URLS, "DrainProgress.urls");
+        value.urls.push(reader.text());
+        break;
       default:
-        reader.skipUnknown(tag, 4);
+        reader.skipUnknown(tag, 5);
     }
   }
   reader.leave(end);
@@ -3103,6 +3111,7 @@ export function readDrainProgress(reader: WireReader): DrainProgressFields {
 export function roomDrainProgress(value: DrainProgressFields): number {
   let room = 32 + 3 * (value.step.length);
   for (let i = 0; i < value.left.length; i++) room += 10 + roomDrainCount(value.left[i] ?? newDrainCount());
+  room += textsRoom(value.urls);
   return room;
 }
 
@@ -3117,6 +3126,7 @@ export function writeDrainProgress(out: Uint8Array, start: number, tag: number, 
     const item = value.left[i];
     if (item !== undefined) at = writeDrainCount(out, at, 34, item);
   }
+  at = writeTexts(out, at, 42, value.urls);
   return closeLength(out, body, at);
 }
 

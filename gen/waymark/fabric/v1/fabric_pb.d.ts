@@ -1932,6 +1932,13 @@ export declare type DrainProgress = Message<"waymark.fabric.v1.DrainProgress"> &
    * @generated from field: repeated waymark.fabric.v1.DrainCount left = 4;
    */
   left: DrainCount[];
+
+  /**
+   * URLs at which callers reach the member, because its NODE entry is gone during the last steps.
+   *
+   * @generated from field: repeated string urls = 5;
+   */
+  urls: string[];
 };
 
 /**

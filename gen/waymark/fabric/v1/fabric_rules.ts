@@ -787,11 +787,22 @@ function checkDrainProgress_left(many: readonly DrainCountFields[], problems: Fi
   }
 }
 
+function checkDrainProgress_urls(many: readonly string[], problems: FieldProblems): void {
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? "";
+    const before = problems.count;
+    if (item !== "") problems.text(item, 272, "");
+    problems.pattern(item, { pattern: /^[ -~]*$/u, rule: "printable ASCII" }, "");
+    if (problems.count !== before) problems.under(before, `urls[${i}]`);
+  }
+}
+
 /** Adds what breaks the contract's rules in `DrainProgress`. */
 export function checkDrainProgress(value: DrainProgressFields, problems: FieldProblems): void {
   if (value.step !== "") problems.text(value.step, 16, "step");
   if (!(value.sinceMs >= 0 && value.sinceMs <= 9007199254740991)) problems.range(value.sinceMs, 0, 9007199254740991, "since_ms");
   if (value.left.length > 0) checkDrainProgress_left(value.left, problems);
+  if (value.urls.length > 0) checkDrainProgress_urls(value.urls, problems);
 }
 
 function checkMemberUpdate_protocol_versions(many: readonly number[], problems: FieldProblems): void {
