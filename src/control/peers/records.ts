@@ -40,7 +40,7 @@ export interface PeerRecord {
   readonly ticket: string;
   readonly actor: string;
   readonly atWallMs: number;
-  /** The ids of the last requests, newest first. */
+  /** The last requests, newest first: `<kind of the operation> <request id>`. */
   readonly requestIds: readonly string[];
 }
 
@@ -64,6 +64,12 @@ const PEER: Fields<PeerRecord> = {
 export const decodePeer = decoderOf(PEER);
 
 /** The ids of requests with one more. */
-export function withRequest(ids: readonly string[], id: string): readonly string[] {
-  return id === "" ? ids : [id, ...ids].slice(0, MAX_REQUESTS);
+export function withRequest(ids: readonly string[], kind: string, id: string): readonly string[] {
+  return id === "" ? ids : [`${kind} ${id}`, ...ids].slice(0, MAX_REQUESTS);
+}
+
+/** The kind of the operation that had this request id. Undefined if none of the last operations had it. */
+export function requestKind(ids: readonly string[] | undefined, id: string): string | undefined {
+  const used = ids?.find((each) => each.slice(each.indexOf(" ") + 1) === id);
+  return used?.slice(0, used.indexOf(" "));
 }

@@ -170,3 +170,16 @@ test.each(["x", "-1", "1.5", "W/1"])("the etag %s is refused", async (etag) => {
   const peers = new OperatedPeers();
   expect((await peers.answered("cordon", { nodeId: "n2", etag })).error?.reason).toBe("invalid_argument");
 });
+
+test("a repeated request is recorded as repeated, and its id is refused for another operation", async () => {
+  const peers = new OperatedPeers();
+  peers.records.set("n2", { ...CORDONED, atWallMs: 0, requestIds: ["cordon r1"] });
+  const request = { nodeId: "n2", reason: "new disks", requestId: "r1" };
+  expect((await peers.answered("cordon", request)).error).toBeUndefined();
+  expect((await peers.answered("uncordon", request)).error).toMatchObject({
+    reason: "invalid_argument",
+    details: { violations: [{ field: "request_id", description: 'the request "r1" was a cordon' }] },
+  });
+  expect([peers.orders.length, peers.onDisk.map(({ refusal }) => refusal)]).toEqual([1, ["", "invalid_argument"]]);
+  expect(peers.onDisk[0]?.detail).toMatch(/; repeated, nothing changed$/);
+});

@@ -1269,7 +1269,8 @@ export declare type PeerServiceCordonRequest = Message<"waymark.control.v1.PeerS
 
   /**
    * Random identifier of the request. A request with an identifier of the last 8 operations on the node changes nothing, and
-   * returns the node as it is. Empty means that a repeated request is a new one. At most 64 characters.
+   * returns the node as it is, or is rejected if it was another operation. Empty means that a repeated request is a new one. At
+   * most 64 characters.
    *
    * @generated from field: string request_id = 5;
    */
@@ -1359,7 +1360,8 @@ export declare type PeerServiceUncordonRequest = Message<"waymark.control.v1.Pee
 
   /**
    * Random identifier of the request. A request with an identifier of the last 8 operations on the node changes nothing, and
-   * returns the node as it is. Empty means that a repeated request is a new one. At most 64 characters.
+   * returns the node as it is, or is rejected if it was another operation. Empty means that a repeated request is a new one. At
+   * most 64 characters.
    *
    * @generated from field: string request_id = 5;
    */
@@ -1442,7 +1444,8 @@ export declare type PeerServiceDrainRequest = Message<"waymark.control.v1.PeerSe
 
   /**
    * Random identifier of the request. A request with an identifier of the last 8 operations on the node changes nothing, and
-   * returns the node as it is. Empty means that a repeated request is a new one. At most 64 characters.
+   * returns the node as it is, or is rejected if it was another operation. Empty means that a repeated request is a new one. At
+   * most 64 characters.
    *
    * @generated from field: string request_id = 5;
    */
@@ -1540,7 +1543,8 @@ export declare type PeerServiceSetLabelsRequest = Message<"waymark.control.v1.Pe
 
   /**
    * Random identifier of the request. A request with an identifier of the last 8 operations on the node changes nothing, and
-   * returns the node as it is. Empty means that a repeated request is a new one. At most 64 characters.
+   * returns the node as it is, or is rejected if it was another operation. Empty means that a repeated request is a new one. At
+   * most 64 characters.
    *
    * @generated from field: string request_id = 5;
    */
@@ -1630,7 +1634,8 @@ export declare type PeerServiceForgetRequest = Message<"waymark.control.v1.PeerS
 
   /**
    * Random identifier of the request. A request with an identifier of the last 8 operations on the node changes nothing, and
-   * returns the node as it is. Empty means that a repeated request is a new one. At most 64 characters.
+   * returns the node as it is, or is rejected if it was another operation. Empty means that a repeated request is a new one. At
+   * most 64 characters.
    *
    * @generated from field: string request_id = 5;
    */
