@@ -172,9 +172,9 @@ async function audit(
     dryRun ? "dry run" : "",
     force ? "forced" : "",
     kind === "drain" ? `deadline ${durationText(deadlineMs(deadline))}` : "",
-    ...Object.entries(labels).map(([key, value]) => `${key}=${value}`),
-    remove.length === 0 ? "" : `without ${remove.join(" ")}`,
-    reason,
+    ...Object.entries(labels).map(([key, value]) => `${key}=${JSON.stringify(value)}`),
+    remove.length === 0 ? "" : `without ${remove.map((key) => JSON.stringify(key)).join(" ")}`,
+    reason === "" ? "" : `reason ${JSON.stringify(reason)}`,
     isUnknown ? "the outcome is unknown" : isRefused ? outcome.message : radiusText(outcome.radius),
     !isRefused && outcome.isRepeated ? "repeated, nothing changed" : "",
   ];
