@@ -12,7 +12,17 @@ import type { Leadership } from "../leadership/machine.ts";
 import { encodeRecord } from "../leadership/records.ts";
 import type { ShardInput, ShardOutput } from "../shards/io-types.ts";
 import type { Shards } from "../shards/shards.ts";
-import { ACTIVE_NODE, type DrainTerms, decodePeer, MAX_RECORD_LABELS, PEER_GUARD, PEERS, type PeerRecord, requestKind, withRequest } from "./records.ts";
+import {
+  ACTIVE_NODE,
+  type DrainTerms,
+  decodePeer,
+  MAX_RECORD_LABELS,
+  PEER_GUARD,
+  PEERS,
+  type PeerRecord,
+  requestKind,
+  withRequest,
+} from "./records.ts";
 
 /** A change of a node that an operator wants. */
 export type PeerChange =
@@ -58,6 +68,8 @@ export interface PeersOptions {
 
 const NEW_PEER: Omit<PeerRecord, "actor" | "atWallMs" | "reason" | "ticket"> = {
   ...ACTIVE_NODE,
+  desiredWallMs: 0,
+  desiredReason: "",
   isForgotten: false,
   requestIds: [],
 };
@@ -126,7 +138,9 @@ export class Peers implements Machine<ControlInput, ControlOutput> {
       return;
     }
     const key = PEERS + nodeId;
-    const value = changed(item?.value, wanted, time);
+    const after = changed(item?.value, wanted, time);
+    const isSame = item?.value?.desired === after.desired;
+    const value = isSame ? after : { ...after, desiredWallMs: time.wallMs, desiredReason: wanted.reason };
     const conditions: StoreCondition[] = [{ key, version: item?.version ?? 0 }];
     const writes: StoreWrite[] = [{ key, value: encodeRecord(value) }];
     if (isOut(wanted.change)) {

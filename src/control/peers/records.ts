@@ -30,6 +30,9 @@ export const ACTIVE_NODE: DesiredNode = { desired: "active", drain: undefined, l
 /** An operators' record: the desired state of a node. A node without a record is active and has no labels of operators. */
 export interface PeerRecord {
   readonly desired: DesiredState;
+  /** When and why `desired` last changed. */
+  readonly desiredWallMs: number;
+  readonly desiredReason: string;
   /** Undefined unless `desired` is `drained`. */
   readonly drain: DrainTerms | undefined;
   readonly labels: Readonly<Record<string, string>>;
@@ -48,6 +51,8 @@ const DRAIN: Fields<DrainTerms> = { sinceWallMs: count, deadlineWallMs: count, i
 
 const PEER: Fields<PeerRecord> = {
   desired: wordOf(DESIRED_STATES),
+  desiredWallMs: count,
+  desiredReason: text,
   drain: (value) => (value === undefined ? undefined : read(value, DRAIN)),
   labels: (value) => Object.fromEntries(Object.entries(value ?? {}).map(([key, label]) => [key, text(label)])),
   isForgotten: flag,

@@ -24,7 +24,7 @@ export interface NodeFacts {
   readonly journalFault: string;
   readonly auditFault: string;
   /** The operators' record of the node. */
-  readonly record: Pick<PeerRecord, "atWallMs" | "desired" | "reason"> | undefined;
+  readonly record: Pick<PeerRecord, "desired" | "desiredReason" | "desiredWallMs"> | undefined;
   readonly drain: DrainProgress | undefined;
   readonly configDigest: string;
   readonly version: string;
@@ -84,8 +84,8 @@ const FINDINGS: Readonly<Record<string, FindingKind>> = {
     when(drain?.isStuck === true, `step ${drain?.step}: ${drain?.left.map(({ kind, count }) => `${count} ${kind}`).join(", ")} left`),
   ),
   cordoned_long: warning("drain-stuck", "waymark mesh peers get %", ({ record, wallMs }) => {
-    const { desired = "active", atWallMs = wallMs, reason } = record ?? {};
-    return when(desired !== "active" && wallMs - atWallMs > DAY_MS, `${desired} since ${new Date(atWallMs).toISOString()}: ${reason}`);
+    const { desired = "active", desiredWallMs: sinceMs = wallMs, desiredReason } = record ?? {};
+    return when(desired !== "active" && wallMs - sinceMs > DAY_MS, `${desired} since ${new Date(sinceMs).toISOString()}: ${desiredReason}`);
   }),
   peer_dead: warning("missing-nodes", "waymark mesh peers explain %", (facts) =>
     peersOf(facts, ({ status }) => status === "dead", "does not answer, and was declared dead"),

@@ -34,6 +34,19 @@ test("each operation leaves the state that it names, and all nodes know it", () 
   expect([known(), stored("c")?.drain]).toEqual([["active", "active"], undefined]);
 });
 
+test("a record keeps when and why the desired state changed, whatever operations follow", () => {
+  const { world, a, stored } = lab();
+  const since = { desiredWallMs: WALL_MS + 1000, desiredReason: "new disks" };
+  a.change("c", CORDON);
+  for (const change of [{ kind: "label", labels: { rack: "7" }, removed: [] }, CORDON] as const) {
+    world.advance(5000);
+    a.change("c", change, { reason: "again" });
+    expect(stored("c")).toMatchObject({ ...since, reason: "again" });
+  }
+  a.change("c", DRAIN, { reason: "empty it" });
+  expect(stored("c")).toMatchObject({ desiredWallMs: WALL_MS + 11_000, desiredReason: "empty it" });
+});
+
 test("an etag that is not current is refused, and changes nothing", () => {
   const { world, a, b } = lab();
   expect(a.change("c", CORDON, { expectedVersion: 0 })).toBeUndefined();

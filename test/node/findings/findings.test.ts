@@ -17,7 +17,7 @@ const FINE: NodeFacts = {
   policyFault: "",
   journalFault: "",
   auditFault: "",
-  record: { desired: "active", atWallMs: NOW - 3 * DAY_MS, reason: "disks are in" },
+  record: { desired: "active", desiredWallMs: NOW - 3 * DAY_MS, desiredReason: "disks are in" },
   drain: undefined,
   configDigest: "d1",
   peers: [
@@ -61,7 +61,7 @@ test.each<[string, Partial<NodeFacts>, string]>([
   ],
   [
     "warning cordoned_long eu-1",
-    { record: { desired: "cordoned", atWallMs: NOW - 2 * DAY_MS, reason: "new disks" } },
+    { record: { desired: "cordoned", desiredWallMs: NOW - 2 * DAY_MS, desiredReason: "new disks" } },
     "cordoned since 2026-11-28T12:00:00.000Z: new disks",
   ],
   ["warning peer_dead eu-4", { peers: [{ ...peer, status: "dead" }] }, "was declared dead"],
