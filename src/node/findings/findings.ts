@@ -93,15 +93,13 @@ const FINDINGS: Readonly<Record<string, FindingKind>> = {
   peer_suspect: warning("missing-nodes", "waymark mesh peers explain %", (facts) =>
     peersOf(facts, ({ status }) => status === "suspect", "does not answer probes"),
   ),
-  // Other versions can have other settings, and a node that does not announce a digest is not compared.
-  settings_differ: warning("settings-differ", "waymark mesh config diff % %%", (facts) =>
-    peersOf(
-      facts,
-      ({ status, version, configDigest = "" }) =>
-        status === "alive" && version === facts.version && configDigest !== "" && configDigest !== facts.configDigest,
-      `its settings differ from the settings of ${facts.nodeId}`,
-    ),
-  ),
+  // The nodes with the rarer settings are named. In a tie, each side names the other.
+  settings_differ: warning("settings-differ", "waymark mesh config diff % %%", (facts) => {
+    const shares = Map.groupBy(comparable(facts), ({ configDigest }) => configDigest);
+    const ownCount = 1 + (shares.get(facts.configDigest)?.length ?? 0);
+    const isRarer = ({ configDigest }: NodeFacts["peers"][number]) => (shares.get(configDigest)?.length ?? 0) <= ownCount;
+    return peersOf({ ...facts, peers: differing(facts) }, isRarer, `its settings differ from the settings of ${facts.nodeId}`);
+  }),
 };
 
 const MAX_FINDINGS = 1000;
@@ -115,6 +113,16 @@ export function findingsOf(facts: NodeFacts): readonly Finding[] {
     }),
   );
   return all.slice(0, MAX_FINDINGS);
+}
+
+/** Returns the peers whose settings differ from the settings of the node. */
+export function differing(facts: Pick<NodeFacts, "configDigest" | "peers" | "version">): NodeFacts["peers"] {
+  return comparable(facts).filter(({ configDigest }) => configDigest !== facts.configDigest);
+}
+
+/** Other versions can have other settings, and a node that does not announce a digest is not compared. */
+function comparable({ peers, version }: Pick<NodeFacts, "peers" | "version">): NodeFacts["peers"] {
+  return peers.filter((peer) => peer.status === "alive" && peer.version === version && (peer.configDigest ?? "") !== "");
 }
 
 function peersOf({ peers }: NodeFacts, isFound: (peer: NodeFacts["peers"][number]) => boolean, evidence: string) {

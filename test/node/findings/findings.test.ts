@@ -1,6 +1,6 @@
 /** Each finding of a node, from the facts that cause it. */
 import { expect, test } from "vitest";
-import { findingsOf, type NodeFacts } from "../../../src/node/findings/findings.ts";
+import { differing, findingsOf, type NodeFacts } from "../../../src/node/findings/findings.ts";
 
 const DAY_MS = 86_400_000;
 const NOW = Date.parse("2026-11-30T12:00:00Z");
@@ -82,6 +82,20 @@ test("settings of another version, of a node that is not alive, and of a node th
     { ...peer, configDigest: "" },
   ];
   expect(findingsOf({ ...FINE, peers })).toEqual([]);
+});
+
+test.each([
+  { own: "d1", others: ["d1", "d2"], named: ["n1"] },
+  { own: "d2", others: ["d1", "d1"], named: [] },
+  { own: "d1", others: ["d1", "d2", "d2"], named: ["n1", "n2"] },
+  { own: "d1", others: ["d2", "d3"], named: ["n0", "n1"] },
+])("with $own here and $others on the others, the nodes with the rarest settings are named: $named", ({ own, others, named }) => {
+  const peers = others.map((configDigest, i) => ({ ...peer, nodeId: `n${i}`, configDigest }));
+  const facts = { ...FINE, configDigest: own, peers: [...peers, { ...peer, configDigest: "d2", status: "dead" as const }] };
+  const found = findingsOf(facts).filter(({ id }) => id === "settings_differ");
+  expect(found.map(({ subject }) => subject)).toEqual(named);
+  // The metric counts all of them.
+  expect(differing(facts).length).toBe(others.filter((digest) => digest !== own).length);
 });
 
 test("the most severe findings come first", () => {
