@@ -10,7 +10,7 @@ import type { NodeComponent } from "../components.io.ts";
 import type { LeadershipDriver } from "../control/leadership-driver.io.ts";
 import { certificateEnds } from "../files/file-warnings.io.ts";
 import type { NodeCore } from "../rooms.io.ts";
-import { differing, findingsOf, type NodeFacts } from "./findings.ts";
+import { differing, findingsOf, leaderOf, type NodeFacts } from "./findings.ts";
 
 export interface FindingsOptions {
   readonly settings: Settings;
@@ -59,7 +59,7 @@ export class NodeFindings implements NodeComponent {
     const lag = peers.lag(time);
     const store = control.store(time);
     const held = control.machine.leaders.get(GLOBAL_SCOPE);
-    const leader = held === undefined || held.session === "" ? "" : held.nodeId;
+    const leader = leaderOf(held, held && control.machine.expiryMs(held), time.monoMs);
     const certificates = certificateEnds(settings);
     const { isEnabled, inForce, degraded } = policies.status;
     const { isFailing, lastError } = journal.stats();

@@ -1,7 +1,9 @@
 /** The findings of a node: faults of the node and of its peers, as one table of rules. `status`, the metrics and the dashboard show the same findings. */
+import type { LeaderRecord } from "../../control/leadership/records.ts";
 import type { DrainProgress } from "../../control/peers/drain.ts";
 import type { PeerRecord } from "../../control/peers/records.ts";
 import { DAY_MS, durationText } from "../../lib/duration.ts";
+import { NEVER } from "../../lib/machine.ts";
 import type { StoreStatus } from "../../services/leadership/source.ts";
 import type { LagReport, MemberRow } from "../../services/peers/members.ts";
 import type { Finding } from "../../services/peers/status.ts";
@@ -113,6 +115,11 @@ export function findingsOf(facts: NodeFacts): readonly Finding[] {
     }),
   );
   return all.slice(0, MAX_FINDINGS);
+}
+
+/** The node that leads. Empty if there is none, and after `expiryMs` (monotonic), when its session has ended by the clock. */
+export function leaderOf(held: Pick<LeaderRecord, "nodeId" | "session"> | undefined, expiryMs: number | undefined, monoMs: number): string {
+  return held === undefined || held.session === "" || monoMs >= (expiryMs ?? NEVER) ? "" : held.nodeId;
 }
 
 /** Returns the peers whose settings differ from the settings of the node. */

@@ -1,6 +1,6 @@
 /** Each finding of a node, from the facts that cause it. */
 import { expect, test } from "vitest";
-import { differing, findingsOf, type NodeFacts } from "../../../src/node/findings/findings.ts";
+import { differing, findingsOf, leaderOf, type NodeFacts } from "../../../src/node/findings/findings.ts";
 
 const DAY_MS = 86_400_000;
 const NOW = Date.parse("2026-11-30T12:00:00Z");
@@ -101,4 +101,11 @@ test.each([
 test("the most severe findings come first", () => {
   const found = findingsOf({ ...FINE, peers: [{ ...peer, status: "dead" }], journalFault: "disk full" });
   expect(found.map(({ id }) => id)).toEqual(["journal_failing", "peer_dead"]);
+});
+
+test("a leader is named until it resigns, or until its session has ended by the clock", () => {
+  const held = { session: "eu-2/1", nodeId: "eu-2" };
+  expect([leaderOf(held, 5000, 4999), leaderOf(held, undefined, 9000)]).toEqual(["eu-2", "eu-2"]);
+  expect([leaderOf(held, 5000, 5000), leaderOf({ ...held, session: "" }, undefined, 0)]).toEqual(["", ""]);
+  expect(leaderOf(undefined, undefined, 0)).toBe("");
 });
