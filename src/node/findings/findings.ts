@@ -62,7 +62,7 @@ const FINDINGS: Readonly<Record<string, FindingKind>> = {
   ),
   journal_failing: critical("disk", "waymark discovery lag", ({ journalFault }) => when(journalFault !== "", journalFault)),
   policy_fault: critical("policy-denials", "waymark discovery policy", ({ policyFault }) => when(policyFault !== "", policyFault)),
-  certificate_expired: critical("certificates", "waymark mesh peers get %", (facts) => ending(facts, (leftMs) => leftMs <= 0)),
+  certificate_expired: critical("certificates", "waymark status -o wide", (facts) => ending(facts, (leftMs) => leftMs <= 0)),
   store_unavailable: warning("store-unavailable", "waymark mesh leaders status", ({ store: { ageMs, fault } }) =>
     when(ageMs > STORE_AGE_MS, `the control store has not answered for ${durationText(ageMs)}: ${fault}`),
   ),
@@ -79,7 +79,7 @@ const FINDINGS: Readonly<Record<string, FindingKind>> = {
     when(lag.isProtected, "many nodes vanished at the same time; their entries are kept visible"),
   ),
   audit_failing: warning("disk", "waymark audit list", ({ auditFault }) => when(auditFault !== "", auditFault)),
-  certificate_ends: warning("certificates", "waymark mesh peers get %", (facts) =>
+  certificate_ends: warning("certificates", "waymark status -o wide", (facts) =>
     ending(facts, (leftMs) => leftMs > 0 && leftMs < CERTIFICATE_MS),
   ),
   drain_stuck: warning("drain-stuck", "waymark mesh peers get %", ({ drain }) =>

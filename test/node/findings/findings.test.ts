@@ -109,3 +109,8 @@ test("a leader is named until it resigns, or until its session has ended by the 
   expect([leaderOf(held, 5000, 5000), leaderOf({ ...held, session: "" }, undefined, 0)]).toEqual(["", ""]);
   expect(leaderOf(undefined, undefined, 0)).toBe("");
 });
+
+test("the command of a certificate's finding shows the setting and the end", () => {
+  const found = [NOW - 1, NOW + 1].flatMap((endWallMs) => findingsOf({ ...FINE, certificates: certificate(endWallMs) }));
+  expect(found.map(({ command }) => command)).toEqual(["waymark status -o wide", "waymark status -o wide"]);
+});
