@@ -2,7 +2,7 @@
 import type { LeaderRecord } from "../../control/leadership/records.ts";
 import type { DrainProgress } from "../../control/peers/drain.ts";
 import type { PeerRecord } from "../../control/peers/records.ts";
-import { DAY_MS, durationText } from "../../lib/duration.ts";
+import { ageText, DAY_MS, isKnownAge } from "../../lib/duration.ts";
 import { NEVER } from "../../lib/machine.ts";
 import type { StoreStatus } from "../../services/leadership/source.ts";
 import type { LagReport, MemberRow } from "../../services/peers/members.ts";
@@ -64,13 +64,13 @@ const FINDINGS: Readonly<Record<string, FindingKind>> = {
   policy_fault: critical("policy-denials", "waymark discovery policy", ({ policyFault }) => when(policyFault !== "", policyFault)),
   certificate_expired: critical("certificates", "waymark status -o wide", (facts) => ending(facts, (leftMs) => leftMs <= 0)),
   store_unavailable: warning("store-unavailable", "waymark mesh leaders status", ({ store: { ageMs, fault } }) =>
-    when(ageMs > STORE_AGE_MS, `the control store has not answered for ${durationText(ageMs)}: ${fault}`),
+    when(ageMs > STORE_AGE_MS, `the control store has not answered for ${ageText(ageMs)}: ${fault}`),
   ),
   no_leader: warning("no-leader", "waymark mesh leaders list", ({ store, leader }) =>
     when(store.kind === "etcd" && leader === "", "no node leads global-control"),
   ),
   behind: warning("slow-convergence", "waymark discovery lag --links", ({ lag: { ageMs } }) =>
-    when(ageMs > BEHIND_MS, `its data may be ${durationText(ageMs)} old`),
+    when(ageMs > BEHIND_MS && isKnownAge(ageMs), `its data may be ${ageText(ageMs)} old`),
   ),
   incomplete: warning("slow-convergence", "waymark discovery lag -o wide", ({ lag }) =>
     lag.origins.flatMap(({ nodeId, whyPartial }) => when(whyPartial !== "", `entries of ${nodeId} are missing: ${whyPartial}`)),

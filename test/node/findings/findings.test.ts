@@ -29,7 +29,8 @@ const ORIGIN = { nodeId: "eu-2", generation: 1, life: "live", through: 1, known:
 const peer = { nodeId: "eu-4", status: "alive", version: "1.0.0", configDigest: "d1" } as const;
 const certificate = (endWallMs: number) => [{ setting: "fabric.cert_file", endWallMs }];
 
-test("a node without faults has no findings", () => {
+test("a node without faults, or before its first data, has no findings", () => {
+  expect(findingsOf({ ...FINE, lag: { ...FINE.lag, ageMs: NOW } })).toEqual([]);
   expect(findingsOf(FINE)).toEqual([]);
 });
 
@@ -42,11 +43,11 @@ test.each<[string, Partial<NodeFacts>, string]>([
   ["warning certificate_ends eu-1", { certificates: certificate(NOW + DAY_MS) }, "fabric.cert_file ends at 2026-12-01T12:00:00.000Z"],
   [
     "warning store_unavailable eu-1",
-    { store: { ...FINE.store, ageMs: 20_000, fault: "etcd is down" } },
-    "has not answered for 20s: etcd is down",
+    { store: { ...FINE.store, ageMs: 19_471, fault: "etcd is down" } },
+    "has not answered for 19s: etcd is down",
   ],
   ["warning no_leader eu-1", { leader: "" }, "no node leads global-control"],
-  ["warning behind eu-1", { lag: { ...FINE.lag, ageMs: 60_000 } }, "its data may be 1m old"],
+  ["warning behind eu-1", { lag: { ...FINE.lag, ageMs: 59_801 } }, "its data may be 1m old"],
   [
     "warning incomplete eu-1",
     { lag: { ...FINE.lag, origins: [{ ...ORIGIN, whyPartial: "limit" }] } },

@@ -1786,7 +1786,7 @@ export declare type PeerServiceStatusResponse = Message<"waymark.control.v1.Peer
   behind: bigint;
 
   /**
-   * Upper bound on the age of the data that the node serves.
+   * Upper bound on the age of the data that the node serves. Absent until it is known.
    *
    * @generated from field: google.protobuf.Duration age = 5;
    */
