@@ -2307,7 +2307,8 @@ export declare const PeerService: GenService<{
   },
   /**
    * Cordons a node: it accepts no new registrations, campaigns and owners of shards, and clients use it last. Its
-   * entries, leaders and owners stay. Fails with LAST_READY_NODE if no other node of the cluster would be ready, unless `force` is set.
+   * entries, leaders and owners stay. A drain of the node is cancelled. Fails with LAST_READY_NODE if no other node of the
+   * cluster would be ready, unless `force` is set.
    *
    * @generated from rpc waymark.control.v1.PeerService.Cordon
    */
@@ -2350,9 +2351,9 @@ export declare const PeerService: GenService<{
   },
   /**
    * Forgets a node that is dead or has left: all nodes drop its entries immediately, instead of after
-   * `fabric.origin_forget`. If the node returns, its entries return. Forget does not revoke its certificate. Without a shared
-   * control store, the call concerns only the serving node. Fails with INVALID_ARGUMENT for a node that is alive or
-   * suspected.
+   * `fabric.origin_forget`. If the node returns, its entries return. Its cordon or drain ends, and its labels from
+   * operators are removed. Forget does not revoke its certificate. Without a shared control store, the call concerns only
+   * the serving node. Fails with INVALID_ARGUMENT for a node that is alive or suspected.
    *
    * @generated from rpc waymark.control.v1.PeerService.Forget
    */
