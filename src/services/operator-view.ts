@@ -58,11 +58,11 @@ function granted(
   context: CallContext,
 ): CallContext {
   const { caller, requestId } = context;
-  const name = "name" in request ? String(request.name) : "";
-  const detail = `${method.name} ${name}`.trimEnd();
+  const dnsName = "name" in request ? String(request.name) : "";
+  const detail = `${method.name} ${dnsName}`.trimEnd();
   const namespacesIn = namespacesOf(method);
   // Without such fields, the name is a DNS name.
-  const namespace = (namespacesIn === undefined ? thingOf(unzoned(plainName(name), zones))?.namespace : namespacesIn(request)[0]) ?? "";
+  const namespace = (namespacesIn === undefined ? thingOf(unzoned(plainName(dnsName), zones))?.namespace : namespacesIn(request)[0]) ?? "";
   try {
     check();
   } catch (error) {

@@ -127,7 +127,9 @@ test("a handler that waits is told of the end of the call, also in the operator'
   const onOver = () => {};
   const handler: MethodHandler = { kind: "unary", handle: (_request, given) => ((given.onOver = onOver), new Uint8Array()) };
   const service = { desc: DiscoveryService, handlers: { catalogQuery: handler } };
-  const wrapped = withOperatorView(service, { isResolver: false, zones: [], onOperatorView: () => {}, onRefused: () => {} }).handlers["catalogQuery"];
+  const wrapped = withOperatorView(service, { isResolver: false, zones: [], onOperatorView: () => {}, onRefused: () => {} }).handlers[
+    "catalogQuery"
+  ];
   if (wrapped?.kind === "unary") void wrapped.handle(create(CatalogQueryRequestSchema, VIEW) as never, context);
   expect(context.onOver).toBe(onOver);
 });
