@@ -54,7 +54,7 @@ export function openApiDocument(): string {
     components: {
       schemas: { Error: errorSchema(), ...schemas.named },
       responses: { NotModified: NOT_MODIFIED, ...Object.fromEntries([...responses].toSorted(([a], [b]) => (a < b ? -1 : 1))) },
-      parameters: { IdempotencyKey: IDEMPOTENCY_KEY, IfMatch: IF_MATCH, IfNoneMatch: IF_NONE_MATCH },
+      parameters: { IdempotencyKey: IDEMPOTENCY_KEY, IfMatch: IF_MATCH, IfNoneMatch: IF_NONE_MATCH, ConnectTimeoutMs: CONNECT_TIMEOUT },
       headers: { ETag: { description: "The version of the content.", schema: STRING } },
       securitySchemes: SECURITY,
     },
@@ -82,6 +82,13 @@ const SECURITY = {
 const IF_NONE_MATCH = { name: "If-None-Match", in: "header", schema: STRING, description: "The ETags of the content that the client has." };
 const IF_MATCH = { name: "If-Match", in: "header", schema: STRING, description: 'The same as `etag` of the request, such as `"7"`.' };
 const IDEMPOTENCY_KEY = { name: "Idempotency-Key", in: "header", schema: STRING, description: "The same as `requestId` of the request." };
+const CONNECT_TIMEOUT = {
+  name: "connect-timeout-ms",
+  in: "header",
+  schema: { type: "string", pattern: "^[0-9]{1,10}$" },
+  description: "Deadline of the call in milliseconds.",
+};
+const TIMEOUT = { $ref: "#/components/parameters/ConnectTimeoutMs" };
 const ETAG = { ETag: { $ref: "#/components/headers/ETag" } };
 const NOT_MODIFIED = { description: "The client has the current content.", headers: ETAG };
 
@@ -115,8 +122,13 @@ function rpcPath(method: DescMethod): PathOperation {
   const operation = {
     operationId: `${parent.name}_${name}`,
     ...rpcFacts(method),
+    parameters: [TIMEOUT],
     requestBody: { required: true, content: json(schemas.reference(input)) },
-    responses: { ...answerResponses({ content: json(schemas.reference(output)), isUntagged: true }), ...errorsOf(method) },
+    responses: {
+      ...answerResponses({ content: json(schemas.reference(output)), isUntagged: true }),
+      ...errorsOf(method),
+      ...requestErrors("body"),
+    },
   };
   return [`/${parent.typeName}/${name}`, { post: operation }];
 }
@@ -134,11 +146,13 @@ function callPath({ path, method, rpc: name }: CallRoute, { desc }: ServiceDefin
     parameters: [
       ...inPath.map((field) => parameterOf(path, field, [rpc.input])),
       ...["IfMatch", "IdempotencyKey"].map((each) => ({ $ref: `#/components/parameters/${each}` })),
+      TIMEOUT,
     ],
     requestBody: { required: true, content: json(body) },
     responses: {
       200: { description: "The answer.", headers: ETAG, content: json(schemas.reference(rpc.output)) },
       ...errorsOf(rpc),
+      ...requestErrors("body"),
       412: Object.values(errorResponses(["version_conflict"]))[0],
     },
   };
@@ -156,7 +170,7 @@ function routePath(route: EventRoute | HttpRoute, { desc }: ServiceDefinition): 
     operationId: operationId("GET", path),
     ...rpcFacts(rpc, answer.about),
     ...readFacts(answer, "events" in route ? [...parameters, ...EVENT_POSITION] : parameters),
-    responses: { ...answerResponses(answer), ...errorsOf(rpc, ...others) },
+    responses: { ...answerResponses(answer), ...errorsOf(rpc, ...others), ...requestErrors() },
   };
   return [path, { get: operation }];
 }
@@ -243,6 +257,12 @@ function errorResponses(reasons: readonly ErrorReason[]): Schema {
   );
 }
 
+/** The responses to a wrong method and, on paths with a body, to a body of a wrong type. */
+function requestErrors(content?: "body"): Schema {
+  const [error] = Object.values(errorResponses(["invalid_argument"]));
+  return { 405: error, ...(content !== undefined && { 415: error }) };
+}
+
 function errorSchema(): Schema {
   const codes = new Set(Object.values(REASONS).map((code) => codeName(code).toLowerCase()));
   const details = [ErrorInfoSchema, BadRequestSchema, RetryInfoSchema];
@@ -325,7 +345,7 @@ function ownPath(path: string, { access }: ReturnType<typeof nodeRows>[string]):
     "x-required-role": "none",
     ...(isOpen && { security: [] }),
     ...readFacts(answer, []),
-    responses: { ...answerResponses(answer), ...errorResponses(isOpen ? ["invalid_argument"] : OWN_REASONS) },
+    responses: { ...answerResponses(answer), ...errorResponses(isOpen ? ["invalid_argument"] : OWN_REASONS), ...requestErrors() },
   };
   return [path, { get: operation }];
 }

@@ -30,3 +30,8 @@ export function durationText(lengthMs: number): string {
   const exact = Object.entries(DURATION_UNITS).findLast(([, unitMs]) => lengthMs % unitMs === 0);
   return exact === undefined ? `${lengthMs}ms` : `${lengthMs / exact[1]}${exact[0]}`;
 }
+
+/** An age in whole seconds. */
+export function ageText(ageMs: number): string {
+  return durationText(Math.round(ageMs / 1000) * 1000);
+}

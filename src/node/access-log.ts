@@ -130,10 +130,11 @@ export class AccessLog {
   #recordEntries(caller: Caller, { action, requestId, named, keys, isNone, detailOf }: EntriesOperation): void {
     const byNamespace = labelsByNamespace(keys);
     if (keys.length === 0) byNamespace.set("", []);
-    for (const [namespace, labels] of byNamespace) {
+    for (const [namespace, all] of byNamespace) {
+      const labels = isNone ? [] : all;
       const size = MAX_SUBJECTS - named.length;
       const parts = Math.max(1, Math.ceil(labels.length / size));
-      const entries = labels.length === 1 && !isNone ? (labels[0] ?? "") : counted(isNone ? 0 : labels.length, "entry", "entries");
+      const entries = labels.length === 1 ? (labels[0] ?? "") : counted(labels.length, "entry", "entries");
       const detail = detailOf(entries);
       const rule = namespace === "" ? "" : this.#ruleOf(namespace);
       for (let part = 0; part < parts; part++) {

@@ -95,7 +95,7 @@ export async function openListeners(options: ListenersOptions, parts: NodeCompon
     withNameReads(
       options.services.map((service) => admitted(service, options.limits.admission)),
       nameAnswers(options, zoneKeys),
-    ).map((service) => withOperatorView(service, { isResolver, onOperatorView, onRefused })),
+    ).map((service) => withOperatorView(service, { isResolver, zones: settings.dns.zones, onOperatorView, onRefused })),
     settings.server.reflection === "off" ? undefined : ownDescriptors(),
     { dns: { isOpen: settings.dns.enabled } },
   );

@@ -4,10 +4,12 @@
  */
 import type { DescMethod, Message } from "@bufbuild/protobuf";
 import { type Viewer, ViewerSchema } from "../../gen/waymark/catalog/v1/viewer_pb.js";
+import { plainName } from "../discovery/dns-names.ts";
 import { invalid, WaymarkError } from "../lib/errors.ts";
 import type { AuditEvent, RefusedAct } from "../policy/audit/record.ts";
 import { type Caller, demandRole } from "../policy/identity/caller.ts";
 import { namespacesOf } from "./contract.ts";
+import { thingOf, unzoned } from "./dns/full-names.ts";
 import type { CallContext, MethodHandler, ServiceDefinition } from "./service.ts";
 
 /** A read in the operator's view. `detail`: the rpc and the requested name. */
@@ -16,6 +18,8 @@ export type OperatorRead = Pick<AuditEvent, "detail" | "namespace" | "requestId"
 export interface OperatorViewParts {
   /** A resolver refuses the view: it has entries only because its own credential has the role mesh.resolve. */
   readonly isResolver: boolean;
+  /** The DNS zones. */
+  readonly zones: readonly string[];
   readonly onOperatorView: (caller: Caller, read: OperatorRead) => void;
   readonly onRefused: (refusal: RefusedAct) => void;
 }
@@ -49,13 +53,16 @@ interface AskedView {
 
 /** Adds the operator's view to the context of a call, or throws the reason why the caller cannot have it. */
 function granted(
-  { isResolver, onOperatorView, onRefused }: OperatorViewParts,
+  { isResolver, zones, onOperatorView, onRefused }: OperatorViewParts,
   { method, request, viewer }: AskedView,
   context: CallContext,
 ): CallContext {
   const { caller, requestId } = context;
-  const detail = "name" in request ? `${method.name} ${String(request.name)}` : method.name;
-  const namespace = namespacesOf(method)?.(request)[0] ?? "";
+  const dnsName = "name" in request ? String(request.name) : "";
+  const detail = `${method.name} ${dnsName}`.trimEnd();
+  const namespacesIn = namespacesOf(method);
+  // Without such fields, the name is a DNS name.
+  const namespace = (namespacesIn === undefined ? thingOf(unzoned(plainName(dnsName), zones))?.namespace : namespacesIn(request)[0]) ?? "";
   try {
     check();
   } catch (error) {

@@ -132,7 +132,7 @@ const ALL_WRONG: NodeFacts = {
   policyFault: "version 3 cannot be read",
   journalFault: "disk full",
   auditFault: "disk full",
-  record: { desired: "drained", atWallMs: 0, reason: "new disks" },
+  record: { desired: "drained", desiredWallMs: 0, desiredReason: "new disks" },
   drain: { step: "leases", sinceMs: 0, isStuck: true, left: [{ kind: "leases", count: 12 }] },
   configDigest: "d1",
   peers: (["alive", "dead", "suspect"] as const).map((status) => ({ nodeId: "n2", status, version: "1.0.0", configDigest: "d2" })),

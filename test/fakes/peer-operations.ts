@@ -35,6 +35,15 @@ export const NO_OPERATIONS: Omit<PeerOperationParts, "checkCaughtUp" | "identity
 /** A record of operators, as a node knows it. */
 export function recordOf(more: Partial<PeerRecord>): CopiedItem<PeerRecord> {
   const operation = { reason: "new disks", ticket: "OPS-7", actor: "ann", atWallMs: 1_760_000_000_000, requestIds: [] };
-  const value = { desired: "active", drain: undefined, labels: {}, isForgotten: false, ...operation, ...more } as const;
+  const value = {
+    desired: "active",
+    desiredWallMs: 0,
+    desiredReason: "",
+    drain: undefined,
+    labels: {},
+    isForgotten: false,
+    ...operation,
+    ...more,
+  } as const;
   return { version: 4, sinceMs: 0, value };
 }

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { durationText, isKnownAge, parseDurationMs } from "../../src/lib/duration.ts";
+import { ageText, durationText, isKnownAge, parseDurationMs } from "../../src/lib/duration.ts";
 
 test.each([
   { written: "500ms", ms: 500 },
@@ -28,6 +28,10 @@ test.each([
 ])("$ms ms are written $text, and read back", ({ ms, text }) => {
   expect(durationText(ms)).toBe(text);
   expect(parseDurationMs(text)).toBe(ms);
+});
+
+test("an age is written in whole seconds", () => {
+  expect([0, 19_471, 59_801].map(ageText)).toEqual(["0s", "19s", "1m"]);
 });
 
 test("an age of decades is one that nobody knows", () => {

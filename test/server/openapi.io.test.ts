@@ -246,3 +246,19 @@ test("errors have described status codes and reasons: empty and unknown fields, 
     await check(path, "post", unknown);
   }
 });
+
+test("a wrong method and a body of a wrong type have described answers, and calls a described deadline", async () => {
+  for (const [path, operations] of Object.entries(DOCUMENT.paths)) {
+    const wrong = await ask(targetOf(path), { method: "DELETE" });
+    expect([path, wrong.status]).toEqual([path, 405]);
+    for (const method of ["get", "patch", "post"] as const) if (operations[method] !== undefined) await check(path, method, wrong.clone());
+    for (const method of ["patch", "post"] as const) {
+      const operation = operations[method];
+      if (operation === undefined) continue;
+      const untyped = await ask(targetOf(path), { method: method.toUpperCase(), body: "{}", headers: { "content-type": "text/plain" } });
+      expect([path, untyped.status]).toEqual([path, 415]);
+      await check(path, method, untyped);
+      expect(operation.parameters).toContainEqual({ $ref: "#/components/parameters/ConnectTimeoutMs" });
+    }
+  }
+});

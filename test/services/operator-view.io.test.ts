@@ -38,7 +38,8 @@ class Bench {
     const { service, names, core } = this.inside;
     const of = method.parent.typeName === DnsService.typeName ? names : service;
     const onRefused = (refusal: RefusedAct) => core.limits.note(refusal);
-    return withOperatorView(of, { isResolver: false, onOperatorView: core.accessLog.onOperatorView, onRefused }).handlers[method.localName];
+    const view = { isResolver: false, zones: ["waymark"], onOperatorView: core.accessLog.onOperatorView, onRefused };
+    return withOperatorView(of, view).handlers[method.localName];
   }
 
   async call<I extends DescMethodUnary["input"], O extends DescMethodUnary["output"]>(

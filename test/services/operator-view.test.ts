@@ -34,7 +34,7 @@ function ask(
       ? { kind: "unary", handle: (_request, context) => (note(context), new Uint8Array()) }
       : { kind: "server_streaming", open: (_request, context) => (note(context), STREAM) };
   const service = { desc: method.parent, handlers: { [method.localName]: handler } };
-  const wrapped = withOperatorView(service, { isResolver, onOperatorView, onRefused }).handlers[method.localName];
+  const wrapped = withOperatorView(service, { isResolver, zones: ["waymark"], onOperatorView, onRefused }).handlers[method.localName];
   const context: CallContext = { caller, time: { monoMs: 0, wallMs: 0 }, requestId: "r-1" };
   const request = create(method.input, init) as never;
   let refusal = "";
@@ -97,6 +97,14 @@ test.each<{ what: string; caller: Caller; reason: string }>([
 });
 
 test.each([
+  { name: "Web.svc.Blue.waymark.", namespace: "svc.blue" },
+  { name: "web.svc.blue", namespace: "svc.blue" },
+  { name: "shop", namespace: "" },
+])("the record of the DNS name $name has the namespace '$namespace'", ({ name, namespace }) => {
+  expect(ask(DnsService.method.resolveName, { ...VIEW, name }).reads).toMatchObject([{ namespace, detail: `ResolveName ${name}` }]);
+});
+
+test.each([
   { what: "a tenant", more: { tenantId: "blue" }, isResolver: false, reason: "invalid_argument" },
   { what: "a cluster", more: { clusterId: "east" }, isResolver: false, reason: "invalid_argument" },
   { what: "a resolver", more: {}, isResolver: true, reason: "read_only" },
@@ -119,7 +127,9 @@ test("a handler that waits is told of the end of the call, also in the operator'
   const onOver = () => {};
   const handler: MethodHandler = { kind: "unary", handle: (_request, given) => ((given.onOver = onOver), new Uint8Array()) };
   const service = { desc: DiscoveryService, handlers: { catalogQuery: handler } };
-  const wrapped = withOperatorView(service, { isResolver: false, onOperatorView: () => {}, onRefused: () => {} }).handlers["catalogQuery"];
+  const wrapped = withOperatorView(service, { isResolver: false, zones: [], onOperatorView: () => {}, onRefused: () => {} }).handlers[
+    "catalogQuery"
+  ];
   if (wrapped?.kind === "unary") void wrapped.handle(create(CatalogQueryRequestSchema, VIEW) as never, context);
   expect(context.onOver).toBe(onOver);
 });

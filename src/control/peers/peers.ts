@@ -12,7 +12,17 @@ import type { Leadership } from "../leadership/machine.ts";
 import { encodeRecord } from "../leadership/records.ts";
 import type { ShardInput, ShardOutput } from "../shards/io-types.ts";
 import type { Shards } from "../shards/shards.ts";
-import { ACTIVE_NODE, type DrainTerms, decodePeer, MAX_RECORD_LABELS, PEER_GUARD, PEERS, type PeerRecord, withRequest } from "./records.ts";
+import {
+  ACTIVE_NODE,
+  type DrainTerms,
+  decodePeer,
+  MAX_RECORD_LABELS,
+  PEER_GUARD,
+  PEERS,
+  type PeerRecord,
+  requestKind,
+  withRequest,
+} from "./records.ts";
 
 /** A change of a node that an operator wants. */
 export type PeerChange =
@@ -58,6 +68,8 @@ export interface PeersOptions {
 
 const NEW_PEER: Omit<PeerRecord, "actor" | "atWallMs" | "reason" | "ticket"> = {
   ...ACTIVE_NODE,
+  desiredWallMs: 0,
+  desiredReason: "",
   isForgotten: false,
   requestIds: [],
 };
@@ -120,13 +132,15 @@ export class Peers implements Machine<ControlInput, ControlOutput> {
     const { nodeId, requestId, isDryRun } = wanted;
     const item = this.record(nodeId);
     const refusal = this.#refusal(wanted, item);
-    const isRepeated = requestId !== "" && item?.value?.requestIds.includes(requestId) === true;
+    const isRepeated = requestKind(item?.value?.requestIds, requestId) === wanted.change.kind;
     if (refusal !== undefined || isRepeated || isDryRun) {
       out.push({ kind: "ordered", order, refusal: isRepeated ? undefined : refusal });
       return;
     }
     const key = PEERS + nodeId;
-    const value = changed(item?.value, wanted, time);
+    const after = changed(item?.value, wanted, time);
+    const isSame = item?.value?.desired === after.desired;
+    const value = isSame ? after : { ...after, desiredWallMs: time.wallMs, desiredReason: wanted.reason };
     const conditions: StoreCondition[] = [{ key, version: item?.version ?? 0 }];
     const writes: StoreWrite[] = [{ key, value: encodeRecord(value) }];
     if (isOut(wanted.change)) {
@@ -175,7 +189,7 @@ function isOut(change: PeerChange): change is Extract<PeerChange, { readonly isF
 
 function changed(before: PeerRecord | undefined, { change, actor, reason, ticket, requestId }: PeerOrder, { wallMs }: Time): PeerRecord {
   const base = before ?? NEW_PEER;
-  const operation = { actor, reason, ticket, atWallMs: wallMs, requestIds: withRequest(base.requestIds, requestId) };
+  const operation = { actor, reason, ticket, atWallMs: wallMs, requestIds: withRequest(base.requestIds, change.kind, requestId) };
   switch (change.kind) {
     case "cordon":
       return { ...base, ...operation, desired: "cordoned", drain: undefined };

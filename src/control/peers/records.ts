@@ -30,6 +30,9 @@ export const ACTIVE_NODE: DesiredNode = { desired: "active", drain: undefined, l
 /** An operators' record: the desired state of a node. A node without a record is active and has no labels of operators. */
 export interface PeerRecord {
   readonly desired: DesiredState;
+  /** When and why `desired` last changed. */
+  readonly desiredWallMs: number;
+  readonly desiredReason: string;
   /** Undefined unless `desired` is `drained`. */
   readonly drain: DrainTerms | undefined;
   readonly labels: Readonly<Record<string, string>>;
@@ -40,7 +43,7 @@ export interface PeerRecord {
   readonly ticket: string;
   readonly actor: string;
   readonly atWallMs: number;
-  /** The ids of the last requests, newest first. */
+  /** The last requests, newest first: `<kind of the operation> <request id>`. */
   readonly requestIds: readonly string[];
 }
 
@@ -48,6 +51,8 @@ const DRAIN: Fields<DrainTerms> = { sinceWallMs: count, deadlineWallMs: count, i
 
 const PEER: Fields<PeerRecord> = {
   desired: wordOf(DESIRED_STATES),
+  desiredWallMs: count,
+  desiredReason: text,
   drain: (value) => (value === undefined ? undefined : read(value, DRAIN)),
   labels: (value) => Object.fromEntries(Object.entries(value ?? {}).map(([key, label]) => [key, text(label)])),
   isForgotten: flag,
@@ -64,6 +69,12 @@ const PEER: Fields<PeerRecord> = {
 export const decodePeer = decoderOf(PEER);
 
 /** The ids of requests with one more. */
-export function withRequest(ids: readonly string[], id: string): readonly string[] {
-  return id === "" ? ids : [id, ...ids].slice(0, MAX_REQUESTS);
+export function withRequest(ids: readonly string[], kind: string, id: string): readonly string[] {
+  return id === "" ? ids : [`${kind} ${id}`, ...ids].slice(0, MAX_REQUESTS);
+}
+
+/** The kind of the operation that had this request id. Undefined if none of the last operations had it. */
+export function requestKind(ids: readonly string[] | undefined, id: string): string | undefined {
+  const used = ids?.find((each) => each.slice(each.indexOf(" ") + 1) === id);
+  return used?.slice(0, used.indexOf(" "));
 }

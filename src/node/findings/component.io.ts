@@ -10,7 +10,7 @@ import type { NodeComponent } from "../components.io.ts";
 import type { LeadershipDriver } from "../control/leadership-driver.io.ts";
 import { certificateEnds } from "../files/file-warnings.io.ts";
 import type { NodeCore } from "../rooms.io.ts";
-import { findingsOf } from "./findings.ts";
+import { differing, findingsOf, leaderOf, type NodeFacts } from "./findings.ts";
 
 export interface FindingsOptions {
   readonly settings: Settings;
@@ -42,11 +42,6 @@ export class NodeFindings implements NodeComponent {
     }, INTERVAL_MS).unref();
   }
 
-  observe(): void {
-    const { findings } = this.status;
-    this.#options.core.metrics.set("waymark_config_differs", {}, findings.filter(({ id }) => id === "settings_differ").length);
-  }
-
   stop(): void {
     clearInterval(this.#timer);
   }
@@ -64,11 +59,11 @@ export class NodeFindings implements NodeComponent {
     const lag = peers.lag(time);
     const store = control.store(time);
     const held = control.machine.leaders.get(GLOBAL_SCOPE);
-    const leader = held === undefined || held.session === "" ? "" : held.nodeId;
+    const leader = leaderOf(held, held && control.machine.expiryMs(held), time.monoMs);
     const certificates = certificateEnds(settings);
     const { isEnabled, inForce, degraded } = policies.status;
     const { isFailing, lastError } = journal.stats();
-    const findings = findingsOf({
+    const facts: NodeFacts = {
       nodeId: identity.nodeId,
       wallMs: time.wallMs,
       faults,
@@ -84,7 +79,8 @@ export class NodeFindings implements NodeComponent {
       version: identity.version,
       configDigest: digest,
       peers: peers.members(time).filter(({ clusterId, isSelf }) => clusterId === identity.clusterId && !isSelf),
-    });
+    };
+    core.metrics.set("waymark_config_differs", {}, differing(facts).length);
     const ends = certificates.map(({ endWallMs }) => endWallMs);
     return {
       ready: machine.readiness.isServing && faults.length === 0,
@@ -95,7 +91,7 @@ export class NodeFindings implements NodeComponent {
       policyNumber: isEnabled ? (inForce?.number ?? 0) : 0,
       leader,
       store,
-      findings,
+      findings: findingsOf(facts),
       evaluatedWallMs: time.wallMs,
       configDigest: digest,
     };

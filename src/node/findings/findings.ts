@@ -1,7 +1,9 @@
 /** The findings of a node: faults of the node and of its peers, as one table of rules. `status`, the metrics and the dashboard show the same findings. */
+import type { LeaderRecord } from "../../control/leadership/records.ts";
 import type { DrainProgress } from "../../control/peers/drain.ts";
 import type { PeerRecord } from "../../control/peers/records.ts";
-import { DAY_MS, durationText } from "../../lib/duration.ts";
+import { ageText, DAY_MS, isKnownAge } from "../../lib/duration.ts";
+import { NEVER } from "../../lib/machine.ts";
 import type { StoreStatus } from "../../services/leadership/source.ts";
 import type { LagReport, MemberRow } from "../../services/peers/members.ts";
 import type { Finding } from "../../services/peers/status.ts";
@@ -24,7 +26,7 @@ export interface NodeFacts {
   readonly journalFault: string;
   readonly auditFault: string;
   /** The operators' record of the node. */
-  readonly record: Pick<PeerRecord, "atWallMs" | "desired" | "reason"> | undefined;
+  readonly record: Pick<PeerRecord, "desired" | "desiredReason" | "desiredWallMs"> | undefined;
   readonly drain: DrainProgress | undefined;
   readonly configDigest: string;
   readonly version: string;
@@ -60,15 +62,15 @@ const FINDINGS: Readonly<Record<string, FindingKind>> = {
   ),
   journal_failing: critical("disk", "waymark discovery lag", ({ journalFault }) => when(journalFault !== "", journalFault)),
   policy_fault: critical("policy-denials", "waymark discovery policy", ({ policyFault }) => when(policyFault !== "", policyFault)),
-  certificate_expired: critical("certificates", "waymark mesh peers get %", (facts) => ending(facts, (leftMs) => leftMs <= 0)),
+  certificate_expired: critical("certificates", "waymark status -o wide", (facts) => ending(facts, (leftMs) => leftMs <= 0)),
   store_unavailable: warning("store-unavailable", "waymark mesh leaders status", ({ store: { ageMs, fault } }) =>
-    when(ageMs > STORE_AGE_MS, `the control store has not answered for ${durationText(ageMs)}: ${fault}`),
+    when(ageMs > STORE_AGE_MS, `the control store has not answered for ${ageText(ageMs)}: ${fault}`),
   ),
   no_leader: warning("no-leader", "waymark mesh leaders list", ({ store, leader }) =>
     when(store.kind === "etcd" && leader === "", "no node leads global-control"),
   ),
   behind: warning("slow-convergence", "waymark discovery lag --links", ({ lag: { ageMs } }) =>
-    when(ageMs > BEHIND_MS, `its data may be ${durationText(ageMs)} old`),
+    when(ageMs > BEHIND_MS && isKnownAge(ageMs), `its data may be ${ageText(ageMs)} old`),
   ),
   incomplete: warning("slow-convergence", "waymark discovery lag -o wide", ({ lag }) =>
     lag.origins.flatMap(({ nodeId, whyPartial }) => when(whyPartial !== "", `entries of ${nodeId} are missing: ${whyPartial}`)),
@@ -77,15 +79,15 @@ const FINDINGS: Readonly<Record<string, FindingKind>> = {
     when(lag.isProtected, "many nodes vanished at the same time; their entries are kept visible"),
   ),
   audit_failing: warning("disk", "waymark audit list", ({ auditFault }) => when(auditFault !== "", auditFault)),
-  certificate_ends: warning("certificates", "waymark mesh peers get %", (facts) =>
+  certificate_ends: warning("certificates", "waymark status -o wide", (facts) =>
     ending(facts, (leftMs) => leftMs > 0 && leftMs < CERTIFICATE_MS),
   ),
   drain_stuck: warning("drain-stuck", "waymark mesh peers get %", ({ drain }) =>
     when(drain?.isStuck === true, `step ${drain?.step}: ${drain?.left.map(({ kind, count }) => `${count} ${kind}`).join(", ")} left`),
   ),
   cordoned_long: warning("drain-stuck", "waymark mesh peers get %", ({ record, wallMs }) => {
-    const { desired = "active", atWallMs = wallMs, reason } = record ?? {};
-    return when(desired !== "active" && wallMs - atWallMs > DAY_MS, `${desired} since ${new Date(atWallMs).toISOString()}: ${reason}`);
+    const { desired = "active", desiredWallMs: sinceMs = wallMs, desiredReason } = record ?? {};
+    return when(desired !== "active" && wallMs - sinceMs > DAY_MS, `${desired} since ${new Date(sinceMs).toISOString()}: ${desiredReason}`);
   }),
   peer_dead: warning("missing-nodes", "waymark mesh peers explain %", (facts) =>
     peersOf(facts, ({ status }) => status === "dead", "does not answer, and was declared dead"),
@@ -93,15 +95,13 @@ const FINDINGS: Readonly<Record<string, FindingKind>> = {
   peer_suspect: warning("missing-nodes", "waymark mesh peers explain %", (facts) =>
     peersOf(facts, ({ status }) => status === "suspect", "does not answer probes"),
   ),
-  // Other versions can have other settings, and a node that does not announce a digest is not compared.
-  settings_differ: warning("settings-differ", "waymark mesh config diff % %%", (facts) =>
-    peersOf(
-      facts,
-      ({ status, version, configDigest = "" }) =>
-        status === "alive" && version === facts.version && configDigest !== "" && configDigest !== facts.configDigest,
-      `its settings differ from the settings of ${facts.nodeId}`,
-    ),
-  ),
+  // The nodes with the rarer settings are named. In a tie, each side names the other.
+  settings_differ: warning("settings-differ", "waymark mesh config diff % %%", (facts) => {
+    const shares = Map.groupBy(comparable(facts), ({ configDigest }) => configDigest);
+    const ownCount = 1 + (shares.get(facts.configDigest)?.length ?? 0);
+    const isRarer = ({ configDigest }: NodeFacts["peers"][number]) => (shares.get(configDigest)?.length ?? 0) <= ownCount;
+    return peersOf({ ...facts, peers: differing(facts) }, isRarer, `its settings differ from the settings of ${facts.nodeId}`);
+  }),
 };
 
 const MAX_FINDINGS = 1000;
@@ -115,6 +115,21 @@ export function findingsOf(facts: NodeFacts): readonly Finding[] {
     }),
   );
   return all.slice(0, MAX_FINDINGS);
+}
+
+/** The node that leads. Empty if there is none, and after `expiryMs` (monotonic), when its session has ended by the clock. */
+export function leaderOf(held: Pick<LeaderRecord, "nodeId" | "session"> | undefined, expiryMs: number | undefined, monoMs: number): string {
+  return held === undefined || held.session === "" || monoMs >= (expiryMs ?? NEVER) ? "" : held.nodeId;
+}
+
+/** Returns the peers whose settings differ from the settings of the node. */
+export function differing(facts: Pick<NodeFacts, "configDigest" | "peers" | "version">): NodeFacts["peers"] {
+  return comparable(facts).filter(({ configDigest }) => configDigest !== facts.configDigest);
+}
+
+/** Other versions can have other settings, and a node that does not announce a digest is not compared. */
+function comparable({ peers, version }: Pick<NodeFacts, "peers" | "version">): NodeFacts["peers"] {
+  return peers.filter((peer) => peer.status === "alive" && peer.version === version && (peer.configDigest ?? "") !== "");
 }
 
 function peersOf({ peers }: NodeFacts, isFound: (peer: NodeFacts["peers"][number]) => boolean, evidence: string) {

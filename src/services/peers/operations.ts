@@ -10,6 +10,7 @@ import {
   type PeerServiceUncordonRequest,
 } from "../../../gen/waymark/control/v1/peer_pb.js";
 import type { PeerChange, PeerOrder } from "../../control/peers/peers.ts";
+import { requestKind } from "../../control/peers/records.ts";
 import { isListed } from "../../fabric/membership/members.ts";
 import { durationText } from "../../lib/duration.ts";
 import { invalid, rethrowInvariant, WaymarkError } from "../../lib/errors.ts";
@@ -125,11 +126,13 @@ async function run(parts: PeerOperationParts, asked: Asked, context: CallContext
   if (control.isOwnStore && kind !== "forget" && nodeId !== identity.nodeId) throw wrongNode(nodeId, urlsOf(nodeId));
   const radius = radiusOf(parts, row, context.time);
   const { reason, ticket, requestId, dryRun: isDryRun } = request;
+  const used = requestKind(control.record(nodeId)?.value?.requestIds, requestId);
+  if (used !== undefined && used !== kind) throw invalid("request_id", `the request ${JSON.stringify(requestId)} was a ${used}`);
   const actor = context.caller.principal || "anonymous";
   const expectedVersion = request.etag === "" ? undefined : versionOf(request.etag);
   const change = changeOf(asked, radius.readyInCluster);
   await control.changePeer({ nodeId, change, actor, reason, ticket, expectedVersion, requestId, isDryRun });
-  return { row, radius };
+  return { row, radius, isRepeated: used !== undefined };
 }
 
 function radiusOf({ control, source, identity, contentsOf }: PeerOperationParts, row: MemberRow, time: Time): BlastRadius {
@@ -160,7 +163,7 @@ async function audit(
   { onOperation, audited }: PeerOperationParts,
   { kind, request }: Asked,
   { caller, requestId }: CallContext,
-  outcome: WaymarkError | { readonly radius: BlastRadius },
+  outcome: Awaited<ReturnType<typeof run>> | WaymarkError,
 ): Promise<void> {
   const { nodeId, reason, ticket, dryRun, force = false, deadline, labels = {}, remove = [] } = request;
   const isRefused = outcome instanceof WaymarkError;
@@ -169,10 +172,11 @@ async function audit(
     dryRun ? "dry run" : "",
     force ? "forced" : "",
     kind === "drain" ? `deadline ${durationText(deadlineMs(deadline))}` : "",
-    ...Object.entries(labels).map(([key, value]) => `${key}=${value}`),
-    remove.length === 0 ? "" : `without ${remove.join(" ")}`,
-    reason,
+    ...Object.entries(labels).map(([key, value]) => `${key}=${JSON.stringify(value)}`),
+    remove.length === 0 ? "" : `without ${remove.map((key) => JSON.stringify(key)).join(" ")}`,
+    reason === "" ? "" : `reason ${JSON.stringify(reason)}`,
     isUnknown ? "the outcome is unknown" : isRefused ? outcome.message : radiusText(outcome.radius),
+    !isRefused && outcome.isRepeated ? "repeated, nothing changed" : "",
   ];
   const refusal = isRefused && !isUnknown ? outcome.reason : "";
   const text = detail.filter((part) => part !== "").join("; ");

@@ -8,6 +8,7 @@ import {
   PeerServiceStatusResponseSchema,
   type Finding as WireFinding,
 } from "../../../gen/waymark/control/v1/peer_pb.js";
+import { isKnownAge } from "../../lib/duration.ts";
 import { enumName } from "../../lib/enum-words.ts";
 import { timestampOf } from "../contract.ts";
 import { storeMessage } from "../leadership/leader-message.ts";
@@ -37,7 +38,7 @@ export function statusMessage({ certificateEndWallMs: endWallMs, ...status }: No
     ...status,
     peer,
     behind: BigInt(status.behind),
-    age: durationFromMs(Math.round(status.ageMs)),
+    age: isKnownAge(status.ageMs) ? durationFromMs(Math.round(status.ageMs)) : undefined,
     certificateExpiresAt: endWallMs === undefined ? undefined : timestampOf(endWallMs),
     policyNumber: BigInt(status.policyNumber),
     store: storeMessage(status.store),

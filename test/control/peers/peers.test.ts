@@ -1,7 +1,7 @@
 /** The operators' records of nodes: each change is one compare-and-swap, under the conditions that the operator gives. */
 import { expect, test } from "vitest";
 import type { PeerChange } from "../../../src/control/peers/peers.ts";
-import { decodePeer, PEER_GUARD } from "../../../src/control/peers/records.ts";
+import { decodePeer, PEER_GUARD, requestKind } from "../../../src/control/peers/records.ts";
 import { WALL_MS } from "../../fakes/leader-lab.ts";
 import { PeerLab } from "../../fakes/peer-lab.ts";
 
@@ -34,6 +34,19 @@ test("each operation leaves the state that it names, and all nodes know it", () 
   expect([known(), stored("c")?.drain]).toEqual([["active", "active"], undefined]);
 });
 
+test("a record keeps when and why the desired state changed, whatever operations follow", () => {
+  const { world, a, stored } = lab();
+  const since = { desiredWallMs: WALL_MS + 1000, desiredReason: "new disks" };
+  a.change("c", CORDON);
+  for (const change of [{ kind: "label", labels: { rack: "7" }, removed: [] }, CORDON] as const) {
+    world.advance(5000);
+    a.change("c", change, { reason: "again" });
+    expect(stored("c")).toMatchObject({ ...since, reason: "again" });
+  }
+  a.change("c", DRAIN, { reason: "empty it" });
+  expect(stored("c")).toMatchObject({ desiredWallMs: WALL_MS + 11_000, desiredReason: "empty it" });
+});
+
 test("an etag that is not current is refused, and changes nothing", () => {
   const { world, a, b } = lab();
   expect(a.change("c", CORDON, { expectedVersion: 0 })).toBeUndefined();
@@ -53,6 +66,15 @@ test("a repeated request changes nothing, even after others", () => {
   const version = world.store.versionOf("peers/c");
   expect(b.change("c", CORDON, { requestId: "r1" })).toBeUndefined();
   expect(world.store.versionOf("peers/c")).toBe(version);
+});
+
+test("a record keeps the ids of the last 8 requests with their operations", () => {
+  const { a, stored } = lab();
+  for (let i = 0; i < 9; i++) a.change("c", CORDON, { requestId: `r ${i}` });
+  const ids = stored("c")?.requestIds ?? [];
+  expect(ids.length).toBe(8);
+  expect([0, 1, 8].map((i) => requestKind(ids, `r ${i}`))).toEqual([undefined, "cordon", "cordon"]);
+  expect(["", "1", "cordon r 1"].map((id) => requestKind(ids, id))).toEqual([undefined, undefined, undefined]);
 });
 
 test("a repeated request is answered although its etag is no longer current", () => {

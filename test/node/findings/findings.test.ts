@@ -1,6 +1,6 @@
 /** Each finding of a node, from the facts that cause it. */
 import { expect, test } from "vitest";
-import { findingsOf, type NodeFacts } from "../../../src/node/findings/findings.ts";
+import { differing, findingsOf, leaderOf, type NodeFacts } from "../../../src/node/findings/findings.ts";
 
 const DAY_MS = 86_400_000;
 const NOW = Date.parse("2026-11-30T12:00:00Z");
@@ -17,7 +17,7 @@ const FINE: NodeFacts = {
   policyFault: "",
   journalFault: "",
   auditFault: "",
-  record: { desired: "active", atWallMs: NOW - 3 * DAY_MS, reason: "disks are in" },
+  record: { desired: "active", desiredWallMs: NOW - 3 * DAY_MS, desiredReason: "disks are in" },
   drain: undefined,
   configDigest: "d1",
   peers: [
@@ -29,7 +29,8 @@ const ORIGIN = { nodeId: "eu-2", generation: 1, life: "live", through: 1, known:
 const peer = { nodeId: "eu-4", status: "alive", version: "1.0.0", configDigest: "d1" } as const;
 const certificate = (endWallMs: number) => [{ setting: "fabric.cert_file", endWallMs }];
 
-test("a node without faults has no findings", () => {
+test("a node without faults, or before its first data, has no findings", () => {
+  expect(findingsOf({ ...FINE, lag: { ...FINE.lag, ageMs: NOW } })).toEqual([]);
   expect(findingsOf(FINE)).toEqual([]);
 });
 
@@ -42,11 +43,11 @@ test.each<[string, Partial<NodeFacts>, string]>([
   ["warning certificate_ends eu-1", { certificates: certificate(NOW + DAY_MS) }, "fabric.cert_file ends at 2026-12-01T12:00:00.000Z"],
   [
     "warning store_unavailable eu-1",
-    { store: { ...FINE.store, ageMs: 20_000, fault: "etcd is down" } },
-    "has not answered for 20s: etcd is down",
+    { store: { ...FINE.store, ageMs: 19_471, fault: "etcd is down" } },
+    "has not answered for 19s: etcd is down",
   ],
   ["warning no_leader eu-1", { leader: "" }, "no node leads global-control"],
-  ["warning behind eu-1", { lag: { ...FINE.lag, ageMs: 60_000 } }, "its data may be 1m old"],
+  ["warning behind eu-1", { lag: { ...FINE.lag, ageMs: 59_801 } }, "its data may be 1m old"],
   [
     "warning incomplete eu-1",
     { lag: { ...FINE.lag, origins: [{ ...ORIGIN, whyPartial: "limit" }] } },
@@ -61,7 +62,7 @@ test.each<[string, Partial<NodeFacts>, string]>([
   ],
   [
     "warning cordoned_long eu-1",
-    { record: { desired: "cordoned", atWallMs: NOW - 2 * DAY_MS, reason: "new disks" } },
+    { record: { desired: "cordoned", desiredWallMs: NOW - 2 * DAY_MS, desiredReason: "new disks" } },
     "cordoned since 2026-11-28T12:00:00.000Z: new disks",
   ],
   ["warning peer_dead eu-4", { peers: [{ ...peer, status: "dead" }] }, "was declared dead"],
@@ -84,7 +85,33 @@ test("settings of another version, of a node that is not alive, and of a node th
   expect(findingsOf({ ...FINE, peers })).toEqual([]);
 });
 
+test.each([
+  { own: "d1", others: ["d1", "d2"], named: ["n1"] },
+  { own: "d2", others: ["d1", "d1"], named: [] },
+  { own: "d1", others: ["d1", "d2", "d2"], named: ["n1", "n2"] },
+  { own: "d1", others: ["d2", "d3"], named: ["n0", "n1"] },
+])("with $own here and $others on the others, the nodes with the rarest settings are named: $named", ({ own, others, named }) => {
+  const peers = others.map((configDigest, i) => ({ ...peer, nodeId: `n${i}`, configDigest }));
+  const facts = { ...FINE, configDigest: own, peers: [...peers, { ...peer, configDigest: "d2", status: "dead" as const }] };
+  const found = findingsOf(facts).filter(({ id }) => id === "settings_differ");
+  expect(found.map(({ subject }) => subject)).toEqual(named);
+  // The metric counts all of them.
+  expect(differing(facts).length).toBe(others.filter((digest) => digest !== own).length);
+});
+
 test("the most severe findings come first", () => {
   const found = findingsOf({ ...FINE, peers: [{ ...peer, status: "dead" }], journalFault: "disk full" });
   expect(found.map(({ id }) => id)).toEqual(["journal_failing", "peer_dead"]);
+});
+
+test("a leader is named until it resigns, or until its session has ended by the clock", () => {
+  const held = { session: "eu-2/1", nodeId: "eu-2" };
+  expect([leaderOf(held, 5000, 4999), leaderOf(held, undefined, 9000)]).toEqual(["eu-2", "eu-2"]);
+  expect([leaderOf(held, 5000, 5000), leaderOf({ ...held, session: "" }, undefined, 0)]).toEqual(["", ""]);
+  expect(leaderOf(undefined, undefined, 0)).toBe("");
+});
+
+test("the command of a certificate's finding shows the setting and the end", () => {
+  const found = [NOW - 1, NOW + 1].flatMap((endWallMs) => findingsOf({ ...FINE, certificates: certificate(endWallMs) }));
+  expect(found.map(({ command }) => command)).toEqual(["waymark status -o wide", "waymark status -o wide"]);
 });

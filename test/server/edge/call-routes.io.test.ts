@@ -21,6 +21,8 @@ const refused: string[] = [];
 let version = 6;
 
 const RECORD: PeerRecord = {
+  desiredWallMs: 0,
+  desiredReason: "",
   desired: "active",
   drain: undefined,
   labels: {},

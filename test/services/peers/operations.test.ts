@@ -40,7 +40,7 @@ test.each(CASES)("$verb that is $ending is on record before it is answered (audi
   expect(peers.onDisk).toEqual([
     expect.objectContaining({ action: actionOf(verb), nodeId, ticket: "OPS-7", refusal: recorded, requestId: "call-1" }),
   ]);
-  expect(peers.onDisk[0]?.detail).toContain(`new disks; ${outcome}`);
+  expect(peers.onDisk[0]?.detail).toContain(`reason "new disks"; ${outcome}`);
 });
 
 test.each(PEER_VERBS)("%s of an unknown node, or of a member of another cluster, is not_found, and on record", async (verb) => {
@@ -169,4 +169,24 @@ test.each([
 test.each(["x", "-1", "1.5", "W/1"])("the etag %s is refused", async (etag) => {
   const peers = new OperatedPeers();
   expect((await peers.answered("cordon", { nodeId: "n2", etag })).error?.reason).toBe("invalid_argument");
+});
+
+test("a repeated request is recorded as repeated, and its id is refused for another operation", async () => {
+  const peers = new OperatedPeers();
+  peers.records.set("n2", { ...CORDONED, atWallMs: 0, requestIds: ["cordon r1"] });
+  const request = { nodeId: "n2", reason: "new disks", requestId: "r1" };
+  expect((await peers.answered("cordon", request)).error).toBeUndefined();
+  expect((await peers.answered("uncordon", request)).error).toMatchObject({
+    reason: "invalid_argument",
+    details: { violations: [{ field: "request_id", description: 'the request "r1" was a cordon' }] },
+  });
+  expect([peers.orders.length, peers.onDisk.map(({ refusal }) => refusal)]).toEqual([1, ["", "invalid_argument"]]);
+  expect(peers.onDisk[0]?.detail).toMatch(/; repeated, nothing changed$/);
+});
+
+test("no reason and no label can imitate a dry run or force in the audit", async () => {
+  const peers = new OperatedPeers();
+  const free = { reason: 'x"; dry run; forced', labels: { rack: "7; dry run" }, remove: ["a; forced"] };
+  await peers.answered("setLabels", { nodeId: "n2", ...free });
+  expect(peers.onDisk[0]?.detail).toContain('rack="7; dry run"; without "a; forced"; reason "x\\"; dry run; forced"; ');
 });

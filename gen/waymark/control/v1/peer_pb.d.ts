@@ -1269,7 +1269,8 @@ export declare type PeerServiceCordonRequest = Message<"waymark.control.v1.PeerS
 
   /**
    * Random identifier of the request. A request with an identifier of the last 8 operations on the node changes nothing, and
-   * returns the node as it is. Empty means that a repeated request is a new one. At most 64 characters.
+   * returns the node as it is, or is rejected if it was another operation. Empty means that a repeated request is a new one. At
+   * most 64 characters.
    *
    * @generated from field: string request_id = 5;
    */
@@ -1359,7 +1360,8 @@ export declare type PeerServiceUncordonRequest = Message<"waymark.control.v1.Pee
 
   /**
    * Random identifier of the request. A request with an identifier of the last 8 operations on the node changes nothing, and
-   * returns the node as it is. Empty means that a repeated request is a new one. At most 64 characters.
+   * returns the node as it is, or is rejected if it was another operation. Empty means that a repeated request is a new one. At
+   * most 64 characters.
    *
    * @generated from field: string request_id = 5;
    */
@@ -1442,7 +1444,8 @@ export declare type PeerServiceDrainRequest = Message<"waymark.control.v1.PeerSe
 
   /**
    * Random identifier of the request. A request with an identifier of the last 8 operations on the node changes nothing, and
-   * returns the node as it is. Empty means that a repeated request is a new one. At most 64 characters.
+   * returns the node as it is, or is rejected if it was another operation. Empty means that a repeated request is a new one. At
+   * most 64 characters.
    *
    * @generated from field: string request_id = 5;
    */
@@ -1540,7 +1543,8 @@ export declare type PeerServiceSetLabelsRequest = Message<"waymark.control.v1.Pe
 
   /**
    * Random identifier of the request. A request with an identifier of the last 8 operations on the node changes nothing, and
-   * returns the node as it is. Empty means that a repeated request is a new one. At most 64 characters.
+   * returns the node as it is, or is rejected if it was another operation. Empty means that a repeated request is a new one. At
+   * most 64 characters.
    *
    * @generated from field: string request_id = 5;
    */
@@ -1630,7 +1634,8 @@ export declare type PeerServiceForgetRequest = Message<"waymark.control.v1.PeerS
 
   /**
    * Random identifier of the request. A request with an identifier of the last 8 operations on the node changes nothing, and
-   * returns the node as it is. Empty means that a repeated request is a new one. At most 64 characters.
+   * returns the node as it is, or is rejected if it was another operation. Empty means that a repeated request is a new one. At
+   * most 64 characters.
    *
    * @generated from field: string request_id = 5;
    */
@@ -1781,7 +1786,7 @@ export declare type PeerServiceStatusResponse = Message<"waymark.control.v1.Peer
   behind: bigint;
 
   /**
-   * Upper bound on the age of the data that the node serves.
+   * Upper bound on the age of the data that the node serves. Absent until it is known.
    *
    * @generated from field: google.protobuf.Duration age = 5;
    */
@@ -2302,7 +2307,8 @@ export declare const PeerService: GenService<{
   },
   /**
    * Cordons a node: it accepts no new registrations, campaigns and owners of shards, and clients use it last. Its
-   * entries, leaders and owners stay. Fails with LAST_READY_NODE if no other node of the cluster would be ready, unless `force` is set.
+   * entries, leaders and owners stay. A drain of the node is cancelled. Fails with LAST_READY_NODE if no other node of the
+   * cluster would be ready, unless `force` is set.
    *
    * @generated from rpc waymark.control.v1.PeerService.Cordon
    */
@@ -2345,9 +2351,9 @@ export declare const PeerService: GenService<{
   },
   /**
    * Forgets a node that is dead or has left: all nodes drop its entries immediately, instead of after
-   * `fabric.origin_forget`. If the node returns, its entries return. Forget does not revoke its certificate. Without a shared
-   * control store, the call concerns only the serving node. Fails with INVALID_ARGUMENT for a node that is alive or
-   * suspected.
+   * `fabric.origin_forget`. If the node returns, its entries return. Its cordon or drain ends, and its labels from
+   * operators are removed. Forget does not revoke its certificate. Without a shared control store, the call concerns only
+   * the serving node. Fails with INVALID_ARGUMENT for a node that is alive or suspected.
    *
    * @generated from rpc waymark.control.v1.PeerService.Forget
    */
