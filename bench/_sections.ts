@@ -124,6 +124,14 @@ export const SECTIONS: Readonly<Record<string, Section>> = {
     reading:
       "A killed owner keeps its shards until its last validity is over, at most a lease after its last heartbeat. The controller waits another twelfth of a lease, then writes at most 48 shards per change, and the next owner acts when its node has recorded the shard. An owner whose node was killed must wait until the session of the node has ended. The mutexes of etcd are free when the session of their process has expired, and the next process already waits for each of them.",
   },
+  operators: {
+    topic: "operators: lists of members, operations, status, and a drain under load",
+    peers: "Consul's catalog of nodes, for lists",
+    measures:
+      "Waiting times of operators, and everything that programs must not see of their work. Lists of 1,000 members are read while members change and 200 watches follow them, compared with the list of nodes of Consul's catalog, which is idle meanwhile. The other parts use five nodes that share three members of etcd: the time until a cordon, its end or a label is in force on a node when another node was called; the time of `waymark status`, also with a paused and with a killed node; and the drain of one node that has 1,000 leases and 1,000 static entries, under 2,000 lookups per second and 500 watches. The benchmark knows every registered entry, and computes the set and the digest of each watch itself.",
+    reading:
+      "A list mostly costs making 460 KiB of JSON. An unchanged list costs one comparison, because its ETag contains the number of the last change. An operation is one write to etcd, and its node learns of it through a watch. `waymark status` starts a process and calls all nodes at the same time; a node that does not answer costs 2 s. A drain needs a third of a lease until all clients have renewed, less than two seconds for static entries, `dns.max_ttl` for the addresses in caches, and up to two seconds for 100 watches.",
+  },
   flood: {
     topic: "one tenant floods a node",
     peers: "the same node without the flood",
