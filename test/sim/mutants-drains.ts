@@ -90,8 +90,8 @@ export const DRAIN_MUTANTS = [
     edits: [
       {
         file: "src/services/peers/operations.ts",
-        find: "      await this.#audit(asked, context, radiusText(radius));",
-        replace: "      void this.#audit(asked, context, radiusText(radius)).catch(() => {});",
+        find: "  await audit(parts, asked, context, outcome);",
+        replace: "  void audit(parts, asked, context, outcome).catch(() => {});",
       },
     ],
     withinSeeds: 20,
