@@ -208,15 +208,16 @@ test("the operator's view is refused there, since what it holds is from reads wi
   const discovery = discoveryAt(resolver, "admin");
   const dnsService = createClient(DnsService, transportAt(resolver, "admin"));
   const asked = { namespace: "svc.secret", viewer };
-  for (const call of [
+  const refusals = [
     discovery.catalogQuery(asked),
     discovery.resolve({ ...asked, name: "hidden" }),
     discovery.summaryQuery(asked),
     firstSnapshot("admin", asked),
     dnsService.resolveName({ name: "hidden.svc.secret.waymark", viewer }),
     dnsService.describeName({ name: "hidden.svc.secret.waymark", viewer }),
-  ])
-    expect(await refusal(call)).toMatch(/^FailedPrecondition read_only: this server is a resolver, which rejects viewer\.as_operator/);
+  ].map(refusal);
+  for (const refused of await Promise.all(refusals))
+    expect(refused).toMatch(/^FailedPrecondition read_only: this server is a resolver, which rejects viewer\.as_operator/);
   expect(await refusal(discoveryAt(resolver, "red").catalogQuery(asked))).toMatch(/^PermissionDenied .*mesh\.operate/);
   const { explanation } = await discovery.catalogQuery({ namespace: "svc.secret", explain: true });
   expect(explanation.filter(({ reason }) => reason === "policy")).toEqual([]);
