@@ -25,6 +25,9 @@ import { type AuditHandlers, auditHandlers, auditService } from "../../src/servi
 import { requestCheckOf } from "../../src/services/contract.ts";
 import type { StreamSource } from "../../src/services/service.ts";
 import { type AuditLog, openAuditLog } from "../../src/store/audit/log.io.ts";
+import { holdThreads } from "../store/held-threads.ts";
+
+holdThreads("audit");
 
 // The log forgets what is older than it keeps: these are of today.
 const NOW = Date.now();

@@ -8,7 +8,10 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { runs } from "../fakes/effort.ts";
 import { poisonJournal } from "../fakes/poison.ts";
+import { holdThreads } from "./held-threads.ts";
 import { batch, directoryBytes, keyOf, lease, openAndReplay, put, temporaryDirectory } from "./journal-fixture.ts";
+
+holdThreads("journal");
 
 const ROWS = 400;
 

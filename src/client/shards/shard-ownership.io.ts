@@ -1,4 +1,5 @@
 /** Implements `own`: attaches an owner of shards to one server at a time, and runs the callbacks of the program. */
+import { setImmediate as turnEnd } from "node:timers/promises";
 import { aborted } from "node:util";
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import {
@@ -17,9 +18,9 @@ import { shardCallError, wrongEpoch } from "./shard-errors.io.ts";
 import type { ShardRoutes } from "./shard-routes.ts";
 
 /**
- * Options of `own`. The callbacks of different shards run at the same time. A callback of a shard begins only after the callbacks of earlier terms of
- * the shard have returned. If a callback throws or rejects, all shards stop, and `ShardOwnership.done` rejects with the error. Errors of a callback
- * whose `shard.signal` is aborted are ignored, except for `onLost`.
+ * Options of `own`. Callbacks begin after `own` has resolved. The callbacks of different shards run at the same time. A callback of a shard begins only
+ * after the callbacks of earlier terms of the shard have returned. If a callback throws or rejects, all shards stop, and `ShardOwnership.done` rejects
+ * with the error. Errors of a callback whose `shard.signal` is aborted are ignored, except for `onLost`.
  */
 export interface OwnOptions {
   /** Instance of the service of the shards. The program must have registered it. */
@@ -127,13 +128,19 @@ export class ShardOwnership {
   }
 
   async #attach(): Promise<void> {
+    let isAttached = false;
     const open = (server: string, signal: AbortSignal) => this.#client.duplexAt(server, ShardService.method.attach, { signal });
     try {
       for await (const { stream, answer } of heartbeats(this.#client, open, (isLast) => this.#message(isLast), this.#finished.signal)) {
         this.#stream = stream;
         if (answer === undefined) this.#shards.opening();
         else {
-          if (answer.waitsFor === "") this.#attached.resolve();
+          if (answer.waitsFor === "" && !isAttached) {
+            isAttached = true;
+            this.#attached.resolve();
+            // The program that awaits `own` has the owner before its callbacks run.
+            await turnEnd();
+          }
           this.#shards.answered(answer);
           this.#expire();
           if (answer.shards.length > 0) this.#look();

@@ -437,6 +437,18 @@ test("an owner resolves when it no longer waits for an earlier stream, and its s
   shards.close();
 });
 
+test("the program has its owner before callbacks run, even if the first answer grants shards", async () => {
+  const { shards, attach } = await setUpRead();
+  const checked: unknown[] = [];
+  const onOwn = (term: ShardTerm) => checked.push(owner.check(`orders;${ID};5`) === term);
+  const owning = shards.own({ instance: "a", onOwn });
+  (await attach(1)).own(OWNED);
+  const owner = await owning;
+  await until("the callback has returned", () => checked.length > 0);
+  expect(checked).toEqual([true]);
+  shards.close();
+});
+
 test("an owner whose instance is not known yet attaches again, and fails after the timeout", async () => {
   const { shards, attach } = await setUpRead({}, { timeoutMs: 150 });
   const owning = shards.own({ instance: "a", onOwn: () => {} });

@@ -8,7 +8,10 @@ import { Metrics } from "../../../src/lib/metrics/metrics.ts";
 import { type AuditFilter, EVERY_AUDIT, matchesAudit } from "../../../src/policy/audit/filter.ts";
 import { until } from "../../fakes/until.ts";
 import { DAY_MS, detailsOf, event, openLog, recordAll, tamper } from "../audit-fixture.ts";
+import { holdThreads } from "../held-threads.ts";
 import { directoryBytes, temporaryDirectory } from "../journal-fixture.ts";
+
+holdThreads("audit");
 
 const numbers = (count: number) => Array.from({ length: count }, (_, i) => `${i + 1}`);
 
@@ -324,6 +327,7 @@ test("each record is a line of JSON in the file, which is opened again when it w
     log.reopenFile();
     await recordAll(log, ["two", 'thr"ee\n']);
   }
+  await until("the last line", () => existsSync(file) && readFileSync(file, "utf8").split("\n").length === 3);
   const [one] = readFileSync(`${file}.1`, "utf8").trim().split("\n");
   expect(JSON.parse(one ?? "")).toMatchObject({
     number: 1,

@@ -2,7 +2,10 @@ import { readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { openEphemeralJournal } from "../../../src/store/journal/journal.io.ts";
+import { holdThreads } from "../held-threads.ts";
 import { batch, keyOf, lease, open, openAndReplay, put, rowOf, temporaryDirectory } from "../journal-fixture.ts";
+
+holdThreads("journal");
 
 test("Durability: what was written is there after a reopen, newest row a key, in seq order", async () => {
   using directory = temporaryDirectory();
