@@ -127,7 +127,8 @@ async function run(parts: PeerOperationParts, asked: Asked, context: CallContext
   const radius = radiusOf(parts, row, context.time);
   const { reason, ticket, requestId, dryRun: isDryRun } = request;
   const used = requestKind(control.record(nodeId)?.value?.requestIds, requestId);
-  if (used !== undefined && used !== kind) throw invalid("request_id", `the request ${JSON.stringify(requestId)} was a ${used}`);
+  if (used !== undefined && used !== kind)
+    throw invalid("request_id", `the request ${JSON.stringify(requestId)} was a ${used}; use another id`);
   const actor = context.caller.principal || "anonymous";
   const expectedVersion = request.etag === "" ? undefined : versionOf(request.etag);
   const change = changeOf(asked, radius.readyInCluster);

@@ -178,7 +178,7 @@ test("a repeated request is recorded as repeated, and its id is refused for anot
   expect((await peers.answered("cordon", request)).error).toBeUndefined();
   expect((await peers.answered("uncordon", request)).error).toMatchObject({
     reason: "invalid_argument",
-    details: { violations: [{ field: "request_id", description: 'the request "r1" was a cordon' }] },
+    details: { violations: [{ field: "request_id", description: 'the request "r1" was a cordon; use another id' }] },
   });
   expect([peers.orders.length, peers.onDisk.map(({ refusal }) => refusal)]).toEqual([1, ["", "invalid_argument"]]);
   expect(peers.onDisk[0]?.detail).toMatch(/; repeated, nothing changed$/);
