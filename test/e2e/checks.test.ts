@@ -41,7 +41,9 @@ async function register(door: GrpcDoor, entry: JsonObject) {
   return { code, reason, fields, rule: /checks\.[a-z]+(?=[ :])/.exec(message)?.[0] };
 }
 
-test("servers of HTTP and gRPC stop and come back: a watch at another node is told each turn once, with the class of the failure", async () => {
+test("servers of HTTP and gRPC stop and come back: a watch at another node is told each turn once, with the class of the failure", {
+  tags: ["night"],
+}, async () => {
   let isUp = true;
   const services = new Map([["web", 1]]);
   const web = await answering((socket) => socket.end(isUp ? OK : "HTTP/1.1 503 secret words\r\n\r\n"));

@@ -187,7 +187,7 @@ test("register --keep outlives its ttl and unregisters when interrupted", { tags
   client.close();
 });
 
-test("a watch survives a restart of its server and tells each change once", async () => {
+test("a watch survives a restart of its server and tells each change once", { tags: ["night"] }, async () => {
   const data = folder();
   const flags = ["--data-dir", data];
   await using first = await startNodeProcess([...flags, "--demo"]);

@@ -5,7 +5,9 @@ import { queryBytes, responseText } from "../fakes/dns-text.ts";
 
 const GOOD = { name: "web.open.waymark", type: "A" } as const;
 
-test("queries over UDP and TCP get answers to their ids and questions, within their limits, and with nothing hidden; the gateway goes on", async () => {
+test("queries over UDP and TCP get answers to their ids and questions, within their limits, and with nothing hidden; the gateway goes on", {
+  tags: ["night"],
+}, async () => {
   await using fuzz = await SocketFuzz.open("1");
   let [udp, tcp, falseLengths] = [0, 0, 0];
   for (let round = 0; round < 60; round++) {

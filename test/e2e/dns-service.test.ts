@@ -75,7 +75,9 @@ afterAll(async () => {
   rmSync(HOME, { recursive: true, force: true });
 });
 
-test("a service that is registered anew at another node replaces the one before, and is gone at once when it is unregistered", async () => {
+test("a service that is registered anew at another node replaces the one before, and is gone at once when it is unregistered", {
+  tags: ["night"],
+}, async () => {
   const named = await as("green", near, ...endpoint("web", "192.0.2.1", "--alias", `www.${SPACE}`, "--alias", `www.${SPACE}.pay`));
   const lost = `the alias www.${SPACE}.pay is not in DNS: another entry owns the name, or a policy forbids it in this namespace\n`;
   expect(named).toMatchObject({ exit: 0, stderr: lost });

@@ -141,7 +141,7 @@ function withTls(): Promise<NodeProcess> {
   return overTls;
 }
 
-test.skipIf(!isKdigThere)("kdig takes the zone over TCP and over TLS", async () => {
+test.skipIf(!isKdigThere)("kdig takes the zone over TCP and over TLS", { tags: ["night"] }, async () => {
   const node = await withTls();
   const kdig = async (listener: string, ...words: readonly string[]) => {
     const [host = "", port = ""] = (node.listeners[listener] ?? "").split(":");

@@ -56,7 +56,9 @@ function set(door: GrpcDoor, request: JsonValue) {
   return door.ask("setMaintenance", request);
 }
 
-test("an order at one node for an entry of another: seen everywhere, through a restart, a move of the key, and until it is ended", async () => {
+test("an order at one node for an entry of another: seen everywhere, through a restart, a move of the key, and until it is ended", {
+  tags: ["night"],
+}, async () => {
   await using a = await start("a");
   let b = await start("b", [a]);
   try {

@@ -27,7 +27,7 @@ async function json(node: NodeProcess, ...argv: readonly string[]): Promise<Reco
   return JSON.parse(stdout) as Record<string, unknown>;
 }
 
-test("mesh peers list, watch and explain, and discovery lag, of three nodes of which one is killed", async () => {
+test("mesh peers list, watch and explain, and discovery lag, of three nodes of which one is killed", { tags: ["night"] }, async () => {
   await using a = await start("a");
   await using b = await start("b", "--join", fabricOf(a));
   await using c = await start("c", "--join", fabricOf(a));

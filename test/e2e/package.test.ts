@@ -259,7 +259,7 @@ test("an install by the lockfile, as the guide and the Dockerfile have it, runs 
   expect(await mustRun(join(home, "bin", "waymark"), ["--version"])).toMatch(/^waymark \d/);
 });
 
-test("npm in a checkout warns of no engine: what runs is the Node of the dependencies", async () => {
+test("npm in a checkout warns of no engine: what runs is the Node of the dependencies", { tags: ["night"] }, async () => {
   const home = temporary();
   // As an old Node would find ours.
   writeFileSync(join(home, "package.json"), JSON.stringify({ name: "late", version: "1.0.0", engines: { node: ">=999" } }));

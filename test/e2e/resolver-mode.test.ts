@@ -379,7 +379,7 @@ test("after a restart with every server gone it serves its copy on disk to those
   expect([stale, source]).toEqual([true, Source.DISK]);
 });
 
-test("a resolver that is killed as soon as it has a copy, right after its first start, serves from it", async () => {
+test("a resolver that is killed as soon as it has a copy, right after its first start, serves from it", { tags: ["night"] }, async () => {
   const data = join(HOME, "killed");
   await using lone = await startNodeProcess(["--ephemeral", "--node-id", "lone", "--config", settings("lone-killed")]);
   await discoveryAt(lone, "admin").register({ entries: [entryOf("svc.market", "web")], staticLease: true });

@@ -20,6 +20,7 @@ import { afterAll, expect, test } from "vitest";
 import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { PolicyService } from "../../gen/waymark/policy/v1/policy_pb.js";
 import { AnyClient } from "../fakes/any-call.ts";
+import { some } from "../fakes/effort.ts";
 import { CommandProcess, onFreePorts, startNodeProcess } from "../fakes/node-process.ts";
 import { hasStrace, slowDisk } from "../fakes/slow-disk.ts";
 import { until } from "../fakes/until.ts";
@@ -91,10 +92,12 @@ function pipeOf(name: string): { readonly path: string; readonly opened: () => P
   return { path, opened };
 }
 
-test.each([
-  { name: "first", words: ["serve", "-o", "json"] },
-  { name: "later", words: ["-o", "json", "--tenant", "blue", "serve"] },
-])("a node that still reads its settings is not ended, with its command $name on the line", async ({ name, words }) => {
+test.each(
+  some([
+    { name: "later", words: ["-o", "json", "--tenant", "blue", "serve"] },
+    { name: "first", words: ["serve", "-o", "json"] },
+  ]),
+)("a node that still reads its settings is not ended, with its command $name on the line", async ({ name, words }) => {
   const settings = pipeOf(`${name}.json`);
   await using node = new CommandProcess([...words, ...onFreePorts(["--ephemeral", "--config", settings.path])]);
   const pipe = await settings.opened();
