@@ -1,11 +1,12 @@
 /** No listener shows anybody what policy hides: random policies and changes against a naive model (semantics.md, Policy; P10, P11). */
 import { expect, test } from "vitest";
+import { runs } from "../fakes/effort.ts";
 import { PolicyWorld } from "../fakes/policy-world.ts";
 
 const NAMESPACES = ["a", "a-x", "a.b", "a.b.c", "a.b.d", "b", "b.a", "b.a.c", "shop", "shop.eu", "shop.eu.web"] as const;
 const SIZE = { tenants: 3, namespaces: NAMESPACES, maxRules: 6, viewersAStep: 2, streams: 8, burst: 3 } as const;
 
-test.each(Array.from({ length: 8 }, (_, i) => `seed ${i}`))(
+test.each(Array.from({ length: runs(24) }, (_, i) => `seed ${i}`))(
   "after every step each door shows each viewer what the model shows it: %s",
   async (seed) => {
     const world = await PolicyWorld.open(SIZE, seed);
