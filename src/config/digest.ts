@@ -31,7 +31,7 @@ function shortDigest(canonical: unknown): string {
   return sha256Hex(JSON.stringify(canonical)).slice(0, DIGEST_DIGITS);
 }
 
-/** The part of a value, in the form that is used in a file, without secrets and without fields that differ between nodes. Undefined if there is none. */
+/** Returns the parts of a value that should be equal on all nodes, in the form of a file. It omits secrets, and fields that differ between nodes. */
 function sharedPart(shown: unknown, { secret, perNode, fields }: Pick<SettingField<unknown>, "fields" | "perNode" | "secret">): unknown {
   if (secret === true || perNode === true) return undefined;
   if (fields === undefined || typeof shown !== "object" || shown === null) return shown;

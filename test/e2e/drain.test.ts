@@ -156,7 +156,7 @@ test.skipIf(!hasEtcd)(
   },
 );
 
-test("a node without a fabric shows its drain until it is drained, and records it", { timeout: 60_000, tags: ["night"] }, async () => {
+test("a node without a fabric shows its drain until it is drained, and records it", { timeout: 60_000 }, async () => {
   using alone = leaderHome("lone-drain", [], { dns: { max_ttl: "1s", min_ttl: "1s" }, fabric: { enabled: false } });
   await using solo = await alone.start("solo");
   const drain = await solo.run(["mesh", "peers", "drain", "solo", "--reason", "new disks", "--force", "--yes", "--watch"]);

@@ -21,9 +21,7 @@ async function failsWith(node: NodeProcess, argv: readonly string[], input?: str
   return stderr;
 }
 
-test("operators' mistakes are refused, owners of a restarted node get their shards back, a client of a resolver follows them, and all can leave", {
-  tags: ["night"],
-}, async () => {
+test("operators' mistakes are refused, owners of a restarted node get their shards back, a client of a resolver follows them, and all can leave", async () => {
   using home = leaderHome("lone-shards", [], { fabric: { enabled: false } });
   const first = await home.start("n1");
   await oneLeader([first]);

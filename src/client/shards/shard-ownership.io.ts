@@ -150,6 +150,7 @@ export class ShardOwnership {
       this.#stop(error);
     }
     await aborted(this.#finished.signal, this);
+    this.#cancelExpiry();
     if (this.#failure !== undefined) throw this.#failure.error;
   }
 
@@ -200,7 +201,6 @@ export class ShardOwnership {
   #look(): void {
     if (this.#finished.signal.aborted) return;
     if (this.#isLeaving && this.#shards.isEmpty) {
-      this.#cancelExpiry();
       this.#finished.abort();
       this.#stream?.leave();
     } else if (!this.#isBeatDue) {

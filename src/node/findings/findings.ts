@@ -16,7 +16,7 @@ export interface NodeFacts {
   readonly faults: readonly { readonly name: string; readonly detail: string }[];
   readonly lag: Pick<LagReport, "ageMs" | "isProtected" | "origins">;
   readonly store: Pick<StoreStatus, "ageMs" | "fault" | "kind">;
-  /** The node that leads `global-control`. Empty if there is none. */
+  /** The node that leads `global-control`. Empty while no node leads. */
   readonly leader: string;
   /** The certificates of the node, by the setting that names the file, and when they end (wall ms). */
   readonly certificates: readonly { readonly setting: string; readonly endWallMs: number }[];
@@ -117,7 +117,7 @@ export function findingsOf(facts: NodeFacts): readonly Finding[] {
   return all.slice(0, MAX_FINDINGS);
 }
 
-/** The node that leads. Empty if there is none, and after `expiryMs` (monotonic), when its session has ended by the clock. */
+/** Returns the node that leads. Empty while no node leads, and from `expiryMs` (monotonic) on, when the session of the leader ends by the clock. */
 export function leaderOf(held: Pick<LeaderRecord, "nodeId" | "session"> | undefined, expiryMs: number | undefined, monoMs: number): string {
   return held === undefined || held.session === "" || monoMs >= (expiryMs ?? NEVER) ? "" : held.nodeId;
 }

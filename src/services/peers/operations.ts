@@ -200,7 +200,7 @@ function wrongNode(nodeId: string, urls: readonly string[]): WaymarkError {
 /** The version in an etag. */
 function versionOf(etag: string): number {
   const [, digits] = /^"?(\d{1,16})"?$/.exec(etag) ?? [];
-  if (digits === undefined) throw invalid("etag", `invalid value ${JSON.stringify(etag)}: expected the etag of the node`);
+  if (digits === undefined) throw invalid("etag", `invalid value ${JSON.stringify(etag)}: expected the etag of the node, such as "3"`);
   return Number(digits);
 }
 

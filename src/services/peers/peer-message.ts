@@ -23,7 +23,7 @@ import type { MemberRow, ServingNode } from "./members.ts";
 export interface PeerRecords {
   /** Whether no other node has the control store of this node. */
   readonly isOwnStore: boolean;
-  /** The record of a node. Undefined if there is none. */
+  /** The record of a node. Undefined if operators have not changed the node. */
   record(nodeId: string): CopiedItem<PeerRecord> | undefined;
 }
 
@@ -44,7 +44,7 @@ export function labelsOf(row: MemberRow, view: PeerView): Readonly<Record<string
   return { ...row.labels, ...recordOf(row, view)?.value?.labels };
 }
 
-/** Returns the operators' record of a member. Undefined if there is none, and for members of other clusters. */
+/** Returns the operators' record of a member. Undefined if they have not changed it, and for members of other clusters. */
 function recordOf({ nodeId, clusterId }: MemberRow, { identity, control }: PeerView): CopiedItem<PeerRecord> | undefined {
   return clusterId === identity.clusterId ? control.record(nodeId) : undefined;
 }

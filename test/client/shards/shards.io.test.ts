@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { credentials, Client as GrpcClient, Metadata, Server, ServerCredentials } from "@grpc/grpc-js";
-import { afterAll, expect, test } from "vitest";
+import { afterAll, expect, onTestFinished, test, vi } from "vitest";
 import {
   OwnedShardState,
   ShardEventKind,
@@ -447,6 +447,24 @@ test("the program has its owner before callbacks run, even if the first answer g
   await until("the callback has returned", () => checked.length > 0);
   expect(checked).toEqual([true]);
   shards.close();
+});
+
+test("an owner that is stopped as soon as it is accepted owns nothing, and leaves no timer behind", async () => {
+  const started = vi.spyOn(globalThis, "setTimeout");
+  const cleared = vi.spyOn(globalThis, "clearTimeout");
+  onTestFinished(() => void vi.restoreAllMocks());
+  const { shards, attach } = await setUpRead();
+  const stop = new AbortController();
+  const terms: ShardTerm[] = [];
+  const owning = shards.own({ instance: "a", onOwn: (term) => terms.push(term), signal: stop.signal });
+  (await attach(1)).own(OWNED);
+  const owner = await owning;
+  stop.abort(new Error("stopped"));
+  await expect(owner.done).rejects.toThrow("stopped");
+  shards.close();
+  const isOver = (timer: unknown) => cleared.mock.calls.some(([other]) => other === timer);
+  const left = started.mock.results.filter(({ value }, i) => Number(started.mock.calls[i]?.[1]) > LONG_MS / 2 && !isOver(value));
+  expect([terms, left]).toEqual([[], []]);
 });
 
 test("an owner whose instance is not known yet attaches again, and fails after the timeout", async () => {
