@@ -225,9 +225,14 @@ function filesOf(file: string, codec: Codec): Readonly<Record<string, string>> {
   };
 }
 
-/** All services but `FabricService`, which only other nodes call. */
-function publicServices(registry: FileRegistry): readonly DescService[] {
+/** All services whose requests come from outside the cluster: all but `FabricService`, which only other nodes call. */
+function openServices(registry: FileRegistry): readonly DescService[] {
   return [...registry].flatMap((desc) => (desc.kind === "service" && /^waymark\/(?!fabric\/)/.test(desc.file.name) ? [desc] : []));
+}
+
+/** The services of the public listeners. `JoinService` is served on the fabric listener. */
+function publicServices(registry: FileRegistry): readonly DescService[] {
+  return openServices(registry).filter(({ name }) => name !== "JoinService");
 }
 
 function servicesText(services: readonly DescService[]): string {
@@ -243,7 +248,7 @@ export type ServiceName = keyof typeof SERVICES;\n`;
 function requestsText(registry: FileRegistry, rulesOf: Layout["rulesOf"]): string {
   const nameOf = namesIn(registry);
   const modelOf = modelsOf({ nameOf, rulesOf, isOwn: false, absent: [], names: {}, flat: {}, raw: [], opaque: CHECKED_ELSEWHERE });
-  const requests = publicServices(registry).flatMap(({ methods }) => methods.map(({ input }) => input));
+  const requests = openServices(registry).flatMap(({ methods }) => methods.map(({ input }) => input));
   const models = requests.map((request) => [request, modelOf(request)] as const);
   const messages = [...new Set(models.flatMap(([, { all }]) => all))];
   const contract: Contract = {

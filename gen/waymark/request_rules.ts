@@ -2,7 +2,9 @@
 import { type FieldProblems, quoted } from "../../src/catalog/entry/names.ts";
 import type { Viewer } from "./catalog/v1/viewer_pb.js";
 import type { AuditServiceListRequest, AuditServiceWatchRequest } from "./control/v1/audit_pb.js";
+import type { BootstrapServiceCreateTokenRequest, BootstrapServiceIssueRequest, BootstrapServiceListIdentitiesRequest, BootstrapServiceRevokeTokenRequest } from "./control/v1/bootstrap_pb.js";
 import type { ConfigServiceValidateRequest } from "./control/v1/config_pb.js";
+import type { JoinServiceJoinRequest, JoinServiceRenewRequest } from "./control/v1/join_pb.js";
 import type { LeadershipServiceCampaignRequest, LeadershipServiceListRequest, LeadershipServiceRaiseStoreEpochRequest, LeadershipServiceResignRequest, LeadershipServiceSubscribeRequest } from "./control/v1/leadership_pb.js";
 import type { PeerServiceCordonRequest, PeerServiceDrainRequest, PeerServiceForgetRequest, PeerServiceGetRequest, PeerServiceKeysRequest, PeerServiceLagRequest, PeerServiceListRequest, PeerServiceSetLabelsRequest, PeerServiceUncordonRequest, PeerServiceWatchRequest } from "./control/v1/peer_pb.js";
 import type { RebalanceServiceApproveRequest, RebalanceServiceCancelRequest, RebalanceServiceFreezeRequest, RebalanceServiceListPlansRequest, RebalanceServiceProposeRequest, RebalanceServiceWatchRequest } from "./control/v1/rebalance_pb.js";
@@ -199,10 +201,86 @@ export function checkAuditServiceWatchRequest(value: AuditServiceWatchRequest, p
   problems.pattern(value.afterHash, { pattern: /^([0-9a-f]{64})?$/u, rule: "64 hexadecimal digits in lower case" }, "after_hash");
 }
 
+function checkBootstrapServiceCreateTokenRequest_dns_names(many: readonly string[], problems: FieldProblems): void {
+  problems.items(many.length, 16, "dns_names");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? "";
+    const before = problems.count;
+    problems.text(item, 253, "");
+    problems.pattern(item, { pattern: /^(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$/u, rule: "a DNS name, which may start with `*.`" }, "");
+    if (problems.count !== before) problems.under(before, `dns_names[${i}]`);
+  }
+}
+
+/** Adds what breaks the contract's rules in `BootstrapServiceCreateTokenRequest`. */
+export function checkBootstrapServiceCreateTokenRequest(value: BootstrapServiceCreateTokenRequest, problems: FieldProblems): void {
+  problems.known(value.role, 3, "an identity role", "role");
+  if (value.name !== "") problems.alias(value.name, 64, "name");
+  if (value.dnsNames.length > 0) checkBootstrapServiceCreateTokenRequest_dns_names(value.dnsNames, problems);
+  if (!(value.uses >= 0 && value.uses <= 100000)) problems.range(value.uses, 0, 100000, "uses");
+  if (value.ttl !== undefined) {
+    problems.duration(value.ttl, 2592000000, "ttl", 1000);
+  }
+}
+
+/** Adds what breaks the contract's rules in `BootstrapServiceRevokeTokenRequest`. */
+export function checkBootstrapServiceRevokeTokenRequest(value: BootstrapServiceRevokeTokenRequest, problems: FieldProblems): void {
+  problems.host(value.tokenId, 128, "token_id");
+}
+
+function checkBootstrapServiceIssueRequest_dns_names(many: readonly string[], problems: FieldProblems): void {
+  problems.items(many.length, 16, "dns_names");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? "";
+    const before = problems.count;
+    problems.text(item, 253, "");
+    problems.pattern(item, { pattern: /^(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$/u, rule: "a DNS name, which may start with `*.`" }, "");
+    if (problems.count !== before) problems.under(before, `dns_names[${i}]`);
+  }
+}
+
+/** Adds what breaks the contract's rules in `BootstrapServiceIssueRequest`. */
+export function checkBootstrapServiceIssueRequest(value: BootstrapServiceIssueRequest, problems: FieldProblems): void {
+  if (value.role === 0) problems.add("role", "must be one of NODE, RESOLVER, CLIENT");
+  problems.known(value.role, 3, "an identity role", "role");
+  problems.alias(value.name, 64, "name");
+  if (value.publicKey.length > 256) problems.add("public_key", "has more than 256 bytes");
+  if (value.dnsNames.length > 0) checkBootstrapServiceIssueRequest_dns_names(value.dnsNames, problems);
+  if (value.ttl !== undefined) {
+    problems.duration(value.ttl, 7776000000, "ttl", 60000);
+  }
+}
+
+/** Adds what breaks the contract's rules in `BootstrapServiceListIdentitiesRequest`. */
+export function checkBootstrapServiceListIdentitiesRequest(value: BootstrapServiceListIdentitiesRequest, problems: FieldProblems): void {
+  problems.known(value.role, 3, "an identity role", "role");
+  if (!(value.limit >= 0 && value.limit <= 10000)) problems.range(value.limit, 0, 10000, "limit");
+  if (value.pageToken !== "") problems.text(value.pageToken, 1024, "page_token");
+}
+
 /** Adds what breaks the contract's rules in `ConfigServiceValidateRequest`. */
 export function checkConfigServiceValidateRequest(value: ConfigServiceValidateRequest, problems: FieldProblems): void {
   if (value.text !== "") problems.text(value.text, 262144, "text");
   problems.known(value.format, 2, "a config format", "format");
+}
+
+/** Adds what breaks the contract's rules in `JoinServiceJoinRequest`. */
+export function checkJoinServiceJoinRequest(value: JoinServiceJoinRequest, problems: FieldProblems): void {
+  problems.text(value.token, 512, "token");
+  if (value.name !== "") problems.alias(value.name, 64, "name");
+  if (value.publicKey.length > 256) problems.add("public_key", "has more than 256 bytes");
+  if (value.signature.length > 256) problems.add("signature", "has more than 256 bytes");
+}
+
+/** Adds what breaks the contract's rules in `JoinServiceRenewRequest`. */
+export function checkJoinServiceRenewRequest(value: JoinServiceRenewRequest, problems: FieldProblems): void {
+  if (value.role === 0) problems.add("role", "must be one of NODE, RESOLVER, CLIENT");
+  problems.known(value.role, 3, "an identity role", "role");
+  problems.alias(value.name, 64, "name");
+  if (value.publicKey.length > 256) problems.add("public_key", "has more than 256 bytes");
+  if (value.signature.length > 256) problems.add("signature", "has more than 256 bytes");
+  if (value.newPublicKey.length > 256) problems.add("new_public_key", "has more than 256 bytes");
+  if (value.newSignature.length > 256) problems.add("new_signature", "has more than 256 bytes");
 }
 
 /** Adds what breaks the contract's rules in `LeadershipServiceListRequest`. */
@@ -1504,6 +1582,8 @@ export const LIST_BOUNDS: ReadonlyMap<string, number | ListSetting> = new Map<st
   ["waymark.control.v1.AuditServiceListRequest.kinds", 3],
   ["waymark.control.v1.AuditServiceWatchRequest.outcomes", 3],
   ["waymark.control.v1.AuditServiceWatchRequest.kinds", 3],
+  ["waymark.control.v1.BootstrapServiceCreateTokenRequest.dns_names", 16],
+  ["waymark.control.v1.BootstrapServiceIssueRequest.dns_names", 16],
   ["waymark.control.v1.LeadershipServiceSubscribeRequest.scopes", 100],
   ["waymark.control.v1.PeerServiceListRequest.statuses", 4],
   ["waymark.control.v1.PeerServiceListRequest.health", 3],
@@ -1599,7 +1679,13 @@ export const REQUEST_CHECKS: ReadonlyMap<string, RequestCheck> = new Map<string,
   ["waymark.policy.v1.VerifyAuditRequest", checkVerifyAuditRequest],
   ["waymark.control.v1.AuditServiceListRequest", checkAuditServiceListRequest],
   ["waymark.control.v1.AuditServiceWatchRequest", checkAuditServiceWatchRequest],
+  ["waymark.control.v1.BootstrapServiceCreateTokenRequest", checkBootstrapServiceCreateTokenRequest],
+  ["waymark.control.v1.BootstrapServiceRevokeTokenRequest", checkBootstrapServiceRevokeTokenRequest],
+  ["waymark.control.v1.BootstrapServiceIssueRequest", checkBootstrapServiceIssueRequest],
+  ["waymark.control.v1.BootstrapServiceListIdentitiesRequest", checkBootstrapServiceListIdentitiesRequest],
   ["waymark.control.v1.ConfigServiceValidateRequest", checkConfigServiceValidateRequest],
+  ["waymark.control.v1.JoinServiceJoinRequest", checkJoinServiceJoinRequest],
+  ["waymark.control.v1.JoinServiceRenewRequest", checkJoinServiceRenewRequest],
   ["waymark.control.v1.LeadershipServiceListRequest", checkLeadershipServiceListRequest],
   ["waymark.control.v1.LeadershipServiceSubscribeRequest", checkLeadershipServiceSubscribeRequest],
   ["waymark.control.v1.LeadershipServiceResignRequest", checkLeadershipServiceResignRequest],

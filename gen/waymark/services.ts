@@ -1,6 +1,7 @@
 // Made by scripts/gen-codec.ts from the protos of the services: change these, then `npm run gen`.
 import { PolicyService } from "./policy/v1/policy_pb.js";
 import { AuditService } from "./control/v1/audit_pb.js";
+import { BootstrapService } from "./control/v1/bootstrap_pb.js";
 import { ConfigService } from "./control/v1/config_pb.js";
 import { LeadershipService } from "./control/v1/leadership_pb.js";
 import { PeerService } from "./control/v1/peer_pb.js";
@@ -11,6 +12,6 @@ import { DnsService } from "./dns/v1/dns_pb.js";
 import { ResolverService } from "./resolver/v1/resolver_pb.js";
 
 /** The services that nodes and resolvers serve to clients. */
-export const SERVICES = { PolicyService, AuditService, ConfigService, LeadershipService, PeerService, RebalanceService, ShardService, DiscoveryService, DnsService, ResolverService } as const;
+export const SERVICES = { PolicyService, AuditService, BootstrapService, ConfigService, LeadershipService, PeerService, RebalanceService, ShardService, DiscoveryService, DnsService, ResolverService } as const;
 
 export type ServiceName = keyof typeof SERVICES;

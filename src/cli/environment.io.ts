@@ -71,6 +71,10 @@ export async function openEnvironment(
     | "fileFaults"
     | "announceKey"
     | "copyStore"
+    | "makeAuthority"
+    | "makeIssuer"
+    | "joinMesh"
+    | "newClientKey"
   >,
 ): Promise<Environment> {
   const facts: unknown = JSON.parse(await readFile(join(FOLDER, "package.json"), "utf8"));

@@ -87,6 +87,52 @@ export interface CopiedStore {
   readonly policyNumber: number;
 }
 
+/** A node that becomes an issuer. */
+export interface IssuerRequest {
+  readonly nodeId: string;
+  readonly clusterId: string;
+  /** The directory with the root and its key. */
+  readonly caDir: string;
+  /** The data directory of the node. */
+  readonly dataDir: string;
+}
+
+/** A root and its first issuer. Times are in RFC 3339. */
+export interface NewAuthority {
+  readonly trustDomain: string;
+  readonly nodeId: string;
+  readonly clusterId: string;
+  /** SHA-256 of the root's public key, in hex. */
+  readonly rootDigest: string;
+  readonly rootEnds: string;
+  readonly issuerEnds: string;
+}
+
+export interface MeshJoin {
+  /** `host:port` of an issuer's fabric listener. */
+  readonly server: string;
+  readonly token: string;
+  /** Empty if the token decides the name. */
+  readonly name: string;
+  readonly dataDir: string;
+}
+
+/** The identity of this machine. */
+export interface Joined {
+  readonly role: string;
+  readonly name: string;
+  readonly clusterId: string;
+  readonly expiresAt: string;
+}
+
+/** The key of a program, for which an issuer makes a certificate. */
+export interface ClientKey {
+  /** SubjectPublicKeyInfo in DER. */
+  readonly publicKey: Uint8Array;
+  /** Writes the key, the certificate and the roots. */
+  readonly keep: (issued: { readonly certificates: string; readonly roots: string }) => Promise<void>;
+}
+
 export interface Environment {
   readonly version: string;
   readonly env: Readonly<Record<string, string | undefined>>;
@@ -116,6 +162,14 @@ export interface Environment {
   announceKey(asked: KeyToAnnounce): Promise<AnnouncedKey>;
   /** Copies the control state of a stopped node into etcd. Throws an error for the operator. */
   copyStore(settings: Settings): Promise<CopiedStore>;
+  /** Makes a root and its first issuer. Throws an error for the operator, as the next three do. */
+  makeAuthority(asked: IssuerRequest & { readonly trustDomain: string }): Promise<NewAuthority>;
+  /** Makes a node an issuer of an existing root. */
+  makeIssuer(asked: IssuerRequest): Promise<Pick<NewAuthority, "issuerEnds">>;
+  /** Joins a cluster with a token, and keeps the certificate in the data directory. */
+  joinMesh(asked: MeshJoin): Promise<Joined>;
+  /** Makes a key for a program, whose files will be in this directory. */
+  newClientKey(directory: string): Promise<ClientKey>;
   /** Verifies the hash chain of an audit log in JSON Lines. */
   verifyAudit(text: string): Promise<ChainReading>;
   /** Allows SIGHUP to end the process, because this command does not run a node. */

@@ -1,6 +1,6 @@
 /**
  * The SETTINGS table, which contains every setting with its default, bounds, unit and meaning. Defaults are defined only here, and other code
- * receives complete options. The groups dns, fabric, resolver, summary, store, leadership, shards, tenants, limits and quotas have their own files. To add a setting, add a row
+ * receives complete options. The groups dns, fabric, identity, resolver, summary, store, leadership, shards, tenants, limits and quotas have their own files. To add a setting, add a row
  * and read it (`settings.<group>.<name>`). `load.ts` reads the values from files, the environment and flags.
  */
 import { GRPC_PORT } from "../lib/addresses.ts";
@@ -10,6 +10,7 @@ import { DNS_RATE_BEYOND_LOOPBACK, DNS_SETTINGS } from "./dns.ts";
 import { FABRIC_SETTINGS } from "./fabric.ts";
 import { bool, bytes, choice, HOST, ID, int, list, ms, NAME, PATH, pairs, port, RELOADED_FILE, type SettingField, text } from "./field.ts";
 import { fileKey, type ValueOf } from "./field-table.ts";
+import { IDENTITY_SETTINGS } from "./identity.ts";
 import { LIMIT_SETTINGS, QUOTA_SETTINGS } from "./limits.ts";
 import { AT_RESOLVER, RESOLVER_SETTINGS } from "./resolver.ts";
 import { LEADERSHIP_SETTINGS, SHARD_SETTINGS, STORE_SETTINGS } from "./store.ts";
@@ -247,6 +248,7 @@ const SETTINGS = {
   quotas: QUOTA_SETTINGS,
   dns: DNS_SETTINGS,
   fabric: FABRIC_SETTINGS,
+  identity: IDENTITY_SETTINGS,
   checks: CHECK_SETTINGS,
   resolver: RESOLVER_SETTINGS,
   store: STORE_SETTINGS,

@@ -98,6 +98,53 @@ export function ed25519PrivateKey(pem: string): Ed25519PrivateKey | undefined {
   }
 }
 
+/** The DER header that precedes the 65 bytes of an uncompressed point on the curve P-256 (RFC 5480). */
+const P256_PREFIX = Buffer.from("3059301306072a8648ce3d020106082a8648ce3d030107034200", "hex");
+const P256_BYTES = P256_PREFIX.length + 65;
+
+/** A private key on the curve P-256 (FIPS 186-5). It never appears in printed output. */
+export class P256PrivateKey {
+  /** SubjectPublicKeyInfo in DER. */
+  readonly publicKey: Uint8Array;
+  readonly #key: KeyObject;
+
+  constructor(key: KeyObject) {
+    this.#key = key;
+    this.publicKey = new Uint8Array(createPublicKey(key).export({ format: "der", type: "spki" }));
+  }
+
+  /** Returns a signature with SHA-256 in DER. It differs each time. */
+  sign(bytes: Uint8Array): Uint8Array {
+    return new Uint8Array(sign("sha256", bytes, this.#key));
+  }
+}
+
+/** The key from a PEM text (without a password). Undefined if the text does not contain a key on the curve P-256. */
+export function p256PrivateKey(pem: string): P256PrivateKey | undefined {
+  try {
+    const key = new P256PrivateKey(createPrivateKey(pem));
+    return isP256PublicKey(key.publicKey) ? key : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Whether the bytes are the DER of a public key on the curve P-256. */
+export function isP256PublicKey(der: Uint8Array): boolean {
+  if (der.length !== P256_BYTES || !equalBytes(der.subarray(0, P256_PREFIX.length), P256_PREFIX)) return false;
+  try {
+    // Throws if the point is not on the curve.
+    return createPublicKey({ key: Buffer.from(der), format: "der", type: "spki" }).type === "public";
+  } catch {
+    return false;
+  }
+}
+
+/** Whether the owner of a public key has signed the bytes. `isP256PublicKey` must hold for the key. */
+export function isSignedBy(publicKey: Uint8Array, bytes: Uint8Array, signature: Uint8Array): boolean {
+  return verify("sha256", bytes, createPublicKey({ key: Buffer.from(publicKey), format: "der", type: "spki" }), signature);
+}
+
 // Base64 with the URL alphabet and without padding (RFC 4648 §5).
 
 /**

@@ -8,6 +8,7 @@ import type { Caller } from "../policy/identity/caller.ts";
 import type { OnDenied } from "../policy/set/verdict.ts";
 import type { AcceptedOverride } from "../services/discovery/maintenance.ts";
 import type { AcceptedWrite } from "../services/discovery/write-handlers.ts";
+import type { IdentityOperation } from "../services/identity/bootstrap.ts";
 import type { LeadershipOperation } from "../services/leadership/leadership.ts";
 import type { OperatorRead } from "../services/operator-view.ts";
 import type { PeerOperation } from "../services/peers/operations.ts";
@@ -107,6 +108,13 @@ export class AccessLog {
     const outcome = refusal === "" ? "allowed" : "denied";
     const event = { action, requestId, namespace: "", subjects: subjectOf("node", nodeId), reason: refusal, rule: "", ticket, detail };
     this.#record(caller, { ...event, outcome });
+  };
+
+  /** Records an act of the authority, or a request of a newcomer, whether it was granted or refused. */
+  readonly onIdentity = (caller: Caller, { action, requestId, nodeId, refusal, detail }: IdentityOperation): void => {
+    const outcome = refusal === "" ? "allowed" : "denied";
+    const subjects = nodeId === "" ? "" : subjectOf("node", nodeId);
+    this.#record(caller, { action, requestId, namespace: "", subjects, outcome, reason: refusal, rule: "", detail });
   };
 
   /** Records a zone transfer to a secondary DNS server, whether complete or aborted. */

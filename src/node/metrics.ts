@@ -9,7 +9,8 @@ import type { Replica } from "../catalog/replica/replica.ts";
 import type { Fanout } from "../discovery/fanout.ts";
 import type { Registrar } from "../discovery/registrar/registrar.ts";
 import type { Time } from "../lib/machine.ts";
-import type { Metrics } from "../lib/metrics/metrics.ts";
+import { METRICS, type Metrics } from "../lib/metrics/metrics.ts";
+import { OTHER } from "../lib/metrics/row.ts";
 import type { Journal } from "../store/journal/journal.ts";
 import type { HeldSummaries } from "../summary/held/summaries.ts";
 import type { NodeMachine } from "./core.ts";
@@ -91,4 +92,13 @@ export function observeClusters(metrics: Metrics, held: Pick<HeldSummaries, "sou
   });
   for (const state of CLUSTER_STATES)
     metrics.set("discovery_summary_clusters", { state }, received.filter((each) => each === state).length);
+}
+
+const IDENTITY_OUTCOMES = METRICS.waymark_identity_joins_total.labels.outcome;
+
+/** Counts a request for a certificate at this issuer. `problem` is empty if it was granted. */
+export function countIdentity(metrics: Metrics, kind: "join" | "renew", problem: string): void {
+  const outcome = problem === "" ? "granted" : (IDENTITY_OUTCOMES.find((each) => each === problem) ?? OTHER);
+  if (kind === "join") metrics.inc("waymark_identity_joins_total", { outcome });
+  else metrics.inc("waymark_identity_renewals_total", { outcome });
 }

@@ -3,6 +3,7 @@ import { randomFillSync } from "node:crypto";
 import type { JsonValue } from "@bufbuild/protobuf";
 import { askedBounds } from "../catalog/entry/names.ts";
 import type { Settings } from "../config/settings.ts";
+import type { Authority } from "../control/identity/authority.ts";
 import { parseZone } from "../dns/names/names.ts";
 import { assert, sentError, WaymarkError } from "../lib/errors.ts";
 import type { Time } from "../lib/machine.ts";
@@ -14,6 +15,8 @@ import { type AuditParts, auditService } from "../services/audit.ts";
 import { type ConfigParts, type ConfigSource, configService } from "../services/config.ts";
 import { type DiscoveryParts, type DiscoveryServices, discoveryServices } from "../services/discovery/discovery.ts";
 import type { HeartbeatGate } from "../services/heartbeat-stream.ts";
+import { type BootstrapParts, bootstrapService } from "../services/identity/bootstrap.ts";
+import type { JoinParts } from "../services/identity/join.ts";
 import { type LeadershipParts, leadershipService } from "../services/leadership/leadership.ts";
 import { type PeerParts, peerService } from "../services/peers/peers.ts";
 import type { ServiceTable } from "../services/service-table.ts";
@@ -32,15 +35,17 @@ import { awaitsPolicy, mayBeOthers } from "./core/joining.ts";
 import { chooseFabric } from "./core/open-fabric.ts";
 import { checkCaughtUp, checkSound } from "./core/write-eligibility.ts";
 import type { DnsPresence } from "./dns/presence.ts";
-import { openFabricComponent } from "./fabric/component.io.ts";
+import { type FabricComponentOptions, openFabricComponent } from "./fabric/component.io.ts";
 import { FabricEvents } from "./fabric/events.io.ts";
 import { loneFabric, type NodeFabric } from "./fabric/fabric.io.ts";
 import { NodeFindings } from "./findings/component.io.ts";
+import { JoinEndpoint } from "./identity/join-endpoint.io.ts";
+import { openNodeIdentity, withIdentity } from "./identity/node-identity.io.ts";
 import { type CallerIdentities, checkExposure, openIdentities } from "./identity.io.ts";
 import { clusterNames, connectionCountOf, endpointsOf, openListeners } from "./listeners.io.ts";
 import type { LoadSources } from "./load-report.ts";
 import { watchEventLoop } from "./loop-blocks.io.ts";
-import { observeCatalog, observeJournal } from "./metrics.ts";
+import { countIdentity, observeCatalog, observeJournal } from "./metrics.ts";
 import { type NodePolicy, type NodePolicyOptions, openNodePolicy, openPolicyStore } from "./policy.io.ts";
 import { holdsSummaries, type NodeClusterKeys, openClusterKeys } from "./regions/cluster-keys.io.ts";
 import { openSummaryEvents } from "./regions/events.io.ts";
@@ -70,8 +75,9 @@ const random = draws(randomFillSync);
  * Starts a node and resolves when it is ready. Rejects with a message for the operator if the node cannot start. Rejects with the reason of
  * `interrupt` if that aborts before all parts are open. Before it rejects, it closes everything that it opened.
  */
-export function startNode(options: NodeOptions): Promise<RunningNode> {
-  return startParts(options, openParts);
+export async function startNode(options: NodeOptions): Promise<RunningNode> {
+  const settings = withIdentity(options.settings, options.origins ?? new Map<string, string>());
+  return startParts({ ...options, settings }, openParts);
 }
 
 async function openParts(options: NodeOptions, parts: NodeComponents): Promise<RunningNode> {
@@ -97,10 +103,13 @@ async function openParts(options: NodeOptions, parts: NodeComponents): Promise<R
   await watchSummaries(options, core, parts);
   const openOwnChecks = () => openChecks(settings, core, log.child("checks"));
   await parts.open("checks", openOwnChecks, (component) => component);
-  const { policy, leadership } = await openControl(options, { core, audit, store }, parts);
+  const { policy, leadership, controlStore } = await openControl(options, { core, audit, store }, parts);
+  const openOwnIdentity = () => openNodeIdentity({ settings, log: log.child("identity"), metrics, random });
+  const identity = await parts.open("certificate", openOwnIdentity, (opened) => opened ?? {});
+  const authority = identity?.openAuthority(controlStore);
   const fabric = await parts.open(
     "fabric",
-    () => openFabric(options, core),
+    () => openFabric(options, core, { identity, joinEndpoint: authority && openJoinEndpoint(options, core, authority) }),
     ({ component }) => component,
   );
   const discovery = buildDiscovery(settings, core, { ...fabric, checkNew: () => leadership.checkNew() });
@@ -108,7 +117,8 @@ async function openParts(options: NodeOptions, parts: NodeComponents): Promise<R
   const observed = { settings, core, control: leadership.source, peers: fabric.peers, digest: config.digest };
   const openFindings = () => new NodeFindings({ ...observed, readiness: (time) => parts.readiness(time), auditFault: () => audit.fault });
   const findings = await parts.open("findings", openFindings, (opened) => opened);
-  const services = nodeServices(settings, { core, fabric, seals, policy, leadership, audit, findings, discovery, config });
+  const bootstrap = { authority, issuers: () => identity?.issuers() ?? [] };
+  const services = nodeServices(settings, { core, fabric, seals, policy, leadership, audit, findings, discovery, config, bootstrap });
   const openSerials = () => ZoneSerials.open({ ...core, settings, log: log.child("dns"), now });
   const serials = await parts.open("zone serials", openSerials, (opened) => opened ?? {});
   const workerGroups = new WorkerGroups(metrics, settings);
@@ -126,6 +136,7 @@ interface ServiceSources extends PeerSources {
   readonly policy: Pick<NodePolicy, "service">;
   readonly discovery: DiscoveryServices;
   readonly config: ConfigSource;
+  readonly bootstrap: Pick<BootstrapParts, "authority" | "issuers">;
 }
 
 /** Returns the services of a node. The OpenAPI document is generated from their routes. */
@@ -141,6 +152,11 @@ export function nodeServices(settings: Settings, sources: ServiceSources): Servi
     LeadershipService: leadershipService(leadershipParts(settings, core, sources.leadership)),
     ShardService: shardService(shards),
     RebalanceService: rebalanceService(shards),
+    BootstrapService: bootstrapService({
+      ...sources.bootstrap,
+      leafTtlMs: settings.identity.leafTtlMs,
+      onOperation: core.accessLog.onIdentity,
+    }),
     AuditService: auditService({ log: sources.audit, servedBy: core.identity.nodeId }),
     ConfigService: configService({ ...sources.config, ...configParts(core) }),
   };
@@ -166,7 +182,7 @@ async function openControl(
   const logs = { log: log.child("leadership"), shardLog: log.child("shards") };
   const openLeaders = () => new NodeLeadership({ settings, ...logs, core, store: sharedStore ?? store });
   const leadership = await parts.open("leadership", openLeaders, (opened) => opened);
-  return { policy, leadership };
+  return { policy, leadership, controlStore: sharedStore ?? store };
 }
 
 /** Opens the cluster keys, on a node that stores summaries. */
@@ -235,10 +251,21 @@ async function awaitPolicy(core: NodeCore, settings: Settings): Promise<void> {
   await core.switchPolicy();
 }
 
-async function openFabric({ settings, log }: NodeOptions, core: NodeCore): Promise<NodeFabric> {
+function openJoinEndpoint({ settings, log }: NodeOptions, core: NodeCore, authority: Authority): JoinEndpoint {
+  const { accessLog, metrics } = core;
+  const onRequest: JoinParts["onRequest"] = (kind, problem) => countIdentity(metrics, kind, problem);
+  const given = { core, authority, listBounds: settings.limits, onOperation: accessLog.onIdentity, onRequest };
+  return new JoinEndpoint({ ...given, log: log.child("identity") });
+}
+
+async function openFabric(
+  { settings, log }: NodeOptions,
+  core: NodeCore,
+  own: Pick<FabricComponentOptions, "identity" | "joinEndpoint">,
+): Promise<NodeFabric> {
   const fabricLog = log.child("fabric");
   const choice = chooseFabric(settings, core.policies, core.guard.hadPeers);
-  if (choice.kind === "joined") return openFabricComponent({ settings, log: fabricLog, core });
+  if (choice.kind === "joined") return openFabricComponent({ settings, log: fabricLog, core, ...own });
   if (settings.fabric.enabled === undefined) fabricLog.warn({ detail: choice.detail }, "fabric not started");
   const events = new FabricEvents(core, fabricLog);
   core.driver.follow((notice) => events.onNotice(notice));

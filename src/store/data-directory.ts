@@ -27,6 +27,11 @@ export const DATA_FILES = {
   control: "control.db",
   /** An SQLite database: the audit log. Owned by `store/audit/`. */
   audit: "audit.db",
+  /**
+   * A directory: the private key and the certificate that an issuer of the cluster made for this node, the accepted roots, and on an issuer the
+   * issuing certificate. Owned by `node/identity/directory.io.ts`.
+   */
+  identity: "identity",
   /** An empty file, which exists if the node has ever had a peer. Owned by `node/fabric/members-file.io.ts`. */
   hadPeers: "had-peers",
   /** The last published serials of the DNS zones, so that they never decrease. Owned by `node/zone-serials.io.ts`. */

@@ -10,6 +10,7 @@ import { durationText } from "../../lib/duration.ts";
 import { AUDIT_VERBS } from "./audit.ts";
 import { checkForms } from "./check-kinds.ts";
 import { DNS_VERBS } from "./dns.ts";
+import { IDENTITY_VERBS } from "./identity.ts";
 import { MESH_VERBS } from "./mesh.ts";
 import { POLICY_VERBS } from "./policy.ts";
 import { RESOLVER_VERBS } from "./resolver.ts";
@@ -412,6 +413,7 @@ export const VERBS: readonly VerbSpec[] = [
   ...POLICY_VERBS,
   ...AUDIT_VERBS,
   ...MESH_VERBS,
+  ...IDENTITY_VERBS,
   ...SHARD_VERBS,
   ...SUMMARY_VERBS,
   ...RESOLVER_VERBS,
@@ -498,6 +500,9 @@ export const GROUPS: Readonly<Record<string, string>> = {
   "namespace policy": "Check, apply, roll back and explain the policy set.",
   audit: "Read and verify the audit log.",
   mesh: "Show the nodes of the mesh and how they see each other.",
+  "mesh token": "Make, list and revoke the tokens with which machines join.",
+  ca: "Make the authority of a cluster, and show its issuers.",
+  cert: "List and issue certificates.",
   "mesh config": "Show and compare the settings of running nodes.",
   "mesh peers": "Show the members of the mesh.",
   "mesh leaders": "Show the leaders of the cluster, and replace them.",

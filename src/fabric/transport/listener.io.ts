@@ -13,7 +13,16 @@ import { FabricService, type FabricServiceParts } from "./fabric-service.ts";
 import { PEER_LIMITS, serverLimits, type TransportLimits } from "./limits.ts";
 import type { StreamClock, WireTraffic } from "./link-stream.ts";
 import { type CallingPeer, TOKEN_HEADER } from "./link-stream.ts";
-import { borderAtGate, borderOf, type FabricTls, peerIdentityOf, trustDomainOf } from "./peer-identity.io.ts";
+import { borderAtGate, borderOf, type FabricTls, peerIdentityOf, serverNameOf, trustDomainOf } from "./peer-identity.io.ts";
+
+/** Serves programs that do not have a certificate yet, on the port of the fabric. */
+export interface FabricJoinEndpoint {
+  readonly serverName: string;
+  accept(socket: Socket): void;
+  /** Refuses new requests, and closes connections without requests. */
+  drain(graceMs: number): void;
+  stop(): void;
+}
 
 export interface ListenerOptions {
   readonly host: string;
@@ -23,6 +32,8 @@ export interface ListenerOptions {
   readonly limits: TransportLimits;
   readonly traffic: WireTraffic;
   readonly clock: StreamClock;
+  /** On an issuer, the endpoint for clients that request its server name. They need no certificate. */
+  readonly joinEndpoint?: FabricJoinEndpoint | undefined;
   /** Called when a connection has been closed because it abused HTTP/2. */
   readonly onCut: (reason: CutReason, address: string) => void;
 }
@@ -70,7 +81,7 @@ export class FabricListener {
       portFlag: "--fabric-port",
       protocols: ["h2"],
       maxConnections: limits.maxConnections,
-      onConnection: (socket) => this.#server.accept(socket),
+      onConnection: (socket) => this.#accept(socket),
       onDrop: () => this.#events.refused("too many connections", ""),
       onHandshakeFailed: (why, address) => this.#events.refused(`TLS handshake: ${why}`, address),
       onError: (error) => this.#events.refused(error.message, ""),
@@ -95,15 +106,29 @@ export class FabricListener {
     this.service.stop();
     this.#acceptor?.close();
     this.#server.drain(deadlineMs);
+    this.#options.joinEndpoint?.drain(deadlineMs);
     await this.#acceptor?.allClosed(deadlineMs);
     for (const socket of this.#acceptor?.sockets ?? []) socket.destroy();
     await this.#acceptor?.allClosed(1_000);
     this.#server.stop();
+    this.#options.joinEndpoint?.stop();
+  }
+
+  #accept(socket: Socket): void {
+    const { joinEndpoint } = this.#options;
+    if (joinEndpoint !== undefined && serverNameOf(socket) === joinEndpoint.serverName) joinEndpoint.accept(socket);
+    else this.#server.accept(socket);
   }
 
   #material(tls: FabricTls): TlsMaterial {
-    const { borders = [] } = tls;
-    return { ...tls, clientCaOf: (serverName) => borderAtGate(serverName, borders, (clusterId) => this.#unknownGate(clusterId))?.ca };
+    const { borders = [], clientCa } = tls;
+    const { joinEndpoint } = this.#options;
+    const clientCaOf = (serverName: string) =>
+      serverName === joinEndpoint?.serverName
+        ? clientCa
+        : borderAtGate(serverName, borders, (clusterId) => this.#unknownGate(clusterId))?.ca;
+    // A newcomer has no certificate. For all others, `peerIdentityOf` requires one.
+    return { ...tls, clientCaOf, isClientOptional: joinEndpoint !== undefined, minVersion: "TLSv1.3" };
   }
 
   /** The connection is then verified like a member's connection. This usually fails, so the operator must see which setting is missing. */

@@ -3,6 +3,7 @@ import { X509Certificate } from "node:crypto";
 import type { Socket } from "node:net";
 import { TLSSocket } from "node:tls";
 import { hostPort, isLoopbackHost, withoutMapping } from "../../lib/addresses.ts";
+import { clusterOfIssuer } from "../../lib/certificates/spiffe.ts";
 import { nodeOfCertificate } from "../links/peer-auth.ts";
 import type { PeerIdentity } from "../wire/messages.ts";
 import { type BorderAuthority, clusterAtGate } from "./border-gate.ts";
@@ -43,8 +44,12 @@ export function peerIdentityOf(
   if (!(socket instanceof TLSSocket) || !socket.authorized) return { refused: "presented no certificate signed by the expected CA" };
   // With TLS 1.2, a resumed session need not name the gate of the first connection. Nodes never resume sessions.
   if (socket.isSessionReused()) return { refused: "resumed a TLS session, which nodes never do" };
-  const node = nodeOfCertificate(socket.getPeerX509Certificate()?.subjectAltName ?? "");
+  const shown = socket.getPeerX509Certificate();
+  const node = nodeOfCertificate(shown?.subjectAltName ?? "");
   if (node === undefined) return { refused: "its certificate does not name a node" };
+  const issuer = clusterOfIssuer(shown?.issuer ?? "");
+  if (issuer !== undefined && issuer !== node.clusterId)
+    return { refused: `its certificate names the cluster ${node.clusterId}, but an issuer of ${issuer} made it` };
   const wanted = border?.trustDomain ?? trustDomain;
   if (node.trustDomain !== wanted) return { refused: `its certificate is from another trust domain: ${node.trustDomain}` };
   const certificate = { nodeId: node.nodeId, clusterId: node.clusterId };
@@ -53,8 +58,13 @@ export function peerIdentityOf(
 
 /** The border whose gate a connection used. Undefined if the connection did not use a gate and was verified like a member's connection. */
 export function borderOf(socket: Socket, borders: readonly BorderAuthority[]): BorderAuthority | undefined {
+  return borderAtGate(serverNameOf(socket), borders);
+}
+
+/** Returns the server name that the client requested. Empty if it requested none. */
+export function serverNameOf(socket: Socket): string {
   const serverName: unknown = socket instanceof TLSSocket ? Reflect.get(socket, "servername") : undefined;
-  return typeof serverName === "string" ? borderAtGate(serverName, borders) : undefined;
+  return typeof serverName === "string" ? serverName : "";
 }
 
 /** Finds the border to which a gate belongs. `unknown` is called with the gate's cluster if the gate does not belong to any of these borders. */

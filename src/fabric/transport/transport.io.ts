@@ -45,7 +45,7 @@ export interface TransportEvents {
 }
 
 /** If `tls` is given, connections use mutual TLS. Otherwise, the listener accepts only loopback connections, unless `isInsecure` is set. */
-export interface TransportOptions extends Pick<ListenerOptions, "host" | "port" | "tls" | "onCut"> {
+export interface TransportOptions extends Pick<ListenerOptions, "host" | "joinEndpoint" | "onCut" | "port" | "tls"> {
   readonly isInsecure: boolean;
   /** Sent with each call on plaintext connections, unless empty. Links send it in their hello. */
   readonly clusterToken: string;
@@ -309,7 +309,7 @@ function whyNotOpened({ isFromServer, status: { message } }: CallResult): string
 }
 
 function dialTls({ cert, key, clientCa }: FabricTls): DialTls {
-  const context = createSecureContext({ cert: Buffer.from(cert), key: Buffer.from(key), ca: Buffer.from(clientCa), minVersion: "TLSv1.2" });
+  const context = createSecureContext({ cert: Buffer.from(cert), key: Buffer.from(key), ca: Buffer.from(clientCa), minVersion: "TLSv1.3" });
   return { context, trustDomain: trustDomainOf(cert) };
 }
 

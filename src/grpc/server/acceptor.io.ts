@@ -31,6 +31,8 @@ export interface TlsMaterial {
    * resumed session.
    */
   readonly clientCaOf?: ((serverName: string) => Uint8Array | undefined) | undefined;
+  /** The oldest accepted version of TLS. Default: 1.2. */
+  readonly minVersion?: "TLSv1.2" | "TLSv1.3" | undefined;
 }
 
 export interface AcceptOptions extends ListeningPort {
@@ -263,7 +265,7 @@ function boundAddress(server: Server): AddressInfo {
 }
 
 function secureContext(material: TlsMaterial): SecureContextOptions & { requestCert: boolean; rejectUnauthorized: boolean } {
-  const { cert, key, clientCa, isClientOptional } = material;
+  const { cert, key, clientCa, isClientOptional, minVersion = "TLSv1.2" } = material;
   const isMutual = clientCa !== undefined;
   return {
     cert: Buffer.from(cert),
@@ -271,7 +273,7 @@ function secureContext(material: TlsMaterial): SecureContextOptions & { requestC
     ...(isMutual ? { ca: Buffer.from(clientCa) } : {}),
     requestCert: isMutual,
     rejectUnauthorized: isMutual && isClientOptional !== true,
-    minVersion: "TLSv1.2",
+    minVersion,
     maxVersion: "TLSv1.3",
   };
 }

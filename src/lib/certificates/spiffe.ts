@@ -7,7 +7,45 @@ const SEGMENT = "(?!\\.{1,2}(?:/|$))[A-Za-z0-9._-]";
 const TRUST_DOMAIN = "[a-z0-9._-]{1,255}";
 const SPIFFE_ID = new RegExp(`^${SPIFFE}${TRUST_DOMAIN}(?:/${SEGMENT}+)+$`);
 /** Waymark ids (semantics.md, Names and bounds), without the characters that SPIFFE forbids. */
-const NODE_ID = new RegExp(`^${SPIFFE}(${TRUST_DOMAIN})/waymark/cluster/(${SEGMENT}{1,64})/node/(${SEGMENT}{1,64})$`);
+const IDENTITY = new RegExp(`^${SPIFFE}(${TRUST_DOMAIN})/waymark/cluster/(${SEGMENT}{1,64})/(node|resolver|client)/(${SEGMENT}{1,64})$`);
+const NAME = new RegExp(`^${SEGMENT}{1,64}$`);
+const DOMAIN = new RegExp(`^${TRUST_DOMAIN}$`);
+
+/** The kinds of programs that a Waymark authority identifies. */
+export const IDENTITY_ROLES = ["node", "resolver", "client"] as const;
+export type IdentityRole = (typeof IDENTITY_ROLES)[number];
+
+/** The identity of a program: `spiffe://<trust domain>/waymark/cluster/<cluster>/<role>/<name>`. */
+export interface SpiffeIdentity {
+  readonly trustDomain: string;
+  readonly clusterId: string;
+  readonly role: IdentityRole;
+  readonly name: string;
+}
+
+export const IDENTITY_NAME = { pattern: NAME, what: "1 to 64 of A-Z a-z 0-9 . _ -" } as const;
+export const TRUST_DOMAIN_NAME = { pattern: DOMAIN, what: "1 to 255 of a-z 0-9 . _ -" } as const;
+
+export function spiffeIdOf({ trustDomain, clusterId, role, name }: SpiffeIdentity): string {
+  return `${SPIFFE}${trustDomain}/waymark/cluster/${clusterId}/${role}/${name}`;
+}
+
+/**
+ * The cluster of the Waymark issuer that made a certificate, from `X509Certificate.issuer`. Such an issuer may name only its own cluster. Undefined for
+ * certificates of other authorities.
+ */
+export function clusterOfIssuer(issuer: string): string | undefined {
+  const lines = issuer.split("\n");
+  return lines.includes("O=Waymark") ? lines.find((line) => line.startsWith("OU="))?.slice("OU=".length) : undefined;
+}
+
+/** The identity in a URI. Undefined for URIs of another form. */
+export function identityOfSpiffeId(uri: string): SpiffeIdentity | undefined {
+  const [, trustDomain, clusterId, found, name] = IDENTITY.exec(uri) ?? [];
+  const role = IDENTITY_ROLES.find((each) => each === found);
+  if (trustDomain === undefined || clusterId === undefined || role === undefined || name === undefined) return undefined;
+  return { trustDomain, clusterId, role, name };
+}
 
 /** Whether a URI is a well-formed SPIFFE id with a path. */
 export function isSpiffeId(uri: string): boolean {
@@ -22,8 +60,9 @@ export interface SpiffeNode {
 
 /** The node that is named by a URI of the form `spiffe://<trust domain>/waymark/cluster/<cluster>/node/<node>`. Undefined for all other URIs. */
 export function nodeOfSpiffeId(uri: string): SpiffeNode | undefined {
-  const [, trustDomain, clusterId, nodeId] = NODE_ID.exec(uri) ?? [];
-  return trustDomain === undefined || clusterId === undefined || nodeId === undefined ? undefined : { trustDomain, clusterId, nodeId };
+  const { trustDomain, clusterId, role, name } = identityOfSpiffeId(uri) ?? {};
+  if (trustDomain === undefined || clusterId === undefined || name === undefined || role !== "node") return undefined;
+  return { trustDomain, clusterId, nodeId: name };
 }
 
 export interface AlternativeNames {

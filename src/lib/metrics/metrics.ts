@@ -14,6 +14,21 @@ const LISTENERS = ["grpc", "http", "dns", "fabric"] as const;
 const QTYPES = ["A", "AAAA", "SRV", "TXT", "CNAME", "SOA", "NS", "PTR", "SVCB", "HTTPS", "ANY", OTHER] as const;
 const RCODES = ["NOERROR", "NXDOMAIN", "REFUSED", "FORMERR", "NOTIMP", "SERVFAIL", OTHER] as const;
 
+const IDENTITY_OUTCOMES = [
+  "granted",
+  "identity_expired",
+  "identity_taken",
+  "identity_unknown",
+  "join_denied",
+  "key_copied",
+  "revoked",
+  "token_expired",
+  "token_spent",
+  "token_unknown",
+  "token_wrong_cluster",
+  OTHER,
+] as const;
+
 /** One row for each metric. The names without the prefix `waymark_` are an interface for dashboards. */
 export const METRICS = {
   waymark_build_info: gauge(
@@ -82,6 +97,13 @@ export const METRICS = {
     "requests",
     { outcome: ["ok", "refused", "unavailable"] },
     "Requests to etcd: answered, refused by etcd, and failed without an answer. Not counted for the embedded store.",
+  ),
+  waymark_identity_expires_seconds: gauge("seconds", {}, "Time until this node's certificate ends, if an issuer of the cluster made it."),
+  waymark_identity_joins_total: counter("requests", { outcome: IDENTITY_OUTCOMES }, "Requests of newcomers at this issuer, by outcome."),
+  waymark_identity_renewals_total: counter(
+    "requests",
+    { outcome: IDENTITY_OUTCOMES },
+    "Requests to renew certificates at this issuer, by outcome. key_copied means that two programs have used one key.",
   ),
   waymark_journal_pending_records: gauge("records", {}, "Records waiting to be written to the journal."),
   waymark_journal_bytes: gauge("bytes", {}, "Size of the journal files."),

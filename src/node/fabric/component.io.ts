@@ -3,9 +3,11 @@ import { PROTOCOL_BOUNDS } from "../../catalog/entry/names.ts";
 import type { Settings } from "../../config/settings.ts";
 import type { Fabric } from "../../fabric/fabric.ts";
 import type { ClusterTokens } from "../../fabric/links/peer-auth.ts";
+import type { FabricJoinEndpoint } from "../../fabric/transport/listener.io.ts";
 import type { CutReason } from "../../grpc/server/connection-guard.io.ts";
 import { type TlsWatch, watchTls } from "../../grpc/server/tls-files.io.ts";
 import { hostPort } from "../../lib/addresses.ts";
+import { MAX_TIMER_MS } from "../../lib/duration.ts";
 import { rethrowInvariant } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.io.ts";
 import { now } from "../../lib/stall-aware-time.io.ts";
@@ -14,6 +16,7 @@ import { joinOthers } from "../core/joining.ts";
 import type { WarmParts, WarmStart } from "../core/warm-start.ts";
 import type { CoreDriver } from "../core-driver.io.ts";
 import type { NodeNotice } from "../core-io.ts";
+import type { NodeIdentity } from "../identity/node-identity.io.ts";
 import { MAX_SUMMARIES_FILE_BYTES, SummariesFile } from "../regions/summaries-file.io.ts";
 import type { NodeCore } from "../rooms.io.ts";
 import { SnapshotFile } from "../snapshot-file.io.ts";
@@ -31,6 +34,10 @@ export interface FabricComponentOptions {
   readonly settings: Settings;
   readonly log: Log;
   readonly core: NodeCore;
+  /** The certificate of this node, if an issuer of the cluster made it. */
+  readonly identity?: NodeIdentity | undefined;
+  /** On an issuer, the endpoint for newcomers. */
+  readonly joinEndpoint?: FabricJoinEndpoint | undefined;
 }
 
 /** Minimum time that the fabric gets to announce its departure, in ms, even if open calls took long to end. */
@@ -48,11 +55,12 @@ export async function openFabricComponent(options: FabricComponentOptions): Prom
   const host = fabricHost(settings);
   const transport = transportOptions(options, host, tokens);
   await driver.open(transport);
+  const address = hostPort(advertisedHost(settings, host), settings.fabric.advertisePort || driver.port);
   const joining = {
     settings,
     options: fabricOptions(settings),
     rng: secretRng(),
-    address: hostPort(advertisedHost(settings, host), settings.fabric.advertisePort || driver.port),
+    address,
     tokens,
     borders: readBorders(settings.fabric.borders, tokens),
     start: journal.restored,
@@ -62,13 +70,9 @@ export async function openFabricComponent(options: FabricComponentOptions): Prom
     snapshots: { intervalMs: settings.persistence.ephemeral ? 0 : settings.fabric.snapshotIntervalMs, isOtherThere: found === "ignored" },
   };
   const fabric = joinOthers(core, joining, now());
-  const events = new FabricEvents(core, log);
-  driver.follow((notice) => {
-    if (notice.kind === "keepRoster") void keepRoster(members, notice.bytes, options);
-    else if (notice.kind === "keepSnapshot") void keepSnapshots(notice, files, driver);
-    events.onNotice(notice);
-  });
+  followNotices(options, members, files);
   const tlsWatch = watchFabricTls(options);
+  options.identity?.serve(address, () => tlsWatch?.reload());
   const component: NodeComponent = {
     start: async () => {
       // The id of this process instance must be on disk before the node sends anything.
@@ -98,6 +102,18 @@ export async function openFabricComponent(options: FabricComponentOptions): Prom
     peers: new FabricPeers(core, driver),
     component,
   };
+}
+
+/** Logs events, and writes the files that the machine orders. */
+function followNotices(options: FabricComponentOptions, members: MembersFile, files: SnapshotFiles): void {
+  const { core, log } = options;
+  const { driver } = core;
+  const events = new FabricEvents(core, log);
+  driver.follow((notice) => {
+    if (notice.kind === "keepRoster") void keepRoster(members, notice.bytes, options);
+    else if (notice.kind === "keepSnapshot") void keepSnapshots(notice, files, driver);
+    events.onNotice(notice);
+  });
 }
 
 function warmParts({ settings, core }: FabricComponentOptions): WarmParts {
@@ -149,7 +165,8 @@ async function keepRoster(members: MembersFile, bytes: Uint8Array, { core, log }
   core.driver.input({ kind: "rosterKept", isKept });
 }
 
-function watchFabricTls({ settings, core, log }: FabricComponentOptions): TlsWatch | undefined {
+/** Reads the certificates again when their files change. The files of an identity change only when it is renewed, so they are not watched. */
+function watchFabricTls({ settings, core, log, identity }: FabricComponentOptions): TlsWatch | undefined {
   const { certFile, keyFile, caFile: clientCaFile } = settings.fabric;
   if (certFile === undefined || keyFile === undefined) return undefined;
   const apply = () => {
@@ -158,6 +175,7 @@ function watchFabricTls({ settings, core, log }: FabricComponentOptions): TlsWat
     if (tls !== undefined) core.driver.setTls(tls);
   };
   return watchTls({ group: "fabric", certFile, keyFile, clientCaFile }, apply, {
+    ...(identity !== undefined && { pollMs: MAX_TIMER_MS }),
     onReload: () => log.info({}, "fabric certificates reloaded"),
     onError: (error) => log.warn({ err: error }, "fabric certificate reload failed, keeping the current certificates"),
   });
@@ -187,13 +205,14 @@ function reloadBorders({ settings, core, log }: FabricComponentOptions, fabric: 
   }
 }
 
-function transportOptions({ settings, core, log }: FabricComponentOptions, host: string, { clusterToken }: ClusterTokens) {
+function transportOptions({ settings, core, log, joinEndpoint }: FabricComponentOptions, host: string, { clusterToken }: ClusterTokens) {
   return {
     host,
     port: settings.fabric.port,
     tls: readTlsAndBorders(settings, settings.fabric.borders, core.identity),
     isInsecure: settings.listen.insecure,
     clusterToken,
+    joinEndpoint,
     onCut: (reason: CutReason, address: string) => {
       core.metrics.inc("waymark_connections_refused_total", { listener: "fabric", reason });
       log.warn({ reason, address }, "connection cut");

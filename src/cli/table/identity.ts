@@ -1,0 +1,114 @@
+/** The rows of the VERBS table for certificates: the authority, join tokens and identities. */
+import type { FlagSpec, VerbSpec } from "./verb.ts";
+
+const identity = () => import("../verbs/identity.ts");
+
+const CA_DIRECTORY: FlagSpec = { flags: "--ca-dir <dir>", doc: "Directory with root.pem and root-key.pem (default ./waymark-ca)." };
+const DATA_DIR: FlagSpec = { flags: "--data-dir <dir>", doc: "Data directory of the node (default ./waymark-data)." };
+const CLUSTER: FlagSpec = { flags: "--cluster-id <id>", doc: "Cluster of the node (default local)." };
+const ISSUER: FlagSpec = { flags: "--node <id>", doc: "Id of the node that issues certificates.", isRequired: true };
+const DNS_NAME: FlagSpec = {
+  flags: "--dns-name <name>",
+  doc: "DNS name in the certificate. Repeat the flag for several names.",
+  isRepeatable: true,
+};
+
+export const IDENTITY_VERBS: readonly VerbSpec[] = [
+  {
+    path: "ca init",
+    isAlone: true,
+    summary: "Make a root certificate, and make a node the first issuer. Needs no server.",
+    flags: [
+      ISSUER,
+      CLUSTER,
+      { flags: "--trust-domain <name>", doc: "Trust domain in all certificates (default waymark.internal)." },
+      CA_DIRECTORY,
+      DATA_DIR,
+    ],
+    examples: [
+      ["ca init --node eu-1 --cluster-id eu", "make a root in ./waymark-ca, and an issuing certificate in the data directory of eu-1"],
+    ],
+    load: async () => (await identity()).init,
+  },
+  {
+    path: "ca intermediate",
+    isAlone: true,
+    summary: "Make another node an issuer, with the root's key. Needs no server.",
+    flags: [ISSUER, CLUSTER, CA_DIRECTORY, DATA_DIR],
+    examples: [["ca intermediate --node eu-2 --cluster-id eu", "make an issuing certificate in the data directory of eu-2"]],
+    load: async () => (await identity()).intermediate,
+  },
+  {
+    path: "ca status",
+    summary: "List the issuers of the cluster and the roots that its nodes accept.",
+    isDefault: true,
+    examples: [["ca status", "list the issuers, and when their certificates end"]],
+    load: async () => (await identity()).status,
+  },
+  {
+    path: "mesh token create",
+    summary: "Make a token with which a machine joins the cluster, and print it once.",
+    flags: [
+      { flags: "--node <name>", doc: "The only name that the token admits (default: the machine chooses a name without a holder)." },
+      {
+        flags: "--role <role>",
+        doc: "Role of the programs that the token admits (default node).",
+        choices: ["node", "resolver", "client"],
+      },
+      { flags: "--uses <n>", doc: "Number of programs that the token can admit (default 1)." },
+      { flags: "--ttl <duration>", doc: "How long the token is valid, at most 30d (default 1h)." },
+      DNS_NAME,
+    ],
+    examples: [
+      ["mesh token create --node eu-2 --ttl 10m > token", "write a token for the node eu-2 to a file"],
+      ["mesh token create --uses 20 --ttl 24h", "make a token for 20 nodes of an image, which choose their names"],
+    ],
+    load: async () => (await identity()).createToken,
+  },
+  {
+    path: "mesh token list",
+    summary: "List the join tokens, without their secrets.",
+    isDefault: true,
+    examples: [["mesh token list", "list the tokens, and how often they were used"]],
+    load: async () => (await identity()).listTokens,
+  },
+  {
+    path: "mesh token revoke",
+    summary: "End a join token. Machines that have joined with it keep their certificates.",
+    args: [{ name: "<id>", doc: "Id of the token, such as eu:3f9a1c2b7d10." }],
+    examples: [["mesh token revoke eu:3f9a1c2b7d10", "end a token that was lost"]],
+    load: async () => (await identity()).revokeToken,
+  },
+  {
+    path: "mesh join",
+    isAlone: true,
+    summary: "Join a cluster with a token: get a certificate from an issuer, and keep it in the data directory.",
+    flags: [
+      { flags: "--token-file <file>", doc: "File with the join token; - is standard input.", isRequired: true },
+      { flags: "--node-id <id>", doc: "Name of this node, if the token admits several." },
+      DATA_DIR,
+    ],
+    examples: [["mesh join --server eu-1:17421 --token-file token", "join through the fabric port of an issuer; then run waymark serve"]],
+    load: async () => (await identity()).join,
+  },
+  {
+    path: "cert list",
+    summary: "List the identities of the cluster: who holds a certificate, who issued it, and when it ends.",
+    isDefault: true,
+    flags: [{ flags: "--role <role>", doc: "Only identities with this role.", choices: ["node", "resolver", "client"] }],
+    examples: [["cert list --role node", "list the certificates of nodes"]],
+    load: async () => (await identity()).list,
+  },
+  {
+    path: "cert issue",
+    summary: "Issue a certificate for a program, and write it with its key and the roots to a directory.",
+    flags: [
+      { flags: "--client <name>", doc: "Name of the program.", isRequired: true },
+      { flags: "--out <dir>", doc: "Directory for cert.pem, key.pem and roots.pem.", isRequired: true },
+      { flags: "--ttl <duration>", doc: "How long the certificate is valid, from 1m to 90d (default identity.leaf_ttl of the issuer)." },
+      DNS_NAME,
+    ],
+    examples: [["cert issue --client billing --out billing-cert --ttl 30d", "make a certificate with the name billing"]],
+    load: async () => (await identity()).issue,
+  },
+];

@@ -1,0 +1,184 @@
+/** Verbs for certificates: `ca`, `cert`, `mesh token` and `mesh join`. */
+import { durationFromMs } from "@bufbuild/protobuf/wkt";
+import {
+  BootstrapService,
+  BootstrapServiceAuthorityResponseSchema,
+  type Identity,
+  IdentityRole,
+  IdentitySchema,
+  type IssuerNode,
+  type JoinToken,
+  JoinTokenSchema,
+} from "../../../gen/waymark/control/v1/bootstrap_pb.js";
+import { IDENTITY_NAME, TRUST_DOMAIN_NAME } from "../../lib/certificates/spiffe.ts";
+import { enumWord } from "../../lib/enum-words.ts";
+import { readInput } from "../environment.ts";
+import { CommandError, EXIT, UsageError } from "../exit.ts";
+import type { Flags } from "../flags.ts";
+import { timeText, wholeJson } from "../messages.ts";
+import type { TableColumn } from "../output.ts";
+import { readPages } from "../pages.ts";
+import type { VerbFunction } from "../table/verb.ts";
+
+const { method } = BootstrapService;
+
+const DEFAULTS = { caDir: "./waymark-ca", dataDir: "./waymark-data", clusterId: "local", trustDomain: "waymark.internal" } as const;
+const MAX_TOKEN_BYTES = 1024;
+const MAX_USES = 100_000;
+
+const TOKEN_COLUMNS: readonly TableColumn<JoinToken>[] = [
+  { title: "TOKEN", text: ({ id }) => id },
+  { title: "ROLE", text: ({ role }) => enumWord(IdentityRole, role) },
+  { title: "NAME", text: ({ name }) => name || "any" },
+  { title: "USED", text: ({ used, uses }) => `${used}/${uses}` },
+  { title: "ENDS", text: ({ expiresAt }) => timeText(expiresAt) },
+  { title: "MADE BY", text: ({ createdBy }) => createdBy || "-" },
+];
+const IDENTITY_COLUMNS: readonly TableColumn<Identity>[] = [
+  { title: "ROLE", text: ({ role }) => enumWord(IdentityRole, role) },
+  { title: "NAME", text: ({ name }) => name },
+  { title: "STATE", text: ({ revoked, expiresAt }) => (revoked ? "revoked" : isPast(expiresAt) ? "ended" : "valid") },
+  { title: "ISSUER", text: ({ issuer }) => issuer },
+  { title: "ENDS", text: ({ expiresAt }) => timeText(expiresAt) },
+  { title: "TOKEN", isWide: true, text: ({ tokenId }) => tokenId || "-" },
+  { title: "KEY", isWide: true, text: ({ keyDigest }) => keyDigest },
+];
+const ISSUER_COLUMNS: readonly TableColumn<IssuerNode>[] = [
+  { title: "ISSUER", text: ({ nodeId }) => nodeId },
+  { title: "ADDRESS", text: ({ address }) => address },
+  { title: "ENDS", text: ({ expiresAt }) => timeText(expiresAt) },
+  { title: "ROOT", text: ({ rootDigest }) => rootDigest.slice(0, 16) },
+];
+
+function isPast(time: Identity["expiresAt"]): boolean {
+  return time !== undefined && Number(time.seconds) * 1000 < Date.now();
+}
+
+export const init: VerbFunction = async ({ environment, flags, out }) => {
+  const trustDomain = flags.text("trustDomain") ?? DEFAULTS.trustDomain;
+  if (!TRUST_DOMAIN_NAME.pattern.test(trustDomain))
+    throw new UsageError(`invalid --trust-domain ${trustDomain}: expected ${TRUST_DOMAIN_NAME.what}`);
+  const asked = issuerIn(flags);
+  const made = await run(() => environment.makeAuthority({ ...asked, trustDomain }));
+  out.document({ ...made }, { columns: AUTHORITY_COLUMNS, rows: [made] });
+  if (out.isMachine) return;
+  out.note(
+    `node ${made.nodeId} of cluster ${made.clusterId} is an issuer until ${made.issuerEnds}. Next steps:`,
+    `1. start it: waymark serve --data-dir ${asked.dataDir}`,
+    `2. keep ${asked.caDir}/root-key.pem offline: it is needed only to make further issuers`,
+    "3. for each further node: waymark mesh token create --node NAME",
+  );
+};
+
+const AUTHORITY_COLUMNS = [
+  { title: "TRUST DOMAIN", text: ({ trustDomain }: { readonly trustDomain: string }) => trustDomain },
+  { title: "ISSUER", text: ({ nodeId }: { readonly nodeId: string }) => nodeId },
+  { title: "CLUSTER", text: ({ clusterId }: { readonly clusterId: string }) => clusterId },
+  { title: "ROOT ENDS", text: ({ rootEnds }: { readonly rootEnds: string }) => rootEnds },
+];
+
+export const intermediate: VerbFunction = async ({ environment, flags, out }) => {
+  const asked = issuerIn(flags);
+  const { issuerEnds } = await run(() => environment.makeIssuer(asked));
+  const { nodeId, clusterId, dataDir } = asked;
+  out.json({ nodeId, clusterId, issuerEnds });
+  out.note(`node ${nodeId} of cluster ${clusterId} is an issuer until ${issuerEnds}; restart it with the data directory ${dataDir}`);
+};
+
+function issuerIn(flags: Flags) {
+  const [nodeId = "", clusterId = DEFAULTS.clusterId] = [flags.text("node"), flags.text("clusterId")];
+  for (const [flag, text] of [
+    ["--node", nodeId],
+    ["--cluster-id", clusterId],
+  ] as const)
+    if (!IDENTITY_NAME.pattern.test(text)) throw new UsageError(`invalid ${flag} ${text}: expected ${IDENTITY_NAME.what}`);
+  return { nodeId, clusterId, caDir: flags.text("caDir") ?? DEFAULTS.caDir, dataDir: flags.text("dataDir") ?? DEFAULTS.dataDir };
+}
+
+export const status: VerbFunction = async ({ out, client }) => {
+  const answer = await client().call(method.authority, {});
+  out.document(wholeJson(BootstrapServiceAuthorityResponseSchema, answer), { columns: ISSUER_COLUMNS, rows: answer.issuers });
+};
+
+export const createToken: VerbFunction = async ({ flags, out, client }) => {
+  const ttlMs = flags.durationMs("ttl");
+  const { token, info } = await client().call(method.createToken, {
+    name: flags.text("node") ?? "",
+    role: roleIn(flags),
+    uses: flags.count("uses", MAX_USES) ?? 0,
+    dnsNames: [...flags.list("dnsName")],
+    ...(ttlMs !== undefined && { ttl: durationFromMs(ttlMs) }),
+  });
+  out.json({ token, info: info && wholeJson(JoinTokenSchema, info) });
+  if (out.isMachine) return;
+  out.raw(`${token}\n`);
+  out.note(
+    `the token ends at ${timeText(info?.expiresAt)}; it is not shown again. On the new machine:`,
+    "waymark mesh join --server ISSUER:17421 --token-file FILE",
+  );
+};
+
+export const listTokens: VerbFunction = async ({ out, client }) => {
+  const { tokens } = await client().call(method.listTokens, {});
+  out.document({ tokens: tokens.map((token) => wholeJson(JoinTokenSchema, token)) }, { columns: TOKEN_COLUMNS, rows: tokens });
+};
+
+export const revokeToken: VerbFunction = async ({ args: [tokenId = ""], out, client }) => {
+  await client().call(method.revokeToken, { tokenId });
+  out.json({ tokenId });
+  out.note(`token ${tokenId} is revoked`);
+};
+
+export const join: VerbFunction = async ({ environment, flags, out }) => {
+  const token = (await readInput(environment, flags.text("tokenFile") ?? "", MAX_TOKEN_BYTES, "--token-file")).trim();
+  const server = flags.text("server");
+  if (server === undefined) throw new UsageError("missing --server: name the fabric address of an issuer, such as --server eu-1:17421");
+  const name = flags.text("nodeId") ?? "";
+  if (name !== "" && !IDENTITY_NAME.pattern.test(name)) throw new UsageError(`invalid --node-id ${name}: expected ${IDENTITY_NAME.what}`);
+  const dataDir = flags.text("dataDir") ?? DEFAULTS.dataDir;
+  const joined = await run(() => environment.joinMesh({ server, token, name, dataDir }));
+  out.json({ ...joined });
+  out.note(`this machine is ${joined.role} ${joined.name} of cluster ${joined.clusterId} until ${joined.expiresAt}, and renews itself`);
+  if (joined.role === "node") out.note(`start it: waymark serve --data-dir ${dataDir}`);
+};
+
+export const list: VerbFunction = async ({ flags, out, client }) => {
+  const role = roleIn(flags);
+  const { identities } = await readPages(flags, ["identities"], (page) => client().call(method.listIdentities, { role, ...page }));
+  const json = { identities: identities.map((each) => wholeJson(IdentitySchema, each)) };
+  out.document(json, { columns: IDENTITY_COLUMNS, rows: identities });
+};
+
+export const issue: VerbFunction = async ({ environment, flags, out, client }) => {
+  const [name = "", directory = ""] = [flags.text("client"), flags.text("out")];
+  const ttlMs = flags.durationMs("ttl");
+  const { publicKey, keep } = await run(() => environment.newClientKey(directory));
+  const { certificates, roots, identity } = await client().call(method.issue, {
+    role: IdentityRole.CLIENT,
+    name,
+    publicKey,
+    dnsNames: [...flags.list("dnsName")],
+    ...(ttlMs !== undefined && { ttl: durationFromMs(ttlMs) }),
+  });
+  await run(() => keep({ certificates, roots }));
+  out.document(identity && wholeJson(IdentitySchema, identity), {
+    columns: IDENTITY_COLUMNS,
+    rows: identity === undefined ? [] : [identity],
+  });
+  out.note(`written: cert.pem, key.pem and roots.pem in ${directory}`);
+};
+
+function roleIn(flags: Flags): IdentityRole {
+  const word = flags.text("role");
+  if (word === "node") return IdentityRole.NODE;
+  if (word === "resolver") return IdentityRole.RESOLVER;
+  return word === "client" ? IdentityRole.CLIENT : IdentityRole.UNSPECIFIED;
+}
+
+async function run<T>(act: () => Promise<T>): Promise<T> {
+  try {
+    return await act();
+  } catch (error) {
+    throw new CommandError(error instanceof Error ? error.message : String(error), EXIT.usage, error);
+  }
+}

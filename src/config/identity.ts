@@ -1,0 +1,32 @@
+/** Settings for the certificates of nodes: the group `identity` of SETTINGS in `settings.ts`. */
+import { DAY_MS, MINUTE_MS } from "../lib/duration.ts";
+import { choice, ms, PATH, text } from "./field.ts";
+import { AT_RESOLVER } from "./resolver.ts";
+
+export const IDENTITY_SETTINGS = {
+  source: choice({
+    notForResolver: AT_RESOLVER.fabric,
+    choices: ["auto", "files", "mesh"],
+    default: "auto",
+    doc: "Where this node's fabric certificate comes from. files: fabric.cert_file, if it is set. mesh: an issuer of the cluster, after `waymark mesh join`; the node renews it. auto: mesh if the data directory contains an identity or an issuing certificate, and files otherwise.",
+  }),
+  issuerCertFile: text({
+    ...PATH,
+    notForResolver: AT_RESOLVER.fabric,
+    perNode: true,
+    doc: "PEM file with the issuing certificate of this node and its root, which makes the node an issuer. When absent, the files that `waymark ca` writes into the data directory are used, if they exist.",
+  }),
+  issuerKeyFile: text({ ...PATH, perNode: true, doc: "PEM file with the private key of identity.issuer_cert_file." }),
+  leafTtlMs: ms({
+    default: DAY_MS,
+    min: MINUTE_MS,
+    max: 7 * DAY_MS,
+    doc: "How long certificates are valid that this issuer makes. Nodes renew them after half of this time.",
+  }),
+  renewAfterEndMs: ms({
+    default: 7 * DAY_MS,
+    min: 0,
+    max: 90 * DAY_MS,
+    doc: "How long after its end a certificate can still be renewed with its key, so that a fleet that was switched off comes back without new tokens.",
+  }),
+} as const;

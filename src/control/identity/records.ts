@@ -1,0 +1,135 @@
+/**
+ * The records of an authority in the control store: their keys and their JSON. They contain names, digests and public certificates, but never a
+ * secret or a private key, so that a copy of the store cannot be used to issue certificates.
+ */
+import { IDENTITY_ROLES, type IdentityRole } from "../../lib/certificates/spiffe.ts";
+import { count, decoderOf, type Fields, flag, text, wordOf } from "../leadership/records.ts";
+
+/** Prefixes of keys. After `ROOTS` and `ISSUERS` the digest of a public key follows, after `TOKENS` an id, and after `NAMES` a role and a name. */
+export const ROOTS = "identity/roots/";
+export const ISSUERS = "identity/issuers/";
+export const TOKENS = "identity/tokens/";
+export const NAMES = "identity/names/";
+
+/** Maximum length of certificates in PEM. */
+const MAX_CERTIFICATES_LENGTH = 16_384;
+/** Maximum number of DNS names in a token and in a certificate. */
+const MAX_DNS_NAMES = 16;
+/** Number of earlier keys that a record keeps. A request with one of them shows that a key was copied. */
+export const MAX_EARLIER_KEYS = 16;
+
+/** A join token. Its secret is shown once, and only its digest is stored. */
+export interface TokenRecord {
+  readonly secretDigest: string;
+  readonly clusterId: string;
+  readonly role: IdentityRole;
+  /** The only name that the token admits. Empty if the newcomer chooses its name. */
+  readonly name: string;
+  readonly dnsNames: readonly string[];
+  /** Number of programs that the token can admit, and that it has admitted. */
+  readonly uses: number;
+  readonly used: number;
+  readonly createdBy: string;
+  readonly createdWallMs: number;
+  readonly expiresWallMs: number;
+}
+
+/** The holder of a name. A name has one key. */
+export interface NameRecord {
+  /** SHA-256 of the public key, in hex. */
+  readonly keyDigest: string;
+  /** The keys before this one, newest first. */
+  readonly earlierKeys: readonly string[];
+  readonly dnsNames: readonly string[];
+  /** The node that issued the certificate, and the digest of its issuing key. */
+  readonly issuer: string;
+  readonly issuerKey: string;
+  /** The token that admitted the holder. Empty if it was not admitted by a token. */
+  readonly tokenId: string;
+  readonly madeWallMs: number;
+  readonly expiresWallMs: number;
+  readonly isRevoked: boolean;
+}
+
+/** An authority whose certificates are accepted. */
+export interface RootRecord {
+  readonly certificate: string;
+  readonly publishedWallMs: number;
+}
+
+/** A node that issues certificates. */
+export interface IssuerRecord {
+  readonly nodeId: string;
+  /** `host:port` of its fabric listener. */
+  readonly address: string;
+  readonly rootKey: string;
+  readonly expiresWallMs: number;
+}
+
+export type NameKey = Pick<NamedIdentity, "name" | "role">;
+
+/** A name and its role within the cluster. */
+export interface NamedIdentity {
+  readonly role: IdentityRole;
+  readonly name: string;
+  readonly record: NameRecord;
+}
+
+export function nameKey({ role, name }: NameKey): string {
+  return `${NAMES}${role}/${name}`;
+}
+
+/** The role and the name in a key. Undefined for other keys. */
+export function nameOfKey(key: string): NameKey | undefined {
+  const [found, name] = key.slice(NAMES.length).split("/");
+  const role = IDENTITY_ROLES.find((each) => each === found);
+  return role === undefined || name === undefined ? undefined : { role, name };
+}
+
+/** Encodes a record without cutting its texts, because a cut certificate is invalid. */
+export function encodeIdentity(record: object): Uint8Array {
+  return new TextEncoder().encode(JSON.stringify(record));
+}
+
+function certificate(value: unknown): string {
+  if (typeof value !== "string" || value.length > MAX_CERTIFICATES_LENGTH) throw new TypeError("no certificate");
+  return value;
+}
+
+function texts(max: number): (value: unknown) => readonly string[] {
+  return (value) => {
+    if (!Array.isArray(value) || value.length > max) throw new TypeError("no list");
+    return value.map(text);
+  };
+}
+
+const TOKEN: Fields<TokenRecord> = {
+  secretDigest: text,
+  clusterId: text,
+  role: wordOf(IDENTITY_ROLES),
+  name: text,
+  dnsNames: texts(MAX_DNS_NAMES),
+  uses: count,
+  used: count,
+  createdBy: text,
+  createdWallMs: count,
+  expiresWallMs: count,
+};
+const NAME: Fields<NameRecord> = {
+  keyDigest: text,
+  earlierKeys: texts(MAX_EARLIER_KEYS),
+  dnsNames: texts(MAX_DNS_NAMES),
+  issuer: text,
+  issuerKey: text,
+  tokenId: text,
+  madeWallMs: count,
+  expiresWallMs: count,
+  isRevoked: flag,
+};
+const ROOT: Fields<RootRecord> = { certificate, publishedWallMs: count };
+const ISSUER: Fields<IssuerRecord> = { nodeId: text, address: text, rootKey: text, expiresWallMs: count };
+
+export const decodeToken = decoderOf(TOKEN);
+export const decodeName = decoderOf(NAME);
+export const decodeRoot = decoderOf(ROOT);
+export const decodeIssuer = decoderOf(ISSUER);

@@ -1,0 +1,56 @@
+/** The acts of `ca`, `cert issue` and `mesh join` on this machine, on behalf of the command line, which cannot import the node. */
+import { X509Certificate } from "node:crypto";
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import type { ClientKey, IssuerRequest, Joined, MeshJoin, NewAuthority } from "../cli/environment.ts";
+import { P256PrivateKey } from "../lib/crypto.ts";
+import { makePrivateDirectory } from "../lib/private-directory.io.ts";
+import { makeIntermediate, makeRoot } from "../node/identity/ca.io.ts";
+import { IdentityDirectory, keyPem, newKey, writePrivateFile } from "../node/identity/directory.io.ts";
+import { joinCluster } from "../node/identity/issuer-client.io.ts";
+
+/** Makes a root, and the issuing certificate of a node. Throws with a message for the operator. */
+export function makeAuthority({ trustDomain, caDir, ...asked }: IssuerRequest & { readonly trustDomain: string }): NewAuthority {
+  checkNoIssuer(asked.dataDir);
+  const { digest, notAfterWallMs } = makeRoot({ directory: caDir }, trustDomain, Date.now());
+  const { issuerEnds } = makeIssuer({ caDir, ...asked });
+  const { nodeId, clusterId } = asked;
+  return { trustDomain, nodeId, clusterId, rootDigest: digest, rootEnds: new Date(notAfterWallMs).toISOString(), issuerEnds };
+}
+
+/** Makes the issuing certificate of a node, with the key of a root. Throws with a message for the operator. */
+export function makeIssuer({ caDir, dataDir, clusterId, nodeId }: IssuerRequest): Pick<NewAuthority, "issuerEnds"> {
+  const endsWallMs = makeIntermediate({ directory: caDir }, { clusterId, nodeId }, dataDir, Date.now());
+  return { issuerEnds: new Date(endsWallMs).toISOString() };
+}
+
+function checkNoIssuer(dataDir: string): void {
+  const { issuerFile } = new IdentityDirectory(dataDir);
+  if (existsSync(issuerFile)) throw new Error(`${issuerFile} exists already: this node is an issuer of another root`);
+}
+
+/** Joins a cluster with a token, and keeps the certificate in the data directory. Throws with a message for the operator. */
+export async function joinMesh({ server, token, name, dataDir }: MeshJoin): Promise<Joined> {
+  const directory = new IdentityDirectory(dataDir);
+  const key = directory.nextKey();
+  directory.keep(key, await joinCluster(server, token, name, key));
+  const { role, name: own, clusterId, expiresWallMs } = directory.read();
+  return { role, name: own, clusterId, expiresAt: new Date(expiresWallMs).toISOString() };
+}
+
+/** Makes the key of a program. `keep` writes it with its certificate, after the certificate was issued. */
+export function newClientKey(directory: string): ClientKey {
+  const files = ["cert.pem", "key.pem", "roots.pem"].map((file) => join(directory, file));
+  const [certFile = "", keyFile = "", rootsFile = ""] = files;
+  const key = newKey();
+  return {
+    publicKey: new P256PrivateKey(key).publicKey,
+    keep: async ({ certificates, roots }) => {
+      if (!new X509Certificate(certificates).checkPrivateKey(key)) throw new Error("the issuer's answer is for another key");
+      makePrivateDirectory(directory);
+      writePrivateFile(keyFile, keyPem(key));
+      writePrivateFile(certFile, certificates);
+      writePrivateFile(rootsFile, roots);
+    },
+  };
+}

@@ -1,0 +1,154 @@
+/**
+ * The identity of a node on disk: `identity/` in the data directory. A private key and its certificate are one file, so that a crash or a full disk
+ * never leaves a key without its certificate.
+ */
+import { createPrivateKey, generateKeyPairSync, type KeyObject, X509Certificate } from "node:crypto";
+import { closeSync, existsSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { BACKDATE_MS } from "../../control/identity/issuer.ts";
+import type { IssuerRecord } from "../../control/identity/records.ts";
+import { identityOfSpiffeId, readAlternativeNames, type SpiffeIdentity } from "../../lib/certificates/spiffe.ts";
+import { P256PrivateKey } from "../../lib/crypto.ts";
+import { MAX_PEM_BYTES, readNamedFile } from "../../lib/named-file.io.ts";
+import { makePrivateDirectory } from "../../lib/private-directory.io.ts";
+import { DATA_FILES } from "../../store/data-directory.ts";
+import type { CertificateFiles } from "./codec.ts";
+
+/** A key, and its certificate as far as its owner needs to know it. */
+export interface OwnCertificate extends SpiffeIdentity {
+  readonly key: P256PrivateKey;
+  readonly madeWallMs: number;
+  readonly expiresWallMs: number;
+}
+
+const PRIVATE = 0o600;
+const MAX_ISSUERS = 64;
+
+export class IdentityDirectory {
+  readonly #path: string;
+
+  constructor(dataDir: string) {
+    this.#path = join(dataDir, DATA_FILES.identity);
+  }
+
+  /** The private key, the certificate and the certificate of its issuer, in one PEM file. */
+  get nodeFile(): string {
+    return join(this.#path, "node.pem");
+  }
+
+  get rootsFile(): string {
+    return join(this.#path, "roots.pem");
+  }
+
+  /** The issuing certificate and its root, on an issuer. */
+  get issuerFile(): string {
+    return join(this.#path, "issuer.pem");
+  }
+
+  get issuerKeyFile(): string {
+    return join(this.#path, "issuer-key.pem");
+  }
+
+  get #issuersFile(): string {
+    return join(this.#path, "issuers.json");
+  }
+
+  get #nextFile(): string {
+    return join(this.#path, "next-key.pem");
+  }
+
+  get hasIdentity(): boolean {
+    return existsSync(this.nodeFile);
+  }
+
+  /** Reads the identity. Throws an error that names the file. */
+  read(): OwnCertificate {
+    return ownCertificate(this.nodeFile);
+  }
+
+  /** The fabric addresses of the issuers, as the last answer named them. */
+  issuers(): readonly Pick<IssuerRecord, "address" | "nodeId">[] {
+    if (!existsSync(this.#issuersFile)) return [];
+    const bytes = readNamedFile({ setting: "identity", path: this.#issuersFile, maxBytes: MAX_PEM_BYTES });
+    const rows: unknown = JSON.parse(bytes.toString());
+    if (!Array.isArray(rows)) return [];
+    return rows.slice(0, MAX_ISSUERS).flatMap((row: unknown) => {
+      const fields = new Map<string, unknown>(Object.entries(row ?? {}));
+      const [nodeId, address] = [fields.get("nodeId"), fields.get("address")];
+      return typeof nodeId === "string" && typeof address === "string" ? [{ nodeId, address }] : [];
+    });
+  }
+
+  get roots(): Buffer {
+    return readNamedFile({ setting: "identity", path: this.rootsFile, maxBytes: MAX_PEM_BYTES });
+  }
+
+  /** Returns the key for the next certificate. It is on disk before it is used, so that a repeated request has the same key. */
+  nextKey(): KeyObject {
+    if (existsSync(this.#nextFile))
+      return createPrivateKey(readNamedFile({ setting: "identity", path: this.#nextFile, maxBytes: MAX_PEM_BYTES }));
+    const key = newKey();
+    this.#write(this.#nextFile, keyPem(key));
+    return key;
+  }
+
+  /** Keeps a certificate for the next key, which becomes the current key. */
+  keep(key: KeyObject, { certificates, roots, issuers }: CertificateFiles): void {
+    this.keepRoots(roots);
+    this.#write(this.#issuersFile, JSON.stringify(issuers.map(({ nodeId, address }) => ({ nodeId, address }))));
+    this.#write(this.nodeFile, keyPem(key) + certificates);
+    rmSync(this.#nextFile, { force: true });
+  }
+
+  keepRoots(roots: string): void {
+    this.#write(this.rootsFile, roots);
+  }
+
+  /** Keeps an issuing certificate with its root. */
+  keepIssuer(key: KeyObject, certificates: string): void {
+    this.#write(this.issuerKeyFile, keyPem(key));
+    this.#write(this.issuerFile, certificates);
+  }
+
+  #write(path: string, text: string): void {
+    makePrivateDirectory(this.#path);
+    writePrivateFile(path, text);
+  }
+}
+
+/** Replaces a file as a whole, so that a full disk leaves the old one. Only this user can read it. Throws the system's error. */
+export function writePrivateFile(path: string, text: string): void {
+  const temporary = `${path}.new`;
+  const descriptor = openSync(temporary, "w", PRIVATE);
+  try {
+    writeSync(descriptor, text);
+    fsyncSync(descriptor);
+  } finally {
+    closeSync(descriptor);
+  }
+  renameSync(temporary, path);
+  const directory = openSync(dirname(path), "r");
+  fsyncSync(directory);
+  closeSync(directory);
+}
+
+export function newKey(): KeyObject {
+  return generateKeyPairSync("ec", { namedCurve: "P-256" }).privateKey;
+}
+
+export function keyPem(key: KeyObject): string {
+  return key.export({ format: "pem", type: "pkcs8" }).toString();
+}
+
+/** Reads a file with a private key, a certificate and the certificate of its issuer. */
+function ownCertificate(path: string): OwnCertificate {
+  const pem = readNamedFile({ setting: "identity", path, maxBytes: MAX_PEM_BYTES });
+  const certificate = new X509Certificate(pem);
+  const key = createPrivateKey(pem);
+  const [uri = "", ...others] = readAlternativeNames(certificate.subjectAltName ?? "")?.uris ?? [];
+  const identity = others.length > 0 ? undefined : identityOfSpiffeId(uri);
+  if (identity === undefined || !certificate.checkPrivateKey(key))
+    throw new Error(`identity: ${path} must contain a private key and its certificate, with one Waymark SPIFFE id`);
+  const madeWallMs = certificate.validFromDate.getTime() + BACKDATE_MS;
+  return { ...identity, key: new P256PrivateKey(key), madeWallMs, expiresWallMs: certificate.validToDate.getTime() };
+}

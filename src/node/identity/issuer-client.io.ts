@@ -1,0 +1,132 @@
+/**
+ * Calls issuers: joins a cluster with a token, and renews a certificate. A server is trusted only if its certificate ends in an expected root and has
+ * the DNS name that only issuers of the cluster have, so that no other member can collect tokens.
+ */
+import { type KeyObject, X509Certificate } from "node:crypto";
+import { connect, type DetailedPeerCertificate, type TLSSocket } from "node:tls";
+import { joinBytes, renewalBytes } from "../../control/identity/authority.ts";
+import { clusterOfToken, parseToken } from "../../control/identity/join-token.ts";
+import { clientLimits, TRANSPORT_LIMITS } from "../../fabric/transport/limits.ts";
+import { ClientConnection } from "../../grpc/client/connection.io.ts";
+import { splitHostPort } from "../../lib/addresses.ts";
+import { pem } from "../../lib/certificates/certificate.ts";
+import { serverNameOf } from "../../lib/certificates/server-names.ts";
+import { P256PrivateKey, sha256Hex } from "../../lib/crypto.ts";
+import { CODES } from "../../lib/errors.ts";
+import { spkiOf } from "./ca.io.ts";
+import { type CertificateFiles, type IssuerCall, joinCall, renewCall } from "./codec.ts";
+import type { OwnCertificate } from "./directory.io.ts";
+
+const TIMEOUT_MS = 10_000;
+/** Maximum number of certificates that a server may present. */
+const MAX_CHAIN = 8;
+
+/** The refusal of an issuer. Another attempt does not help, unless the issuer was not available. */
+export class IssuerError extends Error {
+  readonly isFinal: boolean;
+
+  constructor(message: string, isFinal: boolean) {
+    super(message);
+    this.name = "IssuerError";
+    this.isFinal = isFinal;
+  }
+}
+
+/** Joins with a token. `name` may be empty if the token decides it. Rejects with an error for the operator. */
+export async function joinCluster(server: string, text: string, name: string, key: KeyObject): Promise<CertificateFiles> {
+  const token = parseToken(text);
+  if (token === undefined) throw new Error("the token file must contain the line that `waymark mesh token create` has printed");
+  const clusterId = clusterOfToken(token);
+  const root = await rootOf(server, clusterId, token.rootDigest);
+  const signing = new P256PrivateKey(key);
+  const asked = { token: text, name, publicKey: signing.publicKey };
+  return callIssuer({ address: server, clusterId, roots: root }, joinCall({ ...asked, signature: signing.sign(joinBytes(asked)) }));
+}
+
+/** Renews a certificate at one issuer. Rejects with an `IssuerError`, or with an error of the connection. */
+export function renewAt(
+  address: string,
+  { clusterId, role, name, key }: OwnCertificate,
+  roots: string | Buffer,
+  next: KeyObject,
+): Promise<CertificateFiles> {
+  const signing = new P256PrivateKey(next);
+  const asked = { role, name, publicKey: key.publicKey, newPublicKey: signing.publicKey };
+  const bytes = renewalBytes(clusterId, asked);
+  return callIssuer({ address, clusterId, roots }, renewCall({ ...asked, signature: key.sign(bytes), newSignature: signing.sign(bytes) }));
+}
+
+interface IssuerServer {
+  readonly address: string;
+  readonly clusterId: string;
+  /** PEM. */
+  readonly roots: string | Buffer;
+}
+
+/** Returns the root, in PEM, that a server presents and whose public key has this digest. Nothing is sent to the server. */
+async function rootOf(address: string, clusterId: string, digest: string): Promise<string> {
+  const socket = await connected({ address, clusterId, roots: undefined });
+  let certificate: DetailedPeerCertificate | undefined = socket.getPeerCertificate(true);
+  socket.end();
+  for (let depth = 0; depth < MAX_CHAIN && certificate?.raw !== undefined; depth++) {
+    const { raw, issuerCertificate }: DetailedPeerCertificate = certificate;
+    if (sha256Hex(spkiOf(new X509Certificate(raw).publicKey)) === digest) return pem("CERTIFICATE", raw);
+    certificate = issuerCertificate === certificate ? undefined : issuerCertificate;
+  }
+  throw new Error(
+    `${address} does not present the root that the token names: it is not an issuer of ${clusterId}, or the token is from another authority`,
+  );
+}
+
+async function callIssuer(server: IssuerServer, { path, message, read }: IssuerCall): Promise<CertificateFiles> {
+  const socket = await connected(server);
+  const connection = new ClientConnection(socket, { authority: "issuer", scheme: "https", limits: clientLimits(TRANSPORT_LIMITS) });
+  try {
+    return await new Promise((resolve, reject) => {
+      let response: Uint8Array | undefined;
+      const call = connection.start(
+        { path, isSingleResponse: true, timeoutMs: TIMEOUT_MS },
+        {
+          message: (bytes) => {
+            response = bytes;
+          },
+          closed: ({ status, isFromServer }) => {
+            if (response !== undefined && status.code === CODES.OK) return resolve(read(response));
+            reject(new IssuerError(`${server.address}: ${status.message}`, isFromServer && status.code !== CODES.UNAVAILABLE));
+          },
+        },
+      );
+      call.write(message);
+      call.halfClose();
+    });
+  } finally {
+    connection.destroy();
+  }
+}
+
+/** Opens a TLS connection to a join endpoint. Without `roots`, the server is not verified. */
+function connected({
+  address,
+  clusterId,
+  roots,
+}: Omit<IssuerServer, "roots"> & { readonly roots: IssuerServer["roots"] | undefined }): Promise<TLSSocket> {
+  const { host, port } = splitHostPort(address);
+  if (!(port > 0 && port < 65_536)) return Promise.reject(new Error(`invalid address "${address}": expected host:port`));
+  const trust = roots === undefined ? { rejectUnauthorized: false } : { ca: roots };
+  return new Promise((resolve, reject) => {
+    const options = {
+      host,
+      port,
+      servername: serverNameOf(clusterId, "issuer"),
+      ALPNProtocols: ["h2"],
+      minVersion: "TLSv1.3",
+      timeout: TIMEOUT_MS,
+    } as const;
+    const socket = connect({ ...options, ...trust }, () => {
+      socket.setTimeout(0);
+      resolve(socket);
+    });
+    socket.once("timeout", () => socket.destroy(new Error(`no answer within ${TIMEOUT_MS / 1000} s`)));
+    socket.on("error", (error: Error) => reject(new Error(`${address}: ${error.message}`, { cause: error })));
+  });
+}

@@ -1,0 +1,101 @@
+/**
+ * The join endpoint of an issuer: serves JoinService on the fabric listener, to TLS clients that request the issuers' server name. These clients need
+ * no certificate, so their connections and requests are limited by address.
+ */
+import type { Socket } from "node:net";
+import { serverLimits, TRANSPORT_LIMITS } from "../../fabric/transport/limits.ts";
+import { GrpcServer } from "../../grpc/server/server.io.ts";
+import { networkOf, withoutMapping } from "../../lib/addresses.ts";
+import { TokenBuckets } from "../../lib/buckets/token-bucket.ts";
+import { WaymarkError } from "../../lib/errors.ts";
+import type { Log } from "../../lib/log.io.ts";
+import { later, now } from "../../lib/stall-aware-time.io.ts";
+import { anonymousCaller } from "../../policy/identity/caller.ts";
+import { CallChain } from "../../server/chain.ts";
+import { grpcMethods, grpcStatus } from "../../server/grpc-methods.ts";
+import { identifyPeer } from "../../server/peer.io.ts";
+import { TurnBudget } from "../../server/turn-budget.ts";
+import { type JoinParts, joinService } from "../../services/identity/join.ts";
+import type { NodeCore } from "../rooms.io.ts";
+
+export interface JoinEndpointOptions extends JoinParts {
+  readonly core: NodeCore;
+  readonly log: Log;
+  readonly listBounds: ConstructorParameters<typeof CallChain>[0]["listBounds"];
+}
+
+/** A join needs one request, and a program renews once in many minutes. A fleet behind one address needs more. */
+const REQUESTS = { limit: 600, windowMs: 60_000, maxKeys: 10_000 } as const;
+const MAX_REQUEST_BYTES = 16_384;
+const MAX_CONNECTIONS = 512;
+const MAX_CONNECTIONS_OF_NETWORK = 64;
+
+export class JoinEndpoint {
+  /** The server name that clients must request. */
+  readonly serverName: string;
+  readonly #server: GrpcServer;
+  readonly #chain: CallChain;
+  /** Open connections by the network of the client. */
+  readonly #networks = new Map<string, number>();
+  #count = 0;
+
+  constructor(options: JoinEndpointOptions) {
+    const { core, log, authority, listBounds } = options;
+    const { clusterId } = core.identity;
+    const buckets = new TokenBuckets(REQUESTS);
+    this.serverName = authority.issuer.serverName;
+    this.#chain = new CallChain({
+      now,
+      later,
+      turn: new TurnBudget({ nowMs: () => now().monoMs, onEnd: setImmediate }),
+      identify: (_header, { address }) => anonymousCaller(clusterId, address),
+      listBounds,
+      idPrefix: `${core.identity.boot}-join`,
+      metrics: core.metrics,
+      limit: ({ address }, _cost, monoMs) => {
+        const retryMs = buckets.take(networkOf(address), monoMs);
+        if (retryMs > 0) throw new WaymarkError("discovery_rate_limited", "too many requests from this network", { retryMs });
+      },
+      onBug: (fault, call) => log.error({ err: fault, ...call }, "handler failed"),
+    });
+    const limits = { ...serverLimits(TRANSPORT_LIMITS), maxReceiveBytes: MAX_REQUEST_BYTES };
+    this.#server = new GrpcServer({
+      methods: grpcMethods([joinService(options)], this.#chain),
+      limits,
+      statusOf: (thrown, call) => {
+        const [, service = "", method = ""] = call?.method.path.split("/") ?? [];
+        return grpcStatus(this.#chain.status(thrown, { requestId: "", service, method }));
+      },
+      onConnection: (connection, socket) => {
+        identifyPeer(connection, socket);
+        return true;
+      },
+    });
+  }
+
+  /** Serves a connection after its TLS handshake. */
+  accept(socket: Socket): void {
+    const network = networkOf(withoutMapping(socket.remoteAddress ?? ""));
+    const count = this.#networks.get(network) ?? 0;
+    if (this.#count >= MAX_CONNECTIONS || count >= MAX_CONNECTIONS_OF_NETWORK) return void socket.destroy();
+    this.#count += 1;
+    this.#networks.set(network, count + 1);
+    socket.once("close", () => {
+      this.#count -= 1;
+      const left = (this.#networks.get(network) ?? 1) - 1;
+      if (left === 0) this.#networks.delete(network);
+      else this.#networks.set(network, left);
+    });
+    this.#server.accept(socket);
+  }
+
+  /** Refuses new requests, and closes connections without requests. */
+  drain(graceMs: number): void {
+    this.#chain.drain();
+    this.#server.drain(graceMs);
+  }
+
+  stop(): void {
+    this.#server.stop();
+  }
+}

@@ -1,0 +1,138 @@
+/** Implements waymark.control.v1.BootstrapService: join tokens, certificates for programs, and the list of identities. */
+import { create, type Message } from "@bufbuild/protobuf";
+import {
+  BootstrapService,
+  type BootstrapServiceAuthorityRequest,
+  BootstrapServiceAuthorityResponseSchema,
+  type BootstrapServiceCreateTokenRequest,
+  BootstrapServiceCreateTokenResponseSchema,
+  type BootstrapServiceIssueRequest,
+  BootstrapServiceIssueResponseSchema,
+  type BootstrapServiceListIdentitiesRequest,
+  BootstrapServiceListIdentitiesResponseSchema,
+  type BootstrapServiceListTokensRequest,
+  BootstrapServiceListTokensResponseSchema,
+  type BootstrapServiceRevokeTokenRequest,
+  BootstrapServiceRevokeTokenResponseSchema,
+} from "../../../gen/waymark/control/v1/bootstrap_pb.js";
+import type { Authority } from "../../control/identity/authority.ts";
+import { HOUR_MS } from "../../lib/duration.ts";
+import { invalid, WaymarkError } from "../../lib/errors.ts";
+import type { Caller } from "../../policy/identity/caller.ts";
+import { durationMs } from "../contract.ts";
+import { filterHash, paged } from "../list-page.ts";
+import { runRecorded } from "../recorded-operation.ts";
+import type { CallContext, HandlersOf, ServiceDefinition } from "../service.ts";
+import { identityMessage, issuerMessage, roleOf, tokenMessage } from "./identity-message.ts";
+
+/** An act of the authority, as recorded in the audit log. */
+export interface IdentityOperation {
+  readonly action: "identity.create_token" | "identity.issue" | "identity.join" | "identity.renew" | "identity.revoke_token";
+  readonly requestId: string;
+  /** The node, if the act concerns one. */
+  readonly nodeId: string;
+  /** Why the act was refused. Empty if it was carried out, or if its outcome is unknown. */
+  readonly refusal: string;
+  readonly detail: string;
+}
+
+export interface BootstrapParts {
+  /** Undefined if this node is no issuer. */
+  readonly authority: Authority | undefined;
+  /** The addresses of the issuers that this node knows. */
+  readonly issuers: () => readonly string[];
+  readonly leafTtlMs: number;
+  readonly onOperation: (caller: Caller, operation: IdentityOperation) => void;
+}
+
+const DEFAULT_TOKEN_TTL_MS = HOUR_MS;
+
+export function bootstrapService(parts: BootstrapParts): ServiceDefinition {
+  const unary = <I extends Message, O extends Message>(handle: (authority: Authority, request: I, context: CallContext) => Promise<O>) => ({
+    kind: "unary" as const,
+    handle: (request: I, context: CallContext) => handle(authorityOf(parts), request, context),
+  });
+  return {
+    desc: BootstrapService,
+    handlers: {
+      createToken: unary((authority, request: BootstrapServiceCreateTokenRequest, context) =>
+        createToken(parts, authority, request, context),
+      ),
+      listTokens: unary(async (authority, _request: BootstrapServiceListTokensRequest, { time }) =>
+        create(BootstrapServiceListTokensResponseSchema, { tokens: (await authority.tokens(time.wallMs)).map(tokenMessage) }),
+      ),
+      revokeToken: unary(async (authority, { tokenId }: BootstrapServiceRevokeTokenRequest, context) => {
+        await recorded(parts, context, { action: "identity.revoke_token", detail: `token=${tokenId}` }, () =>
+          authority.revokeToken(tokenId),
+        );
+        return create(BootstrapServiceRevokeTokenResponseSchema);
+      }),
+      issue: unary((authority, request: BootstrapServiceIssueRequest, context) => issue(parts, authority, request, context)),
+      listIdentities: unary((authority, request: BootstrapServiceListIdentitiesRequest) => listIdentities(authority, request)),
+      authority: unary(async (authority, _request: BootstrapServiceAuthorityRequest) => {
+        const { roots, issuers } = await authority.bundle();
+        return create(BootstrapServiceAuthorityResponseSchema, { roots: [...roots], issuers: issuers.map(issuerMessage) });
+      }),
+    } satisfies HandlersOf<typeof BootstrapService>,
+  };
+}
+
+function authorityOf({ authority, issuers }: BootstrapParts): Authority {
+  if (authority !== undefined) return authority;
+  const known = issuers();
+  const where = known.length === 0 ? 'make one with "waymark ca init"' : `the issuers are at ${known.join(" and ")}`;
+  throw new WaymarkError("wrong_node", `this node issues no certificates; ${where}`, { metadata: { addresses: known.join(" ") } });
+}
+
+async function createToken(parts: BootstrapParts, authority: Authority, request: BootstrapServiceCreateTokenRequest, context: CallContext) {
+  const { name, dnsNames, uses, ttl } = request;
+  const role = roleOf(request.role) ?? "node";
+  if (name !== "" && uses > 1) throw invalid("uses", `a token for ${name} can be used once, because a name has one holder`);
+  const createdBy = context.caller.principal;
+  const ttlMs = ttl === undefined ? DEFAULT_TOKEN_TTL_MS : durationMs(ttl);
+  const terms = { role, name, dnsNames: ownNames(dnsNames), uses: uses === 0 ? 1 : uses, createdBy, ttlMs };
+  const detail = `role=${role} name=${name} uses=${terms.uses} ttl_s=${ttlMs / 1000}`;
+  const made = await recorded(parts, context, { action: "identity.create_token", detail }, () =>
+    authority.createToken(terms, context.time.wallMs),
+  );
+  return create(BootstrapServiceCreateTokenResponseSchema, { token: made.token, info: tokenMessage(made) });
+}
+
+async function issue(parts: BootstrapParts, authority: Authority, request: BootstrapServiceIssueRequest, context: CallContext) {
+  const { name, publicKey, dnsNames, ttl } = request;
+  const role = roleOf(request.role);
+  if (role === undefined || role === "node")
+    throw invalid("role", "must be client or resolver; a node joins with a token, so that its key stays on its machine");
+  const terms = { role, name, publicKey, dnsNames: ownNames(dnsNames), ttlMs: ttl === undefined ? parts.leafTtlMs : durationMs(ttl) };
+  const detail = `role=${role} name=${name}`;
+  const made = await recorded(parts, context, { action: "identity.issue", detail }, () => authority.issue(terms, context.time.wallMs));
+  const { roots } = await authority.bundle();
+  return create(BootstrapServiceIssueResponseSchema, { certificates: made.chain, roots: roots.join(""), identity: identityMessage(made) });
+}
+
+/** Names that select a cluster at a fabric listener belong to issuers alone. Throws `invalid_argument` for such a name. */
+function ownNames(dnsNames: readonly string[]): readonly string[] {
+  dnsNames.forEach((name, i) => {
+    if (/(?:^|\.)waymark\.?$/i.test(name)) throw invalid(`dns_names[${i}]`, "names under waymark identify issuers");
+  });
+  return dnsNames;
+}
+
+async function listIdentities(authority: Authority, { role, limit, pageToken }: BootstrapServiceListIdentitiesRequest) {
+  const wanted = roleOf(role);
+  const found = (await authority.identities()).filter((each) => wanted === undefined || each.role === wanted);
+  const hash = filterHash("identities", role);
+  const { page, nextPageToken } = paged(found, (each) => `${each.role}/${each.name}`, { limit, pageToken, hash });
+  return create(BootstrapServiceListIdentitiesResponseSchema, { identities: page.map(identityMessage), nextPageToken });
+}
+
+/** Runs an act, and records it in the audit log. */
+function recorded<T>(
+  { onOperation }: BootstrapParts,
+  { caller, requestId }: CallContext,
+  operation: Pick<IdentityOperation, "action" | "detail">,
+  run: () => Promise<T>,
+): Promise<T> {
+  const base = { ...operation, requestId, nodeId: "", refusal: "" };
+  return runRecorded(run, (outcome) => onOperation(caller, { ...base, detail: operation.detail + outcome }));
+}

@@ -1,0 +1,85 @@
+/** Implements waymark.control.v1.JoinService, which issuers serve on their fabric listener. */
+import { create } from "@bufbuild/protobuf";
+import type { IdentityRole } from "../../../gen/waymark/control/v1/bootstrap_pb.js";
+import {
+  type IssuedCertificate,
+  IssuedCertificateSchema,
+  JoinService,
+  type JoinServiceJoinRequest,
+  JoinServiceJoinResponseSchema,
+  type JoinServiceRenewRequest,
+  JoinServiceRenewResponseSchema,
+} from "../../../gen/waymark/control/v1/join_pb.js";
+import type { Admission, Authority } from "../../control/identity/authority.ts";
+import { invalid, WaymarkError } from "../../lib/errors.ts";
+import { isUnavailable } from "../recorded-operation.ts";
+import type { CallContext, HandlersOf, ServiceDefinition } from "../service.ts";
+import type { BootstrapParts, IdentityOperation } from "./bootstrap.ts";
+import { issuerMessage, roleOf } from "./identity-message.ts";
+
+export interface JoinParts extends Pick<BootstrapParts, "onOperation"> {
+  readonly authority: Authority;
+  /** Counts a request. `problem` is empty if it was granted. */
+  readonly onRequest: (kind: "join" | "renew", problem: string) => void;
+}
+
+export function joinService(parts: JoinParts): ServiceDefinition {
+  const { authority } = parts;
+  return {
+    desc: JoinService,
+    handlers: {
+      join: {
+        kind: "unary",
+        handle: async (request: JoinServiceJoinRequest, context: CallContext) => {
+          const issued = await answered(parts, context, { kind: "join", name: request.name }, () =>
+            authority.join(request, context.time.wallMs),
+          );
+          return create(JoinServiceJoinResponseSchema, { issued });
+        },
+      },
+      renew: {
+        kind: "unary",
+        handle: async (request: JoinServiceRenewRequest, context: CallContext) => {
+          const role = knownRole(request.role);
+          const asked = { ...request, role };
+          const issued = await answered(parts, context, { kind: "renew", name: request.name }, () =>
+            authority.renew(asked, context.time.wallMs),
+          );
+          return create(JoinServiceRenewResponseSchema, { issued });
+        },
+      },
+    } satisfies HandlersOf<typeof JoinService>,
+  };
+}
+
+function knownRole(role: IdentityRole) {
+  const word = roleOf(role);
+  if (word === undefined) throw invalid("role", "must be node, resolver or client");
+  return word;
+}
+
+/** Runs a request, and records it in the audit log, whether it is granted or refused. */
+async function answered(
+  { authority, onOperation, onRequest }: JoinParts,
+  { caller, requestId }: CallContext,
+  { kind, name }: { readonly kind: "join" | "renew"; readonly name: string },
+  run: () => Promise<Admission>,
+): Promise<IssuedCertificate> {
+  const record = (of: Pick<IdentityOperation, "detail" | "nodeId" | "refusal">) =>
+    onOperation(caller, { action: `identity.${kind}`, requestId, ...of });
+  try {
+    const made = await run();
+    const { keyDigest, tokenId } = made.record;
+    onRequest(kind, "");
+    const detail = `role=${made.role} name=${made.name} key=${keyDigest}${tokenId === "" ? "" : ` token=${tokenId}`}`;
+    record({ nodeId: made.role === "node" ? made.name : "", refusal: "", detail });
+    const { roots, issuers } = await authority.bundle();
+    return create(IssuedCertificateSchema, { certificates: made.chain, roots: roots.join(""), issuers: issuers.map(issuerMessage) });
+  } catch (error) {
+    if (!(error instanceof WaymarkError)) throw error;
+    const { problem = error.reason } = error.details.metadata ?? {};
+    onRequest(kind, problem);
+    record({ nodeId: "", refusal: isUnavailable(error) ? "" : problem, detail: `name=${name} ${error.message}` });
+    throw error;
+  }
+}
