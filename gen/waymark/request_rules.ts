@@ -2,8 +2,9 @@
 import { type FieldProblems, quoted } from "../../src/catalog/entry/names.ts";
 import type { Viewer } from "./catalog/v1/viewer_pb.js";
 import type { AuditServiceListRequest, AuditServiceWatchRequest } from "./control/v1/audit_pb.js";
-import type { BootstrapServiceCreateTokenRequest, BootstrapServiceIssueRequest, BootstrapServiceListIdentitiesRequest, BootstrapServiceRevokeTokenRequest } from "./control/v1/bootstrap_pb.js";
+import type { BootstrapServiceCreateTokenRequest, BootstrapServiceIssueRequest, BootstrapServiceListIdentitiesRequest, BootstrapServiceRevokeRequest, BootstrapServiceRevokeTokenRequest } from "./control/v1/bootstrap_pb.js";
 import type { ConfigServiceValidateRequest } from "./control/v1/config_pb.js";
+import type { CredentialServiceCreateRequest, CredentialServiceListRequest, CredentialServiceRevokeRequest } from "./control/v1/credential_pb.js";
 import type { JoinServiceJoinRequest, JoinServiceRenewRequest } from "./control/v1/join_pb.js";
 import type { LeadershipServiceCampaignRequest, LeadershipServiceListRequest, LeadershipServiceRaiseStoreEpochRequest, LeadershipServiceResignRequest, LeadershipServiceSubscribeRequest } from "./control/v1/leadership_pb.js";
 import type { PeerServiceCordonRequest, PeerServiceDrainRequest, PeerServiceForgetRequest, PeerServiceGetRequest, PeerServiceKeysRequest, PeerServiceLagRequest, PeerServiceListRequest, PeerServiceSetLabelsRequest, PeerServiceUncordonRequest, PeerServiceWatchRequest } from "./control/v1/peer_pb.js";
@@ -251,6 +252,13 @@ export function checkBootstrapServiceIssueRequest(value: BootstrapServiceIssueRe
   }
 }
 
+/** Adds what breaks the contract's rules in `BootstrapServiceRevokeRequest`. */
+export function checkBootstrapServiceRevokeRequest(value: BootstrapServiceRevokeRequest, problems: FieldProblems): void {
+  problems.known(value.role, 3, "an identity role", "role");
+  problems.alias(value.name, 64, "name");
+  problems.text(value.reason, 1024, "reason");
+}
+
 /** Adds what breaks the contract's rules in `BootstrapServiceListIdentitiesRequest`. */
 export function checkBootstrapServiceListIdentitiesRequest(value: BootstrapServiceListIdentitiesRequest, problems: FieldProblems): void {
   problems.known(value.role, 3, "an identity role", "role");
@@ -262,6 +270,39 @@ export function checkBootstrapServiceListIdentitiesRequest(value: BootstrapServi
 export function checkConfigServiceValidateRequest(value: ConfigServiceValidateRequest, problems: FieldProblems): void {
   if (value.text !== "") problems.text(value.text, 262144, "text");
   problems.known(value.format, 2, "a config format", "format");
+}
+
+function checkCredentialServiceCreateRequest_roles(many: readonly string[], problems: FieldProblems): void {
+  problems.items(many.length, 64, "roles");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? "";
+    const before = problems.count;
+    problems.text(item, 256, "");
+    if (problems.count !== before) problems.under(before, `roles[${i}]`);
+  }
+}
+
+/** Adds what breaks the contract's rules in `CredentialServiceCreateRequest`. */
+export function checkCredentialServiceCreateRequest(value: CredentialServiceCreateRequest, problems: FieldProblems): void {
+  problems.text(value.principal, 256, "principal");
+  problems.pattern(value.principal, { pattern: /^[!-~]+$/u, rule: "printable ASCII without spaces" }, "principal");
+  if (value.tenant !== "") problems.name(value.tenant, problems.bounds.maxIdLength, "tenant");
+  if (value.roles.length > 0) checkCredentialServiceCreateRequest_roles(value.roles, problems);
+  if (value.ttl !== undefined) {
+    problems.duration(value.ttl, 31536000000, "ttl", 1000);
+  }
+}
+
+/** Adds what breaks the contract's rules in `CredentialServiceListRequest`. */
+export function checkCredentialServiceListRequest(value: CredentialServiceListRequest, problems: FieldProblems): void {
+  if (!(value.limit >= 0 && value.limit <= 10000)) problems.range(value.limit, 0, 10000, "limit");
+  if (value.pageToken !== "") problems.text(value.pageToken, 1024, "page_token");
+}
+
+/** Adds what breaks the contract's rules in `CredentialServiceRevokeRequest`. */
+export function checkCredentialServiceRevokeRequest(value: CredentialServiceRevokeRequest, problems: FieldProblems): void {
+  problems.alias(value.accessor, 64, "accessor");
+  if (value.reason !== "") problems.text(value.reason, 1024, "reason");
 }
 
 /** Adds what breaks the contract's rules in `JoinServiceJoinRequest`. */
@@ -1584,6 +1625,7 @@ export const LIST_BOUNDS: ReadonlyMap<string, number | ListSetting> = new Map<st
   ["waymark.control.v1.AuditServiceWatchRequest.kinds", 3],
   ["waymark.control.v1.BootstrapServiceCreateTokenRequest.dns_names", 16],
   ["waymark.control.v1.BootstrapServiceIssueRequest.dns_names", 16],
+  ["waymark.control.v1.CredentialServiceCreateRequest.roles", 64],
   ["waymark.control.v1.LeadershipServiceSubscribeRequest.scopes", 100],
   ["waymark.control.v1.PeerServiceListRequest.statuses", 4],
   ["waymark.control.v1.PeerServiceListRequest.health", 3],
@@ -1682,8 +1724,12 @@ export const REQUEST_CHECKS: ReadonlyMap<string, RequestCheck> = new Map<string,
   ["waymark.control.v1.BootstrapServiceCreateTokenRequest", checkBootstrapServiceCreateTokenRequest],
   ["waymark.control.v1.BootstrapServiceRevokeTokenRequest", checkBootstrapServiceRevokeTokenRequest],
   ["waymark.control.v1.BootstrapServiceIssueRequest", checkBootstrapServiceIssueRequest],
+  ["waymark.control.v1.BootstrapServiceRevokeRequest", checkBootstrapServiceRevokeRequest],
   ["waymark.control.v1.BootstrapServiceListIdentitiesRequest", checkBootstrapServiceListIdentitiesRequest],
   ["waymark.control.v1.ConfigServiceValidateRequest", checkConfigServiceValidateRequest],
+  ["waymark.control.v1.CredentialServiceCreateRequest", checkCredentialServiceCreateRequest],
+  ["waymark.control.v1.CredentialServiceListRequest", checkCredentialServiceListRequest],
+  ["waymark.control.v1.CredentialServiceRevokeRequest", checkCredentialServiceRevokeRequest],
   ["waymark.control.v1.JoinServiceJoinRequest", checkJoinServiceJoinRequest],
   ["waymark.control.v1.JoinServiceRenewRequest", checkJoinServiceRenewRequest],
   ["waymark.control.v1.LeadershipServiceListRequest", checkLeadershipServiceListRequest],

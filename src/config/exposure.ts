@@ -11,6 +11,7 @@ export function isFabricOpen({ fabric }: Settings): boolean {
 export function protectingSetting({ tenants, tls, policy }: Settings): string | undefined {
   if (tenants.credentials.length > 0) return "tenants.credentials";
   if (tenants.jwt !== undefined) return "tenants.jwt";
+  if (tenants.managed) return "tenants.managed";
   if (tenants.trustedHeader !== undefined) return "tenants.trusted_header";
   if (tenants.certificates.length > 0) return "tenants.certificates";
   if (tenants.mode) return "tenants.mode";
@@ -48,8 +49,8 @@ export function wantsPeers({ fabric }: Settings): boolean {
 
 /** Whether any kind of caller credential is configured. */
 export function hasCredentials({ tenants, tls }: Settings): boolean {
-  const { credentials, jwt, trustedHeader } = tenants;
-  return credentials.length > 0 || jwt !== undefined || trustedHeader !== undefined || tls.caFile !== undefined;
+  const { credentials, jwt, trustedHeader, managed } = tenants;
+  return managed || credentials.length > 0 || jwt !== undefined || trustedHeader !== undefined || tls.caFile !== undefined;
 }
 
 /** The effective access for callers without a credential. */

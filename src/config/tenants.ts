@@ -20,6 +20,10 @@ export const TENANT_SETTINGS = {
     choices: ["none", "read", "all"],
     doc: "Access of callers without a credential over gRPC and HTTP. none: only health checks. read: reads. all: everything that does not require a role, or everything if no credentials are configured. Defaults to all on loopback without configured credentials, and to read in all other cases. For DNS, none means that only sources with a view (dns.views) get answers.",
   }),
+  managed: bool({
+    default: false,
+    doc: "Accept the tokens that administrators make with `waymark auth token create`. Their digests are in the control store, and all nodes of the cluster accept or refuse a token within seconds.",
+  }),
   default: text({ ...ID, doc: "Tenant of callers whose credential has no tenant." }),
   allowRequestOverride: bool({
     default: false,

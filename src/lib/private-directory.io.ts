@@ -1,5 +1,5 @@
-/** Creates directories that only this user may read. */
-import { existsSync, mkdirSync, statSync } from "node:fs";
+/** Creates directories and files that only this user may read. */
+import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, renameSync, statSync, writeSync } from "node:fs";
 import { dirname } from "node:path";
 
 /**
@@ -18,4 +18,20 @@ export function makePrivateDirectory(directory: string): void {
     // Another thread or process may have created it in the meantime.
     if (!isThere()) throw error;
   }
+}
+
+/** Replaces a file as a whole, so that a full disk leaves the old one. Only this user can read it. Throws the system's error. */
+export function writePrivateFile(path: string, text: string): void {
+  const temporary = `${path}.new`;
+  const descriptor = openSync(temporary, "w", 0o600);
+  try {
+    writeSync(descriptor, text);
+    fsyncSync(descriptor);
+  } finally {
+    closeSync(descriptor);
+  }
+  renameSync(temporary, path);
+  const directory = openSync(dirname(path), "r");
+  fsyncSync(directory);
+  closeSync(directory);
 }

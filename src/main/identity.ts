@@ -4,9 +4,9 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { ClientKey, IssuerRequest, Joined, MeshJoin, NewAuthority } from "../cli/environment.ts";
 import { P256PrivateKey } from "../lib/crypto.ts";
-import { makePrivateDirectory } from "../lib/private-directory.io.ts";
+import { makePrivateDirectory, writePrivateFile } from "../lib/private-directory.io.ts";
 import { makeIntermediate, makeRoot } from "../node/identity/ca.io.ts";
-import { IdentityDirectory, keyPem, newKey, writePrivateFile } from "../node/identity/directory.io.ts";
+import { IdentityDirectory, keyPem, newKey } from "../node/identity/directory.io.ts";
 import { joinCluster } from "../node/identity/issuer-client.io.ts";
 
 /** Makes a root, and the issuing certificate of a node. Throws with a message for the operator. */

@@ -10,7 +10,7 @@ import { openSharedStore } from "../node/control/component.io.ts";
 import { publishPolicy } from "../node/control/shared-policy.io.ts";
 import { decodeFacts } from "../policy/versions/codec.ts";
 import { VERSIONS } from "../policy/versions/policy-store.ts";
-import { allItems } from "../store/control/all-items.ts";
+import { allItems } from "../store/control/all-items.io.ts";
 import { openSqliteStore } from "../store/control/sqlite.io.ts";
 import type { ControlStore, StoreItem } from "../store/control/store.ts";
 import { DATA_FILES } from "../store/data-directory.ts";

@@ -1,15 +1,20 @@
 /** Builds the table of callers (`policy/identity/tenants.ts`) from settings and files, and determines the rights of callers without credentials. */
 
+import { randomBytes } from "node:crypto";
+import { join } from "node:path";
 import { anonymousAccess, exposureFaults, exposureWarnings, hasCredentials } from "../config/exposure.ts";
 import type { Settings } from "../config/settings.ts";
 import { isLoopbackHost, parseBlock } from "../lib/addresses.ts";
+import { NO_REVOCATIONS } from "../lib/certificates/revocations.ts";
 import { sha256Hex } from "../lib/crypto.ts";
 import type { Log } from "../lib/log.io.ts";
 import type { Time } from "../lib/machine.ts";
 import { readToken } from "../lib/named-file.io.ts";
+import { writePrivateFile } from "../lib/private-directory.io.ts";
 import { type Caller, MESH_ROLES, tokenIdOf } from "../policy/identity/caller.ts";
 import type { IdentityDefaults } from "../policy/identity/claims.ts";
-import { type ConnectionPeer, type Credential, Tenants } from "../policy/identity/tenants.ts";
+import { type ConnectionPeer, type Credential, type ManagedCallers, Tenants } from "../policy/identity/tenants.ts";
+import { DATA_FILES } from "../store/data-directory.ts";
 import { fabricHost } from "./fabric/address.io.ts";
 import { credentialWarnings, fileWarnings } from "./files/file-warnings.io.ts";
 
@@ -18,6 +23,8 @@ export interface CallerIdentities {
   readonly identify: (header: (name: string) => string | undefined, peer: ConnectionPeer) => Caller | Promise<Caller>;
   /** Registers a callback for changes that can cause known callers to be refused or to get another identity. */
   follow(onChanged: () => void): void;
+  /** Uses these tokens and revocations, in addition to those in settings and files. */
+  setManaged(managed: ManagedCallers): void;
   /** Reads token files and the issuer's keys again. If a file cannot be read, the old content stays in force and a warning is logged. */
   reload(): void;
   stop(): void;
@@ -25,6 +32,8 @@ export interface CallerIdentities {
 
 export interface IdentityOptions {
   readonly settings: Settings;
+  /** Makes this process the administrator of its own machine. Undefined without a data directory. */
+  readonly operatorToken?: string | undefined;
   readonly clusterId: string;
   readonly log: Log;
   readonly now: () => Time;
@@ -53,8 +62,9 @@ export async function openIdentities(options: IdentityOptions): Promise<CallerId
   const roles = anonymousRoles(settings);
   if (!hasCredentials(settings)) {
     const identify = sharedIdentity({ roles, ...defaults, tenant: tenants.mode ? "" : defaults.tenant });
-    return { identify, follow: () => {}, reload: () => {}, stop: () => {} };
+    return { identify, follow: () => {}, setManaged: () => {}, reload: () => {}, stop: () => {} };
   }
+  let managed: ManagedCallers = { credentials: [], revocations: NO_REVOCATIONS };
   const followers: (() => void)[] = [];
   const notifyChanged = () => followers.forEach((onChanged) => onChanged());
   const tokens = await openTokens(options, defaults, notifyChanged);
@@ -65,7 +75,8 @@ export async function openIdentities(options: IdentityOptions): Promise<CallerId
       anonymousRoles: roles,
       areCertificatesIdentities: tenants.clientCertificates === "identity",
       certificates: tenants.certificates.map((row) => ({ ...row, pattern: row.principal })),
-      credentials: readCredentials(settings, clusterId),
+      credentials: [...operatorCredentials(options), ...managed.credentials, ...readCredentials(settings, clusterId)],
+      revocations: managed.revocations,
       tokens,
       trustedHeader: headerRule(settings),
       wallMs: () => options.now().wallMs,
@@ -75,6 +86,11 @@ export async function openIdentities(options: IdentityOptions): Promise<CallerId
     identify: (header, peer) => table.identify(header, peer),
     follow: (onChanged) => void followers.push(onChanged),
     stop: () => tokens?.close(),
+    setManaged: (next) => {
+      managed = next;
+      table = build();
+      notifyChanged();
+    },
     reload: () => {
       void tokens?.reread();
       try {
@@ -87,6 +103,35 @@ export async function openIdentities(options: IdentityOptions): Promise<CallerId
       }
     },
   };
+}
+
+/**
+ * Makes a token. A caller on this machine that presents it is an administrator, even if all other tokens are lost. Tor's control cookie works in the
+ * same way. Undefined if no credential is needed anyway.
+ */
+export function newOperatorToken(settings: Settings): string | undefined {
+  const { ephemeral } = settings.persistence;
+  return ephemeral || !hasCredentials(settings) ? undefined : `wmo1.${randomBytes(32).toString("base64url")}`;
+}
+
+/** Writes the token into the data directory, where only this user can read it. The directory must be locked by this process. */
+export function keepOperatorToken({ persistence }: Settings, token: string | undefined): void {
+  if (token !== undefined) writePrivateFile(join(persistence.dataDir, DATA_FILES.operatorToken), `${token}\n`);
+}
+
+/** Reads the token that the main thread has written. */
+export function readOperatorToken(settings: Settings): string | undefined {
+  const { ephemeral, dataDir } = settings.persistence;
+  if (ephemeral || !hasCredentials(settings)) return undefined;
+  return readToken(join(dataDir, DATA_FILES.operatorToken), "persistence.data_dir");
+}
+
+function operatorCredentials({ operatorToken, clusterId }: IdentityOptions): readonly Credential[] {
+  if (operatorToken === undefined) return [];
+  const digest = sha256Hex(operatorToken);
+  const roles = ["mesh.admin"];
+  const identity = { principal: "operator", tenant: "", cluster: clusterId, roles, isAuthenticated: true, tokenId: tokenIdOf(digest) };
+  return [{ scheme: "bearer", digest, identity, isLocal: true }];
 }
 
 /** Returns the same identity for all callers. Headers are ignored, because no credentials are configured. */

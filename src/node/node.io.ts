@@ -3,7 +3,6 @@ import { randomFillSync } from "node:crypto";
 import type { JsonValue } from "@bufbuild/protobuf";
 import { askedBounds } from "../catalog/entry/names.ts";
 import type { Settings } from "../config/settings.ts";
-import type { Authority } from "../control/identity/authority.ts";
 import { parseZone } from "../dns/names/names.ts";
 import { assert, sentError, WaymarkError } from "../lib/errors.ts";
 import type { Time } from "../lib/machine.ts";
@@ -15,8 +14,8 @@ import { type AuditParts, auditService } from "../services/audit.ts";
 import { type ConfigParts, type ConfigSource, configService } from "../services/config.ts";
 import { type DiscoveryParts, type DiscoveryServices, discoveryServices } from "../services/discovery/discovery.ts";
 import type { HeartbeatGate } from "../services/heartbeat-stream.ts";
-import { type BootstrapParts, bootstrapService } from "../services/identity/bootstrap.ts";
-import type { JoinParts } from "../services/identity/join.ts";
+import { bootstrapService } from "../services/identity/bootstrap.ts";
+import { credentialService } from "../services/identity/credentials.ts";
 import { type LeadershipParts, leadershipService } from "../services/leadership/leadership.ts";
 import { type PeerParts, peerService } from "../services/peers/peers.ts";
 import type { ServiceTable } from "../services/service-table.ts";
@@ -39,13 +38,13 @@ import { type FabricComponentOptions, openFabricComponent } from "./fabric/compo
 import { FabricEvents } from "./fabric/events.io.ts";
 import { loneFabric, type NodeFabric } from "./fabric/fabric.io.ts";
 import { NodeFindings } from "./findings/component.io.ts";
-import { JoinEndpoint } from "./identity/join-endpoint.io.ts";
-import { openNodeIdentity, withIdentity } from "./identity/node-identity.io.ts";
-import { type CallerIdentities, checkExposure, openIdentities } from "./identity.io.ts";
+import { followTrust, type NodeIdentityParts, openIdentityParts } from "./identity/component.io.ts";
+import { withIdentity } from "./identity/node-certificate.io.ts";
+import { type CallerIdentities, checkExposure, keepOperatorToken, newOperatorToken, openIdentities } from "./identity.io.ts";
 import { clusterNames, connectionCountOf, endpointsOf, openListeners } from "./listeners.io.ts";
 import type { LoadSources } from "./load-report.ts";
 import { watchEventLoop } from "./loop-blocks.io.ts";
-import { countIdentity, observeCatalog, observeJournal } from "./metrics.ts";
+import { observeCatalog, observeJournal } from "./metrics.ts";
 import { type NodePolicy, type NodePolicyOptions, openNodePolicy, openPolicyStore } from "./policy.io.ts";
 import { holdsSummaries, type NodeClusterKeys, openClusterKeys } from "./regions/cluster-keys.io.ts";
 import { openSummaryEvents } from "./regions/events.io.ts";
@@ -84,7 +83,8 @@ async function openParts(options: NodeOptions, parts: NodeComponents): Promise<R
   const { settings, log } = options;
   const { clusterId } = settings.node;
   checkExposure(settings, log.child("identity"));
-  const openTable = () => openIdentities({ settings, clusterId, log: log.child("identity"), now });
+  const operatorToken = newOperatorToken(settings);
+  const openTable = () => openIdentities({ settings, clusterId, operatorToken, log: log.child("identity"), now });
   const identities = await parts.open("identities", openTable, (table) => table);
   const metrics = new Metrics();
   await parts.open(
@@ -93,6 +93,7 @@ async function openParts(options: NodeOptions, parts: NodeComponents): Promise<R
     (watch) => watch,
   );
   const journal = await parts.open("journal", () => openStore(options), journalPart);
+  keepOperatorToken(settings, operatorToken);
   const directory = settings.persistence.ephemeral ? undefined : settings.persistence.dataDir;
   const openAudit = () => openAuditLog({ ...settings.audit, directory, metrics, log: log.child("policy").child("audit") });
   const audit = await parts.open("audit", openAudit, auditPart);
@@ -104,12 +105,10 @@ async function openParts(options: NodeOptions, parts: NodeComponents): Promise<R
   const openOwnChecks = () => openChecks(settings, core, log.child("checks"));
   await parts.open("checks", openOwnChecks, (component) => component);
   const { policy, leadership, controlStore } = await openControl(options, { core, audit, store }, parts);
-  const openOwnIdentity = () => openNodeIdentity({ settings, log: log.child("identity"), metrics, random });
-  const identity = await parts.open("certificate", openOwnIdentity, (opened) => opened ?? {});
-  const authority = identity?.openAuthority(controlStore);
+  const identity = await openIdentityParts(options, { core, controlStore }, parts);
   const fabric = await parts.open(
     "fabric",
-    () => openFabric(options, core, { identity, joinEndpoint: authority && openJoinEndpoint(options, core, authority) }),
+    () => openFabric(options, core, identity),
     ({ component }) => component,
   );
   const discovery = buildDiscovery(settings, core, { ...fabric, checkNew: () => leadership.checkNew() });
@@ -117,11 +116,12 @@ async function openParts(options: NodeOptions, parts: NodeComponents): Promise<R
   const observed = { settings, core, control: leadership.source, peers: fabric.peers, digest: config.digest };
   const openFindings = () => new NodeFindings({ ...observed, readiness: (time) => parts.readiness(time), auditFault: () => audit.fault });
   const findings = await parts.open("findings", openFindings, (opened) => opened);
-  const bootstrap = { authority, issuers: () => identity?.issuers() ?? [] };
+  const { bootstrap } = identity;
   const services = nodeServices(settings, { core, fabric, seals, policy, leadership, audit, findings, discovery, config, bootstrap });
   const openSerials = () => ZoneSerials.open({ ...core, settings, log: log.child("dns"), now });
   const serials = await parts.open("zone serials", openSerials, (opened) => opened ?? {});
   const workerGroups = new WorkerGroups(metrics, settings);
+  followTrust(identity, identities, workerGroups);
   const served = { core, services, fabric, identities, serials, workerGroups };
   const forCallers =
     settings.node.workers === 0 ? await openOwnListeners(options, served, parts) : await openReadWorkers(options, served, parts);
@@ -136,7 +136,7 @@ interface ServiceSources extends PeerSources {
   readonly policy: Pick<NodePolicy, "service">;
   readonly discovery: DiscoveryServices;
   readonly config: ConfigSource;
-  readonly bootstrap: Pick<BootstrapParts, "authority" | "issuers">;
+  readonly bootstrap: NodeIdentityParts["bootstrap"];
 }
 
 /** Returns the services of a node. The OpenAPI document is generated from their routes. */
@@ -157,6 +157,7 @@ export function nodeServices(settings: Settings, sources: ServiceSources): Servi
       leafTtlMs: settings.identity.leafTtlMs,
       onOperation: core.accessLog.onIdentity,
     }),
+    CredentialService: credentialService({ ...sources.bootstrap, onOperation: core.accessLog.onIdentity }),
     AuditService: auditService({ log: sources.audit, servedBy: core.identity.nodeId }),
     ConfigService: configService({ ...sources.config, ...configParts(core) }),
   };
@@ -251,21 +252,14 @@ async function awaitPolicy(core: NodeCore, settings: Settings): Promise<void> {
   await core.switchPolicy();
 }
 
-function openJoinEndpoint({ settings, log }: NodeOptions, core: NodeCore, authority: Authority): JoinEndpoint {
-  const { accessLog, metrics } = core;
-  const onRequest: JoinParts["onRequest"] = (kind, problem) => countIdentity(metrics, kind, problem);
-  const given = { core, authority, listBounds: settings.limits, onOperation: accessLog.onIdentity, onRequest };
-  return new JoinEndpoint({ ...given, log: log.child("identity") });
-}
-
 async function openFabric(
   { settings, log }: NodeOptions,
   core: NodeCore,
-  own: Pick<FabricComponentOptions, "identity" | "joinEndpoint">,
+  own: Pick<FabricComponentOptions, "certificate" | "joinEndpoint" | "trust">,
 ): Promise<NodeFabric> {
   const fabricLog = log.child("fabric");
   const choice = chooseFabric(settings, core.policies, core.guard.hadPeers);
-  if (choice.kind === "joined") return openFabricComponent({ settings, log: fabricLog, core, ...own });
+  if (choice.kind === "joined") return openFabricComponent({ ...own, settings, log: fabricLog, core });
   if (settings.fabric.enabled === undefined) fabricLog.warn({ detail: choice.detail }, "fabric not started");
   const events = new FabricEvents(core, fabricLog);
   core.driver.follow((notice) => events.onNotice(notice));

@@ -39,6 +39,8 @@ function certificateOf(socket: Socket): PeerCertificate | undefined {
     alternativeNames: certificate.subjectAltName ?? "",
     // If there are several common names, the value is a list, and none of the names identifies the caller.
     commonName: typeof commonName === "string" ? commonName : "",
+    issuer: certificate.issuer,
+    validFromWallMs: certificate.validFromDate.getTime(),
     expiresWallMs: certificate.validToDate.getTime(),
     tokenId: `cert:${certificate.fingerprint256.replaceAll(":", "").toLowerCase().slice(0, FINGERPRINT_DIGITS)}`,
   };

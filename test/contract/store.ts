@@ -4,7 +4,7 @@
  */
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { allItems } from "../../src/store/control/all-items.ts";
+import { allItems } from "../../src/store/control/all-items.io.ts";
 import {
   type ControlStore,
   MAX_KEY_LENGTH,

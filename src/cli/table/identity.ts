@@ -92,6 +92,50 @@ export const IDENTITY_VERBS: readonly VerbSpec[] = [
     load: async () => (await identity()).join,
   },
   {
+    path: "mesh revoke",
+    summary: "Revoke an identity: every node refuses and disconnects it within seconds. An issuer loses its issuing key too.",
+    args: [{ name: "<name>", doc: "Name of the node, resolver or client, such as eu-2." }],
+    flags: [
+      { flags: "--role <role>", doc: "Role of the identity (default node).", choices: ["node", "resolver", "client"] },
+      { flags: "--reason <text>", doc: "Why, for the audit log.", isRequired: true },
+    ],
+    examples: [["mesh revoke eu-2 --reason stolen", "shut out the node eu-2"]],
+    load: async () => (await identity()).revoke,
+  },
+  {
+    path: "auth token create",
+    summary: "Make a token for callers, and print it once. All nodes with tenants.managed accept it within seconds.",
+    flags: [
+      { flags: "--principal <name>", doc: "Principal of callers with the token.", isRequired: true },
+      { flags: "--tenant <id>", doc: "Tenant of these callers (default tenants.default)." },
+      {
+        flags: "--role <role>",
+        doc: "Role of these callers, such as mesh.read or owner:shop.market. Repeat the flag for several roles.",
+        isRepeatable: true,
+      },
+      { flags: "--ttl <duration>", doc: "How long the token is valid, at most 365d (default 90d)." },
+    ],
+    examples: [
+      ["auth token create --principal deployer --tenant market --role owner:shop.market --ttl 90d", "make a token for a deployer"],
+    ],
+    load: async () => (await identity()).createCredential,
+  },
+  {
+    path: "auth token list",
+    summary: "List the tokens of callers, without their secrets.",
+    isDefault: true,
+    examples: [["auth token list", "list the tokens, their roles and when they end"]],
+    load: async () => (await identity()).listCredentials,
+  },
+  {
+    path: "auth token revoke",
+    summary: "End a token of callers. Their open streams end too.",
+    args: [{ name: "<accessor>", doc: "Id of the token, such as 3f9a1c2b7d10." }],
+    flags: [{ flags: "--reason <text>", doc: "Why, for the audit log." }],
+    examples: [["auth token revoke 3f9a1c2b7d10 --reason leaked", "end a token that was leaked"]],
+    load: async () => (await identity()).revokeCredential,
+  },
+  {
     path: "cert list",
     summary: "List the identities of the cluster: who holds a certificate, who issued it, and when it ends.",
     isDefault: true,

@@ -501,6 +501,8 @@ export const GROUPS: Readonly<Record<string, string>> = {
   audit: "Read and verify the audit log.",
   mesh: "Show the nodes of the mesh and how they see each other.",
   "mesh token": "Make, list and revoke the tokens with which machines join.",
+  "auth token": "Make, list and revoke the tokens of callers.",
+  auth: "Manage the access of callers.",
   ca: "Make the authority of a cluster, and show its issuers.",
   cert: "List and issue certificates.",
   "mesh config": "Show and compare the settings of running nodes.",

@@ -10,6 +10,7 @@ import {
   type JoinToken,
   JoinTokenSchema,
 } from "../../../gen/waymark/control/v1/bootstrap_pb.js";
+import { CredentialService, type ManagedCredential, ManagedCredentialSchema } from "../../../gen/waymark/control/v1/credential_pb.js";
 import { IDENTITY_NAME, TRUST_DOMAIN_NAME } from "../../lib/certificates/spiffe.ts";
 import { enumWord } from "../../lib/enum-words.ts";
 import { readInput } from "../environment.ts";
@@ -48,6 +49,15 @@ const ISSUER_COLUMNS: readonly TableColumn<IssuerNode>[] = [
   { title: "ADDRESS", text: ({ address }) => address },
   { title: "ENDS", text: ({ expiresAt }) => timeText(expiresAt) },
   { title: "ROOT", text: ({ rootDigest }) => rootDigest.slice(0, 16) },
+];
+
+const CREDENTIAL_COLUMNS: readonly TableColumn<ManagedCredential>[] = [
+  { title: "ACCESSOR", text: ({ accessor }) => accessor },
+  { title: "PRINCIPAL", text: ({ principal }) => principal },
+  { title: "TENANT", text: ({ tenant }) => tenant || "-" },
+  { title: "ROLES", text: ({ roles }) => roles.join(",") || "-" },
+  { title: "ENDS", text: ({ expiresAt }) => timeText(expiresAt) },
+  { title: "MADE BY", text: ({ createdBy }) => createdBy || "-" },
 ];
 
 function isPast(time: Identity["expiresAt"]): boolean {
@@ -140,6 +150,42 @@ export const join: VerbFunction = async ({ environment, flags, out }) => {
   out.json({ ...joined });
   out.note(`this machine is ${joined.role} ${joined.name} of cluster ${joined.clusterId} until ${joined.expiresAt}, and renews itself`);
   if (joined.role === "node") out.note(`start it: waymark serve --data-dir ${dataDir}`);
+};
+
+export const revoke: VerbFunction = async ({ args: [name = ""], flags, out, client }) => {
+  const reason = flags.text("reason") ?? "";
+  const { wasIssuer } = await client().call(method.revoke, { name, role: roleIn(flags), reason });
+  out.json({ name, wasIssuer });
+  out.note(`${name} is revoked: all nodes refuse and disconnect it within seconds`);
+  if (wasIssuer)
+    out.note("it was an issuer, so its issuing key is revoked too; change its password for the control store, which is lost as well");
+};
+
+export const createCredential: VerbFunction = async ({ flags, out, client }) => {
+  const ttlMs = flags.durationMs("ttl");
+  const { token, info } = await client().call(CredentialService.method.create, {
+    principal: flags.text("principal") ?? "",
+    tenant: flags.text("tenant") ?? "",
+    roles: [...flags.list("role")],
+    ...(ttlMs !== undefined && { ttl: durationFromMs(ttlMs) }),
+  });
+  out.json({ token, info: info && wholeJson(ManagedCredentialSchema, info) });
+  if (out.isMachine) return;
+  out.raw(`${token}\n`);
+  out.note(`token ${info?.accessor} of ${info?.principal} ends at ${timeText(info?.expiresAt)}; it is not shown again`);
+};
+
+export const listCredentials: VerbFunction = async ({ flags, out, client }) => {
+  const call = CredentialService.method.list;
+  const { credentials } = await readPages(flags, ["credentials"], (page) => client().call(call, page));
+  const json = { credentials: credentials.map((each) => wholeJson(ManagedCredentialSchema, each)) };
+  out.document(json, { columns: CREDENTIAL_COLUMNS, rows: credentials });
+};
+
+export const revokeCredential: VerbFunction = async ({ args: [accessor = ""], flags, out, client }) => {
+  await client().call(CredentialService.method.revoke, { accessor, reason: flags.text("reason") ?? "" });
+  out.json({ accessor });
+  out.note(`token ${accessor} is revoked`);
 };
 
 export const list: VerbFunction = async ({ flags, out, client }) => {

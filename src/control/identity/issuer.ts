@@ -1,11 +1,10 @@
 /** An issuer: a node that signs certificates with an intermediate of its own. Its key never leaves the node. */
 import { signCertificate } from "../../lib/certificates/certificate.ts";
+import { BACKDATE_MS, issuerKeyOf } from "../../lib/certificates/revocations.ts";
 import { serverNameOf } from "../../lib/certificates/server-names.ts";
 import { type SpiffeIdentity, spiffeIdOf } from "../../lib/certificates/spiffe.ts";
-import { type P256PrivateKey, sha256Hex } from "../../lib/crypto.ts";
+import type { P256PrivateKey } from "../../lib/crypto.ts";
 
-/** Certificates start earlier by this time, so that they are valid for programs whose clocks are late. */
-export const BACKDATE_MS = 300_000;
 const SERIAL_BYTES = 16;
 
 export interface IssuerFacts {
@@ -33,11 +32,12 @@ export interface CertificateTerms extends Pick<SpiffeIdentity, "name" | "role"> 
 
 export class Issuer {
   readonly facts: IssuerFacts;
-  readonly keyDigest: string;
+  /** The id of the issuing key, which is part of the issuer's name in certificates. */
+  readonly keyId: string;
 
   constructor(facts: IssuerFacts) {
     this.facts = facts;
-    this.keyDigest = sha256Hex(facts.key.publicKey);
+    this.keyId = issuerKeyOf(facts.key.publicKey);
   }
 
   /** The end of a certificate that is made now. It does not outlive its issuer. */
@@ -58,7 +58,7 @@ export class Issuer {
       uri: spiffeIdOf({ trustDomain, clusterId, role, name }),
       dnsNames,
     } as const;
-    return signCertificate(facts, { subject: { unit: clusterId, name: nodeId }, key }) + certificate;
+    return signCertificate(facts, { subject: { unit: clusterId, name: nodeId, serial: this.keyId }, key }) + certificate;
   }
 
   /** The DNS name that only issuers have, by which newcomers recognize them. */

@@ -10,11 +10,17 @@ export const ROOTS = "identity/roots/";
 export const ISSUERS = "identity/issuers/";
 export const TOKENS = "identity/tokens/";
 export const NAMES = "identity/names/";
+/** After it, `name/<role>/<name>` or `issuer/<id of the key>` follows. */
+export const REVOCATIONS = "identity/revocations/";
+/** Tokens of callers. An accessor id follows. */
+export const CREDENTIALS = "credentials/";
 
 /** Maximum length of certificates in PEM. */
 const MAX_CERTIFICATES_LENGTH = 16_384;
 /** Maximum number of DNS names in a token and in a certificate. */
 const MAX_DNS_NAMES = 16;
+/** Maximum number of roles of a caller's token. */
+const MAX_ROLES = 64;
 /** Number of earlier keys that a record keeps. A request with one of them shows that a key was copied. */
 export const MAX_EARLIER_KEYS = 16;
 
@@ -48,6 +54,10 @@ export interface NameRecord {
   readonly tokenId: string;
   readonly madeWallMs: number;
   readonly expiresWallMs: number;
+  /** The latest end of all certificates that were made for the name. */
+  readonly lastEndWallMs: number;
+  /** Certificates that were made before this time were revoked. 0 if none was. */
+  readonly leastMadeWallMs: number;
   readonly isRevoked: boolean;
 }
 
@@ -63,6 +73,27 @@ export interface IssuerRecord {
   /** `host:port` of its fabric listener. */
   readonly address: string;
   readonly rootKey: string;
+  readonly expiresWallMs: number;
+}
+
+/** A revocation. It is removed when all certificates that it concerns have ended. */
+export interface RevocationRecord {
+  /** Certificates that were made before do not count. 0 for an issuer, whose certificates never count. */
+  readonly beforeWallMs: number;
+  readonly untilWallMs: number;
+  readonly reason: string;
+  readonly revokedBy: string;
+  readonly revokedWallMs: number;
+}
+
+/** A caller's token. Its secret is shown once, and only its digest is stored. */
+export interface CredentialRecord {
+  readonly digest: string;
+  readonly principal: string;
+  readonly tenant: string;
+  readonly roles: readonly string[];
+  readonly createdBy: string;
+  readonly createdWallMs: number;
   readonly expiresWallMs: number;
 }
 
@@ -124,11 +155,32 @@ const NAME: Fields<NameRecord> = {
   tokenId: text,
   madeWallMs: count,
   expiresWallMs: count,
+  lastEndWallMs: count,
+  leastMadeWallMs: count,
   isRevoked: flag,
 };
 const ROOT: Fields<RootRecord> = { certificate, publishedWallMs: count };
 const ISSUER: Fields<IssuerRecord> = { nodeId: text, address: text, rootKey: text, expiresWallMs: count };
 
+const REVOCATION: Fields<RevocationRecord> = {
+  beforeWallMs: count,
+  untilWallMs: count,
+  reason: text,
+  revokedBy: text,
+  revokedWallMs: count,
+};
+const CREDENTIAL: Fields<CredentialRecord> = {
+  digest: text,
+  principal: text,
+  tenant: text,
+  roles: texts(MAX_ROLES),
+  createdBy: text,
+  createdWallMs: count,
+  expiresWallMs: count,
+};
+
+export const decodeRevocation = decoderOf(REVOCATION);
+export const decodeCredential = decoderOf(CREDENTIAL);
 export const decodeToken = decoderOf(TOKEN);
 export const decodeName = decoderOf(NAME);
 export const decodeRoot = decoderOf(ROOT);

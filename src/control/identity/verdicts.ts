@@ -49,7 +49,7 @@ export function judgeJoin({ name, keyDigest, tokenId, secret, clusterId }: JoinC
   if (wallMs >= token.expiresWallMs)
     throw refused("token_expired", `token: it ended at ${new Date(token.expiresWallMs).toISOString()}; make another one`);
   if (token.name !== "" && token.name !== name) throw refused("join_denied", `name: the token admits ${token.name} only, got ${name}`);
-  if (held?.isRevoked === true && [held.keyDigest, ...held.earlierKeys].includes(keyDigest))
+  if (held?.isRevoked === true && isKeyOf(held, keyDigest))
     throw refused("revoked", `public_key: the key of ${name} was revoked; join with a new key`);
   const isHolder = held?.keyDigest === keyDigest;
   if (isHolder && held?.tokenId === tokenId) return "repeated";
@@ -57,6 +57,11 @@ export function judgeJoin({ name, keyDigest, tokenId, secret, clusterId }: JoinC
   if (held === undefined || isHolder || (isFree(held, wallMs) && token.name === name)) return "admitted";
   const why = isFree(held, wallMs) ? "has expired or was revoked, so only a token for this name admits it" : "is held by another key";
   throw refused("identity_taken", `name: ${name} ${why}`);
+}
+
+/** Whether the key is, or was, the key of this holder. */
+export function isKeyOf(held: NameRecord, keyDigest: string): boolean {
+  return held.keyDigest === keyDigest || held.earlierKeys.includes(keyDigest);
 }
 
 /** Whether another program may get the name. */

@@ -9,11 +9,11 @@ import { isPlaintextAllowed } from "../links/peer-auth.ts";
 import type { PeerIdentity } from "../wire/messages.ts";
 import type { BorderAuthority } from "./border-gate.ts";
 import { DialError, isRefusal } from "./call-failure.ts";
-import { peerIdentityOf } from "./peer-identity.io.ts";
+import { type AcceptedPeers, acceptedPeers, peerIdentityOf } from "./peer-identity.io.ts";
 
 export interface DialTls {
   readonly context: SecureContext;
-  readonly trustDomain: string;
+  readonly accepted: AcceptedPeers;
   /** Set when the peer is a node of this border. In that case, this node requests its own gate on the peer. */
   readonly border?: { readonly authority: BorderAuthority; readonly gate: string };
 }
@@ -74,7 +74,7 @@ export function dial(options: FabricDialOptions): PendingDial {
     });
     socket.once(options.tls === undefined ? "connect" : "secureConnect", () => {
       isConnected = true;
-      const identity = peerIdentityOf(socket, options.tls?.trustDomain, options.tls?.border?.authority);
+      const identity = peerIdentityOf(socket, options.tls?.accepted ?? acceptedPeers(undefined), options.tls?.border?.authority);
       if ("refused" in identity) return fail(identity.refused, true);
       if (options.tls === undefined && !isPlaintextAllowed(identity, options.isInsecure))
         return fail(

@@ -13,7 +13,16 @@ import { FabricService, type FabricServiceParts } from "./fabric-service.ts";
 import { PEER_LIMITS, serverLimits, type TransportLimits } from "./limits.ts";
 import type { StreamClock, WireTraffic } from "./link-stream.ts";
 import { type CallingPeer, TOKEN_HEADER } from "./link-stream.ts";
-import { borderAtGate, borderOf, type FabricTls, peerIdentityOf, serverNameOf, trustDomainOf } from "./peer-identity.io.ts";
+import {
+  type AcceptedPeers,
+  acceptedPeers,
+  borderAtGate,
+  borderOf,
+  type FabricTls,
+  peerIdentityOf,
+  serverNameOf,
+  whyRevoked,
+} from "./peer-identity.io.ts";
 
 /** Serves programs that do not have a certificate yet, on the port of the fabric. */
 export interface FabricJoinEndpoint {
@@ -43,7 +52,8 @@ export class FabricListener {
   readonly #options: ListenerOptions;
   readonly #events: FabricServiceParts["events"];
   readonly #server: GrpcServer;
-  readonly #peers = new WeakMap<object, { readonly connection: GuardedConnection; readonly identity: PeerIdentity }>();
+  /** Open connections by the object that identifies them in calls. */
+  readonly #peers = new Map<object, { readonly connection: GuardedConnection; readonly identity: PeerIdentity }>();
   /**
    * Connections that are not proved to belong to a peer, oldest first, each with the last identity that it presented. The identity is undefined
    * before the first call.
@@ -51,7 +61,7 @@ export class FabricListener {
   readonly #unproven = new Map<GuardedConnection, PeerIdentity | undefined>();
   /** Connections through border gates, each with the border quota that it uses. */
   readonly #byGate = new Map<GuardedConnection, string>();
-  #trustDomain: string | undefined;
+  #accepted: AcceptedPeers;
   #borders: readonly BorderAuthority[];
   #acceptor: TlsAcceptor | undefined;
 
@@ -59,7 +69,7 @@ export class FabricListener {
     const { limits, traffic, clock, tls } = options;
     this.#options = options;
     this.#events = events;
-    this.#trustDomain = tls === undefined ? undefined : trustDomainOf(tls.cert);
+    this.#accepted = acceptedPeers(tls);
     this.#borders = tls?.borders ?? [];
     this.service = new FabricService({ limits, traffic, clock, events, peerOf: (call) => this.#peerOf(call) });
     this.#server = new GrpcServer({
@@ -93,12 +103,18 @@ export class FabricListener {
     return this.#acceptor;
   }
 
-  /** Replaces the certificates for new connections. Throws if the certificate does not name a node. */
+  /** Replaces the certificates for new connections, and closes connections whose certificates were revoked. Throws if the certificate does not name a node. */
   setTls(tls: FabricTls): void {
-    const trustDomain = trustDomainOf(tls.cert);
+    const accepted = acceptedPeers(tls);
     this.#acceptor?.setTls(this.#material(tls));
-    this.#trustDomain = trustDomain;
+    this.#accepted = accepted;
     this.#borders = tls.borders ?? [];
+    for (const { connection, identity } of this.#peers.values()) {
+      const why = whyRevoked(identity, accepted);
+      if (why === undefined) continue;
+      this.#events.refused(why, connection.address);
+      connection.destroy();
+    }
   }
 
   /** Stops accepting connections, waits up to `deadlineMs` until open connections end, and then closes the rest. */
@@ -137,7 +153,7 @@ export class FabricListener {
   }
 
   #connected(connection: GuardedConnection, socket: Socket): boolean {
-    const identity = peerIdentityOf(socket, this.#trustDomain, borderOf(socket, this.#borders));
+    const identity = peerIdentityOf(socket, this.#accepted, borderOf(socket, this.#borders));
     if ("refused" in identity) {
       this.#events.refused(identity.refused, connection.address);
       return false;
@@ -148,6 +164,7 @@ export class FabricListener {
       return false;
     }
     this.#peers.set(connection, { connection, identity });
+    socket.once("close", () => this.#peers.delete(connection));
     if (places !== undefined) {
       this.#byGate.set(connection, places);
       socket.once("close", () => this.#byGate.delete(connection));

@@ -21,7 +21,7 @@ import type { LinkedEvents } from "./incoming-links.ts";
 import { clientLimits, TRANSPORT_LIMITS, type TransportLimits } from "./limits.ts";
 import { type LinkEvents, LinkStream, type StreamClock, TOKEN_HEADER, WireTraffic } from "./link-stream.ts";
 import { cutAfter, FabricListener, type ListenerOptions } from "./listener.io.ts";
-import { type FabricTls, trustDomainOf } from "./peer-identity.io.ts";
+import { acceptedPeers, type FabricTls, whyRevoked } from "./peer-identity.io.ts";
 
 /**
  * Events for the state machine, with ids as defined in `fabric/io-types.ts`. `stop` is the only method of the transport that may emit events before
@@ -91,8 +91,8 @@ export class FabricTransport {
   readonly #links = new Map<LinkId, LinkStream>();
   /** Outgoing links that are not open yet. */
   readonly #dials = new Map<LinkId, PendingDial>();
-  /** Outgoing links in `#links`. */
-  readonly #outgoing = new Set<LinkStream>();
+  /** Outgoing links in `#links`, with their connections. */
+  readonly #outgoing = new Map<LinkStream, DialResult>();
   readonly #timer: NodeJS.Timeout;
   #tls: DialTls | undefined;
   /** TLS options for links to the nodes of each border, keyed by cluster. */
@@ -145,7 +145,8 @@ export class FabricTransport {
   }
 
   /**
-   * Replaces the certificates for new connections. Open connections keep theirs. Throws, and keeps the old certificates, if the new ones are invalid.
+   * Replaces the certificates for new connections. Open connections keep theirs, but those with a revoked certificate are closed. Throws, and keeps
+   * the old certificates, if the new ones are invalid.
    */
   setTls(tls: FabricTls): void {
     const [next, borders] = [dialTls(tls), borderTls(tls)];
@@ -153,6 +154,12 @@ export class FabricTransport {
     this.#tls = next;
     this.#borderTls = borders;
     this.#pool.renew();
+    for (const { connection, identity } of this.#outgoing.values()) {
+      const why = whyRevoked(identity, next.accepted);
+      if (why === undefined) continue;
+      this.#events.refused(why, identity.address);
+      connection.destroy();
+    }
   }
 
   /** Replaces the token for new calls. Throws, and keeps the old token, if the new one is invalid. */
@@ -226,7 +233,7 @@ export class FabricTransport {
 
   #check(dueMs: number): void {
     this.#listener.service.check(dueMs);
-    for (const link of this.#outgoing) link.check(dueMs);
+    for (const link of this.#outgoing.keys()) link.check(dueMs);
     this.#pool.sweep(dueMs);
   }
 
@@ -266,7 +273,7 @@ export class FabricTransport {
           const events = this.#eventsOf(link, (closed) => this.#outgoing.delete(closed));
           opened = new LinkStream({ port, events, limits: this.#limits, traffic: this.traffic, clock: CLOCK });
           this.#links.set(link, opened);
-          this.#outgoing.add(opened);
+          this.#outgoing.set(opened, { connection, identity });
           this.#events.opened(link, false, identity);
         },
         message: (bytes) => opened?.message(bytes),
@@ -308,9 +315,10 @@ function whyNotOpened({ isFromServer, status: { message } }: CallResult): string
   return isFromServer ? `refused (${detailField(message)})` : message;
 }
 
-function dialTls({ cert, key, clientCa }: FabricTls): DialTls {
+function dialTls(tls: FabricTls, accepted = acceptedPeers(tls)): DialTls {
+  const { cert, key, clientCa } = tls;
   const context = createSecureContext({ cert: Buffer.from(cert), key: Buffer.from(key), ca: Buffer.from(clientCa), minVersion: "TLSv1.3" });
-  return { context, trustDomain: trustDomainOf(cert) };
+  return { context, accepted };
 }
 
 function borderTls(tls: FabricTls | undefined): ReadonlyMap<string, DialTls> {
@@ -319,8 +327,7 @@ function borderTls(tls: FabricTls | undefined): ReadonlyMap<string, DialTls> {
   const gate = gateOf(own?.clusterId ?? "");
   return new Map(
     tls.borders.map((authority) => {
-      const { context, trustDomain } = dialTls({ ...tls, clientCa: authority.ca });
-      return [authority.clusterId, { context, trustDomain, border: { authority, gate } }];
+      return [authority.clusterId, { ...dialTls({ ...tls, clientCa: authority.ca }), border: { authority, gate } }];
     }),
   );
 }

@@ -29,6 +29,7 @@ import type {
 } from "../../../gen/waymark/fabric/v1/fabric_codec.ts";
 import { FieldProblems, PROTOCOL_BOUNDS } from "../../catalog/entry/names.ts";
 import type { OriginFrame } from "../../catalog/replica/frames.ts";
+import type { RevocableCertificate } from "../../lib/certificates/revocations.ts";
 import type { VersionPlace } from "../../policy/versions/version.ts";
 
 /** A node in one generation of its journal. */
@@ -228,6 +229,8 @@ export interface PeerIdentity {
   readonly isLoopback: boolean;
   /** Identity from the verified certificate. Undefined on a plaintext connection. */
   readonly certificate: { readonly nodeId: string; readonly clusterId: string } | undefined;
+  /** The fields of this certificate that decide whether it was revoked. */
+  readonly revocable?: RevocableCertificate;
   /**
    * Cluster of the border whose CA signed the certificate. The identity is valid only for links with that border. Absent when the certificate was
    * signed by the fabric's own CA.

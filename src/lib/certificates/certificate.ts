@@ -5,10 +5,12 @@
 import { type P256PrivateKey, sha256 } from "../crypto.ts";
 import { bitString, element, integer, objectId, octetString, sequence, set, time, utf8String } from "./der.ts";
 
-/** The subject of a certificate. An empty unit is omitted. */
+/** The subject of a certificate. Empty fields are omitted. */
 export interface CertificateName {
   readonly unit: string;
   readonly name: string;
+  /** On an issuer, the id of its key (`issuerKeyOf`), which a leaf repeats in the name of its issuer. */
+  readonly serial?: string;
 }
 
 export interface CertificateFacts {
@@ -34,6 +36,7 @@ const ORGANIZATION = "Waymark";
 const ID = {
   ecdsaWithSha256: "1.2.840.10045.4.3.2",
   commonName: "2.5.4.3",
+  serialNumber: "2.5.4.5",
   organization: "2.5.4.10",
   organizationalUnit: "2.5.4.11",
   subjectKeyId: "2.5.29.14",
@@ -67,10 +70,15 @@ export function pem(label: string, der: Uint8Array): string {
   return `-----BEGIN ${label}-----\n${lines.join("\n")}\n-----END ${label}-----\n`;
 }
 
-function nameOf({ unit, name }: CertificateName): Uint8Array {
-  const part = (id: string, text: string) => set(sequence(objectId(id), utf8String(text)));
-  const units = unit === "" ? [] : [part(ID.organizationalUnit, unit)];
-  return sequence(part(ID.organization, ORGANIZATION), ...units, part(ID.commonName, name));
+function nameOf({ unit, name, serial = "" }: CertificateName): Uint8Array {
+  const part = (id: string, text: string) => (text === "" ? [] : [set(sequence(objectId(id), utf8String(text)))]);
+  const all = [
+    part(ID.organization, ORGANIZATION),
+    part(ID.organizationalUnit, unit),
+    part(ID.commonName, name),
+    part(ID.serialNumber, serial),
+  ];
+  return sequence(...all.flat());
 }
 
 function extensionsOf({ kind, publicKey, uri, dnsNames }: CertificateFacts, signer: Uint8Array): readonly Uint8Array[] {

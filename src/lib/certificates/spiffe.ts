@@ -30,15 +30,6 @@ export function spiffeIdOf({ trustDomain, clusterId, role, name }: SpiffeIdentit
   return `${SPIFFE}${trustDomain}/waymark/cluster/${clusterId}/${role}/${name}`;
 }
 
-/**
- * The cluster of the Waymark issuer that made a certificate, from `X509Certificate.issuer`. Such an issuer may name only its own cluster. Undefined for
- * certificates of other authorities.
- */
-export function clusterOfIssuer(issuer: string): string | undefined {
-  const lines = issuer.split("\n");
-  return lines.includes("O=Waymark") ? lines.find((line) => line.startsWith("OU="))?.slice("OU=".length) : undefined;
-}
-
 /** The identity in a URI. Undefined for URIs of another form. */
 export function identityOfSpiffeId(uri: string): SpiffeIdentity | undefined {
   const [, trustDomain, clusterId, found, name] = IDENTITY.exec(uri) ?? [];

@@ -99,6 +99,11 @@ export const METRICS = {
     "Requests to etcd: answered, refused by etcd, and failed without an answer. Not counted for the embedded store.",
   ),
   waymark_identity_expires_seconds: gauge("seconds", {}, "Time until this node's certificate ends, if an issuer of the cluster made it."),
+  waymark_identity_follow_age_seconds: gauge(
+    "seconds",
+    {},
+    "Age of this node's copy of roots, revocations and callers' tokens: time since the control store or an issuer last confirmed it. 0 on a node whose control store answers.",
+  ),
   waymark_identity_joins_total: counter("requests", { outcome: IDENTITY_OUTCOMES }, "Requests of newcomers at this issuer, by outcome."),
   waymark_identity_renewals_total: counter(
     "requests",

@@ -16,7 +16,7 @@ import { now } from "../../lib/stall-aware-time.io.ts";
 import type { LeaderRow, LeadershipSource, SessionRow, SplitBrain, StoreStatus } from "../../services/leadership/source.ts";
 import type { PeerControl } from "../../services/peers/operations.ts";
 import type { ShardSource } from "../../services/shards/source.ts";
-import { allItems } from "../../store/control/all-items.ts";
+import { allItems } from "../../store/control/all-items.io.ts";
 import type { ControlStore, StoreWatch } from "../../store/control/store.ts";
 
 /** A change that the controller of the shards has made. */

@@ -10,7 +10,7 @@ import type { TaskRunner } from "../../policy/run-tasks.io.ts";
 import { decodeFacts } from "../../policy/versions/codec.ts";
 import type { PolicyStore } from "../../policy/versions/policy-store.ts";
 import { isNewer, isSamePlace, NO_PLACE, type VersionPlace } from "../../policy/versions/version.ts";
-import { allItems } from "../../store/control/all-items.ts";
+import { allItems } from "../../store/control/all-items.io.ts";
 import type { ControlStore, StoreWatch, StoreWrite } from "../../store/control/store.ts";
 
 /** The head of the newest version. It is written after all parts of the version. */

@@ -1,9 +1,11 @@
 /** Opens the fabric of a node, its listener and its files, and carries out the machine's orders for the files. */
 import { PROTOCOL_BOUNDS } from "../../catalog/entry/names.ts";
 import type { Settings } from "../../config/settings.ts";
+import { REVOCATIONS, ROOTS } from "../../control/identity/records.ts";
 import type { Fabric } from "../../fabric/fabric.ts";
 import type { ClusterTokens } from "../../fabric/links/peer-auth.ts";
 import type { FabricJoinEndpoint } from "../../fabric/transport/listener.io.ts";
+import type { FabricTls } from "../../fabric/transport/peer-identity.io.ts";
 import type { CutReason } from "../../grpc/server/connection-guard.io.ts";
 import { type TlsWatch, watchTls } from "../../grpc/server/tls-files.io.ts";
 import { hostPort } from "../../lib/addresses.ts";
@@ -16,7 +18,8 @@ import { joinOthers } from "../core/joining.ts";
 import type { WarmParts, WarmStart } from "../core/warm-start.ts";
 import type { CoreDriver } from "../core-driver.io.ts";
 import type { NodeNotice } from "../core-io.ts";
-import type { NodeIdentity } from "../identity/node-identity.io.ts";
+import type { NodeCertificate } from "../identity/node-certificate.io.ts";
+import type { NodeTrust } from "../identity/trust.io.ts";
 import { MAX_SUMMARIES_FILE_BYTES, SummariesFile } from "../regions/summaries-file.io.ts";
 import type { NodeCore } from "../rooms.io.ts";
 import { SnapshotFile } from "../snapshot-file.io.ts";
@@ -35,7 +38,9 @@ export interface FabricComponentOptions {
   readonly log: Log;
   readonly core: NodeCore;
   /** The certificate of this node, if an issuer of the cluster made it. */
-  readonly identity?: NodeIdentity | undefined;
+  readonly certificate?: NodeCertificate | undefined;
+  /** The revocations of certificates, if this node knows any. */
+  readonly trust?: NodeTrust | undefined;
   /** On an issuer, the endpoint for newcomers. */
   readonly joinEndpoint?: FabricJoinEndpoint | undefined;
 }
@@ -72,7 +77,7 @@ export async function openFabricComponent(options: FabricComponentOptions): Prom
   const fabric = joinOthers(core, joining, now());
   followNotices(options, members, files);
   const tlsWatch = watchFabricTls(options);
-  options.identity?.serve(address, () => tlsWatch?.reload());
+  options.certificate?.serve(address, () => tlsWatch?.reload());
   const component: NodeComponent = {
     start: async () => {
       // The id of this process instance must be on disk before the node sends anything.
@@ -166,16 +171,20 @@ async function keepRoster(members: MembersFile, bytes: Uint8Array, { core, log }
 }
 
 /** Reads the certificates again when their files change. The files of an identity change only when it is renewed, so they are not watched. */
-function watchFabricTls({ settings, core, log, identity }: FabricComponentOptions): TlsWatch | undefined {
+function watchFabricTls(options: FabricComponentOptions): TlsWatch | undefined {
+  const { settings, core, log, certificate, trust } = options;
   const { certFile, keyFile, caFile: clientCaFile } = settings.fabric;
   if (certFile === undefined || keyFile === undefined) return undefined;
   const apply = () => {
     // The files are checked as they are at startup: they must still belong to this node.
-    const tls = readTlsAndBorders(settings, settings.fabric.borders, core.identity);
+    const tls = readTls(options);
     if (tls !== undefined) core.driver.setTls(tls);
   };
+  trust?.follow((changes, isReset) => {
+    if (isReset || changes.some(({ key }) => key.startsWith(ROOTS) || key.startsWith(REVOCATIONS))) apply();
+  });
   return watchTls({ group: "fabric", certFile, keyFile, clientCaFile }, apply, {
-    ...(identity !== undefined && { pollMs: MAX_TIMER_MS }),
+    ...(certificate !== undefined && { pollMs: MAX_TIMER_MS }),
     onReload: () => log.info({}, "fabric certificates reloaded"),
     onError: (error) => log.warn({ err: error }, "fabric certificate reload failed, keeping the current certificates"),
   });
@@ -205,11 +214,17 @@ function reloadBorders({ settings, core, log }: FabricComponentOptions, fabric: 
   }
 }
 
-function transportOptions({ settings, core, log, joinEndpoint }: FabricComponentOptions, host: string, { clusterToken }: ClusterTokens) {
+function readTls({ settings, core, trust }: FabricComponentOptions): FabricTls | undefined {
+  const tls = readTlsAndBorders(settings, settings.fabric.borders, core.identity);
+  return tls && { ...tls, revocations: trust?.copy.revocations };
+}
+
+function transportOptions(options: FabricComponentOptions, host: string, { clusterToken }: ClusterTokens) {
+  const { settings, core, log, joinEndpoint } = options;
   return {
     host,
     port: settings.fabric.port,
-    tls: readTlsAndBorders(settings, settings.fabric.borders, core.identity),
+    tls: readTls(options),
     isInsecure: settings.listen.insecure,
     clusterToken,
     joinEndpoint,

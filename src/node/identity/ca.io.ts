@@ -5,12 +5,13 @@ import { join } from "node:path";
 import type { Settings } from "../../config/settings.ts";
 import { Issuer } from "../../control/identity/issuer.ts";
 import { type CertificateName, signCertificate } from "../../lib/certificates/certificate.ts";
+import { issuerKeyOf } from "../../lib/certificates/revocations.ts";
 import { readAlternativeNames, SPIFFE } from "../../lib/certificates/spiffe.ts";
 import { P256PrivateKey, p256PrivateKey, sha256Hex } from "../../lib/crypto.ts";
 import { DAY_MS } from "../../lib/duration.ts";
 import { MAX_PEM_BYTES, readCertificates, readNamedFile } from "../../lib/named-file.io.ts";
-import { makePrivateDirectory } from "../../lib/private-directory.io.ts";
-import { IdentityDirectory, keyPem, newKey, writePrivateFile } from "./directory.io.ts";
+import { makePrivateDirectory, writePrivateFile } from "../../lib/private-directory.io.ts";
+import { IdentityDirectory, keyPem, newKey } from "./directory.io.ts";
 
 const ROOT_MS = 3650 * DAY_MS;
 const INTERMEDIATE_MS = 365 * DAY_MS;
@@ -64,7 +65,7 @@ export function makeIntermediate({ directory }: RootFiles, { clusterId, nodeId }
     throw new Error(`${keyFile} is not the key of ${certificateFile}`);
   const key = newKey();
   const publicKey = new P256PrivateKey(key).publicKey;
-  const subject = { unit: clusterId, name: nodeId };
+  const subject = { unit: clusterId, name: nodeId, serial: issuerKeyOf(publicKey) };
   const lengthMs = Math.min(INTERMEDIATE_MS, root.validToDate.getTime() - wallMs);
   const facts = { kind: "intermediate", subject, publicKey, trustDomain: trustDomainOf(root), lengthMs, wallMs } as const;
   new IdentityDirectory(dataDir).keepIssuer(key, signed(facts, { unit: "", name: commonNameOf(root) }, rootKey) + rootPem);

@@ -4,13 +4,16 @@ import { IdentityRole } from "../../../gen/waymark/control/v1/bootstrap_pb.js";
 import {
   type IssuedCertificate,
   JoinService,
+  JoinServiceFollowRequestSchema,
+  JoinServiceFollowResponseSchema,
   JoinServiceJoinRequestSchema,
   JoinServiceJoinResponseSchema,
   JoinServiceRenewRequestSchema,
   JoinServiceRenewResponseSchema,
 } from "../../../gen/waymark/control/v1/join_pb.js";
-import type { JoinRequest, RenewalRequest } from "../../control/identity/authority.ts";
+import type { JoinRequest, RenewalRequest } from "../../control/identity/authority.io.ts";
 import type { IssuerRecord } from "../../control/identity/records.ts";
+import type { TrustChange } from "../../control/identity/trust.ts";
 
 /** The answer of an issuer. */
 export interface CertificateFiles {
@@ -25,6 +28,14 @@ export interface IssuerCall {
   readonly path: string;
   readonly message: Uint8Array;
   readonly read: (response: Uint8Array) => CertificateFiles;
+}
+
+/** A message of a stream of records. */
+export interface TrustStep {
+  readonly isReset: boolean;
+  readonly changes: readonly TrustChange[];
+  /** False if more messages belong to the same change. */
+  readonly isComplete: boolean;
 }
 
 const ROLES = { node: IdentityRole.NODE, resolver: IdentityRole.RESOLVER, client: IdentityRole.CLIENT } as const;
@@ -46,6 +57,17 @@ export function renewCall({ role, name, publicKey, signature, newPublicKey, newS
     read: (bytes) => filesOf(fromBinary(JoinServiceRenewResponseSchema, bytes).issued),
   };
 }
+
+/** The path and the request of Follow, and the reader of its messages. */
+export const FOLLOW = {
+  path: pathOf(JoinService.method.follow.name),
+  message: toBinary(JoinServiceFollowRequestSchema, create(JoinServiceFollowRequestSchema)),
+  read: (bytes: Uint8Array): TrustStep => {
+    const { reset: isReset, changes, complete: isComplete } = fromBinary(JoinServiceFollowResponseSchema, bytes);
+    // An empty value is a removal.
+    return { isReset, isComplete, changes: changes.map(({ key, value }) => ({ key, value: value.length === 0 ? undefined : value })) };
+  },
+} as const;
 
 function pathOf(method: string): string {
   return `/${JoinService.typeName}/${method}`;

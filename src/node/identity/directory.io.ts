@@ -3,26 +3,29 @@
  * never leaves a key without its certificate.
  */
 import { createPrivateKey, generateKeyPairSync, type KeyObject, X509Certificate } from "node:crypto";
-import { closeSync, existsSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from "node:fs";
-import { dirname, join } from "node:path";
-import { BACKDATE_MS } from "../../control/identity/issuer.ts";
+import { existsSync, rmSync } from "node:fs";
+import { join } from "node:path";
 import type { IssuerRecord } from "../../control/identity/records.ts";
+import type { TrustChange } from "../../control/identity/trust.ts";
+import { BACKDATE_MS, issuerOf } from "../../lib/certificates/revocations.ts";
 import { identityOfSpiffeId, readAlternativeNames, type SpiffeIdentity } from "../../lib/certificates/spiffe.ts";
 import { P256PrivateKey } from "../../lib/crypto.ts";
 import { MAX_PEM_BYTES, readNamedFile } from "../../lib/named-file.io.ts";
-import { makePrivateDirectory } from "../../lib/private-directory.io.ts";
+import { makePrivateDirectory, writePrivateFile } from "../../lib/private-directory.io.ts";
 import { DATA_FILES } from "../../store/data-directory.ts";
 import type { CertificateFiles } from "./codec.ts";
 
 /** A key, and its certificate as far as its owner needs to know it. */
 export interface OwnCertificate extends SpiffeIdentity {
   readonly key: P256PrivateKey;
+  /** The id of the issuer's key. */
+  readonly issuerKey: string;
   readonly madeWallMs: number;
   readonly expiresWallMs: number;
 }
 
-const PRIVATE = 0o600;
 const MAX_ISSUERS = 64;
+const MAX_TRUST_BYTES = 1 << 26;
 
 export class IdentityDirectory {
   readonly #path: string;
@@ -53,12 +56,21 @@ export class IdentityDirectory {
     return join(this.#path, "issuers.json");
   }
 
+  get #trustFile(): string {
+    return join(this.#path, "trust.json");
+  }
+
   get #nextFile(): string {
     return join(this.#path, "next-key.pem");
   }
 
   get hasIdentity(): boolean {
     return existsSync(this.nodeFile);
+  }
+
+  /** Whether `waymark mesh join` has begun, but has not succeeded. */
+  get isJoining(): boolean {
+    return !this.hasIdentity && existsSync(this.#nextFile);
   }
 
   /** Reads the identity. Throws an error that names the file. */
@@ -81,6 +93,24 @@ export class IdentityDirectory {
 
   get roots(): Buffer {
     return readNamedFile({ setting: "identity", path: this.rootsFile, maxBytes: MAX_PEM_BYTES });
+  }
+
+  /** The private key and the certificate of this node. */
+  get nodePem(): Buffer {
+    return readNamedFile({ setting: "identity", path: this.nodeFile, maxBytes: MAX_PEM_BYTES });
+  }
+
+  /** The records of `TrustCopy`, as they were last kept. */
+  readTrust(): readonly TrustChange[] {
+    if (!existsSync(this.#trustFile)) return [];
+    const bytes = readNamedFile({ setting: "identity", path: this.#trustFile, maxBytes: MAX_TRUST_BYTES });
+    const rows: unknown = JSON.parse(bytes.toString());
+    return Object.entries(rows ?? {}).map(([key, value]) => ({ key, value: Buffer.from(JSON.stringify(value)) }));
+  }
+
+  keepTrust(records: ReadonlyMap<string, Uint8Array>): void {
+    const rows = [...records].map(([key, value]) => `${JSON.stringify(key)}:${Buffer.from(value).toString()}`);
+    this.#write(this.#trustFile, `{${rows.join(",\n")}}`);
   }
 
   /** Returns the key for the next certificate. It is on disk before it is used, so that a repeated request has the same key. */
@@ -116,22 +146,6 @@ export class IdentityDirectory {
   }
 }
 
-/** Replaces a file as a whole, so that a full disk leaves the old one. Only this user can read it. Throws the system's error. */
-export function writePrivateFile(path: string, text: string): void {
-  const temporary = `${path}.new`;
-  const descriptor = openSync(temporary, "w", PRIVATE);
-  try {
-    writeSync(descriptor, text);
-    fsyncSync(descriptor);
-  } finally {
-    closeSync(descriptor);
-  }
-  renameSync(temporary, path);
-  const directory = openSync(dirname(path), "r");
-  fsyncSync(directory);
-  closeSync(directory);
-}
-
 export function newKey(): KeyObject {
   return generateKeyPairSync("ec", { namedCurve: "P-256" }).privateKey;
 }
@@ -150,5 +164,6 @@ function ownCertificate(path: string): OwnCertificate {
   if (identity === undefined || !certificate.checkPrivateKey(key))
     throw new Error(`identity: ${path} must contain a private key and its certificate, with one Waymark SPIFFE id`);
   const madeWallMs = certificate.validFromDate.getTime() + BACKDATE_MS;
-  return { ...identity, key: new P256PrivateKey(key), madeWallMs, expiresWallMs: certificate.validToDate.getTime() };
+  const issuerKey = issuerOf(certificate.issuer)?.key ?? "";
+  return { ...identity, key: new P256PrivateKey(key), issuerKey, madeWallMs, expiresWallMs: certificate.validToDate.getTime() };
 }

@@ -4,7 +4,7 @@
  */
 import { type KeyObject, X509Certificate } from "node:crypto";
 import { connect, type DetailedPeerCertificate, type TLSSocket } from "node:tls";
-import { joinBytes, renewalBytes } from "../../control/identity/authority.ts";
+import { joinBytes, renewalBytes } from "../../control/identity/authority.io.ts";
 import { clusterOfToken, parseToken } from "../../control/identity/join-token.ts";
 import { clientLimits, TRANSPORT_LIMITS } from "../../fabric/transport/limits.ts";
 import { ClientConnection } from "../../grpc/client/connection.io.ts";
@@ -14,7 +14,7 @@ import { serverNameOf } from "../../lib/certificates/server-names.ts";
 import { P256PrivateKey, sha256Hex } from "../../lib/crypto.ts";
 import { CODES } from "../../lib/errors.ts";
 import { spkiOf } from "./ca.io.ts";
-import { type CertificateFiles, type IssuerCall, joinCall, renewCall } from "./codec.ts";
+import { type CertificateFiles, FOLLOW, type IssuerCall, joinCall, renewCall, type TrustStep } from "./codec.ts";
 import type { OwnCertificate } from "./directory.io.ts";
 
 const TIMEOUT_MS = 10_000;
@@ -61,6 +61,38 @@ interface IssuerServer {
   readonly clusterId: string;
   /** PEM. */
   readonly roots: string | Buffer;
+  /** The key and certificate of this node, in one PEM text. Absent for calls that need none. */
+  readonly own?: Buffer;
+}
+
+/** Follows the records of an issuer. Resolves with the reason when the stream has ended. */
+export async function followIssuer(server: IssuerServer, onStep: (step: TrustStep) => void, signal: AbortSignal): Promise<string> {
+  const socket = await connected(server);
+  const connection = new ClientConnection(socket, { authority: "issuer", scheme: "https", limits: clientLimits(TRANSPORT_LIMITS) });
+  const abort = () => connection.destroy();
+  signal.addEventListener("abort", abort, { once: true });
+  try {
+    return await new Promise((resolve, reject) => {
+      const call = connection.start(
+        { path: FOLLOW.path, isSingleResponse: false },
+        {
+          message: (bytes) => {
+            try {
+              onStep(FOLLOW.read(bytes));
+            } catch (error) {
+              reject(error instanceof Error ? error : new Error(String(error)));
+            }
+          },
+          closed: ({ status }) => resolve(`${server.address}: ${status.message || "the stream has ended"}`),
+        },
+      );
+      call.write(FOLLOW.message);
+      call.halfClose();
+    });
+  } finally {
+    signal.removeEventListener("abort", abort);
+    connection.destroy();
+  }
 }
 
 /** Returns the root, in PEM, that a server presents and whose public key has this digest. Nothing is sent to the server. */
@@ -109,10 +141,11 @@ function connected({
   address,
   clusterId,
   roots,
+  own,
 }: Omit<IssuerServer, "roots"> & { readonly roots: IssuerServer["roots"] | undefined }): Promise<TLSSocket> {
   const { host, port } = splitHostPort(address);
   if (!(port > 0 && port < 65_536)) return Promise.reject(new Error(`invalid address "${address}": expected host:port`));
-  const trust = roots === undefined ? { rejectUnauthorized: false } : { ca: roots };
+  const trust = { ...(roots === undefined ? { rejectUnauthorized: false } : { ca: roots }), ...(own && { cert: own, key: own }) };
   return new Promise((resolve, reject) => {
     const options = {
       host,

@@ -3,22 +3,28 @@
  * no certificate, so their connections and requests are limited by address.
  */
 import type { Socket } from "node:net";
+import { refused } from "../../control/identity/verdicts.ts";
 import { serverLimits, TRANSPORT_LIMITS } from "../../fabric/transport/limits.ts";
 import { GrpcServer } from "../../grpc/server/server.io.ts";
 import { networkOf, withoutMapping } from "../../lib/addresses.ts";
 import { TokenBuckets } from "../../lib/buckets/token-bucket.ts";
+import { issuerOf, revocationOf } from "../../lib/certificates/revocations.ts";
+import { identityOfSpiffeId, readAlternativeNames } from "../../lib/certificates/spiffe.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.io.ts";
 import { later, now } from "../../lib/stall-aware-time.io.ts";
-import { anonymousCaller } from "../../policy/identity/caller.ts";
+import { anonymousCaller, type Caller } from "../../policy/identity/caller.ts";
+import type { ConnectionPeer } from "../../policy/identity/tenants.ts";
 import { CallChain } from "../../server/chain.ts";
 import { grpcMethods, grpcStatus } from "../../server/grpc-methods.ts";
 import { identifyPeer } from "../../server/peer.io.ts";
 import { TurnBudget } from "../../server/turn-budget.ts";
 import { type JoinParts, joinService } from "../../services/identity/join.ts";
 import type { NodeCore } from "../rooms.io.ts";
+import type { NodeTrust } from "./trust.io.ts";
 
 export interface JoinEndpointOptions extends JoinParts {
+  readonly trust: NodeTrust;
   readonly core: NodeCore;
   readonly log: Log;
   readonly listBounds: ConstructorParameters<typeof CallChain>[0]["listBounds"];
@@ -40,7 +46,7 @@ export class JoinEndpoint {
   #count = 0;
 
   constructor(options: JoinEndpointOptions) {
-    const { core, log, authority, listBounds } = options;
+    const { core, log, authority, listBounds, trust } = options;
     const { clusterId } = core.identity;
     const buckets = new TokenBuckets(REQUESTS);
     this.serverName = authority.issuer.serverName;
@@ -48,7 +54,7 @@ export class JoinEndpoint {
       now,
       later,
       turn: new TurnBudget({ nowMs: () => now().monoMs, onEnd: setImmediate }),
-      identify: (_header, { address }) => anonymousCaller(clusterId, address),
+      identify: (_header, peer) => callerOf(peer, clusterId, trust),
       listBounds,
       idPrefix: `${core.identity.boot}-join`,
       metrics: core.metrics,
@@ -71,6 +77,11 @@ export class JoinEndpoint {
         return true;
       },
     });
+  }
+
+  /** Ends the streams of nodes whose certificates were revoked. */
+  checkStreams(): void {
+    this.#chain.knownStreams.check();
   }
 
   /** Serves a connection after its TLS handshake. */
@@ -98,4 +109,17 @@ export class JoinEndpoint {
   stop(): void {
     this.#server.stop();
   }
+}
+
+/** A client with a valid certificate is known by its SPIFFE id. Clients without one are anonymous. Throws for a revoked certificate. */
+function callerOf({ address, certificate }: ConnectionPeer, clusterId: string, { copy }: NodeTrust): Caller {
+  const anonymous = anonymousCaller(clusterId, address);
+  if (certificate?.isTrusted !== true) return anonymous;
+  const { alternativeNames: subjectAltName, issuer, validFromWallMs, tokenId } = certificate;
+  const revoked = revocationOf({ subjectAltName, issuer, validFromWallMs }, copy.revocations);
+  if (revoked !== undefined) throw refused("revoked", revoked);
+  const [uri = "", ...others] = readAlternativeNames(subjectAltName)?.uris ?? [];
+  const identity = others.length === 0 ? identityOfSpiffeId(uri) : undefined;
+  const isIssuedThere = issuerOf(issuer)?.clusterId === identity?.clusterId;
+  return identity === undefined || !isIssuedThere ? anonymous : { ...anonymous, principal: uri, isAuthenticated: true, tokenId };
 }

@@ -8,6 +8,7 @@ import type { Settings } from "../../config/settings.ts";
 import type { SentError } from "../../lib/errors.ts";
 import type { MetricsValues } from "../../lib/metrics/sum.ts";
 import type { AuditEvent } from "../../policy/audit/record.ts";
+import type { ManagedCallers } from "../../policy/identity/tenants.ts";
 import type { WatchNews, WatchVerdict } from "../../policy/limits/host-watches.ts";
 import type { SharedLimits } from "../../policy/limits/shared-limits.ts";
 import type { HttpSources, ReadinessReport } from "../../server/http-routes.ts";
@@ -82,6 +83,8 @@ export type WorkerOrder =
   /** Addresses of the node that are reported to clients, as a map from listener name to `host:port`. */
   | { readonly kind: "name"; readonly listeners: Readonly<Record<string, string>> }
   | { readonly kind: "reload" }
+  /** The callers' tokens and the revocations that administrators have made. */
+  | { readonly kind: "managed"; readonly managed: ManagedCallers }
   | { readonly kind: "drain"; readonly withinMs: number }
   | { readonly kind: "stop"; readonly withinMs: number }
   /** Requests the values of all metrics. */

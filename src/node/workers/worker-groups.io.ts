@@ -4,6 +4,7 @@
  */
 import type { Metrics } from "../../lib/metrics/metrics.ts";
 import { MetricsSum } from "../../lib/metrics/sum.ts";
+import type { ManagedCallers } from "../../policy/identity/tenants.ts";
 import { type MetricsScraper, openScraper } from "../../server/metrics.io.ts";
 import type { NodeComponents } from "../components.io.ts";
 import { checkSound } from "../core/write-eligibility.ts";
@@ -21,10 +22,18 @@ export class WorkerGroups {
   readonly #sum: MetricsSum;
   readonly #list: WorkerPool[] = [];
 
+  #managed: ManagedCallers | undefined;
+
   constructor(metrics: Metrics, { dns }: NodeOptions["settings"]) {
     this.#sum = new MetricsSum(metrics);
     this.scrape = openScraper(this.#sum, async () => void (await Promise.all(this.#list.map((workers) => workers.measure()))));
     this.dnsPresence = new DnsPresence(dns.processes === 0);
+  }
+
+  /** Passes the callers' tokens and the revocations to all workers, also to those that open later. */
+  setManaged(managed: ManagedCallers): void {
+    this.#managed = managed;
+    for (const workers of this.#list) workers.setManaged(managed);
   }
 
   /** Opens the workers of a role. The number of workers comes from the settings. */
@@ -37,6 +46,7 @@ export class WorkerGroups {
     const open = () => WorkerPool.open({ ...own, settings, log, version, interrupt });
     return parts.open(isDns ? "DNS processes" : "read workers", open, (opened) => {
       this.#list.push(opened);
+      if (this.#managed !== undefined) opened.setManaged(this.#managed);
       return {
         reload: () => opened.reload(),
         drain: (by) => opened.drain(by),

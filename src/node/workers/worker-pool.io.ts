@@ -13,6 +13,7 @@ import type { CounterName, GaugeName, Metrics } from "../../lib/metrics/metrics.
 import type { MetricsSum, OtherMetrics } from "../../lib/metrics/sum.ts";
 import { later, now } from "../../lib/stall-aware-time.io.ts";
 import type { AuditSink } from "../../policy/audit/record.ts";
+import type { ManagedCallers } from "../../policy/identity/tenants.ts";
 import { HostWatches } from "../../policy/limits/host-watches.ts";
 import type { MetricsScraper } from "../../server/metrics.io.ts";
 import { draining } from "../../server/status.ts";
@@ -132,6 +133,7 @@ interface WorkerSlot {
 }
 
 export class WorkerPool {
+  #managed: ManagedCallers | undefined;
   readonly #options: WorkersOptions;
   readonly #log: Log;
   readonly #places: readonly WorkerSlot[];
@@ -223,6 +225,12 @@ export class WorkerPool {
 
   reload(): void {
     this.#order({ kind: "reload" });
+  }
+
+  /** Workers that start later get the same tokens and revocations. */
+  setManaged(managed: ManagedCallers): void {
+    this.#managed = managed;
+    this.#order({ kind: "managed", managed });
   }
 
   /** Resolves when all workers have drained or have ended. */
@@ -459,6 +467,8 @@ export class WorkerPool {
     place.end = this.#open(place.number);
     place.startedMonoMs = performance.now();
     const { end } = place;
+    const managed = this.#managed;
+    if (managed !== undefined) end.schedule(({ orders }) => orders.push({ kind: "managed", managed }));
     try {
       await end.done("whole");
       end.schedule(({ orders }) => orders.push({ kind: "name", listeners: { ...this.#options.core.listeners } }));

@@ -16,6 +16,7 @@ import { Metrics } from "../../lib/metrics/metrics.ts";
 import { valuesOf } from "../../lib/metrics/sum.ts";
 import { draws } from "../../lib/rng.ts";
 import { later, now, sharedOriginMs, stallAwareDueMs, stallAwareNowMs } from "../../lib/stall-aware-time.io.ts";
+import type { ManagedCallers } from "../../policy/identity/tenants.ts";
 import { WorkerWatches } from "../../policy/limits/host-watches.ts";
 import { type MakeBuckets, partBuckets, sharedBuckets } from "../../policy/limits/shared-limits.ts";
 import type { ScrapeResult } from "../../server/metrics.io.ts";
@@ -28,7 +29,7 @@ import { type CopyRooms, openCopyRooms } from "../core/copies/copy-rooms.ts";
 import type { ListenEndpoints, SharedPorts } from "../core/endpoints.ts";
 import { checkCaughtUp, checkSound } from "../core/write-eligibility.ts";
 import { DnsPresence } from "../dns/presence.ts";
-import { type CallerIdentities, openIdentities } from "../identity.io.ts";
+import { type CallerIdentities, openIdentities, readOperatorToken } from "../identity.io.ts";
 import { connectionCountOf, dnsEndpointOf, endpointsOf, type NodeListeners, openDnsListener, openListeners } from "../listeners.io.ts";
 import { watchEventLoop } from "../loop-blocks.io.ts";
 import { observeWatches } from "../metrics.ts";
@@ -78,6 +79,8 @@ class NodeWorker {
   readonly #watches: WorkerWatches;
   readonly #parts: NodeComponents;
   #listeners: NodeListeners | undefined;
+  #identities: CallerIdentities | undefined;
+  #managed: ManagedCallers | undefined;
   #facts = UNKNOWN;
   #factsMonoMs = 0;
   #factsPatientMs = stallAwareNowMs();
@@ -158,6 +161,9 @@ class NodeWorker {
         return this.#listen(order.shared);
       case "name":
         return void Object.assign(this.#rooms.listeners, order.listeners);
+      case "managed":
+        this.#managed = order.managed;
+        return this.#identities?.setManaged(order.managed);
       case "reload":
         return this.#parts.reload();
       case "drain":
@@ -308,10 +314,14 @@ class NodeWorker {
     return { calls: undefined, dns: dnsEndpointOf(gateway) };
   }
 
-  #openIdentities(): Promise<CallerIdentities> {
+  async #openIdentities(): Promise<CallerIdentities> {
     const { settings } = this.#start;
-    const open = () => openIdentities({ settings, clusterId: settings.node.clusterId, log: this.#log.child("identity"), now });
-    return this.#parts.open("identities", open, (table) => table);
+    const { clusterId } = settings.node;
+    const operatorToken = readOperatorToken(settings);
+    const open = () => openIdentities({ settings, clusterId, operatorToken, log: this.#log.child("identity"), now });
+    this.#identities = await this.#parts.open("identities", open, (table) => table);
+    if (this.#managed !== undefined) this.#identities.setManaged(this.#managed);
+    return this.#identities;
   }
 
   #watchLoop(): Promise<unknown> {

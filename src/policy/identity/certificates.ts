@@ -9,6 +9,9 @@ export type PeerCertificate =
       /** Subject alternative names as Node.js writes them: `URI:spiffe://…, DNS:…`. */
       readonly alternativeNames: string;
       readonly commonName: string;
+      /** The name of the issuer as Node.js writes it. */
+      readonly issuer: string;
+      readonly validFromWallMs: number;
       readonly expiresWallMs: number;
       /** `CallerIdentity.tokenId` of its callers. */
       readonly tokenId: string;

@@ -4,8 +4,9 @@
  * become an anonymous caller that sees less.
  */
 import { isName } from "../../catalog/entry/names.ts";
-import { type AddressBlock, isWithin } from "../../lib/addresses.ts";
+import { type AddressBlock, isLoopbackHost, isWithin } from "../../lib/addresses.ts";
 import { NODE_BOUNDS } from "../../lib/bounds.ts";
+import { type Revocations, revocationOf } from "../../lib/certificates/revocations.ts";
 import { equalSecrets, sha256Hex } from "../../lib/crypto.ts";
 import { anonymousCaller, type Caller, type CallerIdentity, unauthenticated } from "./caller.ts";
 import { checkCertificate, matchesPrincipal, type PeerCertificate, principalOf } from "./certificates.ts";
@@ -29,6 +30,14 @@ export interface Credential {
   /** SHA-256 of the token, 64 lower-case hexadecimal digits. */
   readonly digest: string;
   readonly identity: CallerIdentity;
+  /** Whether the token is accepted only from the node's own machine. */
+  readonly isLocal?: true;
+}
+
+/** The callers' tokens and the revocations that administrators make while nodes run. */
+export interface ManagedCallers {
+  readonly credentials: readonly Credential[];
+  readonly revocations: Revocations;
 }
 
 /** The identity of callers whose certificate has a principal that matches. `pattern` is a pattern for `matchesPrincipal`. */
@@ -57,6 +66,8 @@ export interface TenantOptions {
   readonly areCertificatesIdentities: boolean;
   readonly certificates: readonly CertificateRule[];
   readonly credentials: readonly Credential[];
+  /** The certificates that do not count, although their authority is trusted. */
+  readonly revocations: Revocations;
   readonly tokens: TokenPort | undefined;
   readonly trustedHeader: { readonly name: string; readonly from: readonly AddressBlock[] } | undefined;
   readonly wallMs: () => number;
@@ -72,6 +83,8 @@ export class Tenants {
   readonly #credentials: ReadonlyMap<string, Credential>;
   /** The identities for the certificates of open connections, so that patterns are matched only once per connection. */
   readonly #byCertificate = new WeakMap<PeerCertificate, CallerIdentity>();
+  /** The certificates that were compared with the revocations. */
+  readonly #unrevoked = new WeakSet<PeerCertificate>();
   readonly #anonymousTenant: string;
 
   constructor(options: TenantOptions) {
@@ -87,6 +100,7 @@ export class Tenants {
   identify(header: HeaderReader, peer: ConnectionPeer): Caller | Promise<Caller> {
     const { certificate, address } = peer;
     if (certificate !== undefined) {
+      this.#checkRevocations(certificate);
       if (this.#options.areCertificatesIdentities) return { ...this.#certified(certificate), address };
       checkCertificate(certificate, this.#options.wallMs());
     }
@@ -96,6 +110,14 @@ export class Tenants {
     if (bearer !== undefined) return this.#byBearer(bearer, address);
     if (apiKey !== undefined) return this.#byKey(apiKey, address);
     return this.#byHeader(header, address) ?? this.#anonymous(address);
+  }
+
+  #checkRevocations(certificate: PeerCertificate): void {
+    if (!certificate.isTrusted || this.#unrevoked.has(certificate)) return;
+    const { alternativeNames: subjectAltName, issuer, validFromWallMs } = certificate;
+    const why = revocationOf({ subjectAltName, issuer, validFromWallMs }, this.#options.revocations);
+    if (why !== undefined) throw unauthenticated(why);
+    this.#unrevoked.add(certificate);
   }
 
   #anonymous(address: string): Caller {
@@ -128,6 +150,8 @@ export class Tenants {
     const token = BEARER.exec(header)?.[1];
     if (token === undefined) throw unauthenticated('authorization header must have the form "Bearer <token>"');
     const credential = this.#find("bearer", token);
+    if (credential?.isLocal === true && !isLoopbackHost(address))
+      throw unauthenticated("the operator token is accepted only from the node's own machine");
     if (credential !== undefined) return { ...credential.identity, address };
     const { tokens } = this.#options;
     if (tokens === undefined) throw unauthenticated("token is unknown on this node");

@@ -12,10 +12,12 @@ import {
   BootstrapServiceListIdentitiesResponseSchema,
   type BootstrapServiceListTokensRequest,
   BootstrapServiceListTokensResponseSchema,
+  type BootstrapServiceRevokeRequest,
+  BootstrapServiceRevokeResponseSchema,
   type BootstrapServiceRevokeTokenRequest,
   BootstrapServiceRevokeTokenResponseSchema,
 } from "../../../gen/waymark/control/v1/bootstrap_pb.js";
-import type { Authority } from "../../control/identity/authority.ts";
+import type { Authority } from "../../control/identity/authority.io.ts";
 import { HOUR_MS } from "../../lib/duration.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
@@ -27,7 +29,15 @@ import { identityMessage, issuerMessage, roleOf, tokenMessage } from "./identity
 
 /** An act of the authority, as recorded in the audit log. */
 export interface IdentityOperation {
-  readonly action: "identity.create_token" | "identity.issue" | "identity.join" | "identity.renew" | "identity.revoke_token";
+  readonly action:
+    | "identity.create_token"
+    | "identity.issue"
+    | "identity.join"
+    | "identity.renew"
+    | "identity.revoke"
+    | "identity.revoke_token"
+    | "identity.create_credential"
+    | "identity.revoke_credential";
   readonly requestId: string;
   /** The node, if the act concerns one. */
   readonly nodeId: string;
@@ -68,6 +78,7 @@ export function bootstrapService(parts: BootstrapParts): ServiceDefinition {
         return create(BootstrapServiceRevokeTokenResponseSchema);
       }),
       issue: unary((authority, request: BootstrapServiceIssueRequest, context) => issue(parts, authority, request, context)),
+      revoke: unary((authority, request: BootstrapServiceRevokeRequest, context) => revoke(parts, authority, request, context)),
       listIdentities: unary((authority, request: BootstrapServiceListIdentitiesRequest) => listIdentities(authority, request)),
       authority: unary(async (authority, _request: BootstrapServiceAuthorityRequest) => {
         const { roots, issuers } = await authority.bundle();
@@ -110,6 +121,19 @@ async function issue(parts: BootstrapParts, authority: Authority, request: Boots
   return create(BootstrapServiceIssueResponseSchema, { certificates: made.chain, roots: roots.join(""), identity: identityMessage(made) });
 }
 
+async function revoke(parts: BootstrapParts, authority: Authority, request: BootstrapServiceRevokeRequest, context: CallContext) {
+  const { name, reason } = request;
+  const role = roleOf(request.role) ?? "node";
+  const operation = {
+    action: "identity.revoke",
+    detail: `role=${role} name=${name} ${reason}`,
+    nodeId: role === "node" ? name : "",
+  } as const;
+  const terms = { reason, revokedBy: context.caller.principal };
+  const { wasIssuer } = await recorded(parts, context, operation, () => authority.revoke({ role, name }, terms, context.time.wallMs));
+  return create(BootstrapServiceRevokeResponseSchema, { wasIssuer });
+}
+
 /** Names that select a cluster at a fabric listener belong to issuers alone. Throws `invalid_argument` for such a name. */
 function ownNames(dnsNames: readonly string[]): readonly string[] {
   dnsNames.forEach((name, i) => {
@@ -127,12 +151,12 @@ async function listIdentities(authority: Authority, { role, limit, pageToken }: 
 }
 
 /** Runs an act, and records it in the audit log. */
-function recorded<T>(
-  { onOperation }: BootstrapParts,
+export function recorded<T>(
+  { onOperation }: Pick<BootstrapParts, "onOperation">,
   { caller, requestId }: CallContext,
-  operation: Pick<IdentityOperation, "action" | "detail">,
+  operation: Pick<IdentityOperation, "action" | "detail"> & { readonly nodeId?: string },
   run: () => Promise<T>,
 ): Promise<T> {
-  const base = { ...operation, requestId, nodeId: "", refusal: "" };
+  const base = { nodeId: "", ...operation, requestId, refusal: "" };
   return runRecorded(run, (outcome) => onOperation(caller, { ...base, detail: operation.detail + outcome }));
 }

@@ -9,7 +9,7 @@ import {
   type JoinToken,
   JoinTokenSchema,
 } from "../../../gen/waymark/control/v1/bootstrap_pb.js";
-import type { ListedToken } from "../../control/identity/authority.ts";
+import type { ListedToken } from "../../control/identity/authority.io.ts";
 import type { IssuerRecord, NamedIdentity } from "../../control/identity/records.ts";
 import { IDENTITY_ROLES, type IdentityRole as RoleWord } from "../../lib/certificates/spiffe.ts";
 import { timestampOf } from "../contract.ts";

@@ -5,20 +5,28 @@ import {
   type IssuedCertificate,
   IssuedCertificateSchema,
   JoinService,
+  type JoinServiceFollowRequest,
   type JoinServiceJoinRequest,
   JoinServiceJoinResponseSchema,
   type JoinServiceRenewRequest,
   JoinServiceRenewResponseSchema,
 } from "../../../gen/waymark/control/v1/join_pb.js";
-import type { Admission, Authority } from "../../control/identity/authority.ts";
+import type { Admission, Authority } from "../../control/identity/authority.io.ts";
+import { CREDENTIALS } from "../../control/identity/records.ts";
+import { identityOfSpiffeId } from "../../lib/certificates/spiffe.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
+import type { Caller } from "../../policy/identity/caller.ts";
 import { isUnavailable } from "../recorded-operation.ts";
-import type { CallContext, HandlersOf, ServiceDefinition } from "../service.ts";
+import type { CallContext, HandlersOf, ServiceDefinition, StreamSource } from "../service.ts";
 import type { BootstrapParts, IdentityOperation } from "./bootstrap.ts";
 import { issuerMessage, roleOf } from "./identity-message.ts";
+import { type TrustSource, TrustStream } from "./trust-stream.ts";
 
 export interface JoinParts extends Pick<BootstrapParts, "onOperation"> {
   readonly authority: Authority;
+  readonly trust: TrustSource;
+  /** Calls `wake` several times a second until the returned function is called. */
+  readonly tick: (wake: () => void) => () => void;
   /** Counts a request. `problem` is empty if it was granted. */
   readonly onRequest: (kind: "join" | "renew", problem: string) => void;
 }
@@ -48,8 +56,18 @@ export function joinService(parts: JoinParts): ServiceDefinition {
           return create(JoinServiceRenewResponseSchema, { issued });
         },
       },
+      follow: { kind: "server_streaming", open: (_request: JoinServiceFollowRequest, { caller }) => follow(parts, caller) },
     } satisfies HandlersOf<typeof JoinService>,
   };
+}
+
+/** Callers' tokens stay in the cluster of this issuer. */
+function follow({ authority, trust, tick }: JoinParts, { principal }: Caller): StreamSource {
+  const identity = identityOfSpiffeId(principal);
+  if (identity === undefined || identity.role === "client")
+    throw new WaymarkError("unauthenticated", "Follow needs the certificate of a node or resolver");
+  const isOwn = identity.clusterId === authority.issuer.facts.clusterId;
+  return new TrustStream({ source: trust, tick, allows: (key) => isOwn || !key.startsWith(CREDENTIALS) });
 }
 
 function knownRole(role: IdentityRole) {

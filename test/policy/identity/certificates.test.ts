@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { matchesPrincipal, type PeerCertificate, principalOf } from "../../../src/policy/identity/certificates.ts";
 
 function certificate(alternativeNames: string, commonName = "web"): PeerCertificate {
-  return { isTrusted: true, alternativeNames, commonName, expiresWallMs: 1000, tokenId: "cert:01" };
+  return { isTrusted: true, alternativeNames, commonName, issuer: "", validFromWallMs: 0, expiresWallMs: 1000, tokenId: "cert:01" };
 }
 
 test.each([

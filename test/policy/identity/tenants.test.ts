@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import { parseBlock } from "../../../src/lib/addresses.ts";
+import { NO_REVOCATIONS } from "../../../src/lib/certificates/revocations.ts";
 import { sha256Hex } from "../../../src/lib/crypto.ts";
 import { WaymarkError } from "../../../src/lib/errors.ts";
 import type { Caller, CallerIdentity } from "../../../src/policy/identity/caller.ts";
@@ -12,6 +13,8 @@ const CERTIFICATE: PeerCertificate = {
   isTrusted: true,
   alternativeNames: "URI:spiffe://prod.example/ns/market/sa/web",
   commonName: "web",
+  issuer: "CN=test",
+  validFromWallMs: 0,
   expiresWallMs: 1000,
   tokenId: "cert:01",
 };
@@ -34,6 +37,7 @@ function tenants(over: Partial<TenantOptions> = {}): Tenants {
       credential("bearer", "token-a", { tenant: "alpha", cluster: "eu-1", roles: ["mesh.operate"] }),
       credential("api-key", "key-b", { tenant: "beta" }),
     ],
+    revocations: NO_REVOCATIONS,
     tokens: {
       identityOf: (token) => {
         const identity = { principal: "signed", tenant: "gamma", cluster: "local", roles: [], isAuthenticated: true };

@@ -3,7 +3,7 @@ import { networkInterfaces } from "node:os";
 import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { RangeResponseSchema } from "../../../gen/etcd/api/etcdserverpb/rpc_pb.js";
-import { allItems } from "../../../src/store/control/all-items.ts";
+import { allItems } from "../../../src/store/control/all-items.io.ts";
 import type { ControlStore } from "../../../src/store/control/store.ts";
 import type { EtcdOptions, EtcdOutcome } from "../../../src/store/etcd/client.io.ts";
 import { ETCD_METHODS } from "../../../src/store/etcd/codec.ts";

@@ -315,6 +315,61 @@ export declare type BootstrapServiceIssueResponse = Message<"waymark.control.v1.
 export declare const BootstrapServiceIssueResponseSchema: GenMessage<BootstrapServiceIssueResponse>;
 
 /**
+ * Request of BootstrapService.Revoke.
+ *
+ * @generated from message waymark.control.v1.BootstrapServiceRevokeRequest
+ */
+export declare type BootstrapServiceRevokeRequest = Message<"waymark.control.v1.BootstrapServiceRevokeRequest"> & {
+  /**
+   * The role of the identity. Unset means node.
+   *
+   * @generated from field: waymark.control.v1.IdentityRole role = 1;
+   */
+  role: IdentityRole;
+
+  /**
+   * The name of the identity.
+   *
+   * @generated from field: string name = 2;
+   */
+  name: string;
+
+  /**
+   * Why, for the audit log.
+   *
+   * @generated from field: string reason = 3;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message waymark.control.v1.BootstrapServiceRevokeRequest.
+ * Use `create(BootstrapServiceRevokeRequestSchema)` to create a new message.
+ */
+export declare const BootstrapServiceRevokeRequestSchema: GenMessage<BootstrapServiceRevokeRequest>;
+
+/**
+ * Response of BootstrapService.Revoke.
+ *
+ * @generated from message waymark.control.v1.BootstrapServiceRevokeResponse
+ */
+export declare type BootstrapServiceRevokeResponse = Message<"waymark.control.v1.BootstrapServiceRevokeResponse"> & {
+  /**
+   * Whether the identity was an issuer, whose issuing key is revoked too. Its password for the control store is then lost
+   * as well.
+   *
+   * @generated from field: bool was_issuer = 1;
+   */
+  wasIssuer: boolean;
+};
+
+/**
+ * Describes the message waymark.control.v1.BootstrapServiceRevokeResponse.
+ * Use `create(BootstrapServiceRevokeResponseSchema)` to create a new message.
+ */
+export declare const BootstrapServiceRevokeResponseSchema: GenMessage<BootstrapServiceRevokeResponse>;
+
+/**
  * A program that has a certificate.
  *
  * @generated from message waymark.control.v1.Identity
@@ -625,6 +680,18 @@ export declare const BootstrapService: GenService<{
     methodKind: "unary";
     input: typeof BootstrapServiceIssueRequestSchema;
     output: typeof BootstrapServiceIssueResponseSchema;
+  },
+  /**
+   * Revokes an identity: every node refuses and disconnects it within seconds, and it can no longer renew its certificate.
+   * If it is an issuer, its issuing key is revoked too, so that all programs with a certificate from it renew at another
+   * issuer. Fails with NOT_FOUND.
+   *
+   * @generated from rpc waymark.control.v1.BootstrapService.Revoke
+   */
+  revoke: {
+    methodKind: "unary";
+    input: typeof BootstrapServiceRevokeRequestSchema;
+    output: typeof BootstrapServiceRevokeResponseSchema;
   },
   /**
    * Lists the identities that have a certificate, by role and name.

@@ -186,9 +186,84 @@ export declare type IssuedCertificate = Message<"waymark.control.v1.IssuedCertif
 export declare const IssuedCertificateSchema: GenMessage<IssuedCertificate>;
 
 /**
+ * Request of JoinService.Follow.
+ *
+ * @generated from message waymark.control.v1.JoinServiceFollowRequest
+ */
+export declare type JoinServiceFollowRequest = Message<"waymark.control.v1.JoinServiceFollowRequest"> & {
+};
+
+/**
+ * Describes the message waymark.control.v1.JoinServiceFollowRequest.
+ * Use `create(JoinServiceFollowRequestSchema)` to create a new message.
+ */
+export declare const JoinServiceFollowRequestSchema: GenMessage<JoinServiceFollowRequest>;
+
+/**
+ * Response of JoinService.Follow.
+ *
+ * @generated from message waymark.control.v1.JoinServiceFollowResponse
+ */
+export declare type JoinServiceFollowResponse = Message<"waymark.control.v1.JoinServiceFollowResponse"> & {
+  /**
+   * Whether the reader must discard its records. All records follow.
+   *
+   * @generated from field: bool reset = 1;
+   */
+  reset: boolean;
+
+  /**
+   * The changes. Empty in a message that only shows that the stream is alive, which is sent every few seconds.
+   *
+   * @generated from field: repeated waymark.control.v1.TrustRecord changes = 2;
+   */
+  changes: TrustRecord[];
+
+  /**
+   * False if more messages belong to the same change.
+   *
+   * @generated from field: bool complete = 3;
+   */
+  complete: boolean;
+};
+
+/**
+ * Describes the message waymark.control.v1.JoinServiceFollowResponse.
+ * Use `create(JoinServiceFollowResponseSchema)` to create a new message.
+ */
+export declare const JoinServiceFollowResponseSchema: GenMessage<JoinServiceFollowResponse>;
+
+/**
+ * A record of the authority, as it is in the control store.
+ *
+ * @generated from message waymark.control.v1.TrustRecord
+ */
+export declare type TrustRecord = Message<"waymark.control.v1.TrustRecord"> & {
+  /**
+   * The key of the record.
+   *
+   * @generated from field: string key = 1;
+   */
+  key: string;
+
+  /**
+   * The record in JSON. Empty if it was removed.
+   *
+   * @generated from field: bytes value = 2;
+   */
+  value: Uint8Array;
+};
+
+/**
+ * Describes the message waymark.control.v1.TrustRecord.
+ * Use `create(TrustRecordSchema)` to create a new message.
+ */
+export declare const TrustRecordSchema: GenMessage<TrustRecord>;
+
+/**
  * Gives certificates to programs that have a join token or a certificate. Issuers serve it on their fabric listener, for
  * TLS clients that request the server name `<cluster id in hexadecimal digits>.issuer.waymark`. No client certificate is
- * needed. A client must send its token only to a server whose certificate has this DNS name and ends in the root that
+ * needed, except for Follow. A client must send its token only to a server whose certificate has this DNS name and ends in the root that
  * the token names.
  *
  * A refusal is DISCOVERY_ACCESS_DENIED, and `metadata.problem` says why: `token_unknown`, `token_expired`, `token_spent`,
@@ -218,6 +293,17 @@ export declare const JoinService: GenService<{
     methodKind: "unary";
     input: typeof JoinServiceRenewRequestSchema;
     output: typeof JoinServiceRenewResponseSchema;
+  },
+  /**
+   * Streams the records that every node needs to judge certificates and callers: first all of them, and then every change.
+   * Only nodes with a certificate may call it.
+   *
+   * @generated from rpc waymark.control.v1.JoinService.Follow
+   */
+  follow: {
+    methodKind: "server_streaming";
+    input: typeof JoinServiceFollowRequestSchema;
+    output: typeof JoinServiceFollowResponseSchema;
   },
 }>;
 

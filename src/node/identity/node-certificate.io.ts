@@ -5,8 +5,9 @@
 import type { KeyObject } from "node:crypto";
 import { setTimeout as wait } from "node:timers/promises";
 import type { Settings } from "../../config/settings.ts";
-import { Authority } from "../../control/identity/authority.ts";
+import type { Authority } from "../../control/identity/authority.io.ts";
 import type { Issuer } from "../../control/identity/issuer.ts";
+import type { TrustCopy } from "../../control/identity/trust.ts";
 import { backoffMs } from "../../lib/backoff.ts";
 import { P256PrivateKey } from "../../lib/crypto.ts";
 import { MINUTE_MS } from "../../lib/duration.ts";
@@ -14,7 +15,6 @@ import { rethrowInvariant, WaymarkError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.io.ts";
 import type { Metrics } from "../../lib/metrics/metrics.ts";
 import { now } from "../../lib/stall-aware-time.io.ts";
-import type { ControlStore } from "../../store/control/store.ts";
 import type { NodeComponent } from "../components.io.ts";
 import { openIssuer } from "./ca.io.ts";
 import { IdentityDirectory, type OwnCertificate } from "./directory.io.ts";
@@ -26,7 +26,7 @@ const JITTER = 0.1;
 const MAX_WAIT_MS = MINUTE_MS;
 const RETRY = { baseMs: 1000, maxMs: 60_000 } as const;
 
-export interface NodeIdentityOptions {
+export interface NodeCertificateOptions {
   readonly settings: Settings;
   readonly log: Log;
   readonly metrics: Metrics;
@@ -44,6 +44,10 @@ export function withIdentity(settings: Settings, origins: ReadonlyMap<string, st
     if (issuer !== undefined) selfIssue(issuer, directory, identity.leafTtlMs);
     else if (identity.source === "mesh")
       throw new Error(`identity.source is "mesh", but ${persistence.dataDir} contains no identity: run "waymark mesh join" first`);
+    else if (directory.isJoining)
+      throw new Error(
+        `${persistence.dataDir} belongs to a node that has not joined yet: run "waymark mesh join" again, or set identity.source = "files"`,
+      );
     else return settings;
   }
   if (fabric.certFile !== undefined) {
@@ -81,35 +85,36 @@ function selfIssue(issuer: Issuer, directory: IdentityDirectory, ttlMs: number):
 }
 
 /** Opens the identity that `withIdentity` has found. Undefined if the node's certificate does not come from an issuer. */
-export function openNodeIdentity(options: NodeIdentityOptions): NodeIdentity | undefined {
+export function openNodeCertificate(options: NodeCertificateOptions): NodeCertificate | undefined {
   const { fabric, persistence } = options.settings;
-  return fabric.certFile === new IdentityDirectory(persistence.dataDir).nodeFile ? new NodeIdentity(options) : undefined;
+  return fabric.certFile === new IdentityDirectory(persistence.dataDir).nodeFile ? new NodeCertificate(options) : undefined;
 }
 
-export class NodeIdentity implements NodeComponent {
+export class NodeCertificate implements NodeComponent {
   readonly issuer: Issuer | undefined;
-  readonly #options: NodeIdentityOptions;
-  readonly #directory: IdentityDirectory;
+  readonly directory: IdentityDirectory;
+  readonly #options: NodeCertificateOptions;
   readonly #stop = new AbortController();
   #held: OwnCertificate;
   #renewWallMs = 0;
+  #trust: TrustCopy | undefined;
+  /** Resolved when the certificate must be renewed earlier than planned. */
+  #wake = Promise.withResolvers<void>();
   #authority: Authority | undefined;
   /** Called when the files have changed. */
   #onRenewed: () => void = () => {};
   #address = "";
 
-  constructor(options: NodeIdentityOptions) {
+  constructor(options: NodeCertificateOptions) {
     this.#options = options;
-    this.#directory = new IdentityDirectory(options.settings.persistence.dataDir);
+    this.directory = new IdentityDirectory(options.settings.persistence.dataDir);
     this.issuer = openIssuer(options.settings);
-    this.#held = this.#take(this.#directory.read());
+    this.#held = this.#take(this.directory.read());
   }
 
-  /** The authority, if this node is an issuer. */
-  openAuthority(store: ControlStore): Authority | undefined {
-    const { leafTtlMs, renewAfterEndMs } = this.#options.settings.identity;
-    if (this.issuer !== undefined) this.#authority = new Authority({ store, issuer: this.issuer, leafTtlMs, renewAfterEndMs });
-    return this.#authority;
+  /** Sets the authority, if this node is an issuer. */
+  setAuthority(authority: Authority | undefined): void {
+    this.#authority = authority;
   }
 
   /** Calls `onRenewed` after each renewal. `address` is the address at which other nodes reach the fabric listener. */
@@ -118,9 +123,18 @@ export class NodeIdentity implements NodeComponent {
     this.#onRenewed = onRenewed;
   }
 
+  /** Renews the certificate now if its issuer was revoked. */
+  heed(trust: TrustCopy): void {
+    this.#trust = trust;
+    if (!trust.revocations.issuers.has(this.#held.issuerKey)) return;
+    this.#renewWallMs = 0;
+    this.#wake.resolve();
+  }
+
   /** The fabric addresses of the issuers. */
   issuers(): readonly string[] {
-    return this.#directory.issuers().map(({ address }) => address);
+    const known = this.#trust?.issuers ?? [];
+    return (known.length > 0 ? known : this.directory.issuers()).map(({ address }) => address);
   }
 
   start(): void {
@@ -157,7 +171,11 @@ export class NodeIdentity implements NodeComponent {
 
   /** Resolves after the time, with false if the node stops before. */
   async #waited(lengthMs: number): Promise<boolean> {
-    await wait(lengthMs, undefined, { ref: false, signal: this.#stop.signal }).catch(() => {});
+    const timer = new AbortController();
+    const signal = AbortSignal.any([this.#stop.signal, timer.signal]);
+    await Promise.race([this.#wake.promise, wait(lengthMs, undefined, { ref: false, signal }).catch(() => {})]);
+    timer.abort();
+    this.#wake = Promise.withResolvers();
     return !this.#stop.signal.aborted;
   }
 
@@ -173,20 +191,20 @@ export class NodeIdentity implements NodeComponent {
   }
 
   async #renew(): Promise<void> {
-    const key = this.#directory.nextKey();
+    const key = this.directory.nextKey();
     if (this.#authority === undefined) await this.#renewAtIssuer(key);
     else await this.#renewSelf(this.#authority, key);
-    this.#held = this.#take(this.#directory.read());
+    this.#held = this.#take(this.directory.read());
     this.#onRenewed();
   }
 
   /** Asks the issuers, one after the other. Rejects with the last error. */
   async #renewAtIssuer(key: KeyObject): Promise<void> {
-    const { roots } = this.#directory;
+    const { roots } = this.directory;
     let last: unknown = new Error("no issuer is known; join again with a token");
     for (const address of this.issuers()) {
       try {
-        return this.#directory.keep(key, await renewAt(address, this.#held, roots, key));
+        return this.directory.keep(key, await renewAt(address, this.#held, roots, key));
       } catch (error) {
         last = error;
         if (error instanceof IssuerError && error.isFinal) break;
@@ -201,20 +219,22 @@ export class NodeIdentity implements NodeComponent {
     const { publicKey } = new P256PrivateKey(key);
     const { nodeId: name, root } = issuer.facts;
     const { leafTtlMs: ttlMs } = this.#options.settings.identity;
-    const terms = { role: "node", name, publicKey, dnsNames: [issuer.serverName], ttlMs } as const;
+    const dnsNames = [issuer.serverName];
+    const { wallMs } = now();
     try {
-      const { chain } = await authority.issue(terms, now().wallMs);
+      const { chain } = await authority.issueOwn(publicKey, dnsNames, ttlMs, wallMs);
+      await authority.removeEnded(wallMs);
       const { roots, issuers } = await authority.bundle();
-      this.#directory.keep(key, { certificates: chain + root, roots: roots.join(""), issuers });
+      this.directory.keep(key, { certificates: chain + root, roots: roots.join(""), issuers });
     } catch (error) {
-      if (!(error instanceof WaymarkError)) throw error;
+      if (!(error instanceof WaymarkError && error.reason === "store_unavailable")) throw error;
       this.#options.log.warn({ err: error }, "the issuer's own certificate is not recorded in the control store");
-      const madeWallMs = now().wallMs;
-      const certificates = issuer.certify({ ...terms, madeWallMs, expiresWallMs: issuer.expiryOf(madeWallMs, ttlMs) });
-      this.#directory.keep(key, {
+      const times = { madeWallMs: wallMs, expiresWallMs: issuer.expiryOf(wallMs, ttlMs) };
+      const certificates = issuer.certify({ role: "node", name, publicKey, dnsNames, ...times });
+      this.directory.keep(key, {
         certificates: certificates + root,
-        roots: this.#directory.roots.toString(),
-        issuers: this.#directory.issuers(),
+        roots: this.directory.roots.toString(),
+        issuers: this.directory.issuers(),
       });
     }
   }
@@ -226,12 +246,9 @@ export class NodeIdentity implements NodeComponent {
       try {
         const { wallMs } = now();
         await authority.announce(this.#address, wallMs);
-        const { nodeId: name } = authority.issuer.facts;
-        const { publicKey } = this.#held.key;
-        const terms = { role: "node", name, publicKey, dnsNames: [authority.issuer.serverName] } as const;
-        await authority.issue({ ...terms, ttlMs: this.#held.expiresWallMs - wallMs }, wallMs);
+        await authority.issueOwn(this.#held.key.publicKey, [authority.issuer.serverName], this.#held.expiresWallMs - wallMs, wallMs);
         const { roots } = await authority.bundle();
-        this.#directory.keepRoots(roots.join(""));
+        this.directory.keepRoots(roots.join(""));
         this.#onRenewed();
         return;
       } catch (error) {

@@ -3,17 +3,19 @@
  * rotation of keys follow Docker Swarm (`swarmkit/ca`). Every act is one transaction, so that a lost answer or a crash leaves either nothing or a
  * record with which the same request is answered again.
  */
+import { BACKDATE_MS } from "../../lib/certificates/revocations.ts";
 import { IDENTITY_NAME } from "../../lib/certificates/spiffe.ts";
 import { isP256PublicKey, isSignedBy, sha256Hex } from "../../lib/crypto.ts";
 import { DAY_MS } from "../../lib/duration.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
-import { allItems } from "../../store/control/all-items.ts";
+import { allItems } from "../../store/control/all-items.io.ts";
 import type { ControlStore, StoreCondition, StoreItem, StoreWrite } from "../../store/control/store.ts";
 import type { Issuer } from "./issuer.ts";
 import { clusterOfToken, newToken, parseToken, secretDigest, tokenText } from "./join-token.ts";
 import {
   decodeIssuer,
   decodeName,
+  decodeRevocation,
   decodeRoot,
   decodeToken,
   encodeIdentity,
@@ -25,11 +27,13 @@ import {
   type NameRecord,
   nameKey,
   nameOfKey,
+  REVOCATIONS,
+  type RevocationRecord,
   ROOTS,
   TOKENS,
   type TokenRecord,
 } from "./records.ts";
-import { judgeJoin, judgeRenewal, refused, withKey } from "./verdicts.ts";
+import { isKeyOf, judgeJoin, judgeRenewal, refused, withKey } from "./verdicts.ts";
 
 export interface AuthorityOptions {
   readonly store: ControlStore;
@@ -177,7 +181,7 @@ export class Authority {
       const verdict = judgeJoin(asked, { token: known, held }, wallMs);
       if (known === undefined || tokenItem === undefined) return undefined;
       const dnsNames = known.dnsNames;
-      const record = this.#record({ ...withKey(held, keyDigest), dnsNames, tokenId: token.id }, wallMs);
+      const record = this.#record(held, { keyDigest, dnsNames, tokenId: token.id }, wallMs);
       const use = { key: tokenItem.key, value: encodeIdentity({ ...known, used: known.used + (verdict === "repeated" ? 0 : 1) }) };
       const conditions = [versionOf(tokenItem.key, tokenItem), versionOf(nameKey({ role, name }), item)];
       return this.#admit({ role, name, publicKey, record }, conditions, [use]);
@@ -196,20 +200,74 @@ export class Authority {
       const { item, held } = await this.#held({ role, name });
       judgeRenewal({ name, keyDigest: sha256Hex(publicKey), newKeyDigest, renewAfterEndMs }, held, wallMs);
       if (held === undefined) return undefined;
-      const record = this.#record({ ...held, ...withKey(held, newKeyDigest) }, wallMs);
+      const record = this.#record(held, { keyDigest: newKeyDigest, dnsNames: held.dnsNames, tokenId: held.tokenId }, wallMs);
       return this.#admit({ role, name, publicKey: newPublicKey, record }, [versionOf(nameKey({ role, name }), item)], []);
     });
   }
 
-  /** Issues a certificate on an administrator's word, who decides the name. The name's current holder loses it. */
+  /**
+   * Issues a certificate on an administrator's word, who decides the name. The name's current holder loses it. Rejects with
+   * `discovery_access_denied` for a revoked key.
+   */
   async issue({ role, name, publicKey, dnsNames, ttlMs }: CertificateRequest, wallMs: number): Promise<Admission> {
     if (!isP256PublicKey(publicKey)) throw invalid("public_key", NO_KEY);
     const keyDigest = sha256Hex(publicKey);
     return this.#rounds(async () => {
       const { item, held } = await this.#held({ role, name });
-      const record = this.#record({ ...withKey(held, keyDigest), dnsNames, tokenId: "" }, wallMs, ttlMs);
+      if (held?.isRevoked === true && isKeyOf(held, keyDigest)) throw refused("revoked", `public_key: the key of ${name} was revoked`);
+      const record = this.#record(held, { keyDigest, dnsNames, tokenId: "" }, wallMs, ttlMs);
       return this.#admit({ role, name, publicKey, record }, [versionOf(nameKey({ role, name }), item)], []);
     });
+  }
+
+  /**
+   * Revokes an identity: its certificates do not count from now on, and it cannot renew. If the node is an issuer, its issuing key is revoked too.
+   * Returns whether it was one. Rejects with `not_found`.
+   */
+  async revoke(
+    { role, name }: NameKey,
+    terms: Pick<RevocationRecord, "reason" | "revokedBy">,
+    wallMs: number,
+  ): Promise<{ readonly wasIssuer: boolean }> {
+    if (role === "node" && name === this.issuer.facts.nodeId)
+      throw invalid("name", "an issuer cannot revoke itself; ask another issuer, or stop the machine");
+    return this.#rounds(async () => {
+      const { item, held } = await this.#held({ role, name });
+      if (held === undefined) throw new WaymarkError("not_found", `name: no certificate was issued for the ${role} ${name}`);
+      const base = { ...terms, revokedWallMs: wallMs };
+      // Certificates have whole seconds.
+      const beforeWallMs = Math.ceil(wallMs / 1000) * 1000;
+      const until = { beforeWallMs, untilWallMs: held.lastEndWallMs + BACKDATE_MS };
+      const changes: StoreWrite[] = [
+        { key: nameKey({ role, name }), value: encodeIdentity({ ...held, isRevoked: true, leastMadeWallMs: beforeWallMs }) },
+        { key: `${REVOCATIONS}name/${role}/${name}`, value: encodeIdentity({ ...base, ...until }) },
+      ];
+      const own = role === "node" ? await this.#issuersOf(name) : [];
+      for (const { key, record } of own) {
+        const ending = { beforeWallMs: 0, untilWallMs: record.expiresWallMs + BACKDATE_MS };
+        changes.push({ key: `${REVOCATIONS}issuer/${key.slice(ISSUERS.length)}`, value: encodeIdentity({ ...base, ...ending }) });
+        changes.push({ key, value: undefined });
+      }
+      const { isCommitted } = await this.#options.store.transact([versionOf(nameKey({ role, name }), item)], changes);
+      return isCommitted ? { wasIssuer: own.length > 0 } : undefined;
+    });
+  }
+
+  /** Removes the revocations whose certificates have all ended. */
+  async removeEnded(wallMs: number): Promise<void> {
+    for await (const { key, version, value } of allItems(this.#options.store, REVOCATIONS)) {
+      const record = decodeRevocation(value);
+      if (record !== undefined && wallMs > record.untilWallMs) await this.#options.store.compareAndSwap(key, version, undefined);
+    }
+  }
+
+  async #issuersOf(nodeId: string): Promise<readonly { readonly key: string; readonly record: IssuerRecord }[]> {
+    const found = [];
+    for await (const { key, value } of allItems(this.#options.store, ISSUERS)) {
+      const record = decodeIssuer(value);
+      if (record?.nodeId === nodeId) found.push({ key, record });
+    }
+    return found;
   }
 
   /** Lists all identities, by role and name. */
@@ -232,32 +290,47 @@ export class Authority {
     return { roots: roots.filter((root) => root !== ""), issuers };
   }
 
+  /** Records the next certificate of the issuer itself, like `issue`. */
+  async issueOwn(publicKey: Uint8Array, dnsNames: readonly string[], ttlMs: number, wallMs: number): Promise<Admission> {
+    await this.#checkNotRevoked();
+    return this.issue({ role: "node", name: this.issuer.facts.nodeId, publicKey, dnsNames, ttlMs }, wallMs);
+  }
+
+  async #checkNotRevoked(): Promise<void> {
+    const found = await this.#options.store.get(`${REVOCATIONS}issuer/${this.issuer.keyId}`);
+    if (found !== undefined) throw refused("revoked", "this issuer was revoked; stop the node, and give it another name");
+  }
+
   /**
    * Publishes the address of this issuer, and the first root. Rejects with `discovery_access_denied` if the store has other roots than the root of this issuer.
    */
   async announce(address: string, wallMs: number): Promise<void> {
     const { store } = this.#options;
     const { nodeId, root, rootDigest, notAfterWallMs } = this.issuer.facts;
+    await this.#checkNotRevoked();
     const { items } = await store.list(ROOTS);
     if (!items.some(({ key }) => key === ROOTS + rootDigest)) {
       if (items.length > 0) throw refused("join_denied", `the root of this issuer is not published; publish it with "waymark ca publish"`);
       await this.#write(ROOTS + rootDigest, 0, encodeIdentity({ certificate: root, publishedWallMs: wallMs }));
     }
     const record: IssuerRecord = { nodeId, address, rootKey: rootDigest, expiresWallMs: notAfterWallMs };
-    await store.transact([], [{ key: ISSUERS + this.issuer.keyDigest, value: encodeIdentity(record) }]);
+    await store.transact([], [{ key: ISSUERS + this.issuer.keyId, value: encodeIdentity(record) }]);
   }
 
-  /** The terms of a certificate that is made now by this issuer. */
+  /** The record of a certificate that is made now by this issuer. */
   #record(
-    of: Pick<NameRecord, "dnsNames" | "earlierKeys" | "keyDigest" | "tokenId">,
+    held: NameRecord | undefined,
+    of: Pick<NameRecord, "dnsNames" | "keyDigest" | "tokenId">,
     wallMs: number,
     ttlMs = this.#options.leafTtlMs,
   ): NameRecord {
     const { issuer } = this;
-    const expiresWallMs = issuer.expiryOf(wallMs, ttlMs);
-    const { keyDigest, earlierKeys, dnsNames, tokenId } = of;
-    const by = { issuer: issuer.facts.nodeId, issuerKey: issuer.keyDigest };
-    return { keyDigest, earlierKeys, dnsNames, tokenId, ...by, madeWallMs: wallMs, expiresWallMs, isRevoked: false };
+    const { lastEndWallMs = 0, leastMadeWallMs = 0 } = held ?? {};
+    const madeWallMs = Math.max(wallMs, leastMadeWallMs);
+    const expiresWallMs = issuer.expiryOf(madeWallMs, ttlMs);
+    const times = { madeWallMs, expiresWallMs, leastMadeWallMs, lastEndWallMs: Math.max(lastEndWallMs, expiresWallMs) };
+    const by = { issuer: issuer.facts.nodeId, issuerKey: issuer.keyId };
+    return { ...of, ...withKey(held, of.keyDigest), ...by, ...times, isRevoked: false };
   }
 
   async #held(name: NameKey): Promise<{ readonly item: StoreItem | undefined; readonly held: NameRecord | undefined }> {

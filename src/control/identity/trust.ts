@@ -1,0 +1,100 @@
+/**
+ * A copy of the records that every node needs to judge certificates and callers: roots, issuers, revocations and callers' tokens. A node with the
+ * control store watches them there. Every other node follows an issuer, as SPIRE's agents follow its server.
+ */
+import type { Revocations } from "../../lib/certificates/revocations.ts";
+import {
+  CREDENTIALS,
+  type CredentialRecord,
+  decodeCredential,
+  decodeIssuer,
+  decodeRevocation,
+  decodeRoot,
+  ISSUERS,
+  type IssuerRecord,
+  REVOCATIONS,
+  ROOTS,
+} from "./records.ts";
+
+/** Prefixes of the keys of the copy. Join tokens and names do not belong to it. */
+export const TRUST_PREFIXES = [ROOTS, ISSUERS, REVOCATIONS, CREDENTIALS] as const;
+
+/** A change of a record. `value` is undefined if the record was removed. */
+export interface TrustChange {
+  readonly key: string;
+  readonly value: Uint8Array | undefined;
+}
+
+/** A caller's token, by its accessor id. */
+export interface ListedCredential {
+  readonly accessor: string;
+  readonly record: CredentialRecord;
+}
+
+export class TrustCopy {
+  readonly #clusterId: string;
+  readonly #records = new Map<string, Uint8Array>();
+  #revocations: Revocations = { names: new Map(), issuers: new Set() };
+
+  constructor(clusterId: string) {
+    this.#clusterId = clusterId;
+  }
+
+  /** Applies changes. With `resetPrefix`, they are all records whose keys start with it. Keys with other prefixes are ignored. */
+  apply(changes: readonly TrustChange[], resetPrefix?: string): void {
+    if (resetPrefix !== undefined) for (const key of this.#records.keys()) if (key.startsWith(resetPrefix)) this.#records.delete(key);
+    for (const { key, value } of changes) {
+      if (value === undefined) this.#records.delete(key);
+      else if (TRUST_PREFIXES.some((prefix) => key.startsWith(prefix))) this.#records.set(key, value);
+    }
+    this.#revocations = this.#read();
+  }
+
+  /** All records, by key. */
+  get records(): ReadonlyMap<string, Uint8Array> {
+    return this.#records;
+  }
+
+  get revocations(): Revocations {
+    return this.#revocations;
+  }
+
+  /** The accepted roots in PEM. */
+  get roots(): string {
+    return this.#all(ROOTS)
+      .map(([, value]) => decodeRoot(value)?.certificate ?? "")
+      .join("");
+  }
+
+  get issuers(): readonly IssuerRecord[] {
+    return this.#all(ISSUERS).flatMap(([key, value]) => {
+      const record = this.#revocations.issuers.has(key) ? undefined : decodeIssuer(value);
+      return record === undefined ? [] : [record];
+    });
+  }
+
+  get credentials(): readonly ListedCredential[] {
+    return this.#all(CREDENTIALS).flatMap(([accessor, value]) => {
+      const record = decodeCredential(value);
+      return record === undefined ? [] : [{ accessor, record }];
+    });
+  }
+
+  /** The records with this prefix, with the rest of their keys. */
+  #all(prefix: string): readonly (readonly [string, Uint8Array])[] {
+    return [...this.#records].filter(([key]) => key.startsWith(prefix)).map(([key, value]) => [key.slice(prefix.length), value]);
+  }
+
+  #read(): Revocations {
+    const names = new Map<string, number>();
+    const issuers = new Set<string>();
+    for (const [key, value] of this.#all(REVOCATIONS)) {
+      const [kind = "", ...rest] = key.split("/");
+      const record = decodeRevocation(value);
+      if (kind === "issuer") issuers.add(rest.join("/"));
+      // A revocation that cannot be read counts for all certificates of the name.
+      else names.set(`${this.#clusterId}/${rest.join("/")}`, record?.beforeWallMs ?? Number.POSITIVE_INFINITY);
+    }
+    return { names, issuers };
+  }
+}

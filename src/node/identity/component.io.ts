@@ -1,0 +1,95 @@
+/** Opens everything about certificates and callers' tokens on a node: its own certificate, the authority if it is an issuer, and the copy of revocations. */
+import { randomBytes } from "node:crypto";
+import { Authority } from "../../control/identity/authority.io.ts";
+import { CallerTokens } from "../../control/identity/caller-tokens.io.ts";
+import { draws } from "../../lib/rng.ts";
+import type { BootstrapParts } from "../../services/identity/bootstrap.ts";
+import type { CredentialParts } from "../../services/identity/credentials.ts";
+import type { ControlStore } from "../../store/control/store.ts";
+import type { NodeComponents } from "../components.io.ts";
+import type { CallerIdentities } from "../identity.io.ts";
+import { countIdentity } from "../metrics.ts";
+import type { NodeCore } from "../rooms.io.ts";
+import { type NodeOptions, tick } from "../starting.io.ts";
+import type { WorkerGroups } from "../workers/worker-groups.io.ts";
+import { JoinEndpoint } from "./join-endpoint.io.ts";
+import { type NodeCertificate, openNodeCertificate } from "./node-certificate.io.ts";
+import { NodeTrust } from "./trust.io.ts";
+
+export interface NodeIdentityParts {
+  /** Undefined if the certificate does not come from an issuer. */
+  readonly certificate: NodeCertificate | undefined;
+  /** Undefined if the node uses neither such a certificate nor managed tokens. */
+  readonly trust: NodeTrust | undefined;
+  /** Undefined if this node is no issuer. */
+  readonly joinEndpoint: JoinEndpoint | undefined;
+  readonly bootstrap: Pick<BootstrapParts & CredentialParts, "authority" | "issuers" | "tokens">;
+}
+
+export async function openIdentityParts(
+  options: NodeOptions,
+  { core, controlStore }: { readonly core: NodeCore; readonly controlStore: ControlStore },
+  parts: NodeComponents,
+): Promise<NodeIdentityParts> {
+  const { settings } = options;
+  const { metrics } = core;
+  const log = options.log.child("identity");
+  const random = draws((bytes) => crypto.getRandomValues(bytes));
+  const openOwn = () => openNodeCertificate({ settings, log, metrics, random });
+  const certificate = await parts.open("certificate", openOwn, (opened) => opened ?? {});
+  const { leafTtlMs, renewAfterEndMs } = settings.identity;
+  const issuer = certificate?.issuer;
+  const authority = issuer && new Authority({ store: controlStore, issuer, leafTtlMs, renewAfterEndMs });
+  certificate?.setAuthority(authority);
+  const hasStore = certificate === undefined || authority !== undefined || settings.store.kind === "etcd";
+  const store = hasStore ? controlStore : undefined;
+  const { managed: isManaged, default: defaultTenant = "" } = settings.tenants;
+  const given = {
+    clusterId: settings.node.clusterId,
+    store,
+    directory: certificate?.directory,
+    isManaged,
+    defaultTenant,
+    log,
+    metrics,
+    random,
+  };
+  const openTrust = () => (certificate === undefined && !isManaged ? undefined : new NodeTrust(given));
+  const trust = await parts.open("trust", openTrust, (opened) => opened ?? {});
+  const tokens = store && isManaged ? new CallerTokens(store, randomBytes) : undefined;
+  return {
+    certificate,
+    trust,
+    joinEndpoint:
+      authority &&
+      trust &&
+      new JoinEndpoint({
+        core,
+        authority,
+        trust,
+        tick,
+        log,
+        listBounds: settings.limits,
+        onOperation: core.accessLog.onIdentity,
+        onRequest: (kind, problem) => countIdentity(metrics, kind, problem),
+      }),
+    bootstrap: { authority, tokens, issuers: () => certificate?.issuers() ?? [] },
+  };
+}
+
+/** Applies each change of revocations and callers' tokens to callers, open streams and this node's certificate. */
+export function followTrust(
+  { certificate, trust, joinEndpoint }: NodeIdentityParts,
+  identities: CallerIdentities,
+  workerGroups: WorkerGroups,
+): void {
+  if (trust === undefined) return;
+  const apply = () => {
+    identities.setManaged(trust.managed);
+    workerGroups.setManaged(trust.managed);
+    joinEndpoint?.checkStreams();
+    certificate?.heed(trust.copy);
+  };
+  apply();
+  trust.follow(apply);
+}

@@ -1,0 +1,84 @@
+/** Implements JoinService.Follow: one stream of the records that a node needs to judge certificates and callers. */
+import { create, toBinary } from "@bufbuild/protobuf";
+import { JoinServiceFollowResponseSchema, TrustRecordSchema } from "../../../gen/waymark/control/v1/join_pb.js";
+import type { TrustChange } from "../../control/identity/trust.ts";
+import type { Time } from "../../lib/machine.ts";
+import type { StreamSource } from "../service.ts";
+
+/** The records of the serving node. */
+export interface TrustSource {
+  /** All records, by key. */
+  readonly records: ReadonlyMap<string, Uint8Array>;
+  /** Calls `onChange` with each change, until the returned function is called. With `isReset`, all records may have changed. */
+  follow(onChange: (changes: readonly TrustChange[], isReset: boolean) => void): () => void;
+}
+
+export interface TrustStreamOptions {
+  readonly source: TrustSource;
+  /** Whether the reader may have a record. */
+  readonly allows: (key: string) => boolean;
+  /** Calls `wake` several times a second until the returned function is called. */
+  readonly tick: (wake: () => void) => () => void;
+}
+
+/** A reader notices within a few of these intervals that its issuer no longer answers. */
+const BEAT_MS = 5_000;
+const MAX_MESSAGE_BYTES = 262_144;
+
+/** The records that wait to be sent are kept by their keys, so that a slow reader gets only the newest change of each. */
+export class TrustStream implements StreamSource {
+  readonly endsAtDrain = true;
+  readonly #options: TrustStreamOptions;
+  readonly #waiting = new Map<string, Uint8Array | undefined>();
+  #isReset = true;
+  #isComplete = true;
+  #sentMonoMs = 0;
+  #undo: readonly (() => void)[] = [];
+
+  constructor(options: TrustStreamOptions) {
+    this.#options = options;
+    this.#reset();
+  }
+
+  attach(wake: () => void): void {
+    const { source, tick } = this.#options;
+    const unfollow = source.follow((changes, isReset) => {
+      if (isReset) this.#reset();
+      else for (const { key, value } of changes) this.#add(key, value);
+      wake();
+    });
+    this.#undo = [unfollow, tick(wake)];
+    wake();
+  }
+
+  pull({ monoMs }: Time): Uint8Array | undefined {
+    if (this.#waiting.size === 0 && !this.#isReset && this.#isComplete && monoMs - this.#sentMonoMs < BEAT_MS) return undefined;
+    const changes = [];
+    let sizeBytes = 0;
+    for (const [key, value = new Uint8Array()] of this.#waiting) {
+      if (changes.length > 0 && sizeBytes + value.length > MAX_MESSAGE_BYTES) break;
+      sizeBytes += key.length + value.length;
+      this.#waiting.delete(key);
+      changes.push(create(TrustRecordSchema, { key, value }));
+    }
+    this.#isComplete = this.#waiting.size === 0;
+    const message = create(JoinServiceFollowResponseSchema, { reset: this.#isReset, changes, complete: this.#isComplete });
+    this.#isReset = false;
+    this.#sentMonoMs = monoMs;
+    return toBinary(JoinServiceFollowResponseSchema, message);
+  }
+
+  close(): void {
+    for (const undo of this.#undo) undo();
+  }
+
+  #reset(): void {
+    this.#waiting.clear();
+    this.#isReset = true;
+    for (const [key, value] of this.#options.source.records) this.#add(key, value);
+  }
+
+  #add(key: string, value: Uint8Array | undefined): void {
+    if (this.#options.allows(key)) this.#waiting.set(key, value);
+  }
+}
