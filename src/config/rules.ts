@@ -38,9 +38,12 @@ export function brokenRules(settings: Settings): readonly BrokenRule[] {
   if (tls.requireClientCert && tls.caFile === undefined)
     refuse("tls.require_client_cert", "needs tls.ca_file, with the CAs that issue client certificates");
   if (tls.caFile !== undefined && tls.certFile === undefined) refuse("tls.ca_file", "also needs tls.cert_file and tls.key_file");
+  if (tls.crlFile !== undefined && tls.caFile === undefined) refuse("tls.crl_file", "needs tls.ca_file, with the CAs of these lists");
   const files = [fabric.certFile, fabric.keyFile, fabric.caFile];
   if (files.some((file) => file !== undefined) && files.includes(undefined))
     refuse("fabric.cert_file", "needs fabric.key_file and fabric.ca_file: nodes verify each other, so set all three or none");
+  if (fabric.crlFile !== undefined && fabric.caFile === undefined)
+    refuse("fabric.crl_file", "needs fabric.ca_file: it is for certificates that come from files");
   const sizeBytes = factsBytes(settings.node.roles, settings.node.labels);
   if (sizeBytes > NODE_BOUNDS.maxFactsBytes)
     refuse("node.labels", `is ${sizeBytes} bytes together with node.roles, more than the maximum of ${NODE_BOUNDS.maxFactsBytes}`);

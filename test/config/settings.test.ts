@@ -212,6 +212,9 @@ test.each([
     says: "summary.export_enabled: needs summary.signing_key_file, because a node without the key of its cluster exports nothing; set it, or remove summary.export_enabled (file n.toml)",
   },
   { toml: "[tls]\nrequire_client_cert = true\n", says: "tls.require_client_cert: needs tls.ca_file" },
+  { toml: '[tls]\ncert_file = "c"\nkey_file = "k"\ncrl_file = "l"\n', says: "tls.crl_file: needs tls.ca_file" },
+  { toml: '[fabric]\ncrl_file = "l"\n', says: "fabric.crl_file: needs fabric.ca_file" },
+  { toml: '[tls]\nmin_version = "1.1"\n', says: 'tls.min_version: "1.1" is not one of 1.2, 1.3' },
   { json: "{", says: "(file n.json)" },
   { json: "[]", says: "(file n.json)" },
   {

@@ -308,8 +308,10 @@ function whyNotOpened({ isFromServer, status: { message } }: CallResult): string
   return isFromServer ? `refused (${detailField(message)})` : message;
 }
 
-function dialTls({ cert, key, clientCa }: FabricTls): DialTls {
-  const context = createSecureContext({ cert: Buffer.from(cert), key: Buffer.from(key), ca: Buffer.from(clientCa), minVersion: "TLSv1.3" });
+function dialTls({ cert, key, clientCa, crls }: FabricTls): DialTls {
+  const revoked = crls === undefined ? {} : { crl: crls.map((list) => Buffer.from(list)) };
+  const own = { cert: Buffer.from(cert), key: Buffer.from(key) };
+  const context = createSecureContext({ ...own, ca: Buffer.from(clientCa), ...revoked, minVersion: "TLSv1.3" });
   return { context, trustDomain: trustDomainOf(cert) };
 }
 
@@ -319,7 +321,7 @@ function borderTls(tls: FabricTls | undefined): ReadonlyMap<string, DialTls> {
   const gate = gateOf(own?.clusterId ?? "");
   return new Map(
     tls.borders.map((authority) => {
-      const { context, trustDomain } = dialTls({ ...tls, clientCa: authority.ca });
+      const { context, trustDomain } = dialTls({ ...tls, clientCa: authority.ca, crls: undefined });
       return [authority.clusterId, { context, trustDomain, border: { authority, gate } }];
     }),
   );

@@ -167,14 +167,14 @@ async function keepRoster(members: MembersFile, bytes: Uint8Array, { core, log }
 
 /** Reads the certificates again when their files change. The files of an identity change only when it is renewed, so they are not watched. */
 function watchFabricTls({ settings, core, log, identity }: FabricComponentOptions): TlsWatch | undefined {
-  const { certFile, keyFile, caFile: clientCaFile } = settings.fabric;
+  const { certFile, keyFile, caFile: clientCaFile, crlFile } = settings.fabric;
   if (certFile === undefined || keyFile === undefined) return undefined;
   const apply = () => {
     // The files are checked as they are at startup: they must still belong to this node.
     const tls = readTlsAndBorders(settings, settings.fabric.borders, core.identity);
     if (tls !== undefined) core.driver.setTls(tls);
   };
-  return watchTls({ group: "fabric", certFile, keyFile, clientCaFile }, apply, {
+  return watchTls({ group: "fabric", certFile, keyFile, clientCaFile, crlFile }, apply, {
     ...(identity !== undefined && { pollMs: MAX_TIMER_MS }),
     onReload: () => log.info({}, "fabric certificates reloaded"),
     onError: (error) => log.warn({ err: error }, "fabric certificate reload failed, keeping the current certificates"),
