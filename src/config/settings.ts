@@ -194,6 +194,12 @@ const SETTINGS = {
     }),
   },
   tls: {
+    source: choice({
+      notForResolver: AT_RESOLVER.fabric,
+      choices: ["files", "identity"],
+      default: "files",
+      doc: "Where the certificate of the gRPC, HTTP and DNS-over-TLS listeners comes from. files: tls.cert_file, if it is set. identity: the certificate that an issuer of the cluster made for this node (identity.source). Client certificates are then verified against the roots of the cluster.",
+    }),
     minVersion: choice({
       choices: ["1.2", "1.3"],
       default: "1.3",

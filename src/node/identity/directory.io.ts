@@ -16,6 +16,7 @@ import type { CertificateFiles } from "./codec.ts";
 
 /** A key, and its certificate as far as its owner needs to know it. */
 export interface OwnCertificate extends SpiffeIdentity {
+  readonly certificate: X509Certificate;
   readonly key: P256PrivateKey;
   readonly madeWallMs: number;
   readonly expiresWallMs: number;
@@ -150,5 +151,5 @@ function ownCertificate(path: string): OwnCertificate {
   if (identity === undefined || !certificate.checkPrivateKey(key))
     throw new Error(`identity: ${path} must contain a private key and its certificate, with one Waymark SPIFFE id`);
   const madeWallMs = certificate.validFromDate.getTime() + BACKDATE_MS;
-  return { ...identity, key: new P256PrivateKey(key), madeWallMs, expiresWallMs: certificate.validToDate.getTime() };
+  return { ...identity, certificate, key: new P256PrivateKey(key), madeWallMs, expiresWallMs: certificate.validToDate.getTime() };
 }

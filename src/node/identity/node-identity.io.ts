@@ -2,7 +2,8 @@
  * The certificate of this node, if an issuer of the cluster made it: reads it at the start, and renews it at half of its life. The certificate is in
  * files, and listeners read them again after each renewal. An issuer makes its own certificate.
  */
-import type { KeyObject } from "node:crypto";
+import type { KeyObject, X509Certificate } from "node:crypto";
+import { isIP } from "node:net";
 import { setTimeout as wait } from "node:timers/promises";
 import type { Settings } from "../../config/settings.ts";
 import { Authority } from "../../control/identity/authority.ts";
@@ -16,6 +17,7 @@ import type { Metrics } from "../../lib/metrics/metrics.ts";
 import { now } from "../../lib/stall-aware-time.io.ts";
 import type { ControlStore } from "../../store/control/store.ts";
 import type { NodeComponent } from "../components.io.ts";
+import { advertisedHost } from "../fabric/address.io.ts";
 import { openIssuer } from "./ca.io.ts";
 import { IdentityDirectory, type OwnCertificate } from "./directory.io.ts";
 import { IssuerError, renewAt } from "./issuer-client.io.ts";
@@ -36,12 +38,25 @@ export interface NodeIdentityOptions {
 
 /** Returns the settings of a node whose certificate comes from an issuer. They name the files of the identity. Unchanged for other nodes. */
 export function withIdentity(settings: Settings, origins: ReadonlyMap<string, string>): Settings {
+  const found = withFabricIdentity(settings, origins);
+  if (settings.tls.source === "files") return found;
+  if (settings.fabric.certFile !== undefined)
+    throw new Error('tls.source is "identity", but fabric.cert_file is the certificate of this node: remove one of them');
+  if (found === settings)
+    throw new Error(`tls.source is "identity", but ${settings.persistence.dataDir} contains no identity: run "waymark mesh join" first`);
+  const { certFile, keyFile, caFile } = found.fabric;
+  return { ...found, tls: { ...settings.tls, certFile, keyFile, caFile } };
+}
+
+function withFabricIdentity(settings: Settings, origins: ReadonlyMap<string, string>): Settings {
   const { identity, persistence, node, fabric } = settings;
   if (node.mode === "resolver" || persistence.ephemeral || identity.source === "files") return settings;
   const directory = new IdentityDirectory(persistence.dataDir);
   const issuer = openIssuer(settings);
+  if (issuer === undefined && identity.names.length > 0)
+    throw new Error('identity.names: only an issuer chooses its names; make the join token of this node with "--dns-name" instead');
   if (!directory.hasIdentity) {
-    if (issuer !== undefined) selfIssue(issuer, directory, identity.leafTtlMs);
+    if (issuer !== undefined) selfIssue(issuer, directory, identity);
     else if (identity.source === "mesh")
       throw new Error(`identity.source is "mesh", but ${persistence.dataDir} contains no identity: run "waymark mesh join" first`);
     else return settings;
@@ -69,13 +84,23 @@ export function withIdentity(settings: Settings, origins: ReadonlyMap<string, st
   };
 }
 
-function selfIssue(issuer: Issuer, directory: IdentityDirectory, ttlMs: number): void {
+/** The names in the certificate of an issuer. */
+function namesOf(issuer: Issuer, { names }: Settings["identity"]): readonly string[] {
+  return [issuer.serverName, ...names];
+}
+
+/** Whether clients that dial this host accept the certificate. */
+function hasName(certificate: X509Certificate, host: string): boolean {
+  return (isIP(host) === 0 ? certificate.checkHost(host) : certificate.checkIP(host)) !== undefined;
+}
+
+function selfIssue(issuer: Issuer, directory: IdentityDirectory, identity: Settings["identity"]): void {
   const { nodeId: name, root } = issuer.facts;
   const key = directory.nextKey();
   const madeWallMs = now().wallMs;
-  const times = { madeWallMs, expiresWallMs: issuer.expiryOf(madeWallMs, ttlMs) };
+  const times = { madeWallMs, expiresWallMs: issuer.expiryOf(madeWallMs, identity.leafTtlMs) };
   const { publicKey } = new P256PrivateKey(key);
-  const certificates = issuer.certify({ role: "node", name, publicKey, dnsNames: [issuer.serverName], ...times });
+  const certificates = issuer.certify({ role: "node", name, publicKey, dnsNames: namesOf(issuer, identity), ...times });
   // Newcomers find the root, whose digest they know, in the chain of an issuer.
   directory.keep(key, { certificates: certificates + root, roots: root, issuers: directory.issuers() });
 }
@@ -103,6 +128,8 @@ export class NodeIdentity implements NodeComponent {
     this.#directory = new IdentityDirectory(options.settings.persistence.dataDir);
     this.issuer = openIssuer(options.settings);
     this.#held = this.#take(this.#directory.read());
+    const names = this.issuer === undefined ? [] : namesOf(this.issuer, options.settings.identity);
+    if (names.some((name) => !hasName(this.#held.certificate, name))) this.#renewWallMs = 0;
   }
 
   /** The authority, if this node is an issuer. */
@@ -124,6 +151,13 @@ export class NodeIdentity implements NodeComponent {
   }
 
   start(): void {
+    const { settings, log } = this.#options;
+    const host = advertisedHost(settings, settings.listen.host);
+    if (settings.tls.source === "identity" && !hasName(this.#held.certificate, host))
+      log.warn(
+        { host, names: this.#held.certificate.subjectAltName },
+        "clients refuse this node: its certificate does not contain the host that they dial; set listen.advertise_host, or join with a token for that host",
+      );
     void this.#keepRenewed();
     if (this.#authority !== undefined) void this.#announce(this.#authority);
   }
@@ -200,8 +234,9 @@ export class NodeIdentity implements NodeComponent {
     const { issuer } = authority;
     const { publicKey } = new P256PrivateKey(key);
     const { nodeId: name, root } = issuer.facts;
-    const { leafTtlMs: ttlMs } = this.#options.settings.identity;
-    const terms = { role: "node", name, publicKey, dnsNames: [issuer.serverName], ttlMs } as const;
+    const { identity } = this.#options.settings;
+    const ttlMs = identity.leafTtlMs;
+    const terms = { role: "node", name, publicKey, dnsNames: namesOf(issuer, identity), ttlMs } as const;
     try {
       const { chain } = await authority.issue(terms, now().wallMs);
       const { roots, issuers } = await authority.bundle();
@@ -221,15 +256,17 @@ export class NodeIdentity implements NodeComponent {
 
   /** Publishes this issuer and its own identity, as soon as the store answers. */
   async #announce(authority: Authority): Promise<void> {
-    const { log, random } = this.#options;
+    const { log, random, settings } = this.#options;
     for (let failures = 0; await this.#waited(failures === 0 ? 0 : backoffMs(failures - 1, random(), RETRY)); failures++) {
       try {
         const { wallMs } = now();
         await authority.announce(this.#address, wallMs);
         const { nodeId: name } = authority.issuer.facts;
-        const { publicKey } = this.#held.key;
-        const terms = { role: "node", name, publicKey, dnsNames: [authority.issuer.serverName] } as const;
+        const { key } = this.#held;
+        const terms = { role: "node", name, publicKey: key.publicKey, dnsNames: namesOf(authority.issuer, settings.identity) } as const;
         await authority.issue({ ...terms, ttlMs: this.#held.expiresWallMs - wallMs }, wallMs);
+        // After a renewal in the meantime, the record must name the new key.
+        if (this.#held.key !== key) continue;
         const { roots } = await authority.bundle();
         this.#directory.keepRoots(roots.join(""));
         this.#onRenewed();
