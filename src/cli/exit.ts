@@ -43,7 +43,7 @@ export function exitOf(error: unknown): ExitCode {
 function distrust(message: string, server: string, caFile: string | undefined): string | undefined {
   if (/certificate has expired/.test(message)) return "the certificate has expired: renew it on the server";
   if (/does not match certificate|Hostname\/IP/.test(message))
-    return "the certificate is for a different name: use a host name that the certificate lists";
+    return "the certificate is for a different name: pass a host that the certificate lists with --server; waymark mesh token create --dns-name adds a host";
   if (/self-signed certificate|unable to (?:verify|get)|certificate (?:signature failure|verify failed)/.test(message))
     return caFile === undefined
       ? "the CA that issued the certificate is not trusted: pass the CA file with --ca"

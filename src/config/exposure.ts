@@ -3,12 +3,18 @@ import { blockHolds, isLoopbackHost, parsePlainBlock } from "../lib/addresses.ts
 import type { Settings } from "./settings.ts";
 
 /** Whether a node accepts every process that reaches its fabric listener as a peer. */
-export function isFabricOpen({ fabric }: Settings): boolean {
-  return fabric.certFile === undefined && fabric.clusterTokenFile === undefined;
+export function isFabricOpen({ fabric, tls }: Settings): boolean {
+  return fabric.certFile === undefined && fabric.clusterTokenFile === undefined && tls.source !== "identity";
+}
+
+/** Whether the listeners for callers use TLS. */
+export function hasTls({ tls }: Pick<Settings, "tls">): boolean {
+  return tls.source === "identity" || tls.certFile !== undefined;
 }
 
 /** The first setting that restricts callers, or undefined if there is none. */
 export function protectingSetting({ tenants, tls, policy }: Settings): string | undefined {
+  if (tls.source === "identity") return "tls.source";
   if (tenants.credentials.length > 0) return "tenants.credentials";
   if (tenants.jwt !== undefined) return "tenants.jwt";
   if (tenants.managed) return "tenants.managed";
@@ -50,7 +56,8 @@ export function wantsPeers({ fabric }: Settings): boolean {
 /** Whether any kind of caller credential is configured. */
 export function hasCredentials({ tenants, tls }: Settings): boolean {
   const { credentials, jwt, trustedHeader, managed } = tenants;
-  return managed || credentials.length > 0 || jwt !== undefined || trustedHeader !== undefined || tls.caFile !== undefined;
+  const verifiesClients = tls.caFile !== undefined || tls.source === "identity";
+  return managed || credentials.length > 0 || jwt !== undefined || trustedHeader !== undefined || verifiesClients;
 }
 
 /** The effective access for callers without a credential. */
@@ -63,7 +70,7 @@ export function anonymousAccess(settings: Settings): "none" | "read" | "all" {
 export function exposureFaults(settings: Settings): readonly string[] {
   const faults: string[] = [];
   const open = openHost(settings);
-  if (open !== undefined && settings.tls.certFile === undefined && !hasCredentials(settings) && !settings.listen.insecure)
+  if (open !== undefined && !hasTls(settings) && !hasCredentials(settings) && !settings.listen.insecure)
     faults.push(
       `refusing to listen on ${open.host} (${open.setting}): neither TLS nor a credential is configured, so every client that can reach the node would have full access. ` +
         "Configure tls.cert_file and tls.key_file, or tenants.credentials or tenants.jwt; or listen on 127.0.0.1; " +
@@ -76,14 +83,14 @@ export function exposureFaults(settings: Settings): readonly string[] {
 
 /** Warnings about open access and about settings without effect, one line each. They do not prevent a start. */
 export function exposureWarnings(settings: Settings): readonly string[] {
-  const { tls, listen, dns } = settings;
+  const { listen, dns } = settings;
   const warnings = [...trustWarnings(settings), ...borderWarnings(settings)];
   const access = anonymousAccess(settings);
   if (dns.enabled) warnings.push(...dnsWarnings(settings, access));
   if (isLoopbackHost(listen.host)) return warnings;
   if (access === "all")
     warnings.push(`tenants.anonymous = "all" on ${listen.host}: every client that can reach the node can write; set "read" or "none"`);
-  if (tls.certFile !== undefined && !hasCredentials(settings))
+  if (hasTls(settings) && !hasCredentials(settings))
     warnings.push(
       "tls.cert_file without credentials: connections are encrypted, but callers are not authenticated; configure tls.ca_file, tenants.credentials or tenants.jwt",
     );

@@ -58,6 +58,10 @@ export const FABRIC_SETTINGS = {
     ...RELOADED_FILE,
     doc: "PEM file with the CAs that issue the certificates of other nodes. These certificates must have the same trust domain as fabric.cert_file.",
   }),
+  crlFile: text({
+    ...RELOADED_FILE,
+    doc: "PEM file with the certificate revocation lists of all CAs in fabric.ca_file and of their intermediates. Nodes are refused if their certificate is in a list, or if the list of their CA is missing or has expired. Borders are not affected.",
+  }),
   trust: choice({
     choices: ["strict", "explicit", "permissive"],
     default: "strict",

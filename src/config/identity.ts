@@ -1,6 +1,6 @@
 /** Settings for the certificates of nodes: the group `identity` of SETTINGS in `settings.ts`. */
 import { DAY_MS, MINUTE_MS } from "../lib/duration.ts";
-import { choice, ms, PATH, text } from "./field.ts";
+import { choice, list, ms, PATH, text } from "./field.ts";
 import { AT_RESOLVER } from "./resolver.ts";
 
 export const IDENTITY_SETTINGS = {
@@ -17,6 +17,15 @@ export const IDENTITY_SETTINGS = {
     doc: "PEM file with the issuing certificate of this node and its root, which makes the node an issuer. When absent, the files that `waymark ca` writes into the data directory are used, if they exist.",
   }),
   issuerKeyFile: text({ ...PATH, perNode: true, doc: "PEM file with the private key of identity.issuer_cert_file." }),
+  names: list({
+    pattern: /^(?!(?:.*\.)?waymark\.?$)[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63}){0,30}$/i,
+    what: "a host name or an IPv4 address, and not below waymark",
+    maxItems: 16,
+    notForResolver: AT_RESOLVER.fabric,
+    perNode: true,
+    default: [],
+    doc: "Only for issuers: host names and IPv4 addresses in the certificate that this issuer makes for itself, by which clients verify it if tls.source is identity. The names of other nodes are part of their join tokens (`--dns-name`).",
+  }),
   leafTtlMs: ms({
     default: DAY_MS,
     min: MINUTE_MS,

@@ -12,7 +12,7 @@ import { factsBytes, NODE_BOUNDS } from "../lib/bounds.ts";
 import { durationText } from "../lib/duration.ts";
 import { borderProblems } from "./borders.ts";
 import { MAX_DNS_PREFIXES } from "./dns.ts";
-import { hasStoreTls, hasUpstreamTls } from "./exposure.ts";
+import { hasStoreTls, hasTls, hasUpstreamTls } from "./exposure.ts";
 import { LEAST_ENTRY_BYTES } from "./resolver.ts";
 import { SETTING_ROWS, type SettingRow, type Settings, valueOfRow } from "./settings.ts";
 
@@ -30,17 +30,15 @@ function hostFault(host: string): string | undefined {
 export function brokenRules(settings: Settings): readonly BrokenRule[] {
   const broken: BrokenRule[] = [];
   const refuse = (path: string, message: string) => broken.push([path, message]);
-  const { tls, dns, fabric, listen } = settings;
+  const { dns, fabric, listen } = settings;
   const fault = listen.advertiseHost === undefined ? undefined : hostFault(listen.advertiseHost);
   if (fault !== undefined) refuse("listen.advertise_host", `"${listen.advertiseHost}" is ${fault}`);
-  if (tls.certFile !== undefined && tls.keyFile === undefined) refuse("tls.cert_file", "needs tls.key_file too");
-  if (tls.keyFile !== undefined && tls.certFile === undefined) refuse("tls.key_file", "needs tls.cert_file too");
-  if (tls.requireClientCert && tls.caFile === undefined)
-    refuse("tls.require_client_cert", "needs tls.ca_file, with the CAs that issue client certificates");
-  if (tls.caFile !== undefined && tls.certFile === undefined) refuse("tls.ca_file", "also needs tls.cert_file and tls.key_file");
+  broken.push(...tlsProblems(settings));
   const files = [fabric.certFile, fabric.keyFile, fabric.caFile];
   if (files.some((file) => file !== undefined) && files.includes(undefined))
     refuse("fabric.cert_file", "needs fabric.key_file and fabric.ca_file: nodes verify each other, so set all three or none");
+  if (fabric.crlFile !== undefined && fabric.caFile === undefined)
+    refuse("fabric.crl_file", "needs fabric.ca_file: it is for certificates that come from files");
   const sizeBytes = factsBytes(settings.node.roles, settings.node.labels);
   if (sizeBytes > NODE_BOUNDS.maxFactsBytes)
     refuse("node.labels", `is ${sizeBytes} bytes together with node.roles, more than the maximum of ${NODE_BOUNDS.maxFactsBytes}`);
@@ -67,7 +65,6 @@ export function brokenRules(settings: Settings): readonly BrokenRule[] {
   broken.push(...viewProblems(settings), ...transferKeyProblems(settings));
   broken.push(...reverseProblems(settings), ...summaryAnswerProblems(settings));
   if (dns.minTtlMs > dns.maxTtlMs) refuse("dns.min_ttl", "is more than dns.max_ttl");
-  if (dns.tlsPort !== undefined && tls.certFile === undefined) refuse("dns.tls_port", "needs tls.cert_file and tls.key_file");
   if (dns.enabled && dns.zones.length === 0) refuse("dns.zones", "needs at least one zone while dns.enabled is true");
   for (const [path, blocks] of [
     ["checks.allowed", settings.checks.allowed],
@@ -78,6 +75,29 @@ export function brokenRules(settings: Settings): readonly BrokenRule[] {
   for (const [path, other] of samePorts(settings))
     refuse(path, `is also the port of ${other}; use different ports, or 0 for any free port`);
   return broken;
+}
+
+/** Faults in the certificates of the listeners for callers. */
+function tlsProblems(settings: Settings): readonly BrokenRule[] {
+  const { tls, dns, identity } = settings;
+  const problems: BrokenRule[] = [];
+  const refuse = (path: string, message: string) => problems.push([path, message]);
+  if (tls.source === "identity") {
+    if (identity.source === "files") refuse("tls.source", 'is "identity", but identity.source is "files", so the node has no identity');
+    if (settings.persistence.ephemeral) refuse("tls.source", 'is "identity", and an ephemeral node has no identity');
+    for (const row of SETTING_ROWS)
+      if (row.group === "tls" && row.path.endsWith("_file") && valueOfRow(settings, row) !== undefined)
+        refuse(row.path, 'is for certificates from files, and tls.source is "identity"; remove one of them');
+    return problems;
+  }
+  if (tls.certFile !== undefined && tls.keyFile === undefined) refuse("tls.cert_file", "needs tls.key_file too");
+  if (tls.keyFile !== undefined && tls.certFile === undefined) refuse("tls.key_file", "needs tls.cert_file too");
+  if (tls.requireClientCert && tls.caFile === undefined)
+    refuse("tls.require_client_cert", "needs tls.ca_file, with the CAs that issue client certificates");
+  if (tls.caFile !== undefined && tls.certFile === undefined) refuse("tls.ca_file", "also needs tls.cert_file and tls.key_file");
+  if (tls.crlFile !== undefined && tls.caFile === undefined) refuse("tls.crl_file", "needs tls.ca_file, with the CAs of these lists");
+  if (dns.tlsPort !== undefined && !hasTls(settings)) refuse("dns.tls_port", "needs tls.cert_file and tls.key_file, or tls.source");
+  return problems;
 }
 
 /** Summaries exist only on the main thread. */

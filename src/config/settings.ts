@@ -194,12 +194,27 @@ const SETTINGS = {
     }),
   },
   tls: {
+    source: choice({
+      notForResolver: AT_RESOLVER.fabric,
+      choices: ["files", "identity"],
+      default: "files",
+      doc: "Where the certificate of the gRPC, HTTP and DNS-over-TLS listeners comes from. files: tls.cert_file, if it is set. identity: the certificate that an issuer of the cluster made for this node (identity.source). Client certificates are then verified against the roots of the cluster.",
+    }),
+    minVersion: choice({
+      choices: ["1.2", "1.3"],
+      default: "1.3",
+      doc: "Oldest version of TLS that the gRPC, HTTP and DNS-over-TLS listeners accept. Set 1.2 only if a client cannot use 1.3.",
+    }),
     certFile: text({
       ...RELOADED_FILE,
       doc: "PEM file with the certificate chain for the gRPC, HTTP and DNS-over-TLS listeners. When absent, gRPC and HTTP use plaintext.",
     }),
     keyFile: text({ ...RELOADED_FILE, doc: "PEM file with the private key of tls.cert_file." }),
     caFile: text({ ...RELOADED_FILE, doc: "PEM file with the CAs that issue client certificates." }),
+    crlFile: text({
+      ...RELOADED_FILE,
+      doc: "PEM file with the certificate revocation lists of all CAs in tls.ca_file and of their intermediates. Client certificates are refused if they are in a list, or if the list of their CA is missing or has expired.",
+    }),
     requireClientCert: bool({ default: false, doc: "Refuse clients that have no certificate issued by a CA of tls.ca_file." }),
   },
   summary: SUMMARY_SETTINGS,

@@ -1,6 +1,7 @@
 /** Reads files that are named in settings: regular files of limited size, read completely and without waiting. */
 import { X509Certificate } from "node:crypto";
 import { closeSync, constants, fstatSync, openSync, readSync, type Stats } from "node:fs";
+import { createSecureContext } from "node:tls";
 
 /** Maximum size of a file with certificates or keys. A bundle of all public CAs is a quarter of this size. */
 export const MAX_PEM_BYTES = 1 << 20;
@@ -51,6 +52,23 @@ export function certificatesFault(bytes: Buffer): string | undefined {
 function isCertificate(pem: string): boolean {
   try {
     return new X509Certificate(pem).serialNumber !== "";
+  } catch {
+    return false;
+  }
+}
+
+/** Reads a file of PEM revocation lists. `node:tls` accepts one list per buffer. Throws like `readNamedFile`. */
+export function readRevocationLists(setting: string, path: string): readonly Buffer[] {
+  const text = readNamedFile({ setting, path, maxBytes: MAX_PEM_BYTES }).toString("latin1");
+  const lists = (text.match(/-----BEGIN X509 CRL-----[^-]*-----END X509 CRL-----/g) ?? []).map((list) => Buffer.from(list));
+  if (lists.length > 0 && lists.every(isRevocationList)) return lists;
+  throw new Error(`${setting}: ${path} contains no certificate revocation list in PEM format, or one that cannot be read`);
+}
+
+function isRevocationList(crl: Buffer): boolean {
+  try {
+    createSecureContext({ crl });
+    return true;
   } catch {
     return false;
   }

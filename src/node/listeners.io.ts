@@ -2,7 +2,7 @@
 
 import { readFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
-import { anonymousAccess } from "../config/exposure.ts";
+import { anonymousAccess, hasTls } from "../config/exposure.ts";
 import type { Settings } from "../config/settings.ts";
 import { ClusterNames, type ClusterNamesParts } from "../discovery/summaries/cluster-names.ts";
 import type { SummaryReads } from "../discovery/summaries/summary-reads.ts";
@@ -253,10 +253,10 @@ function openEdge(
  * page can send it.
  */
 function webRules(settings: Settings): WebRules {
-  const { listen, tenants, tls } = settings;
+  const { listen, tenants } = settings;
   const needsCredential = anonymousAccess(settings) === "none" && tenants.trustedHeader === undefined;
   return {
-    takesAnyHost: tls.certFile !== undefined || needsCredential,
+    takesAnyHost: hasTls(settings) || needsCredential,
     hosts: [listen.host, listen.advertiseHost ?? listen.host, ...listen.allowedHosts],
     corsOrigins: listen.corsOrigins,
   };

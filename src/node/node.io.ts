@@ -2,6 +2,7 @@
 import { randomFillSync } from "node:crypto";
 import type { JsonValue } from "@bufbuild/protobuf";
 import { askedBounds } from "../catalog/entry/names.ts";
+import { hasTls } from "../config/exposure.ts";
 import type { Settings } from "../config/settings.ts";
 import { parseZone } from "../dns/names/names.ts";
 import { assert, sentError, WaymarkError } from "../lib/errors.ts";
@@ -523,7 +524,7 @@ function buildDiscovery(
     durable: () => driver.durable(),
     isReady: () => machine.readiness.isWhole,
     summaries: heldSummaries(core),
-    isTls: settings.tls.certFile !== undefined,
+    isTls: hasTls(settings),
     checkCaughtUp: () => checkCaughtUp(machine.readiness.isReady),
     confirmed: () => driver.confirmed(),
     checkWrites: () => machine.writeEligibility.checkWrites(),

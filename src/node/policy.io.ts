@@ -1,6 +1,7 @@
 /** The policy of a node: its store and audit log, its versions, the policy file, and the service that exposes them. */
 
 import type { Scope } from "../catalog/entry/scope.ts";
+import { hasTls } from "../config/exposure.ts";
 import type { Settings } from "../config/settings.ts";
 import { catalogFactsForPlan, regionsOf } from "../discovery/policy-facts.ts";
 import { rethrowInvariant } from "../lib/errors.ts";
@@ -99,7 +100,7 @@ export async function openNodePolicy(options: NodePolicyOptions): Promise<NodePo
       reaches: (clusterId) => machine.isPolicyTaken(clusterId),
       audit: auditHandlers(audit),
       servedBy: identity.nodeId,
-      isTls: settings.tls.certFile !== undefined,
+      isTls: hasTls(settings),
       onChange: (wake) => {
         const untick = tick(wake);
         wakes.add(wake);

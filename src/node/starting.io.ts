@@ -1,4 +1,5 @@
 /** Functions for starting and stopping that nodes and resolvers share. */
+import { hasTls } from "../config/exposure.ts";
 import type { Settings } from "../config/settings.ts";
 import { hostPort } from "../lib/addresses.ts";
 import type { Metrics } from "../lib/metrics/metrics.ts";
@@ -107,7 +108,7 @@ export function nameListeners(
   if (dns?.tls !== undefined) listeners["dot"] = hostPort(dns.host, dns.tls);
   if (listener !== undefined) listeners["fabric"] = listener.address;
   const at = (host: string, port: number, isTls = false) => ({ host: advertisedHost(settings, host), port, isTls });
-  const isTls = settings.tls.certFile !== undefined;
+  const isTls = hasTls(settings);
   return {
     grpc: at(settings.listen.host, calls.ports.grpc, isTls),
     http: at(settings.listen.host, calls.ports.http, isTls),

@@ -2,6 +2,8 @@
 import type { Socket } from "node:net";
 import { TLSSocket } from "node:tls";
 import { withoutMapping } from "../lib/addresses.ts";
+import { issuerOf } from "../lib/certificates/revocations.ts";
+import { identityOfSpiffeId, readAlternativeNames } from "../lib/certificates/spiffe.ts";
 import type { PeerCertificate } from "../policy/identity/certificates.ts";
 import type { ConnectionPeer } from "../policy/identity/tenants.ts";
 
@@ -33,6 +35,9 @@ function certificateOf(socket: Socket): PeerCertificate | undefined {
   const certificate = socket.getPeerX509Certificate();
   if (certificate === undefined) return undefined;
   if (!socket.authorized) return { isTrusted: false, why: errorText(socket.authorizationError) };
+  const issuer = issuerOf(certificate.issuer)?.clusterId;
+  if (issuer !== undefined && clusterNamedBy(certificate.subjectAltName) !== issuer)
+    return { isTrusted: false, why: `an issuer of the cluster ${issuer} made it, and may name that cluster only` };
   const commonName: unknown = certificate.toLegacyObject().subject.CN;
   return {
     isTrusted: true,
@@ -44,6 +49,12 @@ function certificateOf(socket: Socket): PeerCertificate | undefined {
     expiresWallMs: certificate.validToDate.getTime(),
     tokenId: `cert:${certificate.fingerprint256.replaceAll(":", "").toLowerCase().slice(0, FINGERPRINT_DIGITS)}`,
   };
+}
+
+/** The cluster in a certificate of a Waymark issuer. */
+function clusterNamedBy(alternativeNames = ""): string | undefined {
+  const [uri = ""] = readAlternativeNames(alternativeNames)?.uris ?? [];
+  return identityOfSpiffeId(uri)?.clusterId;
 }
 
 /** Returns the error as text. Node's types declare an Error, but the value is OpenSSL's code, such as `SELF_SIGNED_CERT_IN_CHAIN`. */

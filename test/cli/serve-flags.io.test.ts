@@ -38,6 +38,11 @@ test.each([
     flags: " --server [fd00::1]:5 --ca CA-FILE",
   },
   {
+    name: "a certificate of an issuer",
+    settings: { tls: { source: "identity" }, listen: { advertise_host: "node-1.example" } },
+    flags: " --server node-1.example:5 --ca CA-FILE --token TOKEN",
+  },
+  {
     name: "client certificates",
     settings: { tls: MUTUAL },
     flags: " --server 127.0.0.1:5 --ca CA-FILE --cert CERTIFICATE-FILE --key KEY-FILE",

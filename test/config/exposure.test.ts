@@ -1,6 +1,14 @@
 /** What settings protect, and whether their fabric is open to everybody. */
 import { expect, test } from "vitest";
-import { exposureFaults, exposureWarnings, isFabricOpen, protectingSetting, wantsPeers } from "../../src/config/exposure.ts";
+import {
+  anonymousAccess,
+  exposureFaults,
+  exposureWarnings,
+  hasTls,
+  isFabricOpen,
+  protectingSetting,
+  wantsPeers,
+} from "../../src/config/exposure.ts";
 import { loadConfig } from "../../src/config/load.ts";
 import type { Settings } from "../../src/config/settings.ts";
 
@@ -33,9 +41,17 @@ test.each([
   { file: { tenants: { anonymous: "read" } }, setting: "tenants.anonymous" },
   { file: { tenants: { anonymous: "all" } }, setting: undefined },
   { file: { tls: { cert_file: "c", key_file: "k" } }, setting: "tls.cert_file" },
+  { file: { tls: { source: "identity" } }, setting: "tls.source" },
   { file: { policy: { file: "p" } }, setting: "policy.file" },
 ])("of $file what protects is $setting", ({ file, setting }) => {
   expect(protectingSetting(settings(file))).toBe(setting);
+});
+
+test("with an identity, listeners may be beyond loopback, the fabric is not open, and callers without credential only read", () => {
+  const own = settings({ tls: { source: "identity" }, listen: { host: "10.0.0.1" }, fabric: { seeds: ["10.0.0.2:1"] } });
+  expect([exposureFaults(own), isFabricOpen(own), hasTls(own)]).toEqual([[], false, true]);
+  expect(exposureWarnings(own)).toEqual([]);
+  expect(anonymousAccess(settings({ tls: { source: "identity" } }))).toBe("read");
 });
 
 test("a fabric with a token or certificates is not open; seeds, or fabric.enabled said aloud, want peers", () => {

@@ -40,6 +40,12 @@ function problemsOf(source: Parameters<typeof load>[0]): readonly string[] {
   return loaded.ok ? [] : loaded.problems.map(problemText);
 }
 
+test("with an identity, a TLS port and required client certificates need no files; names of an issuer are hosts and IPv4 addresses", () => {
+  const toml =
+    '[tls]\nsource = "identity"\nrequire_client_cert = true\n[dns]\ntls_port = 0\n[identity]\nnames = ["eu-1.example", "127.0.0.1", "waymark.example"]\n';
+  expect(problemsOf({ toml })).toEqual([]);
+});
+
 test("without any source everything has its default, and says so", () => {
   const { settings, origins } = settingsOf({});
   expect(settings.listen).toEqual({
@@ -197,7 +203,7 @@ test.each([
   { toml: "[dns]\nzones = []\n", says: "dns.zones: needs at least one zone while dns.enabled is true (file n.toml)" },
   { toml: "listen = 5\n", says: "listen: must be a table of settings (file n.toml)" },
   { toml: "a = [\n", says: "line 2, column 1: " },
-  { toml: "[dns]\ntls_port = 853\n", says: "dns.tls_port: needs tls.cert_file and tls.key_file (file n.toml)" },
+  { toml: "[dns]\ntls_port = 853\n", says: "dns.tls_port: needs tls.cert_file and tls.key_file, or tls.source (file n.toml)" },
   {
     toml: '[dns]\ntls_port = 17453\n[tls]\ncert_file = "c"\nkey_file = "k"\n',
     says: "dns.tls_port: is also the port of dns.udp_port; use different ports, or 0 for any free port (file n.toml)",
@@ -212,6 +218,18 @@ test.each([
     says: "summary.export_enabled: needs summary.signing_key_file, because a node without the key of its cluster exports nothing; set it, or remove summary.export_enabled (file n.toml)",
   },
   { toml: "[tls]\nrequire_client_cert = true\n", says: "tls.require_client_cert: needs tls.ca_file" },
+  {
+    toml: '[tls]\nsource = "identity"\ncert_file = "c"\nkey_file = "k"\n',
+    says: 'tls.cert_file: is for certificates from files, and tls.source is "identity"; remove one of them',
+  },
+  { toml: '[tls]\nsource = "identity"\ncrl_file = "c"\n', says: "tls.crl_file: is for certificates from files" },
+  { toml: '[tls]\nsource = "identity"\n[identity]\nsource = "files"\n', says: 'tls.source: is "identity", but identity.source is "files"' },
+  { toml: '[tls]\nsource = "identity"\n[persistence]\nephemeral = true\n', says: "an ephemeral node has no identity" },
+  { toml: '[tls]\ncert_file = "c"\nkey_file = "k"\ncrl_file = "l"\n', says: "tls.crl_file: needs tls.ca_file" },
+  { toml: '[fabric]\ncrl_file = "l"\n', says: "fabric.crl_file: needs fabric.ca_file" },
+  { toml: '[tls]\nmin_version = "1.1"\n', says: 'tls.min_version: "1.1" is not one of 1.2, 1.3' },
+  { toml: '[identity]\nnames = ["61.issuer.waymark"]\n', says: "identity.names: " },
+  { toml: '[identity]\nnames = ["Waymark"]\n', says: "identity.names: " },
   { json: "{", says: "(file n.json)" },
   { json: "[]", says: "(file n.json)" },
   {

@@ -126,8 +126,8 @@ const ALL_WRONG: NodeFacts = {
   store: { kind: "etcd", ageMs: 20_000, fault: "split brain: n2 uses s2" },
   leader: "",
   certificates: [
-    { setting: "tls.cert_file", endWallMs: NOW - 1 },
-    { setting: "fabric.cert_file", endWallMs: NOW + 1 },
+    { setting: "tls.cert_file", endWallMs: NOW - 1, lifeMs: 90 * 86_400_000 },
+    { setting: "fabric.cert_file", endWallMs: NOW + 1, lifeMs: 90 * 86_400_000 },
   ],
   policyFault: "version 3 cannot be read",
   journalFault: "disk full",

@@ -137,7 +137,10 @@ afterAll(async () => void (await overTls)?.[Symbol.asyncDispose]());
 /** A node with TLS, for all tests that need one. */
 function withTls(): Promise<NodeProcess> {
   const { certFile, keyFile, caFile } = certificates;
-  overTls ??= start(`[tls]\ncert_file = "${certFile}"\nkey_file = "${keyFile}"\n[dns]\ntls_port = 0`, ["--ca", caFile]);
+  overTls ??= start(`[tls]\nmin_version = "1.2"\ncert_file = "${certFile}"\nkey_file = "${keyFile}"\n[dns]\ntls_port = 0`, [
+    "--ca",
+    caFile,
+  ]);
   return overTls;
 }
 

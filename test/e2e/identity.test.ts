@@ -449,6 +449,7 @@ describe("a node with TLS", () => {
   beforeAll(async () => {
     const toml = `
 [tls]
+min_version = "1.2"
 cert_file = "${file("server.pem", server.cert)}"
 key_file = "${file("server.key", server.key)}"
 ca_file = "${file("ca.pem", ours.cert)}"

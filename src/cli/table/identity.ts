@@ -9,7 +9,7 @@ const CLUSTER: FlagSpec = { flags: "--cluster-id <id>", doc: "Cluster of the nod
 const ISSUER: FlagSpec = { flags: "--node <id>", doc: "Id of the node that issues certificates.", isRequired: true };
 const DNS_NAME: FlagSpec = {
   flags: "--dns-name <name>",
-  doc: "DNS name in the certificate. Repeat the flag for several names.",
+  doc: "Host name or IPv4 address in the certificate, by which clients verify it. Repeat the flag for several names.",
   isRepeatable: true,
 };
 

@@ -1,6 +1,6 @@
 /** The verb that runs a node. */
 import { Option } from "commander";
-import { anonymousAccess } from "../../config/exposure.ts";
+import { anonymousAccess, hasTls } from "../../config/exposure.ts";
 import { SETTING_ROWS, type Settings } from "../../config/settings.ts";
 import { GRPC_PORT, hostPort, splitHostPort } from "../../lib/addresses.ts";
 import { UsageError } from "../exit.ts";
@@ -22,12 +22,11 @@ function settingFlags(flags: Flags): ReadonlyMap<string, string | true> {
 export const serve: VerbFunction = async ({ environment, flags, out }) => {
   const effective = await readForNode(environment, flags.text("config"), settingFlags(flags));
   const { settings } = effective;
-  const { node, tls } = settings;
+  const { node } = settings;
   const hasDemo = flags.isOn("demo");
-  const isTls = tls.certFile !== undefined;
   if (hasDemo && node.mode === "resolver") throw new UsageError("--demo requires a node: a resolver rejects registrations");
   // A plaintext client in the node's own process registers the demo catalog. The client's code is loaded on demand.
-  if (hasDemo && isTls) throw new UsageError("--demo requires a node without TLS");
+  if (hasDemo && hasTls(settings)) throw new UsageError("--demo requires a node without TLS");
   await environment.serve({
     effective,
     ...(hasDemo && { beforeReady: async (grpc: string) => (await import("./import.ts")).loadDemo(environment, grpc, out) }),
@@ -50,10 +49,8 @@ type ListenerAddresses = Readonly<Record<string, string>>;
 function resolverLines(nodeId: string, listeners: ListenerAddresses, settings: Settings): readonly string[] {
   const flags = (access: "read" | "full") => connectionFlags(listeners, settings, access) || ` --server ${listeners["grpc"] ?? ""}`;
   const tries = [`  ./bin/waymark discovery query${flags("read")}`, `  ./bin/waymark resolver cache-stats${flags("full")}`];
-  return [`resolver ${nodeId} is ready: ${placesText(listeners, isTlsOf(settings))}`, "try, in another terminal:", ...tries];
+  return [`resolver ${nodeId} is ready: ${placesText(listeners, hasTls(settings))}`, "try, in another terminal:", ...tries];
 }
-
-const isTlsOf = ({ tls }: Settings): boolean => tls.certFile !== undefined;
 
 /**
  * Returns the flags that a command needs to connect to this node: to read the catalog, or with `full` also to change it or to use a role. Empty if the
@@ -63,7 +60,7 @@ const isTlsOf = ({ tls }: Settings): boolean => tls.certFile !== undefined;
  */
 function connectionFlags({ grpc = "" }: ListenerAddresses, settings: Settings, access: "read" | "full"): string {
   const { tls, listen } = settings;
-  const isTls = isTlsOf(settings);
+  const isTls = hasTls(settings);
   const server = isTls && listen.advertiseHost !== undefined ? hostPort(listen.advertiseHost, splitHostPort(grpc).port) : grpc;
   const anonymous = anonymousAccess(settings);
   const needsToken = !tls.requireClientCert && (access === "full" ? anonymous !== "all" : anonymous === "none");
@@ -107,7 +104,7 @@ function readyLines(
         `  curl -s http://${http}/sd/prometheus`,
       ]
     : [`  ./bin/waymark register --namespace svc.market --name web --instance web-1 --target 10.0.0.1:8080/http${flags}`];
-  const where = placesText(listeners, isTlsOf(settings));
+  const where = placesText(listeners, hasTls(settings));
   if (fault !== "") return [`node ${nodeId} is not ready (${fault}): ${where}`];
   return [`node ${nodeId} is ready: ${where}`, "try, in another terminal:", ...tries];
 }

@@ -14,6 +14,8 @@ export interface FabricTls {
   readonly key: Uint8Array;
   /** The CA of all nodes in the fabric. Both sides must present a certificate signed by this CA. */
   readonly clientCa: Uint8Array;
+  /** The revocation lists of this CA and its intermediates. */
+  readonly crls?: readonly Uint8Array[] | undefined;
   /** The CAs of nodes in other regions. They are valid only for border links. */
   readonly borders?: readonly BorderAuthority[];
   /** The certificates that do not count, although their authority is trusted. */

@@ -316,8 +316,10 @@ function whyNotOpened({ isFromServer, status: { message } }: CallResult): string
 }
 
 function dialTls(tls: FabricTls, accepted = acceptedPeers(tls)): DialTls {
-  const { cert, key, clientCa } = tls;
-  const context = createSecureContext({ cert: Buffer.from(cert), key: Buffer.from(key), ca: Buffer.from(clientCa), minVersion: "TLSv1.3" });
+  const { cert, key, clientCa, crls } = tls;
+  const revoked = crls === undefined ? {} : { crl: crls.map((list) => Buffer.from(list)) };
+  const own = { cert: Buffer.from(cert), key: Buffer.from(key) };
+  const context = createSecureContext({ ...own, ca: Buffer.from(clientCa), ...revoked, minVersion: "TLSv1.3" });
   return { context, accepted };
 }
 
@@ -327,7 +329,8 @@ function borderTls(tls: FabricTls | undefined): ReadonlyMap<string, DialTls> {
   const gate = gateOf(own?.clusterId ?? "");
   return new Map(
     tls.borders.map((authority) => {
-      return [authority.clusterId, { ...dialTls({ ...tls, clientCa: authority.ca }), border: { authority, gate } }];
+      const own = dialTls({ ...tls, clientCa: authority.ca, crls: undefined });
+      return [authority.clusterId, { ...own, border: { authority, gate } }];
     }),
   );
 }

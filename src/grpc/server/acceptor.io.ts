@@ -26,11 +26,13 @@ export interface TlsMaterial {
    */
   readonly isClientOptional?: boolean | undefined;
   /**
-   * Returns the CA for clients that request this server name (SNI). This CA replaces `clientCa`: a certificate that is signed only by `clientCa` is
-   * rejected. Returns undefined for a name without its own CA. A resumed TLS session may lack a server name, so callers must not trust a
+   * Returns the CA for clients that request this server name (SNI). This CA replaces `clientCa` and `crls`: a certificate that is signed only by
+   * `clientCa` is rejected. Returns undefined for a name without its own CA. A resumed TLS session may lack a server name, so callers must not trust a
    * resumed session.
    */
   readonly clientCaOf?: ((serverName: string) => Uint8Array | undefined) | undefined;
+  /** Only with `clientCa`: the revocation lists of this CA and its intermediates. A certificate whose CA has no list here is rejected. */
+  readonly crls?: readonly Uint8Array[] | undefined;
   /** The oldest accepted version of TLS. Default: 1.2. */
   readonly minVersion?: "TLSv1.2" | "TLSv1.3" | undefined;
 }
@@ -243,7 +245,7 @@ class NamedContexts {
     if (clientCa === undefined || this.#material === undefined) return undefined;
     let context = this.#made.get(name);
     if (context === undefined) {
-      context = createSecureContext(secureContext({ ...this.#material, clientCa }));
+      context = createSecureContext(secureContext({ ...this.#material, clientCa, crls: undefined }));
       this.#made.set(name, context);
     }
     return context;
@@ -265,12 +267,13 @@ function boundAddress(server: Server): AddressInfo {
 }
 
 function secureContext(material: TlsMaterial): SecureContextOptions & { requestCert: boolean; rejectUnauthorized: boolean } {
-  const { cert, key, clientCa, isClientOptional, minVersion = "TLSv1.2" } = material;
+  const { cert, key, clientCa, crls, isClientOptional, minVersion = "TLSv1.2" } = material;
   const isMutual = clientCa !== undefined;
   return {
     cert: Buffer.from(cert),
     key: Buffer.from(key),
     ...(isMutual ? { ca: Buffer.from(clientCa) } : {}),
+    ...(crls === undefined ? {} : { crl: crls.map((list) => Buffer.from(list)) }),
     requestCert: isMutual,
     rejectUnauthorized: isMutual && isClientOptional !== true,
     minVersion,

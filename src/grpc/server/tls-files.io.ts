@@ -1,6 +1,6 @@
 /** Manages the listeners' certificates: reads them from files, and reads them again when the files change or on SIGHUP. */
 import { statSync } from "node:fs";
-import { MAX_PEM_BYTES, readCertificates, readNamedFile } from "../../lib/named-file.io.ts";
+import { MAX_PEM_BYTES, readCertificates, readNamedFile, readRevocationLists } from "../../lib/named-file.io.ts";
 import { type AcceptOptions, openAcceptor, type TlsAcceptor, type TlsMaterial } from "./acceptor.io.ts";
 
 export interface ListenerTlsFiles {
@@ -12,17 +12,24 @@ export interface ListenerTlsFiles {
   readonly clientCaFile?: string | undefined;
   /** With `clientCaFile`: a client certificate is optional, and identifies the client if present. */
   readonly isClientOptional?: boolean | undefined;
+  /** With `clientCaFile`: the revocation lists of the CA. */
+  readonly crlFile?: string | undefined;
+  readonly minVersion?: TlsMaterial["minVersion"];
 }
 
 /** Reads the files. Throws an error that names the setting and the unreadable file. */
 function readTls(files: ListenerTlsFiles): TlsMaterial {
   const group = files.group ?? "tls";
   const read = (setting: string, path: string) => readNamedFile({ setting: `${group}.${setting}`, path, maxBytes: MAX_PEM_BYTES });
+  const cert = read("cert_file", files.certFile);
   return {
-    cert: read("cert_file", files.certFile),
-    key: read("key_file", files.keyFile),
+    cert,
+    // If both are in one file, it is read once, so that they match while it is replaced.
+    key: files.keyFile === files.certFile ? cert : read("key_file", files.keyFile),
     clientCa: files.clientCaFile === undefined ? undefined : readCertificates(`${group}.ca_file`, files.clientCaFile),
     isClientOptional: files.isClientOptional,
+    crls: files.crlFile === undefined ? undefined : readRevocationLists(`${group}.crl_file`, files.crlFile),
+    minVersion: files.minVersion,
   };
 }
 
@@ -56,7 +63,7 @@ export interface TlsWatch {
 }
 
 /**
- * Interval between checks of the files' modification times, in ms. A check costs three stat calls. inotify is not used, because it misses renames on
+ * Interval between checks of the files' modification times, in ms. A check costs a stat call per file. inotify is not used, because it misses renames on
  * network mounts.
  */
 const POLL_MS = 10_000;
@@ -70,7 +77,7 @@ export function watchTls(
   apply: (material: TlsMaterial) => void,
   events: { readonly onReload: () => void; readonly onError: (error: unknown) => void; readonly pollMs?: number },
 ): TlsWatch {
-  const paths = [files.certFile, files.keyFile, ...(files.clientCaFile === undefined ? [] : [files.clientCaFile])];
+  const paths = [files.certFile, files.keyFile, files.clientCaFile, files.crlFile].filter((path) => path !== undefined);
   const stamp = () => paths.map((path) => `${statSync(path).mtimeMs}/${statSync(path).ino}`).join(" ");
   let seen = stamp();
   const reload = () => {

@@ -2,6 +2,7 @@
  * Signs X.509 certificates (RFC 5280) with the three profiles of an authority: a root, an intermediate that signs leaves only, and a leaf for TLS
  * servers and clients with one SPIFFE id (SPIFFE X.509-SVID, section 4). All keys are on the curve P-256, which browsers and Java accept too.
  */
+import { parseAddress } from "../addresses.ts";
 import { type P256PrivateKey, sha256 } from "../crypto.ts";
 import { bitString, element, integer, objectId, octetString, sequence, set, time, utf8String } from "./der.ts";
 
@@ -23,6 +24,7 @@ export interface CertificateFacts {
   readonly notBeforeWallMs: number;
   readonly notAfterWallMs: number;
   readonly uri: string;
+  /** DNS names and IP addresses. */
   readonly dnsNames: readonly string[];
 }
 
@@ -87,7 +89,7 @@ function extensionsOf({ kind, publicKey, uri, dnsNames }: CertificateFacts, sign
   const constraints = isAuthority ? sequence(TRUE, ...pathLength) : sequence();
   // An authority signs certificates and revocation lists, and a leaf signs TLS handshakes.
   const usage = isAuthority ? bitString(Uint8Array.of(0x06), 1) : bitString(Uint8Array.of(0x80), 7);
-  const names = [element(0x86, Buffer.from(uri)), ...dnsNames.map((name) => element(0x82, Buffer.from(name)))];
+  const names = [element(0x86, Buffer.from(uri)), ...dnsNames.map(serverName)];
   return [
     extension(ID.basicConstraints, constraints, true),
     extension(ID.keyUsage, usage, true),
@@ -96,6 +98,12 @@ function extensionsOf({ kind, publicKey, uri, dnsNames }: CertificateFacts, sign
     ...(kind === "root" ? [] : [extension(ID.authorityKeyId, sequence(element(0x80, keyIdOf(signer))))]),
     extension(ID.alternativeNames, sequence(...names)),
   ];
+}
+
+/** Clients that dial an address look for it among the addresses of a certificate, and not among its DNS names. */
+function serverName(name: string): Uint8Array {
+  const address = parseAddress(name);
+  return address === undefined ? element(0x82, Buffer.from(name)) : element(0x87, Uint8Array.from(address));
 }
 
 function extension(id: string, value: Uint8Array, isCritical = false): Uint8Array {

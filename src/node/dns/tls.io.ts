@@ -19,7 +19,8 @@ function mayTransfer(socket: Socket): boolean {
 export function tlsFiles({ tls }: Settings): ListenerTlsFiles | undefined {
   const { certFile, keyFile } = tls;
   if (certFile === undefined || keyFile === undefined) return undefined;
-  return { certFile, keyFile, clientCaFile: tls.caFile, isClientOptional: !tls.requireClientCert };
+  const { caFile: clientCaFile, crlFile, requireClientCert, minVersion } = tls;
+  return { certFile, keyFile, clientCaFile, crlFile, isClientOptional: !requireClientCert, minVersion: `TLSv${minVersion}` };
 }
 
 interface DnsTlsPort {

@@ -173,7 +173,7 @@ async function keepRoster(members: MembersFile, bytes: Uint8Array, { core, log }
 /** Reads the certificates again when their files change. The files of an identity change only when it is renewed, so they are not watched. */
 function watchFabricTls(options: FabricComponentOptions): TlsWatch | undefined {
   const { settings, core, log, certificate, trust } = options;
-  const { certFile, keyFile, caFile: clientCaFile } = settings.fabric;
+  const { certFile, keyFile, caFile: clientCaFile, crlFile } = settings.fabric;
   if (certFile === undefined || keyFile === undefined) return undefined;
   const apply = () => {
     // The files are checked as they are at startup: they must still belong to this node.
@@ -183,7 +183,7 @@ function watchFabricTls(options: FabricComponentOptions): TlsWatch | undefined {
   trust?.follow((changes, isReset) => {
     if (isReset || changes.some(({ key }) => key.startsWith(ROOTS) || key.startsWith(REVOCATIONS))) apply();
   });
-  return watchTls({ group: "fabric", certFile, keyFile, clientCaFile }, apply, {
+  return watchTls({ group: "fabric", certFile, keyFile, clientCaFile, crlFile }, apply, {
     ...(certificate !== undefined && { pollMs: MAX_TIMER_MS }),
     onReload: () => log.info({}, "fabric certificates reloaded"),
     onError: (error) => log.warn({ err: error }, "fabric certificate reload failed, keeping the current certificates"),

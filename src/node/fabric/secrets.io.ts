@@ -3,7 +3,7 @@ import { randomBytes, X509Certificate } from "node:crypto";
 import type { Settings } from "../../config/settings.ts";
 import { type ClusterTokens, nodeOfCertificate } from "../../fabric/links/peer-auth.ts";
 import type { FabricTls } from "../../fabric/transport/peer-identity.io.ts";
-import { MAX_PEM_BYTES, MAX_TOKEN_FILE_BYTES, readCertificates, readNamedFile } from "../../lib/named-file.io.ts";
+import { MAX_PEM_BYTES, MAX_TOKEN_FILE_BYTES, readCertificates, readNamedFile, readRevocationLists } from "../../lib/named-file.io.ts";
 import { Rng } from "../../lib/rng.ts";
 
 /** Returns a random source for machines, seeded from the system's secure source. */
@@ -46,7 +46,7 @@ export interface NamedNode {
 
 /** Reads the certificates for the fabric. Undefined for plaintext connections. Throws if the certificate belongs to another node. */
 export function readFabricTls({ fabric }: Settings, self: NamedNode): FabricTls | undefined {
-  const { certFile, keyFile, caFile } = fabric;
+  const { certFile, keyFile, caFile, crlFile } = fabric;
   if (certFile === undefined || keyFile === undefined || caFile === undefined) return undefined;
   const cert = readPem("fabric.cert_file", certFile);
   const named = nodeOfCertificate(new X509Certificate(cert).subjectAltName ?? "");
@@ -58,7 +58,8 @@ export function readFabricTls({ fabric }: Settings, self: NamedNode): FabricTls 
         "the certificate must have exactly one URI, spiffe://<trust domain>/waymark/cluster/<cluster>/node/<node>",
     );
   }
-  return { cert, key: readPem("fabric.key_file", keyFile), clientCa: readCertificates("fabric.ca_file", caFile) };
+  const crls = crlFile === undefined ? undefined : readRevocationLists("fabric.crl_file", crlFile);
+  return { cert, key: readPem("fabric.key_file", keyFile), clientCa: readCertificates("fabric.ca_file", caFile), crls };
 }
 
 function readPem(setting: string, path: string): Buffer {

@@ -7,7 +7,7 @@ import { readCookieSecrets } from "../../dns/server/cookie-secrets.io.ts";
 import { readZoneKeys } from "../../dns/signing/key-file.io.ts";
 import { readTransferKeys } from "../../dns/transfer/key-files.io.ts";
 import type { ClusterTokens } from "../../fabric/links/peer-auth.ts";
-import { MAX_PEM_BYTES, readCertificates, readNamedFile, readToken } from "../../lib/named-file.io.ts";
+import { MAX_PEM_BYTES, readCertificates, readNamedFile, readRevocationLists, readToken } from "../../lib/named-file.io.ts";
 import { APPENDING } from "../../store/audit/stream.io.ts";
 import { readBorders, readTlsAndBorders } from "../fabric/borders.io.ts";
 import { readClusterTokens } from "../fabric/secrets.io.ts";
@@ -16,7 +16,7 @@ import { readFileText } from "../policy-file.io.ts";
 import { keyFaults } from "../regions/key-faults.io.ts";
 import { readUpstreamAccess } from "../resolver/credentials.io.ts";
 
-type TlsSettings = Pick<Settings["tls"], "certFile" | "keyFile" | "caFile">;
+type TlsSettings = Pick<Settings["tls"], "certFile" | "keyFile" | "caFile"> & { readonly crlFile?: string | undefined };
 
 /** Prefix of `cert_file`, `key_file` and `ca_file`. */
 type TlsPrefix = "tls." | "fabric." | "store." | "resolver.tls_";
@@ -146,22 +146,20 @@ async function tokenFaults(settings: Settings): Promise<readonly string[]> {
 }
 
 /** OpenSSL messages are left out, because they could contain parts of a key file. */
-function tlsFaults(prefix: TlsPrefix, { certFile, keyFile, caFile }: TlsSettings): readonly string[] {
+function tlsFaults(prefix: TlsPrefix, { certFile, keyFile, caFile, crlFile }: TlsSettings): readonly string[] {
   const faults: string[] = [];
-  const readAt = (setting: string, path: string) =>
-    setting === "ca_file"
-      ? readCertificates(`${prefix}${setting}`, path)
-      : readNamedFile({ setting: `${prefix}${setting}`, path, maxBytes: MAX_PEM_BYTES });
-  const read = (setting: string, path: string | undefined): Buffer | undefined => {
+  const readPem = (setting: string, path: string) => readNamedFile({ setting, path, maxBytes: MAX_PEM_BYTES });
+  const read = <T>(setting: string, path: string | undefined, readAt: (setting: string, path: string) => T): T | undefined => {
     try {
-      return path === undefined ? undefined : readAt(setting, path);
+      return path === undefined ? undefined : readAt(`${prefix}${setting}`, path);
     } catch (error) {
       faults.push(error instanceof Error ? error.message : String(error));
       return undefined;
     }
   };
-  const [cert, key] = [read("cert_file", certFile), read("key_file", keyFile)];
-  read("ca_file", caFile);
+  const [cert, key] = [read("cert_file", certFile, readPem), read("key_file", keyFile, readPem)];
+  read("ca_file", caFile, readCertificates);
+  read("crl_file", crlFile, readRevocationLists);
   const isCertFit = cert === undefined || isFit({ cert });
   const isKeyFit = key === undefined || isFit({ key });
   if (!isCertFit) faults.push(`${prefix}cert_file: ${certFile} contains no certificate in PEM format`);

@@ -3,6 +3,7 @@ import { X509Certificate } from "node:crypto";
 import { statSync } from "node:fs";
 import type { Settings } from "../../config/settings.ts";
 import { MAX_PEM_BYTES, MAX_TOKEN_FILE_BYTES, readNamedFile } from "../../lib/named-file.io.ts";
+import type { CertificateEnd } from "../findings/findings.ts";
 import { keyWarnings } from "../regions/key-faults.io.ts";
 
 /** Shorter tokens can be guessed. */
@@ -64,9 +65,11 @@ function certificatesOf({ tls, fabric, store }: Settings) {
   });
 }
 
-/** Returns when the certificates of the node end (wall ms), with the settings that name them. */
-export function certificateEnds(settings: Settings): readonly { readonly setting: string; readonly endWallMs: number }[] {
-  return certificatesOf(settings).map(({ setting, certificate }) => ({ setting, endWallMs: certificate.validToDate.getTime() }));
+export function certificateEnds(settings: Settings): readonly CertificateEnd[] {
+  return certificatesOf(settings).map(({ setting, certificate }) => {
+    const endWallMs = certificate.validToDate.getTime();
+    return { setting, endWallMs, lifeMs: endWallMs - certificate.validFromDate.getTime() };
+  });
 }
 
 /** Warns about invalid certificates. They do not prevent a start, because they may be renewed while the node runs. */

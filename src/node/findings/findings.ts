@@ -8,6 +8,13 @@ import type { StoreStatus } from "../../services/leadership/source.ts";
 import type { LagReport, MemberRow } from "../../services/peers/members.ts";
 import type { Finding } from "../../services/peers/status.ts";
 
+/** A certificate of the node, by the setting that names its file. */
+export interface CertificateEnd {
+  readonly setting: string;
+  readonly endWallMs: number;
+  readonly lifeMs: number;
+}
+
 /** The facts of a node about itself and its peers. */
 export interface NodeFacts {
   readonly nodeId: string;
@@ -18,8 +25,7 @@ export interface NodeFacts {
   readonly store: Pick<StoreStatus, "ageMs" | "fault" | "kind">;
   /** The node that leads `global-control`. Empty while no node leads. */
   readonly leader: string;
-  /** The certificates of the node, by the setting that names the file, and when they end (wall ms). */
-  readonly certificates: readonly { readonly setting: string; readonly endWallMs: number }[];
+  readonly certificates: readonly CertificateEnd[];
   /** Why the policy in force is not the one that should be. Empty if it is. */
   readonly policyFault: string;
   /** Why the journal refuses writes, and why the audit log is not on disk. Empty if there is no fault. */
@@ -49,6 +55,8 @@ const warning = (runbook: string, command: string, find: FindingRule): FindingKi
 const BEHIND_MS = 30_000;
 const STORE_AGE_MS = 10_000;
 const CERTIFICATE_MS = 7 * DAY_MS;
+/** A node renews its certificate at half of its life, so less than this share is left only if the renewal is late. */
+const LAST_SHARE = 1 / 3;
 
 const when = (isFound: boolean, evidence: string) => (isFound ? [{ evidence }] : []);
 
@@ -80,7 +88,7 @@ const FINDINGS: Readonly<Record<string, FindingKind>> = {
   ),
   audit_failing: warning("disk", "waymark audit list", ({ auditFault }) => when(auditFault !== "", auditFault)),
   certificate_ends: warning("certificates", "waymark status -o wide", (facts) =>
-    ending(facts, (leftMs) => leftMs > 0 && leftMs < CERTIFICATE_MS),
+    ending(facts, (leftMs, lifeMs) => leftMs > 0 && leftMs < Math.min(CERTIFICATE_MS, lifeMs * LAST_SHARE)),
   ),
   drain_stuck: warning("drain-stuck", "waymark mesh peers get %", ({ drain }) =>
     when(drain?.isStuck === true, `step ${drain?.step}: ${drain?.left.map(({ kind, count }) => `${count} ${kind}`).join(", ")} left`),
@@ -136,8 +144,8 @@ function peersOf({ peers }: NodeFacts, isFound: (peer: NodeFacts["peers"][number
   return peers.filter(isFound).map(({ nodeId }) => ({ subject: nodeId, evidence }));
 }
 
-function ending({ certificates, wallMs }: NodeFacts, isFound: (leftMs: number) => boolean) {
-  return certificates.flatMap(({ setting, endWallMs }) =>
-    when(isFound(endWallMs - wallMs), `the certificate in ${setting} ends at ${new Date(endWallMs).toISOString()}`),
+function ending({ certificates, wallMs }: NodeFacts, isFound: (leftMs: number, lifeMs: number) => boolean) {
+  return certificates.flatMap(({ setting, endWallMs, lifeMs }) =>
+    when(isFound(endWallMs - wallMs, lifeMs), `the certificate in ${setting} ends at ${new Date(endWallMs).toISOString()}`),
   );
 }

@@ -17,6 +17,7 @@ import type { CertificateFiles } from "./codec.ts";
 
 /** A key, and its certificate as far as its owner needs to know it. */
 export interface OwnCertificate extends SpiffeIdentity {
+  readonly certificate: X509Certificate;
   readonly key: P256PrivateKey;
   /** The id of the issuer's key. */
   readonly issuerKey: string;
@@ -165,5 +166,6 @@ function ownCertificate(path: string): OwnCertificate {
     throw new Error(`identity: ${path} must contain a private key and its certificate, with one Waymark SPIFFE id`);
   const madeWallMs = certificate.validFromDate.getTime() + BACKDATE_MS;
   const issuerKey = issuerOf(certificate.issuer)?.key ?? "";
-  return { ...identity, key: new P256PrivateKey(key), issuerKey, madeWallMs, expiresWallMs: certificate.validToDate.getTime() };
+  const expiresWallMs = certificate.validToDate.getTime();
+  return { ...identity, certificate, key: new P256PrivateKey(key), issuerKey, madeWallMs, expiresWallMs };
 }

@@ -8,7 +8,7 @@ import { serverLimits, TRANSPORT_LIMITS } from "../../fabric/transport/limits.ts
 import { GrpcServer } from "../../grpc/server/server.io.ts";
 import { networkOf, withoutMapping } from "../../lib/addresses.ts";
 import { TokenBuckets } from "../../lib/buckets/token-bucket.ts";
-import { issuerOf, revocationOf } from "../../lib/certificates/revocations.ts";
+import { revocationOf } from "../../lib/certificates/revocations.ts";
 import { identityOfSpiffeId, readAlternativeNames } from "../../lib/certificates/spiffe.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.io.ts";
@@ -120,6 +120,5 @@ function callerOf({ address, certificate }: ConnectionPeer, clusterId: string, {
   if (revoked !== undefined) throw refused("revoked", revoked);
   const [uri = "", ...others] = readAlternativeNames(subjectAltName)?.uris ?? [];
   const identity = others.length === 0 ? identityOfSpiffeId(uri) : undefined;
-  const isIssuedThere = issuerOf(issuer)?.clusterId === identity?.clusterId;
-  return identity === undefined || !isIssuedThere ? anonymous : { ...anonymous, principal: uri, isAuthenticated: true, tokenId };
+  return identity === undefined ? anonymous : { ...anonymous, principal: uri, isAuthenticated: true, tokenId };
 }

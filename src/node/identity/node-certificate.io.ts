@@ -2,7 +2,8 @@
  * The certificate of this node, if an issuer of the cluster made it: reads it at the start, and renews it at half of its life. The certificate is in
  * files, and listeners read them again after each renewal. An issuer makes its own certificate.
  */
-import type { KeyObject } from "node:crypto";
+import type { KeyObject, X509Certificate } from "node:crypto";
+import { isIP } from "node:net";
 import { setTimeout as wait } from "node:timers/promises";
 import type { Settings } from "../../config/settings.ts";
 import type { Authority } from "../../control/identity/authority.io.ts";
@@ -16,6 +17,7 @@ import type { Log } from "../../lib/log.io.ts";
 import type { Metrics } from "../../lib/metrics/metrics.ts";
 import { now } from "../../lib/stall-aware-time.io.ts";
 import type { NodeComponent } from "../components.io.ts";
+import { advertisedHost } from "../fabric/address.io.ts";
 import { openIssuer } from "./ca.io.ts";
 import { IdentityDirectory, type OwnCertificate } from "./directory.io.ts";
 import { IssuerError, renewAt } from "./issuer-client.io.ts";
@@ -36,12 +38,25 @@ export interface NodeCertificateOptions {
 
 /** Returns the settings of a node whose certificate comes from an issuer. They name the files of the identity. Unchanged for other nodes. */
 export function withIdentity(settings: Settings, origins: ReadonlyMap<string, string>): Settings {
+  const found = withFabricIdentity(settings, origins);
+  if (settings.tls.source === "files") return found;
+  if (settings.fabric.certFile !== undefined)
+    throw new Error('tls.source is "identity", but fabric.cert_file is the certificate of this node: remove one of them');
+  if (found === settings)
+    throw new Error(`tls.source is "identity", but ${settings.persistence.dataDir} contains no identity: run "waymark mesh join" first`);
+  const { certFile, keyFile, caFile } = found.fabric;
+  return { ...found, tls: { ...settings.tls, certFile, keyFile, caFile } };
+}
+
+function withFabricIdentity(settings: Settings, origins: ReadonlyMap<string, string>): Settings {
   const { identity, persistence, node, fabric } = settings;
   if (node.mode === "resolver" || persistence.ephemeral || identity.source === "files") return settings;
   const directory = new IdentityDirectory(persistence.dataDir);
   const issuer = openIssuer(settings);
+  if (issuer === undefined && identity.names.length > 0)
+    throw new Error('identity.names: only an issuer chooses its names; make the join token of this node with "--dns-name" instead');
   if (!directory.hasIdentity) {
-    if (issuer !== undefined) selfIssue(issuer, directory, identity.leafTtlMs);
+    if (issuer !== undefined) selfIssue(issuer, directory, identity);
     else if (identity.source === "mesh")
       throw new Error(`identity.source is "mesh", but ${persistence.dataDir} contains no identity: run "waymark mesh join" first`);
     else if (directory.isJoining)
@@ -73,13 +88,23 @@ export function withIdentity(settings: Settings, origins: ReadonlyMap<string, st
   };
 }
 
-function selfIssue(issuer: Issuer, directory: IdentityDirectory, ttlMs: number): void {
+/** The names in the certificate of an issuer. */
+function namesOf(issuer: Issuer, { names }: Settings["identity"]): readonly string[] {
+  return [issuer.serverName, ...names];
+}
+
+/** Whether clients that dial this host accept the certificate. */
+function hasName(certificate: X509Certificate, host: string): boolean {
+  return (isIP(host) === 0 ? certificate.checkHost(host) : certificate.checkIP(host)) !== undefined;
+}
+
+function selfIssue(issuer: Issuer, directory: IdentityDirectory, identity: Settings["identity"]): void {
   const { nodeId: name, root } = issuer.facts;
   const key = directory.nextKey();
   const madeWallMs = now().wallMs;
-  const times = { madeWallMs, expiresWallMs: issuer.expiryOf(madeWallMs, ttlMs) };
+  const times = { madeWallMs, expiresWallMs: issuer.expiryOf(madeWallMs, identity.leafTtlMs) };
   const { publicKey } = new P256PrivateKey(key);
-  const certificates = issuer.certify({ role: "node", name, publicKey, dnsNames: [issuer.serverName], ...times });
+  const certificates = issuer.certify({ role: "node", name, publicKey, dnsNames: namesOf(issuer, identity), ...times });
   // Newcomers find the root, whose digest they know, in the chain of an issuer.
   directory.keep(key, { certificates: certificates + root, roots: root, issuers: directory.issuers() });
 }
@@ -110,6 +135,8 @@ export class NodeCertificate implements NodeComponent {
     this.directory = new IdentityDirectory(options.settings.persistence.dataDir);
     this.issuer = openIssuer(options.settings);
     this.#held = this.#take(this.directory.read());
+    const names = this.issuer === undefined ? [] : namesOf(this.issuer, options.settings.identity);
+    if (names.some((name) => !hasName(this.#held.certificate, name))) this.#renewWallMs = 0;
   }
 
   /** Sets the authority, if this node is an issuer. */
@@ -129,6 +156,7 @@ export class NodeCertificate implements NodeComponent {
     if (!trust.revocations.issuers.has(this.#held.issuerKey)) return;
     this.#renewWallMs = 0;
     this.#wake.resolve();
+    this.#wake = Promise.withResolvers();
   }
 
   /** The fabric addresses of the issuers. */
@@ -138,6 +166,13 @@ export class NodeCertificate implements NodeComponent {
   }
 
   start(): void {
+    const { settings, log } = this.#options;
+    const host = advertisedHost(settings, settings.listen.host);
+    if (settings.tls.source === "identity" && !hasName(this.#held.certificate, host))
+      log.warn(
+        { host, names: this.#held.certificate.subjectAltName },
+        "clients refuse this node: its certificate does not contain the host that they dial; set listen.advertise_host, or join with a token for that host",
+      );
     void this.#keepRenewed();
     if (this.#authority !== undefined) void this.#announce(this.#authority);
   }
@@ -154,7 +189,7 @@ export class NodeCertificate implements NodeComponent {
     const { log, random } = this.#options;
     let failures = 0;
     // Looks at the wall clock often, because timers do not count the time in which a machine was suspended.
-    for (let leftMs = this.#dueMs(); await this.#waited(Math.min(leftMs, MAX_WAIT_MS)); leftMs = this.#dueMs()) {
+    for (let leftMs = this.#dueMs(); await this.#waited(Math.min(leftMs, MAX_WAIT_MS), this.#wake.promise); leftMs = this.#dueMs()) {
       if (failures === 0 && this.#dueMs() > 0) continue;
       try {
         await this.#renew();
@@ -169,13 +204,13 @@ export class NodeCertificate implements NodeComponent {
     }
   }
 
-  /** Resolves after the time, with false if the node stops before. */
-  async #waited(lengthMs: number): Promise<boolean> {
+  /** Resolves after the time, or when `wake` resolves. The value is false if the node stops. */
+  async #waited(lengthMs: number, wake?: Promise<void>): Promise<boolean> {
     const timer = new AbortController();
     const signal = AbortSignal.any([this.#stop.signal, timer.signal]);
-    await Promise.race([this.#wake.promise, wait(lengthMs, undefined, { ref: false, signal }).catch(() => {})]);
+    const waiting = wait(lengthMs, undefined, { ref: false, signal }).catch(() => {});
+    await (wake === undefined ? waiting : Promise.race([wake, waiting]));
     timer.abort();
-    this.#wake = Promise.withResolvers();
     return !this.#stop.signal.aborted;
   }
 
@@ -218,8 +253,9 @@ export class NodeCertificate implements NodeComponent {
     const { issuer } = authority;
     const { publicKey } = new P256PrivateKey(key);
     const { nodeId: name, root } = issuer.facts;
-    const { leafTtlMs: ttlMs } = this.#options.settings.identity;
-    const dnsNames = [issuer.serverName];
+    const { identity } = this.#options.settings;
+    const ttlMs = identity.leafTtlMs;
+    const dnsNames = namesOf(issuer, identity);
     const { wallMs } = now();
     try {
       const { chain } = await authority.issueOwn(publicKey, dnsNames, ttlMs, wallMs);
@@ -241,12 +277,16 @@ export class NodeCertificate implements NodeComponent {
 
   /** Publishes this issuer and its own identity, as soon as the store answers. */
   async #announce(authority: Authority): Promise<void> {
-    const { log, random } = this.#options;
+    const { log, random, settings } = this.#options;
     for (let failures = 0; await this.#waited(failures === 0 ? 0 : backoffMs(failures - 1, random(), RETRY)); failures++) {
       try {
         const { wallMs } = now();
         await authority.announce(this.#address, wallMs);
-        await authority.issueOwn(this.#held.key.publicKey, [authority.issuer.serverName], this.#held.expiresWallMs - wallMs, wallMs);
+        const { key } = this.#held;
+        const names = namesOf(authority.issuer, settings.identity);
+        await authority.issueOwn(key.publicKey, names, this.#held.expiresWallMs - wallMs, wallMs);
+        // After a renewal in the meantime, the record must name the new key.
+        if (this.#held.key !== key) continue;
         const { roots } = await authority.bundle();
         this.directory.keepRoots(roots.join(""));
         this.#onRenewed();

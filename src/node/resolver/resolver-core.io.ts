@@ -9,7 +9,7 @@ import {
   type MessageShape,
   toBinary,
 } from "@bufbuild/protobuf";
-import { hasUpstreamTls } from "../../config/exposure.ts";
+import { hasTls, hasUpstreamTls } from "../../config/exposure.ts";
 import { PolicySwitcher } from "../../discovery/policy-switch.io.ts";
 import { WatchWaker } from "../../discovery/watch-waker.io.ts";
 import type { RemoteLookups } from "../../dns/subject/remote-lookup.ts";
@@ -249,7 +249,7 @@ export class ResolverCore implements NodeComponent {
         hasPeers: () => true,
       },
       isReady: () => rooms.machine.isReady,
-      isTls: settings.tls.certFile !== undefined,
+      isTls: hasTls(settings),
       checkCaughtUp: () => this.checkReady(),
       checkStart: () => {},
       caughtUp: undefined,

@@ -5,6 +5,7 @@
 import { randomFillSync } from "node:crypto";
 import { flushCompileCache } from "node:module";
 import { performance } from "node:perf_hooks";
+import { hasTls } from "../../config/exposure.ts";
 import type { Settings } from "../../config/settings.ts";
 import { PolicySwitcher } from "../../discovery/policy-switch.io.ts";
 import { WatchWaker } from "../../discovery/watch-waker.io.ts";
@@ -226,7 +227,7 @@ class NodeWorker {
         hasPeers: () => this.#facts.hasPeers,
       },
       isReady: () => this.#facts.isWhole,
-      isTls: this.#start.settings.tls.certFile !== undefined,
+      isTls: hasTls(this.#start.settings),
       checkCaughtUp: () => checkCaughtUp(this.#facts.isReady),
       checkStart: () => this.#checkStart(),
       caughtUp: async () => void (await this.#main.ask({ kind: "caughtUp" })),
@@ -292,8 +293,7 @@ class NodeWorker {
 
   async #openDns(shared: SharedPorts): Promise<ListenEndpoints> {
     const { settings } = this.#start;
-    const hasTls = settings.dns.tlsPort !== undefined;
-    const identities = hasTls ? await this.#openIdentities() : undefined;
+    const identities = settings.dns.tlsPort !== undefined ? await this.#openIdentities() : undefined;
     await this.#watchLoop();
     const gateway = await openDnsListener(
       {

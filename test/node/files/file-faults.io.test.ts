@@ -112,6 +112,10 @@ test.each([
     says: [`tls.cert_file: ${absent}: ENOENT`, `tls.key_file: ${absent}: ENOENT`],
   },
   { settings: { tls: { cert_file: FILES.cert, key_file: FILES.key, ca_file: absent } }, says: [`tls.ca_file: ${absent}: ENOENT`] },
+  {
+    settings: { tls: { cert_file: FILES.cert, key_file: FILES.key, ca_file: FILES.cert, crl_file: FILES.words } },
+    says: ["tls.crl_file: ", "contains no certificate revocation list"],
+  },
   { settings: { tls: { cert_file: FILES.words, key_file: FILES.key } }, says: ["tls.cert_file: ", "no certificate"] },
   { settings: { tls: { cert_file: FILES.cert, key_file: FILES.words } }, says: ["tls.key_file: ", "no unencrypted private key"] },
   { settings: { tls: { cert_file: FILES.cert, key_file: FILES.otherKey } }, says: ["tls.key_file: ", "does not match the certificate"] },

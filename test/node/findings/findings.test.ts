@@ -13,7 +13,7 @@ const FINE: NodeFacts = {
   lag: { ageMs: 1000, isProtected: false, origins: [] },
   store: { kind: "etcd", ageMs: 0, fault: "" },
   leader: "eu-2",
-  certificates: [{ setting: "tls.cert_file", endWallMs: NOW + 30 * DAY_MS }],
+  certificates: [{ setting: "tls.cert_file", endWallMs: NOW + 30 * DAY_MS, lifeMs: 90 * DAY_MS }],
   policyFault: "",
   journalFault: "",
   auditFault: "",
@@ -27,7 +27,7 @@ const FINE: NodeFacts = {
 };
 const ORIGIN = { nodeId: "eu-2", generation: 1, life: "live", through: 1, known: 1, floor: 0, refused: 0, whyPartial: "" } as const;
 const peer = { nodeId: "eu-4", status: "alive", version: "1.0.0", configDigest: "d1" } as const;
-const certificate = (endWallMs: number) => [{ setting: "fabric.cert_file", endWallMs }];
+const certificate = (endWallMs: number, lifeMs = 90 * DAY_MS) => [{ setting: "fabric.cert_file", endWallMs, lifeMs }];
 
 test("a node without faults, or before its first data, has no findings", () => {
   expect(findingsOf({ ...FINE, lag: { ...FINE.lag, ageMs: NOW } })).toEqual([]);
@@ -109,6 +109,12 @@ test("a leader is named until it resigns, or until its session has ended by the 
   expect([leaderOf(held, 5000, 4999), leaderOf(held, undefined, 9000)]).toEqual(["eu-2", "eu-2"]);
   expect([leaderOf(held, 5000, 5000), leaderOf({ ...held, session: "" }, undefined, 0)]).toEqual(["", ""]);
   expect(leaderOf(undefined, undefined, 0)).toBe("");
+});
+
+test("a certificate of a day, which a node renews at half of its life, is reported in the last third of its life", () => {
+  const leftMs = [DAY_MS / 2, DAY_MS / 3, DAY_MS / 3 - 1];
+  const found = leftMs.map((each) => findingsOf({ ...FINE, certificates: certificate(NOW + each, DAY_MS) }).length);
+  expect(found).toEqual([0, 0, 1]);
 });
 
 test("the command of a certificate's finding shows the setting and the end", () => {
