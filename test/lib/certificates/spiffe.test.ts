@@ -59,8 +59,8 @@ test.each([
 test.each([
   { issuer: "O=Waymark\nOU=eu\nCN=eu-1", want: "eu" },
   { issuer: "CN=eu-1\nOU=eu\nO=Waymark", want: "eu" },
-  // Node writes a line feed in a name as \n, so that a name cannot pretend to be another field.
-  { issuer: "O=Waymark\nOU=eu\\nOU=us\nCN=eu-1", want: "eu\\nOU=us" },
+  // Node escapes a line feed, so that a name cannot pretend to be another field.
+  { issuer: "O=Waymark\nOU=eu\\0AOU=us\nCN=eu-1", want: "eu\\0AOU=us" },
   { issuer: "O=Waymark\nCN=waymark.internal 12345678", want: undefined },
   { issuer: "O=waymark\nOU=eu\nCN=eu-1", want: undefined },
   { issuer: "OU=eu\nCN=O=Waymark", want: undefined },
