@@ -122,6 +122,7 @@ export class Authority {
   /** Makes a join token. Only its digest is stored. Rejects with `quota_exceeded` if there are too many tokens. */
   async createToken({ ttlMs, ...terms }: TokenTerms, wallMs: number): Promise<ListedToken & { readonly token: string }> {
     const { clusterId, rootDigest, random } = this.issuer.facts;
+    if (terms.name !== "") checkName(terms.name);
     const kept = await this.tokens(wallMs);
     if (kept.length >= MAX_TOKENS)
       throw new WaymarkError("quota_exceeded", `there are ${kept.length} join tokens; revoke some with "waymark mesh token revoke"`);
@@ -170,8 +171,7 @@ export class Authority {
       const known = tokenItem && decodeToken(tokenItem.value);
       const role = known?.role ?? "node";
       const name = request.name === "" ? (known?.name ?? "") : request.name;
-      if (known !== undefined && !IDENTITY_NAME.pattern.test(name))
-        throw invalid("name", `must have ${IDENTITY_NAME.what}, because the token does not decide the name`);
+      if (known !== undefined) checkName(name, ", because the token does not decide the name");
       const { item, held } = await this.#held({ role, name });
       const asked = { name, keyDigest, tokenId: token.id, secret: token.secret, clusterId };
       const verdict = judgeJoin(asked, { token: known, held }, wallMs);
@@ -203,6 +203,7 @@ export class Authority {
 
   /** Issues a certificate on an administrator's word, who decides the name. The name's current holder loses it. */
   async issue({ role, name, publicKey, dnsNames, ttlMs }: CertificateRequest, wallMs: number): Promise<Admission> {
+    checkName(name);
     if (!isP256PublicKey(publicKey)) throw invalid("public_key", NO_KEY);
     const keyDigest = sha256Hex(publicKey);
     return this.#rounds(async () => {
@@ -298,6 +299,11 @@ export class Authority {
 }
 
 const NO_KEY = "must be a public key on the curve P-256, in DER (SubjectPublicKeyInfo)";
+
+/** Throws `invalid_argument` for a name that no SPIFFE id can have. The protos check only its length and characters. */
+function checkName(name: string, why = ""): void {
+  if (!IDENTITY_NAME.pattern.test(name)) throw invalid("name", `must have ${IDENTITY_NAME.what}${why}`);
+}
 
 /** Checks a key, and that its owner has signed the request. */
 function checkProof(field: string, publicKey: Uint8Array, bytes: Uint8Array, signature: Uint8Array): void {

@@ -83,6 +83,17 @@ test("a token for any name needs a name, and a token for one name decides it", a
   });
 });
 
+test.each([".", "..", "a/b", "", "x".repeat(65)])(
+  "no token and no certificate is made for the name %j, which no SPIFFE id can have",
+  async (name) => {
+    const { authority, token, store } = opened();
+    const terms = { role: "client", name, publicKey: new TestKey().publicKey, dnsNames: [], ttlMs: HOUR_MS } as const;
+    await expect(authority.issue(terms, NOW_MS)).rejects.toThrow(/invalid_argument: name: must have 1 to 64 of/);
+    if (name !== "") await expect(token({ name })).rejects.toThrow(/invalid_argument: name: must have 1 to 64 of/);
+    expect(store.map.list("").items).toEqual([]);
+  },
+);
+
 test("a token is refused by the issuers of other clusters, of which one may have the same store", async () => {
   const { token, store, root } = opened();
   const { authority } = opened({ store, root, clusterId: "us", nodeId: "us-1" });
