@@ -225,7 +225,8 @@ export function checkBootstrapServiceCreateTokenRequest(value: BootstrapServiceC
 
 /** Adds what breaks the contract's rules in `BootstrapServiceRevokeTokenRequest`. */
 export function checkBootstrapServiceRevokeTokenRequest(value: BootstrapServiceRevokeTokenRequest, problems: FieldProblems): void {
-  problems.host(value.tokenId, 128, "token_id");
+  problems.text(value.tokenId, 128, "token_id");
+  problems.pattern(value.tokenId, { pattern: /^[A-Za-z0-9._-]+:[0-9a-f]+$/u, rule: "the id of a join token, <cluster>:<hexadecimal digits>" }, "token_id");
 }
 
 function checkBootstrapServiceIssueRequest_dns_names(many: readonly string[], problems: FieldProblems): void {
