@@ -21,7 +21,7 @@ import { invalid, WaymarkError } from "../../lib/errors.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
 import { durationMs } from "../contract.ts";
 import { filterHash, paged } from "../list-page.ts";
-import { runRecorded } from "../recorded-operation.ts";
+import { isUnavailable } from "../recorded-operation.ts";
 import type { CallContext, HandlersOf, ServiceDefinition } from "../service.ts";
 import { identityMessage, issuerMessage, roleOf, tokenMessage } from "./identity-message.ts";
 
@@ -126,13 +126,25 @@ async function listIdentities(authority: Authority, { role, limit, pageToken }: 
   return create(BootstrapServiceListIdentitiesResponseSchema, { identities: page.map(identityMessage), nextPageToken });
 }
 
-/** Runs an act, and records it in the audit log. */
-function recorded<T>(
+/** Runs an act, and records it in the audit log, also if it is refused. If its answer is lost, it can have had its effect. */
+async function recorded<T>(
   { onOperation }: BootstrapParts,
   { caller, requestId }: CallContext,
-  operation: Pick<IdentityOperation, "action" | "detail">,
+  { action, detail }: Pick<IdentityOperation, "action" | "detail">,
   run: () => Promise<T>,
 ): Promise<T> {
-  const base = { ...operation, requestId, nodeId: "", refusal: "" };
-  return runRecorded(run, (outcome) => onOperation(caller, { ...base, detail: operation.detail + outcome }));
+  const record = (refusal: string, outcome: string) =>
+    onOperation(caller, { action, requestId, nodeId: "", refusal, detail: detail + outcome });
+  const result = await run().catch((error: unknown) => {
+    if (isUnavailable(error)) record("", "; the outcome is unknown");
+    else if (error instanceof WaymarkError) record(problemOf(error), `; ${error.message}`);
+    throw error;
+  });
+  record("", "");
+  return result;
+}
+
+/** Why an act was refused, as one word. */
+export function problemOf({ reason, details }: WaymarkError): string {
+  return details.metadata?.["problem"] ?? reason;
 }

@@ -14,7 +14,7 @@ import type { Admission, Authority } from "../../control/identity/authority.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import { isUnavailable } from "../recorded-operation.ts";
 import type { CallContext, HandlersOf, ServiceDefinition } from "../service.ts";
-import type { BootstrapParts, IdentityOperation } from "./bootstrap.ts";
+import { type BootstrapParts, type IdentityOperation, problemOf } from "./bootstrap.ts";
 import { issuerMessage, roleOf } from "./identity-message.ts";
 
 export interface JoinParts extends Pick<BootstrapParts, "onOperation"> {
@@ -77,7 +77,7 @@ async function answered(
     return create(IssuedCertificateSchema, { certificates: made.chain, roots: roots.join(""), issuers: issuers.map(issuerMessage) });
   } catch (error) {
     if (!(error instanceof WaymarkError)) throw error;
-    const { problem = error.reason } = error.details.metadata ?? {};
+    const problem = problemOf(error);
     onRequest(kind, problem);
     record({ nodeId: "", refusal: isUnavailable(error) ? "" : problem, detail: `name=${name} ${error.message}` });
     throw error;
