@@ -17,8 +17,9 @@ const HOUR_MS = 3_600_000;
 const root = new TestRoot();
 const ISSUER_NAME = serverNameOf("eu", "issuer");
 
-/** A node's certificate, which an issuer of the cluster `by` has made. */
-function tlsOf(name: string, { by = "eu", clusterId = by, endsInMs = HOUR_MS } = {}): FabricTls & { readonly pem: string } {
+/** The certificate of a node, which an issuer of the cluster `by` has made. It names the same cluster, or the cluster `names`. */
+function tlsOf(name: string, { by = "eu", names = "", endsInMs = HOUR_MS } = {}): FabricTls & { readonly pem: string } {
+  const clusterId = names || by;
   const key = new TestKey();
   const issuing = new TestKey();
   const issuer = root.issuer(`${by}-1`, by, { key: issuing });
@@ -111,7 +112,7 @@ test.each([
   { what: "an issuer of its own cluster, in another cluster", choices: { by: "us" }, want: "eu-2 of us" },
   {
     what: "an issuer of another cluster",
-    choices: { by: "us", clusterId: "eu" },
+    choices: { by: "us", names: "eu" },
     want: "its certificate names the cluster eu, but an issuer of us made it",
   },
 ])("a node whose certificate is from $what comes as $want", async ({ choices, want }) => {
@@ -121,7 +122,7 @@ test.each([
 
 test("a node does not link to a node whose certificate is from an issuer of another cluster", async () => {
   const from = await open(tlsOf("eu-2"));
-  const to = await open(tlsOf("eu-3", { by: "us", clusterId: "eu" }));
+  const to = await open(tlsOf("eu-3", { by: "us", names: "eu" }));
   from.transport.openLink(-2, to.transport.address, undefined);
   await until("the link is refused", () => from.unopened.has(-2));
   expect(from.unopened.get(-2)).toMatch(/its certificate names the cluster eu, but an issuer of us made it/);
