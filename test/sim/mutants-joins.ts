@@ -43,7 +43,7 @@ export const JOIN_MUTANTS = [
     ...FOUND,
   },
   {
-    name: "a held name is taken",
+    name: "a held name goes to another key",
     rule: "Identities: a token admits another key to a held name only if it names it, and it expired or was revoked",
     edits: [{ file: VERDICTS, find: "(isFree(held, wallMs) && token.name === name)", replace: "token.name === name" }],
     ...FOUND,

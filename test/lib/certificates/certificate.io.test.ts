@@ -60,7 +60,7 @@ test("a leaf has the names, the times and the issuer that it was made with", () 
   const uri = spiffeIdOf({ trustDomain: TRUST_DOMAIN, clusterId: "eu", role: "node", name: "eu-2" });
   expect(read).toMatchObject({
     subject: "O=Waymark\nOU=eu\nCN=eu-2",
-    issuer: expect.stringMatching(/^O=Waymark\nOU=eu\nCN=eu-1/),
+    issuer: expect.stringMatching(/^O=Waymark\nOU=eu\nCN=eu-1/) as string,
     subjectAltName: `URI:${uri}, DNS:localhost`,
     ca: false,
     keyUsage: ["1.3.6.1.5.5.7.3.1", "1.3.6.1.5.5.7.3.2"],
@@ -80,7 +80,11 @@ test("an authority says that it is one, and names its trust domain", () => {
     issuer: "O=Waymark\nCN=root",
     subjectAltName: `URI:spiffe://${TRUST_DOMAIN}`,
   });
-  expect(issuing).toMatchObject({ ca: true, subject: expect.stringMatching(/^O=Waymark\nOU=eu\nCN=eu-1/), issuer: "O=Waymark\nCN=root" });
+  expect(issuing).toMatchObject({
+    ca: true,
+    subject: expect.stringMatching(/^O=Waymark\nOU=eu\nCN=eu-1/) as string,
+    issuer: "O=Waymark\nCN=root",
+  });
   expect([own.verify(own.publicKey), issuing.verify(own.publicKey), issuing.checkIssued(own)]).toEqual([true, true, true]);
 });
 
