@@ -171,11 +171,11 @@ export class Authority {
       const known = tokenItem && decodeToken(tokenItem.value);
       const role = known?.role ?? "node";
       const name = request.name === "" ? (known?.name ?? "") : request.name;
-      if (known !== undefined) checkName(name, ", because the token does not decide the name");
       const { item, held } = await this.#held({ role, name });
       const asked = { name, keyDigest, tokenId: token.id, secret: token.secret, clusterId };
       const verdict = judgeJoin(asked, { token: known, held }, wallMs);
       if (known === undefined || tokenItem === undefined) return undefined;
+      checkName(name, ", because the token does not decide the name");
       const dnsNames = known.dnsNames;
       const record = this.#record({ ...withKey(held, keyDigest), dnsNames, tokenId: token.id }, wallMs);
       const use = { key: tokenItem.key, value: encodeIdentity({ ...known, used: known.used + (verdict === "repeated" ? 0 : 1) }) };

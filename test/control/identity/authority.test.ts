@@ -83,6 +83,15 @@ test("a token for any name needs a name, and a token for one name decides it", a
   });
 });
 
+test("without the secret, no answer shows whether a token exists and what it decides", async () => {
+  const { authority, token } = opened();
+  const texts = [await token(), await token({ name: "b" }), (await token()).replace(/:[0-9a-f]{4}/, ":0000")];
+  for (const text of texts) {
+    const request = joinRequest(`${text.slice(0, -4)}AAAA`, "", new TestKey());
+    await expect(authority.join(request, NOW_MS)).rejects.toMatchObject({ details: { metadata: { problem: "token_unknown" } } });
+  }
+});
+
 test.each([".", "..", "a/b", "", "x".repeat(65)])(
   "no token and no certificate is made for the name %j, which no SPIFFE id can have",
   async (name) => {
