@@ -29,6 +29,7 @@ import {
   nameOfKey,
   REVOCATIONS,
   type RevocationRecord,
+  ROOT_GUARD,
   ROOTS,
   TOKENS,
   type TokenRecord,
@@ -126,6 +127,7 @@ export class Authority {
   /** Makes a join token. Only its digest is stored. Rejects with `quota_exceeded` if there are too many tokens. */
   async createToken({ ttlMs, ...terms }: TokenTerms, wallMs: number): Promise<ListedToken & { readonly token: string }> {
     const { clusterId, rootDigest, random } = this.issuer.facts;
+    if (terms.name !== "") checkName(terms.name);
     const kept = await this.tokens(wallMs);
     if (kept.length >= MAX_TOKENS)
       throw new WaymarkError("quota_exceeded", `there are ${kept.length} join tokens; revoke some with "waymark mesh token revoke"`);
@@ -174,12 +176,11 @@ export class Authority {
       const known = tokenItem && decodeToken(tokenItem.value);
       const role = known?.role ?? "node";
       const name = request.name === "" ? (known?.name ?? "") : request.name;
-      if (known !== undefined && !IDENTITY_NAME.pattern.test(name))
-        throw invalid("name", `must have ${IDENTITY_NAME.what}, because the token does not decide the name`);
       const { item, held } = await this.#held({ role, name });
       const asked = { name, keyDigest, tokenId: token.id, secret: token.secret, clusterId };
       const verdict = judgeJoin(asked, { token: known, held }, wallMs);
       if (known === undefined || tokenItem === undefined) return undefined;
+      checkName(name, ", because the token does not decide the name");
       const dnsNames = known.dnsNames;
       const record = this.#record(held, { keyDigest, dnsNames, tokenId: token.id }, wallMs);
       const use = { key: tokenItem.key, value: encodeIdentity({ ...known, used: known.used + (verdict === "repeated" ? 0 : 1) }) };
@@ -200,7 +201,9 @@ export class Authority {
       const { item, held } = await this.#held({ role, name });
       judgeRenewal({ name, keyDigest: sha256Hex(publicKey), newKeyDigest, renewAfterEndMs }, held, wallMs);
       if (held === undefined) return undefined;
-      const record = this.#record(held, { keyDigest: newKeyDigest, dnsNames: held.dnsNames, tokenId: held.tokenId }, wallMs);
+      // A node that is no longer an issuer loses the name of issuers.
+      const dnsNames = held.dnsNames.filter((each) => each !== this.issuer.serverName);
+      const record = this.#record(held, { keyDigest: newKeyDigest, dnsNames, tokenId: held.tokenId }, wallMs);
       return this.#admit({ role, name, publicKey: newPublicKey, record }, [versionOf(nameKey({ role, name }), item)], []);
     });
   }
@@ -210,6 +213,7 @@ export class Authority {
    * `discovery_access_denied` for a revoked key.
    */
   async issue({ role, name, publicKey, dnsNames, ttlMs }: CertificateRequest, wallMs: number): Promise<Admission> {
+    checkName(name);
     if (!isP256PublicKey(publicKey)) throw invalid("public_key", NO_KEY);
     const keyDigest = sha256Hex(publicKey);
     return this.#rounds(async () => {
@@ -311,7 +315,11 @@ export class Authority {
     const { items } = await store.list(ROOTS);
     if (!items.some(({ key }) => key === ROOTS + rootDigest)) {
       if (items.length > 0) throw refused("join_denied", `the root of this issuer is not published; publish it with "waymark ca publish"`);
-      await this.#write(ROOTS + rootDigest, 0, encodeIdentity({ certificate: root, publishedWallMs: wallMs }));
+      const value = encodeIdentity({ certificate: root, publishedWallMs: wallMs });
+      // The guard lets only one of several first issuers publish its root.
+      const writes = [ROOT_GUARD, ROOTS + rootDigest].map((key) => ({ key, value }));
+      if (!(await store.transact([{ key: ROOT_GUARD, version: 0 }], writes)).isCommitted)
+        throw new WaymarkError("version_conflict", "another issuer has published its root at the same time; retry");
     }
     const record: IssuerRecord = { nodeId, address, rootKey: rootDigest, expiresWallMs: notAfterWallMs };
     await store.transact([], [{ key: ISSUERS + this.issuer.keyId, value: encodeIdentity(record) }]);
@@ -371,6 +379,11 @@ export class Authority {
 }
 
 const NO_KEY = "must be a public key on the curve P-256, in DER (SubjectPublicKeyInfo)";
+
+/** Throws `invalid_argument` for a name that no SPIFFE id can have. The protos check only its length and characters. */
+function checkName(name: string, why = ""): void {
+  if (!IDENTITY_NAME.pattern.test(name)) throw invalid("name", `must have ${IDENTITY_NAME.what}${why}`);
+}
 
 /** Checks a key, and that its owner has signed the request. */
 function checkProof(field: string, publicKey: Uint8Array, bytes: Uint8Array, signature: Uint8Array): void {

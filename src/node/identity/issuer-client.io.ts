@@ -46,7 +46,7 @@ export async function joinCluster(server: string, text: string, name: string, ke
 /** Renews a certificate at one issuer. Rejects with an `IssuerError`, or with an error of the connection. */
 export function renewAt(
   address: string,
-  { clusterId, role, name, key }: OwnCertificate,
+  { clusterId, role, name, key }: Pick<OwnCertificate, "clusterId" | "key" | "name" | "role">,
   roots: string | Buffer,
   next: KeyObject,
 ): Promise<CertificateFiles> {
