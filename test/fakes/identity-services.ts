@@ -9,6 +9,7 @@ import { bootstrapService, type IdentityOperation } from "../../src/services/ide
 import { credentialService } from "../../src/services/identity/credentials.ts";
 import { joinService } from "../../src/services/identity/join.ts";
 import type { TrustSource } from "../../src/services/identity/trust-stream.ts";
+import type { ServiceDefinition } from "../../src/services/service.ts";
 import { TestRoot } from "./identity.ts";
 import { MapStore } from "./map-store.ts";
 
@@ -25,27 +26,33 @@ export class IdentityServices {
   wallMs = NOW_MS;
   /** The records that JoinService.Follow streams. */
   readonly trust: TrustSource = { records: new Map(), follow: () => () => {} };
-  readonly #handlers;
+  readonly #handlers: ReadonlyMap<string, ServiceDefinition["handlers"]>;
 
   constructor({ isIssuer = true, issuers = [] }: { readonly isIssuer?: boolean; readonly issuers?: readonly string[] } = {}) {
-    const issuer = this.root.issuer("eu-1", "eu");
-    this.authority = new Authority({ store: this.store, issuer, leafTtlMs: LEAF_TTL_MS, renewAfterEndMs: LEAF_TTL_MS });
+    this.authority = this.authorityOf("eu-1");
     const onOperation = (_caller: unknown, operation: IdentityOperation) => void this.operations.push(operation);
     const authority = isIssuer ? this.authority : undefined;
     const onRequest = (kind: string, problem: string) => void this.requests.push(`${kind} ${problem}`.trim());
-    this.#handlers = {
-      ...bootstrapService({ authority, issuers: () => issuers, leafTtlMs: LEAF_TTL_MS, onOperation }).handlers,
-      ...credentialService({ tokens: new CallerTokens(this.store, randomBytes), issuers: () => issuers, onOperation }).handlers,
-      ...joinService({ authority: this.authority, trust: this.trust, tick: () => () => {}, onOperation, onRequest }).handlers,
-    };
+    const services = [
+      bootstrapService({ authority, issuers: () => issuers, leafTtlMs: LEAF_TTL_MS, onOperation }),
+      credentialService({ tokens: new CallerTokens(this.store, randomBytes), issuers: () => issuers, onOperation }),
+      joinService({ authority: this.authority, trust: this.trust, tick: () => () => {}, onOperation, onRequest }),
+    ];
+    this.#handlers = new Map(services.map(({ desc, handlers }) => [desc.typeName, handlers]));
+  }
+
+  /** The authority on another issuer of the cluster. */
+  authorityOf(nodeId: string): Authority {
+    const issuer = this.root.issuer(nodeId, "eu");
+    return new Authority({ store: this.store, issuer, leafTtlMs: LEAF_TTL_MS, renewAfterEndMs: LEAF_TTL_MS });
   }
 
   /** Calls a method as `ann`, after the check of its request. */
   async call<I extends DescMessage, O extends DescMessage>(
-    { localName, input, output }: DescMethodUnary<I, O>,
+    { localName, parent, input, output }: DescMethodUnary<I, O>,
     init: MessageInitShape<I>,
   ): Promise<MessageShape<O>> {
-    const handler = this.#handlers[localName];
+    const handler = this.#handlers.get(parent.typeName)?.[localName];
     if (handler?.kind !== "unary") throw new Error(`${localName} is not unary`);
     const request = create(input, init);
     requestCheckOf(input)(request);

@@ -4,12 +4,14 @@ import type { DescMessage, DescMethodUnary, MessageInitShape } from "@bufbuild/p
 import { durationFromMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { expect, test } from "vitest";
 import { BootstrapService, IdentityRole } from "../../../gen/waymark/control/v1/bootstrap_pb.js";
+import { TrustCopy } from "../../../src/control/identity/trust.ts";
+import { revocationOf } from "../../../src/lib/certificates/revocations.ts";
 import { WaymarkError } from "../../../src/lib/errors.ts";
 import { requiredAccessOf } from "../../../src/services/contract.ts";
-import { joinRequest, TestKey } from "../../fakes/identity.ts";
+import { joinRequest, renewalRequest, TestKey } from "../../fakes/identity.ts";
 import { IdentityServices, LEAF_TTL_MS, NOW_MS } from "../../fakes/identity-services.ts";
 
-const { createToken, listTokens, revokeToken, issue, listIdentities, authority } = BootstrapService.method;
+const { createToken, listTokens, revokeToken, issue, listIdentities, authority, revoke } = BootstrapService.method;
 const HOUR_MS = 3_600_000;
 const CLIENT = IdentityRole.CLIENT;
 
@@ -181,4 +183,54 @@ test("an act that is refused or whose outcome is unknown is recorded too", async
     ["identity.create_token", "", "role=node name= uses=1 ttl_s=3600; the outcome is unknown"],
     ["identity.issue", "", "role=client name=a; the outcome is unknown"],
   ]);
+});
+
+test("a revoked node cannot renew, its certificates do not count, and only a token for its name lets it return with a new key", async () => {
+  const on = new IdentityServices();
+  const [old, next] = [new TestKey(), new TestKey()];
+  const tokenFor = async () => (await on.call(createToken, { name: "eu-2" })).token;
+  await on.authority.join(joinRequest(await tokenFor(), "eu-2", old), NOW_MS);
+  expect(await on.call(revoke, { name: "eu-2", reason: "stolen" })).toMatchObject({ wasIssuer: false });
+  expect((await on.call(listIdentities, {})).identities).toMatchObject([{ name: "eu-2", revoked: true }]);
+  await expect(on.authority.renew(renewalRequest("eu", { role: "node", name: "eu-2" }, old, next), NOW_MS)).rejects.toThrow(
+    /eu-2 was revoked/,
+  );
+  await expect(on.authority.join(joinRequest(await tokenFor(), "eu-2", old), NOW_MS)).rejects.toThrow(/the key of eu-2 was revoked/);
+  const again = await on.authority.join(joinRequest(await tokenFor(), "eu-2", next), NOW_MS);
+  const copy = new TrustCopy("eu");
+  copy.apply(on.store.map.list("").items);
+  const shown = (pem: string) => {
+    const { subjectAltName = "", issuer, validFromDate } = new X509Certificate(pem);
+    return revocationOf({ subjectAltName, issuer, validFromWallMs: validFromDate.getTime() }, copy.revocations);
+  };
+  expect(shown(again.chain)).toBeUndefined();
+  expect(on.operations.find(({ action }) => action === "identity.revoke")).toMatchObject({
+    nodeId: "eu-2",
+    detail: "role=node name=eu-2 stolen",
+  });
+});
+
+test("an issuer that is revoked loses its issuing key too, and cannot announce itself again; no issuer revokes itself", async () => {
+  const on = new IdentityServices();
+  const other = on.authorityOf("eu-9");
+  await on.authority.announce("eu-1:1", NOW_MS);
+  await other.announce("eu-9:1", NOW_MS);
+  await other.issueOwn(new TestKey().publicKey, [], HOUR_MS, NOW_MS);
+  expect(await on.call(revoke, { name: "eu-9", reason: "stolen" })).toMatchObject({ wasIssuer: true });
+  expect((await on.call(authority, {})).issuers.map(({ nodeId }) => nodeId)).toEqual(["eu-1"]);
+  await expect(other.announce("eu-9:1", NOW_MS)).rejects.toThrow(/this issuer was revoked/);
+  await expect(other.issueOwn(new TestKey().publicKey, [], HOUR_MS, NOW_MS)).rejects.toThrow(/this issuer was revoked/);
+  await expect(on.call(revoke, { name: "eu-1", reason: "mistake" })).rejects.toThrow(/an issuer cannot revoke itself/);
+  await expect(on.call(revoke, { name: "nobody", reason: "?" })).rejects.toThrow(/not_found/);
+});
+
+test("a revocation is removed when all certificates that it concerns have ended", async () => {
+  const on = new IdentityServices();
+  await on.authority.join(joinRequest((await on.call(createToken, { name: "eu-2" })).token, "eu-2", new TestKey()), NOW_MS);
+  await on.call(revoke, { name: "eu-2", reason: "stolen" });
+  const left = () => on.store.map.list("identity/revocations/").items.length;
+  await on.authority.removeEnded(NOW_MS + LEAF_TTL_MS);
+  expect(left()).toBe(1);
+  await on.authority.removeEnded(NOW_MS + LEAF_TTL_MS + HOUR_MS);
+  expect(left()).toBe(0);
 });
