@@ -1,10 +1,10 @@
 /** Roots, issuers and keys in memory, and the signed requests of programs, for tests of the authority of a cluster. */
 
 import { generateKeyPairSync } from "node:crypto";
-import type { JoinRequest, RenewalRequest } from "../../src/control/identity/authority.io.ts";
-import { joinBytes, renewalBytes } from "../../src/control/identity/authority.io.ts";
 import { Issuer } from "../../src/control/identity/issuer.ts";
 import type { NameKey } from "../../src/control/identity/records.ts";
+import type { JoinRequest, RenewalRequest } from "../../src/control/identity/requests.ts";
+import { joinBytes, renewalBytes } from "../../src/control/identity/requests.ts";
 import { type CertificateFacts, signCertificate } from "../../src/lib/certificates/certificate.ts";
 import { issuerKeyOf } from "../../src/lib/certificates/revocations.ts";
 import { P256PrivateKey, sha256Hex } from "../../src/lib/crypto.ts";

@@ -3,14 +3,9 @@
  * their requests, also while the first request is still open. Requests to the store and their answers get lost, programs with wrong tokens and copied
  * keys try to get in, and an operator revokes names. Requests to the store are carried out one by one, in an order that the seed draws.
  */
+
 import { X509Certificate } from "node:crypto";
-import {
-  type Admission,
-  Authority,
-  type JoinRequest,
-  type RenewalRequest,
-  type TokenTerms,
-} from "../../src/control/identity/authority.io.ts";
+import { type Admission, Authority, type TokenTerms } from "../../src/control/identity/authority.io.ts";
 import {
   decodeName,
   decodeToken,
@@ -22,6 +17,7 @@ import {
   TOKENS,
   type TokenRecord,
 } from "../../src/control/identity/records.ts";
+import type { JoinRequest, RenewalRequest } from "../../src/control/identity/requests.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { Rng } from "../../src/lib/rng.ts";
 import { fixedBytes, joinRequest, renewalRequest, TestKey, TestRoot, TRUST_DOMAIN } from "../fakes/identity.ts";

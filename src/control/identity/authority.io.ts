@@ -34,6 +34,7 @@ import {
   TOKENS,
   type TokenRecord,
 } from "./records.ts";
+import { type JoinRequest, joinBytes, type RenewalRequest, renewalBytes } from "./requests.ts";
 import { isKeyOf, judgeJoin, judgeRenewal, refused, withKey } from "./verdicts.ts";
 
 export interface AuthorityOptions {
@@ -41,24 +42,6 @@ export interface AuthorityOptions {
   readonly issuer: Issuer;
   readonly leafTtlMs: number;
   readonly renewAfterEndMs: number;
-}
-
-/** A request for a first certificate. */
-export interface JoinRequest {
-  readonly token: string;
-  /** Empty if the token decides the name. */
-  readonly name: string;
-  readonly publicKey: Uint8Array;
-  /** Made with the private key, over `joinBytes`. */
-  readonly signature: Uint8Array;
-}
-
-/** A request for the next certificate. Both keys sign `renewalBytes`. */
-export interface RenewalRequest extends NameKey {
-  readonly publicKey: Uint8Array;
-  readonly signature: Uint8Array;
-  readonly newPublicKey: Uint8Array;
-  readonly newSignature: Uint8Array;
 }
 
 /** A certificate for an identity. */
@@ -95,23 +78,6 @@ const MAX_ROUNDS = 32;
 const MAX_TOKENS = 10_000;
 /** Time for which a token is listed after it has expired. */
 const LISTED_AFTER_END_MS = DAY_MS;
-
-/** The bytes that a newcomer signs to prove that it has the private key. */
-export function joinBytes({ token, name, publicKey }: Omit<JoinRequest, "signature">): Uint8Array {
-  return signedBytes("join", token, name, publicKey);
-}
-
-/** The bytes that the current and the next key sign. */
-export function renewalBytes(
-  clusterId: string,
-  { role, name, newPublicKey }: Pick<RenewalRequest, "name" | "newPublicKey" | "role">,
-): Uint8Array {
-  return signedBytes("renew", `${clusterId}/${role}`, name, newPublicKey);
-}
-
-function signedBytes(act: string, first: string, second: string, key: Uint8Array): Uint8Array {
-  return Buffer.concat([Buffer.from(`waymark identity ${act}\0${first}\0${second}\0`), key]);
-}
 
 export class Authority {
   readonly #options: AuthorityOptions;

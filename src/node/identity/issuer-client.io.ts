@@ -4,8 +4,8 @@
  */
 import { type KeyObject, X509Certificate } from "node:crypto";
 import { connect, type DetailedPeerCertificate, type TLSSocket } from "node:tls";
-import { joinBytes, renewalBytes } from "../../control/identity/authority.io.ts";
 import { clusterOfToken, parseToken } from "../../control/identity/join-token.ts";
+import { joinBytes, renewalBytes } from "../../control/identity/requests.ts";
 import { clientLimits, TRANSPORT_LIMITS } from "../../fabric/transport/limits.ts";
 import { ClientConnection } from "../../grpc/client/connection.io.ts";
 import { splitHostPort } from "../../lib/addresses.ts";

@@ -1,8 +1,9 @@
 /** The authority over a store in a map: its records, lists and refusals. Concurrent requests and lost answers are in `test/sim/joins.ts`. */
 import { X509Certificate } from "node:crypto";
 import { expect, test } from "vitest";
-import { Authority, type JoinRequest, type TokenTerms } from "../../../src/control/identity/authority.io.ts";
+import { Authority, type TokenTerms } from "../../../src/control/identity/authority.io.ts";
 import { decodeName, encodeIdentity, nameKey, nameOfKey } from "../../../src/control/identity/records.ts";
+import type { JoinRequest } from "../../../src/control/identity/requests.ts";
 import { joinRequest, renewalRequest, TestKey, TestRoot } from "../../fakes/identity.ts";
 import { MapStore } from "../../fakes/map-store.ts";
 
