@@ -3,7 +3,8 @@ import { randomBytes } from "node:crypto";
 import { Authority } from "../../control/identity/authority.io.ts";
 import { CallerTokens } from "../../control/identity/caller-tokens.io.ts";
 import { draws } from "../../lib/rng.ts";
-import type { BootstrapParts } from "../../services/identity/bootstrap.ts";
+import type { Caller } from "../../policy/identity/caller.ts";
+import type { BootstrapParts, IdentityOperation } from "../../services/identity/bootstrap.ts";
 import type { CredentialParts } from "../../services/identity/credentials.ts";
 import type { ControlStore } from "../../store/control/store.ts";
 import type { NodeComponents } from "../components.io.ts";
@@ -69,12 +70,19 @@ export async function openIdentityParts(
         trust,
         tick,
         log,
-        listBounds: settings.limits,
-        onOperation: core.accessLog.onIdentity,
+        settings,
+        onOperation: (caller, operation) => noteJoin(core, caller, operation),
         onRequest: (kind, problem) => countIdentity(metrics, kind, problem),
       }),
     bootstrap: { authority, tokens, issuers: () => certificate?.issuers() ?? [] },
   };
+}
+
+/** Records a request of a newcomer. Strangers can be refused often, so there is at most one record of a refusal per second and caller. */
+function noteJoin({ accessLog, limits }: NodeCore, caller: Caller, operation: IdentityOperation): void {
+  const { action, refusal: reason, detail } = operation;
+  if (reason === "") accessLog.onIdentity(caller, operation);
+  else limits.note({ caller, action, namespace: "", reason, detail });
 }
 
 /** Applies each change of revocations and callers' tokens to callers, open streams and this node's certificate. */
