@@ -233,11 +233,13 @@ export class NodeCertificate implements NodeComponent {
     this.#onRenewed();
   }
 
-  /** Asks the issuers, one after the other. Rejects with the last error. */
+  /** Asks the issuers, one after the other, in random order, so that nodes spread. Rejects with the last error. */
   async #renewAtIssuer(key: KeyObject): Promise<void> {
     const { roots } = this.directory;
     let last: unknown = new Error("no issuer is known; join again with a token");
-    for (const address of this.issuers()) {
+    const { random } = this.#options;
+    const addresses = this.issuers().map((address) => ({ address, order: random() }));
+    for (const { address } of addresses.toSorted((a, b) => a.order - b.order)) {
       try {
         return this.directory.keep(key, await renewAt(address, this.#held, roots, key));
       } catch (error) {

@@ -152,7 +152,11 @@ export class Tenants {
     const credential = this.#find("bearer", token);
     if (credential?.isLocal === true && !isLoopbackHost(address))
       throw unauthenticated("the operator token is accepted only from the node's own machine");
-    if (credential !== undefined) return { ...credential.identity, address };
+    if (credential !== undefined) {
+      const { untilWallMs = Number.POSITIVE_INFINITY } = credential.identity;
+      if (this.#options.wallMs() > untilWallMs) throw unauthenticated("token has expired");
+      return { ...credential.identity, address };
+    }
     const { tokens } = this.#options;
     if (tokens === undefined) throw unauthenticated("token is unknown on this node");
     const identity = tokens.identityOf(token);
