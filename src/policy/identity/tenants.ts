@@ -6,7 +6,8 @@
 import { isName } from "../../catalog/entry/names.ts";
 import { type AddressBlock, isLoopbackHost, isWithin } from "../../lib/addresses.ts";
 import { NODE_BOUNDS } from "../../lib/bounds.ts";
-import { type Revocations, revocationOf } from "../../lib/certificates/revocations.ts";
+import { issuerOf, type Revocations, revocationOf } from "../../lib/certificates/revocations.ts";
+import { identityOfSpiffeId } from "../../lib/certificates/spiffe.ts";
 import { equalSecrets, sha256Hex } from "../../lib/crypto.ts";
 import { anonymousCaller, type Caller, type CallerIdentity, unauthenticated } from "./caller.ts";
 import { checkCertificate, matchesPrincipal, type PeerCertificate, principalOf } from "./certificates.ts";
@@ -137,7 +138,7 @@ export class Tenants {
       principal,
       tenant: rule?.tenant ?? defaults.tenant,
       cluster: rule?.cluster ?? defaults.cluster,
-      roles: rule?.roles ?? [],
+      roles: rule?.roles ?? (isIssuedResolver(certificate, principal) ? ["mesh.resolve"] : []),
       isAuthenticated: true,
       ...(certificate.isTrusted && { untilWallMs: certificate.expiresWallMs, tokenId: certificate.tokenId }),
     };
@@ -190,6 +191,12 @@ export class Tenants {
       throw unauthenticated(`header ${trustedHeader.name} must be an id of 1 to ${NODE_BOUNDS.maxIdLength} characters`);
     return { principal: tenant, tenant, cluster: defaults.cluster, roles: [], isAuthenticated: true, address };
   }
+}
+
+/** Whether an issuer of the mesh has made this certificate for a resolver. */
+function isIssuedResolver(certificate: PeerCertificate, principal: string): boolean {
+  const isIssued = certificate.isTrusted && issuerOf(certificate.issuer) !== undefined;
+  return isIssued && identityOfSpiffeId(principal)?.role === "resolver";
 }
 
 /** Length of `Bearer` followed by a space. */
