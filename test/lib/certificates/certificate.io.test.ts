@@ -9,6 +9,7 @@ import { join } from "node:path";
 import { connect, createServer, type TLSSocket } from "node:tls";
 import { afterAll, expect, test } from "vitest";
 import { signCertificate } from "../../../src/lib/certificates/certificate.ts";
+import { issuerKeyOf } from "../../../src/lib/certificates/revocations.ts";
 import { spiffeIdOf } from "../../../src/lib/certificates/spiffe.ts";
 import { certificateOf, TestKey, TestRoot, TRUST_DOMAIN } from "../../fakes/identity.ts";
 
@@ -98,7 +99,7 @@ test("certificates that end after 2049 are valid too", () => {
 test("an intermediate cannot make another authority that counts", () => {
   const below = new TestKey();
   const subject = { unit: "us", name: "us-1" };
-  const by = { subject: { unit: "eu", name: "eu-1" }, key: issuerKey.signing };
+  const by = { subject: { unit: "eu", name: "eu-1", serial: issuerKeyOf(issuerKey.publicKey) }, key: issuerKey.signing };
   const second = signCertificate(certificateOf({ kind: "intermediate", subject, publicKey: below.publicKey }), by);
   const facts = certificateOf({ subject: { unit: "us", name: "us-2" }, publicKey: new TestKey().publicKey });
   const made = signCertificate(facts, { subject, key: below.signing });

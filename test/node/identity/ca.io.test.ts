@@ -77,7 +77,7 @@ test.each<{ readonly what: string; readonly choices: Choices; readonly isIssuer:
   { what: "no identity", choices: {}, isIssuer: false },
   { what: "certificates from files", choices: { identity: { source: "files" } }, isIssuer: true },
   { what: "a fabric certificate of its own", choices: { fabric: { certFile: "c", keyFile: "k", caFile: "r" } }, isIssuer: true },
-  { what: "the mode resolver", choices: { node: { mode: "resolver" } }, isIssuer: true },
+  { what: "no identity and the mode resolver", choices: { node: { mode: "resolver" } }, isIssuer: false },
 ])("the settings of a node with $what stay as they are", ({ choices, isIssuer }) => {
   const { started, settings } = home({ isIssuer });
   expect(started(choices)).toEqual(settings(choices));
@@ -90,6 +90,7 @@ test.each<{ readonly what: string; readonly choices?: Choices; readonly isIssuer
     isIssuer: false,
     want: /contains no identity: run "waymark mesh join"/,
   },
+  { what: "the mode resolver", choices: { node: { mode: "resolver" } }, want: /belongs to the node eu-1, not to a resolver/ },
   { what: "another name", choices: { node: { id: "eu-9" } }, want: /is for node eu-1 of cluster eu, and node\.id is eu-9/ },
   {
     what: "two certificates",
