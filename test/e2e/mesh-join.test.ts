@@ -6,6 +6,7 @@ import { afterAll, expect, test } from "vitest";
 import { IdentityDirectory } from "../../src/node/identity/directory.io.ts";
 import { joinCluster } from "../../src/node/identity/issuer-client.io.ts";
 import { type Ran, waymark } from "../fakes/cli-world.ts";
+import { EtcdCluster } from "../fakes/etcd.ts";
 import { metricOf } from "../fakes/leader-nodes.ts";
 import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
 import { until } from "../fakes/until.ts";
@@ -23,7 +24,9 @@ async function outputOf(ran: Promise<Ran>): Promise<string> {
 
 /** Runs a command at a node. */
 function on(node: NodeProcess, ...argv: readonly string[]): Promise<string> {
-  return outputOf(waymark([...argv, "--server", node.grpc]));
+  const names = argv.filter((text) => text.endsWith(".pem"));
+  const files = Object.fromEntries(names.map((name) => [name, readFileSync(name, "utf8")]));
+  return outputOf(waymark([...argv, "--server", node.grpc], { files }));
 }
 
 /** Makes an authority, and starts its first issuer. */
@@ -74,6 +77,77 @@ test("a machine joins with a token, although the issuer is killed before the ans
   expect(await on(issuer, "mesh", "token", "list")).toMatch(/ eu-2 +1\/1 /);
   const joins = (outcome: string) => metricOf(issuer, `waymark_identity_joins_total{outcome="${outcome}"}`);
   expect([await joins("granted"), await joins("token_spent")]).toEqual([1, 1]);
+  await on(issuer, "mesh", "revoke", "eu-2", "--reason", "stolen");
+  await until("the revoked node is cut", async () => /^eu-2 .* (?:suspect|dead) .* no /m.test(await on(issuer, "mesh", "peers")));
+  expect(issuer.command.stderr).toMatch(/the certificate of node eu-2 was revoked/);
+  expect(await on(issuer, "cert", "list")).toMatch(/^node +eu-2 +revoked /m);
+});
+
+test("a node renews at another issuer when its issuer is revoked, and the revoked issuer stays out", { tags: ["night"] }, async () => {
+  await using etcd = await EtcdCluster.start();
+  const config = join(folder, "etcd.json");
+  writeFileSync(config, JSON.stringify({ store: { kind: "etcd", endpoints: etcd.endpoints } }));
+  await using thief = await startIssuer("us-1", "--config", config);
+  const second = ["--node", "us-2", "--cluster-id", "eu", "--ca-dir", dirOf("us-1-ca"), "--data-dir", dirOf("us-2")];
+  await outputOf(waymark(["ca", "intermediate", ...second]));
+  await using issuer = await startNodeProcess(["--data-dir", dirOf("us-2"), "--config", config, "--join", fabricOf(thief)]);
+  await until("both issuers are known", async () => (await on(issuer, "ca", "status")).match(/^us-[12] /gm)?.length === 2);
+  const token = (await on(thief, "mesh", "token", "create", "--node", "us-3")).trim();
+  expect(await joined(thief, token, "us-3")).toMatchObject({ exit: 0 });
+  await using node = await startNodeProcess(["--data-dir", dirOf("us-3")]);
+  await until("the node has two links", async () => (await on(node, "mesh", "peers")).match(/ yes /g)?.length === 2);
+  expect(await on(issuer, "cert", "list")).toMatch(/^node +us-3 +valid +us-1 /m);
+  await on(issuer, "mesh", "revoke", "us-1", "--reason", "stolen");
+  await until("the node has renewed", async () => /^node +us-3 +valid +us-2 /m.test(await on(issuer, "cert", "list")));
+  await until("the thief is out", async () => /^us-1 .* dead .* no /m.test(await on(node, "mesh", "peers")));
+  expect(await on(node, "mesh", "peers")).toMatch(/^us-2 .* alive .* yes /m);
+  expect(await on(issuer, "ca", "status")).not.toMatch(/^us-1 /m);
+});
+
+test("a resolver and a program use certificates of an issuer, callers' tokens count at once, and all of them can be revoked", {
+  tags: ["night"],
+}, async () => {
+  const config = join(folder, "callers.json");
+  const settings = { tls: { source: "identity" }, identity: { names: ["127.0.0.1"] }, tenants: { managed: true } };
+  writeFileSync(config, JSON.stringify(settings));
+  await using issuer = await startIssuer("ap-1", "--config", config);
+  const trust = ["--ca", new IdentityDirectory(dirOf("ap-1")).rootsFile];
+  const operator = readFileSync(join(dirOf("ap-1"), "operator.token"), "utf8").trim();
+  const asOperator = (...argv: readonly string[]) => on(issuer, ...argv, ...trust, "--token", operator);
+  const token = (await asOperator("mesh", "token", "create", "--role", "resolver", "--node", "r-1")).trim();
+  expect(await joined(issuer, token, "r-1")).toMatchObject({ exit: 0 });
+  const own = join(folder, "resolver.json");
+  writeFileSync(own, JSON.stringify({ resolver: { upstreams: [issuer.grpc], namespaces: ["svc.shop"] } }));
+  await using resolver = await startNodeProcess(["--mode", "resolver", "--data-dir", dirOf("r-1"), "--config", own]);
+  expect(resolver.nodeId).toBe("r-1");
+  const files = dirOf("billing");
+  await asOperator("cert", "issue", "--client", "billing", "--out", files);
+  const asProgram = () => on(issuer, "discovery", "query", ...trust, "--cert", join(files, "cert.pem"), "--key", join(files, "key.pem"));
+  expect(await asProgram()).toMatch(/grpcs/);
+  const caller = (await asOperator("auth", "token", "create", "--principal", "deployer", "--role", "mesh.operate")).trim();
+  const asCaller = () => on(issuer, "audit", "list", ...trust, "--token", caller);
+  await until("the token counts", () =>
+    asCaller().then(
+      () => true,
+      () => false,
+    ),
+  );
+  await asOperator("auth", "token", "revoke", caller.split(".")[1] ?? "", "--reason", "leaked");
+  await until("the token is refused", () =>
+    asCaller().then(
+      () => false,
+      (error: unknown) => /token is unknown/.test(String(error)),
+    ),
+  );
+  await asOperator("mesh", "revoke", "billing", "--role", "client", "--reason", "leaked");
+  await until("the program is refused", () =>
+    asProgram().then(
+      () => false,
+      (error: unknown) => /client billing was revoked/.test(String(error)),
+    ),
+  );
+  await asOperator("mesh", "revoke", "r-1", "--role", "resolver", "--reason", "stolen");
+  await until("the resolver is refused", () => /refuses this resolver/.test(resolver.command.stderr));
 });
 
 // A certificate lives for at least a minute.
