@@ -43,6 +43,7 @@ const PATTERN_RULES: ReadonlyMap<string, string> = new Map([
   ["^([REP]S(256|384|512)|EdDSA)$", "RS, PS or ES with 256, 384 or 512, or EdDSA"],
   ["^[ -~]*$", "printable ASCII"],
   ["^[!-~]+$", "printable ASCII without spaces"],
+  ["^[A-Za-z0-9._-]+:[0-9a-f]+$", "the id of a join token, <cluster>:<hexadecimal digits>"],
   ["^(\\*\\.)?[A-Za-z0-9_-]+(\\.[A-Za-z0-9_-]+)*$", "a DNS name, which may start with `*.`"],
   ["^[a-z][a-z0-9+.-]{0,31}://[!-~]+$", "a URL: a scheme in lower case, :// and printable ASCII without spaces"],
   ["^([A-Za-z0-9._:@+-]{1,64}(/[A-Za-z0-9._:@+-]{1,64})?)?$", "<region>, <region>/<zone> or empty"],

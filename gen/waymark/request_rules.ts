@@ -2,7 +2,7 @@
 import { type FieldProblems, quoted } from "../../src/catalog/entry/names.ts";
 import type { Viewer } from "./catalog/v1/viewer_pb.js";
 import type { AuditServiceListRequest, AuditServiceWatchRequest } from "./control/v1/audit_pb.js";
-import type { AttestationIssuer, BootstrapServiceApplyJoinPolicyRequest, BootstrapServiceCreateTokenRequest, BootstrapServiceIssueRequest, BootstrapServiceListIdentitiesRequest, BootstrapServiceRevokeRequest, BootstrapServiceRevokeTokenRequest, JoinPolicy, JoinRule, RequiredAttestation, RequiredClaim } from "./control/v1/bootstrap_pb.js";
+import type { AttestationIssuer, BootstrapServiceApplyJoinPolicyRequest, BootstrapServiceCreateTokenRequest, BootstrapServiceIssueRequest, BootstrapServiceListIdentitiesRequest, BootstrapServiceListTokensRequest, BootstrapServiceRevokeRequest, BootstrapServiceRevokeTokenRequest, JoinPolicy, JoinRule, RequiredAttestation, RequiredClaim } from "./control/v1/bootstrap_pb.js";
 import type { ConfigServiceValidateRequest } from "./control/v1/config_pb.js";
 import type { CredentialServiceCreateRequest, CredentialServiceListRequest, CredentialServiceRevokeRequest } from "./control/v1/credential_pb.js";
 import type { JoinServiceJoinRequest, JoinServiceRenewRequest } from "./control/v1/join_pb.js";
@@ -224,9 +224,16 @@ export function checkBootstrapServiceCreateTokenRequest(value: BootstrapServiceC
   }
 }
 
+/** Adds what breaks the contract's rules in `BootstrapServiceListTokensRequest`. */
+export function checkBootstrapServiceListTokensRequest(value: BootstrapServiceListTokensRequest, problems: FieldProblems): void {
+  if (!(value.limit >= 0 && value.limit <= 10000)) problems.range(value.limit, 0, 10000, "limit");
+  if (value.pageToken !== "") problems.text(value.pageToken, 1024, "page_token");
+}
+
 /** Adds what breaks the contract's rules in `BootstrapServiceRevokeTokenRequest`. */
 export function checkBootstrapServiceRevokeTokenRequest(value: BootstrapServiceRevokeTokenRequest, problems: FieldProblems): void {
-  problems.host(value.tokenId, 128, "token_id");
+  problems.text(value.tokenId, 128, "token_id");
+  problems.pattern(value.tokenId, { pattern: /^[A-Za-z0-9._-]+:[0-9a-f]+$/u, rule: "the id of a join token, <cluster>:<hexadecimal digits>" }, "token_id");
 }
 
 function checkBootstrapServiceIssueRequest_dns_names(many: readonly string[], problems: FieldProblems): void {
@@ -1889,6 +1896,7 @@ export const REQUEST_CHECKS: ReadonlyMap<string, RequestCheck> = new Map<string,
   ["waymark.control.v1.AuditServiceListRequest", checkAuditServiceListRequest],
   ["waymark.control.v1.AuditServiceWatchRequest", checkAuditServiceWatchRequest],
   ["waymark.control.v1.BootstrapServiceCreateTokenRequest", checkBootstrapServiceCreateTokenRequest],
+  ["waymark.control.v1.BootstrapServiceListTokensRequest", checkBootstrapServiceListTokensRequest],
   ["waymark.control.v1.BootstrapServiceRevokeTokenRequest", checkBootstrapServiceRevokeTokenRequest],
   ["waymark.control.v1.BootstrapServiceIssueRequest", checkBootstrapServiceIssueRequest],
   ["waymark.control.v1.BootstrapServiceRevokeRequest", checkBootstrapServiceRevokeRequest],

@@ -88,15 +88,7 @@ export function missingError(command: Command): string | undefined {
 }
 
 /** Commands that are planned for a later version, without `waymark`. An entry that is a group includes all commands in the group. */
-const LATER_COMMANDS: ReadonlySet<string> = new Set([
-  "bench",
-  "cert",
-  "mesh capacity",
-  "mesh clusters",
-  "mesh join",
-  "mesh revoke",
-  "mesh versions",
-]);
+const LATER_COMMANDS: ReadonlySet<string> = new Set(["bench", "mesh capacity", "mesh clusters", "mesh versions"]);
 
 /** Whether this command is planned for a later version. */
 export function isUnimplementedCommand(path: string): boolean {

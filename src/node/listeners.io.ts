@@ -13,6 +13,7 @@ import type { ListenerTlsFiles } from "../grpc/server/tls-files.io.ts";
 import { SharedInflater } from "../grpc/wire/inflater.io.ts";
 import { hostPort } from "../lib/addresses.ts";
 import { assert, InvariantError, rethrowInvariant } from "../lib/errors.ts";
+import type { Log } from "../lib/log.io.ts";
 import { later } from "../lib/stall-aware-time.io.ts";
 import type { RefusedAct } from "../policy/audit/record.ts";
 import { anonymousCaller } from "../policy/identity/caller.ts";
@@ -275,7 +276,14 @@ function grpcLimits({ limits, server }: Settings): GrpcLimits {
   };
 }
 
-function openChain(options: ListenersOptions, services: readonly ServiceDefinition[]): CallChain {
+/** The part of the options from which a chain is made. */
+export interface ChainOptions extends Pick<ListenersOptions, "identity" | "idPrefix" | "metrics" | "now" | "settings"> {
+  readonly log: Log;
+  readonly limits: Pick<NodeLimits, "admit" | "note">;
+  readonly identities: Pick<CallerIdentities, "identify">;
+}
+
+export function openChain(options: ChainOptions, services: readonly ServiceDefinition[]): CallChain {
   const { settings, log, identity, idPrefix, metrics, limits, now, identities } = options;
   const rpcLog = log.child("server.rpc");
   const isRead = (service: string, method: string) => {

@@ -48,8 +48,19 @@ test("a setting that names an id, an address, a port or a file belongs to the no
   expect(perNode.filter((path) => SHARED.has(path))).toEqual([]);
 });
 
-/** Files that SIGHUP does not read again: the directory is in use, and the client of etcd reads its files when it connects. */
-const NOT_RELOADED = ["persistence.data_dir", "store.ca_file", "store.cert_file", "store.key_file", "store.password_file"];
+/**
+ * Files that SIGHUP does not read again: the directory is in use, the client of etcd reads its files when it connects, and a node is an issuer or not
+ * from its start.
+ */
+const NOT_RELOADED = [
+  "identity.issuer_cert_file",
+  "identity.issuer_key_file",
+  "persistence.data_dir",
+  "store.ca_file",
+  "store.cert_file",
+  "store.key_file",
+  "store.password_file",
+];
 
 test("SIGHUP reads every file again, but for those of a store and the data directory, and applies no other setting", () => {
   const files = FIELDS.filter(({ setting }) => setting.what === PATH.what);

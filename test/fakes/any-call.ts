@@ -231,6 +231,6 @@ function overHttp2(address: string, { path, tls, body, headers }: HttpsCall): Pr
 export function publicMethods(registry: Registry): readonly DescMethod[] {
   const services = [...registry].filter((desc) => desc.kind === "service");
   return services
-    .filter(({ typeName }) => typeName.startsWith("waymark.") && !typeName.startsWith("waymark.fabric."))
+    .filter(({ typeName }) => /^waymark\.(?!fabric\.|control\.v1\.JoinService$)/.test(typeName))
     .flatMap(({ methods }) => methods);
 }

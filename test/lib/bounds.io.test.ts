@@ -125,6 +125,7 @@ const OTHER_THINGS = [
   "src/fabric/borders/border-links.ts: windowMs",
   "src/fabric/links/call-guard.ts: windowMs",
   "src/fabric/links/links.ts: windowMs",
+  "src/node/identity/join-endpoint.io.ts: windowMs",
   "src/server/edge/sockets.io.ts: maxStreams",
   "src/summary/held/chores.ts: windowMs",
   "src/summary/held/refusals.ts: windowMs",

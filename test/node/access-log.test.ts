@@ -109,3 +109,12 @@ test("without an audit log nothing is recorded", () => {
   none.accessLog.onDenied(ANN, { action: "query", namespace: "svc", verdict: DENIED });
   expect(none.events).toEqual([]);
 });
+
+test.each([
+  { refusal: "", nodeId: "eu-2", record: { outcome: "allowed", reason: "", subjects: "node:eu-2" } },
+  { refusal: "token_spent", nodeId: "", record: { outcome: "denied", reason: "token_spent", subjects: "" } },
+])("a request of a newcomer is recorded as $record.outcome", ({ refusal, nodeId, record }) => {
+  const { accessLog, events } = open(0);
+  accessLog.onIdentity(ANN, { action: "identity.join", requestId: "r", nodeId, refusal, detail: "name=eu-2" });
+  expect(events).toMatchObject([{ ...record, action: "identity.join", requestId: "r", detail: "name=eu-2", source: "192.0.2.1:5" }]);
+});

@@ -57,7 +57,7 @@ test("only the catalog's own rpcs, the names and shards in it, campaigns in a na
   const names = ["RegisterName", "UnregisterName", "ListNames", "DescribeName", "ResolveName"].map(
     (name) => `waymark.dns.v1.DnsService/${name}`,
   );
-  const fabric = open.filter((rpc) => rpc.startsWith("waymark.fabric."));
+  const fabric = open.filter((rpc) => /^waymark\.(?:fabric\.|control\.v1\.JoinService)/.test(rpc));
   const programs = ["waymark.control.v1.LeadershipService/Campaign", "waymark.resolver.v1.ResolverService/Resolve"];
   const shards = ["Attach", "Diff", "Get", "History", "List", "Watch"].map((name) => `waymark.control.v1.ShardService/${name}`);
   expect(open.toSorted()).toEqual([...OPEN, ...names, ...shards, ...fabric, ...programs].toSorted());

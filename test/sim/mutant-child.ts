@@ -18,6 +18,7 @@ type Worlds =
   | "isOfResolvers"
   | "isOfOrders"
   | "isOfDns"
+  | "isOfJoins"
   | "isOfLeaders"
   | "isOfShards"
   | "isOfDrains"
@@ -64,6 +65,7 @@ function worldsOf(of: Pick<Mutant, Worlds>) {
   if (of.isOfNode === true) return import("./node-worlds.ts");
   if (of.isOfResolvers === true) return import("./resolver-worlds.ts");
   if (of.isOfDns === true) return import("./dns-worlds.ts");
+  if (of.isOfJoins === true) return import("./joins.ts");
   if (of.isOfLeaders === true) return import("./leaders.ts");
   if (of.isOfShards === true) return import("./shards.ts");
   if (of.isOfDrains === true) return import("./drains.ts");

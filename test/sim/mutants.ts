@@ -7,6 +7,7 @@ import { DISCOVERY_MUTANTS } from "./mutants-discovery.ts";
 import { DNS_MUTANTS } from "./mutants-dns.ts";
 import { DRAIN_MUTANTS } from "./mutants-drains.ts";
 import { GENERATION_MUTANTS } from "./mutants-generations.ts";
+import { JOIN_MUTANTS } from "./mutants-joins.ts";
 import { LEADER_MUTANTS } from "./mutants-leaders.ts";
 import { NODE_MUTANTS } from "./mutants-node.ts";
 import { ORDER_MUTANTS } from "./mutants-orders.ts";
@@ -61,6 +62,8 @@ export interface Mutant {
   readonly isOfAudits?: boolean;
   /** As `isOfLost`, in the worlds of `region-worlds.ts`. */
   readonly isOfRegions?: boolean;
+  /** As `isOfLost`, in the worlds of `joins.ts`. */
+  readonly isOfJoins?: boolean;
   /** Found fast enough for every build. */
   readonly isCheap?: boolean;
 }
@@ -783,6 +786,7 @@ export const MUTANTS: readonly Mutant[] = [
   ...DISCOVERY_MUTANTS,
   ...DNS_MUTANTS,
   ...DRAIN_MUTANTS,
+  ...JOIN_MUTANTS,
   ...LEADER_MUTANTS,
   ...SHARD_MUTANTS,
   ...GENERATION_MUTANTS,

@@ -43,13 +43,13 @@ const IDENTITY_COLUMNS: readonly TableColumn<Identity>[] = [
   { title: "ISSUER", text: ({ issuer }) => issuer },
   { title: "ENDS", text: ({ expiresAt }) => timeText(expiresAt) },
   { title: "TOKEN", isWide: true, text: ({ tokenId }) => tokenId || "-" },
-  { title: "KEY", isWide: true, text: ({ keyDigest }) => keyDigest },
+  { title: "KEY", isWide: true, text: ({ keyHash }) => keyHash },
 ];
 const ISSUER_COLUMNS: readonly TableColumn<IssuerNode>[] = [
   { title: "ISSUER", text: ({ nodeId }) => nodeId },
   { title: "ADDRESS", text: ({ address }) => address },
   { title: "ENDS", text: ({ expiresAt }) => timeText(expiresAt) },
-  { title: "ROOT", text: ({ rootDigest }) => rootDigest.slice(0, 16) },
+  { title: "ROOT", text: ({ rootHash }) => rootHash.slice(0, 16) },
 ];
 
 const CREDENTIAL_COLUMNS: readonly TableColumn<ManagedCredential>[] = [
@@ -129,8 +129,8 @@ export const createToken: VerbFunction = async ({ flags, out, client }) => {
   );
 };
 
-export const listTokens: VerbFunction = async ({ out, client }) => {
-  const { tokens } = await client().call(method.listTokens, {});
+export const listTokens: VerbFunction = async ({ flags, out, client }) => {
+  const { tokens } = await readPages(flags, ["tokens"], (page) => client().call(method.listTokens, page));
   out.document({ tokens: tokens.map((token) => wholeJson(JoinTokenSchema, token)) }, { columns: TOKEN_COLUMNS, rows: tokens });
 };
 

@@ -33,10 +33,12 @@ import {
   nameOfKey,
   REVOCATIONS,
   type RevocationRecord,
+  ROOT_GUARD,
   ROOTS,
   TOKENS,
   type TokenRecord,
 } from "./records.ts";
+import { type JoinRequest, joinBytes, type RenewalRequest, renewalBytes } from "./requests.ts";
 import { isKeyOf, judgeJoin, judgeRenewal, refused, withKey } from "./verdicts.ts";
 
 export interface AuthorityOptions {
@@ -46,27 +48,6 @@ export interface AuthorityOptions {
   readonly renewAfterEndMs: number;
   /** Verifies an attestation. Resolves with a text if it is not valid. Undefined if this process verifies none. */
   readonly attest?: (token: string, issuers: JoinPolicy["issuers"], wallMs: number) => Promise<Attestation | string>;
-}
-
-/** A request for a first certificate. */
-export interface JoinRequest {
-  /** Empty if the attestation replaces it. */
-  readonly token: string;
-  /** A signed token of an issuer that the join policy names. Empty without one. */
-  readonly attestation?: string;
-  /** Empty if the token decides the name. */
-  readonly name: string;
-  readonly publicKey: Uint8Array;
-  /** Made with the private key, over `joinBytes`. */
-  readonly signature: Uint8Array;
-}
-
-/** A request for the next certificate. Both keys sign `renewalBytes`. */
-export interface RenewalRequest extends NameKey {
-  readonly publicKey: Uint8Array;
-  readonly signature: Uint8Array;
-  readonly newPublicKey: Uint8Array;
-  readonly newSignature: Uint8Array;
 }
 
 /** A certificate for an identity. */
@@ -104,23 +85,6 @@ const MAX_TOKENS = 10_000;
 /** Time for which a token is listed after it has expired. */
 const LISTED_AFTER_END_MS = DAY_MS;
 
-/** The bytes that a newcomer signs to prove that it has the private key. */
-export function joinBytes({ token, name, publicKey }: Pick<JoinRequest, "name" | "publicKey" | "token">): Uint8Array {
-  return signedBytes("join", token, name, publicKey);
-}
-
-/** The bytes that the current and the next key sign. */
-export function renewalBytes(
-  clusterId: string,
-  { role, name, newPublicKey }: Pick<RenewalRequest, "name" | "newPublicKey" | "role">,
-): Uint8Array {
-  return signedBytes("renew", `${clusterId}/${role}`, name, newPublicKey);
-}
-
-function signedBytes(act: string, first: string, second: string, key: Uint8Array): Uint8Array {
-  return Buffer.concat([Buffer.from(`waymark identity ${act}\0${first}\0${second}\0`), key]);
-}
-
 export class Authority {
   readonly #options: AuthorityOptions;
 
@@ -135,6 +99,7 @@ export class Authority {
   /** Makes a join token. Only its digest is stored. Rejects with `quota_exceeded` if there are too many tokens. */
   async createToken({ ttlMs, ...terms }: TokenTerms, wallMs: number): Promise<ListedToken & { readonly token: string }> {
     const { clusterId, rootDigest, random } = this.issuer.facts;
+    if (terms.name !== "") checkName(terms.name);
     const kept = await this.tokens(wallMs);
     if (kept.length >= MAX_TOKENS)
       throw new WaymarkError("quota_exceeded", `there are ${kept.length} join tokens; revoke some with "waymark mesh token revoke"`);
@@ -198,8 +163,7 @@ export class Authority {
     const keyDigest = sha256Hex(request.publicKey);
     const { id: tokenId, secret } = token ?? { id: "", secret: "" };
     const verdict = judgeJoin({ name, keyDigest, tokenId, secret, clusterId, outcome }, { token: known, held }, wallMs);
-    if (!IDENTITY_NAME.pattern.test(name))
-      throw invalid("name", `must have ${IDENTITY_NAME.what}, because the token does not decide the name`);
+    checkName(name, ", because the token does not decide the name");
     const dnsNames = known === undefined || known.dnsNames.length === 0 ? outcome.dnsNames : known.dnsNames;
     const record = this.#record(held, { keyDigest, dnsNames, tokenId, attestedBy }, wallMs);
     const used = (known?.used ?? 0) + (verdict === "repeated" ? 0 : 1);
@@ -238,7 +202,9 @@ export class Authority {
       const { item, held } = await this.#held({ role, name });
       judgeRenewal({ name, keyDigest: sha256Hex(publicKey), newKeyDigest, renewAfterEndMs }, held, wallMs);
       if (held === undefined) return undefined;
-      const record = this.#record(held, { ...held, keyDigest: newKeyDigest }, wallMs);
+      // A node that is no longer an issuer loses the name of issuers.
+      const dnsNames = held.dnsNames.filter((each) => each !== this.issuer.serverName);
+      const record = this.#record(held, { ...held, keyDigest: newKeyDigest, dnsNames }, wallMs);
       return this.#admit({ role, name, publicKey: newPublicKey, record }, [versionOf(nameKey({ role, name }), item)], []);
     });
   }
@@ -248,6 +214,7 @@ export class Authority {
    * `discovery_access_denied` for a revoked key.
    */
   async issue({ role, name, publicKey, dnsNames, ttlMs }: CertificateRequest, wallMs: number): Promise<Admission> {
+    checkName(name);
     if (!isP256PublicKey(publicKey)) throw invalid("public_key", NO_KEY);
     const keyDigest = sha256Hex(publicKey);
     return this.#rounds(async () => {
@@ -349,7 +316,11 @@ export class Authority {
     const { items } = await store.list(ROOTS);
     if (!items.some(({ key }) => key === ROOTS + rootDigest)) {
       if (items.length > 0) throw refused("join_denied", `the root of this issuer is not published; publish it with "waymark ca publish"`);
-      await this.#write(ROOTS + rootDigest, 0, encodeIdentity({ certificate: root, publishedWallMs: wallMs }));
+      const value = encodeIdentity({ certificate: root, publishedWallMs: wallMs });
+      // The guard lets only one of several first issuers publish its root.
+      const writes = [ROOT_GUARD, ROOTS + rootDigest].map((key) => ({ key, value }));
+      if (!(await store.transact([{ key: ROOT_GUARD, version: 0 }], writes)).isCommitted)
+        throw new WaymarkError("version_conflict", "another issuer has published its root at the same time; retry");
     }
     const record: IssuerRecord = { nodeId, address, rootKey: rootDigest, expiresWallMs: notAfterWallMs };
     await store.transact([], [{ key: ISSUERS + this.issuer.keyId, value: encodeIdentity(record) }]);
@@ -409,6 +380,11 @@ export class Authority {
 }
 
 const NO_KEY = "must be a public key on the curve P-256, in DER (SubjectPublicKeyInfo)";
+
+/** Throws `invalid_argument` for a name that no SPIFFE id can have. The protos check only its length and characters. */
+function checkName(name: string, why = ""): void {
+  if (!IDENTITY_NAME.pattern.test(name)) throw invalid("name", `must have ${IDENTITY_NAME.what}${why}`);
+}
 
 /** Checks a key, and that its owner has signed the request. */
 function checkProof(field: string, publicKey: Uint8Array, bytes: Uint8Array, signature: Uint8Array): void {

@@ -7,6 +7,8 @@ import { count, decoderOf, type Fields, flag, text, wordOf } from "../leadership
 
 /** Prefixes of keys. After `ROOTS` and `ISSUERS` the digest of a public key follows, after `TOKENS` an id, and after `NAMES` a role and a name. */
 export const ROOTS = "identity/roots/";
+/** The record that the first root is written with. */
+export const ROOT_GUARD = "identity/first-root";
 export const ISSUERS = "identity/issuers/";
 export const TOKENS = "identity/tokens/";
 export const NAMES = "identity/names/";

@@ -329,8 +329,8 @@ function borderTls(tls: FabricTls | undefined): ReadonlyMap<string, DialTls> {
   const gate = gateOf(own?.clusterId ?? "");
   return new Map(
     tls.borders.map((authority) => {
-      const own = dialTls({ ...tls, clientCa: authority.ca, crls: undefined });
-      return [authority.clusterId, { ...own, border: { authority, gate } }];
+      const dialled = dialTls({ ...tls, clientCa: authority.ca, crls: undefined });
+      return [authority.clusterId, { ...dialled, border: { authority, gate } }];
     }),
   );
 }

@@ -31,9 +31,9 @@ export function issuerKeyOf(publicKey: Uint8Array): string {
 /** The Waymark issuer of a certificate, from `X509Certificate.issuer`: its cluster and its key. Undefined for certificates of other authorities. */
 export function issuerOf(issuer: string): { readonly clusterId: string; readonly key: string } | undefined {
   const lines = issuer.split("\n");
-  if (!lines.includes("O=Waymark")) return undefined;
   const field = (name: string) => lines.find((line) => line.startsWith(`${name}=`))?.slice(name.length + 1) ?? "";
-  return { clusterId: field("OU"), key: field("serialNumber") };
+  const clusterId = field("OU");
+  return lines.includes("O=Waymark") && clusterId !== "" ? { clusterId, key: field("serialNumber") } : undefined;
 }
 
 /** Returns why a certificate does not count. Undefined if it counts. */

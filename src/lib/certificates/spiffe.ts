@@ -23,7 +23,7 @@ export interface SpiffeIdentity {
   readonly name: string;
 }
 
-export const IDENTITY_NAME = { pattern: NAME, what: "1 to 64 of A-Z a-z 0-9 . _ -" } as const;
+export const IDENTITY_NAME = { pattern: NAME, what: "1 to 64 of A-Z a-z 0-9 . _ -, other than . and .." } as const;
 export const TRUST_DOMAIN_NAME = { pattern: DOMAIN, what: "1 to 255 of a-z 0-9 . _ -" } as const;
 
 export function spiffeIdOf({ trustDomain, clusterId, role, name }: SpiffeIdentity): string {

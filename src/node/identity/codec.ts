@@ -11,8 +11,8 @@ import {
   JoinServiceRenewRequestSchema,
   JoinServiceRenewResponseSchema,
 } from "../../../gen/waymark/control/v1/join_pb.js";
-import type { JoinRequest, RenewalRequest } from "../../control/identity/authority.io.ts";
 import type { IssuerRecord } from "../../control/identity/records.ts";
+import type { JoinRequest, RenewalRequest } from "../../control/identity/requests.ts";
 import type { TrustChange } from "../../control/identity/trust.ts";
 
 /** The answer of an issuer. */

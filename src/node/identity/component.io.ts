@@ -2,8 +2,10 @@
 import { randomBytes } from "node:crypto";
 import { Authority } from "../../control/identity/authority.io.ts";
 import { CallerTokens } from "../../control/identity/caller-tokens.io.ts";
+import type { Metrics } from "../../lib/metrics/metrics.ts";
 import { draws } from "../../lib/rng.ts";
-import type { BootstrapParts } from "../../services/identity/bootstrap.ts";
+import type { Caller } from "../../policy/identity/caller.ts";
+import type { BootstrapParts, IdentityOperation } from "../../services/identity/bootstrap.ts";
 import type { CredentialParts } from "../../services/identity/credentials.ts";
 import type { ControlStore } from "../../store/control/store.ts";
 import type { NodeComponents } from "../components.io.ts";
@@ -27,24 +29,20 @@ export interface NodeIdentityParts {
   readonly bootstrap: Pick<BootstrapParts & CredentialParts, "authority" | "issuers" | "tokens">;
 }
 
-export async function openIdentityParts(
+/** Opens the certificate of a node or resolver, and its copy of revocations. `store` is the control store of a node, if it reads the copy there. */
+export async function openFollower(
   options: NodeOptions,
-  { core, controlStore }: { readonly core: NodeCore; readonly controlStore: ControlStore },
+  metrics: Metrics,
   parts: NodeComponents,
-): Promise<NodeIdentityParts> {
+  storeOf: (certificate: NodeCertificate | undefined) => ControlStore | undefined = () => undefined,
+): Promise<Pick<NodeIdentityParts, "certificate" | "trust">> {
   const { settings } = options;
-  const { metrics } = core;
   const log = options.log.child("identity");
   const random = draws((bytes) => crypto.getRandomValues(bytes));
   const openOwn = () => openNodeCertificate({ settings, log, metrics, random });
   const certificate = await parts.open("certificate", openOwn, (opened) => opened ?? {});
-  const { leafTtlMs, renewAfterEndMs } = settings.identity;
-  const issuer = certificate?.issuer;
-  const authority = issuer && new Authority({ store: controlStore, issuer, leafTtlMs, renewAfterEndMs, attest });
-  certificate?.setAuthority(authority);
-  const hasStore = certificate === undefined || authority !== undefined || settings.store.kind === "etcd";
-  const store = hasStore ? controlStore : undefined;
   const { managed: isManaged, default: defaultTenant = "" } = settings.tenants;
+  const store = storeOf(certificate);
   const given = {
     clusterId: settings.node.clusterId,
     store,
@@ -55,9 +53,28 @@ export async function openIdentityParts(
     metrics,
     random,
   };
-  const openTrust = () => (certificate === undefined && !isManaged ? undefined : new NodeTrust(given));
-  const trust = await parts.open("trust", openTrust, (opened) => opened ?? {});
-  const tokens = store && isManaged ? new CallerTokens(store, randomBytes) : undefined;
+  const isNeeded = certificate !== undefined || (isManaged && store !== undefined);
+  const openTrust = () => (isNeeded ? new NodeTrust(given) : undefined);
+  return { certificate, trust: await parts.open("trust", openTrust, (opened) => opened ?? {}) };
+}
+
+export async function openIdentityParts(
+  options: NodeOptions,
+  { core, controlStore }: { readonly core: NodeCore; readonly controlStore: ControlStore },
+  parts: NodeComponents,
+): Promise<NodeIdentityParts> {
+  const { settings } = options;
+  const { metrics } = core;
+  const log = options.log.child("identity");
+  const storeOf = (own: NodeCertificate | undefined) =>
+    own === undefined || own.issuer !== undefined || settings.store.kind === "etcd" ? controlStore : undefined;
+  const { certificate, trust } = await openFollower(options, metrics, parts, storeOf);
+  const { leafTtlMs, renewAfterEndMs } = settings.identity;
+  const issuer = certificate?.issuer;
+  const authority = issuer && new Authority({ store: controlStore, issuer, leafTtlMs, renewAfterEndMs, attest });
+  certificate?.setAuthority(authority);
+  const store = storeOf(certificate);
+  const tokens = store && settings.tenants.managed ? new CallerTokens(store, randomBytes) : undefined;
   return {
     certificate,
     trust,
@@ -70,12 +87,19 @@ export async function openIdentityParts(
         trust,
         tick,
         log,
-        listBounds: settings.limits,
-        onOperation: core.accessLog.onIdentity,
+        settings,
+        onOperation: (caller, operation) => noteJoin(core, caller, operation),
         onRequest: (kind, problem) => countIdentity(metrics, kind, problem),
       }),
     bootstrap: { authority, tokens, issuers: () => certificate?.issuers() ?? [] },
   };
+}
+
+/** Records a request of a newcomer. Strangers can be refused often, so there is at most one record of a refusal per second and caller. */
+function noteJoin({ accessLog, limits }: NodeCore, caller: Caller, operation: IdentityOperation): void {
+  const { action, refusal: reason, detail } = operation;
+  if (reason === "") accessLog.onIdentity(caller, operation);
+  else limits.note({ caller, action, namespace: "", reason, detail });
 }
 
 /** Applies each change of revocations and callers' tokens to callers, open streams and this node's certificate. */

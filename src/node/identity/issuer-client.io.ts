@@ -4,8 +4,8 @@
  */
 import { type KeyObject, X509Certificate } from "node:crypto";
 import { connect, type DetailedPeerCertificate, type TLSSocket } from "node:tls";
-import { joinBytes, renewalBytes } from "../../control/identity/authority.io.ts";
 import { clusterOfToken, parseToken } from "../../control/identity/join-token.ts";
+import { joinBytes, renewalBytes } from "../../control/identity/requests.ts";
 import { clientLimits, TRANSPORT_LIMITS } from "../../fabric/transport/limits.ts";
 import { ClientConnection } from "../../grpc/client/connection.io.ts";
 import { splitHostPort } from "../../lib/addresses.ts";
@@ -56,7 +56,7 @@ export async function joinCluster(
 /** Renews a certificate at one issuer. Rejects with an `IssuerError`, or with an error of the connection. */
 export function renewAt(
   address: string,
-  { clusterId, role, name, key }: OwnCertificate,
+  { clusterId, role, name, key }: Pick<OwnCertificate, "clusterId" | "key" | "name" | "role">,
   roots: string | Buffer,
   next: KeyObject,
 ): Promise<CertificateFiles> {

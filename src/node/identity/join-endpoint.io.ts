@@ -3,6 +3,7 @@
  * no certificate, so their connections and requests are limited by address.
  */
 import type { Socket } from "node:net";
+import type { Settings } from "../../config/settings.ts";
 import { refused } from "../../control/identity/verdicts.ts";
 import { serverLimits, TRANSPORT_LIMITS } from "../../fabric/transport/limits.ts";
 import { GrpcServer } from "../../grpc/server/server.io.ts";
@@ -12,14 +13,14 @@ import { revocationOf } from "../../lib/certificates/revocations.ts";
 import { identityOfSpiffeId, readAlternativeNames } from "../../lib/certificates/spiffe.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.io.ts";
-import { later, now } from "../../lib/stall-aware-time.io.ts";
+import { now } from "../../lib/stall-aware-time.io.ts";
 import { anonymousCaller, type Caller } from "../../policy/identity/caller.ts";
 import type { ConnectionPeer } from "../../policy/identity/tenants.ts";
-import { CallChain } from "../../server/chain.ts";
+import type { CallChain } from "../../server/chain.ts";
 import { grpcMethods, grpcStatus } from "../../server/grpc-methods.ts";
 import { identifyPeer } from "../../server/peer.io.ts";
-import { TurnBudget } from "../../server/turn-budget.ts";
 import { type JoinParts, joinService } from "../../services/identity/join.ts";
+import { type ChainOptions, openChain } from "../listeners.io.ts";
 import type { NodeCore } from "../rooms.io.ts";
 import type { NodeTrust } from "./trust.io.ts";
 
@@ -27,11 +28,11 @@ export interface JoinEndpointOptions extends JoinParts {
   readonly trust: NodeTrust;
   readonly core: NodeCore;
   readonly log: Log;
-  readonly listBounds: ConstructorParameters<typeof CallChain>[0]["listBounds"];
+  readonly settings: Settings;
 }
 
 /** A join needs one request, and a program renews once in many minutes. A fleet behind one address needs more. */
-const REQUESTS = { limit: 600, windowMs: 60_000, maxKeys: 10_000 } as const;
+const REQUESTS = { limit: 3_000, windowMs: 60_000, maxKeys: 10_000 } as const;
 /** An attestation has up to 16 KiB. */
 const MAX_REQUEST_BYTES = 32_768;
 const MAX_CONNECTIONS = 512;
@@ -47,27 +48,29 @@ export class JoinEndpoint {
   #count = 0;
 
   constructor(options: JoinEndpointOptions) {
-    const { core, log, authority, listBounds, trust } = options;
-    const { clusterId } = core.identity;
+    const { core, log, authority, settings, trust } = options;
+    const { clusterId, boot } = core.identity;
     const buckets = new TokenBuckets(REQUESTS);
     this.serverName = authority.issuer.serverName;
-    this.#chain = new CallChain({
+    const service = joinService(options);
+    const admit: ChainOptions["limits"]["admit"] = ({ address }, _cost, monoMs) => {
+      const retryMs = buckets.take(networkOf(address), monoMs);
+      if (retryMs > 0) throw new WaymarkError("discovery_rate_limited", "too many requests from this network", { retryMs });
+    };
+    const given: ChainOptions = {
+      ...core,
+      // Newcomers have no credential.
+      settings: { ...settings, tenants: { ...settings.tenants, anonymous: "all" } },
+      log,
       now,
-      later,
-      turn: new TurnBudget({ nowMs: () => now().monoMs, onEnd: setImmediate }),
-      identify: (_header, peer) => callerOf(peer, clusterId, trust),
-      listBounds,
-      idPrefix: `${core.identity.boot}-join`,
-      metrics: core.metrics,
-      limit: ({ address }, _cost, monoMs) => {
-        const retryMs = buckets.take(networkOf(address), monoMs);
-        if (retryMs > 0) throw new WaymarkError("discovery_rate_limited", "too many requests from this network", { retryMs });
-      },
-      onBug: (fault, call) => log.error({ err: fault, ...call }, "handler failed"),
-    });
+      idPrefix: `${boot}-join`,
+      limits: { admit, note: (refusal) => core.limits.note(refusal) },
+      identities: { identify: (_header, peer) => callerOf(peer, clusterId, trust) },
+    };
+    this.#chain = openChain(given, [service]);
     const limits = { ...serverLimits(TRANSPORT_LIMITS), maxReceiveBytes: MAX_REQUEST_BYTES };
     this.#server = new GrpcServer({
-      methods: grpcMethods([joinService(options)], this.#chain),
+      methods: grpcMethods([service], this.#chain),
       limits,
       statusOf: (thrown, call) => {
         const [, service = "", method = ""] = call?.method.path.split("/") ?? [];

@@ -49,8 +49,8 @@ export function withIdentity(settings: Settings, origins: ReadonlyMap<string, st
 }
 
 function withFabricIdentity(settings: Settings, origins: ReadonlyMap<string, string>): Settings {
-  const { identity, persistence, node, fabric } = settings;
-  if (node.mode === "resolver" || persistence.ephemeral || identity.source === "files") return settings;
+  const { identity, persistence, node, fabric, resolver } = settings;
+  if (persistence.ephemeral || identity.source === "files") return settings;
   const directory = new IdentityDirectory(persistence.dataDir);
   const issuer = openIssuer(settings);
   if (issuer === undefined && identity.names.length > 0)
@@ -65,27 +65,22 @@ function withFabricIdentity(settings: Settings, origins: ReadonlyMap<string, str
       );
     else return settings;
   }
-  if (fabric.certFile !== undefined) {
+  const isResolver = node.mode === "resolver";
+  if ((isResolver ? resolver.tlsCertFile : fabric.certFile) !== undefined) {
     if (identity.source === "auto") return settings;
     throw new Error('fabric.cert_file: the certificate comes from the mesh (identity.source = "mesh"); remove fabric.cert_file');
   }
   const { name: nodeId, clusterId, role } = directory.read();
-  if (role !== "node") throw new Error(`identity: ${directory.nodeFile} belongs to the ${role} ${nodeId}, not to a node`);
+  if (role !== node.mode) throw new Error(`identity: ${directory.nodeFile} belongs to the ${role} ${nodeId}, not to a ${node.mode}`);
   if ((node.id ?? nodeId) !== nodeId) throw new Error(`node.id is ${node.id}, but ${directory.nodeFile} belongs to node ${nodeId}`);
   if (node.clusterId !== clusterId && (origins.get("node.cluster_id") ?? "default") !== "default")
     throw new Error(`node.cluster_id is ${node.clusterId}, but ${directory.nodeFile} belongs to cluster ${clusterId}`);
+  const own = { ...settings, node: { ...node, id: nodeId, clusterId } };
+  const files = { certFile: directory.nodeFile, keyFile: directory.nodeFile, caFile: directory.rootsFile };
+  const { certFile: tlsCertFile, keyFile: tlsKeyFile, caFile: tlsCaFile } = files;
+  if (isResolver) return { ...own, resolver: { ...resolver, tls: true, tlsCertFile, tlsKeyFile, tlsCaFile } };
   const known = directory.issuers().flatMap((each) => (each.nodeId === nodeId ? [] : [each.address]));
-  return {
-    ...settings,
-    node: { ...node, id: nodeId, clusterId },
-    fabric: {
-      ...fabric,
-      seeds: fabric.seeds.length === 0 ? known : fabric.seeds,
-      certFile: directory.nodeFile,
-      keyFile: directory.nodeFile,
-      caFile: directory.rootsFile,
-    },
-  };
+  return { ...own, fabric: { ...fabric, ...files, seeds: fabric.seeds.length === 0 ? known : fabric.seeds } };
 }
 
 /** The names in the certificate of an issuer. */
@@ -111,8 +106,10 @@ function selfIssue(issuer: Issuer, directory: IdentityDirectory, identity: Setti
 
 /** Opens the identity that `withIdentity` has found. Undefined if the node's certificate does not come from an issuer. */
 export function openNodeCertificate(options: NodeCertificateOptions): NodeCertificate | undefined {
-  const { fabric, persistence } = options.settings;
-  return fabric.certFile === new IdentityDirectory(persistence.dataDir).nodeFile ? new NodeCertificate(options) : undefined;
+  const { fabric, resolver, persistence } = options.settings;
+  return [fabric.certFile, resolver.tlsCertFile].includes(new IdentityDirectory(persistence.dataDir).nodeFile)
+    ? new NodeCertificate(options)
+    : undefined;
 }
 
 export class NodeCertificate implements NodeComponent {
@@ -233,11 +230,13 @@ export class NodeCertificate implements NodeComponent {
     this.#onRenewed();
   }
 
-  /** Asks the issuers, one after the other. Rejects with the last error. */
+  /** Asks the issuers, one after the other, in random order, so that nodes spread. Rejects with the last error. */
   async #renewAtIssuer(key: KeyObject): Promise<void> {
     const { roots } = this.directory;
     let last: unknown = new Error("no issuer is known; join again with a token");
-    for (const address of this.issuers()) {
+    const { random } = this.#options;
+    const addresses = this.issuers().map((address) => ({ address, order: random() }));
+    for (const { address } of addresses.toSorted((a, b) => a.order - b.order)) {
       try {
         return this.directory.keep(key, await renewAt(address, this.#held, roots, key));
       } catch (error) {

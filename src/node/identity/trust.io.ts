@@ -16,6 +16,10 @@ import type { NodeComponent } from "../components.io.ts";
 import type { IdentityDirectory } from "./directory.io.ts";
 import { followIssuer } from "./issuer-client.io.ts";
 
+/**
+ * A follower chooses an issuer again after this time, because a stolen issuer can hide its own revocation from the nodes that follow it.
+ */
+const FOLLOWED_MS = 600_000;
 const RETRY = { baseMs: 500, maxMs: 15_000 } as const;
 
 export interface NodeTrustOptions {
@@ -132,7 +136,7 @@ export class NodeTrust implements NodeComponent, TrustSource {
           wasCurrent = true;
         });
         if (this.#stop.signal.aborted) return;
-        log.info({ why }, "no longer following this issuer");
+        log.debug({ why }, "no longer following this issuer");
         if (wasCurrent) break;
       }
       failures = wasCurrent ? 0 : failures + 1;
@@ -159,7 +163,7 @@ export class NodeTrust implements NodeComponent, TrustSource {
           if (waiting.length > 0 || isReset) this.#apply(waiting.splice(0), isReset ? "" : undefined);
           isReset = false;
         },
-        this.#stop.signal,
+        AbortSignal.any([this.#stop.signal, AbortSignal.timeout(FOLLOWED_MS)]),
       );
     } catch (error) {
       rethrowInvariant(error);

@@ -18,6 +18,8 @@ import { DATA_FILES } from "../../store/data-directory.ts";
 import type { NodeComponent, NodeComponents } from "../components.io.ts";
 import { DnsPresence } from "../dns/presence.ts";
 import { advertisedHost } from "../fabric/address.io.ts";
+import { openFollower } from "../identity/component.io.ts";
+import { withIdentity } from "../identity/node-certificate.io.ts";
 import { checkExposure, openIdentities } from "../identity.io.ts";
 import { clusterNames, endpointsOf, openListeners } from "../listeners.io.ts";
 import { watchEventLoop } from "../loop-blocks.io.ts";
@@ -36,8 +38,9 @@ const LEAST_DRAIN_MS = 500;
  * Starts a resolver and resolves when it is ready: it has the policy and all of `resolver.namespaces`. Until then its listeners respond with
  * `not_ready`. Rejects in the same cases as `startNode`.
  */
-export function startResolver(options: NodeOptions): Promise<RunningNode> {
-  return startParts(options, openParts);
+export async function startResolver(options: NodeOptions): Promise<RunningNode> {
+  const settings = withIdentity(options.settings, options.origins ?? new Map<string, string>());
+  return startParts({ ...options, settings }, openParts);
 }
 
 async function openParts(options: NodeOptions, parts: NodeComponents): Promise<RunningNode> {
@@ -58,6 +61,11 @@ async function openParts(options: NodeOptions, parts: NodeComponents): Promise<R
   const openOwnCopy = () => openCopy(options, core, directory);
   writeEarly(core, await parts.open("copy on disk", openOwnCopy, (component) => component));
   const { rooms } = core;
+  const identity = await openFollower(options, metrics, parts);
+  const useTrust = () => identity.trust && identities.setManaged(identity.trust.managed);
+  useTrust();
+  identity.trust?.follow(useTrust);
+  identity.certificate?.serve("", () => core.reload());
   const openSerials = () => ZoneSerials.open({ ...rooms, settings, log: log.child("dns"), now });
   const serials = await parts.open("zone serials", openSerials, (opened) => opened ?? {});
   const listeners = await openListeners(

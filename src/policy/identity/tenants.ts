@@ -6,7 +6,8 @@
 import { isName } from "../../catalog/entry/names.ts";
 import { type AddressBlock, isLoopbackHost, isWithin } from "../../lib/addresses.ts";
 import { NODE_BOUNDS } from "../../lib/bounds.ts";
-import { type Revocations, revocationOf } from "../../lib/certificates/revocations.ts";
+import { issuerOf, type Revocations, revocationOf } from "../../lib/certificates/revocations.ts";
+import { identityOfSpiffeId } from "../../lib/certificates/spiffe.ts";
 import { equalSecrets, sha256Hex } from "../../lib/crypto.ts";
 import { matchesNamePattern } from "../../lib/text/name-pattern.ts";
 import { anonymousCaller, type Caller, type CallerIdentity, unauthenticated } from "./caller.ts";
@@ -138,7 +139,7 @@ export class Tenants {
       principal,
       tenant: rule?.tenant ?? defaults.tenant,
       cluster: rule?.cluster ?? defaults.cluster,
-      roles: rule?.roles ?? [],
+      roles: rule?.roles ?? (isIssuedResolver(certificate, principal) ? ["mesh.resolve"] : []),
       isAuthenticated: true,
       ...(certificate.isTrusted && { untilWallMs: certificate.expiresWallMs, tokenId: certificate.tokenId }),
     };
@@ -153,7 +154,11 @@ export class Tenants {
     const credential = this.#find("bearer", token);
     if (credential?.isLocal === true && !isLoopbackHost(address))
       throw unauthenticated("the operator token is accepted only from the node's own machine");
-    if (credential !== undefined) return { ...credential.identity, address };
+    if (credential !== undefined) {
+      const { untilWallMs = Number.POSITIVE_INFINITY } = credential.identity;
+      if (this.#options.wallMs() > untilWallMs) throw unauthenticated("token has expired");
+      return { ...credential.identity, address };
+    }
     const { tokens } = this.#options;
     if (tokens === undefined) throw unauthenticated("token is unknown on this node");
     const identity = tokens.identityOf(token);
@@ -187,6 +192,12 @@ export class Tenants {
       throw unauthenticated(`header ${trustedHeader.name} must be an id of 1 to ${NODE_BOUNDS.maxIdLength} characters`);
     return { principal: tenant, tenant, cluster: defaults.cluster, roles: [], isAuthenticated: true, address };
   }
+}
+
+/** Whether an issuer of the mesh has made this certificate for a resolver. */
+function isIssuedResolver(certificate: PeerCertificate, principal: string): boolean {
+  const isIssued = certificate.isTrusted && issuerOf(certificate.issuer) !== undefined;
+  return isIssued && identityOfSpiffeId(principal)?.role === "resolver";
 }
 
 /** Length of `Bearer` followed by a space. */

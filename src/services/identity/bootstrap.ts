@@ -27,7 +27,7 @@ import { invalid, WaymarkError } from "../../lib/errors.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
 import { durationMs } from "../contract.ts";
 import { filterHash, paged } from "../list-page.ts";
-import { runRecorded } from "../recorded-operation.ts";
+import { isUnavailable } from "../recorded-operation.ts";
 import type { CallContext, HandlersOf, ServiceDefinition } from "../service.ts";
 import { identityMessage, issuerMessage, roleOf, tokenMessage } from "./identity-message.ts";
 
@@ -73,9 +73,11 @@ export function bootstrapService(parts: BootstrapParts): ServiceDefinition {
       createToken: unary((authority, request: BootstrapServiceCreateTokenRequest, context) =>
         createToken(parts, authority, request, context),
       ),
-      listTokens: unary(async (authority, _request: BootstrapServiceListTokensRequest, { time }) =>
-        create(BootstrapServiceListTokensResponseSchema, { tokens: (await authority.tokens(time.wallMs)).map(tokenMessage) }),
-      ),
+      listTokens: unary(async (authority, request: BootstrapServiceListTokensRequest, { time }) => {
+        const found = await authority.tokens(time.wallMs);
+        const { page, nextPageToken } = paged(found, ({ id }) => id, { ...request, hash: filterHash("join tokens") });
+        return create(BootstrapServiceListTokensResponseSchema, { tokens: page.map(tokenMessage), nextPageToken });
+      }),
       revokeToken: unary(async (authority, { tokenId }: BootstrapServiceRevokeTokenRequest, context) => {
         await recorded(parts, context, { action: "identity.revoke_token", detail: `token=${tokenId}` }, () =>
           authority.revokeToken(tokenId),
@@ -173,13 +175,25 @@ async function listIdentities(authority: Authority, { role, limit, pageToken }: 
   return create(BootstrapServiceListIdentitiesResponseSchema, { identities: page.map(identityMessage), nextPageToken });
 }
 
-/** Runs an act, and records it in the audit log. */
-export function recorded<T>(
+/** Runs an act, and records it in the audit log, also if it is refused. If its answer is lost, it can have had its effect. */
+export async function recorded<T>(
   { onOperation }: Pick<BootstrapParts, "onOperation">,
   { caller, requestId }: CallContext,
-  operation: Pick<IdentityOperation, "action" | "detail"> & { readonly nodeId?: string },
+  { action, detail, nodeId = "" }: Pick<IdentityOperation, "action" | "detail"> & { readonly nodeId?: string },
   run: () => Promise<T>,
 ): Promise<T> {
-  const base = { nodeId: "", ...operation, requestId, refusal: "" };
-  return runRecorded(run, (outcome) => onOperation(caller, { ...base, detail: operation.detail + outcome }));
+  const record = (refusal: string, outcome: string) =>
+    onOperation(caller, { action, requestId, nodeId, refusal, detail: detail + outcome });
+  const result = await run().catch((error: unknown) => {
+    if (isUnavailable(error)) record("", "; the outcome is unknown");
+    else if (error instanceof WaymarkError) record(problemOf(error), `; ${error.message}`);
+    throw error;
+  });
+  record("", "");
+  return result;
+}
+
+/** Why an act was refused, as one word. */
+export function problemOf({ reason, details }: WaymarkError): string {
+  return details.metadata?.["problem"] ?? reason;
 }

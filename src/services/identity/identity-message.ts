@@ -29,7 +29,7 @@ export function identityMessage({ role, name, record }: NamedIdentity): Identity
   const { keyDigest, issuer, tokenId, attestedBy, madeWallMs, expiresWallMs, isRevoked: revoked } = record;
   const dnsNames = [...record.dnsNames];
   const times = { issuedAt: timestampOf(madeWallMs), expiresAt: timestampOf(expiresWallMs) };
-  return create(IdentitySchema, { role: ROLES[role], name, keyDigest, dnsNames, issuer, tokenId, attestedBy, revoked, ...times });
+  return create(IdentitySchema, { role: ROLES[role], name, keyHash: keyDigest, dnsNames, issuer, tokenId, attestedBy, revoked, ...times });
 }
 
 export function tokenMessage({ id, record }: ListedToken): JoinToken {
@@ -39,5 +39,5 @@ export function tokenMessage({ id, record }: ListedToken): JoinToken {
 }
 
 export function issuerMessage({ nodeId, address, rootKey, expiresWallMs }: IssuerRecord): IssuerNode {
-  return create(IssuerNodeSchema, { nodeId, address, rootDigest: rootKey, expiresAt: timestampOf(expiresWallMs) });
+  return create(IssuerNodeSchema, { nodeId, address, rootHash: rootKey, expiresAt: timestampOf(expiresWallMs) });
 }

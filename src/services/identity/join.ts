@@ -18,7 +18,7 @@ import { invalid, WaymarkError } from "../../lib/errors.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
 import { isUnavailable } from "../recorded-operation.ts";
 import type { CallContext, HandlersOf, ServiceDefinition, StreamSource } from "../service.ts";
-import type { BootstrapParts, IdentityOperation } from "./bootstrap.ts";
+import { type BootstrapParts, type IdentityOperation, problemOf } from "./bootstrap.ts";
 import { issuerMessage, roleOf } from "./identity-message.ts";
 import { type TrustSource, TrustStream } from "./trust-stream.ts";
 
@@ -95,7 +95,7 @@ async function answered(
     return create(IssuedCertificateSchema, { certificates: made.chain, roots: roots.join(""), issuers: issuers.map(issuerMessage) });
   } catch (error) {
     if (!(error instanceof WaymarkError)) throw error;
-    const { problem = error.reason } = error.details.metadata ?? {};
+    const problem = problemOf(error);
     onRequest(kind, problem);
     record({ nodeId: "", refusal: isUnavailable(error) ? "" : problem, detail: `name=${name} ${error.message}` });
     throw error;

@@ -10,9 +10,10 @@ import {
   type JoinRuleSchema,
   JoinTokenUse,
 } from "../../../gen/waymark/control/v1/bootstrap_pb.js";
-import { Authority, joinBytes } from "../../../src/control/identity/authority.io.ts";
+import { Authority } from "../../../src/control/identity/authority.io.ts";
 import { Issuer } from "../../../src/control/identity/issuer.ts";
 import { JOIN_POLICY } from "../../../src/control/identity/records.ts";
+import { joinBytes } from "../../../src/control/identity/requests.ts";
 import { P256PrivateKey } from "../../../src/lib/crypto.ts";
 import { attest } from "../../../src/node/identity/attestation.io.ts";
 import { anonymousCaller } from "../../../src/policy/identity/caller.ts";

@@ -190,3 +190,33 @@ test("without an issuer a token that no credential matches is not known", () => 
     "token is unknown on this node",
   );
 });
+
+test("a token counts until its end, and the operator token counts only on the node's own machine", () => {
+  const ending = { ...credential("bearer", "ending", { untilWallMs: 1000 }) };
+  const local = { ...credential("bearer", "local", { roles: ["mesh.admin"] }), isLocal: true as const };
+  let wallMs = 1000;
+  const table = tenants({ credentials: [ending, local], wallMs: () => wallMs });
+  const ask = (token: string, address: string) =>
+    table.identify((name) => (name === "authorization" ? `Bearer ${token}` : undefined), { address, certificate: undefined });
+  expect(ask("ending", ELSEWHERE)).toMatchObject({ principal: "ending" });
+  wallMs = 1001;
+  expect(() => ask("ending", ELSEWHERE)).toThrow(/token has expired/);
+  expect(ask("local", "127.0.0.1")).toMatchObject({ roles: ["mesh.admin"] });
+  expect(() => ask("local", ELSEWHERE)).toThrow(/only from the node's own machine/);
+});
+
+test("a revoked certificate identifies nobody, also where a certificate only permits the connection", () => {
+  const shown: PeerCertificate = {
+    ...CERTIFICATE,
+    alternativeNames: "URI:spiffe://d/waymark/cluster/eu/client/web",
+    issuer: "O=Waymark\nOU=eu\nserialNumber=k",
+  };
+  const peer = { address: ELSEWHERE, certificate: shown };
+  for (const areCertificatesIdentities of [true, false]) {
+    const by = (revocations: TenantOptions["revocations"]) => () =>
+      tenants({ areCertificatesIdentities, revocations }).identify(() => undefined, peer);
+    expect(by(NO_REVOCATIONS)).not.toThrow();
+    expect(by({ ...NO_REVOCATIONS, names: new Map([["eu/client/web", 9e15]]) })).toThrow(/certificate of client web was revoked/);
+    expect(by({ ...NO_REVOCATIONS, issuers: new Set(["k"]) })).toThrow(/issuer of this certificate was revoked/);
+  }
+});

@@ -170,6 +170,19 @@ export declare const BootstrapServiceCreateTokenResponseSchema: GenMessage<Boots
  * @generated from message waymark.control.v1.BootstrapServiceListTokensRequest
  */
 export declare type BootstrapServiceListTokensRequest = Message<"waymark.control.v1.BootstrapServiceListTokensRequest"> & {
+  /**
+   * Maximum number of tokens in the response, at most 10,000. Unset means 1,000.
+   *
+   * @generated from field: uint32 limit = 1;
+   */
+  limit: number;
+
+  /**
+   * `next_page_token` of the previous response. Empty for the first page.
+   *
+   * @generated from field: string page_token = 2;
+   */
+  pageToken: string;
 };
 
 /**
@@ -190,6 +203,13 @@ export declare type BootstrapServiceListTokensResponse = Message<"waymark.contro
    * @generated from field: repeated waymark.control.v1.JoinToken tokens = 1;
    */
   tokens: JoinToken[];
+
+  /**
+   * Empty on the last page.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
 };
 
 /**
@@ -392,9 +412,9 @@ export declare type Identity = Message<"waymark.control.v1.Identity"> & {
   /**
    * SHA-256 of the public key, in hexadecimal digits.
    *
-   * @generated from field: string key_digest = 3;
+   * @generated from field: string key_hash = 3;
    */
-  keyDigest: string;
+  keyHash: string;
 
   /**
    * DNS names in the certificate.
@@ -537,9 +557,9 @@ export declare type IssuerNode = Message<"waymark.control.v1.IssuerNode"> & {
   /**
    * SHA-256 of the public key of its root, in hexadecimal digits.
    *
-   * @generated from field: string root_digest = 3;
+   * @generated from field: string root_hash = 3;
    */
-  rootDigest: string;
+  rootHash: string;
 
   /**
    * When its issuing certificate ends.
@@ -576,14 +596,14 @@ export declare const BootstrapServiceAuthorityRequestSchema: GenMessage<Bootstra
  */
 export declare type BootstrapServiceAuthorityResponse = Message<"waymark.control.v1.BootstrapServiceAuthorityResponse"> & {
   /**
-   * The accepted roots, in PEM.
+   * The accepted roots, in PEM. There are few.
    *
    * @generated from field: repeated string roots = 1;
    */
   roots: string[];
 
   /**
-   * The issuers.
+   * The issuers. There are few.
    *
    * @generated from field: repeated waymark.control.v1.IssuerNode issuers = 2;
    */

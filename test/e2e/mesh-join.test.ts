@@ -1,0 +1,98 @@
+/** Real nodes with certificates of an issuer: from no certificate to two nodes, a killed issuer, and machines that are refused. */
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, expect, test } from "vitest";
+import { IdentityDirectory } from "../../src/node/identity/directory.io.ts";
+import { joinCluster } from "../../src/node/identity/issuer-client.io.ts";
+import { type Ran, waymark } from "../fakes/cli-world.ts";
+import { metricOf } from "../fakes/leader-nodes.ts";
+import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
+import { until } from "../fakes/until.ts";
+
+const folder = mkdtempSync(join(tmpdir(), "waymark-join-"));
+const dirOf = (name: string) => join(folder, name);
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+/** Returns the standard output of a command that must succeed. */
+async function outputOf(ran: Promise<Ran>): Promise<string> {
+  const { exit, stdout, stderr } = await ran;
+  if (exit !== 0) throw new Error(`exit ${exit}: ${stderr}`);
+  return stdout;
+}
+
+/** Runs a command at a node. */
+function on(node: NodeProcess, ...argv: readonly string[]): Promise<string> {
+  return outputOf(waymark([...argv, "--server", node.grpc]));
+}
+
+/** Makes an authority, and starts its first issuer. */
+async function startIssuer(name: string, ...flags: readonly string[]): Promise<NodeProcess> {
+  const files = ["--ca-dir", dirOf(`${name}-ca`), "--data-dir", dirOf(name)];
+  await outputOf(waymark(["ca", "init", "--node", name, "--cluster-id", "eu", ...files]));
+  return startNodeProcess(["--data-dir", dirOf(name), ...flags]);
+}
+
+function fabricOf({ listeners }: NodeProcess): string {
+  return listeners["fabric"] ?? "";
+}
+
+function joined(issuer: NodeProcess, token: string, name: string): Promise<Ran> {
+  const flags = ["--server", fabricOf(issuer), "--token-file", "T", "--data-dir", dirOf(name)];
+  return waymark(["mesh", "join", ...flags], { files: { T: token } });
+}
+
+test("a machine joins with a token, although the issuer is killed before the answer is kept, and its node links to the issuer", async () => {
+  const killed = await startIssuer("eu-1");
+  const token = (await on(killed, "mesh", "token", "create", "--node", "eu-2")).trim();
+  const directory = new IdentityDirectory(dirOf("eu-2"));
+  // The answer gets lost. The key is on disk.
+  await joinCluster(fabricOf(killed), token, "", directory.nextKey());
+  await killed.stop("SIGKILL");
+  expect(directory.hasIdentity).toBe(false);
+
+  await using issuer = await startNodeProcess(["--data-dir", dirOf("eu-1")]);
+  expect(await joined(issuer, token, "eu-2")).toMatchObject({
+    exit: 0,
+    stderr: expect.stringMatching(/^this machine is node eu-2 of cluster eu until /) as string,
+  });
+  const spent = await joined(issuer, token, "eu-3");
+  expect(spent.stderr).toMatch(/^error: 127\.0\.0\.1:\d+: discovery_access_denied: token: it has been used 1 of 1 times\n$/);
+  const stranger = await joined(issuer, token.replace(/wmj1\.[0-9a-f]{8}/, "wmj1.00000000"), "eu-3");
+  expect(stranger.stderr).toMatch(/does not present the root that the token names/);
+
+  await using node = await startNodeProcess(["--data-dir", dirOf("eu-2")]);
+  expect([issuer.nodeId, node.nodeId]).toEqual(["eu-1", "eu-2"]);
+  for (const each of [issuer, node])
+    await until(`${each.nodeId} links to its peer`, async () => {
+      const peers = await on(each, "mesh", "peers");
+      return peers.match(/^eu-[12] .* alive .*$/gm)?.length === 2 && / yes /.test(peers);
+    });
+  const certificates = await on(node, "cert", "list").catch((error: unknown) => String(error));
+  expect(certificates).toMatch(/wrong_node: this node issues no certificates; the issuers are at 127\.0\.0\.1:\d+/);
+  expect(await on(issuer, "cert", "list")).toMatch(/^node +eu-1 +valid +eu-1 .*\nnode +eu-2 +valid +eu-1 /m);
+  expect(await on(issuer, "mesh", "token", "list")).toMatch(/ eu-2 +1\/1 /);
+  const joins = (outcome: string) => metricOf(issuer, `waymark_identity_joins_total{outcome="${outcome}"}`);
+  expect([await joins("granted"), await joins("token_spent")]).toEqual([1, 1]);
+});
+
+// A certificate lives for at least a minute.
+test("a node and its issuer renew their certificates, and their links stay open", { tags: ["night"] }, async () => {
+  const config = join(folder, "settings.json");
+  writeFileSync(config, JSON.stringify({ identity: { leaf_ttl: "1m" } }));
+  await using issuer = await startIssuer("eu-5", "--config", config);
+  const token = await on(issuer, "mesh", "token", "create", "--node", "eu-6");
+  expect(await joined(issuer, token, "eu-6")).toMatchObject({ exit: 0 });
+  await using node = await startNodeProcess(["--data-dir", dirOf("eu-6")]);
+  const filesOf = () => ["eu-5", "eu-6"].map((name) => readFileSync(new IdentityDirectory(dirOf(name)).nodeFile, "utf8"));
+  let before = filesOf();
+  for (const time of ["first", "second"]) {
+    await until(`the ${time} renewals`, () => filesOf().every((file, at) => file !== before[at]), 120_000);
+    before = filesOf();
+  }
+  for (const { command } of [issuer, node]) {
+    expect(command.stderr).toMatch(/"msg":"certificate renewed"/);
+    expect(command.stderr).not.toMatch(/not renewed|link closed|"status":"(?:suspect|dead)"/);
+  }
+  expect(await on(node, "mesh", "peers")).toMatch(/ yes /);
+});
