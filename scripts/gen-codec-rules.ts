@@ -39,6 +39,8 @@ const PATTERNS: ReadonlyMap<string, { readonly sort: string; readonly mayBeEmpty
 const PATTERN_RULES: ReadonlyMap<string, string> = new Map([
   ["^([0-9a-f]{64})?$", "64 hexadecimal digits in lower case"],
   ["^([^/:]+/.+)?$", "an entry, written namespace/name/instance, or a service, written namespace/name"],
+  ["^[A-Za-z0-9._-]*[*]?[A-Za-z0-9._-]*$", "characters from A-Z a-z 0-9 . _ - and at most one *"],
+  ["^([REP]S(256|384|512)|EdDSA)$", "RS, PS or ES with 256, 384 or 512, or EdDSA"],
   ["^[ -~]*$", "printable ASCII"],
   ["^[!-~]+$", "printable ASCII without spaces"],
   ["^[A-Za-z0-9._-]+:[0-9a-f]+$", "the id of a join token, <cluster>:<hexadecimal digits>"],

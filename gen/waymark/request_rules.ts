@@ -2,7 +2,7 @@
 import { type FieldProblems, quoted } from "../../src/catalog/entry/names.ts";
 import type { Viewer } from "./catalog/v1/viewer_pb.js";
 import type { AuditServiceListRequest, AuditServiceWatchRequest } from "./control/v1/audit_pb.js";
-import type { BootstrapServiceCreateTokenRequest, BootstrapServiceIssueRequest, BootstrapServiceListIdentitiesRequest, BootstrapServiceListTokensRequest, BootstrapServiceRevokeRequest, BootstrapServiceRevokeTokenRequest } from "./control/v1/bootstrap_pb.js";
+import type { AttestationIssuer, BootstrapServiceApplyJoinPolicyRequest, BootstrapServiceCreateTokenRequest, BootstrapServiceIssueRequest, BootstrapServiceListIdentitiesRequest, BootstrapServiceListTokensRequest, BootstrapServiceRevokeRequest, BootstrapServiceRevokeTokenRequest, JoinPolicy, JoinRule, RequiredAttestation, RequiredClaim } from "./control/v1/bootstrap_pb.js";
 import type { ConfigServiceValidateRequest } from "./control/v1/config_pb.js";
 import type { CredentialServiceCreateRequest, CredentialServiceListRequest, CredentialServiceRevokeRequest } from "./control/v1/credential_pb.js";
 import type { JoinServiceJoinRequest, JoinServiceRenewRequest } from "./control/v1/join_pb.js";
@@ -273,6 +273,163 @@ export function checkBootstrapServiceListIdentitiesRequest(value: BootstrapServi
   if (value.pageToken !== "") problems.text(value.pageToken, 1024, "page_token");
 }
 
+function checkAttestationIssuer_algorithms(many: readonly string[], problems: FieldProblems): void {
+  problems.items(many.length, 10, "algorithms");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? "";
+    const before = problems.count;
+    problems.text(item, 5, "");
+    problems.pattern(item, { pattern: /^([REP]S(256|384|512)|EdDSA)$/u, rule: "RS, PS or ES with 256, 384 or 512, or EdDSA" }, "");
+    if (problems.count !== before) problems.under(before, `algorithms[${i}]`);
+  }
+}
+
+/** Adds what breaks the contract's rules in `AttestationIssuer`. */
+export function checkAttestationIssuer(value: AttestationIssuer, problems: FieldProblems): void {
+  problems.alias(value.name, 64, "name");
+  problems.text(value.issuer, 512, "issuer");
+  problems.pattern(value.issuer, { pattern: /^[!-~]+$/u, rule: "printable ASCII without spaces" }, "issuer");
+  problems.text(value.audience, 512, "audience");
+  problems.pattern(value.audience, { pattern: /^[!-~]+$/u, rule: "printable ASCII without spaces" }, "audience");
+  problems.text(value.jwks, 32768, "jwks");
+  if (value.algorithms.length === 0) problems.add("algorithms", "is empty, but must have 1 to 10 items");
+  else checkAttestationIssuer_algorithms(value.algorithms, problems);
+}
+
+function checkRequiredClaim_values(many: readonly string[], problems: FieldProblems): void {
+  problems.items(many.length, 64, "values");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? "";
+    const before = problems.count;
+    problems.text(item, 512, "");
+    if (problems.count !== before) problems.under(before, `values[${i}]`);
+  }
+}
+
+/** Adds what breaks the contract's rules in `RequiredClaim`. */
+export function checkRequiredClaim(value: RequiredClaim, problems: FieldProblems): void {
+  problems.text(value.path, 256, "path");
+  if (value.values.length === 0) problems.add("values", "is empty, but must have 1 to 64 items");
+  else checkRequiredClaim_values(value.values, problems);
+}
+
+function checkRequiredAttestation_claims(many: readonly RequiredClaim[], problems: FieldProblems): void {
+  problems.items(many.length, 32, "claims");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i];
+    if (item === undefined) continue;
+    const before = problems.count;
+    checkRequiredClaim(item, problems);
+    if (problems.count !== before) problems.under(before, `claims[${i}].`);
+  }
+}
+
+/** Adds what breaks the contract's rules in `RequiredAttestation`. */
+export function checkRequiredAttestation(value: RequiredAttestation, problems: FieldProblems): void {
+  problems.alias(value.issuer, 64, "issuer");
+  if (value.claims.length === 0) problems.add("claims", "is empty, but must have 1 to 32 items");
+  else checkRequiredAttestation_claims(value.claims, problems);
+}
+
+function checkJoinRule_roles(many: readonly number[], problems: FieldProblems): void {
+  problems.items(many.length, 3, "roles");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? 0;
+    const before = problems.count;
+    if (item === 0) problems.add("", "must be one of NODE, RESOLVER, CLIENT");
+    problems.known(item, 3, "an identity role", "");
+    if (problems.count !== before) problems.under(before, `roles[${i}]`);
+  }
+}
+
+function checkJoinRule_clusters(many: readonly string[], problems: FieldProblems): void {
+  problems.items(many.length, 64, "clusters");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? "";
+    const before = problems.count;
+    problems.text(item, 64, "");
+    problems.pattern(item, { pattern: /^[A-Za-z0-9._-]*[*]?[A-Za-z0-9._-]*$/u, rule: "characters from A-Z a-z 0-9 . _ - and at most one *" }, "");
+    if (problems.count !== before) problems.under(before, `clusters[${i}]`);
+  }
+}
+
+function checkJoinRule_names(many: readonly string[], problems: FieldProblems): void {
+  problems.items(many.length, 256, "names");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? "";
+    const before = problems.count;
+    problems.text(item, 64, "");
+    problems.pattern(item, { pattern: /^[A-Za-z0-9._-]*[*]?[A-Za-z0-9._-]*$/u, rule: "characters from A-Z a-z 0-9 . _ - and at most one *" }, "");
+    if (problems.count !== before) problems.under(before, `names[${i}]`);
+  }
+}
+
+function checkJoinRule_dns_names(many: readonly string[], problems: FieldProblems): void {
+  problems.items(many.length, 16, "dns_names");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? "";
+    const before = problems.count;
+    problems.text(item, 253, "");
+    problems.pattern(item, { pattern: /^(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$/u, rule: "a DNS name, which may start with `*.`" }, "");
+    if (problems.count !== before) problems.under(before, `dns_names[${i}]`);
+  }
+}
+
+/** Adds what breaks the contract's rules in `JoinRule`. */
+export function checkJoinRule(value: JoinRule, problems: FieldProblems): void {
+  if (value.effect === 0) problems.add("effect", "must be one of ALLOW, DENY");
+  problems.known(value.effect, 2, "a join effect", "effect");
+  if (value.roles.length > 0) checkJoinRule_roles(value.roles, problems);
+  if (value.clusters.length > 0) checkJoinRule_clusters(value.clusters, problems);
+  if (value.names.length > 0) checkJoinRule_names(value.names, problems);
+  if (value.attested !== undefined) {
+    const before = problems.count;
+    checkRequiredAttestation(value.attested, problems);
+    if (problems.count !== before) problems.under(before, "attested.");
+  }
+  problems.known(value.token, 2, "a join token use", "token");
+  if (value.dnsNames.length > 0) checkJoinRule_dns_names(value.dnsNames, problems);
+}
+
+function checkJoinPolicy_issuers(many: readonly AttestationIssuer[], problems: FieldProblems): void {
+  problems.items(many.length, 16, "issuers");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i];
+    if (item === undefined) continue;
+    const before = problems.count;
+    checkAttestationIssuer(item, problems);
+    if (problems.count !== before) problems.under(before, `issuers[${i}].`);
+  }
+}
+
+function checkJoinPolicy_rules(many: readonly JoinRule[], problems: FieldProblems): void {
+  problems.items(many.length, 256, "rules");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i];
+    if (item === undefined) continue;
+    const before = problems.count;
+    checkJoinRule(item, problems);
+    if (problems.count !== before) problems.under(before, `rules[${i}].`);
+  }
+}
+
+/** Adds what breaks the contract's rules in `JoinPolicy`. */
+export function checkJoinPolicy(value: JoinPolicy, problems: FieldProblems): void {
+  if (value.issuers.length > 0) checkJoinPolicy_issuers(value.issuers, problems);
+  if (value.rules.length > 0) checkJoinPolicy_rules(value.rules, problems);
+}
+
+/** Adds what breaks the contract's rules in `BootstrapServiceApplyJoinPolicyRequest`. */
+export function checkBootstrapServiceApplyJoinPolicyRequest(value: BootstrapServiceApplyJoinPolicyRequest, problems: FieldProblems): void {
+  if (value.policy === undefined) problems.add("policy", "is required");
+  if (value.policy !== undefined) {
+    const before = problems.count;
+    checkJoinPolicy(value.policy, problems);
+    if (problems.count !== before) problems.under(before, "policy.");
+  }
+  if (!(value.expectedVersion >= 0 && value.expectedVersion <= 4294967295)) problems.range(value.expectedVersion, 0, 4294967295, "expected_version");
+}
+
 /** Adds what breaks the contract's rules in `ConfigServiceValidateRequest`. */
 export function checkConfigServiceValidateRequest(value: ConfigServiceValidateRequest, problems: FieldProblems): void {
   if (value.text !== "") problems.text(value.text, 262144, "text");
@@ -314,10 +471,11 @@ export function checkCredentialServiceRevokeRequest(value: CredentialServiceRevo
 
 /** Adds what breaks the contract's rules in `JoinServiceJoinRequest`. */
 export function checkJoinServiceJoinRequest(value: JoinServiceJoinRequest, problems: FieldProblems): void {
-  problems.text(value.token, 512, "token");
+  if (value.token !== "") problems.text(value.token, 512, "token");
   if (value.name !== "") problems.alias(value.name, 64, "name");
   if (value.publicKey.length > 256) problems.add("public_key", "has more than 256 bytes");
   if (value.signature.length > 256) problems.add("signature", "has more than 256 bytes");
+  if (value.attestation !== "") problems.text(value.attestation, 16384, "attestation");
 }
 
 /** Adds what breaks the contract's rules in `JoinServiceRenewRequest`. */
@@ -1632,6 +1790,15 @@ export const LIST_BOUNDS: ReadonlyMap<string, number | ListSetting> = new Map<st
   ["waymark.control.v1.AuditServiceWatchRequest.kinds", 3],
   ["waymark.control.v1.BootstrapServiceCreateTokenRequest.dns_names", 16],
   ["waymark.control.v1.BootstrapServiceIssueRequest.dns_names", 16],
+  ["waymark.control.v1.JoinPolicy.issuers", 16],
+  ["waymark.control.v1.JoinPolicy.rules", 256],
+  ["waymark.control.v1.AttestationIssuer.algorithms", 10],
+  ["waymark.control.v1.JoinRule.roles", 3],
+  ["waymark.control.v1.JoinRule.clusters", 64],
+  ["waymark.control.v1.JoinRule.names", 256],
+  ["waymark.control.v1.JoinRule.dns_names", 16],
+  ["waymark.control.v1.RequiredAttestation.claims", 32],
+  ["waymark.control.v1.RequiredClaim.values", 64],
   ["waymark.control.v1.CredentialServiceCreateRequest.roles", 64],
   ["waymark.control.v1.LeadershipServiceSubscribeRequest.scopes", 100],
   ["waymark.control.v1.PeerServiceListRequest.statuses", 4],
@@ -1734,6 +1901,7 @@ export const REQUEST_CHECKS: ReadonlyMap<string, RequestCheck> = new Map<string,
   ["waymark.control.v1.BootstrapServiceIssueRequest", checkBootstrapServiceIssueRequest],
   ["waymark.control.v1.BootstrapServiceRevokeRequest", checkBootstrapServiceRevokeRequest],
   ["waymark.control.v1.BootstrapServiceListIdentitiesRequest", checkBootstrapServiceListIdentitiesRequest],
+  ["waymark.control.v1.BootstrapServiceApplyJoinPolicyRequest", checkBootstrapServiceApplyJoinPolicyRequest],
   ["waymark.control.v1.ConfigServiceValidateRequest", checkConfigServiceValidateRequest],
   ["waymark.control.v1.CredentialServiceCreateRequest", checkCredentialServiceCreateRequest],
   ["waymark.control.v1.CredentialServiceListRequest", checkCredentialServiceListRequest],

@@ -111,7 +111,13 @@ export interface NewAuthority {
 export interface MeshJoin {
   /** `host:port` of an issuer's fabric listener. */
   readonly server: string;
+  /** Empty if the attestation replaces it. */
   readonly token: string;
+  /** Empty without one. */
+  readonly attestation: string;
+  /** The cluster and its roots in PEM, if there is no token, which would name them. */
+  readonly clusterId: string;
+  readonly roots: string;
   /** Empty if the token decides the name. */
   readonly name: string;
   readonly dataDir: string;
@@ -166,7 +172,7 @@ export interface Environment {
   makeAuthority(asked: IssuerRequest & { readonly trustDomain: string }): Promise<NewAuthority>;
   /** Makes a node an issuer of an existing root. */
   makeIssuer(asked: IssuerRequest): Promise<Pick<NewAuthority, "issuerEnds">>;
-  /** Joins a cluster with a token, and keeps the certificate in the data directory. */
+  /** Joins a cluster with a token or an attestation, and keeps the certificate in the data directory. */
   joinMesh(asked: MeshJoin): Promise<Joined>;
   /** Makes a key for a program, whose files will be in this directory. */
   newClientKey(directory: string): Promise<ClientKey>;

@@ -29,11 +29,11 @@ function checkNoIssuer(dataDir: string): void {
   if (existsSync(issuerFile)) throw new Error(`${issuerFile} exists already: this node is an issuer of another root`);
 }
 
-/** Joins a cluster with a token, and keeps the certificate in the data directory. Throws with a message for the operator. */
-export async function joinMesh({ server, token, name, dataDir }: MeshJoin): Promise<Joined> {
+/** Joins a cluster with a token or an attestation, and keeps the certificate in the data directory. Throws with a message for the operator. */
+export async function joinMesh({ server, token, name, dataDir, ...attested }: MeshJoin): Promise<Joined> {
   const directory = new IdentityDirectory(dataDir);
   const key = directory.nextKey();
-  directory.keep(key, await joinCluster(server, token, name, key));
+  directory.keep(key, await joinCluster(server, token, name, key, attested));
   const { role, name: own, clusterId, expiresWallMs } = directory.read();
   return { role, name: own, clusterId, expiresAt: new Date(expiresWallMs).toISOString() };
 }

@@ -2,7 +2,7 @@
  * Reads entry files for `apply`, and files with other messages. The files have the JSON form of the protos, and are checked field by field so that every problem is reported with
  * its line.
  */
-import { type DescField, type DescMessage, fromJson, type JsonValue, toBinary } from "@bufbuild/protobuf";
+import { type DescField, type DescMessage, fromJson, type JsonValue, type MessageShape, toBinary } from "@bufbuild/protobuf";
 import { type Path, pathToString } from "@bufbuild/protobuf/reflect";
 import { createValidator } from "@bufbuild/protovalidate";
 import { KIND_OF_DETAIL } from "../../../gen/waymark/catalog/v1/entry_kinds.ts";
@@ -10,6 +10,7 @@ import { type Entry, EntryKind, EntrySchema } from "../../../gen/waymark/catalog
 import { RECORD_BOUNDS } from "../../lib/bounds.ts";
 import { type DocumentNode, type LineProblem, readDocuments } from "../../lib/formats/documents.ts";
 import { didYouMean } from "../../lib/nearest.ts";
+import { CommandError } from "../exit.ts";
 
 /** An entry and its position in the file. */
 export interface FileEntry {
@@ -41,15 +42,16 @@ export function readEntryFile(text: string): EntryFile {
   return { entries, problems: problems.toSorted((a, b) => a.line - b.line) };
 }
 
-/** Reads the only message of a file, with the same rules for its fields. Undefined if there are problems. */
-export function readMessageFile<D extends DescMessage>(text: string, desc: D) {
+/** Reads the only message of a file, with the same rules for its fields. Throws the problems, with the name of the file. */
+export function readMessageFile<D extends DescMessage>(text: string, desc: D, file: string): MessageShape<D> {
   const { places, problems: broken } = readDocuments(text);
   const problems = [...broken];
   const [place] = places;
   if (problems.length === 0 && (place === undefined || places.length > 1))
     problems.push({ line: places[1]?.line() ?? 1, message: `must contain one document, got ${places.length}` });
   const json = place === undefined ? undefined : normalise(place, desc, problems);
-  return { message: json === undefined || problems.length > 0 ? undefined : fromJson(desc, json), problems };
+  if (json !== undefined && problems.length === 0) return fromJson(desc, json);
+  throw new CommandError([...problems.map(({ line, message }) => `${file}:${line}: ${message}`), "nothing was applied"].join("\n"));
 }
 
 function entryPlaces(place: DocumentNode): readonly DocumentNode[] {

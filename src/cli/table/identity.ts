@@ -2,6 +2,7 @@
 import type { FlagSpec, VerbSpec } from "./verb.ts";
 
 const identity = () => import("../verbs/identity.ts");
+const joinPolicy = () => import("../verbs/join-policy.ts");
 
 const CA_DIRECTORY: FlagSpec = { flags: "--ca-dir <dir>", doc: "Directory with root.pem and root-key.pem (default ./waymark-ca)." };
 const DATA_DIR: FlagSpec = { flags: "--data-dir <dir>", doc: "Data directory of the node (default ./waymark-data)." };
@@ -84,12 +85,32 @@ export const IDENTITY_VERBS: readonly VerbSpec[] = [
     isAlone: true,
     summary: "Join a cluster with a token: get a certificate from an issuer, and keep it in the data directory.",
     flags: [
-      { flags: "--token-file <file>", doc: "File with the join token; - is standard input.", isRequired: true },
-      { flags: "--node-id <id>", doc: "Name of this node, if the token admits several." },
+      { flags: "--token-file <file>", doc: "File with the join token; - is standard input." },
+      { flags: "--attestation-file <file>", doc: "File with a signed token (JWT), in addition to the join token or instead of it." },
+      { flags: "--node-id <id>", doc: "Name of this node, if the token admits several, or without a token." },
+      { flags: "--cluster-id <id>", doc: "Cluster to join without a token (default local); --ca names its roots." },
       DATA_DIR,
     ],
-    examples: [["mesh join --server eu-1:17421 --token-file token", "join through the fabric port of an issuer; then run waymark serve"]],
+    examples: [
+      ["mesh join --server eu-1:17421 --token-file token", "join through the fabric port of an issuer; then run waymark serve"],
+      ["mesh join --server eu-1:17421 --attestation-file jwt --node-id eu-7 --cluster-id eu --ca root.pem", "join without a token"],
+    ],
     load: async () => (await identity()).join,
+  },
+  {
+    path: "mesh join-policy apply",
+    summary: "Replace the join policy, which decides which programs can join the cluster.",
+    args: [{ name: "<file>", doc: "YAML or JSON file with the policy; - is standard input." }],
+    flags: [{ flags: "--expect <version>", doc: "Fail unless the current policy has this version." }],
+    examples: [["mesh join-policy apply join.yaml --expect 3", "replace version 3 of the policy"]],
+    load: async () => (await joinPolicy()).apply,
+  },
+  {
+    path: "mesh join-policy show",
+    summary: "Print the join policy, in a form that apply reads.",
+    isDefault: true,
+    examples: [["mesh join-policy show -o yaml > join.yaml", "save the policy"]],
+    load: async () => (await joinPolicy()).show,
   },
   {
     path: "mesh revoke",

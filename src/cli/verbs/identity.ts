@@ -24,7 +24,8 @@ import type { VerbFunction } from "../table/verb.ts";
 const { method } = BootstrapService;
 
 const DEFAULTS = { caDir: "./waymark-ca", dataDir: "./waymark-data", clusterId: "local", trustDomain: "waymark.internal" } as const;
-const MAX_TOKEN_BYTES = 1024;
+/** Maximum size of a file with a token, an attestation or roots. */
+const MAX_INPUT_BYTES = 65_536;
 const MAX_USES = 100_000;
 
 const TOKEN_COLUMNS: readonly TableColumn<JoinToken>[] = [
@@ -140,13 +141,22 @@ export const revokeToken: VerbFunction = async ({ args: [tokenId = ""], out, cli
 };
 
 export const join: VerbFunction = async ({ environment, flags, out }) => {
-  const token = (await readInput(environment, flags.text("tokenFile") ?? "", MAX_TOKEN_BYTES, "--token-file")).trim();
+  const read = async (file: string | undefined, flag: string) =>
+    file === undefined ? "" : (await readInput(environment, file, MAX_INPUT_BYTES, flag)).trim();
+  const token = await read(flags.text("tokenFile"), "--token-file");
+  const attestation = await read(flags.text("attestationFile"), "--attestation-file");
+  const roots = await read(flags.text("ca"), "--ca");
+  if (token === "" && (attestation === "" || roots === ""))
+    throw new UsageError("missing --token-file: without a token, --attestation-file and --ca with the roots of the cluster are needed");
   const server = flags.text("server");
   if (server === undefined) throw new UsageError("missing --server: name the fabric address of an issuer, such as --server eu-1:17421");
   const name = flags.text("nodeId") ?? "";
   if (name !== "" && !IDENTITY_NAME.pattern.test(name)) throw new UsageError(`invalid --node-id ${name}: expected ${IDENTITY_NAME.what}`);
-  const dataDir = flags.text("dataDir") ?? DEFAULTS.dataDir;
-  const joined = await run(() => environment.joinMesh({ server, token, name, dataDir }));
+  const { dataDir = DEFAULTS.dataDir, clusterId = DEFAULTS.clusterId } = {
+    dataDir: flags.text("dataDir"),
+    clusterId: flags.text("clusterId"),
+  };
+  const joined = await run(() => environment.joinMesh({ server, token, attestation, roots, clusterId, name, dataDir }));
   out.json({ ...joined });
   out.note(`this machine is ${joined.role} ${joined.name} of cluster ${joined.clusterId} until ${joined.expiresAt}, and renews itself`);
   if (joined.role === "node") out.note(`start it: waymark serve --data-dir ${dataDir}`);

@@ -15,7 +15,7 @@ import { enumWord } from "../../lib/enum-words.ts";
 import { counted } from "../../lib/text/visible-text.ts";
 import { readMessageFile } from "../entries/file.ts";
 import { readInput } from "../environment.ts";
-import { CommandError, UsageError } from "../exit.ts";
+import { UsageError } from "../exit.ts";
 import type { Flags } from "../flags.ts";
 import { timeText, wholeJson } from "../messages.ts";
 import type { TableColumn } from "../output.ts";
@@ -68,11 +68,7 @@ function withTargets(shards: readonly Shard[], owners: readonly ShardOwner[]): r
 
 export const apply: VerbFunction = async ({ environment, flags, out, client }) => {
   const file = flags.text("file") ?? "";
-  const { message, problems } = readMessageFile(await readInput(environment, file, MAX_FILE_BYTES, "--file"), method.apply.input);
-  if (message === undefined) {
-    const lines = problems.map(({ line, message: problem }) => `${file}:${line}: ${problem}`);
-    throw new CommandError([...lines, "nothing was applied"].join("\n"));
-  }
+  const message = readMessageFile(await readInput(environment, file, MAX_FILE_BYTES, "--file"), method.apply.input, file);
   const answer = await client().call(method.apply, { ...message, ...changeOf(flags) });
   out.document(wholeJson(method.apply.output, answer), {
     columns: [

@@ -3,6 +3,7 @@
  * rotation of keys follow Docker Swarm (`swarmkit/ca`). Every act is one transaction, so that a lost answer or a crash leaves either nothing or a
  * record with which the same request is answered again.
  */
+import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { BACKDATE_MS } from "../../lib/certificates/revocations.ts";
 import { IDENTITY_NAME } from "../../lib/certificates/spiffe.ts";
 import { isP256PublicKey, isSignedBy, sha256Hex } from "../../lib/crypto.ts";
@@ -10,8 +11,10 @@ import { DAY_MS } from "../../lib/duration.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import { allItems } from "../../store/control/all-items.io.ts";
 import type { ControlStore, StoreCondition, StoreItem, StoreWrite } from "../../store/control/store.ts";
+import { decodePolicy, encodePolicy, type JoinPolicy, type JoinPolicyMessage, type PolicyVersion, policyOf } from "./codec.ts";
 import type { Issuer } from "./issuer.ts";
-import { clusterOfToken, newToken, parseToken, secretDigest, tokenText } from "./join-token.ts";
+import { type Attestation, checkPolicy, judgePolicy } from "./join-policy.ts";
+import { clusterOfToken, type JoinToken, newToken, parseToken, secretDigest, tokenText } from "./join-token.ts";
 import {
   decodeIssuer,
   decodeName,
@@ -21,6 +24,7 @@ import {
   encodeIdentity,
   ISSUERS,
   type IssuerRecord,
+  JOIN_POLICY,
   NAMES,
   type NamedIdentity,
   type NameKey,
@@ -42,6 +46,8 @@ export interface AuthorityOptions {
   readonly issuer: Issuer;
   readonly leafTtlMs: number;
   readonly renewAfterEndMs: number;
+  /** Verifies an attestation. Resolves with a text if it is not valid. Undefined if this process verifies none. */
+  readonly attest?: (token: string, issuers: JoinPolicy["issuers"], wallMs: number) => Promise<Attestation | string>;
 }
 
 /** A certificate for an identity. */
@@ -124,35 +130,64 @@ export class Authority {
     await store.transact([], [{ key: item.key, value: undefined }]);
   }
 
-  /** Admits a newcomer with a token. Rejects with `discovery_access_denied` or `invalid_argument`. */
+  /** Admits a newcomer with a token or an attestation. Rejects with `discovery_access_denied` or `invalid_argument`. */
   async join(request: JoinRequest, wallMs: number): Promise<Admission> {
-    const { publicKey, signature, token: text } = request;
+    const { publicKey, signature, token: text, attestation = "" } = request;
     const token = parseToken(text);
-    if (token === undefined) throw invalid("token", "must be the line that `waymark mesh token create` prints");
+    if (token === undefined && (text !== "" || attestation === ""))
+      throw invalid("token", "must be the line that `waymark mesh token create` prints");
     checkProof("public_key", publicKey, joinBytes(request), signature);
     const { clusterId } = this.issuer.facts;
-    if (clusterOfToken(token) !== clusterId)
+    if (token !== undefined && clusterOfToken(token) !== clusterId)
       throw refused(
         "token_wrong_cluster",
         `token: it is for the cluster ${clusterOfToken(token)}, and this issuer belongs to ${clusterId}`,
       );
-    const keyDigest = sha256Hex(publicKey);
-    return this.#rounds(async () => {
-      const tokenItem = await this.#options.store.get(TOKENS + token.id);
-      const known = tokenItem && decodeToken(tokenItem.value);
-      const role = known?.role ?? "node";
-      const name = request.name === "" ? (known?.name ?? "") : request.name;
-      const { item, held } = await this.#held({ role, name });
-      const asked = { name, keyDigest, tokenId: token.id, secret: token.secret, clusterId };
-      const verdict = judgeJoin(asked, { token: known, held }, wallMs);
-      if (known === undefined || tokenItem === undefined) return undefined;
-      checkName(name, ", because the token does not decide the name");
-      const dnsNames = known.dnsNames;
-      const record = this.#record(held, { keyDigest, dnsNames, tokenId: token.id }, wallMs);
-      const use = { key: tokenItem.key, value: encodeIdentity({ ...known, used: known.used + (verdict === "repeated" ? 0 : 1) }) };
-      const conditions = [versionOf(tokenItem.key, tokenItem), versionOf(nameKey({ role, name }), item)];
-      return this.#admit({ role, name, publicKey, record }, conditions, [use]);
-    });
+    return this.#rounds(() => this.#joinRound(request, token, wallMs));
+  }
+
+  async #joinRound(request: JoinRequest, token: JoinToken | undefined, wallMs: number): Promise<Admission | undefined> {
+    const { clusterId } = this.issuer.facts;
+    const tokenKey = TOKENS + (token?.id ?? "");
+    const tokenItem = token && (await this.#options.store.get(tokenKey));
+    const known = tokenItem && decodeToken(tokenItem.value);
+    const name = request.name === "" ? (known?.name ?? "") : request.name;
+    const { item: policyItem, found } = await this.joinPolicy();
+    const policy = found.policy && policyOf(found.policy);
+    const attestation =
+      (request.attestation && policy && (await this.#options.attest?.(request.attestation, policy.issuers, wallMs))) ||
+      "the join policy needs one, and the request contains none";
+    const outcome = judgePolicy(policy, { role: token && (known?.role ?? "node"), clusterId, name, attestation });
+    const { role, attestedBy } = outcome;
+    const { item, held } = await this.#held({ role, name });
+    const keyDigest = sha256Hex(request.publicKey);
+    const { id: tokenId, secret } = token ?? { id: "", secret: "" };
+    const verdict = judgeJoin({ name, keyDigest, tokenId, secret, clusterId, outcome }, { token: known, held }, wallMs);
+    checkName(name, ", because the token does not decide the name");
+    const dnsNames = known === undefined || known.dnsNames.length === 0 ? outcome.dnsNames : known.dnsNames;
+    const record = this.#record(held, { keyDigest, dnsNames, tokenId, attestedBy }, wallMs);
+    const used = (known?.used ?? 0) + (verdict === "repeated" ? 0 : 1);
+    const uses = known === undefined ? [] : [{ key: tokenKey, value: encodeIdentity({ ...known, used }) }];
+    const conditions = [versionOf(nameKey({ role, name }), item), versionOf(JOIN_POLICY, policyItem)];
+    if (token !== undefined) conditions.push(versionOf(tokenKey, tokenItem));
+    return this.#admit({ role, name, publicKey: request.publicKey, record }, conditions, uses);
+  }
+
+  /** Replaces the join policy. Returns its version. `expectedVersion` is 0 if any version can be replaced. Rejects with `version_conflict`. */
+  async applyJoinPolicy(policy: JoinPolicyMessage, expectedVersion: number, appliedBy: string, wallMs: number): Promise<number> {
+    const { item, found } = await this.joinPolicy();
+    if (expectedVersion !== 0 && expectedVersion !== found.version)
+      throw new WaymarkError("version_conflict", `expected_version: the join policy has version ${found.version}, got ${expectedVersion}`);
+    const version = found.version + 1;
+    const value = encodePolicy({ policy, version, appliedBy, appliedAt: timestampFromMs(wallMs) });
+    checkPolicy(policyOf(policy), value.length);
+    await this.#write(JOIN_POLICY, item?.version ?? 0, value);
+    return version;
+  }
+
+  async joinPolicy(): Promise<{ readonly item: StoreItem | undefined; readonly found: PolicyVersion }> {
+    const item = await this.#options.store.get(JOIN_POLICY);
+    return { item, found: decodePolicy(item?.value) };
   }
 
   /** Issues the next certificate of an identity. Rejects with `discovery_access_denied` or `invalid_argument`. */
@@ -169,7 +204,7 @@ export class Authority {
       if (held === undefined) return undefined;
       // A node that is no longer an issuer loses the name of issuers.
       const dnsNames = held.dnsNames.filter((each) => each !== this.issuer.serverName);
-      const record = this.#record(held, { keyDigest: newKeyDigest, dnsNames, tokenId: held.tokenId }, wallMs);
+      const record = this.#record(held, { ...held, keyDigest: newKeyDigest, dnsNames }, wallMs);
       return this.#admit({ role, name, publicKey: newPublicKey, record }, [versionOf(nameKey({ role, name }), item)], []);
     });
   }
@@ -185,7 +220,7 @@ export class Authority {
     return this.#rounds(async () => {
       const { item, held } = await this.#held({ role, name });
       if (held?.isRevoked === true && isKeyOf(held, keyDigest)) throw refused("revoked", `public_key: the key of ${name} was revoked`);
-      const record = this.#record(held, { keyDigest, dnsNames, tokenId: "" }, wallMs, ttlMs);
+      const record = this.#record(held, { keyDigest, dnsNames, tokenId: "", attestedBy: "" }, wallMs, ttlMs);
       return this.#admit({ role, name, publicKey, record }, [versionOf(nameKey({ role, name }), item)], []);
     });
   }
@@ -294,7 +329,7 @@ export class Authority {
   /** The record of a certificate that is made now by this issuer. */
   #record(
     held: NameRecord | undefined,
-    of: Pick<NameRecord, "dnsNames" | "keyDigest" | "tokenId">,
+    of: Pick<NameRecord, "attestedBy" | "dnsNames" | "keyDigest" | "tokenId">,
     wallMs: number,
     ttlMs = this.#options.leafTtlMs,
   ): NameRecord {

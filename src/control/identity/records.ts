@@ -14,6 +14,8 @@ export const TOKENS = "identity/tokens/";
 export const NAMES = "identity/names/";
 /** After it, `name/<role>/<name>` or `issuer/<id of the key>` follows. */
 export const REVOCATIONS = "identity/revocations/";
+/** The key of the join policy (`codec.ts`). */
+export const JOIN_POLICY = "identity/policy";
 /** Tokens of callers. An accessor id follows. */
 export const CREDENTIALS = "credentials/";
 
@@ -54,6 +56,8 @@ export interface NameRecord {
   readonly issuerKey: string;
   /** The token that admitted the holder. Empty if it was not admitted by a token. */
   readonly tokenId: string;
+  /** `<issuer in the join policy>/<subject>` of the attestation that admitted the holder. Empty if there was none. */
+  readonly attestedBy: string;
   readonly madeWallMs: number;
   readonly expiresWallMs: number;
   /** The latest end of all certificates that were made for the name. */
@@ -155,6 +159,8 @@ const NAME: Fields<NameRecord> = {
   issuer: text,
   issuerKey: text,
   tokenId: text,
+  // Records of earlier versions do not have it.
+  attestedBy: (value) => text(value ?? ""),
   madeWallMs: count,
   expiresWallMs: count,
   lastEndWallMs: count,

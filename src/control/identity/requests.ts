@@ -3,7 +3,10 @@ import type { NameKey } from "./records.ts";
 
 /** A request for a first certificate. */
 export interface JoinRequest {
+  /** Empty if the attestation replaces it. */
   readonly token: string;
+  /** A signed token of an issuer that the join policy names. Empty without one. */
+  readonly attestation?: string;
   /** Empty if the token decides the name. */
   readonly name: string;
   readonly publicKey: Uint8Array;
@@ -20,7 +23,7 @@ export interface RenewalRequest extends NameKey {
 }
 
 /** The bytes that a newcomer signs to prove that it has the private key. */
-export function joinBytes({ token, name, publicKey }: Omit<JoinRequest, "signature">): Uint8Array {
+export function joinBytes({ token, name, publicKey }: Pick<JoinRequest, "name" | "publicKey" | "token">): Uint8Array {
   return signedBytes("join", token, name, publicKey);
 }
 

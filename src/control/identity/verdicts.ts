@@ -1,6 +1,7 @@
 /** Decides whether a program gets a certificate: the rules for joining with a token, and for renewing with the key of the current certificate. */
 import { equalSecrets } from "../../lib/crypto.ts";
 import { WaymarkError } from "../../lib/errors.ts";
+import type { PolicyOutcome } from "./join-policy.ts";
 import { secretDigest } from "./join-token.ts";
 import { MAX_EARLIER_KEYS, type NameRecord, type TokenRecord } from "./records.ts";
 
@@ -11,6 +12,7 @@ export type IdentityProblem =
   | "identity_unknown"
   | "join_denied"
   | "key_copied"
+  | "not_attested"
   | "revoked"
   | "token_expired"
   | "token_spent"
@@ -25,10 +27,13 @@ export interface JoinClaim {
   readonly name: string;
   /** SHA-256 of the newcomer's public key. The newcomer has proved that it has the private key. */
   readonly keyDigest: string;
+  /** Empty if there is no token. */
   readonly tokenId: string;
   readonly secret: string;
   /** The cluster of the issuer. */
   readonly clusterId: string;
+  /** The decision of the join policy. If it is undefined, only a token admits. */
+  readonly outcome?: PolicyOutcome;
 }
 
 /** The records in the store that a request concerns. */
@@ -41,7 +46,25 @@ export interface JoinState {
 export type Verdict = "admitted" | "repeated";
 
 /** Throws `discovery_access_denied` for a newcomer that is not admitted. */
-export function judgeJoin({ name, keyDigest, tokenId, secret, clusterId }: JoinClaim, { token, held }: JoinState, wallMs: number): Verdict {
+export function judgeJoin(asked: JoinClaim, { token, held }: JoinState, wallMs: number): Verdict {
+  const { name, keyDigest, tokenId, outcome } = asked;
+  // The join policy is second, so that a program with an invalid token learns nothing about the policy.
+  if (tokenId !== "" || outcome === undefined) checkToken(asked, token, wallMs);
+  if (outcome?.refusal !== undefined) throw refused(outcome.refusal.problem, outcome.refusal.message);
+  if (held?.isRevoked === true && isKeyOf(held, keyDigest))
+    throw refused("revoked", `public_key: the key of ${name} was revoked; join with a new key`);
+  const isHolder = held?.keyDigest === keyDigest;
+  if (isHolder && held?.tokenId === tokenId) return "repeated";
+  if (token !== undefined && token.used >= token.uses)
+    throw refused("token_spent", `token: it has been used ${token.used} of ${token.uses} times`);
+  const { attestedBy = "" } = outcome ?? {};
+  const isNamed = token?.name === name || (attestedBy !== "" && attestedBy === held?.attestedBy);
+  if (held === undefined || isHolder || (isFree(held, wallMs) && isNamed)) return "admitted";
+  const why = isFree(held, wallMs) ? "has expired or was revoked, so only a token for this name admits it" : "is held by another key";
+  throw refused("identity_taken", `name: ${name} ${why}`);
+}
+
+function checkToken({ name, secret, clusterId }: JoinClaim, token: TokenRecord | undefined, wallMs: number): void {
   if (token === undefined || !equalSecrets(token.secretDigest, secretDigest(secret)))
     throw refused("token_unknown", "token: no such token; it may have been revoked, or its time ended more than a day ago");
   if (token.clusterId !== clusterId)
@@ -49,14 +72,6 @@ export function judgeJoin({ name, keyDigest, tokenId, secret, clusterId }: JoinC
   if (wallMs >= token.expiresWallMs)
     throw refused("token_expired", `token: it ended at ${new Date(token.expiresWallMs).toISOString()}; make another one`);
   if (token.name !== "" && token.name !== name) throw refused("join_denied", `name: the token admits ${token.name} only, got ${name}`);
-  if (held?.isRevoked === true && isKeyOf(held, keyDigest))
-    throw refused("revoked", `public_key: the key of ${name} was revoked; join with a new key`);
-  const isHolder = held?.keyDigest === keyDigest;
-  if (isHolder && held?.tokenId === tokenId) return "repeated";
-  if (token.used >= token.uses) throw refused("token_spent", `token: it has been used ${token.used} of ${token.uses} times`);
-  if (held === undefined || isHolder || (isFree(held, wallMs) && token.name === name)) return "admitted";
-  const why = isFree(held, wallMs) ? "has expired or was revoked, so only a token for this name admits it" : "is held by another key";
-  throw refused("identity_taken", `name: ${name} ${why}`);
 }
 
 /** Whether the key is, or was, the key of this holder. */

@@ -21,6 +21,7 @@ const IDENTITY_OUTCOMES = [
   "identity_unknown",
   "join_denied",
   "key_copied",
+  "not_attested",
   "revoked",
   "token_expired",
   "token_spent",

@@ -40,8 +40,8 @@ export interface TrustStep {
 
 const ROLES = { node: IdentityRole.NODE, resolver: IdentityRole.RESOLVER, client: IdentityRole.CLIENT } as const;
 
-export function joinCall({ token, name, publicKey, signature }: JoinRequest): IssuerCall {
-  const request = create(JoinServiceJoinRequestSchema, { token, name, publicKey, signature });
+export function joinCall({ token, attestation = "", name, publicKey, signature }: JoinRequest): IssuerCall {
+  const request = create(JoinServiceJoinRequestSchema, { token, attestation, name, publicKey, signature });
   return {
     path: pathOf(JoinService.method.join.name),
     message: toBinary(JoinServiceJoinRequestSchema, request),

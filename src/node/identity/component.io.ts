@@ -14,6 +14,7 @@ import { countIdentity } from "../metrics.ts";
 import type { NodeCore } from "../rooms.io.ts";
 import { type NodeOptions, tick } from "../starting.io.ts";
 import type { WorkerGroups } from "../workers/worker-groups.io.ts";
+import { attest } from "./attestation.io.ts";
 import { JoinEndpoint } from "./join-endpoint.io.ts";
 import { type NodeCertificate, openNodeCertificate } from "./node-certificate.io.ts";
 import { NodeTrust } from "./trust.io.ts";
@@ -70,7 +71,7 @@ export async function openIdentityParts(
   const { certificate, trust } = await openFollower(options, metrics, parts, storeOf);
   const { leafTtlMs, renewAfterEndMs } = settings.identity;
   const issuer = certificate?.issuer;
-  const authority = issuer && new Authority({ store: controlStore, issuer, leafTtlMs, renewAfterEndMs });
+  const authority = issuer && new Authority({ store: controlStore, issuer, leafTtlMs, renewAfterEndMs, attest });
   certificate?.setAuthority(authority);
   const store = storeOf(certificate);
   const tokens = store && settings.tenants.managed ? new CallerTokens(store, randomBytes) : undefined;

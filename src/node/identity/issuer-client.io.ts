@@ -32,15 +32,25 @@ export class IssuerError extends Error {
   }
 }
 
-/** Joins with a token. `name` may be empty if the token decides it. Rejects with an error for the operator. */
-export async function joinCluster(server: string, text: string, name: string, key: KeyObject): Promise<CertificateFiles> {
+/** Without a token, `clusterId` and the roots in PEM say which cluster to join. */
+const NO_ATTESTATION = { attestation: "", clusterId: "", roots: "" } as const;
+
+/** Joins with a token, an attestation or both. `name` may be empty if the token decides it. Rejects with an error for the operator. */
+export async function joinCluster(
+  server: string,
+  text: string,
+  name: string,
+  key: KeyObject,
+  { attestation, ...cluster }: Readonly<Record<keyof typeof NO_ATTESTATION, string>> = NO_ATTESTATION,
+): Promise<CertificateFiles> {
   const token = parseToken(text);
-  if (token === undefined) throw new Error("the token file must contain the line that `waymark mesh token create` has printed");
-  const clusterId = clusterOfToken(token);
-  const root = await rootOf(server, clusterId, token.rootDigest);
+  if (token === undefined && (text !== "" || attestation === ""))
+    throw new Error("the token file must contain the line that `waymark mesh token create` has printed");
+  const clusterId = token === undefined ? cluster.clusterId : clusterOfToken(token);
+  const roots = token === undefined ? cluster.roots : await rootOf(server, clusterId, token.rootDigest);
   const signing = new P256PrivateKey(key);
-  const asked = { token: text, name, publicKey: signing.publicKey };
-  return callIssuer({ address: server, clusterId, roots: root }, joinCall({ ...asked, signature: signing.sign(joinBytes(asked)) }));
+  const asked = { token: text, attestation, name, publicKey: signing.publicKey };
+  return callIssuer({ address: server, clusterId, roots }, joinCall({ ...asked, signature: signing.sign(joinBytes(asked)) }));
 }
 
 /** Renews a certificate at one issuer. Rejects with an `IssuerError`, or with an error of the connection. */

@@ -33,7 +33,8 @@ export interface JoinEndpointOptions extends JoinParts {
 
 /** A join needs one request, and a program renews once in many minutes. A fleet behind one address needs more. */
 const REQUESTS = { limit: 3_000, windowMs: 60_000, maxKeys: 10_000 } as const;
-const MAX_REQUEST_BYTES = 16_384;
+/** An attestation has up to 16 KiB. */
+const MAX_REQUEST_BYTES = 32_768;
 const MAX_CONNECTIONS = 512;
 const MAX_CONNECTIONS_OF_NETWORK = 64;
 

@@ -76,11 +76,3 @@ function dnsPrincipal([first = "", ...others]: readonly string[]): string {
     throw unauthenticated("client certificate has no SPIFFE id, and its DNS name is not a valid host name");
   return name;
 }
-
-/** Whether a principal matches a pattern. The pattern may contain one `*`, which matches one or more characters. */
-export function matchesPrincipal(pattern: string, principal: string): boolean {
-  const star = pattern.indexOf("*");
-  if (star < 0) return pattern === principal;
-  const [head, tail] = [pattern.slice(0, star), pattern.slice(star + 1)];
-  return principal.length > head.length + tail.length && principal.startsWith(head) && principal.endsWith(tail);
-}

@@ -9,8 +9,9 @@ import { NODE_BOUNDS } from "../../lib/bounds.ts";
 import { issuerOf, type Revocations, revocationOf } from "../../lib/certificates/revocations.ts";
 import { identityOfSpiffeId } from "../../lib/certificates/spiffe.ts";
 import { equalSecrets, sha256Hex } from "../../lib/crypto.ts";
+import { matchesNamePattern } from "../../lib/text/name-pattern.ts";
 import { anonymousCaller, type Caller, type CallerIdentity, unauthenticated } from "./caller.ts";
-import { checkCertificate, matchesPrincipal, type PeerCertificate, principalOf } from "./certificates.ts";
+import { checkCertificate, type PeerCertificate, principalOf } from "./certificates.ts";
 import type { IdentityDefaults } from "./claims.ts";
 
 /** Returns the value of a request header, given its name in lower case. */
@@ -41,7 +42,7 @@ export interface ManagedCallers {
   readonly revocations: Revocations;
 }
 
-/** The identity of callers whose certificate has a principal that matches. `pattern` is a pattern for `matchesPrincipal`. */
+/** The identity of callers whose certificate has a principal that matches. `pattern` is a pattern for `matchesNamePattern`. */
 export interface CertificateRule {
   readonly pattern: string;
   readonly tenant: string | undefined;
@@ -133,7 +134,7 @@ export class Tenants {
     const known = this.#byCertificate.get(certificate);
     if (known !== undefined) return known;
     const { certificates, defaults } = this.#options;
-    const rule = certificates.find(({ pattern }) => matchesPrincipal(pattern, principal));
+    const rule = certificates.find(({ pattern }) => matchesNamePattern(pattern, principal));
     const identity: CallerIdentity = {
       principal,
       tenant: rule?.tenant ?? defaults.tenant,

@@ -4,7 +4,7 @@ import { sha256Hex } from "../../lib/crypto.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import { MAX_JWKS_BYTES, readBounded } from "../../lib/named-file.io.ts";
 import { type CallerIdentity, tokenIdOf, unauthenticated } from "./caller.ts";
-import { type ClaimNames, type IdentityDefaults, identityOfClaims } from "./claims.ts";
+import { type ClaimNames, type IdentityDefaults, identityOfClaims, type TokenClaims } from "./claims.ts";
 import type { TokenPort } from "./tenants.ts";
 
 export interface TokenSettings {
@@ -114,33 +114,17 @@ export class TokenVerifier implements TokenPort {
 
   async #payload(token: string): Promise<JWTPayload> {
     try {
-      return await this.#checked(token, this.#keys.current());
+      return await checked(token, this.#keys.current(), this.#settings, this.#ports.wallMs());
     } catch (thrown) {
       // The token may be signed with a key that was published after the keys were last read.
       if (!(thrown instanceof errors.JWKSNoMatchingKey)) throw refusalOf(thrown);
     }
     await this.#keys.reread();
     try {
-      return await this.#checked(token, this.#keys.current());
+      return await checked(token, this.#keys.current(), this.#settings, this.#ports.wallMs());
     } catch (thrown) {
       throw refusalOf(thrown);
     }
-  }
-
-  async #checked(token: string, key: JWTVerifyGetKey): Promise<JWTPayload> {
-    const { issuer, audience, algorithms, clockSkewMs } = this.#settings;
-    const currentDate = new Date(this.#ports.wallMs());
-    const { payload } = await jwtVerify(token, key, {
-      issuer,
-      audience,
-      algorithms: [...algorithms],
-      clockTolerance: clockSkewMs / 1000,
-      requiredClaims: ["exp"],
-      currentDate,
-    });
-    if (payload.iat !== undefined && payload.iat * 1000 > currentDate.getTime() + clockSkewMs)
-      throw unauthenticated("token was issued in the future");
-    return payload;
   }
 
   #remember(digest: string, remembered: VerifiedToken): void {
@@ -150,6 +134,32 @@ export class TokenVerifier implements TokenPort {
       this.#remembered.delete(oldest);
     }
   }
+}
+
+/** The conditions that a token must meet, in addition to its signature. */
+type TokenConditions = Pick<TokenSettings, "algorithms" | "audience" | "clockSkewMs" | "issuer">;
+
+/** Verifies a token with keys in memory, and returns its claims. Rejects with `unauthenticated`. */
+export async function verifiedClaims(token: string, jwks: string, conditions: TokenConditions, wallMs: number): Promise<TokenClaims> {
+  try {
+    return await checked(token, keySetOf(jwks, "jwks"), conditions, wallMs);
+  } catch (thrown) {
+    throw refusalOf(thrown);
+  }
+}
+
+async function checked(token: string, key: JWTVerifyGetKey, conditions: TokenConditions, wallMs: number): Promise<JWTPayload> {
+  const { issuer, audience, algorithms, clockSkewMs } = conditions;
+  const { payload } = await jwtVerify(token, key, {
+    issuer,
+    audience,
+    algorithms: [...algorithms],
+    clockTolerance: clockSkewMs / 1000,
+    requiredClaims: ["exp"],
+    currentDate: new Date(wallMs),
+  });
+  if (payload.iat !== undefined && payload.iat * 1000 > wallMs + clockSkewMs) throw unauthenticated("token was issued in the future");
+  return payload;
 }
 
 /** Describes the fault of a token, without revealing any of its content. */

@@ -2,10 +2,13 @@
 import { create, type Message } from "@bufbuild/protobuf";
 import {
   BootstrapService,
+  type BootstrapServiceApplyJoinPolicyRequest,
+  BootstrapServiceApplyJoinPolicyResponseSchema,
   type BootstrapServiceAuthorityRequest,
   BootstrapServiceAuthorityResponseSchema,
   type BootstrapServiceCreateTokenRequest,
   BootstrapServiceCreateTokenResponseSchema,
+  type BootstrapServiceGetJoinPolicyRequest,
   type BootstrapServiceIssueRequest,
   BootstrapServiceIssueResponseSchema,
   type BootstrapServiceListIdentitiesRequest,
@@ -16,6 +19,7 @@ import {
   BootstrapServiceRevokeResponseSchema,
   type BootstrapServiceRevokeTokenRequest,
   BootstrapServiceRevokeTokenResponseSchema,
+  JoinPolicySchema,
 } from "../../../gen/waymark/control/v1/bootstrap_pb.js";
 import type { Authority } from "../../control/identity/authority.io.ts";
 import { HOUR_MS } from "../../lib/duration.ts";
@@ -30,6 +34,7 @@ import { identityMessage, issuerMessage, roleOf, tokenMessage } from "./identity
 /** An act of the authority, as recorded in the audit log. */
 export interface IdentityOperation {
   readonly action:
+    | "identity.apply_join_policy"
     | "identity.create_token"
     | "identity.issue"
     | "identity.join"
@@ -86,6 +91,10 @@ export function bootstrapService(parts: BootstrapParts): ServiceDefinition {
         const { roots, issuers } = await authority.bundle();
         return create(BootstrapServiceAuthorityResponseSchema, { roots: [...roots], issuers: issuers.map(issuerMessage) });
       }),
+      applyJoinPolicy: unary((authority, request: BootstrapServiceApplyJoinPolicyRequest, context) =>
+        applyJoinPolicy(parts, authority, request, context),
+      ),
+      getJoinPolicy: unary(async (authority, _request: BootstrapServiceGetJoinPolicyRequest) => (await authority.joinPolicy()).found),
     } satisfies HandlersOf<typeof BootstrapService>,
   };
 }
@@ -136,10 +145,24 @@ async function revoke(parts: BootstrapParts, authority: Authority, request: Boot
   return create(BootstrapServiceRevokeResponseSchema, { wasIssuer });
 }
 
+async function applyJoinPolicy(
+  parts: BootstrapParts,
+  authority: Authority,
+  { policy = create(JoinPolicySchema), expectedVersion }: BootstrapServiceApplyJoinPolicyRequest,
+  context: CallContext,
+) {
+  policy.rules.forEach(({ dnsNames }, i) => ownNames(dnsNames, `policy.rules[${i}].`));
+  const detail = `issuers=${policy.issuers.length} rules=${policy.rules.length} expected_version=${expectedVersion}`;
+  const version = await recorded(parts, context, { action: "identity.apply_join_policy", detail }, () =>
+    authority.applyJoinPolicy(policy, expectedVersion, context.caller.principal, context.time.wallMs),
+  );
+  return create(BootstrapServiceApplyJoinPolicyResponseSchema, { version });
+}
+
 /** Names that select a cluster at a fabric listener belong to issuers alone. Throws `invalid_argument` for such a name. */
-function ownNames(dnsNames: readonly string[]): readonly string[] {
+function ownNames(dnsNames: readonly string[], path = ""): readonly string[] {
   dnsNames.forEach((name, i) => {
-    if (/(?:^|\.)waymark\.?$/i.test(name)) throw invalid(`dns_names[${i}]`, "names under waymark identify issuers");
+    if (/(?:^|\.)waymark\.?$/i.test(name)) throw invalid(`${path}dns_names[${i}]`, "names under waymark identify issuers");
   });
   return dnsNames;
 }

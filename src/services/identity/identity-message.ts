@@ -26,10 +26,10 @@ export function roleOf(role: IdentityRole): RoleWord | undefined {
 }
 
 export function identityMessage({ role, name, record }: NamedIdentity): Identity {
-  const { keyDigest, issuer, tokenId, madeWallMs, expiresWallMs, isRevoked: revoked } = record;
+  const { keyDigest, issuer, tokenId, attestedBy, madeWallMs, expiresWallMs, isRevoked: revoked } = record;
   const dnsNames = [...record.dnsNames];
   const times = { issuedAt: timestampOf(madeWallMs), expiresAt: timestampOf(expiresWallMs) };
-  return create(IdentitySchema, { role: ROLES[role], name, keyHash: keyDigest, dnsNames, issuer, tokenId, revoked, ...times });
+  return create(IdentitySchema, { role: ROLES[role], name, keyHash: keyDigest, dnsNames, issuer, tokenId, attestedBy, revoked, ...times });
 }
 
 export function tokenMessage({ id, record }: ListedToken): JoinToken {

@@ -87,9 +87,9 @@ async function answered(
     onOperation(caller, { action: `identity.${kind}`, requestId, ...of });
   try {
     const made = await run();
-    const { keyDigest, tokenId } = made.record;
+    const { keyDigest, tokenId, attestedBy } = made.record;
     onRequest(kind, "");
-    const detail = `role=${made.role} name=${made.name} key=${keyDigest}${tokenId === "" ? "" : ` token=${tokenId}`}`;
+    const detail = `role=${made.role} name=${made.name} key=${keyDigest}${tokenId === "" ? "" : ` token=${tokenId}`}${attestedBy === "" ? "" : ` attested=${attestedBy}`}`;
     record({ nodeId: made.role === "node" ? made.name : "", refusal: "", detail });
     const { roots, issuers } = await authority.bundle();
     return create(IssuedCertificateSchema, { certificates: made.chain, roots: roots.join(""), issuers: issuers.map(issuerMessage) });

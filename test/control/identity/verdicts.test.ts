@@ -31,6 +31,7 @@ const HELD: NameRecord = {
   dnsNames: [],
   issuer: "eu-1",
   issuerKey: "i",
+  attestedBy: "",
   tokenId: "eu:1",
   madeWallMs: 0,
   expiresWallMs: NOW_MS,

@@ -457,6 +457,14 @@ export declare type Identity = Message<"waymark.control.v1.Identity"> & {
    * @generated from field: bool revoked = 9;
    */
   revoked: boolean;
+
+  /**
+   * The attestation with which the program has joined: the name of its issuer in the join policy, a slash, and its subject.
+   * Empty if it has joined without one.
+   *
+   * @generated from field: string attested_by = 10;
+   */
+  attestedBy: string;
 };
 
 /**
@@ -609,6 +617,302 @@ export declare type BootstrapServiceAuthorityResponse = Message<"waymark.control
 export declare const BootstrapServiceAuthorityResponseSchema: GenMessage<BootstrapServiceAuthorityResponse>;
 
 /**
+ * Decides which programs can join. The first rule that matches a program counts. A program that matches no rule cannot
+ * join.
+ *
+ * @generated from message waymark.control.v1.JoinPolicy
+ */
+export declare type JoinPolicy = Message<"waymark.control.v1.JoinPolicy"> & {
+  /**
+   * The issuers of attestations.
+   *
+   * @generated from field: repeated waymark.control.v1.AttestationIssuer issuers = 1;
+   */
+  issuers: AttestationIssuer[];
+
+  /**
+   * The rules.
+   *
+   * @generated from field: repeated waymark.control.v1.JoinRule rules = 2;
+   */
+  rules: JoinRule[];
+};
+
+/**
+ * Describes the message waymark.control.v1.JoinPolicy.
+ * Use `create(JoinPolicySchema)` to create a new message.
+ */
+export declare const JoinPolicySchema: GenMessage<JoinPolicy>;
+
+/**
+ * An issuer of attestations, such as a Kubernetes cluster. An attestation is a signed token (JWT).
+ *
+ * @generated from message waymark.control.v1.AttestationIssuer
+ */
+export declare type AttestationIssuer = Message<"waymark.control.v1.AttestationIssuer"> & {
+  /**
+   * The name by which rules refer to the issuer.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * Required value of the claim `iss`.
+   *
+   * @generated from field: string issuer = 2;
+   */
+  issuer: string;
+
+  /**
+   * Required value of the claim `aud`, or of one of its items.
+   *
+   * @generated from field: string audience = 3;
+   */
+  audience: string;
+
+  /**
+   * The public keys of the issuer, as the JSON text of a key set (JWKS). Issuers of the mesh fetch no keys.
+   *
+   * @generated from field: string jwks = 4;
+   */
+  jwks: string;
+
+  /**
+   * Accepted signature algorithms, such as RS256.
+   *
+   * @generated from field: repeated string algorithms = 5;
+   */
+  algorithms: string[];
+};
+
+/**
+ * Describes the message waymark.control.v1.AttestationIssuer.
+ * Use `create(AttestationIssuerSchema)` to create a new message.
+ */
+export declare const AttestationIssuerSchema: GenMessage<AttestationIssuer>;
+
+/**
+ * A rule of a join policy. It matches a program that meets all its conditions.
+ *
+ * @generated from message waymark.control.v1.JoinRule
+ */
+export declare type JoinRule = Message<"waymark.control.v1.JoinRule"> & {
+  /**
+   * Whether the program can join.
+   *
+   * @generated from field: waymark.control.v1.JoinEffect effect = 1;
+   */
+  effect: JoinEffect;
+
+  /**
+   * The role of the program is one of these. Empty means any. A program without a token gets the role of the rule.
+   *
+   * @generated from field: repeated waymark.control.v1.IdentityRole roles = 2;
+   */
+  roles: IdentityRole[];
+
+  /**
+   * The cluster is one of these. Each may contain one `*`, which matches one or more characters. Empty means any.
+   *
+   * @generated from field: repeated string clusters = 3;
+   */
+  clusters: string[];
+
+  /**
+   * The name is one of these, as for `clusters`. Empty means any.
+   *
+   * @generated from field: repeated string names = 4;
+   */
+  names: string[];
+
+  /**
+   * The program has such an attestation. Unset means that none is needed.
+   *
+   * @generated from field: waymark.control.v1.RequiredAttestation attested = 5;
+   */
+  attested?: RequiredAttestation | undefined;
+
+  /**
+   * Whether the attestation replaces the join token.
+   *
+   * @generated from field: waymark.control.v1.JoinTokenUse token = 6;
+   */
+  token: JoinTokenUse;
+
+  /**
+   * DNS names in the certificate. They are ignored if the token has DNS names.
+   *
+   * @generated from field: repeated string dns_names = 7;
+   */
+  dnsNames: string[];
+};
+
+/**
+ * Describes the message waymark.control.v1.JoinRule.
+ * Use `create(JoinRuleSchema)` to create a new message.
+ */
+export declare const JoinRuleSchema: GenMessage<JoinRule>;
+
+/**
+ * An attestation that a rule of a join policy needs.
+ *
+ * @generated from message waymark.control.v1.RequiredAttestation
+ */
+export declare type RequiredAttestation = Message<"waymark.control.v1.RequiredAttestation"> & {
+  /**
+   * The name of the issuer in the policy.
+   *
+   * @generated from field: string issuer = 1;
+   */
+  issuer: string;
+
+  /**
+   * Claims of the attestation. All of them are needed.
+   *
+   * @generated from field: repeated waymark.control.v1.RequiredClaim claims = 2;
+   */
+  claims: RequiredClaim[];
+};
+
+/**
+ * Describes the message waymark.control.v1.RequiredAttestation.
+ * Use `create(RequiredAttestationSchema)` to create a new message.
+ */
+export declare const RequiredAttestationSchema: GenMessage<RequiredAttestation>;
+
+/**
+ * A claim that an attestation must have.
+ *
+ * @generated from message waymark.control.v1.RequiredClaim
+ */
+export declare type RequiredClaim = Message<"waymark.control.v1.RequiredClaim"> & {
+  /**
+   * The name of the claim. If the attestation has no claim with this name, slashes separate the names of nested objects,
+   * as in `kubernetes.io/namespace`.
+   *
+   * @generated from field: string path = 1;
+   */
+  path: string;
+
+  /**
+   * The value of the claim is one of these texts, or is a list that contains one of them.
+   *
+   * @generated from field: repeated string values = 2;
+   */
+  values: string[];
+};
+
+/**
+ * Describes the message waymark.control.v1.RequiredClaim.
+ * Use `create(RequiredClaimSchema)` to create a new message.
+ */
+export declare const RequiredClaimSchema: GenMessage<RequiredClaim>;
+
+/**
+ * Request of BootstrapService.ApplyJoinPolicy.
+ *
+ * @generated from message waymark.control.v1.BootstrapServiceApplyJoinPolicyRequest
+ */
+export declare type BootstrapServiceApplyJoinPolicyRequest = Message<"waymark.control.v1.BootstrapServiceApplyJoinPolicyRequest"> & {
+  /**
+   * The policy, at most 65,536 bytes of JSON. Without rules, no program can join.
+   *
+   * @generated from field: waymark.control.v1.JoinPolicy policy = 1;
+   */
+  policy?: JoinPolicy | undefined;
+
+  /**
+   * Expected version of the current policy. The call fails with VERSION_CONFLICT when the versions differ. 0 accepts any
+   * version.
+   *
+   * @generated from field: uint32 expected_version = 2;
+   */
+  expectedVersion: number;
+};
+
+/**
+ * Describes the message waymark.control.v1.BootstrapServiceApplyJoinPolicyRequest.
+ * Use `create(BootstrapServiceApplyJoinPolicyRequestSchema)` to create a new message.
+ */
+export declare const BootstrapServiceApplyJoinPolicyRequestSchema: GenMessage<BootstrapServiceApplyJoinPolicyRequest>;
+
+/**
+ * Response of BootstrapService.ApplyJoinPolicy.
+ *
+ * @generated from message waymark.control.v1.BootstrapServiceApplyJoinPolicyResponse
+ */
+export declare type BootstrapServiceApplyJoinPolicyResponse = Message<"waymark.control.v1.BootstrapServiceApplyJoinPolicyResponse"> & {
+  /**
+   * The version of the policy: 1 for the first one, and one more for each later one.
+   *
+   * @generated from field: uint32 version = 1;
+   */
+  version: number;
+};
+
+/**
+ * Describes the message waymark.control.v1.BootstrapServiceApplyJoinPolicyResponse.
+ * Use `create(BootstrapServiceApplyJoinPolicyResponseSchema)` to create a new message.
+ */
+export declare const BootstrapServiceApplyJoinPolicyResponseSchema: GenMessage<BootstrapServiceApplyJoinPolicyResponse>;
+
+/**
+ * Request of BootstrapService.GetJoinPolicy.
+ *
+ * @generated from message waymark.control.v1.BootstrapServiceGetJoinPolicyRequest
+ */
+export declare type BootstrapServiceGetJoinPolicyRequest = Message<"waymark.control.v1.BootstrapServiceGetJoinPolicyRequest"> & {
+};
+
+/**
+ * Describes the message waymark.control.v1.BootstrapServiceGetJoinPolicyRequest.
+ * Use `create(BootstrapServiceGetJoinPolicyRequestSchema)` to create a new message.
+ */
+export declare const BootstrapServiceGetJoinPolicyRequestSchema: GenMessage<BootstrapServiceGetJoinPolicyRequest>;
+
+/**
+ * Response of BootstrapService.GetJoinPolicy.
+ *
+ * @generated from message waymark.control.v1.BootstrapServiceGetJoinPolicyResponse
+ */
+export declare type BootstrapServiceGetJoinPolicyResponse = Message<"waymark.control.v1.BootstrapServiceGetJoinPolicyResponse"> & {
+  /**
+   * The policy. Unset if there is none: then every program with a join token can join.
+   *
+   * @generated from field: waymark.control.v1.JoinPolicy policy = 1;
+   */
+  policy?: JoinPolicy | undefined;
+
+  /**
+   * The version of the policy. 0 if there is none.
+   *
+   * @generated from field: uint32 version = 2;
+   */
+  version: number;
+
+  /**
+   * The principal that applied the policy.
+   *
+   * @generated from field: string applied_by = 3;
+   */
+  appliedBy: string;
+
+  /**
+   * When the policy was applied.
+   *
+   * @generated from field: google.protobuf.Timestamp applied_at = 4;
+   */
+  appliedAt?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message waymark.control.v1.BootstrapServiceGetJoinPolicyResponse.
+ * Use `create(BootstrapServiceGetJoinPolicyResponseSchema)` to create a new message.
+ */
+export declare const BootstrapServiceGetJoinPolicyResponseSchema: GenMessage<BootstrapServiceGetJoinPolicyResponse>;
+
+/**
  * The kind of program that an identity belongs to.
  *
  * @generated from enum waymark.control.v1.IdentityRole
@@ -647,6 +951,72 @@ export enum IdentityRole {
  * Describes the enum waymark.control.v1.IdentityRole.
  */
 export declare const IdentityRoleSchema: GenEnum<IdentityRole>;
+
+/**
+ * Whether a rule of a join policy admits the programs that match it.
+ *
+ * @generated from enum waymark.control.v1.JoinEffect
+ */
+export enum JoinEffect {
+  /**
+   * No effect is set.
+   *
+   * @generated from enum value: JOIN_EFFECT_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * They can join.
+   *
+   * @generated from enum value: JOIN_EFFECT_ALLOW = 1;
+   */
+  ALLOW = 1,
+
+  /**
+   * They cannot join.
+   *
+   * @generated from enum value: JOIN_EFFECT_DENY = 2;
+   */
+  DENY = 2,
+}
+
+/**
+ * Describes the enum waymark.control.v1.JoinEffect.
+ */
+export declare const JoinEffectSchema: GenEnum<JoinEffect>;
+
+/**
+ * Whether a program needs a join token in addition to its attestation.
+ *
+ * @generated from enum waymark.control.v1.JoinTokenUse
+ */
+export enum JoinTokenUse {
+  /**
+   * Not set. The token is required.
+   *
+   * @generated from enum value: JOIN_TOKEN_USE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The token is required. It decides the role.
+   *
+   * @generated from enum value: JOIN_TOKEN_USE_REQUIRED = 1;
+   */
+  REQUIRED = 1,
+
+  /**
+   * The attestation replaces the token. The rule decides the role.
+   *
+   * @generated from enum value: JOIN_TOKEN_USE_REPLACED = 2;
+   */
+  REPLACED = 2,
+}
+
+/**
+ * Describes the enum waymark.control.v1.JoinTokenUse.
+ */
+export declare const JoinTokenUseSchema: GenEnum<JoinTokenUse>;
 
 /**
  * Makes join tokens, issues certificates, and lists the identities of a cluster. Issuers answer these calls: nodes that
@@ -732,6 +1102,27 @@ export declare const BootstrapService: GenService<{
     methodKind: "unary";
     input: typeof BootstrapServiceAuthorityRequestSchema;
     output: typeof BootstrapServiceAuthorityResponseSchema;
+  },
+  /**
+   * Replaces the join policy, which decides which programs can join. Programs that have joined keep their certificates.
+   * Fails with VERSION_CONFLICT.
+   *
+   * @generated from rpc waymark.control.v1.BootstrapService.ApplyJoinPolicy
+   */
+  applyJoinPolicy: {
+    methodKind: "unary";
+    input: typeof BootstrapServiceApplyJoinPolicyRequestSchema;
+    output: typeof BootstrapServiceApplyJoinPolicyResponseSchema;
+  },
+  /**
+   * Returns the join policy.
+   *
+   * @generated from rpc waymark.control.v1.BootstrapService.GetJoinPolicy
+   */
+  getJoinPolicy: {
+    methodKind: "unary";
+    input: typeof BootstrapServiceGetJoinPolicyRequestSchema;
+    output: typeof BootstrapServiceGetJoinPolicyResponseSchema;
   },
 }>;
 

@@ -20,14 +20,14 @@ export declare const file_waymark_control_v1_join: GenFile;
  */
 export declare type JoinServiceJoinRequest = Message<"waymark.control.v1.JoinServiceJoinRequest"> & {
   /**
-   * The join token.
+   * The join token. Empty if the attestation replaces it.
    *
    * @generated from field: string token = 1;
    */
   token: string;
 
   /**
-   * The name that the newcomer wants. Empty if the token decides the name.
+   * The name that the newcomer wants. Empty if the token decides the name. The join policy can refuse it.
    *
    * @generated from field: string name = 2;
    */
@@ -47,6 +47,13 @@ export declare type JoinServiceJoinRequest = Message<"waymark.control.v1.JoinSer
    * @generated from field: bytes signature = 4;
    */
   signature: Uint8Array;
+
+  /**
+   * A signed token (JWT) of an issuer that the join policy names. Empty without one.
+   *
+   * @generated from field: string attestation = 5;
+   */
+  attestation: string;
 };
 
 /**
@@ -261,13 +268,13 @@ export declare type TrustRecord = Message<"waymark.control.v1.TrustRecord"> & {
 export declare const TrustRecordSchema: GenMessage<TrustRecord>;
 
 /**
- * Gives certificates to programs that have a join token or a certificate. Issuers serve it on their fabric listener, for
+ * Gives certificates to programs that have a join token, an attestation or a certificate. Issuers serve it on their fabric listener, for
  * TLS clients that request the server name `<cluster id in hexadecimal digits>.issuer.waymark`. No client certificate is
  * needed, except for Follow. A client must send its token only to a server whose certificate has this DNS name and ends in the root that
  * the token names.
  *
  * A refusal is DISCOVERY_ACCESS_DENIED, and `metadata.problem` says why: `token_unknown`, `token_expired`, `token_spent`,
- * `token_wrong_cluster`, `join_denied`, `identity_taken`, `identity_unknown`, `identity_expired`, `key_copied` or
+ * `token_wrong_cluster`, `join_denied`, `not_attested`, `identity_taken`, `identity_unknown`, `identity_expired`, `key_copied` or
  * `revoked`. A call can also fail with INVALID_ARGUMENT, DISCOVERY_RATE_LIMITED and STORE_UNAVAILABLE. A client whose
  * answer was lost repeats the request with the same key, and gets an answer again.
  *
@@ -275,7 +282,7 @@ export declare const TrustRecordSchema: GenMessage<TrustRecord>;
  */
 export declare const JoinService: GenService<{
   /**
-   * Admits a newcomer with a join token.
+   * Admits a newcomer with a join token, with an attestation, or with both, as the join policy decides.
    *
    * @generated from rpc waymark.control.v1.JoinService.Join
    */
