@@ -73,8 +73,8 @@ export class JoinEndpoint {
       methods: grpcMethods([service], this.#chain),
       limits,
       statusOf: (thrown, call) => {
-        const [, service = "", method = ""] = call?.method.path.split("/") ?? [];
-        return grpcStatus(this.#chain.status(thrown, { requestId: "", service, method }));
+        const [, , method = ""] = call?.method.path.split("/") ?? [];
+        return grpcStatus(this.#chain.status(thrown, { requestId: "", service: service.desc.typeName, method }));
       },
       onConnection: (connection, socket) => {
         identifyPeer(connection, socket);
