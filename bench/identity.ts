@@ -154,7 +154,7 @@ async function renewals(): Promise<Part> {
     stream.send(watchBytes());
     stream.end();
   }
-  const metric = () => metricOf(fleet.nodes, fleet.operatorToken, LOST_ROUND);
+  const metric = () => metricOf(fleet.nodes, token, LOST_ROUND);
   Object.assign(log, { renewed: 0, suspected: 0, failed: 0 });
   const lostBefore = await metric();
   const othersOf = othersBeside(fleet.nodes);
