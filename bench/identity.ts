@@ -99,7 +99,7 @@ async function joins(): Promise<Part> {
         },
         others,
       ),
-      ratioGoal({ name: "CPU of a certificate beside step-ca", shown, ratio: theirs && ours / theirs, ours, theirs, atMost: 1 }),
+      ratioGoal({ name: "CPU of a certificate, compared with step-ca", shown, ratio: theirs && ours / theirs, ours, theirs, atMost: 1 }),
     ],
     notes: [
       `Each newcomer opens two TLS connections, one to find the root and one to join. A token admits ${USES} newcomers, and ${IN_FLIGHT} newcomers join at the same time. The CPU time includes everything else that three idle nodes do meanwhile, and not etcd's, which has a column.`,

@@ -1,5 +1,5 @@
 /**
- * step-ca as our figures stand beside it, with its own defaults but for what is named here.
+ * step-ca as the peer of our issuers, with its defaults except for the differences that this comment names.
  *
  * Made equal: a leaf with a P-256 key for 24 h, an intermediate on P-256 below a root, a new TLS connection each, one core (`GOMAXPROCS=1`, and
  * pinned), a credential that is used once, and a record of each certificate on the project's disk.
