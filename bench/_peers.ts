@@ -14,9 +14,11 @@ interface Source {
   readonly module: string;
   /** The package in it that is the program, where that needs no program of ours around it. */
   readonly command?: string;
+  /** Built without C libraries, which the machine may not have. */
+  readonly isWithoutC?: boolean;
 }
 
-/** Folders of bench/peers. Those with a command are drivers of load, which check our own. */
+/** Folders of bench/peers. Programs with a command need no code of ours: drivers of load, which check our own, and step-ca. */
 const SOURCES = {
   consul: { module: "github.com/hashicorp/consul" },
   coredns: { module: "github.com/coredns/coredns" },
@@ -27,6 +29,7 @@ const SOURCES = {
   ghz: { module: "github.com/bojand/ghz", command: "github.com/bojand/ghz/cmd/ghz" },
   memberlist: { module: "github.com/hashicorp/memberlist" },
   nats: { module: "github.com/nats-io/nats-server/v2" },
+  "step-ca": { module: "github.com/smallstep/certificates", command: "github.com/smallstep/certificates/cmd/step-ca", isWithoutC: true },
 } as const satisfies Readonly<Record<string, Source>>;
 
 export type PeerName = keyof typeof SOURCES;
@@ -115,7 +118,10 @@ export async function installPeers(): Promise<void> {
     console.error(`builds ${name}`);
     const cwd = join(ROOT, "bench", "peers", name);
     const source: Source = SOURCES[name];
-    await mustRun("go", ["build", "-trimpath", "-o", join(BUILT, name), source.command ?? "."], { cwd });
+    await mustRun("go", ["build", "-trimpath", "-o", join(BUILT, name), source.command ?? "."], {
+      cwd,
+      ...(source.isWithoutC === true && { env: { CGO_ENABLED: "0" } }),
+    });
     const version = (await mustRun("go", ["list", "-m", "-f", "{{.Version}}", source.module], { cwd })).trim();
     const go = (await mustRun("go", ["env", "GOVERSION"], { cwd })).trim();
     const stamp: Stamp = { sources: sourcesOf(name), version: `${version} (${go})` };

@@ -55,7 +55,7 @@ export function loopNotes(): readonly string[] {
 export const NODE_ENV = { GLIBC_TUNABLES: "glibc.malloc.mxfast=0" };
 
 export interface Running {
-  readonly name: "waymark" | "etcd" | "consul" | "nats" | "coredns" | "knot" | "echo";
+  readonly name: "waymark" | "etcd" | "consul" | "nats" | "coredns" | "knot" | "step-ca" | "echo";
   readonly pid: number;
   /** Where it is asked: by gRPC, Consul by HTTP. */
   readonly grpc: Address;

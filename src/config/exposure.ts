@@ -3,8 +3,10 @@ import { blockHolds, isLoopbackHost, parsePlainBlock } from "../lib/addresses.ts
 import type { Settings } from "./settings.ts";
 
 /** Whether a node accepts every process that reaches its fabric listener as a peer. */
-export function isFabricOpen({ fabric, tls }: Settings): boolean {
-  return fabric.certFile === undefined && fabric.clusterTokenFile === undefined && tls.source !== "identity";
+export function isFabricOpen({ fabric, tls, identity, persistence }: Settings): boolean {
+  // A node with this setting does not start without a certificate.
+  const isFromMesh = tls.source === "identity" || (identity.source === "mesh" && !persistence.ephemeral);
+  return fabric.certFile === undefined && fabric.clusterTokenFile === undefined && !isFromMesh;
 }
 
 /** Whether the listeners for callers use TLS. */
@@ -35,7 +37,7 @@ export function openFabricFault(protecting: string): string {
 }
 
 export const OPEN_FABRIC_REMEDY =
-  "Set fabric.cluster_token_file, or fabric.cert_file, fabric.key_file and fabric.ca_file, on every node of the fabric; " +
+  'Set fabric.cluster_token_file, or fabric.cert_file, fabric.key_file and fabric.ca_file, or identity.source = "mesh", on every node of the fabric; ' +
   "or set fabric.enabled = false to run a standalone node";
 
 /** Whether a resolver uses TLS to its upstreams. */

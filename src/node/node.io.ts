@@ -114,7 +114,7 @@ async function openParts(options: NodeOptions, parts: NodeComponents): Promise<R
   );
   const discovery = buildDiscovery(settings, core, { ...fabric, checkNew: () => leadership.checkNew() });
   const config = configSource(settings, options.origins);
-  const observed = { settings, core, control: leadership.source, peers: fabric.peers, digest: config.digest };
+  const observed = { settings, core, control: leadership.source, peers: fabric.peers, own: identity, digest: config.digest };
   const openFindings = () => new NodeFindings({ ...observed, readiness: (time) => parts.readiness(time), auditFault: () => audit.fault });
   const findings = await parts.open("findings", openFindings, (opened) => opened);
   const { bootstrap } = identity;

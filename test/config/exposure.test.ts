@@ -54,6 +54,13 @@ test("with an identity, listeners may be beyond loopback, the fabric is not open
   expect(anonymousAccess(settings({ tls: { source: "identity" } }))).toBe("read");
 });
 
+test("with certificates from the mesh, the fabric of a node with a data directory is not open", () => {
+  const own = (persistence: object) =>
+    settings({ identity: { source: "mesh" }, tenants: { managed: true }, fabric: { seeds: ["10.0.0.2:1"] }, persistence });
+  expect([exposureFaults(own({})), isFabricOpen(own({}))]).toEqual([[], false]);
+  expect(isFabricOpen(own({ ephemeral: true }))).toBe(true);
+});
+
 test("a fabric with a token or certificates is not open; seeds, or fabric.enabled said aloud, want peers", () => {
   const certificates = { cert_file: "c", key_file: "k", ca_file: "a" };
   expect([{}, { cluster_token_file: "t" }, certificates].map((fabric) => isFabricOpen(settings({ fabric })))).toEqual([true, false, false]);

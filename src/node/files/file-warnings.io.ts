@@ -2,8 +2,10 @@
 import { X509Certificate } from "node:crypto";
 import { statSync } from "node:fs";
 import type { Settings } from "../../config/settings.ts";
+import { BACKDATE_MS } from "../../lib/certificates/revocations.ts";
 import { MAX_PEM_BYTES, MAX_TOKEN_FILE_BYTES, readNamedFile } from "../../lib/named-file.io.ts";
 import type { CertificateEnd } from "../findings/findings.ts";
+import { IdentityDirectory } from "../identity/directory.io.ts";
 import { keyWarnings } from "../regions/key-faults.io.ts";
 
 /** Shorter tokens can be guessed. */
@@ -66,9 +68,14 @@ function certificatesOf({ tls, fabric, store }: Settings) {
 }
 
 export function certificateEnds(settings: Settings): readonly CertificateEnd[] {
-  return certificatesOf(settings).map(({ setting, certificate }) => {
+  const { nodeFile } = new IdentityDirectory(settings.persistence.dataDir);
+  return certificatesOf(settings).flatMap(({ setting, path, certificate }) => {
+    const isRenewed = path === nodeFile;
+    // With tls.source = "identity", two settings name this file.
+    if (isRenewed && setting !== "fabric.cert_file") return [];
     const endWallMs = certificate.validToDate.getTime();
-    return { setting, endWallMs, lifeMs: endWallMs - certificate.validFromDate.getTime() };
+    const madeWallMs = certificate.validFromDate.getTime() + (isRenewed ? BACKDATE_MS : 0);
+    return [{ setting: isRenewed ? "identity/node.pem" : setting, endWallMs, lifeMs: endWallMs - madeWallMs, isRenewed }];
   });
 }
 

@@ -9,6 +9,7 @@ import type { NodeStatus } from "../../services/peers/status.ts";
 import type { NodeComponent } from "../components.io.ts";
 import type { LeadershipDriver } from "../control/leadership-driver.io.ts";
 import { certificateEnds } from "../files/file-warnings.io.ts";
+import type { NodeIdentityParts } from "../identity/component.io.ts";
 import type { NodeCore } from "../rooms.io.ts";
 import { differing, findingsOf, leaderOf, type NodeFacts } from "./findings.ts";
 
@@ -19,6 +20,7 @@ export interface FindingsOptions {
   readonly peers: MemberDirectory;
   /** The lines of `/readyz`. */
   readonly readiness: (time: Time) => readonly ReadyCheck[];
+  readonly own: Pick<NodeIdentityParts, "certificate" | "trust">;
   /** Why the audit log is not on disk. Empty if it is. */
   readonly auditFault: () => string;
   /** The digest of the settings that are the same on all nodes of a cluster. */
@@ -52,7 +54,7 @@ export class NodeFindings implements NodeComponent {
   }
 
   #evaluate(): NodeStatus {
-    const { settings, core, control, peers, readiness, auditFault, digest } = this.#options;
+    const { settings, core, control, peers, own, readiness, auditFault, digest } = this.#options;
     const { identity, machine, policies, journal } = core;
     const time = now();
     const faults = readiness(time).filter(({ ok }) => !ok);
@@ -71,6 +73,8 @@ export class NodeFindings implements NodeComponent {
       store,
       leader,
       certificates,
+      issuerEndWallMs: own.certificate?.issuer?.facts.notAfterWallMs,
+      followAgeMs: own.trust?.ageMs ?? 0,
       policyFault: degraded || machine.policyNotTaken,
       journalFault: isFailing ? `the journal refuses writes: ${lastError}` : "",
       auditFault: auditFault(),

@@ -2,17 +2,19 @@
 import type { LeaderRecord } from "../../control/leadership/records.ts";
 import type { DrainProgress } from "../../control/peers/drain.ts";
 import type { PeerRecord } from "../../control/peers/records.ts";
-import { ageText, DAY_MS, isKnownAge } from "../../lib/duration.ts";
+import { ageText, DAY_MS, isKnownAge, MINUTE_MS } from "../../lib/duration.ts";
 import { NEVER } from "../../lib/machine.ts";
 import type { StoreStatus } from "../../services/leadership/source.ts";
 import type { LagReport, MemberRow } from "../../services/peers/members.ts";
 import type { Finding } from "../../services/peers/status.ts";
 
-/** A certificate of the node, by the setting that names its file. */
+/** A certificate of the node, by the setting that names its file, or by its path in the data directory. */
 export interface CertificateEnd {
   readonly setting: string;
   readonly endWallMs: number;
   readonly lifeMs: number;
+  /** Whether the node renews the certificate itself, at an issuer. */
+  readonly isRenewed: boolean;
 }
 
 /** The facts of a node about itself and its peers. */
@@ -26,6 +28,10 @@ export interface NodeFacts {
   /** The node that leads `global-control`. Empty while no node leads. */
   readonly leader: string;
   readonly certificates: readonly CertificateEnd[];
+  /** The end of the issuing certificate. Undefined if the node is no issuer. */
+  readonly issuerEndWallMs: number | undefined;
+  /** Age of the node's copy of revocations and callers' tokens. 0 if the node needs no copy. */
+  readonly followAgeMs: number;
   /** Why the policy in force is not the one that should be. Empty if it is. */
   readonly policyFault: string;
   /** Why the journal refuses writes, and why the audit log is not on disk. Empty if there is no fault. */
@@ -55,8 +61,12 @@ const warning = (runbook: string, command: string, find: FindingRule): FindingKi
 const BEHIND_MS = 30_000;
 const STORE_AGE_MS = 10_000;
 const CERTIFICATE_MS = 7 * DAY_MS;
-/** A node renews its certificate at half of its life, so less than this share is left only if the renewal is late. */
+/** The last share of a short life. */
 const LAST_SHARE = 1 / 3;
+/** A node renews its certificate at about half of its life, so less than this share is left only if the renewal is late. */
+const LATE_SHARE = 1 / 4;
+const ISSUER_MS = 30 * DAY_MS;
+const FOLLOW_MS = 5 * MINUTE_MS;
 
 const when = (isFound: boolean, evidence: string) => (isFound ? [{ evidence }] : []);
 
@@ -88,7 +98,18 @@ const FINDINGS: Readonly<Record<string, FindingKind>> = {
   ),
   audit_failing: warning("disk", "waymark audit list", ({ auditFault }) => when(auditFault !== "", auditFault)),
   certificate_ends: warning("certificates", "waymark status -o wide", (facts) =>
-    ending(facts, (leftMs, lifeMs) => leftMs > 0 && leftMs < Math.min(CERTIFICATE_MS, lifeMs * LAST_SHARE)),
+    ending(facts, (leftMs, { lifeMs, isRenewed }) => !isRenewed && leftMs > 0 && leftMs < Math.min(CERTIFICATE_MS, lifeMs * LAST_SHARE)),
+  ),
+  renewal_late: warning("certificates", "waymark cert list", (facts) =>
+    ending(facts, (leftMs, { lifeMs, isRenewed }) => isRenewed && leftMs > 0 && leftMs < lifeMs * LATE_SHARE),
+  ),
+  issuer_ends: warning("certificates", "waymark ca status", ({ issuerEndWallMs: endWallMs, wallMs }) =>
+    endWallMs === undefined
+      ? []
+      : when(endWallMs - wallMs < ISSUER_MS, `its issuing certificate ends at ${new Date(endWallMs).toISOString()}`),
+  ),
+  issuer_not_followed: warning("lost-issuer", "waymark ca status", ({ followAgeMs }) =>
+    when(followAgeMs > FOLLOW_MS, `its copy of revocations and callers' tokens was last confirmed ${ageText(followAgeMs)} ago`),
   ),
   drain_stuck: warning("drain-stuck", "waymark mesh peers get %", ({ drain }) =>
     when(drain?.isStuck === true, `step ${drain?.step}: ${drain?.left.map(({ kind, count }) => `${count} ${kind}`).join(", ")} left`),
@@ -144,8 +165,11 @@ function peersOf({ peers }: NodeFacts, isFound: (peer: NodeFacts["peers"][number
   return peers.filter(isFound).map(({ nodeId }) => ({ subject: nodeId, evidence }));
 }
 
-function ending({ certificates, wallMs }: NodeFacts, isFound: (leftMs: number, lifeMs: number) => boolean) {
-  return certificates.flatMap(({ setting, endWallMs, lifeMs }) =>
-    when(isFound(endWallMs - wallMs, lifeMs), `the certificate in ${setting} ends at ${new Date(endWallMs).toISOString()}`),
+function ending({ certificates, wallMs }: NodeFacts, isFound: (leftMs: number, certificate: CertificateEnd) => boolean) {
+  return certificates.flatMap((certificate) =>
+    when(
+      isFound(certificate.endWallMs - wallMs, certificate),
+      `the certificate in ${certificate.setting} ends at ${new Date(certificate.endWallMs).toISOString()}`,
+    ),
   );
 }

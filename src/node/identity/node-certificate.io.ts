@@ -179,7 +179,11 @@ export class NodeCertificate implements NodeComponent {
   }
 
   observe(): void {
-    this.#options.metrics.set("waymark_identity_expires_seconds", {}, (this.#held.expiresWallMs - now().wallMs) / 1000);
+    const { metrics } = this.#options;
+    const { wallMs } = now();
+    metrics.set("waymark_identity_expires_seconds", {}, (this.#held.expiresWallMs - wallMs) / 1000);
+    if (this.issuer !== undefined)
+      metrics.set("waymark_identity_issuer_expires_seconds", {}, (this.issuer.facts.notAfterWallMs - wallMs) / 1000);
   }
 
   async #keepRenewed(): Promise<void> {

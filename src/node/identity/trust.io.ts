@@ -92,10 +92,13 @@ export class NodeTrust implements NodeComponent, TrustSource {
     this.#stop.abort();
   }
 
+  /** Age of the copy. 0 while the control store of this node answers. */
+  get ageMs(): number {
+    return this.#options.store === undefined || this.#isStoreAway ? performance.now() - this.#currentMonoMs : 0;
+  }
+
   observe(): void {
-    const { store, metrics } = this.#options;
-    const ageMs = store === undefined || this.#isStoreAway ? performance.now() - this.#currentMonoMs : 0;
-    metrics.set("waymark_identity_follow_age_seconds", {}, ageMs / 1000);
+    this.#options.metrics.set("waymark_identity_follow_age_seconds", {}, this.ageMs / 1000);
   }
 
   async #watchStore(store: ControlStore, prefix: string): Promise<void> {

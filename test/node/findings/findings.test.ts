@@ -13,7 +13,9 @@ const FINE: NodeFacts = {
   lag: { ageMs: 1000, isProtected: false, origins: [] },
   store: { kind: "etcd", ageMs: 0, fault: "" },
   leader: "eu-2",
-  certificates: [{ setting: "tls.cert_file", endWallMs: NOW + 30 * DAY_MS, lifeMs: 90 * DAY_MS }],
+  certificates: [{ setting: "tls.cert_file", endWallMs: NOW + 30 * DAY_MS, lifeMs: 90 * DAY_MS, isRenewed: false }],
+  issuerEndWallMs: NOW + 31 * DAY_MS,
+  followAgeMs: 299_000,
   policyFault: "",
   journalFault: "",
   auditFault: "",
@@ -27,7 +29,10 @@ const FINE: NodeFacts = {
 };
 const ORIGIN = { nodeId: "eu-2", generation: 1, life: "live", through: 1, known: 1, floor: 0, refused: 0, whyPartial: "" } as const;
 const peer = { nodeId: "eu-4", status: "alive", version: "1.0.0", configDigest: "d1" } as const;
-const certificate = (endWallMs: number, lifeMs = 90 * DAY_MS) => [{ setting: "fabric.cert_file", endWallMs, lifeMs }];
+const certificate = (endWallMs: number, lifeMs = 90 * DAY_MS, isRenewed = false) => [
+  { setting: "fabric.cert_file", endWallMs, lifeMs, isRenewed },
+];
+const HOUR_MS = 3_600_000;
 
 test("a node without faults, or before its first data, has no findings", () => {
   expect(findingsOf({ ...FINE, lag: { ...FINE.lag, ageMs: NOW } })).toEqual([]);
@@ -41,6 +46,9 @@ test.each<[string, Partial<NodeFacts>, string]>([
   ["critical policy_fault eu-1", { policyFault: "version 3 cannot be read" }, "version 3 cannot be read"],
   ["critical certificate_expired eu-1", { certificates: certificate(NOW - 1) }, "fabric.cert_file ends at 2026-11-30T11:59:59.999Z"],
   ["warning certificate_ends eu-1", { certificates: certificate(NOW + DAY_MS) }, "fabric.cert_file ends at 2026-12-01T12:00:00.000Z"],
+  ["warning renewal_late eu-1", { certificates: certificate(NOW + 6 * HOUR_MS - 1, DAY_MS, true) }, "ends at 2026-11-30T17:59:59.999Z"],
+  ["warning issuer_ends eu-1", { issuerEndWallMs: NOW + 30 * DAY_MS - 1 }, "its issuing certificate ends at 2026-12-30T11:59:59.999Z"],
+  ["warning issuer_not_followed eu-1", { followAgeMs: 301_000 }, "was last confirmed 301s ago"],
   [
     "warning store_unavailable eu-1",
     { store: { ...FINE.store, ageMs: 19_471, fault: "etcd is down" } },
@@ -111,10 +119,14 @@ test("a leader is named until it resigns, or until its session has ended by the 
   expect(leaderOf(undefined, undefined, 0)).toBe("");
 });
 
-test("a certificate of a day, which a node renews at half of its life, is reported in the last third of its life", () => {
+test("a certificate of a day that comes from a file is reported in the last third of its life, and one that the node renews in the last quarter", () => {
   const leftMs = [DAY_MS / 2, DAY_MS / 3, DAY_MS / 3 - 1];
   const found = leftMs.map((each) => findingsOf({ ...FINE, certificates: certificate(NOW + each, DAY_MS) }).length);
   expect(found).toEqual([0, 0, 1]);
+  const late = [DAY_MS / 3, DAY_MS / 4, DAY_MS / 4 - 1].map(
+    (each) => findingsOf({ ...FINE, certificates: certificate(NOW + each, DAY_MS, true) }).length,
+  );
+  expect(late).toEqual([0, 0, 1]);
 });
 
 test("the command of a certificate's finding shows the setting and the end", () => {
