@@ -75,6 +75,7 @@ export async function openEnvironment(
     | "makeIssuer"
     | "joinMesh"
     | "newClientKey"
+    | "withIdentity"
   >,
 ): Promise<Environment> {
   const facts: unknown = JSON.parse(await readFile(join(FOLDER, "package.json"), "utf8"));

@@ -174,6 +174,8 @@ export interface Environment {
   makeIssuer(asked: IssuerRequest): Promise<Pick<NewAuthority, "issuerEnds">>;
   /** Joins a cluster with a token or an attestation, and keeps the certificate in the data directory. */
   joinMesh(asked: MeshJoin): Promise<Joined>;
+  /** Returns the settings of a node with the files of its identity, if an issuer of the cluster made its certificate. */
+  withIdentity(effective: EffectiveSettings): Promise<EffectiveSettings>;
   /** Makes a key for a program, whose files will be in this directory. */
   newClientKey(directory: string): Promise<ClientKey>;
   /** Verifies the hash chain of an audit log in JSON Lines. */

@@ -3,11 +3,13 @@ import { X509Certificate } from "node:crypto";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { ClientKey, IssuerRequest, Joined, MeshJoin, NewAuthority } from "../cli/environment.ts";
+import type { EffectiveSettings } from "../config/load.ts";
 import { P256PrivateKey } from "../lib/crypto.ts";
 import { makePrivateDirectory, writePrivateFile } from "../lib/private-directory.io.ts";
 import { makeIntermediate, makeRoot } from "../node/identity/ca.io.ts";
 import { IdentityDirectory, keyPem, newKey } from "../node/identity/directory.io.ts";
 import { joinCluster } from "../node/identity/issuer-client.io.ts";
+import { withIdentity } from "../node/identity/node-certificate.io.ts";
 
 /** Makes a root, and the issuing certificate of a node. Throws with a message for the operator. */
 export function makeAuthority({ trustDomain, caDir, ...asked }: IssuerRequest & { readonly trustDomain: string }): NewAuthority {
@@ -53,4 +55,9 @@ export function newClientKey(directory: string): ClientKey {
       writePrivateFile(rootsFile, roots);
     },
   };
+}
+
+/** Returns the settings of a node with the files of its identity. Throws with a message for the operator. */
+export function identified({ settings, origins }: EffectiveSettings): EffectiveSettings {
+  return { settings: withIdentity(settings, origins), origins };
 }

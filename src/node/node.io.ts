@@ -40,7 +40,6 @@ import { FabricEvents } from "./fabric/events.io.ts";
 import { loneFabric, type NodeFabric } from "./fabric/fabric.io.ts";
 import { NodeFindings } from "./findings/component.io.ts";
 import { followTrust, type NodeIdentityParts, openIdentityParts } from "./identity/component.io.ts";
-import { withIdentity } from "./identity/node-certificate.io.ts";
 import { type CallerIdentities, checkExposure, keepOperatorToken, newOperatorToken, openIdentities } from "./identity.io.ts";
 import { clusterNames, connectionCountOf, endpointsOf, openListeners } from "./listeners.io.ts";
 import type { LoadSources } from "./load-report.ts";
@@ -75,9 +74,8 @@ const random = draws(randomFillSync);
  * Starts a node and resolves when it is ready. Rejects with a message for the operator if the node cannot start. Rejects with the reason of
  * `interrupt` if that aborts before all parts are open. Before it rejects, it closes everything that it opened.
  */
-export async function startNode(options: NodeOptions): Promise<RunningNode> {
-  const settings = withIdentity(options.settings, options.origins ?? new Map<string, string>());
-  return startParts({ ...options, settings }, openParts);
+export function startNode(options: NodeOptions): Promise<RunningNode> {
+  return startParts(options, openParts);
 }
 
 async function openParts(options: NodeOptions, parts: NodeComponents): Promise<RunningNode> {

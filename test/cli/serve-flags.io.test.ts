@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import type { ServeRequest } from "../../src/cli/environment.ts";
+import { makeAuthority } from "../../src/main/identity.ts";
 import { TestAuthority } from "../fakes/certificates.ts";
 import { waymark } from "../fakes/cli-world.ts";
 
@@ -12,6 +13,9 @@ const authority = new TestAuthority(folder, "authority");
 const { certFile, keyFile } = authority.issue("node");
 const TLS = { cert_file: certFile, key_file: keyFile };
 afterAll(() => rmSync(folder, { recursive: true }));
+
+const dataDir = join(folder, "issuer");
+makeAuthority({ nodeId: "n1", clusterId: "local", caDir: join(folder, "ca"), dataDir, trustDomain: "waymark.test" });
 
 const READ_ONLY = { tenants: { anonymous: "read" } };
 const CLOSED = { tenants: { anonymous: "none" } };
@@ -39,8 +43,8 @@ test.each([
   },
   {
     name: "a certificate of an issuer",
-    settings: { tls: { source: "identity" }, listen: { advertise_host: "node-1.example" } },
-    flags: " --server node-1.example:5 --ca CA-FILE --token TOKEN",
+    settings: { tls: { source: "identity" }, listen: { advertise_host: "node-1.example" }, persistence: { data_dir: dataDir } },
+    flags: ` --server node-1.example:5 --ca ${join(dataDir, "identity", "roots.pem")} --token TOKEN`,
   },
   {
     name: "client certificates",

@@ -21,13 +21,19 @@ async function startFaults(environment: Environment, settings: Settings): Promis
   return [...exposureFaults(settings), ...(await environment.fileFaults(settings))];
 }
 
-/** Like `readEffective`, but also throws an error if anything would prevent a node from starting. */
+/**
+ * Like `readEffective`, but also throws an error if anything would prevent a node from starting. With `withIdentity`, the settings name the node's own
+ * certificate.
+ */
 export async function readForNode(
   environment: Environment,
   file: string | undefined,
   flags: SettingSource["flags"],
+  withIdentity: Environment["withIdentity"] = async (read) => read,
 ): Promise<EffectiveSettings> {
-  const effective = await readEffective(environment, file, flags);
+  const effective = await withIdentity(await readEffective(environment, file, flags)).catch((error: unknown) => {
+    throw new CommandError(error instanceof Error ? error.message : String(error), EXIT.usage, error);
+  });
   const faults = await startFaults(environment, effective.settings);
   if (faults.length > 0) throw new CommandError(faults.join("\n"), EXIT.usage);
   return effective;

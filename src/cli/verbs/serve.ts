@@ -20,7 +20,8 @@ function settingFlags(flags: Flags): ReadonlyMap<string, string | true> {
 }
 
 export const serve: VerbFunction = async ({ environment, flags, out }) => {
-  const effective = await readForNode(environment, flags.text("config"), settingFlags(flags));
+  const withIdentity: typeof environment.withIdentity = (read) => environment.withIdentity(read);
+  const effective = await readForNode(environment, flags.text("config"), settingFlags(flags), withIdentity);
   const { settings } = effective;
   const { node } = settings;
   const hasDemo = flags.isOn("demo");
@@ -66,7 +67,7 @@ function connectionFlags({ grpc = "" }: ListenerAddresses, settings: Settings, a
   const needsToken = !tls.requireClientCert && (access === "full" ? anonymous !== "all" : anonymous === "none");
   return [
     ...(server === `127.0.0.1:${GRPC_PORT}` ? [] : [` --server ${server}`]),
-    ...(isTls ? [" --ca CA-FILE"] : []),
+    ...(isTls ? [` --ca ${tls.source === "identity" ? tls.caFile : "CA-FILE"}`] : []),
     ...(tls.requireClientCert ? [" --cert CERTIFICATE-FILE --key KEY-FILE"] : []),
     ...(needsToken ? [" --token TOKEN"] : []),
   ].join("");

@@ -19,7 +19,6 @@ import type { NodeComponent, NodeComponents } from "../components.io.ts";
 import { DnsPresence } from "../dns/presence.ts";
 import { advertisedHost } from "../fabric/address.io.ts";
 import { openFollower } from "../identity/component.io.ts";
-import { withIdentity } from "../identity/node-certificate.io.ts";
 import { checkExposure, openIdentities } from "../identity.io.ts";
 import { clusterNames, endpointsOf, openListeners } from "../listeners.io.ts";
 import { watchEventLoop } from "../loop-blocks.io.ts";
@@ -38,9 +37,8 @@ const LEAST_DRAIN_MS = 500;
  * Starts a resolver and resolves when it is ready: it has the policy and all of `resolver.namespaces`. Until then its listeners respond with
  * `not_ready`. Rejects in the same cases as `startNode`.
  */
-export async function startResolver(options: NodeOptions): Promise<RunningNode> {
-  const settings = withIdentity(options.settings, options.origins ?? new Map<string, string>());
-  return startParts({ ...options, settings }, openParts);
+export function startResolver(options: NodeOptions): Promise<RunningNode> {
+  return startParts(options, openParts);
 }
 
 async function openParts(options: NodeOptions, parts: NodeComponents): Promise<RunningNode> {
