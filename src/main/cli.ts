@@ -50,6 +50,7 @@ const environment = await openEnvironment({
   makeAuthority: async (asked) => (await import("./identity.ts")).makeAuthority(asked),
   makeIssuer: async (asked) => (await import("./identity.ts")).makeIssuer(asked),
   joinMesh: async (asked) => (await import("./identity.ts")).joinMesh(asked),
+  renewCertificate: async (dataDir) => (await import("./identity.ts")).renewCertificate(dataDir),
   newClientKey: async (directory) => (await import("./identity.ts")).newClientKey(directory),
   readPolicy: async (text) => (await import("./policy.ts")).readPolicy(text),
   writePolicy: async (policy, format) => (await import("./policy.ts")).writePolicy(policy, format),

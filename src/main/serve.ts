@@ -10,6 +10,7 @@ import { V8_FLAGS } from "../lib/v8/flags.ts";
 import { startNode } from "../node/node.io.ts";
 import { startResolver } from "../node/resolver/resolver-node.io.ts";
 import type { RunningNode } from "../node/starting.io.ts";
+import { joinOnce } from "./identity.ts";
 import { heedHangUp } from "./sighup.ts";
 
 for (const flag of V8_FLAGS) setFlagsFromString(flag);
@@ -21,8 +22,10 @@ export interface ServeOptions {
 }
 
 /** Runs a node until `interrupt` aborts, even before the node is ready. Throws if it cannot start. */
-export async function serveNode({ effective, beforeReady, onReady }: ServeRequest, { version, interrupt }: ServeOptions): Promise<void> {
+export async function serveNode(request: ServeRequest, { version, interrupt }: ServeOptions): Promise<void> {
+  const { effective, beforeReady, onReady, joinTokenFile } = request;
   const { settings, origins } = effective;
+  if (joinTokenFile !== undefined) await joinOnce(settings, joinTokenFile);
   const { logLevel, logScopes, logFormat } = settings.observability;
   const log = openLog({ level: logLevel, scopes: parseLogScopes(logScopes.join(",")), format: logFormat });
   let node: RunningNode;

@@ -12,6 +12,7 @@ import { NODE_MUTANTS } from "./mutants-node.ts";
 import { ORDER_MUTANTS } from "./mutants-orders.ts";
 import { REGION_MUTANTS } from "./mutants-regions.ts";
 import { RESOLVER_MUTANTS } from "./mutants-resolvers.ts";
+import { ROTATION_MUTANTS } from "./mutants-rotations.ts";
 import { SHARD_MUTANTS } from "./mutants-shards.ts";
 import { SLICE_MUTANTS } from "./mutants-slices.ts";
 
@@ -61,6 +62,8 @@ export interface Mutant {
   readonly isOfAudits?: boolean;
   /** As `isOfLost`, in the worlds of `region-worlds.ts`. */
   readonly isOfRegions?: boolean;
+  /** As `isOfLost`, in the worlds of `rotations.ts`. */
+  readonly isOfRotations?: boolean;
   /** Found fast enough for every build. */
   readonly isCheap?: boolean;
 }
@@ -784,6 +787,7 @@ export const MUTANTS: readonly Mutant[] = [
   ...DNS_MUTANTS,
   ...DRAIN_MUTANTS,
   ...LEADER_MUTANTS,
+  ...ROTATION_MUTANTS,
   ...SHARD_MUTANTS,
   ...GENERATION_MUTANTS,
   ...NODE_MUTANTS,

@@ -27,8 +27,11 @@ export const serve: VerbFunction = async ({ environment, flags, out }) => {
   if (hasDemo && node.mode === "resolver") throw new UsageError("--demo requires a node: a resolver rejects registrations");
   // A plaintext client in the node's own process registers the demo catalog. The client's code is loaded on demand.
   if (hasDemo && hasTls(settings)) throw new UsageError("--demo requires a node without TLS");
+  const joinTokenFile = flags.text("joinTokenFile");
+  if (joinTokenFile !== undefined && settings.persistence.ephemeral) throw new UsageError("--join-token-file requires a data directory");
   await environment.serve({
     effective,
+    ...(joinTokenFile !== undefined && { joinTokenFile }),
     ...(hasDemo && { beforeReady: async (grpc: string) => (await import("./import.ts")).loadDemo(environment, grpc, out) }),
     onReady: ({ nodeId, listeners, fault }) => {
       const said = fault === "" ? { event: "ready" } : { event: "not_ready", fault };

@@ -40,6 +40,8 @@ export interface AuthorityOptions {
   readonly issuer: Issuer;
   readonly leafTtlMs: number;
   readonly renewAfterEndMs: number;
+  /** Throws `not_ready` if a live node does not accept certificates under this root yet. */
+  readonly checkRoot?: (rootId: string) => void;
 }
 
 /** A request for a first certificate. */
@@ -350,6 +352,7 @@ export class Authority {
     conditions: readonly StoreCondition[],
     writes: readonly StoreWrite[],
   ): Promise<Admission | undefined> {
+    this.#options.checkRoot?.(this.issuer.facts.rootDigest.slice(0, 16));
     const key = nameKey({ role, name });
     const { isCommitted } = await this.#options.store.transact(conditions, [{ key, value: encodeIdentity(record) }, ...writes]);
     if (!isCommitted) return undefined;

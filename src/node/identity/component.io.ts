@@ -2,6 +2,10 @@
 import { randomBytes } from "node:crypto";
 import { Authority } from "../../control/identity/authority.io.ts";
 import { CallerTokens } from "../../control/identity/caller-tokens.io.ts";
+import { PublishedRoots } from "../../control/identity/published-roots.io.ts";
+import { judgeIssue, type RotationState } from "../../control/identity/rotation.ts";
+import { isListed } from "../../fabric/membership/members.ts";
+import { readRoots } from "../../lib/certificates/roots.io.ts";
 import { draws } from "../../lib/rng.ts";
 import type { BootstrapParts } from "../../services/identity/bootstrap.ts";
 import type { CredentialParts } from "../../services/identity/credentials.ts";
@@ -23,7 +27,7 @@ export interface NodeIdentityParts {
   readonly trust: NodeTrust | undefined;
   /** Undefined if this node is no issuer. */
   readonly joinEndpoint: JoinEndpoint | undefined;
-  readonly bootstrap: Pick<BootstrapParts & CredentialParts, "authority" | "issuers" | "tokens">;
+  readonly bootstrap: Pick<BootstrapParts & CredentialParts, "authority" | "issuers" | "roots" | "tokens">;
 }
 
 export async function openIdentityParts(
@@ -39,7 +43,9 @@ export async function openIdentityParts(
   const certificate = await parts.open("certificate", openOwn, (opened) => opened ?? {});
   const { leafTtlMs, renewAfterEndMs } = settings.identity;
   const issuer = certificate?.issuer;
-  const authority = issuer && new Authority({ store: controlStore, issuer, leafTtlMs, renewAfterEndMs });
+  const state = () => rotationState(core, trust);
+  const checkRoot = (rootId: string) => judgeIssue(rootId, state());
+  const authority = issuer && new Authority({ store: controlStore, issuer, leafTtlMs, renewAfterEndMs, checkRoot });
   certificate?.setAuthority(authority);
   const hasStore = certificate === undefined || authority !== undefined || settings.store.kind === "etcd";
   const store = hasStore ? controlStore : undefined;
@@ -55,7 +61,7 @@ export async function openIdentityParts(
     random,
   };
   const openTrust = () => (certificate === undefined && !isManaged ? undefined : new NodeTrust(given));
-  const trust = await parts.open("trust", openTrust, (opened) => opened ?? {});
+  const trust: NodeTrust | undefined = await parts.open("trust", openTrust, (opened) => opened ?? {});
   const tokens = store && isManaged ? new CallerTokens(store, randomBytes) : undefined;
   return {
     certificate,
@@ -73,8 +79,15 @@ export async function openIdentityParts(
         onOperation: core.accessLog.onIdentity,
         onRequest: (kind, problem) => countIdentity(metrics, kind, problem),
       }),
-    bootstrap: { authority, tokens, issuers: () => certificate?.issuers() ?? [] },
+    bootstrap: { authority, tokens, roots: authority && new PublishedRoots({ store: controlStore, state, readRoots }), issuers: () => certificate?.issuers() ?? [] },
   };
+}
+
+/** The published roots, and the live nodes of the cluster. */
+function rotationState({ machine, identity }: NodeCore, trust: NodeTrust | undefined): RotationState {
+  const all = machine.fabric?.membership.members() ?? [];
+  const live = all.filter(({ status, clusterId }) => isListed(status) && clusterId === identity.clusterId);
+  return { published: trust?.copy.rootIds ?? [], members: machine.readiness.isReady ? live : undefined };
 }
 
 /** Applies each change of revocations and callers' tokens to callers, open streams and this node's certificate. */

@@ -115,6 +115,21 @@ export function openNodeCertificate(options: NodeCertificateOptions): NodeCertif
   return fabric.certFile === new IdentityDirectory(persistence.dataDir).nodeFile ? new NodeCertificate(options) : undefined;
 }
 
+/** Renews a certificate at one of the issuers, which are asked one after the other. Rejects with the last error. */
+export async function renewAtIssuers(directory: IdentityDirectory, addresses: readonly string[]): Promise<void> {
+  const [held, key, { roots }] = [directory.read(), directory.nextKey(), directory];
+  let last: unknown = new Error("no issuer is known; join again with a token");
+  for (const address of addresses) {
+    try {
+      return directory.keep(key, await renewAt(address, held, roots, key));
+    } catch (error) {
+      last = error;
+      if (error instanceof IssuerError && error.isFinal) break;
+    }
+  }
+  throw last;
+}
+
 export class NodeCertificate implements NodeComponent {
   readonly issuer: Issuer | undefined;
   readonly directory: IdentityDirectory;
@@ -136,7 +151,8 @@ export class NodeCertificate implements NodeComponent {
     this.issuer = openIssuer(options.settings);
     this.#held = this.#take(this.directory.read());
     const names = this.issuer === undefined ? [] : namesOf(this.issuer, options.settings.identity);
-    if (names.some((name) => !hasName(this.#held.certificate, name))) this.#renewWallMs = 0;
+    const isOther = this.issuer !== undefined && this.#held.issuerKey !== this.issuer.keyId;
+    if (isOther || names.some((name) => !hasName(this.#held.certificate, name))) this.#renewWallMs = 0;
   }
 
   /** Sets the authority, if this node is an issuer. */
@@ -175,6 +191,12 @@ export class NodeCertificate implements NodeComponent {
       );
     void this.#keepRenewed();
     if (this.#authority !== undefined) void this.#announce(this.#authority);
+  }
+
+  /** Reads the certificate again, which `waymark cert renew` may have replaced. */
+  reload(): void {
+    const held = this.directory.read();
+    if (!held.certificate.raw.equals(this.#held.certificate.raw)) this.#held = this.#take(held);
   }
 
   stop(): void {
@@ -226,26 +248,11 @@ export class NodeCertificate implements NodeComponent {
   }
 
   async #renew(): Promise<void> {
-    const key = this.directory.nextKey();
-    if (this.#authority === undefined) await this.#renewAtIssuer(key);
-    else await this.#renewSelf(this.#authority, key);
+    this.#held = this.directory.read();
+    if (this.#authority === undefined) await renewAtIssuers(this.directory, this.issuers());
+    else await this.#renewSelf(this.#authority, this.directory.nextKey());
     this.#held = this.#take(this.directory.read());
     this.#onRenewed();
-  }
-
-  /** Asks the issuers, one after the other. Rejects with the last error. */
-  async #renewAtIssuer(key: KeyObject): Promise<void> {
-    const { roots } = this.directory;
-    let last: unknown = new Error("no issuer is known; join again with a token");
-    for (const address of this.issuers()) {
-      try {
-        return this.directory.keep(key, await renewAt(address, this.#held, roots, key));
-      } catch (error) {
-        last = error;
-        if (error instanceof IssuerError && error.isFinal) break;
-      }
-    }
-    throw last;
   }
 
   /** Makes the next certificate. Without the store, it is made nevertheless, because an issuer must stay reachable. */
@@ -264,6 +271,8 @@ export class NodeCertificate implements NodeComponent {
       this.directory.keep(key, { certificates: chain + root, roots: roots.join(""), issuers });
     } catch (error) {
       if (!(error instanceof WaymarkError && error.reason === "store_unavailable")) throw error;
+      // Other nodes may not accept the root of a new issuing certificate.
+      if (this.#held.issuerKey !== issuer.keyId) throw error;
       this.#options.log.warn({ err: error }, "the issuer's own certificate is not recorded in the control store");
       const times = { madeWallMs: wallMs, expiresWallMs: issuer.expiryOf(wallMs, ttlMs) };
       const certificates = issuer.certify({ role: "node", name, publicKey, dnsNames, ...times });

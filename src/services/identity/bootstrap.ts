@@ -6,18 +6,23 @@ import {
   BootstrapServiceAuthorityResponseSchema,
   type BootstrapServiceCreateTokenRequest,
   BootstrapServiceCreateTokenResponseSchema,
+  type BootstrapServiceDropRootRequest,
+  BootstrapServiceDropRootResponseSchema,
   type BootstrapServiceIssueRequest,
   BootstrapServiceIssueResponseSchema,
   type BootstrapServiceListIdentitiesRequest,
   BootstrapServiceListIdentitiesResponseSchema,
   type BootstrapServiceListTokensRequest,
   BootstrapServiceListTokensResponseSchema,
+  type BootstrapServicePublishRootRequest,
+  BootstrapServicePublishRootResponseSchema,
   type BootstrapServiceRevokeRequest,
   BootstrapServiceRevokeResponseSchema,
   type BootstrapServiceRevokeTokenRequest,
   BootstrapServiceRevokeTokenResponseSchema,
 } from "../../../gen/waymark/control/v1/bootstrap_pb.js";
 import type { Authority } from "../../control/identity/authority.io.ts";
+import type { PublishedRoots } from "../../control/identity/published-roots.io.ts";
 import { HOUR_MS } from "../../lib/duration.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
@@ -25,14 +30,16 @@ import { durationMs } from "../contract.ts";
 import { filterHash, paged } from "../list-page.ts";
 import { runRecorded } from "../recorded-operation.ts";
 import type { CallContext, HandlersOf, ServiceDefinition } from "../service.ts";
-import { identityMessage, issuerMessage, roleOf, tokenMessage } from "./identity-message.ts";
+import { acceptedRootMessage, identityMessage, issuerMessage, roleOf, tokenMessage } from "./identity-message.ts";
 
 /** An act of the authority, as recorded in the audit log. */
 export interface IdentityOperation {
   readonly action:
     | "identity.create_token"
+    | "identity.drop_root"
     | "identity.issue"
     | "identity.join"
+    | "identity.publish_root"
     | "identity.renew"
     | "identity.revoke"
     | "identity.revoke_token"
@@ -49,6 +56,8 @@ export interface IdentityOperation {
 export interface BootstrapParts {
   /** Undefined if this node is no issuer. */
   readonly authority: Authority | undefined;
+  /** Undefined if this node is no issuer. */
+  readonly roots?: PublishedRoots | undefined;
   /** The addresses of the issuers that this node knows. */
   readonly issuers: () => readonly string[];
   readonly leafTtlMs: number;
@@ -80,10 +89,17 @@ export function bootstrapService(parts: BootstrapParts): ServiceDefinition {
       issue: unary((authority, request: BootstrapServiceIssueRequest, context) => issue(parts, authority, request, context)),
       revoke: unary((authority, request: BootstrapServiceRevokeRequest, context) => revoke(parts, authority, request, context)),
       listIdentities: unary((authority, request: BootstrapServiceListIdentitiesRequest) => listIdentities(authority, request)),
-      authority: unary(async (authority, _request: BootstrapServiceAuthorityRequest) => {
-        const { roots, issuers } = await authority.bundle();
-        return create(BootstrapServiceAuthorityResponseSchema, { roots: [...roots], issuers: issuers.map(issuerMessage) });
+      publishRoot: unary(async (_, { certificate }: BootstrapServicePublishRootRequest, context) => {
+        const publish = () => parts.roots?.publish(certificate, context.time.wallMs) ?? Promise.resolve("");
+        const rootId = await recorded(parts, context, { action: "identity.publish_root", detail: "" }, publish);
+        return create(BootstrapServicePublishRootResponseSchema, { rootId });
       }),
+      dropRoot: unary(async (_, { rootId, force }: BootstrapServiceDropRootRequest, context) => {
+        const drop = async () => parts.roots?.drop(rootId, force, context.time.wallMs);
+        await recorded(parts, context, { action: "identity.drop_root", detail: `root=${rootId} force=${force}` }, drop);
+        return create(BootstrapServiceDropRootResponseSchema);
+      }),
+      authority: unary((authority, _request: BootstrapServiceAuthorityRequest) => readAuthority(parts, authority)),
     } satisfies HandlersOf<typeof BootstrapService>,
   };
 }
@@ -93,6 +109,14 @@ function authorityOf({ authority, issuers }: BootstrapParts): Authority {
   const known = issuers();
   const where = known.length === 0 ? 'make one with "waymark ca init"' : `the issuers are at ${known.join(" and ")}`;
   throw new WaymarkError("wrong_node", `this node issues no certificates; ${where}`, { metadata: { addresses: known.join(" ") } });
+}
+
+async function readAuthority({ roots: published }: BootstrapParts, authority: Authority) {
+  const { roots, issuers } = await authority.bundle();
+  const live = published?.state.members ?? [];
+  const accepted = roots.flatMap((pem) => published?.read(pem) ?? []).map((root) => acceptedRootMessage(root, live));
+  const facts = { issuers: issuers.map(issuerMessage), accepted, liveNodes: live.length };
+  return create(BootstrapServiceAuthorityResponseSchema, { roots: [...roots], ...facts });
 }
 
 async function createToken(parts: BootstrapParts, authority: Authority, request: BootstrapServiceCreateTokenRequest, context: CallContext) {
