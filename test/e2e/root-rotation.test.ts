@@ -106,7 +106,10 @@ test("two nodes with certificates in files move to an issuer, one after the othe
   const trusted = at("trusted.pem");
   writeFileSync(trusted, authority.ca);
   const configs = ["fa", "fb"].map((node) => {
-    const { certFile: cert_file, keyFile: key_file } = authority.issue(node, `URI:spiffe://waymark.internal/waymark/cluster/local/node/${node}`);
+    const { certFile: cert_file, keyFile: key_file } = authority.issue(
+      node,
+      `URI:spiffe://waymark.internal/waymark/cluster/local/node/${node}`,
+    );
     writeFileSync(at(`${node}.json`), JSON.stringify({ fabric: { cert_file, key_file, ca_file: trusted } }));
     return ["--config", at(`${node}.json`), "--node-id", node, "--data-dir", at(node)];
   });
@@ -119,7 +122,9 @@ test("two nodes with certificates in files move to an issuer, one after the othe
   appendFileSync(trusted, readFileSync(join(at("mesh-ca"), "root.pem")));
   for (const { command } of [a, b]) command.kill("SIGHUP");
   const accepts = async () => {
-    const { peers } = JSON.parse(await on(a, "mesh", "peers", "list", "-o", "json")) as { peers: { security?: { acceptedRoots: string[] } }[] };
+    const { peers } = JSON.parse(await on(a, "mesh", "peers", "list", "-o", "json")) as {
+      peers: { security?: { acceptedRoots: string[] } }[];
+    };
     return peers.every(({ security }) => security?.acceptedRoots.length === 2) || [JSON.stringify(peers)];
   };
   await until("both accept the new root", accepts);

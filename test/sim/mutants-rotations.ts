@@ -1,23 +1,23 @@
-/** Planted bugs of the rotation of roots (semantics.md, Identities). */
+/** Planted bugs of the rotation of roots (semantics.md, Rotation of roots). */
 const FILE = "src/control/identity/rotation.ts";
 const FOUND = { withinSeeds: 20, isOfRotations: true, isCheap: true } as const;
 
 export const ROTATION_MUTANTS = [
   {
     name: "a root is dropped early",
-    rule: "Identities: a root is dropped when no live node announces a certificate under it",
+    rule: "Rotation of roots: a root is dropped when no live node announces a certificate under it",
     edits: [{ file: FILE, find: "  if (users.length > 0) throw notYet(", replace: "  if (users.length > 100) throw notYet(" }],
     ...FOUND,
   },
   {
     name: "a root is dropped before the last renewal is seen",
-    rule: "Identities: a root is dropped when no live node has a certificate under it by the records of the authority",
+    rule: "Rotation of roots: a root is dropped when no live node has a certificate under it by the records of the authority",
     edits: [{ file: FILE, find: "  if (programs.length > 0) throw", replace: "  if (programs.length > 100) throw" }],
     ...FOUND,
   },
   {
     name: "certificates come before their root is accepted",
-    rule: "Identities: certificates are issued under a root when every live node accepts it",
+    rule: "Rotation of roots: certificates are issued under a root when every live node accepts it",
     edits: [{ file: FILE, find: "  if (missing.length > 0) throw", replace: "  if (missing.length > 100) throw" }],
     ...FOUND,
   },

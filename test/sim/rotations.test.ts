@@ -13,5 +13,7 @@ test("while roots are published, used and dropped, every live node accepts the c
     for (const [name, count] of Object.entries(outcome.happened)) happened.set(name, (happened.get(name) ?? 0) + count);
   }
   console.log("rotations:", Object.fromEntries(happened));
-  expect(["renewed", "published", "dropped", "not_ready", "quota_exceeded", "invalid_argument"].filter((name) => !happened.has(name))).toEqual([]);
+  expect(
+    ["renewed", "published", "dropped", "not_ready", "quota_exceeded", "invalid_argument"].filter((name) => !happened.has(name)),
+  ).toEqual([]);
 });

@@ -2,7 +2,7 @@
  * Worlds in which an operator replaces roots in a random order, as the rules let it. The issuer sees the facts of other nodes late, nodes apply changes
  * of the roots late, and renew when they like. Every live node always accepts the certificates of all others.
  */
-import { judgeDrop, judgeIssue, judgePublish, type RootUser } from "../../src/control/identity/rotation.ts";
+import { judgeDrop, judgeIssue, judgePublish, type RotationMember } from "../../src/control/identity/rotation.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { Rng } from "../../src/lib/rng.ts";
 import type { Violation } from "./checks.ts";
@@ -16,7 +16,7 @@ interface WorldNode {
 }
 
 export interface RotationOutcome {
-  readonly violation: Pick<Violation, "message"> & { readonly invariant: string } | undefined;
+  readonly violation: (Pick<Violation, "message"> & { readonly invariant: string }) | undefined;
   /** How often each step was carried out. */
   readonly happened: Readonly<Record<string, number>>;
 }
@@ -26,7 +26,7 @@ class RotationWorld {
   readonly #rng: Rng;
   readonly #nodes = new Map<string, WorldNode>(NODES.map((id) => [id, { root: "r0", roots: ["r0"] }]));
   /** The facts of nodes, as the issuer has received them. */
-  readonly #seen = new Map<string, RootUser>();
+  readonly #seen = new Map<string, RotationMember>();
   /** The roots of the certificates that were issued to nodes. */
   readonly #issued = new Map<string, string>();
   #published: readonly string[] = ["r0"];
@@ -52,7 +52,8 @@ class RotationWorld {
     ];
     steps[this.#rng.int(steps.length)]?.();
     for (const [user, { root }] of this.#nodes)
-      for (const [other, { roots }] of this.#nodes) if (!roots.includes(root)) return `${other} no longer accepts ${user}, which has ${root}`;
+      for (const [other, { roots }] of this.#nodes)
+        if (!roots.includes(root)) return `${other} no longer accepts ${user}, which has ${root}`;
     return undefined;
   }
 

@@ -5,12 +5,12 @@
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 
 /** Maximum number of roots that are accepted at the same time. */
-export const MAX_ROOTS = 4;
+const MAX_ROOTS = 4;
 /** Maximum number of names in a refusal. */
 const MAX_NAMES = 5;
 
 /** A live node of the cluster, as it announces itself. */
-export interface RootUser {
+export interface RotationMember {
   readonly nodeId: string;
   /** The ids of the root of its certificate, and of the roots that it accepts. Undefined if the node does not announce them. */
   readonly security?: { readonly root: string; readonly roots: readonly string[] } | undefined;
@@ -20,11 +20,11 @@ export interface RotationState {
   /** Ids of the published roots. */
   readonly published: readonly string[];
   /** Undefined while this node is not in sync with its cluster. */
-  readonly members: readonly RootUser[] | undefined;
+  readonly members: readonly RotationMember[] | undefined;
 }
 
 /** Programs that have a certificate under a root, from the records of the authority. */
-export interface RecordedUsers {
+export interface RecordedHolders {
   /** Nodes that issue certificates under this root, and under no other. */
   readonly issuers: readonly string[];
   /** Clients, resolvers and live nodes. The record of a node is newer than its announcement. */
@@ -45,7 +45,7 @@ export function judgeIssue(rootId: string, { published, members }: RotationState
 }
 
 /** Throws `invalid_argument` for the last root, and `not_ready` for a root whose certificates are in use. */
-export function judgeDrop(rootId: string, { published, members }: RotationState, recorded: RecordedUsers, isForced: boolean): void {
+export function judgeDrop(rootId: string, { published, members }: RotationState, recorded: RecordedHolders, isForced: boolean): void {
   if (published.every((each) => each === rootId)) throw invalid("root_id", "is the only root; publish another root first");
   if (isForced) return;
   // A node that does not announce its root may have a certificate under this one.
@@ -56,7 +56,7 @@ export function judgeDrop(rootId: string, { published, members }: RotationState,
   if (programs.length > 0) throw notYet(`programs have certificates under the root ${rootId}: ${listed(programs)}`);
 }
 
-function membersOf(members: RotationState["members"]): readonly RootUser[] {
+function membersOf(members: RotationState["members"]): readonly RotationMember[] {
   if (members === undefined) throw notYet("this node is not in sync with its cluster");
   return members;
 }
@@ -65,7 +65,7 @@ function notYet(message: string): WaymarkError {
   return new WaymarkError("not_ready", message);
 }
 
-function namesOf(members: readonly RootUser[]): string {
+function namesOf(members: readonly RotationMember[]): string {
   return listed(members.map(({ nodeId }) => nodeId));
 }
 

@@ -2,7 +2,7 @@
 import { randomBytes } from "node:crypto";
 import { Authority } from "../../control/identity/authority.io.ts";
 import { CallerTokens } from "../../control/identity/caller-tokens.io.ts";
-import { PublishedRoots } from "../../control/identity/published-roots.io.ts";
+import { RootStore } from "../../control/identity/root-store.io.ts";
 import { judgeIssue, type RotationState } from "../../control/identity/rotation.ts";
 import { isListed } from "../../fabric/membership/members.ts";
 import { readRoots } from "../../lib/certificates/roots.io.ts";
@@ -79,7 +79,12 @@ export async function openIdentityParts(
         onOperation: core.accessLog.onIdentity,
         onRequest: (kind, problem) => countIdentity(metrics, kind, problem),
       }),
-    bootstrap: { authority, tokens, roots: authority && new PublishedRoots({ store: controlStore, state, readRoots }), issuers: () => certificate?.issuers() ?? [] },
+    bootstrap: {
+      authority,
+      tokens,
+      roots: authority && new RootStore({ store: controlStore, state, readRoots }),
+      issuers: () => certificate?.issuers() ?? [],
+    },
   };
 }
 

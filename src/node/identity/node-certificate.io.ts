@@ -271,7 +271,7 @@ export class NodeCertificate implements NodeComponent {
       this.directory.keep(key, { certificates: chain + root, roots: roots.join(""), issuers });
     } catch (error) {
       if (!(error instanceof WaymarkError && error.reason === "store_unavailable")) throw error;
-      // Other nodes may not accept the root of a new issuing certificate.
+      // Other nodes possibly do not accept the root of a new issuing certificate.
       if (this.#held.issuerKey !== issuer.keyId) throw error;
       this.#options.log.warn({ err: error }, "the issuer's own certificate is not recorded in the control store");
       const times = { madeWallMs: wallMs, expiresWallMs: issuer.expiryOf(wallMs, ttlMs) };

@@ -22,7 +22,7 @@ import {
   BootstrapServiceRevokeTokenResponseSchema,
 } from "../../../gen/waymark/control/v1/bootstrap_pb.js";
 import type { Authority } from "../../control/identity/authority.io.ts";
-import type { PublishedRoots } from "../../control/identity/published-roots.io.ts";
+import type { RootStore } from "../../control/identity/root-store.io.ts";
 import { HOUR_MS } from "../../lib/duration.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
@@ -57,7 +57,7 @@ export interface BootstrapParts {
   /** Undefined if this node is no issuer. */
   readonly authority: Authority | undefined;
   /** Undefined if this node is no issuer. */
-  readonly roots?: PublishedRoots | undefined;
+  readonly roots?: RootStore | undefined;
   /** The addresses of the issuers that this node knows. */
   readonly issuers: () => readonly string[];
   readonly leafTtlMs: number;
@@ -90,8 +90,11 @@ export function bootstrapService(parts: BootstrapParts): ServiceDefinition {
       revoke: unary((authority, request: BootstrapServiceRevokeRequest, context) => revoke(parts, authority, request, context)),
       listIdentities: unary((authority, request: BootstrapServiceListIdentitiesRequest) => listIdentities(authority, request)),
       publishRoot: unary(async (_, { certificate }: BootstrapServicePublishRootRequest, context) => {
-        const publish = () => parts.roots?.publish(certificate, context.time.wallMs) ?? Promise.resolve("");
-        const rootId = await recorded(parts, context, { action: "identity.publish_root", detail: "" }, publish);
+        const { wallMs } = context.time;
+        const root = parts.roots?.readOne(certificate, wallMs);
+        const rootId = root?.digest.slice(0, 16) ?? "";
+        const publish = async () => root && parts.roots?.publish(root, wallMs);
+        await recorded(parts, context, { action: "identity.publish_root", detail: `root=${rootId}` }, publish);
         return create(BootstrapServicePublishRootResponseSchema, { rootId });
       }),
       dropRoot: unary(async (_, { rootId, force }: BootstrapServiceDropRootRequest, context) => {

@@ -1,10 +1,10 @@
 /** The rules of a rotation: which step waits for which nodes and programs. */
 import { describe, expect, test } from "vitest";
-import { judgeDrop, judgeIssue, judgePublish, type RootUser } from "../../../src/control/identity/rotation.ts";
+import { judgeDrop, judgeIssue, judgePublish, type RotationMember } from "../../../src/control/identity/rotation.ts";
 
 const [OLD, NEW] = ["0000000000000001", "0000000000000002"];
 
-function member(nodeId: string, root: string, ...roots: readonly string[]): RootUser {
+function member(nodeId: string, root: string, ...roots: readonly string[]): RotationMember {
   return { nodeId, security: { root, roots } };
 }
 
@@ -47,7 +47,12 @@ describe("a root is dropped", () => {
   const moved = member("eu-1", NEW, OLD, NEW);
   const cases = [
     { what: "after all have moved", members: [moved], others: NONE, want: /^$/ },
-    { what: "a node uses it", members: [moved, member("eu-2", OLD, OLD, NEW)], others: NONE, want: /^not_ready: live nodes have .*: eu-2$/ },
+    {
+      what: "a node uses it",
+      members: [moved, member("eu-2", OLD, OLD, NEW)],
+      others: NONE,
+      want: /^not_ready: live nodes have .*: eu-2$/,
+    },
     { what: "a node is silent", members: [moved, { nodeId: "eu-3" }], others: NONE, want: /: eu-3$/ },
     { what: "a node has an unknown root", members: [member("eu-4", "", NEW)], others: NONE, want: /: eu-4$/ },
     { what: "an issuer uses it", members: [moved], others: { issuers: ["eu-2"], programs: [] }, want: /nodes issue .*: eu-2$/ },
@@ -67,6 +72,8 @@ describe("a root is dropped", () => {
   });
 
   test("the last root stays", () => {
-    expect(refusalOf(() => judgeDrop(OLD, { published: [OLD], members: [] }, NONE, true))).toMatch(/^invalid_argument: root_id: is the only/);
+    expect(refusalOf(() => judgeDrop(OLD, { published: [OLD], members: [] }, NONE, true))).toMatch(
+      /^invalid_argument: root_id: is the only/,
+    );
   });
 });

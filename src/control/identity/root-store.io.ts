@@ -4,9 +4,9 @@ import { invalid, WaymarkError } from "../../lib/errors.ts";
 import { allItems } from "../../store/control/all-items.io.ts";
 import type { ControlStore, StoreItem, StoreWrite } from "../../store/control/store.ts";
 import { decodeIssuer, decodeName, encodeIdentity, ISSUERS, NAMES, nameOfKey, ROOTS } from "./records.ts";
-import { judgeDrop, judgePublish, type RecordedUsers, type RotationState } from "./rotation.ts";
+import { judgeDrop, judgePublish, type RecordedHolders, type RotationState } from "./rotation.ts";
 
-export interface PublishedRootsOptions {
+export interface RootStoreOptions {
   readonly store: ControlStore;
   readonly state: () => RotationState;
   readonly readRoots: (pem: string) => readonly RootCertificate[];
@@ -14,10 +14,10 @@ export interface PublishedRootsOptions {
 
 const ID_LENGTH = 16;
 
-export class PublishedRoots {
-  readonly #options: PublishedRootsOptions;
+export class RootStore {
+  readonly #options: RootStoreOptions;
 
-  constructor(options: PublishedRootsOptions) {
+  constructor(options: RootStoreOptions) {
     this.#options = options;
   }
 
@@ -30,16 +30,23 @@ export class PublishedRoots {
     return this.#options.readRoots(pem);
   }
 
-  /** Publishes a root, and returns its id. Rejects with `invalid_argument` or `quota_exceeded`. */
-  async publish(pem: string, wallMs: number): Promise<string> {
-    const { digest, certificate } = this.#readRoot(pem, wallMs);
+  /** Reads a root that can be published. Throws `invalid_argument`. */
+  readOne(pem: string, wallMs: number): RootCertificate {
+    const [root, ...others] = wellFormed(() => this.read(pem));
+    if (root === undefined || others.length > 0) throw invalid("certificate", "must be one certificate in PEM");
+    if (!root.isAuthority) throw invalid("certificate", `must be a CA certificate, and ${root.name} is none`);
+    if (wallMs >= root.expiresWallMs) throw invalid("certificate", `it ended at ${new Date(root.expiresWallMs).toISOString()}`);
+    return root;
+  }
+
+  /** Publishes a root, unless it is published. Rejects with `quota_exceeded`. */
+  async publish({ digest, certificate }: RootCertificate, wallMs: number): Promise<void> {
     const { items } = await this.#options.store.list(ROOTS);
     const key = ROOTS + digest;
     if (items.every((item) => item.key !== key)) {
       judgePublish(items.length);
       await this.#write(items, [{ key, value: encodeIdentity({ certificate, publishedWallMs: wallMs }) }]);
     }
-    return digest.slice(0, ID_LENGTH);
   }
 
   /** Drops a root, and the records of issuers under it. Rejects with `not_found`, `invalid_argument` or `not_ready`. */
@@ -55,16 +62,8 @@ export class PublishedRoots {
     );
   }
 
-  #readRoot(pem: string, wallMs: number): RootCertificate {
-    const [root, ...others] = wellFormed(() => this.read(pem));
-    if (root === undefined || others.length > 0) throw invalid("certificate", "must be one certificate in PEM");
-    if (!root.isAuthority) throw invalid("certificate", `must be a CA certificate, and ${root.name} is none`);
-    if (wallMs >= root.expiresWallMs) throw invalid("certificate", `it ended at ${new Date(root.expiresWallMs).toISOString()}`);
-    return root;
-  }
-
   /** The programs that have certificates under a root, and the keys of the records of issuers under it. */
-  async #usersOf(rootId: string, wallMs: number): Promise<RecordedUsers & { readonly keys: readonly string[] }> {
+  async #usersOf(rootId: string, wallMs: number): Promise<RecordedHolders & { readonly keys: readonly string[] }> {
     const [under, elsewhere] = [new Map<string, string>(), new Set<string>()];
     for await (const { key, value } of allItems(this.#options.store, ISSUERS)) {
       const record = decodeIssuer(value);

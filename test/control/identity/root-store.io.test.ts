@@ -4,9 +4,9 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
-import { PublishedRoots } from "../../../src/control/identity/published-roots.io.ts";
 import { encodeIdentity, ISSUERS, nameKey, ROOTS } from "../../../src/control/identity/records.ts";
-import type { RootUser } from "../../../src/control/identity/rotation.ts";
+import { RootStore } from "../../../src/control/identity/root-store.io.ts";
+import type { RotationMember } from "../../../src/control/identity/rotation.ts";
 import { readCertificateUse, readRoots } from "../../../src/lib/certificates/roots.io.ts";
 import { allItems } from "../../../src/store/control/all-items.io.ts";
 import { openMemoryStore } from "../../../src/store/control/sqlite.io.ts";
@@ -22,19 +22,26 @@ const leaf = authorities[0]?.issue("leaf").cert.toString() ?? "";
 /** The root of an old authority, with an RSA key. */
 function rsaRoot(): string {
   const [key, file] = [join(folder, "rsa.key"), join(folder, "rsa.pem")];
-  execFileSync("openssl", ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=rsa", "-keyout", key, "-out", file], { stdio: "pipe" });
+  execFileSync("openssl", ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=rsa", "-keyout", key, "-out", file], {
+    stdio: "pipe",
+  });
   return readFileSync(file, "utf8");
 }
 
-function opened(members: readonly RootUser[] = []) {
+function opened(members: readonly RotationMember[] = []) {
   const store = openMemoryStore();
-  const roots = new PublishedRoots({ store, state: () => ({ published: [], members }), readRoots });
+  const roots = new RootStore({ store, state: () => ({ published: [], members }), readRoots });
   const keys = async (prefix: string) => {
     const found: string[] = [];
     for await (const { key } of allItems(store, prefix)) found.push(key.slice(prefix.length, prefix.length + 16));
     return found;
   };
-  return { store, roots, keys };
+  const publish = async (pem: string, wallMs = WALL_MS) => {
+    const root = roots.readOne(pem, wallMs);
+    await roots.publish(root, wallMs);
+    return root.digest.slice(0, 16);
+  };
+  return { store, roots, keys, publish };
 }
 
 test("the use of a certificate names its root among the accepted roots", () => {
@@ -45,8 +52,8 @@ test("the use of a certificate names its root among the accepted roots", () => {
 });
 
 test("a root of any authority is published once", async () => {
-  const { roots, keys } = opened();
-  const ids = [await roots.publish(one, WALL_MS), await roots.publish(rsaRoot(), WALL_MS), await roots.publish(one, WALL_MS)];
+  const { publish, keys } = opened();
+  const ids = [await publish(one), await publish(rsaRoot()), await publish(one)];
   expect(ids[2]).toBe(ids[0]);
   expect(await keys(ROOTS)).toEqual(ids.slice(0, 2).toSorted());
   const cases = [
@@ -55,16 +62,16 @@ test("a root of any authority is published once", async () => {
     [leaf, /certificate: must be a CA certificate, and leaf is none/],
     [one.replace(/\n.{20}/, "\nAAAAAAAAAAAAAAAAAAAA"), /certificate: cannot be read/],
   ] as const;
-  for (const [pem, want] of cases) await expect(roots.publish(pem, WALL_MS)).rejects.toThrow(want);
-  await expect(roots.publish(two, WALL_MS + 3 * 86_400_000)).rejects.toThrow(/certificate: it ended at/);
+  for (const [pem, want] of cases) await expect(publish(pem)).rejects.toThrow(want);
+  await expect(publish(two, WALL_MS + 3 * 86_400_000)).rejects.toThrow(/certificate: it ended at/);
 });
 
 test("a root is dropped with its issuers, after they and all programs have moved", async () => {
-  const members: RootUser[] = [];
-  const { store, roots, keys } = opened(members);
-  const old = await roots.publish(one, WALL_MS);
+  const members: RotationMember[] = [];
+  const { store, roots, keys, publish } = opened(members);
+  const old = await publish(one);
   await expect(roots.drop(old, true, WALL_MS)).rejects.toThrow(/is the only root/);
-  const next = await roots.publish(two, WALL_MS);
+  const next = await publish(two);
   const put = (key: string, record: object) => store.transact([], [{ key, value: encodeIdentity(record) }]);
   const issuer = (keyId: string, rootId: string) =>
     put(ISSUERS + keyId, { nodeId: "eu-1", address: "a:1", rootKey: `${rootId}${"0".repeat(48)}`, expiresWallMs: WALL_MS });
