@@ -31,11 +31,10 @@ test("ca status shows who accepts and uses each root, and the next step", async 
     fake.bootstrap.set("authority", () => ({ accepted, issuers, liveNodes: 2 }));
     return waymark(["ca", "status", "--server", fake.address]);
   };
+  const use = (id: string, accepted: number, used: number) =>
+    `root ${id} (root ${id[0]}) until : accepted by ${accepted} and used by ${used} of 2 live nodes\n`;
   const alone = await run(root(A, [], ["eu-1", "eu-2"]));
-  expect([alone.stdout, alone.stderr]).toEqual([
-    expect.stringMatching(/^root +root a +a{16} +2\/2 +2\/2 .*\nissuer +eu-1 +a{16} +- +- .* eu-1:17421\n$/m),
-    "",
-  ]);
+  expect([alone.stdout, alone.stderr]).toEqual([expect.stringMatching(/^eu-1 +eu-1:17421 +a{16}$/m), use(A, 2, 2)]);
   const cases = [
     [root(B, ["eu-2"], []), `wait until eu-2 accepts the root ${B}`],
     [
@@ -44,7 +43,8 @@ test("ca status shows who accepts and uses each root, and the next step", async 
     ],
     [root(B, [], ["eu-2"]), 'renew the certificates under the root that you want to drop, with "waymark cert renew" on each node'],
   ] as const;
-  for (const [second, want] of cases) expect((await run(root(A, [], ["eu-1"]), second)).stderr).toBe(`next step: ${want}\n`);
+  for (const [second, want] of cases)
+    expect((await run(root(A, [], ["eu-1"]), second)).stderr).toContain(`live nodes\nnext step: ${want}\n`);
 });
 
 test("ca publish sends the certificate, and ca drop the id", async () => {
@@ -61,7 +61,7 @@ test("ca publish sends the certificate, and ca drop the id", async () => {
 test("ca init makes a root alone, and an issuer renews its certificate itself", async () => {
   const [next, data] = [join(folder, "next"), join(folder, "data")];
   const made = await waymark(["ca", "init", "--ca-dir", next]);
-  expect([made.exit, made.stderr]).toEqual([0, `next step: waymark ca publish ${next}/root.pem\n`]);
+  expect([made.exit, made.stderr]).toEqual([0, ""]);
   await waymark(["ca", "intermediate", "--node", "eu-1", "--ca-dir", next, "--data-dir", data]);
   const renewed = await waymark(["cert", "renew", "--data-dir", data]);
   expect([renewed.exit, renewed.stderr]).toEqual([2, `error: ${data} belongs to an issuer, which renews its certificate when it starts\n`]);

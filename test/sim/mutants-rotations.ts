@@ -6,19 +6,19 @@ export const ROTATION_MUTANTS = [
   {
     name: "a root is dropped early",
     rule: "Rotation of roots: a root is dropped when no live node announces a certificate under it",
-    edits: [{ file: FILE, find: "  if (users.length > 0) throw notYet(", replace: "  if (users.length > 100) throw notYet(" }],
+    edits: [{ file: FILE, find: "[...announced.map(nodeOf), ...recorded]", replace: "recorded" }],
     ...FOUND,
   },
   {
     name: "a root is dropped before the last renewal is seen",
     rule: "Rotation of roots: a root is dropped when no live node has a certificate under it by the records of the authority",
-    edits: [{ file: FILE, find: "  if (programs.length > 0) throw", replace: "  if (programs.length > 100) throw" }],
+    edits: [{ file: FILE, find: "[...announced.map(nodeOf), ...recorded]", replace: "announced.map(nodeOf)" }],
     ...FOUND,
   },
   {
     name: "certificates come before their root is accepted",
     rule: "Rotation of roots: certificates are issued under a root when every live node accepts it",
-    edits: [{ file: FILE, find: "  if (missing.length > 0) throw", replace: "  if (missing.length > 100) throw" }],
+    edits: [{ file: FILE, find: "missing.map(nodeOf)", replace: "missing.map(nodeOf).slice(1)" }],
     ...FOUND,
   },
 ] as const;

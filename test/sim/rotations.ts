@@ -98,8 +98,8 @@ class RotationWorld {
 
   #drop(): void {
     const root = this.#anyRoot();
-    const programs = [...this.#issued].flatMap(([node, under]) => (under === root ? [node] : []));
-    judgeDrop(root, this.#state, { issuers: this.#issuing === root ? ["eu-1"] : [], programs }, false);
+    const recorded = [...this.#issued].flatMap(([node, under]) => (under === root ? [node] : []));
+    judgeDrop(root, this.#state, this.#issuing === root ? [...recorded, "issuer"] : recorded, false);
     this.#published = this.#published.filter((each) => each !== root);
   }
 }

@@ -46,25 +46,11 @@ const IDENTITY_COLUMNS: readonly TableColumn<Identity>[] = [
   { title: "TOKEN", isWide: true, text: ({ tokenId }) => tokenId || "-" },
   { title: "KEY", isWide: true, text: ({ keyDigest }) => keyDigest },
 ];
-/** A root or an issuer, as a row of one table. */
-interface AuthorityRow {
-  readonly type: "issuer" | "root";
-  readonly name: string;
-  readonly rootId: string;
-  readonly accepted: string;
-  readonly used: string;
-  readonly expiresAt: IssuerNode["expiresAt"];
-  readonly address: string;
-}
-
-const STATUS_COLUMNS: readonly TableColumn<AuthorityRow>[] = [
-  { title: "TYPE", text: ({ type }) => type },
-  { title: "NAME", text: ({ name }) => name },
-  { title: "ROOT", text: ({ rootId }) => rootId },
-  { title: "ACCEPTED", text: ({ accepted }) => accepted },
-  { title: "USED", text: ({ used }) => used },
-  { title: "ENDS", text: ({ expiresAt }) => timeText(expiresAt) },
+const ISSUER_COLUMNS: readonly TableColumn<IssuerNode>[] = [
+  { title: "ISSUER", text: ({ nodeId }) => nodeId },
   { title: "ADDRESS", text: ({ address }) => address },
+  { title: "ENDS", text: ({ expiresAt }) => timeText(expiresAt) },
+  { title: "ROOT", text: ({ rootDigest }) => rootDigest.slice(0, 16) },
 ];
 
 const CREDENTIAL_COLUMNS: readonly TableColumn<ManagedCredential>[] = [
@@ -87,11 +73,7 @@ export const init: VerbFunction = async ({ environment, flags, out }) => {
   const asked = issuerIn(flags, flags.text("node") === undefined);
   const made = await run(() => environment.makeAuthority({ ...asked, trustDomain }));
   out.document({ ...made }, { columns: AUTHORITY_COLUMNS, rows: [made] });
-  if (out.isMachine) return;
-  if (made.nodeId === "") {
-    out.note(`next step: waymark ca publish ${asked.caDir}/root.pem`);
-    return;
-  }
+  if (out.isMachine || made.nodeId === "") return;
   out.note(
     `node ${made.nodeId} of cluster ${made.clusterId} is an issuer until ${made.issuerEnds}. Next steps:`,
     `1. start it: waymark serve --data-dir ${asked.dataDir}`,
@@ -127,25 +109,14 @@ function issuerIn(flags: Flags, isRootOnly = false) {
 
 export const status: VerbFunction = async ({ out, client }) => {
   const answer = await client().call(method.authority, {});
-  const { accepted, issuers, liveNodes } = answer;
-  const of = (nodes: readonly string[]) => `${nodes.length}/${liveNodes}`;
-  const roots = accepted.map(({ rootId, name, expiresAt, missingOn, usedBy }): AuthorityRow => {
-    const acceptedBy = `${liveNodes - missingOn.length}/${liveNodes}`;
-    return { type: "root", name, rootId, accepted: acceptedBy, used: of(usedBy), expiresAt, address: "-" };
-  });
-  const nodes = issuers.map(
-    ({ nodeId: name, rootDigest, expiresAt, address }): AuthorityRow => ({
-      type: "issuer",
-      name,
-      rootId: rootDigest.slice(0, 16),
-      accepted: "-",
-      used: "-",
-      expiresAt,
-      address,
-    }),
-  );
-  out.document(wholeJson(BootstrapServiceAuthorityResponseSchema, answer), { columns: STATUS_COLUMNS, rows: [...roots, ...nodes] });
-  if (!out.isMachine && accepted.length > 1) out.note(`next step: ${nextStep(answer)}`);
+  out.document(wholeJson(BootstrapServiceAuthorityResponseSchema, answer), { columns: ISSUER_COLUMNS, rows: answer.issuers });
+  if (out.isMachine) return;
+  const { accepted, liveNodes } = answer;
+  for (const { rootId, name, expiresAt, missingOn, usedBy } of accepted) {
+    const use = `accepted by ${liveNodes - missingOn.length} and used by ${usedBy.length} of ${liveNodes} live nodes`;
+    out.note(`root ${rootId} (${name}) until ${timeText(expiresAt)}: ${use}`);
+  }
+  if (accepted.length > 1) out.note(`next step: ${nextStep(answer)}`);
 };
 
 /** The next step of a rotation, in which several roots are accepted. */

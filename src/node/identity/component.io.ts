@@ -5,7 +5,6 @@ import { CallerTokens } from "../../control/identity/caller-tokens.io.ts";
 import { RootStore } from "../../control/identity/root-store.io.ts";
 import { judgeIssue, type RotationState } from "../../control/identity/rotation.ts";
 import { isListed } from "../../fabric/membership/members.ts";
-import { readRoots } from "../../lib/certificates/roots.io.ts";
 import { draws } from "../../lib/rng.ts";
 import type { BootstrapParts } from "../../services/identity/bootstrap.ts";
 import type { CredentialParts } from "../../services/identity/credentials.ts";
@@ -62,6 +61,7 @@ export async function openIdentityParts(
   };
   const openTrust = () => (certificate === undefined && !isManaged ? undefined : new NodeTrust(given));
   const trust: NodeTrust | undefined = await parts.open("trust", openTrust, (opened) => opened ?? {});
+  const roots = authority && new RootStore(controlStore, state);
   const tokens = store && isManaged ? new CallerTokens(store, randomBytes) : undefined;
   return {
     certificate,
@@ -79,12 +79,7 @@ export async function openIdentityParts(
         onOperation: core.accessLog.onIdentity,
         onRequest: (kind, problem) => countIdentity(metrics, kind, problem),
       }),
-    bootstrap: {
-      authority,
-      tokens,
-      roots: authority && new RootStore({ store: controlStore, state, readRoots }),
-      issuers: () => certificate?.issuers() ?? [],
-    },
+    bootstrap: { authority, roots, tokens, issuers: () => certificate?.issuers() ?? [] },
   };
 }
 

@@ -193,12 +193,6 @@ export class NodeCertificate implements NodeComponent {
     if (this.#authority !== undefined) void this.#announce(this.#authority);
   }
 
-  /** Reads the certificate again, which `waymark cert renew` may have replaced. */
-  reload(): void {
-    const held = this.directory.read();
-    if (!held.certificate.raw.equals(this.#held.certificate.raw)) this.#held = this.#take(held);
-  }
-
   stop(): void {
     this.#stop.abort();
   }
@@ -248,6 +242,7 @@ export class NodeCertificate implements NodeComponent {
   }
 
   async #renew(): Promise<void> {
+    // `waymark cert renew` has possibly replaced the certificate.
     this.#held = this.directory.read();
     if (this.#authority === undefined) await renewAtIssuers(this.directory, this.issuers());
     else await this.#renewSelf(this.#authority, this.directory.nextKey());

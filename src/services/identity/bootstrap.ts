@@ -26,11 +26,11 @@ import type { RootStore } from "../../control/identity/root-store.io.ts";
 import { HOUR_MS } from "../../lib/duration.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
-import { durationMs } from "../contract.ts";
+import { durationMs, timestampOf } from "../contract.ts";
 import { filterHash, paged } from "../list-page.ts";
 import { runRecorded } from "../recorded-operation.ts";
 import type { CallContext, HandlersOf, ServiceDefinition } from "../service.ts";
-import { acceptedRootMessage, identityMessage, issuerMessage, roleOf, tokenMessage } from "./identity-message.ts";
+import { identityMessage, issuerMessage, roleOf, tokenMessage } from "./identity-message.ts";
 
 /** An act of the authority, as recorded in the audit log. */
 export interface IdentityOperation {
@@ -90,10 +90,8 @@ export function bootstrapService(parts: BootstrapParts): ServiceDefinition {
       revoke: unary((authority, request: BootstrapServiceRevokeRequest, context) => revoke(parts, authority, request, context)),
       listIdentities: unary((authority, request: BootstrapServiceListIdentitiesRequest) => listIdentities(authority, request)),
       publishRoot: unary(async (_, { certificate }: BootstrapServicePublishRootRequest, context) => {
-        const { wallMs } = context.time;
-        const root = parts.roots?.readOne(certificate, wallMs);
-        const rootId = root?.digest.slice(0, 16) ?? "";
-        const publish = async () => root && parts.roots?.publish(root, wallMs);
+        const rootId = parts.roots?.idOf(certificate) ?? "";
+        const publish = async () => parts.roots?.publish(certificate, context.time.wallMs);
         await recorded(parts, context, { action: "identity.publish_root", detail: `root=${rootId}` }, publish);
         return create(BootstrapServicePublishRootResponseSchema, { rootId });
       }),
@@ -114,12 +112,11 @@ function authorityOf({ authority, issuers }: BootstrapParts): Authority {
   throw new WaymarkError("wrong_node", `this node issues no certificates; ${where}`, { metadata: { addresses: known.join(" ") } });
 }
 
-async function readAuthority({ roots: published }: BootstrapParts, authority: Authority) {
+async function readAuthority({ roots: store }: BootstrapParts, authority: Authority) {
   const { roots, issuers } = await authority.bundle();
-  const live = published?.state.members ?? [];
-  const accepted = roots.flatMap((pem) => published?.read(pem) ?? []).map((root) => acceptedRootMessage(root, live));
-  const facts = { issuers: issuers.map(issuerMessage), accepted, liveNodes: live.length };
-  return create(BootstrapServiceAuthorityResponseSchema, { roots: [...roots], ...facts });
+  const { roots: rows = [], liveCount: liveNodes = 0 } = (await store?.list()) ?? {};
+  const accepted = rows.map(({ expiresWallMs, ...row }) => ({ ...row, expiresAt: timestampOf(expiresWallMs) }));
+  return create(BootstrapServiceAuthorityResponseSchema, { roots: [...roots], issuers: issuers.map(issuerMessage), accepted, liveNodes });
 }
 
 async function createToken(parts: BootstrapParts, authority: Authority, request: BootstrapServiceCreateTokenRequest, context: CallContext) {

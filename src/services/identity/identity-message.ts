@@ -1,8 +1,6 @@
 /** The messages of identities, join tokens and issuers. */
 import { create } from "@bufbuild/protobuf";
 import {
-  type AcceptedRoot,
-  AcceptedRootSchema,
   type Identity,
   IdentityRole,
   IdentitySchema,
@@ -13,8 +11,6 @@ import {
 } from "../../../gen/waymark/control/v1/bootstrap_pb.js";
 import type { ListedToken } from "../../control/identity/authority.io.ts";
 import type { IssuerRecord, NamedIdentity } from "../../control/identity/records.ts";
-import type { RotationMember } from "../../control/identity/rotation.ts";
-import type { RootCertificate } from "../../lib/certificates/roots.io.ts";
 import { IDENTITY_ROLES, type IdentityRole as RoleWord } from "../../lib/certificates/spiffe.ts";
 import { timestampOf } from "../contract.ts";
 
@@ -44,13 +40,4 @@ export function tokenMessage({ id, record }: ListedToken): JoinToken {
 
 export function issuerMessage({ nodeId, address, rootKey, expiresWallMs }: IssuerRecord): IssuerNode {
   return create(IssuerNodeSchema, { nodeId, address, rootDigest: rootKey, expiresAt: timestampOf(expiresWallMs) });
-}
-
-export function acceptedRootMessage({ digest, name, expiresWallMs }: RootCertificate, live: readonly RotationMember[]): AcceptedRoot {
-  const rootId = digest.slice(0, 16);
-  const nodesThat = (is: (security: RotationMember["security"]) => boolean) =>
-    live.filter(({ security }) => is(security)).map(({ nodeId }) => nodeId);
-  const missingOn = nodesThat((security) => security?.roots.includes(rootId) !== true);
-  const usedBy = nodesThat((security) => security?.root === rootId);
-  return create(AcceptedRootSchema, { rootId, name, expiresAt: timestampOf(expiresWallMs), missingOn, usedBy });
 }

@@ -10,7 +10,7 @@ import { Authority } from "../../../src/control/identity/authority.io.ts";
 import { Issuer } from "../../../src/control/identity/issuer.ts";
 import { RootStore } from "../../../src/control/identity/root-store.io.ts";
 import { judgeIssue, type RotationMember } from "../../../src/control/identity/rotation.ts";
-import { readRoots } from "../../../src/lib/certificates/roots.io.ts";
+import { certificatesIn, rootDigestOf } from "../../../src/lib/certificates/roots.io.ts";
 import { P256PrivateKey } from "../../../src/lib/crypto.ts";
 import { anonymousCaller } from "../../../src/policy/identity/caller.ts";
 import { requestCheckOf } from "../../../src/services/contract.ts";
@@ -23,7 +23,7 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 const { method } = BootstrapService;
 const WALL_MS = Date.now();
 const [first = "", next = ""] = ["first", "next"].map((name) => new TestAuthority(folder, name).ca.toString());
-const [root] = readRoots(next);
+const [rootDigest = ""] = certificatesIn(next).map(rootDigestOf);
 const newKey = () => generateKeyPairSync("ec", { namedCurve: "P-256" }).privateKey;
 
 /** An issuer under the root `next`, and the members that it sees. */
@@ -35,7 +35,7 @@ function issuer(members: readonly RotationMember[], isIssuer = true) {
     nodeId: "eu-1",
     certificate: "",
     root: next,
-    rootDigest: root?.digest ?? "",
+    rootDigest,
   };
   const signing = new Issuer({ ...facts, key: new P256PrivateKey(newKey()), notAfterWallMs: WALL_MS + 1e9, random: randomBytes });
   const published: string[] = [];
@@ -45,7 +45,7 @@ function issuer(members: readonly RotationMember[], isIssuer = true) {
   const operations: string[] = [];
   const onOperation = (_: unknown, { action, detail, refusal }: IdentityOperation) =>
     void operations.push(`${action} ${detail} ${refusal}`);
-  const roots = new RootStore({ store, state, readRoots });
+  const roots = new RootStore(store, state);
   const own = isIssuer ? { authority, roots } : { authority: undefined };
   const { handlers } = bootstrapService({ ...own, issuers: () => ["eu-1:17421"], leafTtlMs: 1000, onOperation });
   const call = async <I extends DescMessage, O extends DescMessage>(
@@ -91,14 +91,14 @@ test("roots are published, shown with the nodes that accept and use them, and dr
 });
 
 test("an issuer issues nothing under a root that a live node does not accept yet", async () => {
-  const id = root?.digest.slice(0, 16) ?? "";
+  const id = rootDigest.slice(0, 16);
   const members: RotationMember[] = [{ nodeId: "eu-2", security: { root: "a", roots: ["a"] } }];
   const { call, published } = issuer(members);
   const asked = { role: IdentityRole.CLIENT, name: "billing", publicKey: new P256PrivateKey(newKey()).publicKey };
   published.push("a");
-  await expect(call(method.issue, asked)).rejects.toThrow(`not_ready: the root ${id} of this issuer is not published`);
+  await expect(call(method.issue, asked)).rejects.toThrow(`not_ready: the root ${id} of this issuer is not accepted yet by node eu-2`);
   published.push(id);
-  await expect(call(method.issue, asked)).rejects.toThrow(`not_ready: the root ${id} of this issuer is not accepted yet by eu-2`);
+  await expect(call(method.issue, asked)).rejects.toThrow(`not_ready: the root ${id} of this issuer is not accepted yet by node eu-2`);
   members.splice(0, 1, { nodeId: "eu-2", security: { root: "a", roots: ["a", id] } });
   expect((await call(method.issue, asked)).certificates).toMatch(/^-----BEGIN CERTIFICATE/);
 });
