@@ -72,15 +72,9 @@ test("roots are published, shown with the nodes that accept and use them, and dr
     { nodeId: "eu-2", security: { root: old, roots: [old] } },
   );
   const { accepted, liveNodes, roots } = await call(method.authority, {});
-  const rows = accepted.map((each) => [each.name, each.rootId, each.missingOn.join(), each.usedBy.join()]);
-  expect([rows.toSorted(), liveNodes, roots.length]).toEqual([
-    [
-      ["first", old, "", "eu-2"],
-      ["next", rootId, "eu-2", "eu-1"],
-    ],
-    2,
-    2,
-  ]);
+  const rows = accepted.map((each) => [each.name, each.rootId, each.missingOn.join(), each.usedBy.join()].join(" "));
+  expect(rows.toSorted()).toEqual([`first ${old}  eu-2`, `next ${rootId} eu-2 eu-1`]);
+  expect([liveNodes, roots.length]).toEqual([2, 2]);
   await expect(call(method.dropRoot, { rootId: old })).rejects.toThrow("not_ready");
   await call(method.dropRoot, { rootId: old, force: true });
   expect(operations.map((each) => each.trim()).filter((each) => !each.includes("force=false"))).toEqual([
