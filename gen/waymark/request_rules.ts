@@ -2,7 +2,7 @@
 import { type FieldProblems, quoted } from "../../src/catalog/entry/names.ts";
 import type { Viewer } from "./catalog/v1/viewer_pb.js";
 import type { AuditServiceListRequest, AuditServiceWatchRequest } from "./control/v1/audit_pb.js";
-import type { AttestationIssuer, BootstrapServiceApplyJoinPolicyRequest, BootstrapServiceCreateTokenRequest, BootstrapServiceIssueRequest, BootstrapServiceListIdentitiesRequest, BootstrapServiceListTokensRequest, BootstrapServiceRevokeRequest, BootstrapServiceRevokeTokenRequest, JoinPolicy, JoinRule, RequiredAttestation, RequiredClaim } from "./control/v1/bootstrap_pb.js";
+import type { AttestationIssuer, BootstrapServiceApplyJoinPolicyRequest, BootstrapServiceCreateTokenRequest, BootstrapServiceDropRootRequest, BootstrapServiceIssueRequest, BootstrapServiceListIdentitiesRequest, BootstrapServiceListTokensRequest, BootstrapServicePublishRootRequest, BootstrapServiceRevokeRequest, BootstrapServiceRevokeTokenRequest, JoinPolicy, JoinRule, RequiredAttestation, RequiredClaim } from "./control/v1/bootstrap_pb.js";
 import type { ConfigServiceValidateRequest } from "./control/v1/config_pb.js";
 import type { CredentialServiceCreateRequest, CredentialServiceListRequest, CredentialServiceRevokeRequest } from "./control/v1/credential_pb.js";
 import type { JoinServiceJoinRequest, JoinServiceRenewRequest } from "./control/v1/join_pb.js";
@@ -271,6 +271,16 @@ export function checkBootstrapServiceListIdentitiesRequest(value: BootstrapServi
   problems.known(value.role, 3, "an identity role", "role");
   if (!(value.limit >= 0 && value.limit <= 10000)) problems.range(value.limit, 0, 10000, "limit");
   if (value.pageToken !== "") problems.text(value.pageToken, 1024, "page_token");
+}
+
+/** Adds what breaks the contract's rules in `BootstrapServicePublishRootRequest`. */
+export function checkBootstrapServicePublishRootRequest(value: BootstrapServicePublishRootRequest, problems: FieldProblems): void {
+  problems.text(value.certificate, 16384, "certificate");
+}
+
+/** Adds what breaks the contract's rules in `BootstrapServiceDropRootRequest`. */
+export function checkBootstrapServiceDropRootRequest(value: BootstrapServiceDropRootRequest, problems: FieldProblems): void {
+  problems.alias(value.rootId, 16, "root_id");
 }
 
 function checkAttestationIssuer_algorithms(many: readonly string[], problems: FieldProblems): void {
@@ -1901,6 +1911,8 @@ export const REQUEST_CHECKS: ReadonlyMap<string, RequestCheck> = new Map<string,
   ["waymark.control.v1.BootstrapServiceIssueRequest", checkBootstrapServiceIssueRequest],
   ["waymark.control.v1.BootstrapServiceRevokeRequest", checkBootstrapServiceRevokeRequest],
   ["waymark.control.v1.BootstrapServiceListIdentitiesRequest", checkBootstrapServiceListIdentitiesRequest],
+  ["waymark.control.v1.BootstrapServicePublishRootRequest", checkBootstrapServicePublishRootRequest],
+  ["waymark.control.v1.BootstrapServiceDropRootRequest", checkBootstrapServiceDropRootRequest],
   ["waymark.control.v1.BootstrapServiceApplyJoinPolicyRequest", checkBootstrapServiceApplyJoinPolicyRequest],
   ["waymark.control.v1.ConfigServiceValidateRequest", checkConfigServiceValidateRequest],
   ["waymark.control.v1.CredentialServiceCreateRequest", checkCredentialServiceCreateRequest],

@@ -74,6 +74,7 @@ export async function openEnvironment(
     | "makeAuthority"
     | "makeIssuer"
     | "joinMesh"
+    | "renewCertificate"
     | "newClientKey"
     | "withIdentity"
   >,

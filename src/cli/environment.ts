@@ -89,6 +89,7 @@ export interface CopiedStore {
 
 /** A node that becomes an issuer. */
 export interface IssuerRequest {
+  /** Empty for a root without an issuer. */
   readonly nodeId: string;
   readonly clusterId: string;
   /** The directory with the root and its key. */
@@ -105,6 +106,7 @@ export interface NewAuthority {
   /** SHA-256 of the root's public key, in hex. */
   readonly rootDigest: string;
   readonly rootEnds: string;
+  /** Empty without an issuer. */
   readonly issuerEnds: string;
 }
 
@@ -168,14 +170,19 @@ export interface Environment {
   announceKey(asked: KeyToAnnounce): Promise<AnnouncedKey>;
   /** Copies the control state of a stopped node into etcd. Throws an error for the operator. */
   copyStore(settings: Settings): Promise<CopiedStore>;
-  /** Makes a root and its first issuer. Throws an error for the operator, as the next three do. */
+  /** Makes a root and its first issuer. Throws an error for the operator, as the next four do. */
   makeAuthority(asked: IssuerRequest & { readonly trustDomain: string }): Promise<NewAuthority>;
   /** Makes a node an issuer of an existing root. */
   makeIssuer(asked: IssuerRequest): Promise<Pick<NewAuthority, "issuerEnds">>;
   /** Joins a cluster with a token or an attestation, and keeps the certificate in the data directory. */
   joinMesh(asked: MeshJoin): Promise<Joined>;
-  /** Returns the settings of a node with the files of its identity, if an issuer of the cluster made its certificate. */
-  withIdentity(effective: EffectiveSettings): Promise<EffectiveSettings>;
+  /**
+   * Returns the settings of a node with the files of its identity, if an issuer of the cluster made its certificate. With a file that contains a join
+   * token, a node without an identity joins first.
+   */
+  withIdentity(effective: EffectiveSettings, joinTokenFile?: string): Promise<EffectiveSettings>;
+  /** Renews the certificate in a data directory. */
+  renewCertificate(dataDir: string): Promise<Joined>;
   /** Makes a key for a program, whose files will be in this directory. */
   newClientKey(directory: string): Promise<ClientKey>;
   /** Verifies the hash chain of an audit log in JSON Lines. */

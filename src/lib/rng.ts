@@ -83,3 +83,9 @@ export function draws(fill: (words: Uint32Array) => void): () => number {
     return (words[next++] ?? 0) / 0x1_0000_0000;
   };
 }
+
+/** Returns the items in random order. `random` returns numbers from 0 to below 1. */
+export function inRandomOrder<T>(items: readonly T[], random: () => number): readonly T[] {
+  const drawn = items.map((item) => ({ item, order: random() }));
+  return drawn.toSorted((a, b) => a.order - b.order).map(({ item }) => item);
+}

@@ -4,18 +4,21 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { ClientKey, IssuerRequest, Joined, MeshJoin, NewAuthority } from "../cli/environment.ts";
 import type { EffectiveSettings } from "../config/load.ts";
+import type { Settings } from "../config/settings.ts";
+import { TrustCopy } from "../control/identity/trust.ts";
 import { P256PrivateKey } from "../lib/crypto.ts";
+import { MAX_TOKEN_FILE_BYTES, readNamedFile } from "../lib/named-file.io.ts";
 import { makePrivateDirectory, writePrivateFile } from "../lib/private-directory.io.ts";
 import { makeIntermediate, makeRoot } from "../node/identity/ca.io.ts";
 import { IdentityDirectory, keyPem, newKey } from "../node/identity/directory.io.ts";
 import { joinCluster } from "../node/identity/issuer-client.io.ts";
-import { withIdentity } from "../node/identity/node-certificate.io.ts";
+import { renewAtIssuers, withIdentity } from "../node/identity/node-certificate.io.ts";
 
 /** Makes a root, and the issuing certificate of a node. Throws with a message for the operator. */
 export function makeAuthority({ trustDomain, caDir, ...asked }: IssuerRequest & { readonly trustDomain: string }): NewAuthority {
-  checkNoIssuer(asked.dataDir);
+  if (asked.nodeId !== "") checkNoIssuer(asked.dataDir);
   const { digest, notAfterWallMs } = makeRoot({ directory: caDir }, trustDomain, Date.now());
-  const { issuerEnds } = makeIssuer({ caDir, ...asked });
+  const { issuerEnds } = asked.nodeId === "" ? { issuerEnds: "" } : makeIssuer({ caDir, ...asked });
   const { nodeId, clusterId } = asked;
   return { trustDomain, nodeId, clusterId, rootDigest: digest, rootEnds: new Date(notAfterWallMs).toISOString(), issuerEnds };
 }
@@ -36,6 +39,31 @@ export async function joinMesh({ server, token, name, dataDir, ...attested }: Me
   const directory = new IdentityDirectory(dataDir);
   const key = directory.nextKey();
   directory.keep(key, await joinCluster(server, token, name, key, attested));
+  return joinedIn(directory);
+}
+
+/** Joins through the first seed with the token in a file, unless the node has an identity. Throws with a message for the operator. */
+async function joinOnce({ persistence: { dataDir, ephemeral }, fabric, node }: Settings, tokenFile: string): Promise<void> {
+  if (ephemeral) throw new Error("--join-token-file requires a data directory");
+  if (new IdentityDirectory(dataDir).hasIdentity) return;
+  const [server] = fabric.seeds;
+  if (server === undefined) throw new Error("--join-token-file requires --join with the fabric address of an issuer");
+  const token = readNamedFile({ setting: "--join-token-file", path: tokenFile, maxBytes: MAX_TOKEN_FILE_BYTES });
+  await joinMesh({ server, token: token.toString().trim(), name: node.id ?? "", dataDir, attestation: "", clusterId: "", roots: "" });
+}
+
+/** Renews the certificate in a data directory at an issuer. Throws with a message for the operator. */
+export async function renewCertificate(dataDir: string): Promise<Joined> {
+  const directory = new IdentityDirectory(dataDir);
+  if (existsSync(directory.issuerFile)) throw new Error(`${dataDir} belongs to an issuer, which renews its certificate when it starts`);
+  const known = new TrustCopy(directory.read().clusterId);
+  known.apply(directory.readTrust());
+  const addresses = [...known.issuers, ...directory.issuers()].map(({ address }) => address);
+  await renewAtIssuers(directory, [...new Set(addresses)]);
+  return joinedIn(directory);
+}
+
+function joinedIn(directory: IdentityDirectory): Joined {
   const { role, name: own, clusterId, expiresWallMs } = directory.read();
   return { role, name: own, clusterId, expiresAt: new Date(expiresWallMs).toISOString() };
 }
@@ -57,7 +85,8 @@ export function newClientKey(directory: string): ClientKey {
   };
 }
 
-/** Returns the settings of a node with the files of its identity. Throws with a message for the operator. */
-export function identified({ settings, origins }: EffectiveSettings): EffectiveSettings {
+/** Returns the settings of a node with the files of its identity. With a file that contains a join token, it joins first. Throws with a message for the operator. */
+export async function identified({ settings, origins }: EffectiveSettings, joinTokenFile?: string): Promise<EffectiveSettings> {
+  if (joinTokenFile !== undefined) await joinOnce(settings, joinTokenFile);
   return { settings: withIdentity(settings, origins), origins };
 }

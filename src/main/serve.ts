@@ -21,7 +21,8 @@ export interface ServeOptions {
 }
 
 /** Runs a node until `interrupt` aborts, even before the node is ready. Throws if it cannot start. */
-export async function serveNode({ effective, beforeReady, onReady }: ServeRequest, { version, interrupt }: ServeOptions): Promise<void> {
+export async function serveNode(request: ServeRequest, { version, interrupt }: ServeOptions): Promise<void> {
+  const { effective, beforeReady, onReady } = request;
   const { settings, origins } = effective;
   const { logLevel, logScopes, logFormat } = settings.observability;
   const log = openLog({ level: logLevel, scopes: parseLogScopes(logScopes.join(",")), format: logFormat });

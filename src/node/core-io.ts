@@ -9,7 +9,7 @@ import type { SelfPreservationChange } from "../discovery/checks/state-changes.t
 import type { CheckOutcome } from "../discovery/checks/threshold.ts";
 import type { BatchNumber } from "../discovery/registrar/commit-cycle.ts";
 import type { FabricInput, FabricOutput } from "../fabric/io-types.ts";
-import type { PolicyHead } from "../fabric/wire/messages.ts";
+import type { MemberFacts, PolicyHead } from "../fabric/wire/messages.ts";
 import type { Time } from "../lib/machine.ts";
 import type { MachinePart, MachineParts, PartHandlers } from "../lib/machine-part.ts";
 import type { Caller } from "../policy/identity/caller.ts";
@@ -69,6 +69,8 @@ export type NodeInput =
   | { readonly kind: "publish"; readonly entry: OwnEntry }
   /** The id of the control store that this node shares with others. Empty until the node has read it. */
   | { readonly kind: "controlStore"; readonly id: string }
+  /** The listener of the fabric uses these certificates from now on. */
+  | { readonly kind: "security"; readonly security: MemberFacts["security"] }
   /** Operators want a member that is dead or has left to be forgotten. */
   | { readonly kind: "forget"; readonly nodeId: string }
   /** How operators want this node to be. */

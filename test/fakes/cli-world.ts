@@ -2,7 +2,7 @@
 import { readFile } from "node:fs/promises";
 import type { Environment, ServeRequest } from "../../src/cli/environment.ts";
 import { runCli } from "../../src/cli/run.ts";
-import { identified, joinMesh, makeAuthority, makeIssuer, newClientKey } from "../../src/main/identity.ts";
+import { identified, joinMesh, makeAuthority, makeIssuer, newClientKey, renewCertificate } from "../../src/main/identity.ts";
 import { announceKey } from "../../src/main/keys.ts";
 import { readPolicy, verifyAudit, writePolicy } from "../../src/main/policy.ts";
 import { copyStore } from "../../src/main/store.ts";
@@ -79,8 +79,9 @@ export async function waymark(argv: readonly string[], options: WorldOptions = {
     makeAuthority: async (asked) => makeAuthority(asked),
     makeIssuer: async (asked) => makeIssuer(asked),
     joinMesh,
+    renewCertificate,
     newClientKey: async (directory) => newClientKey(directory),
-    withIdentity: async (effective) => identified(effective),
+    withIdentity: identified,
     readPolicy: async (text) => readPolicy(text),
     writePolicy: async (policy, format) => writePolicy(policy, format),
     verifyAudit: async (text) => verifyAudit(text),

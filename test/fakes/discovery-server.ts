@@ -15,6 +15,7 @@ import { StatusSchema } from "../../gen/google/rpc/status_pb.js";
 import type { Entry, EntryKey, EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { type PeerSchema, PeerStatus } from "../../gen/waymark/catalog/v1/peer_pb.js";
 import { AuditService, type AuditServiceWatchRequest, AuditServiceWatchResponseSchema } from "../../gen/waymark/control/v1/audit_pb.js";
+import { BootstrapService } from "../../gen/waymark/control/v1/bootstrap_pb.js";
 import { ConfigService } from "../../gen/waymark/control/v1/config_pb.js";
 import {
   LeadershipService,
@@ -113,6 +114,7 @@ export class FakeDiscovery {
   readonly summaryRequests: SummaryWatchRequest[] = [];
   /** Answers of ConfigService, as those of PolicyService. */
   readonly config = new Map<string, (request: never) => Record<string, unknown>>();
+  readonly bootstrap = new Map<string, (request: never) => Record<string, unknown>>();
   /** What ListPeers says of other regions. */
   farPeers: readonly MessageInitShape<typeof PeerSchema>[] = [];
   /** What NamespaceStatus says beside what it says of all. */
@@ -185,6 +187,7 @@ export class FakeDiscovery {
       [PolicyService, this.policy] as const,
       [ResolverService, this.cache] as const,
       [ConfigService, this.config] as const,
+      [BootstrapService, this.bootstrap] as const,
     ]) {
       const unary = methods.map((method) => this.#unary(method, (request) => answers.get(method.localName)?.(request as never) ?? {}));
       this.#server.addService(

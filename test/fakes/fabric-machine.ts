@@ -77,6 +77,7 @@ function inputOf(input: NodeInput): FabricInput | undefined {
     case "policyShown":
     case "serve":
     case "controlStore":
+    case "security":
     case "probed":
     case "resolved":
     case "publish":

@@ -97,6 +97,7 @@ const HANDLED = {
   policyRefused: true,
   stop: true,
   controlStore: true,
+  security: true,
   desired: true,
   forget: true,
   leadersLeft: true,

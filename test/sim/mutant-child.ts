@@ -23,7 +23,8 @@ type Worlds =
   | "isOfShards"
   | "isOfDrains"
   | "isOfAudits"
-  | "isOfRegions";
+  | "isOfRegions"
+  | "isOfRotations";
 
 const ROOT = join(import.meta.dirname, "..", "..");
 const [name = "", lastSeed = "0", firstSeed = "1"] = process.argv.slice(2);
@@ -70,6 +71,7 @@ function worldsOf(of: Pick<Mutant, Worlds>) {
   if (of.isOfShards === true) return import("./shards.ts");
   if (of.isOfDrains === true) return import("./drains.ts");
   if (of.isOfAudits === true) return import("./audits.ts");
+  if (of.isOfRotations === true) return import("./rotations.ts");
   if (of.isOfRegions === true) return import("./region-worlds.ts");
   if (of.isOfOrders === true) return import("./orders.ts");
   if (of.isOfGenerations === true) return import("./generations.ts");

@@ -13,6 +13,7 @@ import { NODE_MUTANTS } from "./mutants-node.ts";
 import { ORDER_MUTANTS } from "./mutants-orders.ts";
 import { REGION_MUTANTS } from "./mutants-regions.ts";
 import { RESOLVER_MUTANTS } from "./mutants-resolvers.ts";
+import { ROTATION_MUTANTS } from "./mutants-rotations.ts";
 import { SHARD_MUTANTS } from "./mutants-shards.ts";
 import { SLICE_MUTANTS } from "./mutants-slices.ts";
 
@@ -64,6 +65,8 @@ export interface Mutant {
   readonly isOfRegions?: boolean;
   /** As `isOfLost`, in the worlds of `joins.ts`. */
   readonly isOfJoins?: boolean;
+  /** As `isOfLost`, in the worlds of `rotations.ts`. */
+  readonly isOfRotations?: boolean;
   /** Found fast enough for every build. */
   readonly isCheap?: boolean;
 }
@@ -788,6 +791,7 @@ export const MUTANTS: readonly Mutant[] = [
   ...DRAIN_MUTANTS,
   ...JOIN_MUTANTS,
   ...LEADER_MUTANTS,
+  ...ROTATION_MUTANTS,
   ...SHARD_MUTANTS,
   ...GENERATION_MUTANTS,
   ...NODE_MUTANTS,

@@ -8,6 +8,7 @@ const CA_DIRECTORY: FlagSpec = { flags: "--ca-dir <dir>", doc: "Directory with r
 const DATA_DIR: FlagSpec = { flags: "--data-dir <dir>", doc: "Data directory of the node (default ./waymark-data)." };
 const CLUSTER: FlagSpec = { flags: "--cluster-id <id>", doc: "Cluster of the node (default local)." };
 const ISSUER: FlagSpec = { flags: "--node <id>", doc: "Id of the node that issues certificates.", isRequired: true };
+const ROOT_ISSUER: FlagSpec = { flags: "--node <id>", doc: "Id of the first issuer (default: none, to replace the root of a cluster)." };
 const DNS_NAME: FlagSpec = {
   flags: "--dns-name <name>",
   doc: "Host name or IPv4 address in the certificate, by which clients verify it. Repeat the flag for several names.",
@@ -20,7 +21,7 @@ export const IDENTITY_VERBS: readonly VerbSpec[] = [
     isAlone: true,
     summary: "Make a root certificate, and make a node the first issuer. Needs no server.",
     flags: [
-      ISSUER,
+      ROOT_ISSUER,
       CLUSTER,
       { flags: "--trust-domain <name>", doc: "Trust domain in all certificates (default waymark.internal)." },
       CA_DIRECTORY,
@@ -28,23 +29,39 @@ export const IDENTITY_VERBS: readonly VerbSpec[] = [
     ],
     examples: [
       ["ca init --node eu-1 --cluster-id eu", "make a root in ./waymark-ca, and an issuing certificate in the data directory of eu-1"],
+      ["ca init --ca-dir next-ca", "make the next root of a cluster in ./next-ca"],
     ],
     load: async () => (await identity()).init,
   },
   {
     path: "ca intermediate",
     isAlone: true,
-    summary: "Make another node an issuer, with the root's key. Needs no server.",
+    summary: "Make a node an issuer, or replace its issuing certificate, with the root's key. Needs no server.",
     flags: [ISSUER, CLUSTER, CA_DIRECTORY, DATA_DIR],
     examples: [["ca intermediate --node eu-2 --cluster-id eu", "make an issuing certificate in the data directory of eu-2"]],
     load: async () => (await identity()).intermediate,
   },
   {
     path: "ca status",
-    summary: "List the issuers of the cluster and the roots that its nodes accept.",
+    summary: "List the roots with the number of live nodes that accept and use them, and the issuers. Shows the next step of a rotation.",
     isDefault: true,
-    examples: [["ca status", "list the issuers, and when their certificates end"]],
+    examples: [["ca status", "list the roots and the issuers, and when their certificates end"]],
     load: async () => (await identity()).status,
+  },
+  {
+    path: "ca publish",
+    summary: "Publish another root, which all nodes then accept. It can be the CA certificate of any authority.",
+    args: [{ name: "<file>", doc: "Root certificate in PEM; - is standard input." }],
+    examples: [["ca publish next-ca/root.pem", "let all nodes accept certificates under a new root"]],
+    load: async () => (await identity()).publishRoot,
+  },
+  {
+    path: "ca drop",
+    summary: "Drop a root, so that no node accepts certificates under it. Refused while live nodes or other programs use it.",
+    args: [{ name: "<root-id>", doc: "Id of the root, from ca status." }],
+    flags: [{ flags: "--force", doc: "Also if certificates under the root are in use, or live nodes do not announce their roots." }],
+    examples: [["ca drop 3f9a1c2b7d104e55", "end the rotation of a root"]],
+    load: async () => (await identity()).dropRoot,
   },
   {
     path: "mesh token create",
@@ -163,6 +180,14 @@ export const IDENTITY_VERBS: readonly VerbSpec[] = [
     flags: [{ flags: "--role <role>", doc: "Only identities with this role.", choices: ["node", "resolver", "client"] }],
     examples: [["cert list --role node", "list the certificates of nodes"]],
     load: async () => (await identity()).list,
+  },
+  {
+    path: "cert renew",
+    isAlone: true,
+    summary: "Renew the certificate in a data directory now. A running node uses it after SIGHUP.",
+    flags: [DATA_DIR],
+    examples: [["cert renew --data-dir ./waymark-data", "renew the certificate of the node on this machine"]],
+    load: async () => (await identity()).renew,
   },
   {
     path: "cert issue",

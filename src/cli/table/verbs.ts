@@ -90,6 +90,10 @@ export const VERBS: readonly VerbSpec[] = [
         flags: "--demo",
         doc: "Load the demo catalog, an online shop with twelve services, before the node becomes ready. The demo catalog is loaded again at every start.",
       },
+      {
+        flags: "--join-token-file <file>",
+        doc: "Join the cluster with the token in this file through the first address of --join, if the data directory contains no identity.",
+      },
     ],
     examples: [
       ["serve", "run a node on 127.0.0.1 with its data in ./waymark-data"],

@@ -2,6 +2,7 @@
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import {
   BootstrapService,
+  type BootstrapServiceAuthorityResponse,
   BootstrapServiceAuthorityResponseSchema,
   type Identity,
   IdentityRole,
@@ -69,10 +70,10 @@ export const init: VerbFunction = async ({ environment, flags, out }) => {
   const trustDomain = flags.text("trustDomain") ?? DEFAULTS.trustDomain;
   if (!TRUST_DOMAIN_NAME.pattern.test(trustDomain))
     throw new UsageError(`invalid --trust-domain ${trustDomain}: expected ${TRUST_DOMAIN_NAME.what}`);
-  const asked = issuerIn(flags);
+  const asked = issuerIn(flags, flags.text("node") === undefined);
   const made = await run(() => environment.makeAuthority({ ...asked, trustDomain }));
   out.document({ ...made }, { columns: AUTHORITY_COLUMNS, rows: [made] });
-  if (out.isMachine) return;
+  if (out.isMachine || made.nodeId === "") return;
   out.note(
     `node ${made.nodeId} of cluster ${made.clusterId} is an issuer until ${made.issuerEnds}. Next steps:`,
     `1. start it: waymark serve --data-dir ${asked.dataDir}`,
@@ -83,7 +84,7 @@ export const init: VerbFunction = async ({ environment, flags, out }) => {
 
 const AUTHORITY_COLUMNS = [
   { title: "TRUST DOMAIN", text: ({ trustDomain }: { readonly trustDomain: string }) => trustDomain },
-  { title: "ISSUER", text: ({ nodeId }: { readonly nodeId: string }) => nodeId },
+  { title: "ISSUER", text: ({ nodeId }: { readonly nodeId: string }) => nodeId || "-" },
   { title: "CLUSTER", text: ({ clusterId }: { readonly clusterId: string }) => clusterId },
   { title: "ROOT ENDS", text: ({ rootEnds }: { readonly rootEnds: string }) => rootEnds },
 ];
@@ -96,19 +97,55 @@ export const intermediate: VerbFunction = async ({ environment, flags, out }) =>
   out.note(`node ${nodeId} of cluster ${clusterId} is an issuer until ${issuerEnds}; restart it with the data directory ${dataDir}`);
 };
 
-function issuerIn(flags: Flags) {
+function issuerIn(flags: Flags, isRootOnly = false) {
   const [nodeId = "", clusterId = DEFAULTS.clusterId] = [flags.text("node"), flags.text("clusterId")];
   for (const [flag, text] of [
     ["--node", nodeId],
     ["--cluster-id", clusterId],
   ] as const)
-    if (!IDENTITY_NAME.pattern.test(text)) throw new UsageError(`invalid ${flag} ${text}: expected ${IDENTITY_NAME.what}`);
+    if (!(isRootOnly || IDENTITY_NAME.pattern.test(text))) throw new UsageError(`invalid ${flag} ${text}: expected ${IDENTITY_NAME.what}`);
   return { nodeId, clusterId, caDir: flags.text("caDir") ?? DEFAULTS.caDir, dataDir: flags.text("dataDir") ?? DEFAULTS.dataDir };
 }
 
 export const status: VerbFunction = async ({ out, client }) => {
   const answer = await client().call(method.authority, {});
   out.document(wholeJson(BootstrapServiceAuthorityResponseSchema, answer), { columns: ISSUER_COLUMNS, rows: answer.issuers });
+  if (out.isMachine) return;
+  const { accepted, liveNodes } = answer;
+  for (const { rootId, name, expiresAt, missingOn, usedBy } of accepted) {
+    const use = `accepted by ${liveNodes - missingOn.length} and used by ${usedBy.length} of ${liveNodes} live nodes`;
+    out.note(`root ${rootId} (${name}) until ${timeText(expiresAt)}: ${use}`);
+  }
+  if (accepted.length > 1) out.note(`next step: ${nextStep(answer)}`);
+};
+
+/** The next step of a rotation, in which several roots are accepted. */
+function nextStep({ accepted }: BootstrapServiceAuthorityResponse): string {
+  const missing = accepted.find(({ missingOn }) => missingOn.length > 0);
+  if (missing !== undefined) return `wait until ${missing.missingOn.join(", ")} accepts the root ${missing.rootId}`;
+  const idle = accepted.find(({ usedBy }) => usedBy.length === 0);
+  if (idle === undefined) return 'renew the certificates under the root that you want to drop, with "waymark cert renew" on each node';
+  return `make issuing certificates under the root ${idle.rootId} with "waymark ca intermediate", or drop it with "waymark ca drop ${idle.rootId}"`;
+}
+
+export const publishRoot: VerbFunction = async ({ environment, args: [file = ""], out, client }) => {
+  const certificate = await readInput(environment, file, MAX_INPUT_BYTES);
+  const { rootId } = await client().call(method.publishRoot, { certificate });
+  out.json({ rootId });
+  out.note(`root ${rootId} is published; "waymark ca status" shows how many live nodes accept it`);
+};
+
+export const dropRoot: VerbFunction = async ({ args: [rootId = ""], flags, out, client }) => {
+  await client().call(method.dropRoot, { rootId, force: flags.isOn("force") });
+  out.json({ rootId });
+  out.note(`root ${rootId} is dropped: nodes no longer accept certificates under it`);
+};
+
+export const renew: VerbFunction = async ({ environment, flags, out }) => {
+  const dataDir = flags.text("dataDir") ?? DEFAULTS.dataDir;
+  const renewed = await run(() => environment.renewCertificate(dataDir));
+  out.json({ ...renewed });
+  out.note(`${renewed.role} ${renewed.name} has a certificate until ${renewed.expiresAt}; send SIGHUP to a running node`);
 };
 
 export const createToken: VerbFunction = async ({ flags, out, client }) => {

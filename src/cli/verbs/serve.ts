@@ -20,7 +20,8 @@ function settingFlags(flags: Flags): ReadonlyMap<string, string | true> {
 }
 
 export const serve: VerbFunction = async ({ environment, flags, out }) => {
-  const withIdentity: typeof environment.withIdentity = (read) => environment.withIdentity(read);
+  const joinTokenFile = flags.text("joinTokenFile");
+  const withIdentity: typeof environment.withIdentity = (read) => environment.withIdentity(read, joinTokenFile);
   const effective = await readForNode(environment, flags.text("config"), settingFlags(flags), withIdentity);
   const { settings } = effective;
   const { node } = settings;

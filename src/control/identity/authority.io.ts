@@ -48,6 +48,8 @@ export interface AuthorityOptions {
   readonly renewAfterEndMs: number;
   /** Verifies an attestation. Resolves with a text if it is not valid. Undefined if this process verifies none. */
   readonly attest?: (token: string, issuers: JoinPolicy["issuers"], wallMs: number) => Promise<Attestation | string>;
+  /** Throws `not_ready` if a live node does not accept certificates under this root yet. */
+  readonly checkRoot?: (rootId: string) => void;
 }
 
 /** A certificate for an identity. */
@@ -359,6 +361,7 @@ export class Authority {
     conditions: readonly StoreCondition[],
     writes: readonly StoreWrite[],
   ): Promise<Admission | undefined> {
+    this.#options.checkRoot?.(this.issuer.facts.rootDigest.slice(0, 16));
     const key = nameKey({ role, name });
     const { isCommitted } = await this.#options.store.transact(conditions, [{ key, value: encodeIdentity(record) }, ...writes]);
     if (!isCommitted) return undefined;

@@ -66,6 +66,11 @@ export class TrustCopy {
       .join("");
   }
 
+  /** The ids of the accepted roots. */
+  get rootIds(): readonly string[] {
+    return this.#all(ROOTS).map(([digest]) => digest.slice(0, 16));
+  }
+
   get issuers(): readonly IssuerRecord[] {
     return this.#all(ISSUERS).flatMap(([key, value]) => {
       const record = this.#revocations.issuers.has(key) ? undefined : decodeIssuer(value);

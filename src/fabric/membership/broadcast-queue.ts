@@ -9,6 +9,9 @@ export function retransmitLimit(mult: number, memberCount: number): number {
 /** Approximate size of the fixed part of an encoded update: tags, lengths, numbers, status. */
 const UPDATE_OVERHEAD_BYTES = 40;
 
+/** Approximate size of the facts about a certificate, without their lists: a source, an issuer, a root and a time. */
+const SECURITY_OVERHEAD_BYTES = 64;
+
 /** Returns the approximate encoded size of an update. Most texts are ASCII. */
 export function updateSizeBytes(update: MemberUpdate): number {
   let size = UPDATE_OVERHEAD_BYTES + update.nodeId.length + update.address.length + update.clusterId.length;
@@ -16,6 +19,7 @@ export function updateSizeBytes(update: MemberUpdate): number {
     (update.boot?.length ?? 0) + (update.bootBefore?.length ?? 0) + (update.controlStore?.length ?? 0) + (update.configDigest?.length ?? 0);
   size += update.region.length + update.zone.length + update.version.length + update.accuser.length + update.protocolVersions.length;
   size += lengthOf([...update.transports, ...(update.drain?.urls ?? [])]);
+  if (update.security !== undefined) size += SECURITY_OVERHEAD_BYTES + lengthOf([...update.security.roots, update.security.attestedBy]);
   for (const role of update.roles) size += role.length + 2;
   for (const [key, value] of Object.entries(update.labels)) size += key.length + value.length + 6;
   for (const { region } of update.borders ?? []) size += region.length + 7;

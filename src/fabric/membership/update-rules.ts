@@ -68,13 +68,16 @@ export function updateFault(
   if (address.length > maxAddressLength || version.length > maxVersionLength) return "text";
   // A URL is an address with a scheme, at most `fabric://`.
   if (!areShort(update.drain?.urls ?? [], maxAddressLength + 9)) return "text";
+  const { security } = update;
+  if (security !== undefined && !areShort([security.source, security.issuer, security.root, ...security.roots], maxIdLength)) return "text";
   return isListFault(update) ? "list" : undefined;
 }
 
-function isListFault({ protocolVersions, transports, roles, labels, heardRules = [] }: MemberUpdate): boolean {
+function isListFault({ protocolVersions, transports, roles, labels, heardRules = [], security }: MemberUpdate): boolean {
   const { maxProtocolVersions, maxTransports, maxRoles, maxLabels, maxIdLength, maxLabelKeyLength, maxLabelValueLength } = NODE_BOUNDS;
   if (protocolVersions.length > maxProtocolVersions || transports.length > maxTransports || roles.length > maxRoles) return true;
   if (!areShort(transports, maxIdLength) || !areShort(roles, maxIdLength)) return true;
+  if ((security?.roots.length ?? 0) > maxRoles || (security?.attestedBy.length ?? 0) > maxLabelValueLength) return true;
   // A full member table is sent in one message, so its texts must be short.
   if (!areRulesShort(heardRules)) return true;
   const keys = Object.keys(labels);

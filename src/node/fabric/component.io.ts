@@ -9,6 +9,7 @@ import type { FabricTls } from "../../fabric/transport/peer-identity.io.ts";
 import type { CutReason } from "../../grpc/server/connection-guard.io.ts";
 import { type TlsWatch, watchTls } from "../../grpc/server/tls-files.io.ts";
 import { hostPort } from "../../lib/addresses.ts";
+import { readCertificateUse } from "../../lib/certificates/roots.io.ts";
 import { MAX_TIMER_MS } from "../../lib/duration.ts";
 import { rethrowInvariant } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.io.ts";
@@ -83,6 +84,7 @@ export async function openFabricComponent(options: FabricComponentOptions): Prom
       // The id of this process instance must be on disk before the node sends anything.
       await journal.nameStart();
       driver.begin();
+      reportSecurity(options, transport.tls);
     },
     reload: () => {
       tlsWatch?.reload();
@@ -178,7 +180,9 @@ function watchFabricTls(options: FabricComponentOptions): TlsWatch | undefined {
   const apply = () => {
     // The files are checked as they are at startup: they must still belong to this node.
     const tls = readTls(options);
-    if (tls !== undefined) core.driver.setTls(tls);
+    if (tls === undefined) return;
+    core.driver.setTls(tls);
+    reportSecurity(options, tls);
   };
   trust?.follow((changes, isReset) => {
     if (isReset || changes.some(({ key }) => key.startsWith(ROOTS) || key.startsWith(REVOCATIONS))) apply();
@@ -188,6 +192,14 @@ function watchFabricTls(options: FabricComponentOptions): TlsWatch | undefined {
     onReload: () => log.info({}, "fabric certificates reloaded"),
     onError: (error) => log.warn({ err: error }, "fabric certificate reload failed, keeping the current certificates"),
   });
+}
+
+/** Announces the certificate that the fabric uses now, and the roots that it accepts. */
+function reportSecurity({ core, certificate }: FabricComponentOptions, tls: FabricTls | undefined): void {
+  if (tls === undefined) return;
+  const [cert, trusted] = [tls.cert, tls.clientCa].map((bytes) => Buffer.from(bytes).toString("latin1"));
+  const use = readCertificateUse(cert ?? "", trusted ?? "");
+  core.driver.input({ kind: "security", security: { source: certificate === undefined ? "files" : "mesh", attestedBy: "", ...use } });
 }
 
 function reloadTokens({ settings, core, log }: FabricComponentOptions, fabric: Fabric): void {

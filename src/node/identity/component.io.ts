@@ -2,6 +2,9 @@
 import { randomBytes } from "node:crypto";
 import { Authority } from "../../control/identity/authority.io.ts";
 import { CallerTokens } from "../../control/identity/caller-tokens.io.ts";
+import { RootStore } from "../../control/identity/root-store.io.ts";
+import { judgeIssue, type RotationState } from "../../control/identity/rotation.ts";
+import { isListed } from "../../fabric/membership/members.ts";
 import type { Metrics } from "../../lib/metrics/metrics.ts";
 import { draws } from "../../lib/rng.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
@@ -26,7 +29,7 @@ export interface NodeIdentityParts {
   readonly trust: NodeTrust | undefined;
   /** Undefined if this node is no issuer. */
   readonly joinEndpoint: JoinEndpoint | undefined;
-  readonly bootstrap: Pick<BootstrapParts & CredentialParts, "authority" | "issuers" | "tokens">;
+  readonly bootstrap: Pick<BootstrapParts & CredentialParts, "authority" | "issuers" | "roots" | "tokens">;
 }
 
 /** Opens the certificate of a node or resolver, and its copy of revocations. `store` is the control store of a node, if it reads the copy there. */
@@ -71,9 +74,12 @@ export async function openIdentityParts(
   const { certificate, trust } = await openFollower(options, metrics, parts, storeOf);
   const { leafTtlMs, renewAfterEndMs } = settings.identity;
   const issuer = certificate?.issuer;
-  const authority = issuer && new Authority({ store: controlStore, issuer, leafTtlMs, renewAfterEndMs, attest });
+  const state = () => rotationState(core, trust);
+  const checkRoot = (rootId: string) => judgeIssue(rootId, state());
+  const authority = issuer && new Authority({ store: controlStore, issuer, leafTtlMs, renewAfterEndMs, attest, checkRoot });
   certificate?.setAuthority(authority);
   const store = storeOf(certificate);
+  const roots = authority && new RootStore(controlStore, state);
   const tokens = store && settings.tenants.managed ? new CallerTokens(store, randomBytes) : undefined;
   return {
     certificate,
@@ -91,7 +97,7 @@ export async function openIdentityParts(
         onOperation: (caller, operation) => noteJoin(core, caller, operation),
         onRequest: (kind, problem) => countIdentity(metrics, kind, problem),
       }),
-    bootstrap: { authority, tokens, issuers: () => certificate?.issuers() ?? [] },
+    bootstrap: { authority, roots, tokens, issuers: () => certificate?.issuers() ?? [] },
   };
 }
 
@@ -100,6 +106,13 @@ function noteJoin({ accessLog, limits }: NodeCore, caller: Caller, operation: Id
   const { action, refusal: reason, detail } = operation;
   if (reason === "") accessLog.onIdentity(caller, operation);
   else limits.note({ caller, action, namespace: "", reason, detail });
+}
+
+/** The published roots, and the live nodes of the cluster. */
+function rotationState({ machine, identity }: NodeCore, trust: NodeTrust | undefined): RotationState {
+  const all = machine.fabric?.membership.members() ?? [];
+  const live = all.filter(({ status, clusterId }) => isListed(status) && clusterId === identity.clusterId);
+  return { published: trust?.copy.rootIds ?? [], members: machine.readiness.isReady ? live : undefined };
 }
 
 /** Applies each change of revocations and callers' tokens to callers, open streams and this node's certificate. */

@@ -15,6 +15,7 @@ import { MINUTE_MS } from "../../lib/duration.ts";
 import { rethrowInvariant, WaymarkError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.io.ts";
 import type { Metrics } from "../../lib/metrics/metrics.ts";
+import { inRandomOrder } from "../../lib/rng.ts";
 import { now } from "../../lib/stall-aware-time.io.ts";
 import type { NodeComponent } from "../components.io.ts";
 import { advertisedHost } from "../fabric/address.io.ts";
@@ -112,6 +113,21 @@ export function openNodeCertificate(options: NodeCertificateOptions): NodeCertif
     : undefined;
 }
 
+/** Renews a certificate at one of the issuers, which are asked one after the other. Rejects with the last error. */
+export async function renewAtIssuers(directory: IdentityDirectory, addresses: readonly string[]): Promise<void> {
+  const [held, key, { roots }] = [directory.read(), directory.nextKey(), directory];
+  let last: unknown = new Error("no issuer is known; join again with a token");
+  for (const address of addresses) {
+    try {
+      return directory.keep(key, await renewAt(address, held, roots, key));
+    } catch (error) {
+      last = error;
+      if (error instanceof IssuerError && error.isFinal) break;
+    }
+  }
+  throw last;
+}
+
 export class NodeCertificate implements NodeComponent {
   readonly issuer: Issuer | undefined;
   readonly directory: IdentityDirectory;
@@ -133,7 +149,8 @@ export class NodeCertificate implements NodeComponent {
     this.issuer = openIssuer(options.settings);
     this.#held = this.#take(this.directory.read());
     const names = this.issuer === undefined ? [] : namesOf(this.issuer, options.settings.identity);
-    if (names.some((name) => !hasName(this.#held.certificate, name))) this.#renewWallMs = 0;
+    const isOther = this.issuer !== undefined && this.#held.issuerKey !== this.issuer.keyId;
+    if (isOther || names.some((name) => !hasName(this.#held.certificate, name))) this.#renewWallMs = 0;
   }
 
   /** Sets the authority, if this node is an issuer. */
@@ -227,28 +244,12 @@ export class NodeCertificate implements NodeComponent {
   }
 
   async #renew(): Promise<void> {
-    const key = this.directory.nextKey();
-    if (this.#authority === undefined) await this.#renewAtIssuer(key);
-    else await this.#renewSelf(this.#authority, key);
+    // `waymark cert renew` has possibly replaced the certificate.
+    this.#held = this.directory.read();
+    if (this.#authority === undefined) await renewAtIssuers(this.directory, inRandomOrder(this.issuers(), this.#options.random));
+    else await this.#renewSelf(this.#authority, this.directory.nextKey());
     this.#held = this.#take(this.directory.read());
     this.#onRenewed();
-  }
-
-  /** Asks the issuers, one after the other, in random order, so that nodes spread. Rejects with the last error. */
-  async #renewAtIssuer(key: KeyObject): Promise<void> {
-    const { roots } = this.directory;
-    let last: unknown = new Error("no issuer is known; join again with a token");
-    const { random } = this.#options;
-    const addresses = this.issuers().map((address) => ({ address, order: random() }));
-    for (const { address } of addresses.toSorted((a, b) => a.order - b.order)) {
-      try {
-        return this.directory.keep(key, await renewAt(address, this.#held, roots, key));
-      } catch (error) {
-        last = error;
-        if (error instanceof IssuerError && error.isFinal) break;
-      }
-    }
-    throw last;
   }
 
   /** Makes the next certificate. Without the store, it is made nevertheless, because an issuer must stay reachable. */
@@ -267,6 +268,8 @@ export class NodeCertificate implements NodeComponent {
       this.directory.keep(key, { certificates: chain + root, roots: roots.join(""), issuers });
     } catch (error) {
       if (!(error instanceof WaymarkError && error.reason === "store_unavailable")) throw error;
+      // Other nodes possibly do not accept the root of a new issuing certificate.
+      if (this.#held.issuerKey !== issuer.keyId) throw error;
       this.#options.log.warn({ err: error }, "the issuer's own certificate is not recorded in the control store");
       const times = { madeWallMs: wallMs, expiresWallMs: issuer.expiryOf(wallMs, ttlMs) };
       const certificates = issuer.certify({ role: "node", name, publicKey, dnsNames, ...times });

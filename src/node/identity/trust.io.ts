@@ -8,6 +8,7 @@ import { backoffMs } from "../../lib/backoff.ts";
 import { InvariantError, rethrowInvariant } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.io.ts";
 import type { Metrics } from "../../lib/metrics/metrics.ts";
+import { inRandomOrder } from "../../lib/rng.ts";
 import { tokenIdOf } from "../../policy/identity/caller.ts";
 import type { ManagedCallers } from "../../policy/identity/tenants.ts";
 import type { TrustSource } from "../../services/identity/trust-stream.ts";
@@ -178,10 +179,7 @@ export class NodeTrust implements NodeComponent, TrustSource {
   #addresses(): readonly string[] {
     const { directory, random } = this.#options;
     const known = this.copy.issuers.length > 0 ? this.copy.issuers : (directory?.issuers() ?? []);
-    return known
-      .map(({ address }) => ({ address, order: random() }))
-      .toSorted((a, b) => a.order - b.order)
-      .map(({ address }) => address);
+    return inRandomOrder(known, random).map(({ address }) => address);
   }
 
   async #pause(failures: number): Promise<void> {

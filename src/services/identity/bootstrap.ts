@@ -8,6 +8,8 @@ import {
   BootstrapServiceAuthorityResponseSchema,
   type BootstrapServiceCreateTokenRequest,
   BootstrapServiceCreateTokenResponseSchema,
+  type BootstrapServiceDropRootRequest,
+  BootstrapServiceDropRootResponseSchema,
   type BootstrapServiceGetJoinPolicyRequest,
   type BootstrapServiceIssueRequest,
   BootstrapServiceIssueResponseSchema,
@@ -15,6 +17,8 @@ import {
   BootstrapServiceListIdentitiesResponseSchema,
   type BootstrapServiceListTokensRequest,
   BootstrapServiceListTokensResponseSchema,
+  type BootstrapServicePublishRootRequest,
+  BootstrapServicePublishRootResponseSchema,
   type BootstrapServiceRevokeRequest,
   BootstrapServiceRevokeResponseSchema,
   type BootstrapServiceRevokeTokenRequest,
@@ -22,10 +26,11 @@ import {
   JoinPolicySchema,
 } from "../../../gen/waymark/control/v1/bootstrap_pb.js";
 import type { Authority } from "../../control/identity/authority.io.ts";
+import type { RootStore } from "../../control/identity/root-store.io.ts";
 import { HOUR_MS } from "../../lib/duration.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
-import { durationMs } from "../contract.ts";
+import { durationMs, timestampOf } from "../contract.ts";
 import { filterHash, paged } from "../list-page.ts";
 import { isUnavailable } from "../recorded-operation.ts";
 import type { CallContext, HandlersOf, ServiceDefinition } from "../service.ts";
@@ -36,8 +41,10 @@ export interface IdentityOperation {
   readonly action:
     | "identity.apply_join_policy"
     | "identity.create_token"
+    | "identity.drop_root"
     | "identity.issue"
     | "identity.join"
+    | "identity.publish_root"
     | "identity.renew"
     | "identity.revoke"
     | "identity.revoke_token"
@@ -54,6 +61,8 @@ export interface IdentityOperation {
 export interface BootstrapParts {
   /** Undefined if this node is no issuer. */
   readonly authority: Authority | undefined;
+  /** Undefined if this node is no issuer. */
+  readonly roots?: RootStore | undefined;
   /** The addresses of the issuers that this node knows. */
   readonly issuers: () => readonly string[];
   readonly leafTtlMs: number;
@@ -87,14 +96,22 @@ export function bootstrapService(parts: BootstrapParts): ServiceDefinition {
       issue: unary((authority, request: BootstrapServiceIssueRequest, context) => issue(parts, authority, request, context)),
       revoke: unary((authority, request: BootstrapServiceRevokeRequest, context) => revoke(parts, authority, request, context)),
       listIdentities: unary((authority, request: BootstrapServiceListIdentitiesRequest) => listIdentities(authority, request)),
-      authority: unary(async (authority, _request: BootstrapServiceAuthorityRequest) => {
-        const { roots, issuers } = await authority.bundle();
-        return create(BootstrapServiceAuthorityResponseSchema, { roots: [...roots], issuers: issuers.map(issuerMessage) });
+      publishRoot: unary(async (_, { certificate }: BootstrapServicePublishRootRequest, context) => {
+        const rootId = parts.roots?.idOf(certificate) ?? "";
+        const publish = async () => parts.roots?.publish(certificate, context.time.wallMs);
+        await recorded(parts, context, { action: "identity.publish_root", detail: `root=${rootId}` }, publish);
+        return create(BootstrapServicePublishRootResponseSchema, { rootId });
       }),
       applyJoinPolicy: unary((authority, request: BootstrapServiceApplyJoinPolicyRequest, context) =>
         applyJoinPolicy(parts, authority, request, context),
       ),
       getJoinPolicy: unary(async (authority, _request: BootstrapServiceGetJoinPolicyRequest) => (await authority.joinPolicy()).found),
+      dropRoot: unary(async (_, { rootId, force }: BootstrapServiceDropRootRequest, context) => {
+        const drop = async () => parts.roots?.drop(rootId, force, context.time.wallMs);
+        await recorded(parts, context, { action: "identity.drop_root", detail: `root=${rootId} force=${force}` }, drop);
+        return create(BootstrapServiceDropRootResponseSchema);
+      }),
+      authority: unary((authority, _request: BootstrapServiceAuthorityRequest) => readAuthority(parts, authority)),
     } satisfies HandlersOf<typeof BootstrapService>,
   };
 }
@@ -104,6 +121,13 @@ function authorityOf({ authority, issuers }: BootstrapParts): Authority {
   const known = issuers();
   const where = known.length === 0 ? 'make one with "waymark ca init"' : `the issuers are at ${known.join(" and ")}`;
   throw new WaymarkError("wrong_node", `this node issues no certificates; ${where}`, { metadata: { addresses: known.join(" ") } });
+}
+
+async function readAuthority({ roots: store }: BootstrapParts, authority: Authority) {
+  const { roots, issuers } = await authority.bundle();
+  const { roots: rows = [], liveCount: liveNodes = 0 } = (await store?.list()) ?? {};
+  const accepted = rows.map(({ expiresWallMs, ...row }) => ({ ...row, expiresAt: timestampOf(expiresWallMs) }));
+  return create(BootstrapServiceAuthorityResponseSchema, { roots: [...roots], issuers: issuers.map(issuerMessage), accepted, liveNodes });
 }
 
 async function createToken(parts: BootstrapParts, authority: Authority, request: BootstrapServiceCreateTokenRequest, context: CallContext) {

@@ -576,6 +576,135 @@ export declare type IssuerNode = Message<"waymark.control.v1.IssuerNode"> & {
 export declare const IssuerNodeSchema: GenMessage<IssuerNode>;
 
 /**
+ * Request of BootstrapService.PublishRoot.
+ *
+ * @generated from message waymark.control.v1.BootstrapServicePublishRootRequest
+ */
+export declare type BootstrapServicePublishRootRequest = Message<"waymark.control.v1.BootstrapServicePublishRootRequest"> & {
+  /**
+   * The certificate of the root, in PEM.
+   *
+   * @generated from field: string certificate = 1;
+   */
+  certificate: string;
+};
+
+/**
+ * Describes the message waymark.control.v1.BootstrapServicePublishRootRequest.
+ * Use `create(BootstrapServicePublishRootRequestSchema)` to create a new message.
+ */
+export declare const BootstrapServicePublishRootRequestSchema: GenMessage<BootstrapServicePublishRootRequest>;
+
+/**
+ * Response of BootstrapService.PublishRoot.
+ *
+ * @generated from message waymark.control.v1.BootstrapServicePublishRootResponse
+ */
+export declare type BootstrapServicePublishRootResponse = Message<"waymark.control.v1.BootstrapServicePublishRootResponse"> & {
+  /**
+   * The id of the root.
+   *
+   * @generated from field: string root_id = 1;
+   */
+  rootId: string;
+};
+
+/**
+ * Describes the message waymark.control.v1.BootstrapServicePublishRootResponse.
+ * Use `create(BootstrapServicePublishRootResponseSchema)` to create a new message.
+ */
+export declare const BootstrapServicePublishRootResponseSchema: GenMessage<BootstrapServicePublishRootResponse>;
+
+/**
+ * Request of BootstrapService.DropRoot.
+ *
+ * @generated from message waymark.control.v1.BootstrapServiceDropRootRequest
+ */
+export declare type BootstrapServiceDropRootRequest = Message<"waymark.control.v1.BootstrapServiceDropRootRequest"> & {
+  /**
+   * The id of the root.
+   *
+   * @generated from field: string root_id = 1;
+   */
+  rootId: string;
+
+  /**
+   * Drops the root although certificates under it are in use. Programs with such certificates are then refused.
+   *
+   * @generated from field: bool force = 2;
+   */
+  force: boolean;
+};
+
+/**
+ * Describes the message waymark.control.v1.BootstrapServiceDropRootRequest.
+ * Use `create(BootstrapServiceDropRootRequestSchema)` to create a new message.
+ */
+export declare const BootstrapServiceDropRootRequestSchema: GenMessage<BootstrapServiceDropRootRequest>;
+
+/**
+ * Response of BootstrapService.DropRoot.
+ *
+ * @generated from message waymark.control.v1.BootstrapServiceDropRootResponse
+ */
+export declare type BootstrapServiceDropRootResponse = Message<"waymark.control.v1.BootstrapServiceDropRootResponse"> & {
+};
+
+/**
+ * Describes the message waymark.control.v1.BootstrapServiceDropRootResponse.
+ * Use `create(BootstrapServiceDropRootResponseSchema)` to create a new message.
+ */
+export declare const BootstrapServiceDropRootResponseSchema: GenMessage<BootstrapServiceDropRootResponse>;
+
+/**
+ * A root that is accepted, and its use by the live nodes of the cluster, as the serving node knows them.
+ *
+ * @generated from message waymark.control.v1.AcceptedRoot
+ */
+export declare type AcceptedRoot = Message<"waymark.control.v1.AcceptedRoot"> & {
+  /**
+   * The first 16 hexadecimal digits of the SHA-256 of its public key.
+   *
+   * @generated from field: string root_id = 1;
+   */
+  rootId: string;
+
+  /**
+   * Common name of the root.
+   *
+   * @generated from field: string name = 2;
+   */
+  name: string;
+
+  /**
+   * When the root ends.
+   *
+   * @generated from field: google.protobuf.Timestamp expires_at = 3;
+   */
+  expiresAt?: Timestamp | undefined;
+
+  /**
+   * Live nodes that do not accept the root yet.
+   *
+   * @generated from field: repeated string missing_on = 4;
+   */
+  missingOn: string[];
+
+  /**
+   * Live nodes with a certificate under the root.
+   *
+   * @generated from field: repeated string used_by = 5;
+   */
+  usedBy: string[];
+};
+
+/**
+ * Describes the message waymark.control.v1.AcceptedRoot.
+ * Use `create(AcceptedRootSchema)` to create a new message.
+ */
+export declare const AcceptedRootSchema: GenMessage<AcceptedRoot>;
+
+/**
  * Request of BootstrapService.Authority.
  *
  * @generated from message waymark.control.v1.BootstrapServiceAuthorityRequest
@@ -608,6 +737,20 @@ export declare type BootstrapServiceAuthorityResponse = Message<"waymark.control
    * @generated from field: repeated waymark.control.v1.IssuerNode issuers = 2;
    */
   issuers: IssuerNode[];
+
+  /**
+   * The use of each root, in the order of `roots`.
+   *
+   * @generated from field: repeated waymark.control.v1.AcceptedRoot accepted = 3;
+   */
+  accepted: AcceptedRoot[];
+
+  /**
+   * Number of live nodes of the cluster.
+   *
+   * @generated from field: uint32 live_nodes = 4;
+   */
+  liveNodes: number;
 };
 
 /**
@@ -1092,6 +1235,28 @@ export declare const BootstrapService: GenService<{
     methodKind: "unary";
     input: typeof BootstrapServiceListIdentitiesRequestSchema;
     output: typeof BootstrapServiceListIdentitiesResponseSchema;
+  },
+  /**
+   * Publishes a root, which all nodes then accept in addition to the current roots. It can be the CA certificate of any
+   * authority. At most 4 roots are accepted. Publishing a root again changes nothing.
+   *
+   * @generated from rpc waymark.control.v1.BootstrapService.PublishRoot
+   */
+  publishRoot: {
+    methodKind: "unary";
+    input: typeof BootstrapServicePublishRootRequestSchema;
+    output: typeof BootstrapServicePublishRootResponseSchema;
+  },
+  /**
+   * Drops a root: nodes no longer accept certificates under it. Fails with NOT_READY while a live node, an issuer or another
+   * program has a certificate under it, and with NOT_FOUND. The last root cannot be dropped.
+   *
+   * @generated from rpc waymark.control.v1.BootstrapService.DropRoot
+   */
+  dropRoot: {
+    methodKind: "unary";
+    input: typeof BootstrapServiceDropRootRequestSchema;
+    output: typeof BootstrapServiceDropRootResponseSchema;
   },
   /**
    * Returns the roots that are accepted, and the issuers.

@@ -3130,6 +3130,83 @@ export function writeDrainProgress(out: Uint8Array, start: number, tag: number, 
   return closeLength(out, body, at);
 }
 
+/** `MemberSecurity` as plain values; a decoded message is one too. */
+export interface MemberSecurityFields {
+  readonly source: string;
+  readonly issuer: string;
+  readonly expiresS: number;
+  readonly attestedBy: string;
+  readonly root: string;
+  readonly roots: readonly string[];
+}
+
+export function newMemberSecurity(): Open<MemberSecurityFields> {
+  return {
+    source: "",
+    issuer: "",
+    expiresS: 0,
+    attestedBy: "",
+    root: "",
+    roots: [],
+  };
+}
+
+export const MAX_MEMBER_SECURITY_ROOTS = 16;
+
+/** Reads `MemberSecurity` after its tag. */
+export function readMemberSecurity(reader: WireReader): MemberSecurityFields {
+  const value = newMemberSecurity();
+  const end = reader.enter();
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    switch (tag) {
+      case 10:
+        value.source = reader.text();
+        break;
+      case 18:
+        value.issuer = reader.text();
+        break;
+      case 24:
+        value.expiresS = reader.number();
+        break;
+      case 34:
+        value.attestedBy = reader.text();
+        break;
+      case 42:
+        value.root = reader.text();
+        break;
+      case 50:
+        mayGrow(value.roots.length, MAX_MEMBER_SECURITY_ROOTS, "MemberSecurity.roots");
+        value.roots.push(reader.text());
+        break;
+      default:
+        reader.skipUnknown(tag, 6);
+    }
+  }
+  reader.leave(end);
+  return value;
+}
+
+/** Bytes that surely hold `MemberSecurity`. Cost: one step a text. */
+export function roomMemberSecurity(value: MemberSecurityFields): number {
+  let room = 51 + 3 * (value.source.length + value.issuer.length + value.attestedBy.length + value.root.length);
+  room += textsRoom(value.roots);
+  return room;
+}
+
+/** Writes `MemberSecurity` as a field; returns the offset after it. */
+export function writeMemberSecurity(out: Uint8Array, start: number, tag: number, value: MemberSecurityFields): number {
+  const body = openLength(writeVarint(out, start, tag));
+  let at = body;
+  at = writeTextField(out, at, 10, value.source);
+  at = writeTextField(out, at, 18, value.issuer);
+  at = writeNumberField(out, at, 24, value.expiresS);
+  at = writeTextField(out, at, 34, value.attestedBy);
+  at = writeTextField(out, at, 42, value.root);
+  at = writeTexts(out, at, 50, value.roots);
+  return closeLength(out, body, at);
+}
+
 /** `MemberUpdate` as plain values; a decoded message is one too. */
 export interface MemberUpdateFields {
   readonly nodeId: string;
@@ -3158,6 +3235,7 @@ export interface MemberUpdateFields {
   readonly desired?: string;
   readonly drain?: DrainProgressFields;
   readonly configDigest?: string;
+  readonly security?: MemberSecurityFields;
 }
 
 export function newMemberUpdate(): Open<MemberUpdateFields> {
@@ -3306,11 +3384,15 @@ export function readMemberUpdate(reader: WireReader): MemberUpdateFields {
         if (said !== "") value.configDigest = said;
         break;
       }
+      case 226:
+        once(value.security, "security");
+        value.security = readMemberSecurity(reader);
+        break;
       case 66:
         reader.skip(tag);
         break;
       default:
-        reader.skipUnknown(tag, 27);
+        reader.skipUnknown(tag, 28);
     }
   }
   reader.leave(end);
@@ -3319,7 +3401,7 @@ export function readMemberUpdate(reader: WireReader): MemberUpdateFields {
 
 /** Bytes that surely hold `MemberUpdate`. Cost: one step a text. */
 export function roomMemberUpdate(value: MemberUpdateFields): number {
-  let room = 206 + 3 * (value.nodeId.length + value.status.length + value.address.length + value.clusterId.length + value.region.length + value.zone.length + value.version.length + value.accuser.length + (value.boot?.length ?? 0) + (value.bootBefore?.length ?? 0) + (value.controlStore?.length ?? 0) + (value.desired?.length ?? 0) + (value.configDigest?.length ?? 0));
+  let room = 216 + 3 * (value.nodeId.length + value.status.length + value.address.length + value.clusterId.length + value.region.length + value.zone.length + value.version.length + value.accuser.length + (value.boot?.length ?? 0) + (value.bootBefore?.length ?? 0) + (value.controlStore?.length ?? 0) + (value.desired?.length ?? 0) + (value.configDigest?.length ?? 0));
   room += 10 + 8 * value.protocolVersions.length;
   room += textsRoom(value.transports);
   room += textsRoom(value.roles);
@@ -3327,6 +3409,7 @@ export function roomMemberUpdate(value: MemberUpdateFields): number {
   if (value.borders !== undefined) for (let i = 0; i < value.borders.length; i++) room += 10 + roomBorderCount(value.borders[i] ?? newBorderCount());
   if (value.heardRules !== undefined) for (let i = 0; i < value.heardRules.length; i++) room += 10 + roomHeardRule(value.heardRules[i] ?? newHeardRule());
   if (value.drain !== undefined) room += roomDrainProgress(value.drain);
+  if (value.security !== undefined) room += roomMemberSecurity(value.security);
   return room;
 }
 
@@ -3366,6 +3449,7 @@ export function writeMemberUpdate(out: Uint8Array, start: number, tag: number, v
   at = writeTextField(out, at, 202, (value.desired ?? ""));
   if (value.drain !== undefined) at = writeDrainProgress(out, at, 210, value.drain);
   at = writeTextField(out, at, 218, (value.configDigest ?? ""));
+  if (value.security !== undefined) at = writeMemberSecurity(out, at, 226, value.security);
   return closeLength(out, body, at);
 }
 

@@ -1891,6 +1891,13 @@ export declare type MemberUpdate = Message<"waymark.fabric.v1.MemberUpdate"> & {
    * @generated from field: string config_digest = 27;
    */
   configDigest: string;
+
+  /**
+   * The certificate of the member, and the roots that it accepts. Absent without TLS.
+   *
+   * @generated from field: waymark.fabric.v1.MemberSecurity security = 28;
+   */
+  security?: MemberSecurity | undefined;
 };
 
 /**
@@ -1898,6 +1905,62 @@ export declare type MemberUpdate = Message<"waymark.fabric.v1.MemberUpdate"> & {
  * Use `create(MemberUpdateSchema)` to create a new message.
  */
 export declare const MemberUpdateSchema: GenMessage<MemberUpdate>;
+
+/**
+ * The certificate with which a member links to others, and the roots that it accepts. The id of a root is the first 16
+ * hexadecimal digits of the SHA-256 of its public key.
+ *
+ * @generated from message waymark.fabric.v1.MemberSecurity
+ */
+export declare type MemberSecurity = Message<"waymark.fabric.v1.MemberSecurity"> & {
+  /**
+   * Where the certificate comes from: `files` or `mesh`.
+   *
+   * @generated from field: string source = 1;
+   */
+  source: string;
+
+  /**
+   * Common name of the issuer of the certificate. With `mesh`, it is the node that issued the certificate.
+   *
+   * @generated from field: string issuer = 2;
+   */
+  issuer: string;
+
+  /**
+   * Time at which the certificate ends, in whole seconds since 1970.
+   *
+   * @generated from field: uint64 expires_s = 3;
+   */
+  expiresS: bigint;
+
+  /**
+   * Issuer of the attestation with which the member joined. Empty if it joined without one.
+   *
+   * @generated from field: string attested_by = 4;
+   */
+  attestedBy: string;
+
+  /**
+   * Id of the root of the certificate. Empty if the member does not accept its own certificate.
+   *
+   * @generated from field: string root = 5;
+   */
+  root: string;
+
+  /**
+   * Ids of the roots that the member accepts.
+   *
+   * @generated from field: repeated string roots = 6;
+   */
+  roots: string[];
+};
+
+/**
+ * Describes the message waymark.fabric.v1.MemberSecurity.
+ * Use `create(MemberSecuritySchema)` to create a new message.
+ */
+export declare const MemberSecuritySchema: GenMessage<MemberSecurity>;
 
 /**
  * Progress of a member's drain.

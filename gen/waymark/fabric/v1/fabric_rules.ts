@@ -27,6 +27,7 @@ import {
   type MaintainRefusalFields,
   type MaintainRequestFields,
   type MaintainResponseFields,
+  type MemberSecurityFields,
   type MemberUpdateFields,
   type OriginDigestFields,
   type OriginFields,
@@ -805,6 +806,25 @@ export function checkDrainProgress(value: DrainProgressFields, problems: FieldPr
   if (value.urls.length > 0) checkDrainProgress_urls(value.urls, problems);
 }
 
+function checkMemberSecurity_roots(many: readonly string[], problems: FieldProblems): void {
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? "";
+    const before = problems.count;
+    if (item !== "") problems.text(item, 16, "");
+    if (problems.count !== before) problems.under(before, `roots[${i}]`);
+  }
+}
+
+/** Adds what breaks the contract's rules in `MemberSecurity`. */
+export function checkMemberSecurity(value: MemberSecurityFields, problems: FieldProblems): void {
+  if (value.source !== "") problems.text(value.source, 16, "source");
+  if (value.issuer !== "") problems.text(value.issuer, 64, "issuer");
+  if (!(value.expiresS >= 0 && value.expiresS <= 9007199254740)) problems.range(value.expiresS, 0, 9007199254740, "expires_s");
+  if (value.attestedBy !== "") problems.text(value.attestedBy, 256, "attested_by");
+  if (value.root !== "") problems.text(value.root, 16, "root");
+  if (value.roots.length > 0) checkMemberSecurity_roots(value.roots, problems);
+}
+
 function checkMemberUpdate_protocol_versions(many: readonly number[], problems: FieldProblems): void {
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? 0;
@@ -907,6 +927,11 @@ export function checkMemberUpdate(value: MemberUpdateFields, problems: FieldProb
   }
   if (value.configDigest !== undefined) {
     if (value.configDigest !== "") problems.name(value.configDigest, 16, "config_digest");
+  }
+  if (value.security !== undefined) {
+    const before = problems.count;
+    checkMemberSecurity(value.security, problems);
+    if (problems.count !== before) problems.under(before, "security.");
   }
 }
 

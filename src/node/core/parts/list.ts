@@ -81,6 +81,8 @@ export class NodeParts {
   joined: JoinedParts | undefined;
   /** The id of the control store that this node shares with others. Empty if there is none, or if the node has not read it. */
   controlStore = "";
+  /** The certificate of this node, and the roots that it accepts. */
+  security: MemberFacts["security"];
 
   constructor(rooms: NodeRooms, time: Time) {
     this.rooms = rooms;
@@ -115,11 +117,11 @@ export class NodeParts {
   /** Returns the member record that this node announces to other nodes. */
   facts(): MemberFacts {
     assert(this.joined !== undefined, "the member record was read before the node joined");
-    const { joined, controlStore, rooms } = this;
+    const { joined, controlStore, rooms, security } = this;
     const { generation } = rooms.replica.self;
     const { labels, ...drain } = this.drain.facts();
     const common = { ...joined.facts, generation, labels: { ...joined.facts.labels, ...labels }, ...drain };
-    return { ...common, ...(controlStore !== "" && { controlStore }), ...rooms.summaries?.facts };
+    return { ...common, ...(controlStore !== "" && { controlStore }), ...(security && { security }), ...rooms.summaries?.facts };
   }
 
   /** Whether a write must wait for `confirmed`: this process was paused, and other nodes may have accepted another process instance since. */
@@ -191,6 +193,9 @@ function fabricRow(core: NodeParts): NodePart {
     joined.activity.handled(input, outputs, time);
     for (const output of outputs) list.deliver(output, time, out);
   };
+  const announce = (time: Time, out: NodeOutput[]) => {
+    if (core.joined !== undefined) list.deliver({ kind: "facts", facts: core.facts() }, time, out);
+  };
   return {
     handle: {
       tick: give,
@@ -213,7 +218,13 @@ function fabricRow(core: NodeParts): NodePart {
       // The members of a cluster find out if they use different control stores.
       controlStore: ({ id }, time, out) => {
         core.controlStore = id;
-        if (core.joined !== undefined) list.deliver({ kind: "facts", facts: core.facts() }, time, out);
+        announce(time, out);
+      },
+      security: ({ security }, time, out) => {
+        // The node announces its certificate when it begins, and then each change.
+        if (!list.isBegun || JSON.stringify(security) === JSON.stringify(core.security)) return;
+        core.security = security;
+        announce(time, out);
       },
     },
     begin: (time, out) => {

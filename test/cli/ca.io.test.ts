@@ -1,0 +1,73 @@
+/** The verbs that rotate a root, and that renew and join on this machine. */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { waymark } from "../fakes/cli-world.ts";
+import { FakeDiscovery } from "../fakes/discovery-server.ts";
+
+const folder = mkdtempSync(join(tmpdir(), "waymark-ca-"));
+let fake = new FakeDiscovery();
+beforeEach(() => {
+  fake = new FakeDiscovery();
+});
+afterEach(() => {
+  fake.stop();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+const [A, B] = ["aaaaaaaaaaaaaaaa", "bbbbbbbbbbbbbbbb"];
+const root = (rootId: string, missingOn: readonly string[], usedBy: readonly string[]) => ({
+  rootId,
+  name: `root ${rootId[0]}`,
+  missingOn,
+  usedBy,
+});
+
+test("ca status shows who accepts and uses each root, and the next step", async () => {
+  await fake.start();
+  const run = async (...accepted: readonly object[]) => {
+    const issuers = [{ nodeId: "eu-1", address: "eu-1:17421", rootDigest: `${A}${"0".repeat(48)}` }];
+    fake.bootstrap.set("authority", () => ({ accepted, issuers, liveNodes: 2 }));
+    return waymark(["ca", "status", "--server", fake.address]);
+  };
+  const use = (id: string, accepted: number, used: number) =>
+    `root ${id} (root ${id[0]}) until : accepted by ${accepted} and used by ${used} of 2 live nodes\n`;
+  const alone = await run(root(A, [], ["eu-1", "eu-2"]));
+  expect([alone.stdout, alone.stderr]).toEqual([expect.stringMatching(/^eu-1 +eu-1:17421 +a{16}$/m), use(A, 2, 2)]);
+  const cases = [
+    [root(B, ["eu-2"], []), `wait until eu-2 accepts the root ${B}`],
+    [
+      root(B, [], []),
+      `make issuing certificates under the root ${B} with "waymark ca intermediate", or drop it with "waymark ca drop ${B}"`,
+    ],
+    [root(B, [], ["eu-2"]), 'renew the certificates under the root that you want to drop, with "waymark cert renew" on each node'],
+  ] as const;
+  for (const [second, want] of cases)
+    expect((await run(root(A, [], ["eu-1"]), second)).stderr).toContain(`live nodes\nnext step: ${want}\n`);
+});
+
+test("ca publish sends the certificate, and ca drop the id", async () => {
+  await fake.start();
+  const asked: unknown[] = [];
+  fake.bootstrap.set("publishRoot", ({ certificate }: { certificate: string }) => ({ rootId: asked.push(certificate) === 1 ? A : "" }));
+  fake.bootstrap.set("dropRoot", ({ rootId, force }: { rootId: string; force: boolean }) => ({ at: asked.push([rootId, force]) }));
+  const at = ["--server", fake.address];
+  expect((await waymark(["ca", "publish", "root.pem", ...at], { files: { "root.pem": "PEM" } })).stderr).toMatch(`root ${A} is published`);
+  expect((await waymark(["ca", "drop", A, "--force", ...at])).stderr).toMatch(`root ${A} is dropped`);
+  expect(asked).toEqual(["PEM", [A, true]]);
+});
+
+test("ca init makes a root alone, and an issuer renews its certificate itself", async () => {
+  const [next, data] = [join(folder, "next"), join(folder, "data")];
+  const made = await waymark(["ca", "init", "--ca-dir", next]);
+  expect([made.exit, made.stderr]).toEqual([0, ""]);
+  await waymark(["ca", "intermediate", "--node", "eu-1", "--ca-dir", next, "--data-dir", data]);
+  const renewed = await waymark(["cert", "renew", "--data-dir", data]);
+  expect([renewed.exit, renewed.stderr]).toEqual([2, `error: ${data} belongs to an issuer, which renews its certificate when it starts\n`]);
+});
+
+test("a node joins with the token in a file before it starts", async () => {
+  const { stderr } = await waymark(["serve", "--ephemeral", "--join-token-file", "T"]);
+  expect(stderr).toMatch(/^error: --join-token-file requires a data directory$/m);
+});
