@@ -27,7 +27,7 @@ const root = (rootId: string, missingOn: readonly string[], usedBy: readonly str
 test("ca status shows who accepts and uses each root, and the next step", async () => {
   await fake.start();
   const run = async (...accepted: readonly object[]) => {
-    const issuers = [{ nodeId: "eu-1", address: "eu-1:17421", rootDigest: `${A}${"0".repeat(48)}` }];
+    const issuers = [{ nodeId: "eu-1", address: "eu-1:17421", rootHash: `${A}${"0".repeat(48)}` }];
     fake.bootstrap.set("authority", () => ({ accepted, issuers, liveNodes: 2 }));
     return waymark(["ca", "status", "--server", fake.address]);
   };

@@ -72,8 +72,10 @@ class LinkCount {
 
 /** What the members announce about their certificates, by node. */
 async function securityAt(node: NodeProcess): Promise<Record<string, unknown>> {
-  const { peers } = JSON.parse(await on(node, "mesh", "peers", "list", "-o", "json")) as { peers: { nodeId: string; security?: object }[] };
-  return Object.fromEntries(peers.map(({ nodeId, security }) => [nodeId, security]));
+  const { peers } = JSON.parse(await on(node, "mesh", "peers", "list", "-o", "json")) as { peers: { nodeId: string }[] };
+  const securityOf = async (nodeId: string) =>
+    (JSON.parse(await on(node, "mesh", "peers", "get", nodeId, "-o", "json")) as { security?: object }).security;
+  return Object.fromEntries(await Promise.all(peers.map(async ({ nodeId }) => [nodeId, await securityOf(nodeId)] as const)));
 }
 
 async function joinToken(issuer: NodeProcess, node: string): Promise<string> {

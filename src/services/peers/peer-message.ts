@@ -51,7 +51,7 @@ function recordOf({ nodeId, clusterId }: MemberRow, { identity, control }: PeerV
 
 /** The texts of a row have the names of the fields. */
 export function peerMessage(row: MemberRow, view: PeerView): Peer {
-  const { status, drain, lastSeenWallMs, rttMs, isSelf, security } = row;
+  const { status, drain, lastSeenWallMs, rttMs, isSelf } = row;
   const { identity, control } = view;
   const record = recordOf(row, view);
   const operation = record?.value;
@@ -71,7 +71,6 @@ export function peerMessage(row: MemberRow, view: PeerView): Peer {
     serving: row.isServing ?? false,
     etag: control.isOwnStore && !isSelf ? "" : `"${record?.version ?? 0}"`,
     drain: drain && wireDrain(drain),
-    security: security && { ...security, acceptedRoots: [...security.roots], expiresAt: timestampOf(security.expiresS * 1000) },
     urls: [...(drain?.urls ?? [])],
     // The shortest time shown is 1 ms.
     rtt: rttMs === undefined ? undefined : durationFromMs(Math.max(1, Math.round(rttMs))),

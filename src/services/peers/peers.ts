@@ -29,7 +29,7 @@ import { enumName } from "../../lib/enum-words.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
 import { type ClusterKeyRow, keysAnswer } from "../cluster-keys.ts";
-import { bookmarkMs } from "../contract.ts";
+import { bookmarkMs, timestampOf } from "../contract.ts";
 import { filterHash, listRoute, type PageRequest, pageAnswer, paged, requestReader } from "../list-page.ts";
 import { type SummaryLag, wireSummaryLag } from "../regions/lag.ts";
 import type { CallContext, HandlersOf, HttpRoute, ServiceDefinition } from "../service.ts";
@@ -157,6 +157,7 @@ function get(parts: PeerParts, { nodeId }: PeerServiceGetRequest, time: Time) {
     );
   }
   const { events, suspicionEndsWallMs, confirmedBy } = source.story(nodeId, time);
+  const { security } = row;
   return create(PeerServiceGetResponseSchema, {
     peer: peerMessage(row, parts),
     events: events.map(({ atWallMs, status, accuser, path, incarnation, via }) =>
@@ -171,6 +172,7 @@ function get(parts: PeerParts, { nodeId }: PeerServiceGetRequest, time: Time) {
     ),
     ...(suspicionEndsWallMs !== undefined && { suspicionEndsAt: timestampFromMs(Math.round(suspicionEndsWallMs)) }),
     confirmedBy: [...confirmedBy],
+    security: security && { ...security, acceptedRoots: [...security.roots], expiresAt: timestampOf(security.expiresS * 1000) },
   });
 }
 

@@ -492,6 +492,13 @@ export declare type PeerServiceGetResponse = Message<"waymark.control.v1.PeerSer
    * @generated from field: repeated string confirmed_by = 4;
    */
   confirmedBy: string[];
+
+  /**
+   * The certificate with which the node links to others. Absent without TLS, and for a node of a version without it.
+   *
+   * @generated from field: waymark.control.v1.PeerSecurity security = 5;
+   */
+  security?: PeerSecurity | undefined;
 };
 
 /**
@@ -499,6 +506,62 @@ export declare type PeerServiceGetResponse = Message<"waymark.control.v1.PeerSer
  * Use `create(PeerServiceGetResponseSchema)` to create a new message.
  */
 export declare const PeerServiceGetResponseSchema: GenMessage<PeerServiceGetResponse>;
+
+/**
+ * The certificate of a node, and the roots that the node accepts. The id of a root is the first 16 hexadecimal digits of
+ * the SHA-256 of its public key.
+ *
+ * @generated from message waymark.control.v1.PeerSecurity
+ */
+export declare type PeerSecurity = Message<"waymark.control.v1.PeerSecurity"> & {
+  /**
+   * Where the certificate comes from: `files` or `mesh`.
+   *
+   * @generated from field: string source = 1;
+   */
+  source: string;
+
+  /**
+   * Common name of the issuer of the certificate. With `mesh`, it is the node that issued the certificate.
+   *
+   * @generated from field: string issuer = 2;
+   */
+  issuer: string;
+
+  /**
+   * When the certificate ends.
+   *
+   * @generated from field: google.protobuf.Timestamp expires_at = 3;
+   */
+  expiresAt?: Timestamp | undefined;
+
+  /**
+   * Issuer of the attestation with which the node joined. Empty if it joined without one.
+   *
+   * @generated from field: string attested_by = 4;
+   */
+  attestedBy: string;
+
+  /**
+   * Id of the root of the certificate. Empty if the node does not accept its own certificate.
+   *
+   * @generated from field: string root = 5;
+   */
+  root: string;
+
+  /**
+   * Ids of the roots that the node accepts.
+   *
+   * @generated from field: repeated string accepted_roots = 6;
+   */
+  acceptedRoots: string[];
+};
+
+/**
+ * Describes the message waymark.control.v1.PeerSecurity.
+ * Use `create(PeerSecuritySchema)` to create a new message.
+ */
+export declare const PeerSecuritySchema: GenMessage<PeerSecurity>;
 
 /**
  * The page of origins to return.

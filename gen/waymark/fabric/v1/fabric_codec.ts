@@ -3388,7 +3388,10 @@ export function readMemberUpdate(reader: WireReader): MemberUpdateFields {
         once(value.security, "security");
         value.security = readMemberSecurity(reader);
         break;
+      case 64:
+      case 65:
       case 66:
+      case 69:
         reader.skip(tag);
         break;
       default:

@@ -12,7 +12,7 @@
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
 import type { EntryKey, Scope } from "../../catalog/v1/entry_pb.js";
-import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
+import type { Duration } from "@bufbuild/protobuf/wkt";
 
 /**
  * Describes the file waymark/fabric/v1/fabric.proto.
@@ -1745,14 +1745,6 @@ export declare type MemberUpdate = Message<"waymark.fabric.v1.MemberUpdate"> & {
    * @generated from field: string zone = 7;
    */
   zone: string;
-
-  /**
-   * Time at which the sender last heard of the member. No version sets or reads it.
-   *
-   * @generated from field: google.protobuf.Timestamp last_seen = 8 [deprecated = true];
-   * @deprecated
-   */
-  lastSeen?: Timestamp | undefined;
 
   /**
    * Generation of the member's journal.
