@@ -10,10 +10,10 @@ export const JOIN_MUTANTS = [
     edits: [
       {
         file: AUTHORITY,
-        find: "      const verdict = judgeJoin(",
-        replace: `      if (known !== undefined && tokenItem !== undefined)
-        await this.#options.store.compareAndSwap(tokenItem.key, tokenItem.version, encodeIdentity({ ...known, used: known.used + 1 }));
-      const verdict = judgeJoin(`,
+        find: "    const verdict = judgeJoin(",
+        replace: `    if (known !== undefined && tokenItem !== undefined)
+      await this.#options.store.compareAndSwap(tokenItem.key, tokenItem.version, encodeIdentity({ ...known, used: known.used + 1 }));
+    const verdict = judgeJoin(`,
       },
     ],
     ...FOUND,
@@ -36,8 +36,8 @@ export const JOIN_MUTANTS = [
     edits: [
       {
         file: AUTHORITY,
-        find: "const conditions = [versionOf(tokenItem.key, tokenItem), versionOf(nameKey({ role, name }), item)];",
-        replace: "const conditions = [versionOf(nameKey({ role, name }), item)];",
+        find: "if (token !== undefined) conditions.push(versionOf(tokenKey, tokenItem));",
+        replace: "",
       },
     ],
     ...FOUND,
@@ -45,7 +45,7 @@ export const JOIN_MUTANTS = [
   {
     name: "a held name goes to another key",
     rule: "Identities: a token admits another key to a held name only if it names it, and it expired or was revoked",
-    edits: [{ file: VERDICTS, find: "(isFree(held, wallMs) && token.name === name)", replace: "token.name === name" }],
+    edits: [{ file: VERDICTS, find: "(isFree(held, wallMs) && isNamed)", replace: "isNamed" }],
     ...FOUND,
   },
   {
@@ -74,8 +74,8 @@ export const JOIN_MUTANTS = [
     edits: [
       {
         file: AUTHORITY,
-        find: 'const role = known?.role ?? "node";',
-        replace: 'const role = Reflect.get(request, "role") ?? known?.role ?? "node";',
+        find: "const { role, attestedBy } = outcome;",
+        replace: 'const { attestedBy } = outcome;\n    const role = Reflect.get(request, "role") ?? outcome.role;',
       },
     ],
     ...FOUND,
