@@ -3,6 +3,7 @@ import { randomBytes } from "node:crypto";
 import { create, type DescMessage, type DescMethodUnary, type MessageInitShape, type MessageShape } from "@bufbuild/protobuf";
 import { Authority } from "../../src/control/identity/authority.io.ts";
 import { CallerTokens } from "../../src/control/identity/caller-tokens.io.ts";
+import { TrustCopy } from "../../src/control/identity/trust.ts";
 import { anonymousCaller } from "../../src/policy/identity/caller.ts";
 import { requestCheckOf } from "../../src/services/contract.ts";
 import { bootstrapService, type IdentityOperation } from "../../src/services/identity/bootstrap.ts";
@@ -25,11 +26,25 @@ export class IdentityServices {
   readonly requests: string[] = [];
   wallMs = NOW_MS;
   /** The records that JoinService.Follow streams. */
-  readonly trust: TrustSource = { records: new Map(), follow: () => () => {} };
+  readonly trust: TrustSource;
   readonly #handlers: ReadonlyMap<string, ServiceDefinition["handlers"]>;
 
   constructor({ isIssuer = true, issuers = [] }: { readonly isIssuer?: boolean; readonly issuers?: readonly string[] } = {}) {
     this.authority = this.authorityOf("eu-1");
+    const { store, root } = this;
+    const copyOf = (): TrustSource["copy"] => {
+      const copy = new TrustCopy("eu");
+      copy.apply(store.map.list("identity/").items);
+      return { issuers: copy.issuers, roots: copy.roots || root.certificate };
+    };
+    const trust = {
+      records: new Map<string, Uint8Array>(),
+      get copy() {
+        return copyOf();
+      },
+      follow: () => () => {},
+    };
+    this.trust = trust;
     const onOperation = (_caller: unknown, operation: IdentityOperation) => void this.operations.push(operation);
     const authority = isIssuer ? this.authority : undefined;
     const onRequest = (kind: string, problem: string) => void this.requests.push(`${kind} ${problem}`.trim());

@@ -35,6 +35,9 @@ export class TrustCopy {
   readonly #clusterId: string;
   readonly #records = new Map<string, Uint8Array>();
   #revocations: Revocations = { names: new Map(), issuers: new Set() };
+  #roots: readonly (readonly [digest: string, certificate: string])[] = [];
+  #issuers: readonly IssuerRecord[] = [];
+  #credentials: readonly ListedCredential[] = [];
 
   constructor(clusterId: string) {
     this.#clusterId = clusterId;
@@ -47,7 +50,16 @@ export class TrustCopy {
       if (value === undefined) this.#records.delete(key);
       else if (TRUST_PREFIXES.some((prefix) => key.startsWith(prefix))) this.#records.set(key, value);
     }
-    this.#revocations = this.#read();
+    this.#revocations = this.#readRevocations();
+    this.#roots = this.#all(ROOTS).map(([digest, value]) => [digest, decodeRoot(value)?.certificate ?? ""]);
+    this.#issuers = this.#all(ISSUERS).flatMap(([key, value]) => {
+      const record = this.#revocations.issuers.has(key) ? undefined : decodeIssuer(value);
+      return record === undefined ? [] : [record];
+    });
+    this.#credentials = this.#all(CREDENTIALS).flatMap(([accessor, value]) => {
+      const record = decodeCredential(value);
+      return record === undefined ? [] : [{ accessor, record }];
+    });
   }
 
   /** All records, by key. */
@@ -61,28 +73,20 @@ export class TrustCopy {
 
   /** The accepted roots in PEM. */
   get roots(): string {
-    return this.#all(ROOTS)
-      .map(([, value]) => decodeRoot(value)?.certificate ?? "")
-      .join("");
+    return this.#roots.map(([, certificate]) => certificate).join("");
   }
 
   /** The ids of the accepted roots. */
   get rootIds(): readonly string[] {
-    return this.#all(ROOTS).map(([digest]) => digest.slice(0, 16));
+    return this.#roots.map(([digest]) => digest.slice(0, 16));
   }
 
   get issuers(): readonly IssuerRecord[] {
-    return this.#all(ISSUERS).flatMap(([key, value]) => {
-      const record = this.#revocations.issuers.has(key) ? undefined : decodeIssuer(value);
-      return record === undefined ? [] : [record];
-    });
+    return this.#issuers;
   }
 
   get credentials(): readonly ListedCredential[] {
-    return this.#all(CREDENTIALS).flatMap(([accessor, value]) => {
-      const record = decodeCredential(value);
-      return record === undefined ? [] : [{ accessor, record }];
-    });
+    return this.#credentials;
   }
 
   /** The records with this prefix, with the rest of their keys. */
@@ -90,7 +94,7 @@ export class TrustCopy {
     return [...this.#records].filter(([key]) => key.startsWith(prefix)).map(([key, value]) => [key.slice(prefix.length), value]);
   }
 
-  #read(): Revocations {
+  #readRevocations(): Revocations {
     const names = new Map<string, number>();
     const issuers = new Set<string>();
     for (const [key, value] of this.#all(REVOCATIONS)) {

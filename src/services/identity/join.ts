@@ -78,11 +78,12 @@ function knownRole(role: IdentityRole) {
 
 /** Runs a request, and records it in the audit log, whether it is granted or refused. */
 async function answered(
-  { authority, onOperation, onRequest }: JoinParts,
+  { trust, onOperation, onRequest }: JoinParts,
   { caller, requestId }: CallContext,
   { kind, name }: { readonly kind: "join" | "renew"; readonly name: string },
   run: () => Promise<Admission>,
 ): Promise<IssuedCertificate> {
+  if (trust.copy.roots === "") throw new WaymarkError("not_ready", "this issuer does not know the roots yet", { retryMs: 1000 });
   const record = (of: Pick<IdentityOperation, "detail" | "nodeId" | "refusal">) =>
     onOperation(caller, { action: `identity.${kind}`, requestId, ...of });
   try {
@@ -91,8 +92,8 @@ async function answered(
     onRequest(kind, "");
     const detail = `role=${made.role} name=${made.name} key=${keyDigest}${tokenId === "" ? "" : ` token=${tokenId}`}${attestedBy === "" ? "" : ` attested=${attestedBy}`}`;
     record({ nodeId: made.role === "node" ? made.name : "", refusal: "", detail });
-    const { roots, issuers } = await authority.bundle();
-    return create(IssuedCertificateSchema, { certificates: made.chain, roots: roots.join(""), issuers: issuers.map(issuerMessage) });
+    const { roots, issuers } = trust.copy;
+    return create(IssuedCertificateSchema, { certificates: made.chain, roots, issuers: issuers.map(issuerMessage) });
   } catch (error) {
     if (!(error instanceof WaymarkError)) throw error;
     const problem = problemOf(error);

@@ -1,7 +1,7 @@
 /** Implements JoinService.Follow: one stream of the records that a node needs to judge certificates and callers. */
 import { create, toBinary } from "@bufbuild/protobuf";
 import { JoinServiceFollowResponseSchema, TrustRecordSchema } from "../../../gen/waymark/control/v1/join_pb.js";
-import type { TrustChange } from "../../control/identity/trust.ts";
+import type { TrustChange, TrustCopy } from "../../control/identity/trust.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { StreamSource } from "../service.ts";
 
@@ -9,6 +9,8 @@ import type { StreamSource } from "../service.ts";
 export interface TrustSource {
   /** All records, by key. */
   readonly records: ReadonlyMap<string, Uint8Array>;
+  /** The accepted roots in PEM, and the issuers. */
+  readonly copy: Pick<TrustCopy, "issuers" | "roots">;
   /** Calls `onChange` with each change, until the returned function is called. With `isReset`, all records may have changed. */
   follow(onChange: (changes: readonly TrustChange[], isReset: boolean) => void): () => void;
 }

@@ -11,6 +11,7 @@ function opened(records: Map<string, Uint8Array>, allows: (key: string) => boole
   let onChange: (changes: readonly TrustChange[], isReset: boolean) => void = () => {};
   const source = {
     records,
+    copy: { issuers: [], roots: "" },
     follow: (follower: typeof onChange) => {
       onChange = follower;
       return () => {};
