@@ -44,6 +44,7 @@ const IDENTITY_COLUMNS: readonly TableColumn<Identity>[] = [
   { title: "ISSUER", text: ({ issuer }) => issuer },
   { title: "ENDS", text: ({ expiresAt }) => timeText(expiresAt) },
   { title: "TOKEN", isWide: true, text: ({ tokenId }) => tokenId || "-" },
+  { title: "ATTESTED BY", isWide: true, text: ({ attestedBy }) => attestedBy || "-" },
   { title: "KEY", isWide: true, text: ({ keyHash }) => keyHash },
 ];
 const ISSUER_COLUMNS: readonly TableColumn<IssuerNode>[] = [
@@ -195,8 +196,10 @@ export const join: VerbFunction = async ({ environment, flags, out }) => {
   };
   const joined = await run(() => environment.joinMesh({ server, token, attestation, roots, clusterId, name, dataDir }));
   out.json({ ...joined });
-  out.note(`this machine is ${joined.role} ${joined.name} of cluster ${joined.clusterId} until ${joined.expiresAt}, and renews itself`);
-  if (joined.role === "node") out.note(`start it: waymark serve --data-dir ${dataDir}`);
+  const isServed = joined.role !== "client";
+  const renewal = isServed ? "and renews itself while it runs" : `renew it in time with waymark cert renew --data-dir ${dataDir}`;
+  out.note(`this machine is ${joined.role} ${joined.name} of cluster ${joined.clusterId} until ${joined.expiresAt}, ${renewal}`);
+  if (isServed) out.note(`start it: waymark serve${joined.role === "resolver" ? " --mode resolver" : ""} --data-dir ${dataDir}`);
 };
 
 export const revoke: VerbFunction = async ({ args: [name = ""], flags, out, client }) => {

@@ -19,7 +19,7 @@ export function updateSizeBytes(update: MemberUpdate): number {
     (update.boot?.length ?? 0) + (update.bootBefore?.length ?? 0) + (update.controlStore?.length ?? 0) + (update.configDigest?.length ?? 0);
   size += update.region.length + update.zone.length + update.version.length + update.accuser.length + update.protocolVersions.length;
   size += lengthOf([...update.transports, ...(update.drain?.urls ?? [])]);
-  if (update.security !== undefined) size += SECURITY_OVERHEAD_BYTES + lengthOf([...update.security.roots, update.security.attestedBy]);
+  if (update.security !== undefined) size += SECURITY_OVERHEAD_BYTES + lengthOf(update.security.roots);
   for (const role of update.roles) size += role.length + 2;
   for (const [key, value] of Object.entries(update.labels)) size += key.length + value.length + 6;
   for (const { region } of update.borders ?? []) size += region.length + 7;

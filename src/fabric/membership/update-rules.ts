@@ -77,7 +77,7 @@ function isListFault({ protocolVersions, transports, roles, labels, heardRules =
   const { maxProtocolVersions, maxTransports, maxRoles, maxLabels, maxIdLength, maxLabelKeyLength, maxLabelValueLength } = NODE_BOUNDS;
   if (protocolVersions.length > maxProtocolVersions || transports.length > maxTransports || roles.length > maxRoles) return true;
   if (!areShort(transports, maxIdLength) || !areShort(roles, maxIdLength)) return true;
-  if ((security?.roots.length ?? 0) > maxRoles || (security?.attestedBy.length ?? 0) > maxLabelValueLength) return true;
+  if ((security?.roots.length ?? 0) > maxRoles) return true;
   // A full member table is sent in one message, so its texts must be short.
   if (!areRulesShort(heardRules)) return true;
   const keys = Object.keys(labels);

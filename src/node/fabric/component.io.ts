@@ -199,7 +199,7 @@ function reportSecurity({ core, certificate }: FabricComponentOptions, tls: Fabr
   if (tls === undefined) return;
   const [cert, trusted] = [tls.cert, tls.clientCa].map((bytes) => Buffer.from(bytes).toString("latin1"));
   const use = readCertificateUse(cert ?? "", trusted ?? "");
-  core.driver.input({ kind: "security", security: { source: certificate === undefined ? "files" : "mesh", attestedBy: "", ...use } });
+  core.driver.input({ kind: "security", security: { source: certificate === undefined ? "files" : "mesh", ...use } });
 }
 
 function reloadTokens({ settings, core, log }: FabricComponentOptions, fabric: Fabric): void {

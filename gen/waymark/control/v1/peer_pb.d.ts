@@ -508,7 +508,8 @@ export declare type PeerServiceGetResponse = Message<"waymark.control.v1.PeerSer
 export declare const PeerServiceGetResponseSchema: GenMessage<PeerServiceGetResponse>;
 
 /**
- * The certificate of a node, and the roots that the node accepts. The id of a root is the first 16 hexadecimal digits of
+ * The certificate of a node, and the roots that the node accepts, as the node itself announces them. The record of the
+ * authority is in BootstrapService.ListIdentities, with the attestation of the node. The id of a root is the first 16 hexadecimal digits of
  * the SHA-256 of its public key.
  *
  * @generated from message waymark.control.v1.PeerSecurity
@@ -536,23 +537,16 @@ export declare type PeerSecurity = Message<"waymark.control.v1.PeerSecurity"> & 
   expiresAt?: Timestamp | undefined;
 
   /**
-   * Issuer of the attestation with which the node joined. Empty if it joined without one.
-   *
-   * @generated from field: string attested_by = 4;
-   */
-  attestedBy: string;
-
-  /**
    * Id of the root of the certificate. Empty if the node does not accept its own certificate.
    *
-   * @generated from field: string root = 5;
+   * @generated from field: string root = 4;
    */
   root: string;
 
   /**
    * Ids of the roots that the node accepts.
    *
-   * @generated from field: repeated string accepted_roots = 6;
+   * @generated from field: repeated string accepted_roots = 5;
    */
   acceptedRoots: string[];
 };

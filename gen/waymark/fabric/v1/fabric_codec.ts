@@ -3135,7 +3135,6 @@ export interface MemberSecurityFields {
   readonly source: string;
   readonly issuer: string;
   readonly expiresS: number;
-  readonly attestedBy: string;
   readonly root: string;
   readonly roots: readonly string[];
 }
@@ -3145,7 +3144,6 @@ export function newMemberSecurity(): Open<MemberSecurityFields> {
     source: "",
     issuer: "",
     expiresS: 0,
-    attestedBy: "",
     root: "",
     roots: [],
   };
@@ -3169,15 +3167,18 @@ export function readMemberSecurity(reader: WireReader): MemberSecurityFields {
       case 24:
         value.expiresS = reader.number();
         break;
-      case 34:
-        value.attestedBy = reader.text();
-        break;
       case 42:
         value.root = reader.text();
         break;
       case 50:
         mayGrow(value.roots.length, MAX_MEMBER_SECURITY_ROOTS, "MemberSecurity.roots");
         value.roots.push(reader.text());
+        break;
+      case 32:
+      case 33:
+      case 34:
+      case 37:
+        reader.skip(tag);
         break;
       default:
         reader.skipUnknown(tag, 6);
@@ -3189,7 +3190,7 @@ export function readMemberSecurity(reader: WireReader): MemberSecurityFields {
 
 /** Bytes that surely hold `MemberSecurity`. Cost: one step a text. */
 export function roomMemberSecurity(value: MemberSecurityFields): number {
-  let room = 51 + 3 * (value.source.length + value.issuer.length + value.attestedBy.length + value.root.length);
+  let room = 41 + 3 * (value.source.length + value.issuer.length + value.root.length);
   room += textsRoom(value.roots);
   return room;
 }
@@ -3201,7 +3202,6 @@ export function writeMemberSecurity(out: Uint8Array, start: number, tag: number,
   at = writeTextField(out, at, 10, value.source);
   at = writeTextField(out, at, 18, value.issuer);
   at = writeNumberField(out, at, 24, value.expiresS);
-  at = writeTextField(out, at, 34, value.attestedBy);
   at = writeTextField(out, at, 42, value.root);
   at = writeTexts(out, at, 50, value.roots);
   return closeLength(out, body, at);

@@ -1927,13 +1927,6 @@ export declare type MemberSecurity = Message<"waymark.fabric.v1.MemberSecurity">
   expiresS: bigint;
 
   /**
-   * Issuer of the attestation with which the member joined. Empty if it joined without one.
-   *
-   * @generated from field: string attested_by = 4;
-   */
-  attestedBy: string;
-
-  /**
    * Id of the root of the certificate. Empty if the member does not accept its own certificate.
    *
    * @generated from field: string root = 5;

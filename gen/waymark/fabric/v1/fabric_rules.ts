@@ -820,7 +820,6 @@ export function checkMemberSecurity(value: MemberSecurityFields, problems: Field
   if (value.source !== "") problems.text(value.source, 16, "source");
   if (value.issuer !== "") problems.text(value.issuer, 64, "issuer");
   if (!(value.expiresS >= 0 && value.expiresS <= 9007199254740)) problems.range(value.expiresS, 0, 9007199254740, "expires_s");
-  if (value.attestedBy !== "") problems.text(value.attestedBy, 256, "attested_by");
   if (value.root !== "") problems.text(value.root, 16, "root");
   if (value.roots.length > 0) checkMemberSecurity_roots(value.roots, problems);
 }
