@@ -56,6 +56,8 @@ async function joinOnce({ persistence: { dataDir, ephemeral }, fabric, node }: S
 export async function renewCertificate(dataDir: string): Promise<Joined> {
   const directory = new IdentityDirectory(dataDir);
   if (existsSync(directory.issuerFile)) throw new Error(`${dataDir} belongs to an issuer, which renews its certificate when it starts`);
+  if (!directory.hasIdentity)
+    throw new Error(`${dataDir} contains no identity; run waymark mesh join first, or name the directory with --data-dir`);
   const known = new TrustCopy(directory.read().clusterId);
   known.apply(directory.readTrust());
   const addresses = [...known.issuers, ...directory.issuers()].map(({ address }) => address);

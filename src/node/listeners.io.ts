@@ -33,12 +33,12 @@ import { REFLECTION } from "../services/reflection.ts";
 import type { ServiceDefinition } from "../services/service.ts";
 import { checkAnswered, listServices } from "../services/service-table.ts";
 import type { AccessLog } from "./access-log.ts";
+import type { CallerIdentities } from "./callers.io.ts";
 import type { NodeComponents } from "./components.io.ts";
 import type { DnsEndpoint, NodeEndpoints, SharedPorts } from "./core/endpoints.ts";
 import { type DnsAnsweringOptions, nameAnswers, openAnswering, openZoneKeys } from "./dns/answering.io.ts";
 import type { DnsPresence } from "./dns/presence.ts";
 import { dnsTls, tlsFiles } from "./dns/tls.io.ts";
-import type { CallerIdentities } from "./identity.io.ts";
 import type { NodeLimits } from "./limits.ts";
 
 export interface NodeListeners {

@@ -24,6 +24,7 @@ import { rebalanceService } from "../services/shards/rebalance.ts";
 import { MAX_SHARD_WATCHES } from "../services/shards/shard-access.ts";
 import { type ShardParts, shardService } from "../services/shards/shards.ts";
 import { openAuditLog } from "../store/audit/log.io.ts";
+import { type CallerIdentities, checkExposure, keepOperatorToken, newOperatorToken, openIdentities } from "./callers.io.ts";
 import { openChecks } from "./checks/component.io.ts";
 import type { NodeComponent, NodeComponents } from "./components.io.ts";
 import { configSource } from "./config-source.ts";
@@ -40,7 +41,6 @@ import { FabricEvents } from "./fabric/events.io.ts";
 import { loneFabric, type NodeFabric } from "./fabric/fabric.io.ts";
 import { NodeFindings } from "./findings/component.io.ts";
 import { followTrust, type NodeIdentityParts, openIdentityParts } from "./identity/component.io.ts";
-import { type CallerIdentities, checkExposure, keepOperatorToken, newOperatorToken, openIdentities } from "./identity.io.ts";
 import { clusterNames, connectionCountOf, endpointsOf, openListeners } from "./listeners.io.ts";
 import type { LoadSources } from "./load-report.ts";
 import { watchEventLoop } from "./loop-blocks.io.ts";
@@ -156,7 +156,11 @@ export function nodeServices(settings: Settings, sources: ServiceSources): Servi
       leafTtlMs: settings.identity.leafTtlMs,
       onOperation: core.accessLog.onIdentity,
     }),
-    CredentialService: credentialService({ ...sources.bootstrap, onOperation: core.accessLog.onIdentity }),
+    CredentialService: credentialService({
+      ...sources.bootstrap,
+      isManaged: settings.tenants.managed,
+      onOperation: core.accessLog.onIdentity,
+    }),
     AuditService: auditService({ log: sources.audit, servedBy: core.identity.nodeId }),
     ConfigService: configService({ ...sources.config, ...configParts(core) }),
   };

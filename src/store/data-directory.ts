@@ -32,7 +32,7 @@ export const DATA_FILES = {
    * issuing certificate. Owned by `node/identity/directory.io.ts`.
    */
   identity: "identity",
-  /** The token that makes a caller on this machine an administrator. It is new at each start. Owned by `node/identity.io.ts`. */
+  /** The token that makes a caller on this machine an administrator. It is new at each start. Owned by `node/callers.io.ts`. */
   operatorToken: "operator.token",
   /** An empty file, which exists if the node has ever had a peer. Owned by `node/fabric/members-file.io.ts`. */
   hadPeers: "had-peers",

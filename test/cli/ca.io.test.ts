@@ -71,3 +71,14 @@ test("a node joins with the token in a file before it starts", async () => {
   const { stderr } = await waymark(["serve", "--ephemeral", "--join-token-file", "T"]);
   expect(stderr).toMatch(/^error: --join-token-file requires a data directory$/m);
 });
+
+test.each([
+  { argv: ["mesh", "join", "--server", "a:1", "--token-file", "T"], says: "the file T (--token-file) is empty" },
+  { argv: ["cert", "renew", "--data-dir", "/nowhere"], says: "/nowhere contains no identity; run waymark mesh join first" },
+  {
+    argv: ["ca", "intermediate", "--node", "b", "--ca-dir", "/nowhere"],
+    says: "/nowhere/root-key.pem does not exist; make a root with waymark ca init",
+  },
+])("a missing file is named with the command that makes it: $argv", async ({ argv, says }) => {
+  expect((await waymark(argv, { files: { T: "\n" } })).stderr).toContain(says);
+});

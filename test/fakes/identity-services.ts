@@ -17,6 +17,13 @@ import { MapStore } from "./map-store.ts";
 export const NOW_MS = 1_760_000_000_000;
 export const LEAF_TTL_MS = 3_600_000;
 
+export interface IdentityServiceOptions {
+  readonly isIssuer?: boolean;
+  /** Whether callers' tokens are used. */
+  readonly isManaged?: boolean;
+  readonly issuers?: readonly string[];
+}
+
 export class IdentityServices {
   readonly store = new MapStore();
   readonly root = new TestRoot(NOW_MS);
@@ -29,7 +36,7 @@ export class IdentityServices {
   readonly trust: TrustSource;
   readonly #handlers: ReadonlyMap<string, ServiceDefinition["handlers"]>;
 
-  constructor({ isIssuer = true, issuers = [] }: { readonly isIssuer?: boolean; readonly issuers?: readonly string[] } = {}) {
+  constructor({ isIssuer = true, isManaged = true, issuers = [] }: IdentityServiceOptions = {}) {
     this.authority = this.authorityOf("eu-1");
     const { store, root } = this;
     const copyOf = (): TrustSource["copy"] => {
@@ -50,7 +57,12 @@ export class IdentityServices {
     const onRequest = (kind: string, problem: string) => void this.requests.push(`${kind} ${problem}`.trim());
     const services = [
       bootstrapService({ authority, issuers: () => issuers, leafTtlMs: LEAF_TTL_MS, onOperation }),
-      credentialService({ tokens: new CallerTokens(this.store, randomBytes), issuers: () => issuers, onOperation }),
+      credentialService({
+        isManaged,
+        tokens: isManaged ? new CallerTokens(this.store, randomBytes) : undefined,
+        issuers: () => issuers,
+        onOperation,
+      }),
       joinService({ authority: this.authority, trust: this.trust, tick: () => () => {}, onOperation, onRequest }),
     ];
     this.#handlers = new Map(services.map(({ desc, handlers }) => [desc.typeName, handlers]));

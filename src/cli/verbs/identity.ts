@@ -184,6 +184,8 @@ export const join: VerbFunction = async ({ environment, flags, out }) => {
   const token = await read(flags.text("tokenFile"), "--token-file");
   const attestation = await read(flags.text("attestationFile"), "--attestation-file");
   const roots = await read(flags.text("ca"), "--ca");
+  const tokenFile = flags.text("tokenFile");
+  if (tokenFile !== undefined && token === "") throw new UsageError(`the file ${tokenFile} (--token-file) is empty`);
   if (token === "" && (attestation === "" || roots === ""))
     throw new UsageError("missing --token-file: without a token, --attestation-file and --ca with the roots of the cluster are needed");
   const server = flags.text("server");

@@ -25,7 +25,7 @@ interface Newcomer {
   readonly role: IdentityRole | undefined;
   readonly clusterId: string;
   readonly name: string;
-  /** An attestation, or the reason why there is none. */
+  /** A valid attestation, or the reason why the request has no valid one. */
   readonly attestation: Attestation | string;
 }
 

@@ -56,7 +56,7 @@ export interface NameRecord {
   readonly issuerKey: string;
   /** The token that admitted the holder. Empty if it was not admitted by a token. */
   readonly tokenId: string;
-  /** `<issuer in the join policy>/<subject>` of the attestation that admitted the holder. Empty if there was none. */
+  /** `<issuer in the join policy>/<subject>` of the attestation that admitted the holder. Empty without an attestation. */
   readonly attestedBy: string;
   readonly madeWallMs: number;
   readonly expiresWallMs: number;

@@ -18,7 +18,7 @@ export function rootDigestOf(root: X509Certificate): string {
   return sha256Hex(root.publicKey.export({ format: "der", type: "spki" }));
 }
 
-/** The common name in a name of `X509Certificate`. Empty if there is none. */
+/** The common name in a name of `X509Certificate`. Empty for a name without one. */
 export function commonNameIn(name: string): string {
   return (/^CN=(.*)$/m.exec(name)?.[1] ?? "").slice(0, MAX_NAME_LENGTH);
 }

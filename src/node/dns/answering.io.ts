@@ -23,7 +23,7 @@ import { counted } from "../../lib/text/visible-text.ts";
 import type { NameAnswersParts } from "../../services/dns/name-answers.ts";
 import type { NodeIdentity } from "../../services/service.ts";
 import type { AccessLog } from "../access-log.ts";
-import type { CallerIdentities } from "../identity.io.ts";
+import type { CallerIdentities } from "../callers.io.ts";
 import type { NodeLimits } from "../limits.ts";
 import { dnsSelection } from "./selection.ts";
 

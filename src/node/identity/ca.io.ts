@@ -16,7 +16,7 @@ import { IdentityDirectory, keyPem, newKey } from "./directory.io.ts";
 const ROOT_MS = 3650 * DAY_MS;
 const INTERMEDIATE_MS = 365 * DAY_MS;
 /** Certificates start earlier by this time, so that they are valid on machines whose clocks are late. */
-const BACKDATE_MS = DAY_MS;
+const AUTHORITY_BACKDATE_MS = DAY_MS;
 const SERIAL_BYTES = 16;
 
 export interface RootFiles {
@@ -39,7 +39,7 @@ export interface IssuerName {
 /** Makes a root in a directory. Throws if the directory has one. */
 export function makeRoot({ directory }: RootFiles, trustDomain: string, wallMs: number): RootFacts {
   const [certificateFile, keyFile] = rootFiles(directory);
-  if (existsSync(keyFile)) throw new Error(`${keyFile} exists already; choose another directory with --out`);
+  if (existsSync(keyFile)) throw new Error(`${keyFile} exists already; choose another directory with --ca-dir`);
   const key = newKey();
   const signing = new P256PrivateKey(key);
   const digest = sha256Hex(signing.publicKey);
@@ -58,6 +58,8 @@ export function makeRoot({ directory }: RootFiles, trustDomain: string, wallMs: 
 /** Makes an issuing certificate for a node, and keeps it in the node's data directory. Returns its end. */
 export function makeIntermediate({ directory }: RootFiles, { clusterId, nodeId }: IssuerName, dataDir: string, wallMs: number): number {
   const [certificateFile, keyFile] = rootFiles(directory);
+  if (!existsSync(keyFile))
+    throw new Error(`${keyFile} does not exist; make a root with waymark ca init, or name its directory with --ca-dir`);
   const rootPem = readCertificates("root.pem", certificateFile).toString();
   const root = new X509Certificate(rootPem);
   const rootKey = readKey("root-key.pem", keyFile);
@@ -72,7 +74,7 @@ export function makeIntermediate({ directory }: RootFiles, { clusterId, nodeId }
   return wallMs + lengthMs;
 }
 
-/** Opens the issuer of a node. Undefined if the node is none. Throws an error that names the setting or the file. */
+/** Opens the issuer of a node. Undefined for a node that is not an issuer. Throws an error that names the setting or the file. */
 export function openIssuer({ identity, persistence, node }: Settings): Issuer | undefined {
   const own = new IdentityDirectory(persistence.dataDir);
   const certFile = identity.issuerCertFile ?? own.issuerFile;
@@ -125,7 +127,7 @@ function signed(
   key: P256PrivateKey,
 ): string {
   const { trustDomain, lengthMs, wallMs, ...rest } = facts;
-  const times = { notBeforeWallMs: wallMs - BACKDATE_MS, notAfterWallMs: wallMs + lengthMs };
+  const times = { notBeforeWallMs: wallMs - AUTHORITY_BACKDATE_MS, notAfterWallMs: wallMs + lengthMs };
   return signCertificate(
     { ...rest, ...times, serial: randomBytes(SERIAL_BYTES), uri: SPIFFE + trustDomain, dnsNames: [] },
     { subject: by, key },

@@ -170,6 +170,11 @@ function connected({
       resolve(socket);
     });
     socket.once("timeout", () => socket.destroy(new Error(`no answer within ${TIMEOUT_MS / 1000} s`)));
-    socket.on("error", (error: Error) => reject(new Error(`${address}: ${error.message}`, { cause: error })));
+    socket.on("error", (error: NodeJS.ErrnoException) => reject(new Error(`${address}: ${dialFault(error)}`, { cause: error })));
   });
+}
+
+function dialFault({ code, message }: NodeJS.ErrnoException): string {
+  if (code !== "ERR_SSL_WRONG_VERSION_NUMBER") return message;
+  return "the server does not use TLS on this port; name the fabric address of an issuer (waymark ca status)";
 }

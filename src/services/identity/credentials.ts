@@ -22,6 +22,8 @@ import type { CallContext, HandlersOf, ServiceDefinition } from "../service.ts";
 import { type BootstrapParts, recorded } from "./bootstrap.ts";
 
 export interface CredentialParts extends Pick<BootstrapParts, "issuers" | "onOperation"> {
+  /** Whether this node accepts tokens that administrators make (`tenants.managed`). */
+  readonly isManaged: boolean;
   /** Undefined if this node has no access to the tokens. */
   readonly tokens: CallerTokens | undefined;
 }
@@ -39,10 +41,12 @@ export function credentialService(parts: CredentialParts): ServiceDefinition {
   };
 }
 
-function tokensOf({ tokens, issuers }: CredentialParts): CallerTokens {
+function tokensOf({ tokens, issuers, isManaged }: CredentialParts): CallerTokens {
   if (tokens !== undefined) return tokens;
+  if (!isManaged)
+    throw new WaymarkError("wrong_node", "this node does not use such tokens; set tenants.managed on the nodes of the cluster");
   const known = issuers();
-  const where = known.length === 0 ? "set tenants.managed on a node with the control store" : `ask an issuer: ${known.join(" or ")}`;
+  const where = known.length === 0 ? "ask a node with the control store" : `ask an issuer: ${known.join(" or ")}`;
   throw new WaymarkError("wrong_node", `this node does not manage the tokens of callers; ${where}`, {
     metadata: { addresses: known.join(" ") },
   });

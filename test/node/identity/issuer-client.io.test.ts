@@ -1,7 +1,7 @@
 /** A newcomer sends its token, and a program its renewal, only to an issuer of its cluster under the expected root. */
 import { createPrivateKey } from "node:crypto";
 import { once } from "node:events";
-import type { AddressInfo } from "node:net";
+import { type AddressInfo, createServer as createTcpServer } from "node:net";
 import { createServer, type TLSSocket } from "node:tls";
 import { expect, test } from "vitest";
 import { newToken, tokenText } from "../../../src/control/identity/join-token.ts";
@@ -118,4 +118,13 @@ test.each([
   { server: "127.0.0.1:1", text: "wmj1.x", want: /^the token file must contain the line/ },
 ])("$server gets nothing for $text", async ({ server, text, want }) => {
   await expect(joinCluster(server, text, "eu-2", createPrivateKey(new TestKey().pem))).rejects.toThrow(want);
+});
+
+test("a port without TLS is refused with the address to use instead", async () => {
+  const server = createTcpServer((socket) => socket.end("HTTP/1.1 400 Bad Request\r\n\r\n")).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  const joining = joinCluster(`127.0.0.1:${port}`, token, "eu-2", createPrivateKey(new TestKey().pem));
+  await expect(joining).rejects.toThrow(/the server does not use TLS on this port; name the fabric address of an issuer/);
+  server.close();
 });

@@ -50,3 +50,8 @@ test("an unknown token is not_found, and the refusal is recorded", async () => {
   await expect(on.call(revoke, { accessor: "abc" })).rejects.toThrow(/not_found: accessor: there is no token abc/);
   expect(on.operations).toMatchObject([{ action: "identity.revoke_credential", refusal: "not_found" }]);
 });
+
+test("a node that does not use such tokens says which setting is missing", async () => {
+  const on = new IdentityServices({ isManaged: false, issuers: ["eu-1:17421"] });
+  await expect(on.call(create, { principal: "p" })).rejects.toThrow(/wrong_node: this node does not use such tokens; set tenants\.managed/);
+});

@@ -1021,14 +1021,14 @@ export declare const BootstrapServiceGetJoinPolicyRequestSchema: GenMessage<Boot
  */
 export declare type BootstrapServiceGetJoinPolicyResponse = Message<"waymark.control.v1.BootstrapServiceGetJoinPolicyResponse"> & {
   /**
-   * The policy. Unset if there is none: then every program with a join token can join.
+   * The policy. Unset if no policy was applied. Every program with a join token can then join.
    *
    * @generated from field: waymark.control.v1.JoinPolicy policy = 1;
    */
   policy?: JoinPolicy | undefined;
 
   /**
-   * The version of the policy. 0 if there is none.
+   * The version of the policy. 0 without a policy.
    *
    * @generated from field: uint32 version = 2;
    */
