@@ -108,7 +108,8 @@ test("a resolver and a program use certificates of an issuer, callers' tokens co
   tags: ["night"],
 }, async () => {
   const config = join(folder, "callers.json");
-  const settings = { tls: { source: "identity" }, identity: { names: ["127.0.0.1"] }, tenants: { managed: true } };
+  // Callers are served by a read worker, which gets tokens and revocations from the main thread.
+  const settings = { node: { workers: 1 }, tls: { source: "identity" }, identity: { names: ["127.0.0.1"] }, tenants: { managed: true } };
   writeFileSync(config, JSON.stringify(settings));
   await using issuer = await startIssuer("ap-1", "--config", config);
   const trust = ["--ca", new IdentityDirectory(dirOf("ap-1")).rootsFile];
