@@ -90,7 +90,8 @@ export class IdentityFleet {
   async join(name: string, dataDir: string): Promise<Buffer> {
     const directory = new IdentityDirectory(dataDir);
     const key = directory.nextKey();
-    directory.keep(key, await joinCluster(this.fabrics[0] ?? fail(), await this.createJoinToken(name), name, key));
+    const { certificates } = await joinCluster(this.fabrics[0] ?? fail(), await this.createJoinToken(name), name, key);
+    directory.keep(key, certificates);
     return directory.nodePem;
   }
 

@@ -5,7 +5,6 @@ import { join } from "node:path";
 import type { ClientKey, IssuerRequest, Joined, MeshJoin, NewAuthority } from "../cli/environment.ts";
 import type { EffectiveSettings } from "../config/load.ts";
 import type { Settings } from "../config/settings.ts";
-import { TrustCopy } from "../control/identity/trust.ts";
 import { P256PrivateKey } from "../lib/crypto.ts";
 import { MAX_TOKEN_FILE_BYTES, readNamedFile } from "../lib/named-file.io.ts";
 import { makePrivateDirectory, writePrivateFile } from "../lib/private-directory.io.ts";
@@ -38,7 +37,14 @@ function checkNoIssuer(dataDir: string): void {
 export async function joinMesh({ server, token, name, dataDir, ...attested }: MeshJoin): Promise<Joined> {
   const directory = new IdentityDirectory(dataDir);
   const key = directory.nextKey();
-  directory.keep(key, await joinCluster(server, token, name, key, attested));
+  const { clusterId, certificates, records } = await joinCluster(server, token, name, key, attested);
+  const copies = directory.readTrust(clusterId);
+  const copy = copies.get(clusterId);
+  copy?.apply(records);
+  if (copy === undefined || copy.roots === "") throw new Error(`${server}: the issuer's answer contains no roots`);
+  directory.keepTrust(copies);
+  directory.keepRoots(copy.roots);
+  directory.keep(key, certificates);
   return joinedIn(directory);
 }
 
@@ -58,10 +64,8 @@ export async function renewCertificate(dataDir: string): Promise<Joined> {
   if (existsSync(directory.issuerFile)) throw new Error(`${dataDir} belongs to an issuer, which renews its certificate when it starts`);
   if (!directory.hasIdentity)
     throw new Error(`${dataDir} contains no identity; run waymark mesh join first, or name the directory with --data-dir`);
-  const known = new TrustCopy(directory.read().clusterId);
-  known.apply(directory.readTrust());
-  const addresses = [...known.issuers, ...directory.issuers()].map(({ address }) => address);
-  await renewAtIssuers(directory, [...new Set(addresses)]);
+  const { clusterId } = directory.read();
+  await renewAtIssuers(directory, directory.readTrust(clusterId).get(clusterId)?.issuers ?? []);
   return joinedIn(directory);
 }
 

@@ -40,6 +40,10 @@ function fabricOf({ listeners }: NodeProcess): string {
   return listeners["fabric"] ?? "";
 }
 
+function trustFileOf({ nodeId }: NodeProcess): string {
+  return join(dirOf(nodeId), "identity", "trust.json");
+}
+
 function joined(issuer: NodeProcess, token: string, name: string): Promise<Ran> {
   const flags = ["--server", fabricOf(issuer), "--token-file", "T", "--data-dir", dirOf(name)];
   return waymark(["mesh", "join", ...flags], { files: { T: token } });
@@ -102,6 +106,31 @@ test("a node renews at another issuer when its issuer is revoked, and the revoke
   await until("the thief is out", async () => /^us-1 .* dead .* no /m.test(await on(node, "mesh", "peers")));
   expect(await on(node, "mesh", "peers")).toMatch(/^us-2 .* alive .* yes /m);
   expect(await on(issuer, "ca", "status")).not.toMatch(/^us-1 /m);
+});
+
+test("a node that is revoked in its cluster is refused by the nodes of another cluster in the fabric", { tags: ["night"] }, async () => {
+  const config = join(folder, "clusters.json");
+  writeFileSync(config, JSON.stringify({ fabric: { clusters: ["eu", "nz"] } }));
+  const start = (name: string, ...flags: readonly string[]) => startNodeProcess(["--data-dir", dirOf(name), "--config", config, ...flags]);
+  await using issuer = await startIssuer("fr-1", "--config", config);
+  const other = ["--node", "nz-1", "--cluster-id", "nz", "--ca-dir", dirOf("fr-1-ca"), "--data-dir", dirOf("nz-1")];
+  await outputOf(waymark(["ca", "intermediate", ...other]));
+  await using abroad = await start("nz-1", "--join", fabricOf(issuer));
+  const startJoined = async (at: NodeProcess, name: string) => {
+    const token = (await on(at, "mesh", "token", "create", "--node", name)).trim();
+    expect(await joined(at, token, name)).toMatchObject({ exit: 0 });
+    return start(name, "--join", fabricOf(issuer));
+  };
+  await using node = await startJoined(issuer, "fr-2");
+  await using thief = await startJoined(abroad, "nz-2");
+  for (const each of [issuer, node])
+    await until(`${each.nodeId} links to the other cluster`, async () => / nz-2 |^nz-2 /m.test(await on(each, "mesh", "peers")));
+  await on(abroad, "mesh", "revoke", "nz-2", "--reason", "stolen");
+  for (const each of [issuer, node])
+    await until(`${each.nodeId} knows the revocation`, () => /revocations\/name\/node\/nz-2/.test(readFileSync(trustFileOf(each), "utf8")));
+  for (const each of [issuer, node])
+    await until(`${each.nodeId} has cut the thief`, async () => /^nz-2 .* (?:suspect|dead) .* no /m.test(await on(each, "mesh", "peers")));
+  expect(thief.nodeId).toBe("nz-2");
 });
 
 test("a resolver and a program use certificates of an issuer, callers' tokens count at once, and all of them can be revoked", {

@@ -39,28 +39,32 @@ export class IdentityServices {
   constructor({ isIssuer = true, isManaged = true, issuers = [] }: IdentityServiceOptions = {}) {
     this.authority = this.authorityOf("eu-1");
     const { store, root } = this;
-    const copyOf = (): TrustSource["copy"] => {
-      const copy = new TrustCopy("eu");
-      copy.apply(store.map.list("identity/").items);
-      return { issuers: copy.issuers, roots: copy.roots || root.certificate };
-    };
-    const trust = {
-      records: new Map<string, Uint8Array>(),
-      get copy() {
-        return copyOf();
+    const copy = {
+      get roots() {
+        return copyOf().roots || root.certificate;
       },
-      follow: () => () => {},
+      get issuers() {
+        return isIssuer ? copyOf().issuers : issuers.map((address) => ({ address, nodeId: "", rootKey: "", expiresWallMs: 0 }));
+      },
+      get records() {
+        return copyOf().records;
+      },
     };
-    this.trust = trust;
+    const copyOf = () => {
+      const found = new TrustCopy("eu");
+      found.apply(store.map.list("trust/").items);
+      return found;
+    };
+    this.trust = { copy, follow: () => () => {} };
     const onOperation = (_caller: unknown, operation: IdentityOperation) => void this.operations.push(operation);
     const authority = isIssuer ? this.authority : undefined;
     const onRequest = (kind: string, problem: string) => void this.requests.push(`${kind} ${problem}`.trim());
     const services = [
-      bootstrapService({ authority, issuers: () => issuers, leafTtlMs: LEAF_TTL_MS, onOperation }),
+      bootstrapService({ authority, copy, leafTtlMs: LEAF_TTL_MS, onOperation }),
       credentialService({
         isManaged,
         tokens: isManaged ? new CallerTokens(this.store, randomBytes) : undefined,
-        issuers: () => issuers,
+        copy,
         onOperation,
       }),
       joinService({ authority: this.authority, trust: this.trust, tick: () => () => {}, onOperation, onRequest }),

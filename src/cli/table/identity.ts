@@ -136,6 +136,7 @@ export const IDENTITY_VERBS: readonly VerbSpec[] = [
     flags: [
       { flags: "--role <role>", doc: "Role of the identity (default node).", choices: ["node", "resolver", "client"] },
       { flags: "--reason <text>", doc: "Why, for the audit log.", isRequired: true },
+      { flags: "--force", doc: "Also if no certificate is on record for the name, because the control store was lost." },
     ],
     examples: [["mesh revoke eu-2 --reason stolen", "shut out the node eu-2"]],
     load: async () => (await identity()).revoke,

@@ -206,7 +206,7 @@ export const join: VerbFunction = async ({ environment, flags, out }) => {
 
 export const revoke: VerbFunction = async ({ args: [name = ""], flags, out, client }) => {
   const reason = flags.text("reason") ?? "";
-  const { wasIssuer } = await client().call(method.revoke, { name, role: roleIn(flags), reason });
+  const { wasIssuer } = await client().call(method.revoke, { name, role: roleIn(flags), reason, force: flags.isOn("force") });
   out.json({ name, wasIssuer });
   out.note(`${name} is revoked: all nodes refuse and disconnect it within seconds`);
   if (wasIssuer)

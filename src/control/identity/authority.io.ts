@@ -19,7 +19,6 @@ import {
   decodeIssuer,
   decodeName,
   decodeRevocation,
-  decodeRoot,
   decodeToken,
   encodeIdentity,
   ISSUERS,
@@ -39,6 +38,8 @@ import {
   type TokenRecord,
 } from "./records.ts";
 import { type JoinRequest, joinBytes, type RenewalRequest, renewalBytes } from "./requests.ts";
+import { RootStore } from "./root-store.io.ts";
+import type { RotationState } from "./rotation.ts";
 import { isKeyOf, judgeJoin, judgeRenewal, refused, withKey } from "./verdicts.ts";
 
 export interface AuthorityOptions {
@@ -48,8 +49,8 @@ export interface AuthorityOptions {
   readonly renewAfterEndMs: number;
   /** Verifies an attestation. Resolves with a text if it is not valid. Undefined if this process verifies none. */
   readonly attest?: (token: string, issuers: JoinPolicy["issuers"], wallMs: number) => Promise<Attestation | string>;
-  /** Throws `not_ready` if a live node does not accept certificates under this root yet. */
-  readonly checkRoot?: (rootId: string) => void;
+  /** The published roots, and the live nodes. Undefined if the roots of this process never change. */
+  readonly rotation?: () => RotationState;
 }
 
 /** A certificate for an identity. */
@@ -75,23 +76,22 @@ export interface ListedToken {
   readonly record: TokenRecord;
 }
 
-/** The accepted roots in PEM, and the issuers. */
-export interface TrustBundle {
-  readonly roots: readonly string[];
-  readonly issuers: readonly IssuerRecord[];
-}
-
 /** Several requests of one token, or for one name, can meet. One of them succeeds in each round. */
 const MAX_ROUNDS = 32;
 const MAX_TOKENS = 10_000;
+/** The longest life of a certificate. */
+const MAX_LIFE_MS = 90 * DAY_MS;
 /** Time for which a token is listed after it has expired. */
 const LISTED_AFTER_END_MS = DAY_MS;
 
 export class Authority {
+  readonly roots: RootStore;
   readonly #options: AuthorityOptions;
 
   constructor(options: AuthorityOptions) {
     this.#options = options;
+    const { store, rotation = () => ({ published: [], members: [] }) } = options;
+    this.roots = new RootStore(store, rotation);
   }
 
   get issuer(): Issuer {
@@ -229,26 +229,29 @@ export class Authority {
 
   /**
    * Revokes an identity: its certificates do not count from now on, and it cannot renew. If the node is an issuer, its issuing key is revoked too.
-   * Returns whether it was one. Rejects with `not_found`.
+   * Returns whether it was one. Rejects with `not_found` if no certificate is on record for the name, unless `isForced` is set.
    */
   async revoke(
     { role, name }: NameKey,
-    terms: Pick<RevocationRecord, "reason" | "revokedBy">,
+    { isForced = false, ...terms }: Pick<RevocationRecord, "reason" | "revokedBy"> & { readonly isForced?: boolean },
     wallMs: number,
   ): Promise<{ readonly wasIssuer: boolean }> {
     if (role === "node" && name === this.issuer.facts.nodeId)
       throw invalid("name", "an issuer cannot revoke itself; ask another issuer, or stop the machine");
     return this.#rounds(async () => {
       const { item, held } = await this.#held({ role, name });
-      if (held === undefined) throw new WaymarkError("not_found", `name: no certificate was issued for the ${role} ${name}`);
+      if (held === undefined && !isForced)
+        throw new WaymarkError(
+          "not_found",
+          `name: no certificate is on record for the ${role} ${name}; revoke it with --force if the control store was lost`,
+        );
       const base = { ...terms, revokedWallMs: wallMs };
       // Certificates have whole seconds.
       const beforeWallMs = Math.ceil(wallMs / 1000) * 1000;
-      const until = { beforeWallMs, untilWallMs: held.lastEndWallMs + BACKDATE_MS };
-      const changes: StoreWrite[] = [
-        { key: nameKey({ role, name }), value: encodeIdentity({ ...held, isRevoked: true, leastMadeWallMs: beforeWallMs }) },
-        { key: `${REVOCATIONS}name/${role}/${name}`, value: encodeIdentity({ ...base, ...until }) },
-      ];
+      const until = { beforeWallMs, untilWallMs: (held?.lastEndWallMs ?? wallMs + MAX_LIFE_MS) + BACKDATE_MS };
+      const changes: StoreWrite[] = [{ key: `${REVOCATIONS}name/${role}/${name}`, value: encodeIdentity({ ...base, ...until }) }];
+      if (held !== undefined)
+        changes.push({ key: nameKey({ role, name }), value: encodeIdentity({ ...held, isRevoked: true, leastMadeWallMs: beforeWallMs }) });
       const own = role === "node" ? await this.#issuersOf(name) : [];
       for (const { key, record } of own) {
         const ending = { beforeWallMs: 0, untilWallMs: record.expiresWallMs + BACKDATE_MS };
@@ -285,16 +288,6 @@ export class Authority {
       if (name !== undefined && record !== undefined) found.push({ ...name, record });
     }
     return found;
-  }
-
-  /** Returns the roots and the issuers that the store names. */
-  async bundle(): Promise<TrustBundle> {
-    const roots: string[] = [];
-    const issuers: IssuerRecord[] = [];
-    for await (const { value } of allItems(this.#options.store, ROOTS)) roots.push(decodeRoot(value)?.certificate ?? "");
-    for await (const { value } of allItems(this.#options.store, ISSUERS))
-      issuers.push(...[decodeIssuer(value)].filter((each) => each !== undefined));
-    return { roots: roots.filter((root) => root !== ""), issuers };
   }
 
   /** Records the next certificate of the issuer itself, like `issue`. */
@@ -361,7 +354,7 @@ export class Authority {
     conditions: readonly StoreCondition[],
     writes: readonly StoreWrite[],
   ): Promise<Admission | undefined> {
-    this.#options.checkRoot?.(this.issuer.facts.rootDigest.slice(0, 16));
+    this.roots.checkIssue(this.issuer.facts.rootDigest);
     const key = nameKey({ role, name });
     const { isCommitted } = await this.#options.store.transact(conditions, [{ key, value: encodeIdentity(record) }, ...writes]);
     if (!isCommitted) return undefined;

@@ -5,19 +5,21 @@
 import { IDENTITY_ROLES, type IdentityRole } from "../../lib/certificates/spiffe.ts";
 import { count, decoderOf, type Fields, flag, text, wordOf } from "../leadership/records.ts";
 
+/** Prefix of the records that every node copies: roots, issuers, revocations and callers' tokens. */
+export const TRUST = "trust/";
 /** Prefixes of keys. After `ROOTS` and `ISSUERS` the digest of a public key follows, after `TOKENS` an id, and after `NAMES` a role and a name. */
-export const ROOTS = "identity/roots/";
+export const ROOTS = `${TRUST}roots/`;
 /** The record that the first root is written with. */
 export const ROOT_GUARD = "identity/first-root";
-export const ISSUERS = "identity/issuers/";
+export const ISSUERS = `${TRUST}issuers/`;
 export const TOKENS = "identity/tokens/";
 export const NAMES = "identity/names/";
 /** After it, `name/<role>/<name>` or `issuer/<id of the key>` follows. */
-export const REVOCATIONS = "identity/revocations/";
+export const REVOCATIONS = `${TRUST}revocations/`;
 /** The key of the join policy (`codec.ts`). */
 export const JOIN_POLICY = "identity/policy";
 /** Tokens of callers. An accessor id follows. */
-export const CREDENTIALS = "credentials/";
+export const CREDENTIALS = `${TRUST}credentials/`;
 
 /** Maximum length of certificates in PEM. */
 const MAX_CERTIFICATES_LENGTH = 16_384;

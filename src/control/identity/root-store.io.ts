@@ -1,11 +1,11 @@
 /** The roots in the control store: publishes and drops them. Every node applies such a change within seconds. */
 import type { X509Certificate } from "node:crypto";
-import { certificatesIn, commonNameIn, ROOT_ID_LENGTH, rootDigestOf } from "../../lib/certificates/roots.io.ts";
+import { certificatesIn, ROOT_ID_LENGTH, rootDigestOf } from "../../lib/certificates/roots.io.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import { allItems } from "../../store/control/all-items.io.ts";
 import type { ControlStore, StoreItem, StoreWrite } from "../../store/control/store.ts";
 import { decodeIssuer, decodeName, decodeRoot, encodeIdentity, ISSUERS, NAMES, nameOfKey, ROOTS } from "./records.ts";
-import { judgeDrop, judgePublish, type RotationState } from "./rotation.ts";
+import { judgeDrop, judgeIssue, judgePublish, type RotationState } from "./rotation.ts";
 
 export class RootStore {
   readonly #store: ControlStore;
@@ -16,16 +16,21 @@ export class RootStore {
     this.#state = state;
   }
 
+  /** Throws `not_ready` if a live node does not accept certificates under the root with this digest yet. */
+  checkIssue(rootDigest: string): void {
+    judgeIssue(rootDigest.slice(0, ROOT_ID_LENGTH), this.#state());
+  }
+
   /** Lists the roots, with the live nodes that do not accept them yet, and those with a certificate under them. */
   async list() {
     const live = this.#state().members ?? [];
     const { items } = await this.#store.list(ROOTS);
     const roots = items.flatMap(({ key, value }) =>
-      certificatesIn(decodeRoot(value)?.certificate ?? "").map(({ subject, validToDate }) => {
+      certificatesIn(decodeRoot(value)?.certificate ?? "").map((certificate) => {
         const rootId = idOfKey(key);
         const missingOn = live.flatMap(({ nodeId, security }) => (security?.roots.includes(rootId) === true ? [] : [nodeId]));
         const usedBy = live.flatMap(({ nodeId, security }) => (security?.root === rootId ? [nodeId] : []));
-        return { rootId, name: commonNameIn(subject), expiresWallMs: validToDate.getTime(), missingOn, usedBy };
+        return { rootId, certificate, missingOn, usedBy };
       }),
     );
     return { roots, liveCount: live.length };

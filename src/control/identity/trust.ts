@@ -14,10 +14,8 @@ import {
   type IssuerRecord,
   REVOCATIONS,
   ROOTS,
+  TRUST,
 } from "./records.ts";
-
-/** Prefixes of the keys of the copy. Join tokens and names do not belong to it. */
-export const TRUST_PREFIXES = [ROOTS, ISSUERS, REVOCATIONS, CREDENTIALS] as const;
 
 /** A change of a record. `value` is undefined if the record was removed. */
 export interface TrustChange {
@@ -32,7 +30,7 @@ export interface ListedCredential {
 }
 
 export class TrustCopy {
-  readonly #clusterId: string;
+  readonly clusterId: string;
   readonly #records = new Map<string, Uint8Array>();
   #revocations: Revocations = { names: new Map(), issuers: new Set() };
   #roots: readonly (readonly [digest: string, certificate: string])[] = [];
@@ -40,20 +38,20 @@ export class TrustCopy {
   #credentials: readonly ListedCredential[] = [];
 
   constructor(clusterId: string) {
-    this.#clusterId = clusterId;
+    this.clusterId = clusterId;
   }
 
-  /** Applies changes. With `resetPrefix`, they are all records whose keys start with it. Keys with other prefixes are ignored. */
-  apply(changes: readonly TrustChange[], resetPrefix?: string): void {
-    if (resetPrefix !== undefined) for (const key of this.#records.keys()) if (key.startsWith(resetPrefix)) this.#records.delete(key);
+  /** Applies changes. With `isReset`, they are all records. Keys of other records are ignored. */
+  apply(changes: readonly TrustChange[], isReset = false): void {
+    if (isReset) this.#records.clear();
     for (const { key, value } of changes) {
       if (value === undefined) this.#records.delete(key);
-      else if (TRUST_PREFIXES.some((prefix) => key.startsWith(prefix))) this.#records.set(key, value);
+      else if (key.startsWith(TRUST)) this.#records.set(key, value);
     }
     this.#revocations = this.#readRevocations();
     this.#roots = this.#all(ROOTS).map(([digest, value]) => [digest, decodeRoot(value)?.certificate ?? ""]);
     this.#issuers = this.#all(ISSUERS).flatMap(([key, value]) => {
-      const record = this.#revocations.issuers.has(key) ? undefined : decodeIssuer(value);
+      const record = this.#revocations.issuers.has(`${this.clusterId}/${key}`) ? undefined : decodeIssuer(value);
       return record === undefined ? [] : [record];
     });
     this.#credentials = this.#all(CREDENTIALS).flatMap(([accessor, value]) => {
@@ -100,9 +98,11 @@ export class TrustCopy {
     for (const [key, value] of this.#all(REVOCATIONS)) {
       const [kind = "", ...rest] = key.split("/");
       const record = decodeRevocation(value);
-      if (kind === "issuer") issuers.add(rest.join("/"));
+      // An issuer has a word only about its own cluster.
+      const subject = `${this.clusterId}/${rest.join("/")}`;
+      if (kind === "issuer") issuers.add(subject);
       // A revocation that cannot be read counts for all certificates of the name.
-      else names.set(`${this.#clusterId}/${rest.join("/")}`, record?.beforeWallMs ?? Number.POSITIVE_INFINITY);
+      else names.set(subject, record?.beforeWallMs ?? Number.POSITIVE_INFINITY);
     }
     return { names, issuers };
   }

@@ -10,11 +10,16 @@ const KEY_DIGITS = 16;
 export interface Revocations {
   /** By `<cluster>/<role>/<name>`: certificates that were made before this time do not count. */
   readonly names: ReadonlyMap<string, number>;
-  /** Keys of issuers (`issuerKeyOf`). No certificate of such an issuer counts, because a thief can make certificates with any time. */
+  /** Issuers, as `<cluster>/<issuerKeyOf>`. No certificate of such an issuer counts, because a thief can make certificates with any time. */
   readonly issuers: ReadonlySet<string>;
 }
 
 export const NO_REVOCATIONS: Revocations = { names: new Map(), issuers: new Set() };
+
+/** Joins the revocations of several clusters. */
+export function mergedRevocations(all: readonly Revocations[]): Revocations {
+  return { names: new Map(all.flatMap(({ names }) => [...names])), issuers: new Set(all.flatMap(({ issuers }) => [...issuers])) };
+}
 
 /** The fields of a certificate that decide, in the form of Node's `X509Certificate`. */
 export interface RevocableCertificate {
@@ -39,7 +44,7 @@ export function issuerOf(issuer: string): { readonly clusterId: string; readonly
 /** Returns why a certificate does not count. Undefined if it counts. */
 export function revocationOf(certificate: RevocableCertificate, { names, issuers }: Revocations): string | undefined {
   const issuer = issuerOf(certificate.issuer);
-  if (issuer !== undefined && issuers.has(issuer.key)) return "the issuer of this certificate was revoked";
+  if (issuer !== undefined && issuers.has(`${issuer.clusterId}/${issuer.key}`)) return "the issuer of this certificate was revoked";
   if (names.size === 0) return undefined;
   const [uri = ""] = readAlternativeNames(certificate.subjectAltName)?.uris ?? [];
   const identity = identityOfSpiffeId(uri);

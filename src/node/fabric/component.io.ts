@@ -228,7 +228,7 @@ function reloadBorders({ settings, core, log }: FabricComponentOptions, fabric: 
 
 function readTls({ settings, core, trust }: FabricComponentOptions): FabricTls | undefined {
   const tls = readTlsAndBorders(settings, settings.fabric.borders, core.identity);
-  return tls && { ...tls, revocations: trust?.copy.revocations };
+  return tls && { ...tls, revocations: trust?.revocations };
 }
 
 function transportOptions(options: FabricComponentOptions, host: string, { clusterToken }: ClusterTokens) {

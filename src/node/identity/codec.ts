@@ -2,7 +2,6 @@
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { IdentityRole } from "../../../gen/waymark/control/v1/bootstrap_pb.js";
 import {
-  type IssuedCertificate,
   JoinService,
   JoinServiceFollowRequestSchema,
   JoinServiceFollowResponseSchema,
@@ -11,23 +10,22 @@ import {
   JoinServiceRenewRequestSchema,
   JoinServiceRenewResponseSchema,
 } from "../../../gen/waymark/control/v1/join_pb.js";
-import type { IssuerRecord } from "../../control/identity/records.ts";
 import type { JoinRequest, RenewalRequest } from "../../control/identity/requests.ts";
 import type { TrustChange } from "../../control/identity/trust.ts";
 
-/** The answer of an issuer. */
-export interface CertificateFiles {
-  /** The leaf and the intermediate, in PEM. */
-  readonly certificates: string;
-  readonly roots: string;
-  readonly issuers: readonly Pick<IssuerRecord, "address" | "nodeId">[];
-}
-
 /** A call of an issuer: its path, its request, and the reader of its response. */
-export interface IssuerCall {
+export interface IssuerCall<Answer> {
   readonly path: string;
   readonly message: Uint8Array;
-  readonly read: (response: Uint8Array) => CertificateFiles;
+  readonly read: (response: Uint8Array) => Answer;
+}
+
+/** The answer to a newcomer. */
+export interface JoinAnswer {
+  /** The leaf and the intermediate, in PEM. */
+  readonly certificates: string;
+  /** The roots and the issuers. */
+  readonly records: readonly TrustChange[];
 }
 
 /** A message of a stream of records. */
@@ -40,21 +38,21 @@ export interface TrustStep {
 
 const ROLES = { node: IdentityRole.NODE, resolver: IdentityRole.RESOLVER, client: IdentityRole.CLIENT } as const;
 
-export function joinCall({ token, attestation = "", name, publicKey, signature }: JoinRequest): IssuerCall {
+export function joinCall({ token, attestation = "", name, publicKey, signature }: JoinRequest): IssuerCall<JoinAnswer> {
   const request = create(JoinServiceJoinRequestSchema, { token, attestation, name, publicKey, signature });
   return {
     path: pathOf(JoinService.method.join.name),
     message: toBinary(JoinServiceJoinRequestSchema, request),
-    read: (bytes) => filesOf(fromBinary(JoinServiceJoinResponseSchema, bytes).issued),
+    read: (bytes) => fromBinary(JoinServiceJoinResponseSchema, bytes),
   };
 }
 
-export function renewCall({ role, name, publicKey, signature, newPublicKey, newSignature }: RenewalRequest): IssuerCall {
+export function renewCall({ role, name, publicKey, signature, newPublicKey, newSignature }: RenewalRequest): IssuerCall<string> {
   const fields = { role: ROLES[role], name, publicKey, signature, newPublicKey, newSignature };
   return {
     path: pathOf(JoinService.method.renew.name),
     message: toBinary(JoinServiceRenewRequestSchema, create(JoinServiceRenewRequestSchema, fields)),
-    read: (bytes) => filesOf(fromBinary(JoinServiceRenewResponseSchema, bytes).issued),
+    read: (bytes) => fromBinary(JoinServiceRenewResponseSchema, bytes).certificates,
   };
 }
 
@@ -71,10 +69,4 @@ export const FOLLOW = {
 
 function pathOf(method: string): string {
   return `/${JoinService.typeName}/${method}`;
-}
-
-function filesOf(issued: IssuedCertificate | undefined): CertificateFiles {
-  const { certificates = "", roots = "", issuers = [] } = issued ?? {};
-  if (certificates === "" || roots === "") throw new Error("the issuer's answer contains no certificate");
-  return { certificates, roots, issuers };
 }

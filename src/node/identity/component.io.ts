@@ -2,8 +2,8 @@
 import { randomBytes } from "node:crypto";
 import { Authority } from "../../control/identity/authority.io.ts";
 import { CallerTokens } from "../../control/identity/caller-tokens.io.ts";
-import { RootStore } from "../../control/identity/root-store.io.ts";
-import { judgeIssue, type RotationState } from "../../control/identity/rotation.ts";
+import type { RotationState } from "../../control/identity/rotation.ts";
+import { TrustCopy } from "../../control/identity/trust.ts";
 import { isListed } from "../../fabric/membership/members.ts";
 import type { Metrics } from "../../lib/metrics/metrics.ts";
 import { draws } from "../../lib/rng.ts";
@@ -29,7 +29,7 @@ export interface NodeIdentityParts {
   readonly trust: NodeTrust | undefined;
   /** Undefined if this node is no issuer. */
   readonly joinEndpoint: JoinEndpoint | undefined;
-  readonly bootstrap: Pick<BootstrapParts & CredentialParts, "authority" | "issuers" | "roots" | "tokens">;
+  readonly bootstrap: Pick<BootstrapParts & CredentialParts, "authority" | "copy" | "tokens">;
 }
 
 /** Opens the certificate of a node or resolver, and its copy of revocations. `store` is the control store of a node, if it reads the copy there. */
@@ -74,12 +74,11 @@ export async function openIdentityParts(
   const { certificate, trust } = await openFollower(options, metrics, parts, storeOf);
   const { leafTtlMs, renewAfterEndMs } = settings.identity;
   const issuer = certificate?.issuer;
-  const state = () => rotationState(core, trust);
-  const checkRoot = (rootId: string) => judgeIssue(rootId, state());
-  const authority = issuer && new Authority({ store: controlStore, issuer, leafTtlMs, renewAfterEndMs, attest, checkRoot });
+  const rotation = () => rotationState(core, trust);
+  const authority = issuer && new Authority({ store: controlStore, issuer, leafTtlMs, renewAfterEndMs, attest, rotation });
   certificate?.setAuthority(authority);
   const store = storeOf(certificate);
-  const roots = authority && new RootStore(controlStore, state);
+  trust?.followOthers(() => issuersOfOthers(core));
   const tokens = store && settings.tenants.managed ? new CallerTokens(store, randomBytes) : undefined;
   return {
     certificate,
@@ -97,7 +96,7 @@ export async function openIdentityParts(
         onOperation: (caller, operation) => noteJoin(core, caller, operation),
         onRequest: (kind, problem) => countIdentity(metrics, kind, problem),
       }),
-    bootstrap: { authority, roots, tokens, issuers: () => certificate?.issuers() ?? [] },
+    bootstrap: { authority, tokens, copy: trust?.copy ?? new TrustCopy(settings.node.clusterId) },
   };
 }
 
@@ -113,6 +112,19 @@ function rotationState({ machine, identity }: NodeCore, trust: NodeTrust | undef
   const all = machine.fabric?.membership.members() ?? [];
   const live = all.filter(({ status, clusterId }) => isListed(status) && clusterId === identity.clusterId);
   return { published: trust?.copy.rootIds ?? [], members: machine.readiness.isReady ? live : undefined };
+}
+
+/** The addresses of the issuers of each other cluster in the fabric: the members that have issued the certificates of others. */
+function issuersOfOthers({ machine, identity }: NodeCore): ReadonlyMap<string, readonly string[]> {
+  const all = machine.fabric?.membership.members() ?? [];
+  const others = all.filter(
+    ({ status, clusterId, security }) => isListed(status) && clusterId !== identity.clusterId && security?.source === "mesh",
+  );
+  const issuers = new Set(others.map(({ clusterId, security }) => `${clusterId}/${security?.issuer}`));
+  const found = others.filter(({ clusterId, nodeId }) => issuers.has(`${clusterId}/${nodeId}`));
+  return new Map(
+    [...Map.groupBy(found, ({ clusterId }) => clusterId)].map(([clusterId, nodes]) => [clusterId, nodes.map(({ address }) => address)]),
+  );
 }
 
 /** Applies each change of revocations and callers' tokens to callers, open streams and this node's certificate. */

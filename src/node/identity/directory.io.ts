@@ -5,15 +5,13 @@
 import { createPrivateKey, generateKeyPairSync, type KeyObject, X509Certificate } from "node:crypto";
 import { existsSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import type { IssuerRecord } from "../../control/identity/records.ts";
-import type { TrustChange } from "../../control/identity/trust.ts";
+import { TrustCopy } from "../../control/identity/trust.ts";
 import { BACKDATE_MS, issuerOf } from "../../lib/certificates/revocations.ts";
 import { identityOfSpiffeId, readAlternativeNames, type SpiffeIdentity } from "../../lib/certificates/spiffe.ts";
 import { P256PrivateKey } from "../../lib/crypto.ts";
 import { MAX_PEM_BYTES, readNamedFile } from "../../lib/named-file.io.ts";
 import { makePrivateDirectory, writePrivateFile } from "../../lib/private-directory.io.ts";
 import { DATA_FILES } from "../../store/data-directory.ts";
-import type { CertificateFiles } from "./codec.ts";
 
 /** A key, and its certificate as far as its owner needs to know it. */
 export interface OwnCertificate extends SpiffeIdentity {
@@ -25,7 +23,6 @@ export interface OwnCertificate extends SpiffeIdentity {
   readonly expiresWallMs: number;
 }
 
-const MAX_ISSUERS = 64;
 const MAX_TRUST_BYTES = 1 << 26;
 
 export class IdentityDirectory {
@@ -53,10 +50,6 @@ export class IdentityDirectory {
     return join(this.#path, "issuer-key.pem");
   }
 
-  get #issuersFile(): string {
-    return join(this.#path, "issuers.json");
-  }
-
   get #trustFile(): string {
     return join(this.#path, "trust.json");
   }
@@ -79,19 +72,6 @@ export class IdentityDirectory {
     return ownCertificate(this.nodeFile);
   }
 
-  /** The fabric addresses of the issuers, as the last answer named them. */
-  issuers(): readonly Pick<IssuerRecord, "address" | "nodeId">[] {
-    if (!existsSync(this.#issuersFile)) return [];
-    const bytes = readNamedFile({ setting: "identity", path: this.#issuersFile, maxBytes: MAX_PEM_BYTES });
-    const rows: unknown = JSON.parse(bytes.toString());
-    if (!Array.isArray(rows)) return [];
-    return rows.slice(0, MAX_ISSUERS).flatMap((row: unknown) => {
-      const fields = new Map<string, unknown>(Object.entries(row ?? {}));
-      const [nodeId, address] = [fields.get("nodeId"), fields.get("address")];
-      return typeof nodeId === "string" && typeof address === "string" ? [{ nodeId, address }] : [];
-    });
-  }
-
   get roots(): Buffer {
     return readNamedFile({ setting: "identity", path: this.rootsFile, maxBytes: MAX_PEM_BYTES });
   }
@@ -101,17 +81,26 @@ export class IdentityDirectory {
     return readNamedFile({ setting: "identity", path: this.nodeFile, maxBytes: MAX_PEM_BYTES });
   }
 
-  /** The records of `TrustCopy`, as they were last kept. */
-  readTrust(): readonly TrustChange[] {
-    if (!existsSync(this.#trustFile)) return [];
-    const bytes = readNamedFile({ setting: "identity", path: this.#trustFile, maxBytes: MAX_TRUST_BYTES });
-    const rows: unknown = JSON.parse(bytes.toString());
-    return Object.entries(rows ?? {}).map(([key, value]) => ({ key, value: Buffer.from(JSON.stringify(value)) }));
+  /** Returns the copies of all clusters, as they were last kept. There is always a copy for `clusterId`. */
+  readTrust(clusterId: string): ReadonlyMap<string, TrustCopy> {
+    const bytes = existsSync(this.#trustFile)
+      ? readNamedFile({ setting: "identity", path: this.#trustFile, maxBytes: MAX_TRUST_BYTES }).toString()
+      : "{}";
+    const kept: unknown = JSON.parse(bytes);
+    const clusters: readonly [string, unknown][] = [[clusterId, {}], ...Object.entries(kept ?? {})];
+    return new Map(
+      clusters.map(([id, rows]) => {
+        const copy = new TrustCopy(id);
+        copy.apply(Object.entries(rows ?? {}).map(([key, value]) => ({ key, value: Buffer.from(JSON.stringify(value)) })));
+        return [id, copy];
+      }),
+    );
   }
 
-  keepTrust(records: ReadonlyMap<string, Uint8Array>): void {
-    const rows = [...records].map(([key, value]) => `${JSON.stringify(key)}:${Buffer.from(value).toString()}`);
-    this.#write(this.#trustFile, `{${rows.join(",\n")}}`);
+  keepTrust(copies: ReadonlyMap<string, TrustCopy>): void {
+    const textOf = ({ records }: TrustCopy) =>
+      [...records].map(([key, value]) => `${JSON.stringify(key)}:${Buffer.from(value).toString()}`).join(",\n");
+    this.#write(this.#trustFile, `{${[...copies].map(([id, copy]) => `${JSON.stringify(id)}:{${textOf(copy)}}`).join(",\n")}}`);
   }
 
   /** Returns the key for the next certificate. It is on disk before it is used, so that a repeated request has the same key. */
@@ -124,9 +113,7 @@ export class IdentityDirectory {
   }
 
   /** Keeps a certificate for the next key, which becomes the current key. */
-  keep(key: KeyObject, { certificates, roots, issuers }: CertificateFiles): void {
-    this.keepRoots(roots);
-    this.#write(this.#issuersFile, JSON.stringify(issuers.map(({ nodeId, address }) => ({ nodeId, address }))));
+  keep(key: KeyObject, certificates: string): void {
     this.#write(this.nodeFile, keyPem(key) + certificates);
     rmSync(this.#nextFile, { force: true });
   }

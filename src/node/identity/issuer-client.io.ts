@@ -14,7 +14,7 @@ import { serverNameOf } from "../../lib/certificates/server-names.ts";
 import { P256PrivateKey, sha256Hex } from "../../lib/crypto.ts";
 import { CODES } from "../../lib/errors.ts";
 import { spkiOf } from "./ca.io.ts";
-import { type CertificateFiles, FOLLOW, type IssuerCall, joinCall, renewCall, type TrustStep } from "./codec.ts";
+import { FOLLOW, type IssuerCall, type JoinAnswer, joinCall, renewCall, type TrustStep } from "./codec.ts";
 import type { OwnCertificate } from "./directory.io.ts";
 
 const TIMEOUT_MS = 10_000;
@@ -42,7 +42,7 @@ export async function joinCluster(
   name: string,
   key: KeyObject,
   { attestation, ...cluster }: Readonly<Record<keyof typeof NO_ATTESTATION, string>> = NO_ATTESTATION,
-): Promise<CertificateFiles> {
+): Promise<JoinAnswer & { readonly clusterId: string }> {
   const token = parseToken(text);
   if (token === undefined && (text !== "" || attestation === ""))
     throw new Error("the token file must contain the line that `waymark mesh token create` has printed");
@@ -50,16 +50,20 @@ export async function joinCluster(
   const roots = token === undefined ? cluster.roots : await rootOf(server, clusterId, token.rootDigest);
   const signing = new P256PrivateKey(key);
   const asked = { token: text, attestation, name, publicKey: signing.publicKey };
-  return callIssuer({ address: server, clusterId, roots }, joinCall({ ...asked, signature: signing.sign(joinBytes(asked)) }));
+  const { certificates, records } = await callIssuer(
+    { address: server, clusterId, roots },
+    joinCall({ ...asked, signature: signing.sign(joinBytes(asked)) }),
+  );
+  return { clusterId, certificates, records };
 }
 
-/** Renews a certificate at one issuer. Rejects with an `IssuerError`, or with an error of the connection. */
+/** Renews a certificate at one issuer. Resolves with the certificates. Rejects with an `IssuerError`, or with an error of the connection. */
 export function renewAt(
   address: string,
   { clusterId, role, name, key }: Pick<OwnCertificate, "clusterId" | "key" | "name" | "role">,
   roots: string | Buffer,
   next: KeyObject,
-): Promise<CertificateFiles> {
+): Promise<string> {
   const signing = new P256PrivateKey(next);
   const asked = { role, name, publicKey: key.publicKey, newPublicKey: signing.publicKey };
   const bytes = renewalBytes(clusterId, asked);
@@ -120,7 +124,7 @@ async function rootOf(address: string, clusterId: string, digest: string): Promi
   );
 }
 
-async function callIssuer(server: IssuerServer, { path, message, read }: IssuerCall): Promise<CertificateFiles> {
+async function callIssuer<Answer>(server: IssuerServer, { path, message, read }: IssuerCall<Answer>): Promise<Answer> {
   const socket = await connected(server);
   const connection = new ClientConnection(socket, { authority: "issuer", scheme: "https", limits: clientLimits(TRANSPORT_LIMITS) });
   try {

@@ -3,6 +3,7 @@
  * no certificate, so their connections and requests are limited by address.
  */
 import type { Socket } from "node:net";
+import { TLSSocket } from "node:tls";
 import type { Settings } from "../../config/settings.ts";
 import { refused } from "../../control/identity/verdicts.ts";
 import { serverLimits, TRANSPORT_LIMITS } from "../../fabric/transport/limits.ts";
@@ -35,15 +36,16 @@ export interface JoinEndpointOptions extends JoinParts {
 const REQUESTS = { limit: 3_000, windowMs: 60_000, maxKeys: 10_000 } as const;
 /** An attestation has up to 16 KiB. */
 const MAX_REQUEST_BYTES = 32_768;
-const MAX_CONNECTIONS = 512;
-const MAX_CONNECTIONS_OF_NETWORK = 64;
+/** Limits for clients without a certificate. Every node can follow, as far as the fabric listener has room for it. */
+const MAX_STRANGERS = 512;
+const MAX_STRANGERS_OF_NETWORK = 64;
 
 export class JoinEndpoint {
   /** The server name that clients must request. */
   readonly serverName: string;
   readonly #server: GrpcServer;
   readonly #chain: CallChain;
-  /** Open connections by the network of the client. */
+  /** Open connections of strangers, by their networks. */
   readonly #networks = new Map<string, number>();
   #count = 0;
 
@@ -90,9 +92,10 @@ export class JoinEndpoint {
 
   /** Serves a connection after its TLS handshake. */
   accept(socket: Socket): void {
+    if (socket instanceof TLSSocket && socket.authorized) return this.#server.accept(socket);
     const network = networkOf(withoutMapping(socket.remoteAddress ?? ""));
     const count = this.#networks.get(network) ?? 0;
-    if (this.#count >= MAX_CONNECTIONS || count >= MAX_CONNECTIONS_OF_NETWORK) return void socket.destroy();
+    if (this.#count >= MAX_STRANGERS || count >= MAX_STRANGERS_OF_NETWORK) return void socket.destroy();
     this.#count += 1;
     this.#networks.set(network, count + 1);
     socket.once("close", () => {
@@ -116,11 +119,11 @@ export class JoinEndpoint {
 }
 
 /** A client with a valid certificate is known by its SPIFFE id. Clients without one are anonymous. Throws for a revoked certificate. */
-function callerOf({ address, certificate }: ConnectionPeer, clusterId: string, { copy }: NodeTrust): Caller {
+function callerOf({ address, certificate }: ConnectionPeer, clusterId: string, { revocations }: NodeTrust): Caller {
   const anonymous = anonymousCaller(clusterId, address);
   if (certificate?.isTrusted !== true) return anonymous;
   const { alternativeNames: subjectAltName, issuer, validFromWallMs, tokenId } = certificate;
-  const revoked = revocationOf({ subjectAltName, issuer, validFromWallMs }, copy.revocations);
+  const revoked = revocationOf({ subjectAltName, issuer, validFromWallMs }, revocations);
   if (revoked !== undefined) throw refused("revoked", revoked);
   const [uri = "", ...others] = readAlternativeNames(subjectAltName)?.uris ?? [];
   const identity = others.length === 0 ? identityOfSpiffeId(uri) : undefined;

@@ -2,7 +2,7 @@
  * The certificate of this node, if an issuer of the cluster made it: reads it at the start, and renews it at half of its life. The certificate is in
  * files, and listeners read them again after each renewal. An issuer makes its own certificate.
  */
-import type { KeyObject, X509Certificate } from "node:crypto";
+import type { X509Certificate } from "node:crypto";
 import { isIP } from "node:net";
 import { setTimeout as wait } from "node:timers/promises";
 import type { Settings } from "../../config/settings.ts";
@@ -57,8 +57,10 @@ function withFabricIdentity(settings: Settings, origins: ReadonlyMap<string, str
   if (issuer === undefined && identity.names.length > 0)
     throw new Error('identity.names: only an issuer chooses its names; make the join token of this node with "--dns-name" instead');
   if (!directory.hasIdentity) {
-    if (issuer !== undefined) selfIssue(issuer, directory, identity);
-    else if (identity.source === "mesh")
+    if (issuer !== undefined) {
+      directory.keepRoots(issuer.facts.root);
+      selfIssue(issuer, directory, identity);
+    } else if (identity.source === "mesh")
       throw new Error(`identity.source is "mesh", but ${persistence.dataDir} contains no identity: run "waymark mesh join" first`);
     else if (directory.isJoining)
       throw new Error(
@@ -80,7 +82,8 @@ function withFabricIdentity(settings: Settings, origins: ReadonlyMap<string, str
   const files = { certFile: directory.nodeFile, keyFile: directory.nodeFile, caFile: directory.rootsFile };
   const { certFile: tlsCertFile, keyFile: tlsKeyFile, caFile: tlsCaFile } = files;
   if (isResolver) return { ...own, resolver: { ...resolver, tls: true, tlsCertFile, tlsKeyFile, tlsCaFile } };
-  const known = directory.issuers().flatMap((each) => (each.nodeId === nodeId ? [] : [each.address]));
+  const issuers = directory.readTrust(clusterId).get(clusterId)?.issuers ?? [];
+  const known = issuers.flatMap((each) => (each.nodeId === nodeId ? [] : [each.address]));
   return { ...own, fabric: { ...fabric, ...files, seeds: fabric.seeds.length === 0 ? known : fabric.seeds } };
 }
 
@@ -94,6 +97,7 @@ function hasName(certificate: X509Certificate, host: string): boolean {
   return (isIP(host) === 0 ? certificate.checkHost(host) : certificate.checkIP(host)) !== undefined;
 }
 
+/** Makes the next certificate of an issuer. */
 function selfIssue(issuer: Issuer, directory: IdentityDirectory, identity: Settings["identity"]): void {
   const { nodeId: name, root } = issuer.facts;
   const key = directory.nextKey();
@@ -102,7 +106,7 @@ function selfIssue(issuer: Issuer, directory: IdentityDirectory, identity: Setti
   const { publicKey } = new P256PrivateKey(key);
   const certificates = issuer.certify({ role: "node", name, publicKey, dnsNames: namesOf(issuer, identity), ...times });
   // Newcomers find the root, whose digest they know, in the chain of an issuer.
-  directory.keep(key, { certificates: certificates + root, roots: root, issuers: directory.issuers() });
+  directory.keep(key, certificates + root);
 }
 
 /** Opens the identity that `withIdentity` has found. Undefined if the node's certificate does not come from an issuer. */
@@ -114,10 +118,10 @@ export function openNodeCertificate(options: NodeCertificateOptions): NodeCertif
 }
 
 /** Renews a certificate at one of the issuers, which are asked one after the other. Rejects with the last error. */
-export async function renewAtIssuers(directory: IdentityDirectory, addresses: readonly string[]): Promise<void> {
+export async function renewAtIssuers(directory: IdentityDirectory, issuers: TrustCopy["issuers"]): Promise<void> {
   const [held, key, { roots }] = [directory.read(), directory.nextKey(), directory];
   let last: unknown = new Error("no issuer is known; join again with a token");
-  for (const address of addresses) {
+  for (const { address } of issuers) {
     try {
       return directory.keep(key, await renewAt(address, held, roots, key));
     } catch (error) {
@@ -135,7 +139,8 @@ export class NodeCertificate implements NodeComponent {
   readonly #stop = new AbortController();
   #held: OwnCertificate;
   #renewWallMs = 0;
-  #trust: TrustCopy | undefined;
+  /** The issuers of this cluster. */
+  #issuers: TrustCopy["issuers"];
   /** Resolved when the certificate must be renewed earlier than planned. */
   #wake = Promise.withResolvers<void>();
   #authority: Authority | undefined;
@@ -148,6 +153,8 @@ export class NodeCertificate implements NodeComponent {
     this.directory = new IdentityDirectory(options.settings.persistence.dataDir);
     this.issuer = openIssuer(options.settings);
     this.#held = this.#take(this.directory.read());
+    const { clusterId } = this.#held;
+    this.#issuers = this.directory.readTrust(clusterId).get(clusterId)?.issuers ?? [];
     const names = this.issuer === undefined ? [] : namesOf(this.issuer, options.settings.identity);
     const isOther = this.issuer !== undefined && this.#held.issuerKey !== this.issuer.keyId;
     if (isOther || names.some((name) => !hasName(this.#held.certificate, name))) this.#renewWallMs = 0;
@@ -165,18 +172,18 @@ export class NodeCertificate implements NodeComponent {
   }
 
   /** Renews the certificate now if its issuer was revoked. */
-  heed(trust: TrustCopy): void {
-    this.#trust = trust;
-    if (!trust.revocations.issuers.has(this.#held.issuerKey)) return;
+  heed({ issuers, revocations }: TrustCopy): void {
+    this.#issuers = issuers;
+    const { clusterId, issuerKey } = this.#held;
+    if (!revocations.issuers.has(`${clusterId}/${issuerKey}`)) return;
     this.#renewWallMs = 0;
     this.#wake.resolve();
     this.#wake = Promise.withResolvers();
   }
 
-  /** The fabric addresses of the issuers. */
-  issuers(): readonly string[] {
-    const known = this.#trust?.issuers ?? [];
-    return (known.length > 0 ? known : this.directory.issuers()).map(({ address }) => address);
+  /** Reads the certificate again, which \`waymark cert renew\` has possibly replaced. */
+  reload(): void {
+    this.#held = this.#take(this.directory.read());
   }
 
   start(): void {
@@ -246,39 +253,28 @@ export class NodeCertificate implements NodeComponent {
   async #renew(): Promise<void> {
     // `waymark cert renew` has possibly replaced the certificate.
     this.#held = this.directory.read();
-    if (this.#authority === undefined) await renewAtIssuers(this.directory, inRandomOrder(this.issuers(), this.#options.random));
-    else await this.#renewSelf(this.#authority, this.directory.nextKey());
+    if (this.#authority === undefined) await renewAtIssuers(this.directory, inRandomOrder(this.#issuers, this.#options.random));
+    else await this.#renewSelf(this.#authority);
     this.#held = this.#take(this.directory.read());
     this.#onRenewed();
   }
 
-  /** Makes the next certificate. Without the store, it is made nevertheless, because an issuer must stay reachable. */
-  async #renewSelf(authority: Authority, key: KeyObject): Promise<void> {
+  /** Without the store, the certificate is made nevertheless, because an issuer must stay reachable. */
+  async #renewSelf(authority: Authority): Promise<void> {
     const { issuer } = authority;
-    const { publicKey } = new P256PrivateKey(key);
-    const { nodeId: name, root } = issuer.facts;
     const { identity } = this.#options.settings;
-    const ttlMs = identity.leafTtlMs;
-    const dnsNames = namesOf(issuer, identity);
+    const { publicKey } = new P256PrivateKey(this.directory.nextKey());
     const { wallMs } = now();
     try {
-      const { chain } = await authority.issueOwn(publicKey, dnsNames, ttlMs, wallMs);
+      await authority.issueOwn(publicKey, namesOf(issuer, identity), identity.leafTtlMs, wallMs);
       await authority.removeEnded(wallMs);
-      const { roots, issuers } = await authority.bundle();
-      this.directory.keep(key, { certificates: chain + root, roots: roots.join(""), issuers });
     } catch (error) {
       if (!(error instanceof WaymarkError && error.reason === "store_unavailable")) throw error;
       // Other nodes possibly do not accept the root of a new issuing certificate.
       if (this.#held.issuerKey !== issuer.keyId) throw error;
       this.#options.log.warn({ err: error }, "the issuer's own certificate is not recorded in the control store");
-      const times = { madeWallMs: wallMs, expiresWallMs: issuer.expiryOf(wallMs, ttlMs) };
-      const certificates = issuer.certify({ role: "node", name, publicKey, dnsNames, ...times });
-      this.directory.keep(key, {
-        certificates: certificates + root,
-        roots: this.directory.roots.toString(),
-        issuers: this.directory.issuers(),
-      });
     }
+    selfIssue(issuer, this.directory, identity);
   }
 
   /** Publishes this issuer and its own identity, as soon as the store answers. */
@@ -292,11 +288,7 @@ export class NodeCertificate implements NodeComponent {
         const names = namesOf(authority.issuer, settings.identity);
         await authority.issueOwn(key.publicKey, names, this.#held.expiresWallMs - wallMs, wallMs);
         // After a renewal in the meantime, the record must name the new key.
-        if (this.#held.key !== key) continue;
-        const { roots } = await authority.bundle();
-        this.directory.keepRoots(roots.join(""));
-        this.#onRenewed();
-        return;
+        if (this.#held.key === key) return;
       } catch (error) {
         rethrowInvariant(error);
         log.warn({ err: error }, "this issuer is not announced in the control store, trying again");

@@ -1,10 +1,12 @@
 /**
  * Keeps the node's copy of roots, issuers, revocations and callers' tokens up to date: from the control store if the node has it, and otherwise from an
- * issuer. The copy is also on disk, so that everything that was revoked stays revoked after a start without an issuer.
+ * issuer. The revocations of every other cluster in the fabric come from an issuer there, because only an issuer's word counts. The copy is also on disk, so that everything that was revoked stays revoked after a start without an issuer.
  */
 import { setTimeout as wait } from "node:timers/promises";
-import { TRUST_PREFIXES, type TrustChange, TrustCopy } from "../../control/identity/trust.ts";
+import { TRUST } from "../../control/identity/records.ts";
+import { type TrustChange, TrustCopy } from "../../control/identity/trust.ts";
 import { backoffMs } from "../../lib/backoff.ts";
+import { mergedRevocations, NO_REVOCATIONS, type Revocations } from "../../lib/certificates/revocations.ts";
 import { InvariantError, rethrowInvariant } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.io.ts";
 import type { Metrics } from "../../lib/metrics/metrics.ts";
@@ -21,6 +23,8 @@ import { followIssuer } from "./issuer-client.io.ts";
  * A follower chooses an issuer again after this time, because a stolen issuer can hide its own revocation from the nodes that follow it.
  */
 const FOLLOWED_MS = 600_000;
+/** Time after which other clusters are looked for again. */
+const OTHERS_MS = 5_000;
 const RETRY = { baseMs: 500, maxMs: 15_000 } as const;
 
 export interface NodeTrustOptions {
@@ -38,24 +42,32 @@ export interface NodeTrustOptions {
 }
 
 type OnChange = Parameters<TrustSource["follow"]>[0];
+type Addresses = readonly string[];
 
 export class NodeTrust implements NodeComponent, TrustSource {
+  /** The records of this cluster. */
   readonly copy: TrustCopy;
   readonly #options: NodeTrustOptions;
+  /** The copies of all clusters. */
+  readonly #copies: Map<string, TrustCopy>;
   readonly #followers = new Set<OnChange>();
   readonly #stop = new AbortController();
+  #revocations: Revocations = NO_REVOCATIONS;
   /** When the copy was last known to be current. */
   #currentMonoMs = performance.now();
   #isStoreAway = false;
 
   constructor(options: NodeTrustOptions) {
+    const { clusterId, directory } = options;
     this.#options = options;
-    this.copy = new TrustCopy(options.clusterId);
-    this.copy.apply(options.directory?.readTrust() ?? []);
+    this.#copies = new Map(directory?.readTrust(clusterId));
+    this.copy = this.#copyOf(clusterId);
+    this.#merge();
   }
 
-  get records(): ReadonlyMap<string, Uint8Array> {
-    return this.copy.records;
+  /** The revocations of all clusters. */
+  get revocations(): Revocations {
+    return this.#revocations;
   }
 
   follow(onChange: OnChange): () => void {
@@ -66,7 +78,7 @@ export class NodeTrust implements NodeComponent, TrustSource {
   /** The tokens of callers and the revocations, for the listeners. */
   get managed(): ManagedCallers {
     const { isManaged, clusterId, defaultTenant } = this.#options;
-    const { credentials, revocations } = this.copy;
+    const { credentials } = this.copy;
     const identityOf = ({ digest, principal, tenant, roles, expiresWallMs: untilWallMs }: (typeof credentials)[number]["record"]) => ({
       principal,
       tenant: tenant === "" ? defaultTenant : tenant,
@@ -79,14 +91,28 @@ export class NodeTrust implements NodeComponent, TrustSource {
     const accepted = isManaged ? credentials : [];
     return {
       credentials: accepted.map(({ record }) => ({ scheme: "bearer", digest: record.digest, identity: identityOf(record) })),
-      revocations,
+      revocations: this.#revocations,
     };
   }
 
   start(): void {
-    const { store } = this.#options;
-    if (store === undefined) void this.#followIssuers();
-    else for (const prefix of TRUST_PREFIXES) void this.#watchStore(store, prefix);
+    const { store, clusterId } = this.#options;
+    if (store !== undefined) void this.#watchStore(store);
+    else void this.#followIssuers(clusterId, () => this.copy.issuers.map(({ address }) => address));
+  }
+
+  /** Follows an issuer of each other cluster. `issuersOf` returns the addresses of their issuers, as far as they are known now. */
+  followOthers(issuersOf: () => ReadonlyMap<string, Addresses>): void {
+    const followed = new Set<string>();
+    const timer = setInterval(() => {
+      for (const clusterId of issuersOf().keys()) {
+        if (followed.has(clusterId)) continue;
+        followed.add(clusterId);
+        const addresses = () => issuersOf().get(clusterId) ?? [];
+        void this.#followIssuers(clusterId, addresses).finally(() => followed.delete(clusterId));
+      }
+    }, OTHERS_MS).unref();
+    this.#stop.signal.addEventListener("abort", () => clearInterval(timer), { once: true });
   }
 
   stop(): void {
@@ -102,8 +128,8 @@ export class NodeTrust implements NodeComponent, TrustSource {
     this.#options.metrics.set("waymark_identity_follow_age_seconds", {}, this.ageMs / 1000);
   }
 
-  async #watchStore(store: ControlStore, prefix: string): Promise<void> {
-    using watch = store.watch(prefix);
+  async #watchStore(store: ControlStore): Promise<void> {
+    using watch = store.watch(TRUST);
     this.#stop.signal.addEventListener("abort", () => watch.close());
     const waiting: TrustChange[] = [];
     let isReset = false;
@@ -117,30 +143,32 @@ export class NodeTrust implements NodeComponent, TrustSource {
         isReset ||= step.isReset;
         waiting.push(...step.changes.map(({ key, item }) => ({ key, value: item?.value })));
         if (!step.isCurrent) continue;
-        this.#apply(waiting.splice(0), isReset ? prefix : undefined);
+        this.#apply(this.copy, waiting.splice(0), isReset);
         isReset = false;
       } catch (error) {
         rethrowInvariant(error);
         if (!this.#isStoreAway) this.#currentMonoMs = performance.now();
         this.#isStoreAway = true;
-        if (failures === 0)
-          this.#options.log.warn({ err: error, prefix }, "the control store is unavailable; known revocations stay in force");
+        if (failures === 0) this.#options.log.warn({ err: error }, "the control store is unavailable; known revocations stay in force");
         await this.#pause(failures++);
       }
     }
   }
 
-  async #followIssuers(): Promise<void> {
-    const { log } = this.#options;
+  /** Follows one issuer after the other. Returns when no issuer of another cluster is known. */
+  async #followIssuers(clusterId: string, addresses: () => Addresses): Promise<void> {
+    const { log, random } = this.#options;
+    const copy = this.#copyOf(clusterId);
     let failures = 0;
-    while (!this.#stop.signal.aborted) {
+    for (let known = addresses(); !this.#stop.signal.aborted && (copy === this.copy || known.length > 0); known = addresses()) {
       let wasCurrent = false;
-      for (const address of this.#addresses()) {
-        const why = await this.#followOne(address, () => {
+      // Followers spread over the issuers.
+      for (const address of inRandomOrder(known, random)) {
+        const why = await this.#followOne(address, copy, () => {
           wasCurrent = true;
         });
         if (this.#stop.signal.aborted) return;
-        log.debug({ why }, "no longer following this issuer");
+        log.debug({ why, clusterId }, "no longer following this issuer");
         if (wasCurrent) break;
       }
       failures = wasCurrent ? 0 : failures + 1;
@@ -148,23 +176,23 @@ export class NodeTrust implements NodeComponent, TrustSource {
     }
   }
 
-  async #followOne(address: string, onCurrent: () => void): Promise<string> {
-    const { directory, clusterId } = this.#options;
+  async #followOne(address: string, copy: TrustCopy, onCurrent: () => void): Promise<string> {
+    const { directory } = this.#options;
     if (directory === undefined) throw new InvariantError("a node without a certificate follows an issuer");
     const waiting: TrustChange[] = [];
     let isReset = false;
     try {
-      const server = { address, clusterId, roots: directory.roots, own: directory.nodePem };
+      const server = { address, clusterId: copy.clusterId, roots: directory.roots, own: directory.nodePem };
       return await followIssuer(
         server,
         (step) => {
           if (step.isReset) waiting.length = 0;
           isReset ||= step.isReset;
           waiting.push(...step.changes);
-          this.#currentMonoMs = performance.now();
+          if (copy === this.copy) this.#currentMonoMs = performance.now();
           if (!step.isComplete) return;
           onCurrent();
-          if (waiting.length > 0 || isReset) this.#apply(waiting.splice(0), isReset ? "" : undefined);
+          if (waiting.length > 0 || isReset) this.#apply(copy, waiting.splice(0), isReset);
           isReset = false;
         },
         AbortSignal.any([this.#stop.signal, AbortSignal.timeout(FOLLOWED_MS)]),
@@ -175,30 +203,34 @@ export class NodeTrust implements NodeComponent, TrustSource {
     }
   }
 
-  /** The addresses of the issuers, in random order, so that followers spread. */
-  #addresses(): readonly string[] {
-    const { directory, random } = this.#options;
-    const known = this.copy.issuers.length > 0 ? this.copy.issuers : (directory?.issuers() ?? []);
-    return inRandomOrder(known, random).map(({ address }) => address);
-  }
-
   async #pause(failures: number): Promise<void> {
     const { random } = this.#options;
     await wait(backoffMs(failures, random(), RETRY), undefined, { ref: false, signal: this.#stop.signal }).catch(() => {});
   }
 
-  #apply(changes: readonly TrustChange[], resetPrefix: string | undefined): void {
+  #copyOf(clusterId: string): TrustCopy {
+    const copy = this.#copies.get(clusterId) ?? new TrustCopy(clusterId);
+    this.#copies.set(clusterId, copy);
+    return copy;
+  }
+
+  #merge(): void {
+    this.#revocations = mergedRevocations([...this.#copies.values()].map(({ revocations }) => revocations));
+  }
+
+  #apply(copy: TrustCopy, changes: readonly TrustChange[], isReset: boolean): void {
     const { directory, log } = this.#options;
     const rootsBefore = this.copy.roots;
-    this.copy.apply(changes, resetPrefix);
-    this.#currentMonoMs = performance.now();
+    copy.apply(changes, isReset);
+    this.#merge();
+    if (copy === this.copy) this.#currentMonoMs = performance.now();
     try {
-      directory?.keepTrust(this.copy.records);
+      directory?.keepTrust(this.#copies);
       // Without any root, the node would accept no peer, so an empty list is not applied.
       if (this.copy.roots !== rootsBefore && this.copy.roots !== "") directory?.keepRoots(this.copy.roots);
     } catch (error) {
       log.error({ err: error }, "revocations and roots not written to disk");
     }
-    for (const onChange of this.#followers) onChange(changes, resetPrefix !== undefined);
+    for (const onChange of this.#followers) onChange(changes, isReset, copy);
   }
 }

@@ -26,7 +26,8 @@ import {
   JoinPolicySchema,
 } from "../../../gen/waymark/control/v1/bootstrap_pb.js";
 import type { Authority } from "../../control/identity/authority.io.ts";
-import type { RootStore } from "../../control/identity/root-store.io.ts";
+import type { TrustCopy } from "../../control/identity/trust.ts";
+import { commonNameIn } from "../../lib/certificates/roots.io.ts";
 import { HOUR_MS } from "../../lib/duration.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
@@ -61,10 +62,8 @@ export interface IdentityOperation {
 export interface BootstrapParts {
   /** Undefined if this node is no issuer. */
   readonly authority: Authority | undefined;
-  /** Undefined if this node is no issuer. */
-  readonly roots?: RootStore | undefined;
-  /** The addresses of the issuers that this node knows. */
-  readonly issuers: () => readonly string[];
+  /** The roots and the issuers that this node knows. */
+  readonly copy: Pick<TrustCopy, "issuers" | "roots">;
   readonly leafTtlMs: number;
   readonly onOperation: (caller: Caller, operation: IdentityOperation) => void;
 }
@@ -96,9 +95,9 @@ export function bootstrapService(parts: BootstrapParts): ServiceDefinition {
       issue: unary((authority, request: BootstrapServiceIssueRequest, context) => issue(parts, authority, request, context)),
       revoke: unary((authority, request: BootstrapServiceRevokeRequest, context) => revoke(parts, authority, request, context)),
       listIdentities: unary((authority, request: BootstrapServiceListIdentitiesRequest) => listIdentities(authority, request)),
-      publishRoot: unary(async (_, { certificate }: BootstrapServicePublishRootRequest, context) => {
-        const rootId = parts.roots?.idOf(certificate) ?? "";
-        const publish = async () => parts.roots?.publish(certificate, context.time.wallMs);
+      publishRoot: unary(async ({ roots }, { certificate }: BootstrapServicePublishRootRequest, context) => {
+        const rootId = roots.idOf(certificate);
+        const publish = () => roots.publish(certificate, context.time.wallMs);
         await recorded(parts, context, { action: "identity.publish_root", detail: `root=${rootId}` }, publish);
         return create(BootstrapServicePublishRootResponseSchema, { rootId });
       }),
@@ -106,8 +105,8 @@ export function bootstrapService(parts: BootstrapParts): ServiceDefinition {
         applyJoinPolicy(parts, authority, request, context),
       ),
       getJoinPolicy: unary(async (authority, _request: BootstrapServiceGetJoinPolicyRequest) => (await authority.joinPolicy()).found),
-      dropRoot: unary(async (_, { rootId, force }: BootstrapServiceDropRootRequest, context) => {
-        const drop = async () => parts.roots?.drop(rootId, force, context.time.wallMs);
+      dropRoot: unary(async ({ roots }, { rootId, force }: BootstrapServiceDropRootRequest, context) => {
+        const drop = () => roots.drop(rootId, force, context.time.wallMs);
         await recorded(parts, context, { action: "identity.drop_root", detail: `root=${rootId} force=${force}` }, drop);
         return create(BootstrapServiceDropRootResponseSchema);
       }),
@@ -116,18 +115,38 @@ export function bootstrapService(parts: BootstrapParts): ServiceDefinition {
   };
 }
 
-function authorityOf({ authority, issuers }: BootstrapParts): Authority {
+function authorityOf({ authority, copy }: BootstrapParts): Authority {
   if (authority !== undefined) return authority;
-  const known = issuers();
-  const where = known.length === 0 ? 'make one with "waymark ca init"' : `the issuers are at ${known.join(" and ")}`;
-  throw new WaymarkError("wrong_node", `this node issues no certificates; ${where}`, { metadata: { addresses: known.join(" ") } });
+  throw wrongNode(copy, "this node issues no certificates", 'make an issuer with "waymark ca init"');
 }
 
-async function readAuthority({ roots: store }: BootstrapParts, authority: Authority) {
-  const { roots, issuers } = await authority.bundle();
-  const { roots: rows = [], liveCount: liveNodes = 0 } = (await store?.list()) ?? {};
-  const accepted = rows.map(({ expiresWallMs, ...row }) => ({ ...row, expiresAt: timestampOf(expiresWallMs) }));
-  return create(BootstrapServiceAuthorityResponseSchema, { roots: [...roots], issuers: issuers.map(issuerMessage), accepted, liveNodes });
+/** Throws `not_ready` if this issuer has not read the roots yet. */
+export function knownRoots({ roots }: Pick<TrustCopy, "roots">): string {
+  if (roots === "") throw new WaymarkError("not_ready", "this issuer does not know the roots yet", { retryMs: 1000 });
+  return roots;
+}
+
+/** The error of a node that cannot answer. It names the issuers, which can. */
+export function wrongNode({ issuers }: BootstrapParts["copy"], why: string, otherwise: string): WaymarkError {
+  const known = issuers.map(({ address }) => address);
+  const where = known.length === 0 ? otherwise : `the issuers are at ${known.join(" and ")}`;
+  return new WaymarkError("wrong_node", `${why}; ${where}`, { metadata: { addresses: known.join(" ") } });
+}
+
+async function readAuthority({ copy }: BootstrapParts, authority: Authority) {
+  const { roots, liveCount: liveNodes } = await authority.roots.list();
+  const accepted = roots.map(({ certificate: { subject, validToDate }, ...row }) => ({
+    ...row,
+    name: commonNameIn(subject),
+    expiresAt: timestampOf(validToDate.getTime()),
+  }));
+  const issuers = copy.issuers.map(issuerMessage);
+  return create(BootstrapServiceAuthorityResponseSchema, {
+    roots: roots.map(({ certificate }) => certificate.toString()),
+    issuers,
+    accepted,
+    liveNodes,
+  });
 }
 
 async function createToken(parts: BootstrapParts, authority: Authority, request: BootstrapServiceCreateTokenRequest, context: CallContext) {
@@ -151,20 +170,20 @@ async function issue(parts: BootstrapParts, authority: Authority, request: Boots
     throw invalid("role", "must be client or resolver; a node joins with a token, so that its key stays on its machine");
   const terms = { role, name, publicKey, dnsNames: ownNames(dnsNames), ttlMs: ttl === undefined ? parts.leafTtlMs : durationMs(ttl) };
   const detail = `role=${role} name=${name}`;
+  const roots = knownRoots(parts.copy);
   const made = await recorded(parts, context, { action: "identity.issue", detail }, () => authority.issue(terms, context.time.wallMs));
-  const { roots } = await authority.bundle();
-  return create(BootstrapServiceIssueResponseSchema, { certificates: made.chain, roots: roots.join(""), identity: identityMessage(made) });
+  return create(BootstrapServiceIssueResponseSchema, { certificates: made.chain, roots, identity: identityMessage(made) });
 }
 
 async function revoke(parts: BootstrapParts, authority: Authority, request: BootstrapServiceRevokeRequest, context: CallContext) {
-  const { name, reason } = request;
+  const { name, reason, force: isForced } = request;
   const role = roleOf(request.role) ?? "node";
   const operation = {
     action: "identity.revoke",
-    detail: `role=${role} name=${name} ${reason}`,
+    detail: `role=${role} name=${name}${isForced ? " force" : ""} ${reason}`,
     nodeId: role === "node" ? name : "",
   } as const;
-  const terms = { reason, revokedBy: context.caller.principal };
+  const terms = { reason, isForced, revokedBy: context.caller.principal };
   const { wasIssuer } = await recorded(parts, context, operation, () => authority.revoke({ role, name }, terms, context.time.wallMs));
   return create(BootstrapServiceRevokeResponseSchema, { wasIssuer });
 }

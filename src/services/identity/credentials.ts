@@ -19,9 +19,9 @@ import { isRole } from "../../policy/identity/caller.ts";
 import { durationMs, timestampOf } from "../contract.ts";
 import { filterHash, paged } from "../list-page.ts";
 import type { CallContext, HandlersOf, ServiceDefinition } from "../service.ts";
-import { type BootstrapParts, recorded } from "./bootstrap.ts";
+import { type BootstrapParts, recorded, wrongNode } from "./bootstrap.ts";
 
-export interface CredentialParts extends Pick<BootstrapParts, "issuers" | "onOperation"> {
+export interface CredentialParts extends Pick<BootstrapParts, "copy" | "onOperation"> {
   /** Whether this node accepts tokens that administrators make (`tenants.managed`). */
   readonly isManaged: boolean;
   /** Undefined if this node has no access to the tokens. */
@@ -41,15 +41,11 @@ export function credentialService(parts: CredentialParts): ServiceDefinition {
   };
 }
 
-function tokensOf({ tokens, issuers, isManaged }: CredentialParts): CallerTokens {
+function tokensOf({ tokens, copy, isManaged }: CredentialParts): CallerTokens {
   if (tokens !== undefined) return tokens;
   if (!isManaged)
     throw new WaymarkError("wrong_node", "this node does not use such tokens; set tenants.managed on the nodes of the cluster");
-  const known = issuers();
-  const where = known.length === 0 ? "ask a node with the control store" : `ask an issuer: ${known.join(" or ")}`;
-  throw new WaymarkError("wrong_node", `this node does not manage the tokens of callers; ${where}`, {
-    metadata: { addresses: known.join(" ") },
-  });
+  throw wrongNode(copy, "this node does not manage the tokens of callers", "ask a node with the control store");
 }
 
 async function createCredential(parts: CredentialParts, request: CredentialServiceCreateRequest, context: CallContext) {

@@ -2,24 +2,23 @@
 import { create } from "@bufbuild/protobuf";
 import type { IdentityRole } from "../../../gen/waymark/control/v1/bootstrap_pb.js";
 import {
-  type IssuedCertificate,
-  IssuedCertificateSchema,
   JoinService,
   type JoinServiceFollowRequest,
   type JoinServiceJoinRequest,
   JoinServiceJoinResponseSchema,
   type JoinServiceRenewRequest,
   JoinServiceRenewResponseSchema,
+  TrustRecordSchema,
 } from "../../../gen/waymark/control/v1/join_pb.js";
 import type { Admission, Authority } from "../../control/identity/authority.io.ts";
-import { CREDENTIALS } from "../../control/identity/records.ts";
+import { CREDENTIALS, ISSUERS, ROOTS } from "../../control/identity/records.ts";
 import { identityOfSpiffeId } from "../../lib/certificates/spiffe.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
 import { isUnavailable } from "../recorded-operation.ts";
 import type { CallContext, HandlersOf, ServiceDefinition, StreamSource } from "../service.ts";
-import { type BootstrapParts, type IdentityOperation, problemOf } from "./bootstrap.ts";
-import { issuerMessage, roleOf } from "./identity-message.ts";
+import { type BootstrapParts, type IdentityOperation, knownRoots, problemOf } from "./bootstrap.ts";
+import { roleOf } from "./identity-message.ts";
 import { type TrustSource, TrustStream } from "./trust-stream.ts";
 
 export interface JoinParts extends Pick<BootstrapParts, "onOperation"> {
@@ -39,21 +38,22 @@ export function joinService(parts: JoinParts): ServiceDefinition {
       join: {
         kind: "unary",
         handle: async (request: JoinServiceJoinRequest, context: CallContext) => {
-          const issued = await answered(parts, context, { kind: "join", name: request.name }, () =>
-            authority.join(request, context.time.wallMs),
-          );
-          return create(JoinServiceJoinResponseSchema, { issued });
+          const join = () => authority.join(request, context.time.wallMs);
+          const certificates = await answered(parts, context, { kind: "join", name: request.name }, join);
+          const records = [...parts.trust.copy.records].filter(([key]) => key.startsWith(ROOTS) || key.startsWith(ISSUERS));
+          return create(JoinServiceJoinResponseSchema, {
+            certificates,
+            records: records.map(([key, value]) => create(TrustRecordSchema, { key, value })),
+          });
         },
       },
       renew: {
         kind: "unary",
         handle: async (request: JoinServiceRenewRequest, context: CallContext) => {
-          const role = knownRole(request.role);
-          const asked = { ...request, role };
-          const issued = await answered(parts, context, { kind: "renew", name: request.name }, () =>
-            authority.renew(asked, context.time.wallMs),
-          );
-          return create(JoinServiceRenewResponseSchema, { issued });
+          const asked = { ...request, role: knownRole(request.role) };
+          const renew = () => authority.renew(asked, context.time.wallMs);
+          const certificates = await answered(parts, context, { kind: "renew", name: request.name }, renew);
+          return create(JoinServiceRenewResponseSchema, { certificates });
         },
       },
       follow: { kind: "server_streaming", open: (_request: JoinServiceFollowRequest, { caller }) => follow(parts, caller) },
@@ -76,14 +76,14 @@ function knownRole(role: IdentityRole) {
   return word;
 }
 
-/** Runs a request, and records it in the audit log, whether it is granted or refused. */
+/** Runs a request, and records it in the audit log, whether it is granted or refused. Resolves with the certificates. */
 async function answered(
   { trust, onOperation, onRequest }: JoinParts,
   { caller, requestId }: CallContext,
   { kind, name }: { readonly kind: "join" | "renew"; readonly name: string },
   run: () => Promise<Admission>,
-): Promise<IssuedCertificate> {
-  if (trust.copy.roots === "") throw new WaymarkError("not_ready", "this issuer does not know the roots yet", { retryMs: 1000 });
+): Promise<string> {
+  knownRoots(trust.copy);
   const record = (of: Pick<IdentityOperation, "detail" | "nodeId" | "refusal">) =>
     onOperation(caller, { action: `identity.${kind}`, requestId, ...of });
   try {
@@ -92,8 +92,7 @@ async function answered(
     onRequest(kind, "");
     const detail = `role=${made.role} name=${made.name} key=${keyDigest}${tokenId === "" ? "" : ` token=${tokenId}`}${attestedBy === "" ? "" : ` attested=${attestedBy}`}`;
     record({ nodeId: made.role === "node" ? made.name : "", refusal: "", detail });
-    const { roots, issuers } = trust.copy;
-    return create(IssuedCertificateSchema, { certificates: made.chain, roots, issuers: issuers.map(issuerMessage) });
+    return made.chain;
   } catch (error) {
     if (!(error instanceof WaymarkError)) throw error;
     const problem = problemOf(error);

@@ -7,12 +7,13 @@ import type { StreamSource } from "../service.ts";
 
 /** The records of the serving node. */
 export interface TrustSource {
-  /** All records, by key. */
-  readonly records: ReadonlyMap<string, Uint8Array>;
-  /** The accepted roots in PEM, and the issuers. */
-  readonly copy: Pick<TrustCopy, "issuers" | "roots">;
-  /** Calls `onChange` with each change, until the returned function is called. With `isReset`, all records may have changed. */
-  follow(onChange: (changes: readonly TrustChange[], isReset: boolean) => void): () => void;
+  /** The records of this cluster. */
+  readonly copy: Pick<TrustCopy, "records" | "roots">;
+  /**
+   * Calls `onChange` with each change of the records of a cluster, until the returned function is called. `copy` has the records. With `isReset`, all
+   * of them may have changed.
+   */
+  follow(onChange: (changes: readonly TrustChange[], isReset: boolean, copy: TrustSource["copy"]) => void): () => void;
 }
 
 export interface TrustStreamOptions {
@@ -44,7 +45,8 @@ export class TrustStream implements StreamSource {
 
   attach(wake: () => void): void {
     const { source, tick } = this.#options;
-    const unfollow = source.follow((changes, isReset) => {
+    const unfollow = source.follow((changes, isReset, copy) => {
+      if (copy !== source.copy) return;
       if (isReset) this.#reset();
       else for (const { key, value } of changes) this.#add(key, value);
       wake();
@@ -77,7 +79,7 @@ export class TrustStream implements StreamSource {
   #reset(): void {
     this.#waiting.clear();
     this.#isReset = true;
-    for (const [key, value] of this.#options.source.records) this.#add(key, value);
+    for (const [key, value] of this.#options.source.copy.records) this.#add(key, value);
   }
 
   #add(key: string, value: Uint8Array | undefined): void {

@@ -14,6 +14,7 @@ import { Authority } from "../../../src/control/identity/authority.io.ts";
 import { Issuer } from "../../../src/control/identity/issuer.ts";
 import { JOIN_POLICY } from "../../../src/control/identity/records.ts";
 import { joinBytes } from "../../../src/control/identity/requests.ts";
+import { TrustCopy } from "../../../src/control/identity/trust.ts";
 import { P256PrivateKey } from "../../../src/lib/crypto.ts";
 import { attest } from "../../../src/node/identity/attestation.io.ts";
 import { anonymousCaller } from "../../../src/policy/identity/caller.ts";
@@ -168,7 +169,7 @@ test("a policy is replaced only at its version, and a record that cannot be read
   const { authority, store, join, tokenFor } = newAuthority();
   const operations: IdentityOperation[] = [];
   const onOperation = (_caller: unknown, operation: IdentityOperation) => void operations.push(operation);
-  const { handlers } = bootstrapService({ authority, issuers: () => [], leafTtlMs: HOUR_MS, onOperation });
+  const { handlers } = bootstrapService({ authority, copy: new TrustCopy("eu"), leafTtlMs: HOUR_MS, onOperation });
   const context = {
     caller: { ...anonymousCaller("eu", "127.0.0.1"), principal: "ann" },
     time: { monoMs: 0, wallMs: Date.now() },

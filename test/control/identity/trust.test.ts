@@ -8,39 +8,36 @@ const ISSUER = { address: "a:1", rootKey: "r", expiresWallMs: 9 };
 
 test("a copy has the roots, issuers and revocations of its records", () => {
   const copy = new TrustCopy("eu");
-  copy.apply(
-    [
-      record("identity/roots/r1", { certificate: "pem1", publishedWallMs: 1 }),
-      record("identity/roots/r2", { certificate: "pem2", publishedWallMs: 1 }),
-      record("identity/issuers/k1", { nodeId: "eu-1", ...ISSUER }),
-      record("identity/issuers/k2", { nodeId: "eu-2", ...ISSUER }),
-      record("identity/revocations/issuer/k2", { beforeWallMs: 0, ...REVOKED }),
-      record("identity/revocations/name/node/eu-3", { beforeWallMs: 5, ...REVOKED }),
-      record("identity/tokens/eu:1", { secretDigest: "never copied" }),
-    ],
-    "",
-  );
+  copy.apply([
+    record("trust/roots/r1", { certificate: "pem1", publishedWallMs: 1 }),
+    record("trust/roots/r2", { certificate: "pem2", publishedWallMs: 1 }),
+    record("trust/issuers/k1", { nodeId: "eu-1", ...ISSUER }),
+    record("trust/issuers/k2", { nodeId: "eu-2", ...ISSUER }),
+    record("trust/revocations/issuer/k2", { beforeWallMs: 0, ...REVOKED }),
+    record("trust/revocations/name/node/eu-3", { beforeWallMs: 5, ...REVOKED }),
+    record("identity/tokens/eu:1", { secretDigest: "never copied" }),
+  ]);
   expect(copy.roots).toBe("pem1pem2");
   expect(copy.issuers.map(({ nodeId }) => nodeId)).toEqual(["eu-1"]);
-  expect(copy.revocations).toEqual({ names: new Map([["eu/node/eu-3", 5]]), issuers: new Set(["k2"]) });
+  expect(copy.revocations).toEqual({ names: new Map([["eu/node/eu-3", 5]]), issuers: new Set(["eu/k2"]) });
   expect([...copy.records.keys()].some((key) => key.includes("tokens"))).toBe(false);
 });
 
-test("a reset of one prefix keeps the records with other prefixes, and a removal ends a revocation", () => {
+test("a reset replaces all records, and a removal ends a revocation", () => {
   const copy = new TrustCopy("eu");
   copy.apply([
-    record("identity/roots/r1", { certificate: "pem1", publishedWallMs: 1 }),
-    record("identity/revocations/name/node/a", { beforeWallMs: 5, ...REVOKED }),
+    record("trust/roots/r1", { certificate: "pem1", publishedWallMs: 1 }),
+    record("trust/revocations/name/node/a", { beforeWallMs: 5, ...REVOKED }),
   ]);
-  copy.apply([record("identity/revocations/name/node/b", { beforeWallMs: 6, ...REVOKED })], "identity/revocations/");
+  copy.apply([record("trust/revocations/name/node/b", { beforeWallMs: 6, ...REVOKED })], true);
   expect([...copy.revocations.names.keys()]).toEqual(["eu/node/b"]);
-  expect(copy.roots).toBe("pem1");
-  copy.apply([{ key: "identity/revocations/name/node/b", value: undefined }]);
+  expect(copy.roots).toBe("");
+  copy.apply([{ key: "trust/revocations/name/node/b", value: undefined }]);
   expect(copy.revocations.names.size).toBe(0);
 });
 
 test("a revocation that cannot be read counts for every certificate of the name", () => {
   const copy = new TrustCopy("eu");
-  copy.apply([{ key: "identity/revocations/name/node/a", value: Buffer.from("{}") }]);
+  copy.apply([{ key: "trust/revocations/name/node/a", value: Buffer.from("{}") }]);
   expect(copy.revocations.names.get("eu/node/a")).toBe(Number.POSITIVE_INFINITY);
 });

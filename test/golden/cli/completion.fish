@@ -402,6 +402,7 @@ complete -c waymark -n '__waymark_at mesh join-policy apply' -F
 complete -c waymark -n '__waymark_at mesh join-policy apply' -l expect -x -d 'Fail unless the current policy has this version.'
 complete -c waymark -n '__waymark_at mesh revoke' -l role -x -a 'node resolver client' -d 'Role of the identity (default node).'
 complete -c waymark -n '__waymark_at mesh revoke' -l reason -x -d 'Why, for the audit log.'
+complete -c waymark -n '__waymark_at mesh revoke' -l force -d 'Also if no certificate is on record for the name, because the control store was lost.'
 complete -c waymark -f -n '__waymark_at auth' -a 'token' -d 'Make, list and revoke the tokens of callers.'
 complete -c waymark -f -n '__waymark_at auth token' -a 'create' -d 'Make a token for callers, and print it once. All nodes with tenants.managed accept it within seconds.'
 complete -c waymark -f -n '__waymark_at auth token' -a 'list' -d 'List the tokens of callers, without their secrets.'

@@ -17,7 +17,7 @@ test.each([
 
 const NODE = "URI:spiffe://waymark.test/waymark/cluster/eu/node/eu-2";
 const ISSUER = "O=Waymark\nOU=eu\nCN=eu-1\nserialNumber=k1";
-const REVOCATIONS = { names: new Map([["eu/node/eu-2", 1_000_000]]), issuers: new Set(["k9"]) };
+const REVOCATIONS = { names: new Map([["eu/node/eu-2", 1_000_000]]), issuers: new Set(["eu/k9"]) };
 
 test.each([
   { what: "made before", shown: { subjectAltName: NODE, validFromWallMs: 999_999 - BACKDATE_MS }, isRevoked: true },
@@ -26,6 +26,11 @@ test.each([
   { what: "another role", shown: { subjectAltName: NODE.replace("/node/", "/client/") }, isRevoked: false },
   { what: "another cluster", shown: { subjectAltName: NODE.replace("cluster/eu", "cluster/us") }, isRevoked: false },
   { what: "a revoked issuer", shown: { issuer: ISSUER.replace("k1", "k9"), validFromWallMs: 9e15 }, isRevoked: true },
+  {
+    what: "an issuer of another cluster",
+    shown: { validFromWallMs: 9e15, issuer: ISSUER.replace("OU=eu", "OU=us").replace("k1", "k9") },
+    isRevoked: false,
+  },
   { what: "no name", shown: { subjectAltName: "", issuer: "CN=other" }, isRevoked: false },
 ])("a certificate with $what is revoked: $isRevoked", ({ shown, isRevoked }) => {
   const certificate = { subjectAltName: NODE, issuer: ISSUER, validFromWallMs: 0, ...shown };

@@ -46,7 +46,8 @@ function keepClient(own: IdentityDirectory): void {
   const { publicKey } = new P256PrivateKey(key);
   const times = { madeWallMs: Date.now(), expiresWallMs: Date.now() + 60_000 };
   const certificates = root.issuer("eu-1", "eu").certify({ role: "client", name: "billing", publicKey, dnsNames: [], ...times });
-  own.keep(key, { certificates, roots: root.certificate, issuers: [] });
+  own.keepRoots(root.certificate);
+  own.keep(key, certificates);
 }
 
 test("an issuer makes its own certificate, with the name that only issuers have, and its node starts with it", () => {

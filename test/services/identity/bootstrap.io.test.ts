@@ -159,7 +159,7 @@ const CALLS = [
 
 test.each(CALLS)("a node that is no issuer refuses $rpc, and names the issuers", async ({ call }) => {
   const alone = new IdentityServices({ isIssuer: false });
-  await expect(call(alone)).rejects.toThrow(/^wrong_node: this node issues no certificates; make one with "waymark ca init"/);
+  await expect(call(alone)).rejects.toThrow(/^wrong_node: this node issues no certificates; make an issuer with "waymark ca init"/);
   const on = new IdentityServices({ isIssuer: false, issuers: ["eu-1:17421", "eu-2:17421"] });
   const refusal = { reason: "wrong_node", details: { metadata: { addresses: "eu-1:17421 eu-2:17421" } } };
   await expect(call(on)).rejects.toMatchObject(refusal);
@@ -170,6 +170,22 @@ test("lists of identities and issuers need mesh.read, and all other calls mesh.a
   expect(CALLS.map(({ rpc, role }) => [rpc, role])).toEqual(
     CALLS.map(({ rpc }) => [rpc, rpc === "listIdentities" || rpc === "authority" ? "mesh.read" : "mesh.admin"]),
   );
+});
+
+test("a name without a record is revoked only with force, after the store was lost", async () => {
+  const on = new IdentityServices();
+  const asked = { name: "eu-7", reason: "stolen" };
+  await expect(on.call(revoke, asked)).rejects.toThrow(/^not_found: name: no certificate is on record for the node eu-7/);
+  expect(on.store.map.list("trust/revocations/").items).toEqual([]);
+  await on.call(revoke, { ...asked, force: true });
+  const copy = new TrustCopy("eu");
+  copy.apply(on.store.map.list("trust/").items);
+  expect(copy.revocations.names).toEqual(new Map([["eu/node/eu-7", NOW_MS]]));
+  on.wallMs += 90 * 24 * HOUR_MS;
+  await on.authority.removeEnded(on.wallMs);
+  expect(on.store.map.list("trust/revocations/").items).toHaveLength(1);
+  await on.authority.removeEnded(on.wallMs + HOUR_MS);
+  expect(on.store.map.list("trust/revocations/").items).toEqual([]);
 });
 
 test("an act that is refused or whose outcome is unknown is recorded too", async () => {
@@ -228,7 +244,7 @@ test("a revocation is removed when all certificates that it concerns have ended"
   const on = new IdentityServices();
   await on.authority.join(joinRequest((await on.call(createToken, { name: "eu-2" })).token, "eu-2", new TestKey()), NOW_MS);
   await on.call(revoke, { name: "eu-2", reason: "stolen" });
-  const left = () => on.store.map.list("identity/revocations/").items.length;
+  const left = () => on.store.map.list("trust/revocations/").items.length;
   await on.authority.removeEnded(NOW_MS + LEAF_TTL_MS);
   expect(left()).toBe(1);
   await on.authority.removeEnded(NOW_MS + LEAF_TTL_MS + HOUR_MS);

@@ -15,7 +15,7 @@ test("a caller's token is shown once, stored as a digest, listed without its sec
   const { ttl: _, ...shown } = terms;
   const times = { createdAt: timestampFromMs(NOW_MS), expiresAt: timestampFromMs(NOW_MS + DAY_MS) };
   expect(info).toMatchObject({ ...shown, ...times, createdBy: "ann", accessor: token.split(".")[1] });
-  const stored = on.store.map.list("credentials/").items.map(({ value }) => Buffer.from(value).toString());
+  const stored = on.store.map.list("trust/credentials/").items.map(({ value }) => Buffer.from(value).toString());
   expect(stored.join("")).toContain(sha256Hex(token));
   expect(stored.join("")).not.toContain(token.split(".")[2]);
   expect((await on.call(list, {})).credentials).toEqual([info]);
@@ -33,7 +33,7 @@ test("without choices, a token is valid for 90 days, and an ended one is no long
   expect(info?.expiresAt).toEqual(timestampFromMs(NOW_MS + 90 * DAY_MS));
   on.wallMs += 91 * DAY_MS;
   expect((await on.call(list, {})).credentials).toEqual([]);
-  expect(on.store.map.list("credentials/").items).toEqual([]);
+  expect(on.store.map.list("trust/credentials/").items).toEqual([]);
 });
 
 test.each([

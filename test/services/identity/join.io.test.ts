@@ -3,6 +3,7 @@ import { X509Certificate } from "node:crypto";
 import { expect, test } from "vitest";
 import { BootstrapService, IdentityRole } from "../../../gen/waymark/control/v1/bootstrap_pb.js";
 import { JoinService } from "../../../gen/waymark/control/v1/join_pb.js";
+import { TrustCopy } from "../../../src/control/identity/trust.ts";
 import { WaymarkError } from "../../../src/lib/errors.ts";
 import { requiredAccessOf } from "../../../src/services/contract.ts";
 import { joinRequest, renewalRequest, TestKey } from "../../fakes/identity.ts";
@@ -18,9 +19,9 @@ async function admitted() {
   const key = new TestKey();
   const request = joinRequest(token, "", key);
   // The token decides the name, which the request need not have.
-  const { issued } = await on.call(join, request);
+  const answer = await on.call(join, request);
   on.operations.shift();
-  return { on, token, key, request, issued };
+  return { on, token, key, request, answer };
 }
 
 /** A renewal as a message. */
@@ -29,11 +30,13 @@ function renewal(key: TestKey, next: TestKey) {
 }
 
 test("a newcomer gets its certificate, the roots, and the issuers at which it can renew", async () => {
-  const { on, key, issued, request, token } = await admitted();
+  const { on, key, answer, request, token } = await admitted();
   const id = token.split(".")[2];
-  expect(issued).toMatchObject({ roots: on.root.certificate, issuers: [{ nodeId: "eu-1", address: "eu-1:17421" }] });
-  expect(new X509Certificate(issued?.certificates ?? "").subjectAltName).toBe("URI:spiffe://waymark.test/waymark/cluster/eu/node/eu-2");
-  expect(await on.call(join, request)).toMatchObject({ issued: { roots: on.root.certificate } });
+  const copy = new TrustCopy("eu");
+  copy.apply(answer.records);
+  expect(copy).toMatchObject({ roots: on.root.certificate, issuers: [{ nodeId: "eu-1", address: "eu-1:17421" }] });
+  expect(new X509Certificate(answer.certificates).subjectAltName).toBe("URI:spiffe://waymark.test/waymark/cluster/eu/node/eu-2");
+  expect(await on.call(join, request)).toMatchObject({ records: answer.records });
   const record = { action: "identity.join", requestId: "r-1", nodeId: "eu-2", refusal: "" };
   const detail = `role=node name=eu-2 key=${key.digest} token=${id}`;
   expect(on.operations).toEqual([
@@ -46,8 +49,8 @@ test("a newcomer gets its certificate, the roots, and the issuers at which it ca
 test("a certificate is renewed for a new key, and the old key is an alarm", async () => {
   const { on, key } = await admitted();
   const next = new TestKey();
-  const { issued } = await on.call(renew, renewal(key, next));
-  const read = new X509Certificate(issued?.certificates ?? "");
+  const { certificates } = await on.call(renew, renewal(key, next));
+  const read = new X509Certificate(certificates);
   expect(read.publicKey.export({ format: "der", type: "spki" })).toEqual(Buffer.from(next.publicKey));
   expect(on.operations.at(-1)).toMatchObject({ action: "identity.renew", nodeId: "eu-2", refusal: "" });
   const refusal = { reason: "discovery_access_denied", details: { metadata: { problem: "key_copied" } } };

@@ -8,8 +8,9 @@ import { afterAll, expect, test } from "vitest";
 import { BootstrapService, IdentityRole } from "../../../gen/waymark/control/v1/bootstrap_pb.js";
 import { Authority } from "../../../src/control/identity/authority.io.ts";
 import { Issuer } from "../../../src/control/identity/issuer.ts";
-import { RootStore } from "../../../src/control/identity/root-store.io.ts";
-import { judgeIssue, type RotationMember } from "../../../src/control/identity/rotation.ts";
+import { encodeIdentity } from "../../../src/control/identity/records.ts";
+import { type RotationMember } from "../../../src/control/identity/rotation.ts";
+import { TrustCopy } from "../../../src/control/identity/trust.ts";
 import { certificatesIn, rootDigestOf } from "../../../src/lib/certificates/roots.io.ts";
 import { P256PrivateKey } from "../../../src/lib/crypto.ts";
 import { anonymousCaller } from "../../../src/policy/identity/caller.ts";
@@ -39,15 +40,17 @@ function issuer(members: readonly RotationMember[], isIssuer = true) {
   };
   const signing = new Issuer({ ...facts, key: new P256PrivateKey(newKey()), notAfterWallMs: WALL_MS + 1e9, random: randomBytes });
   const published: string[] = [];
-  const state = () => ({ published, members });
-  const checkRoot = (rootId: string) => judgeIssue(rootId, state());
-  const authority = new Authority({ store, issuer: signing, leafTtlMs: 1000, renewAfterEndMs: 1000, checkRoot });
+  const rotation = () => ({ published, members });
+  const authority = new Authority({ store, issuer: signing, leafTtlMs: 1000, renewAfterEndMs: 1000, rotation });
   const operations: string[] = [];
   const onOperation = (_: unknown, { action, detail, refusal }: IdentityOperation) =>
     void operations.push(`${action} ${detail} ${refusal}`);
-  const roots = new RootStore(store, state);
-  const own = isIssuer ? { authority, roots } : { authority: undefined };
-  const { handlers } = bootstrapService({ ...own, issuers: () => ["eu-1:17421"], leafTtlMs: 1000, onOperation });
+  const copy = new TrustCopy("eu");
+  copy.apply([
+    { key: `trust/roots/${rootDigest}`, value: encodeIdentity({ certificate: next, publishedWallMs: 1 }) },
+    { key: "trust/issuers/k", value: encodeIdentity({ nodeId: "eu-1", address: "eu-1:17421", rootKey: "", expiresWallMs: 1 }) },
+  ]);
+  const { handlers } = bootstrapService({ authority: isIssuer ? authority : undefined, copy, leafTtlMs: 1000, onOperation });
   const call = async <I extends DescMessage, O extends DescMessage>(
     { localName, input }: DescMethodUnary<I, O>,
     init: MessageInitShape<I>,

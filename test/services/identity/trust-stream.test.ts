@@ -2,16 +2,15 @@ import { fromBinary } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import { JoinServiceFollowResponseSchema } from "../../../gen/waymark/control/v1/join_pb.js";
 import type { TrustChange } from "../../../src/control/identity/trust.ts";
-import { TrustStream } from "../../../src/services/identity/trust-stream.ts";
+import { type TrustSource, TrustStream } from "../../../src/services/identity/trust-stream.ts";
 
 const bytes = (text: string) => Buffer.from(text);
 
 /** A stream over records that the test changes. `read` returns the messages that it sends now. */
 function opened(records: Map<string, Uint8Array>, allows: (key: string) => boolean = () => true) {
-  let onChange: (changes: readonly TrustChange[], isReset: boolean) => void = () => {};
+  let onChange: Parameters<TrustSource["follow"]>[0] = () => {};
   const source = {
-    records,
-    copy: { issuers: [], roots: "" },
+    copy: { records, roots: "" },
     follow: (follower: typeof onChange) => {
       onChange = follower;
       return () => {};
@@ -27,28 +26,30 @@ function opened(records: Map<string, Uint8Array>, allows: (key: string) => boole
     }
     return sent;
   };
-  return { read, change: (changes: readonly TrustChange[], isReset = false) => onChange(changes, isReset) };
+  const change = (changes: readonly TrustChange[], isReset = false, copy = source.copy) => onChange(changes, isReset, copy);
+  return { read, change };
 }
 
-test("a stream starts with all records that its reader may have, and sends each change", () => {
+test("a stream starts with all records that its reader may have, and sends each change of this cluster", () => {
   const records = new Map([
-    ["identity/roots/r", bytes("1")],
-    ["credentials/c", bytes("2")],
+    ["trust/roots/r", bytes("1")],
+    ["trust/credentials/c", bytes("2")],
   ]);
-  const { read, change } = opened(records, (key) => !key.startsWith("credentials/"));
-  expect(read(0)).toEqual([{ reset: true, complete: true, changes: ["identity/roots/r=1"] }]);
+  const { read, change } = opened(records, (key) => !key.startsWith("trust/credentials/"));
+  expect(read(0)).toEqual([{ reset: true, complete: true, changes: ["trust/roots/r=1"] }]);
   change([
-    { key: "identity/revocations/name/node/a", value: bytes("3") },
-    { key: "credentials/d", value: bytes("4") },
+    { key: "trust/revocations/name/node/a", value: bytes("3") },
+    { key: "trust/credentials/d", value: bytes("4") },
   ]);
-  expect(read(1)).toEqual([{ reset: false, complete: true, changes: ["identity/revocations/name/node/a=3"] }]);
-  change([{ key: "identity/revocations/name/node/a", value: undefined }]);
-  expect(read(2)).toEqual([{ reset: false, complete: true, changes: ["identity/revocations/name/node/a="] }]);
+  expect(read(1)).toEqual([{ reset: false, complete: true, changes: ["trust/revocations/name/node/a=3"] }]);
+  change([{ key: "trust/revocations/name/node/a", value: undefined }]);
+  expect(read(2)).toEqual([{ reset: false, complete: true, changes: ["trust/revocations/name/node/a="] }]);
+  change([{ key: "trust/revocations/name/node/a", value: bytes("5") }], true, { records: new Map(), roots: "" });
   expect(read(3)).toEqual([]);
 });
 
 test("a silent stream sends an empty message every five seconds, and large contents come in several messages", () => {
-  const large = new Map(["a", "b", "c"].map((name) => [`identity/roots/${name}`, Buffer.alloc(200_000, name)]));
+  const large = new Map(["a", "b", "c"].map((name) => [`trust/roots/${name}`, Buffer.alloc(200_000, name)]));
   const { read, change } = opened(large);
   expect(read(1).map(({ reset, complete, changes }) => [reset, complete, changes.length])).toEqual([
     [true, false, 1],

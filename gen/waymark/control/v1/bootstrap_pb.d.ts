@@ -360,6 +360,13 @@ export declare type BootstrapServiceRevokeRequest = Message<"waymark.control.v1.
    * @generated from field: string reason = 3;
    */
   reason: string;
+
+  /**
+   * Whether to revoke a name without a certificate on record. This helps if the control store was lost.
+   *
+   * @generated from field: bool force = 4;
+   */
+  force: boolean;
 };
 
 /**

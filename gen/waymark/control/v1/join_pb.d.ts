@@ -6,7 +6,7 @@
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
-import type { IdentityRole, IssuerNode } from "./bootstrap_pb.js";
+import type { IdentityRole } from "./bootstrap_pb.js";
 
 /**
  * Describes the file waymark/control/v1/join.proto.
@@ -69,11 +69,18 @@ export declare const JoinServiceJoinRequestSchema: GenMessage<JoinServiceJoinReq
  */
 export declare type JoinServiceJoinResponse = Message<"waymark.control.v1.JoinServiceJoinResponse"> & {
   /**
-   * The certificate, and the cluster's authority.
+   * The certificate, followed by the certificate of its issuer, in PEM.
    *
-   * @generated from field: waymark.control.v1.IssuedCertificate issued = 1;
+   * @generated from field: string certificates = 1;
    */
-  issued?: IssuedCertificate | undefined;
+  certificates: string;
+
+  /**
+   * The roots that the cluster accepts, and its issuers. There are few.
+   *
+   * @generated from field: repeated waymark.control.v1.TrustRecord records = 2;
+   */
+  records: TrustRecord[];
 };
 
 /**
@@ -145,11 +152,11 @@ export declare const JoinServiceRenewRequestSchema: GenMessage<JoinServiceRenewR
  */
 export declare type JoinServiceRenewResponse = Message<"waymark.control.v1.JoinServiceRenewResponse"> & {
   /**
-   * The certificate, and the cluster's authority.
+   * The certificate, followed by the certificate of its issuer, in PEM.
    *
-   * @generated from field: waymark.control.v1.IssuedCertificate issued = 1;
+   * @generated from field: string certificates = 1;
    */
-  issued?: IssuedCertificate | undefined;
+  certificates: string;
 };
 
 /**
@@ -157,40 +164,6 @@ export declare type JoinServiceRenewResponse = Message<"waymark.control.v1.JoinS
  * Use `create(JoinServiceRenewResponseSchema)` to create a new message.
  */
 export declare const JoinServiceRenewResponseSchema: GenMessage<JoinServiceRenewResponse>;
-
-/**
- * A certificate, and the cluster's authority.
- *
- * @generated from message waymark.control.v1.IssuedCertificate
- */
-export declare type IssuedCertificate = Message<"waymark.control.v1.IssuedCertificate"> & {
-  /**
-   * The certificate, followed by the certificate of its issuer, in PEM.
-   *
-   * @generated from field: string certificates = 1;
-   */
-  certificates: string;
-
-  /**
-   * The accepted roots, in PEM.
-   *
-   * @generated from field: string roots = 2;
-   */
-  roots: string;
-
-  /**
-   * The issuers, at which the certificate can be renewed.
-   *
-   * @generated from field: repeated waymark.control.v1.IssuerNode issuers = 3;
-   */
-  issuers: IssuerNode[];
-};
-
-/**
- * Describes the message waymark.control.v1.IssuedCertificate.
- * Use `create(IssuedCertificateSchema)` to create a new message.
- */
-export declare const IssuedCertificateSchema: GenMessage<IssuedCertificate>;
 
 /**
  * Request of JoinService.Follow.
