@@ -7,6 +7,7 @@ import { connect, type DetailedPeerCertificate, type TLSSocket } from "node:tls"
 import { clusterOfToken, parseToken } from "../../control/identity/join-token.ts";
 import { joinBytes, renewalBytes } from "../../control/identity/requests.ts";
 import { clientLimits, TRANSPORT_LIMITS } from "../../fabric/transport/limits.ts";
+import type { CallRequest, CallResult } from "../../grpc/client/client-call.ts";
 import { ClientConnection } from "../../grpc/client/connection.io.ts";
 import { splitHostPort } from "../../lib/addresses.ts";
 import { pem } from "../../lib/certificates/certificate.ts";
@@ -81,32 +82,8 @@ interface IssuerServer {
 
 /** Follows the records of an issuer. Resolves with the reason when the stream has ended. */
 export async function followIssuer(server: IssuerServer, onStep: (step: TrustStep) => void, signal: AbortSignal): Promise<string> {
-  const socket = await connected(server);
-  const connection = new ClientConnection(socket, { authority: "issuer", scheme: "https", limits: clientLimits(TRANSPORT_LIMITS) });
-  const abort = () => connection.destroy();
-  signal.addEventListener("abort", abort, { once: true });
-  try {
-    return await new Promise((resolve, reject) => {
-      const call = connection.start(
-        { path: FOLLOW.path, isSingleResponse: false },
-        {
-          message: (bytes) => {
-            try {
-              onStep(FOLLOW.read(bytes));
-            } catch (error) {
-              reject(error instanceof Error ? error : new Error(String(error)));
-            }
-          },
-          closed: ({ status }) => resolve(`${server.address}: ${status.message || "the stream has ended"}`),
-        },
-      );
-      call.write(FOLLOW.message);
-      call.halfClose();
-    });
-  } finally {
-    signal.removeEventListener("abort", abort);
-    connection.destroy();
-  }
+  const { status } = await called(server, { ...FOLLOW, isSingleResponse: false }, (bytes) => onStep(FOLLOW.read(bytes)), signal);
+  return `${server.address}: ${status.message || "the stream has ended"}`;
 }
 
 /** Returns the root, in PEM, that a server presents and whose public key has this digest. Nothing is sent to the server. */
@@ -124,28 +101,43 @@ async function rootOf(address: string, clusterId: string, digest: string): Promi
   );
 }
 
-async function callIssuer<Answer>(server: IssuerServer, { path, message, read }: IssuerCall<Answer>): Promise<Answer> {
+async function callIssuer<Answer>(server: IssuerServer, call: IssuerCall<Answer>): Promise<Answer> {
+  let answer: Answer | undefined;
+  const { status, isFromServer } = await called(server, { ...call, isSingleResponse: true, timeoutMs: TIMEOUT_MS }, (bytes) => {
+    answer = call.read(bytes);
+  });
+  if (answer !== undefined && status.code === CODES.OK) return answer;
+  throw new IssuerError(`${server.address}: ${status.message}`, isFromServer && status.code !== CODES.UNAVAILABLE);
+}
+
+/** Makes one call on a connection of its own. Resolves with its status. */
+async function called(
+  server: IssuerServer,
+  { message, ...request }: CallRequest & { readonly message: Uint8Array },
+  onMessage: (bytes: Uint8Array) => void,
+  signal?: AbortSignal,
+): Promise<CallResult> {
   const socket = await connected(server);
   const connection = new ClientConnection(socket, { authority: "issuer", scheme: "https", limits: clientLimits(TRANSPORT_LIMITS) });
+  const abort = () => connection.destroy();
+  signal?.addEventListener("abort", abort, { once: true });
   try {
     return await new Promise((resolve, reject) => {
-      let response: Uint8Array | undefined;
-      const call = connection.start(
-        { path, isSingleResponse: true, timeoutMs: TIMEOUT_MS },
-        {
-          message: (bytes) => {
-            response = bytes;
-          },
-          closed: ({ status, isFromServer }) => {
-            if (response !== undefined && status.code === CODES.OK) return resolve(read(response));
-            reject(new IssuerError(`${server.address}: ${status.message}`, isFromServer && status.code !== CODES.UNAVAILABLE));
-          },
+      const call = connection.start(request, {
+        message: (bytes) => {
+          try {
+            onMessage(bytes);
+          } catch (error) {
+            reject(error instanceof Error ? error : new Error(String(error)));
+          }
         },
-      );
+        closed: resolve,
+      });
       call.write(message);
       call.halfClose();
     });
   } finally {
+    signal?.removeEventListener("abort", abort);
     connection.destroy();
   }
 }

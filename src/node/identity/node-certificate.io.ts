@@ -26,6 +26,8 @@ import { IssuerError, renewAt } from "./issuer-client.io.ts";
 /** A certificate is renewed at this fraction of its life, plus or minus the jitter, so that nodes that started together do not renew together. */
 const RENEW_AT = 0.5;
 const JITTER = 0.1;
+/** Without the control store, an issuer makes its own certificate when this share of its life is left. */
+const LATE_SHARE = 0.25;
 const MAX_WAIT_MS = MINUTE_MS;
 const RETRY = { baseMs: 1000, maxMs: 60_000 } as const;
 
@@ -155,9 +157,8 @@ export class NodeCertificate implements NodeComponent {
     this.#held = this.#take(this.directory.read());
     const { clusterId } = this.#held;
     this.#issuers = this.directory.readTrust(clusterId).get(clusterId)?.issuers ?? [];
-    const names = this.issuer === undefined ? [] : namesOf(this.issuer, options.settings.identity);
-    const isOther = this.issuer !== undefined && this.#held.issuerKey !== this.issuer.keyId;
-    if (isOther || names.some((name) => !hasName(this.#held.certificate, name))) this.#renewWallMs = 0;
+    // An issuer announces itself when it starts. Its key and its names have possibly changed.
+    if (this.issuer !== undefined) this.#renewWallMs = 0;
   }
 
   /** Sets the authority, if this node is an issuer. */
@@ -195,7 +196,6 @@ export class NodeCertificate implements NodeComponent {
         "clients refuse this node: its certificate does not contain the host that they dial; set listen.advertise_host, or join with a token for that host",
       );
     void this.#keepRenewed();
-    if (this.#authority !== undefined) void this.#announce(this.#authority);
   }
 
   stop(): void {
@@ -259,40 +259,27 @@ export class NodeCertificate implements NodeComponent {
     this.#onRenewed();
   }
 
-  /** Without the store, the certificate is made nevertheless, because an issuer must stay reachable. */
+  /** Announces this issuer, and makes its next certificate. */
   async #renewSelf(authority: Authority): Promise<void> {
     const { issuer } = authority;
     const { identity } = this.#options.settings;
     const { publicKey } = new P256PrivateKey(this.directory.nextKey());
     const { wallMs } = now();
     try {
+      await authority.announce(this.#address, wallMs);
       await authority.issueOwn(publicKey, namesOf(issuer, identity), identity.leafTtlMs, wallMs);
       await authority.removeEnded(wallMs);
     } catch (error) {
-      if (!(error instanceof WaymarkError && error.reason === "store_unavailable")) throw error;
-      // Other nodes possibly do not accept the root of a new issuing certificate.
-      if (this.#held.issuerKey !== issuer.keyId) throw error;
-      this.#options.log.warn({ err: error }, "the issuer's own certificate is not recorded in the control store");
+      // Without the store, an issuer must stay reachable. Under another root, other nodes possibly do not accept it.
+      const { issuerKey, madeWallMs, expiresWallMs } = this.#held;
+      const isLate = expiresWallMs - wallMs < (expiresWallMs - madeWallMs) * LATE_SHARE;
+      if (isLate && issuerKey === issuer.keyId && error instanceof WaymarkError && error.reason === "store_unavailable") {
+        selfIssue(issuer, this.directory, identity);
+        this.#held = this.directory.read();
+        this.#onRenewed();
+      }
+      throw error;
     }
     selfIssue(issuer, this.directory, identity);
-  }
-
-  /** Publishes this issuer and its own identity, as soon as the store answers. */
-  async #announce(authority: Authority): Promise<void> {
-    const { log, random, settings } = this.#options;
-    for (let failures = 0; await this.#waited(failures === 0 ? 0 : backoffMs(failures - 1, random(), RETRY)); failures++) {
-      try {
-        const { wallMs } = now();
-        await authority.announce(this.#address, wallMs);
-        const { key } = this.#held;
-        const names = namesOf(authority.issuer, settings.identity);
-        await authority.issueOwn(key.publicKey, names, this.#held.expiresWallMs - wallMs, wallMs);
-        // After a renewal in the meantime, the record must name the new key.
-        if (this.#held.key === key) return;
-      } catch (error) {
-        rethrowInvariant(error);
-        log.warn({ err: error }, "this issuer is not announced in the control store, trying again");
-      }
-    }
   }
 }
