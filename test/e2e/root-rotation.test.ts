@@ -1,9 +1,11 @@
 /** Real nodes change their root: a rotation to the end, and from certificates in files to certificates of an issuer. */
+
 import { appendFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import { TestAuthority } from "../fakes/certificates.ts";
+import { metricOf } from "../fakes/leader-nodes.ts";
 import { type NodeProcess, startNodeProcess, waymarkProcess } from "../fakes/node-process.ts";
 import { until } from "../fakes/until.ts";
 
@@ -113,8 +115,11 @@ test("the root is replaced while all nodes run, and no link between nodes that o
   await usedBy(again, next, "eu-1");
   await link.check();
   for (const node of [eu2, eu3]) {
+    const endS = async () => Date.now() / 1000 + (await metricOf(node, "waymark_identity_expires_seconds"));
+    const before = await endS();
     await done("cert", "renew", "--data-dir", at(node.nodeId));
     node.command.kill("SIGHUP");
+    await until("the node shows the end of its next certificate", async () => (await endS()) > before + 1);
   }
   await usedBy(again, next, "eu-1", "eu-2", "eu-3");
   await link.check();
