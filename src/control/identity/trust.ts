@@ -23,6 +23,17 @@ export interface TrustChange {
   readonly value: Uint8Array | undefined;
 }
 
+/** Maximum size of a copy, and of changes that wait to be applied. An issuer can be stolen. */
+export const MAX_TRUST_BYTES = 1 << 26;
+
+const RECORD_OVERHEAD_BYTES = 64;
+
+/** Throws a `RangeError` for changes with more than `MAX_TRUST_BYTES`. */
+export function checkSize(changes: readonly TrustChange[]): void {
+  const sizeBytes = changes.reduce((sum, { key, value }) => sum + RECORD_OVERHEAD_BYTES + key.length + (value?.length ?? 0), 0);
+  if (sizeBytes > MAX_TRUST_BYTES) throw new RangeError(`the records of the issuer have more than ${MAX_TRUST_BYTES} bytes`);
+}
+
 /** A caller's token, by its accessor id. */
 export interface ListedCredential {
   readonly accessor: string;
@@ -31,23 +42,28 @@ export interface ListedCredential {
 
 export class TrustCopy {
   readonly clusterId: string;
-  readonly #records = new Map<string, Uint8Array>();
+  #records: ReadonlyMap<string, Uint8Array> = new Map();
+  readonly #prefix: string;
   #revocations: Revocations = { names: new Map(), issuers: new Set() };
   #roots: readonly (readonly [digest: string, certificate: string])[] = [];
   #issuers: readonly IssuerRecord[] = [];
   #credentials: readonly ListedCredential[] = [];
 
-  constructor(clusterId: string) {
+  /** The copy has the records whose keys start with `prefix`. Of another cluster, only `REVOCATIONS` are needed. */
+  constructor(clusterId: string, prefix: typeof REVOCATIONS | typeof TRUST = TRUST) {
     this.clusterId = clusterId;
+    this.#prefix = prefix;
   }
 
-  /** Applies changes. With `isReset`, they are all records. Keys of other records are ignored. */
+  /** Applies changes. With `isReset`, they are all records. Throws a `RangeError`, and changes nothing, if the copy would become too large. */
   apply(changes: readonly TrustChange[], isReset = false): void {
-    if (isReset) this.#records.clear();
+    const next = new Map(isReset ? [] : this.#records);
     for (const { key, value } of changes) {
-      if (value === undefined) this.#records.delete(key);
-      else if (key.startsWith(TRUST)) this.#records.set(key, value);
+      if (value === undefined) next.delete(key);
+      else if (key.startsWith(this.#prefix)) next.set(key, value);
     }
+    checkSize([...next].map(([key, value]) => ({ key, value })));
+    this.#records = next;
     this.#revocations = this.#readRevocations();
     this.#roots = this.#all(ROOTS).map(([digest, value]) => [digest, decodeRoot(value)?.certificate ?? ""]);
     this.#issuers = this.#all(ISSUERS).flatMap(([key, value]) => {

@@ -5,6 +5,7 @@
 import { createPrivateKey, generateKeyPairSync, type KeyObject, X509Certificate } from "node:crypto";
 import { existsSync, rmSync } from "node:fs";
 import { join } from "node:path";
+import { REVOCATIONS, TRUST } from "../../control/identity/records.ts";
 import { TrustCopy } from "../../control/identity/trust.ts";
 import { BACKDATE_MS, issuerOf } from "../../lib/certificates/revocations.ts";
 import { identityOfSpiffeId, readAlternativeNames, type SpiffeIdentity } from "../../lib/certificates/spiffe.ts";
@@ -23,7 +24,8 @@ export interface OwnCertificate extends SpiffeIdentity {
   readonly expiresWallMs: number;
 }
 
-const MAX_TRUST_BYTES = 1 << 26;
+/** The copies of several clusters, in JSON. */
+const MAX_TRUST_FILE_BYTES = 1 << 28;
 
 export class IdentityDirectory {
   readonly #path: string;
@@ -83,24 +85,29 @@ export class IdentityDirectory {
 
   /** Returns the copies of all clusters, as they were last kept. There is always a copy for `clusterId`. */
   readTrust(clusterId: string): ReadonlyMap<string, TrustCopy> {
-    const bytes = existsSync(this.#trustFile)
-      ? readNamedFile({ setting: "identity", path: this.#trustFile, maxBytes: MAX_TRUST_BYTES }).toString()
-      : "{}";
-    const kept: unknown = JSON.parse(bytes);
-    const clusters: readonly [string, unknown][] = [[clusterId, {}], ...Object.entries(kept ?? {})];
     return new Map(
-      clusters.map(([id, rows]) => {
-        const copy = new TrustCopy(id);
-        copy.apply(Object.entries(rows ?? {}).map(([key, value]) => ({ key, value: Buffer.from(JSON.stringify(value)) })));
+      [[clusterId, {}] as const, ...entriesOf(this.#readTrustFile())].map(([id, records]) => {
+        const copy = new TrustCopy(id, id === clusterId ? TRUST : REVOCATIONS);
+        copy.apply(entriesOf(records).map(([key, text]) => ({ key, value: Buffer.from(String(text)) })));
         return [id, copy];
       }),
     );
   }
 
+  #readTrustFile(): unknown {
+    if (!existsSync(this.#trustFile)) return {};
+    const bytes = readNamedFile({ setting: "identity", path: this.#trustFile, maxBytes: MAX_TRUST_FILE_BYTES });
+    try {
+      return JSON.parse(bytes.toString());
+    } catch (cause) {
+      throw new Error(`identity: ${this.#trustFile} is damaged; remove it, and the node copies its records again`, { cause });
+    }
+  }
+
   keepTrust(copies: ReadonlyMap<string, TrustCopy>): void {
-    const textOf = ({ records }: TrustCopy) =>
-      [...records].map(([key, value]) => `${JSON.stringify(key)}:${Buffer.from(value).toString()}`).join(",\n");
-    this.#write(this.#trustFile, `{${[...copies].map(([id, copy]) => `${JSON.stringify(id)}:{${textOf(copy)}}`).join(",\n")}}`);
+    const textsOf = ({ records }: TrustCopy) =>
+      Object.fromEntries([...records].map(([key, value]) => [key, Buffer.from(value).toString()]));
+    this.#write(this.#trustFile, JSON.stringify(Object.fromEntries([...copies].map(([id, copy]) => [id, textsOf(copy)]))));
   }
 
   /** Returns the key for the next certificate. It is on disk before it is used, so that a repeated request has the same key. */
@@ -140,6 +147,10 @@ export function newKey(): KeyObject {
 
 export function keyPem(key: KeyObject): string {
   return key.export({ format: "pem", type: "pkcs8" }).toString();
+}
+
+function entriesOf(object: unknown): readonly (readonly [string, unknown])[] {
+  return Object.entries(object ?? {});
 }
 
 /** Reads a file with a private key, a certificate and the certificate of its issuer. */

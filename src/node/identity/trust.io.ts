@@ -3,8 +3,8 @@
  * issuer. The revocations of every other cluster in the fabric come from an issuer there, because only an issuer's word counts. The copy is also on disk, so that everything that was revoked stays revoked after a start without an issuer.
  */
 import { setTimeout as wait } from "node:timers/promises";
-import { TRUST } from "../../control/identity/records.ts";
-import { type TrustChange, TrustCopy } from "../../control/identity/trust.ts";
+import { REVOCATIONS, TRUST } from "../../control/identity/records.ts";
+import { checkSize, type TrustChange, TrustCopy } from "../../control/identity/trust.ts";
 import { backoffMs } from "../../lib/backoff.ts";
 import { mergedRevocations, NO_REVOCATIONS, type Revocations } from "../../lib/certificates/revocations.ts";
 import { InvariantError, rethrowInvariant } from "../../lib/errors.ts";
@@ -159,18 +159,20 @@ export class NodeTrust implements NodeComponent, TrustSource {
   async #followIssuers(clusterId: string, addresses: () => Addresses): Promise<void> {
     const { log, random } = this.#options;
     const copy = this.#copyOf(clusterId);
-    let failures = 0;
+    let [failures, why] = [0, "no issuer is known"];
     for (let known = addresses(); !this.#stop.signal.aborted && (copy === this.copy || known.length > 0); known = addresses()) {
       let wasCurrent = false;
       // Followers spread over the issuers.
       for (const address of inRandomOrder(known, random)) {
-        const why = await this.#followOne(address, copy, () => {
+        why = await this.#followOne(address, copy, () => {
           wasCurrent = true;
         });
         if (this.#stop.signal.aborted) return;
         log.debug({ why, clusterId }, "no longer following this issuer");
         if (wasCurrent) break;
       }
+      if (!wasCurrent && failures === 0)
+        log.warn({ why, clusterId }, "no issuer of this cluster is followed; known revocations stay in force");
       failures = wasCurrent ? 0 : failures + 1;
       await this.#pause(failures);
     }
@@ -189,6 +191,7 @@ export class NodeTrust implements NodeComponent, TrustSource {
           if (step.isReset) waiting.length = 0;
           isReset ||= step.isReset;
           waiting.push(...step.changes);
+          checkSize(waiting);
           if (copy === this.copy) this.#currentMonoMs = performance.now();
           if (!step.isComplete) return;
           onCurrent();
@@ -209,7 +212,7 @@ export class NodeTrust implements NodeComponent, TrustSource {
   }
 
   #copyOf(clusterId: string): TrustCopy {
-    const copy = this.#copies.get(clusterId) ?? new TrustCopy(clusterId);
+    const copy = this.#copies.get(clusterId) ?? new TrustCopy(clusterId, clusterId === this.#options.clusterId ? TRUST : REVOCATIONS);
     this.#copies.set(clusterId, copy);
     return copy;
   }

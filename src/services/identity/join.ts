@@ -11,7 +11,7 @@ import {
   TrustRecordSchema,
 } from "../../../gen/waymark/control/v1/join_pb.js";
 import type { Admission, Authority } from "../../control/identity/authority.io.ts";
-import { CREDENTIALS, ISSUERS, ROOTS } from "../../control/identity/records.ts";
+import { ISSUERS, REVOCATIONS, ROOTS } from "../../control/identity/records.ts";
 import { identityOfSpiffeId } from "../../lib/certificates/spiffe.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
@@ -61,13 +61,13 @@ export function joinService(parts: JoinParts): ServiceDefinition {
   };
 }
 
-/** Callers' tokens stay in the cluster of this issuer. */
+/** A node of another cluster needs only the revocations. */
 function follow({ authority, trust, tick }: JoinParts, { principal }: Caller): StreamSource {
   const identity = identityOfSpiffeId(principal);
   if (identity === undefined || identity.role === "client")
     throw new WaymarkError("unauthenticated", "Follow needs the certificate of a node or resolver");
   const isOwn = identity.clusterId === authority.issuer.facts.clusterId;
-  return new TrustStream({ source: trust, tick, allows: (key) => isOwn || !key.startsWith(CREDENTIALS) });
+  return new TrustStream({ source: trust, tick, allows: (key) => isOwn || key.startsWith(REVOCATIONS) });
 }
 
 function knownRole(role: IdentityRole) {

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
-import { encodeIdentity } from "../../../src/control/identity/records.ts";
-import { TrustCopy } from "../../../src/control/identity/trust.ts";
+import { encodeIdentity, REVOCATIONS } from "../../../src/control/identity/records.ts";
+import { MAX_TRUST_BYTES, TrustCopy } from "../../../src/control/identity/trust.ts";
 
 const REVOKED = { untilWallMs: 9, reason: "stolen", revokedBy: "ann", revokedWallMs: 1 };
 const record = (key: string, value: object) => ({ key, value: encodeIdentity(value) });
@@ -40,4 +40,27 @@ test("a revocation that cannot be read counts for every certificate of the name"
   const copy = new TrustCopy("eu");
   copy.apply([{ key: "trust/revocations/name/node/a", value: Buffer.from("{}") }]);
   expect(copy.revocations.names.get("eu/node/a")).toBe(Number.POSITIVE_INFINITY);
+});
+
+test("the issuer of another cluster has a word only about revocations of its cluster", () => {
+  const copy = new TrustCopy("us", REVOCATIONS);
+  copy.apply([
+    record("trust/roots/r1", { certificate: "pem1", publishedWallMs: 1 }),
+    record("trust/issuers/k1", { nodeId: "us-1", ...ISSUER }),
+    record("trust/credentials/c", { digest: "d" }),
+    record("trust/revocations/name/node/eu/node/eu-1", { beforeWallMs: 5, ...REVOKED }),
+    record("trust/revocations/issuer/eu/k1", { beforeWallMs: 0, ...REVOKED }),
+  ]);
+  expect([copy.roots, copy.issuers, copy.credentials]).toEqual(["", [], []]);
+  const { names, issuers } = copy.revocations;
+  expect([...names.keys(), ...issuers].filter((each) => !each.startsWith("us/"))).toEqual([]);
+});
+
+test("a copy that would become too large is refused, and stays as it was", () => {
+  const copy = new TrustCopy("us", REVOCATIONS);
+  copy.apply([record("trust/revocations/name/node/a", { beforeWallMs: 5, ...REVOKED })]);
+  const large = { value: Buffer.alloc(MAX_TRUST_BYTES / 4) };
+  const many = ["a", "b", "c", "d"].map((name) => ({ key: `trust/revocations/name/node/${name}`, ...large }));
+  expect(() => copy.apply(many, true)).toThrow(RangeError);
+  expect(copy.revocations.names.get("us/node/a")).toBe(5);
 });

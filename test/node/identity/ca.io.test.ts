@@ -2,9 +2,11 @@
 import { X509Certificate } from "node:crypto";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import type { Settings } from "../../../src/config/settings.ts";
+import { REVOCATIONS } from "../../../src/control/identity/records.ts";
+import { TrustCopy } from "../../../src/control/identity/trust.ts";
 import { serverNameOf } from "../../../src/lib/certificates/server-names.ts";
 import { P256PrivateKey } from "../../../src/lib/crypto.ts";
 import { makeIntermediate, makeRoot, openIssuer } from "../../../src/node/identity/ca.io.ts";
@@ -154,6 +156,21 @@ test("the key of the next certificate is on disk until its certificate is kept",
   started();
   expect(new X509Certificate(readFileSync(own.nodeFile)).checkPrivateKey(key)).toBe(true);
   expect(own.nextKey().equals(key)).toBe(false);
+});
+
+test("records that are no text come back from disk, and a damaged file is named", () => {
+  const { own } = home();
+  const copies = new Map(["eu", "us"].map((id) => [id, own.readTrust("eu").get(id) ?? new TrustCopy(id, REVOCATIONS)]));
+  const bad = [{ key: "trust/revocations/name/node/x", value: Uint8Array.of(0xff, 0x22, 0x7d) }];
+  for (const copy of copies.values()) copy.apply(bad);
+  own.keepTrust(copies);
+  const kept = own.readTrust("eu");
+  expect([...kept].map(([id, { revocations }]) => [id, [...revocations.names]])).toEqual([
+    ["eu", [["eu/node/x", Number.POSITIVE_INFINITY]]],
+    ["us", [["us/node/x", Number.POSITIVE_INFINITY]]],
+  ]);
+  writeFileSync(join(dirname(own.nodeFile), "trust.json"), "{");
+  expect(() => own.readTrust("eu")).toThrow(/^identity: .*trust\.json is damaged; remove it/);
 });
 
 test("a node does not start with the certificate of a client", () => {
