@@ -50,7 +50,7 @@ export class IdentityFleet {
   /** The issuers come first. All nodes are ready. */
   static async start(options: IdentityFleetOptions): Promise<IdentityFleet> {
     const fleet = new IdentityFleet(options);
-    const root = { directory: scratchDir("root") };
+    const root = scratchDir("root");
     makeRoot(root, TRUST_DOMAIN, Date.now());
     for (let i = 0; i < options.issuers; i++) {
       const place = await placeOf(`issuer-${i}`);

@@ -37,7 +37,7 @@ export async function startStepCa(): Promise<StepCa | undefined> {
   const program = peerProgram("step-ca");
   if (program === undefined) return undefined;
   const folder = scratchDir("step-ca");
-  const root = { directory: join(folder, "root") };
+  const root = join(folder, "root");
   makeRoot(root, "bench.internal", Date.now());
   makeIntermediate(root, { clusterId: "bench", nodeId: "step-ca" }, folder, Date.now());
   const [intermediate = ""] = readFileSync(join(folder, "identity", "issuer.pem"), "utf8").split(/(?<=-----END CERTIFICATE-----\n)/);
@@ -45,12 +45,12 @@ export async function startStepCa(): Promise<StepCa | undefined> {
   const { privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
   const port = await freePort();
   const config = join(folder, "ca.json");
-  writeFileSync(config, JSON.stringify(configOf(folder, root.directory, port, privateKey)));
+  writeFileSync(config, JSON.stringify(configOf(folder, root, port, privateKey)));
   const [command, args] = onServerCore(program, [config]);
   const startedMs = performance.now();
   const child = spawn(command, args, { stdio: "ignore", env: { ...process.env, GOMAXPROCS: "1", STEPPATH: folder } });
   const at = { host: "127.0.0.1", port };
-  const ca = readFileSync(join(root.directory, "root.pem"), "utf8");
+  const ca = readFileSync(join(root, "root.pem"), "utf8");
   const server = { ...at, ca };
   await until(() => isHealthy(server), "step-ca answers");
   return {

@@ -71,12 +71,7 @@ export async function openEnvironment(
     | "fileFaults"
     | "announceKey"
     | "copyStore"
-    | "makeAuthority"
-    | "makeIssuer"
-    | "joinMesh"
-    | "renewCertificate"
-    | "newClientKey"
-    | "withIdentity"
+    | "certificates"
   >,
 ): Promise<Environment> {
   const facts: unknown = JSON.parse(await readFile(join(FOLDER, "package.json"), "utf8"));

@@ -133,6 +133,25 @@ export interface Joined {
   readonly expiresAt: string;
 }
 
+/** The acts with the certificates of this machine. Each of them throws an error for the operator. */
+export interface Certificates {
+  /** Makes a root and its first issuer. */
+  makeAuthority(asked: IssuerRequest & { readonly trustDomain: string }): NewAuthority;
+  /** Makes a node an issuer of an existing root. */
+  makeIssuer(asked: IssuerRequest): Pick<NewAuthority, "issuerEnds">;
+  /** Joins a cluster with a token or an attestation, and keeps the certificate in the data directory. */
+  joinMesh(asked: MeshJoin): Promise<Joined>;
+  /**
+   * Returns the settings of a node with the files of its identity, if an issuer of the cluster made its certificate. With a file that contains a join
+   * token, a node without an identity joins first.
+   */
+  identified(effective: EffectiveSettings, joinTokenFile?: string): Promise<EffectiveSettings>;
+  /** Renews the certificate in a data directory. */
+  renewCertificate(dataDir: string): Promise<Joined>;
+  /** Makes a key for a program, whose files will be in this directory. */
+  newClientKey(directory: string): ClientKey;
+}
+
 /** The key of a program, for which an issuer makes a certificate. */
 export interface ClientKey {
   /** SubjectPublicKeyInfo in DER. */
@@ -170,21 +189,8 @@ export interface Environment {
   announceKey(asked: KeyToAnnounce): Promise<AnnouncedKey>;
   /** Copies the control state of a stopped node into etcd. Throws an error for the operator. */
   copyStore(settings: Settings): Promise<CopiedStore>;
-  /** Makes a root and its first issuer. Throws an error for the operator, as the next four do. */
-  makeAuthority(asked: IssuerRequest & { readonly trustDomain: string }): Promise<NewAuthority>;
-  /** Makes a node an issuer of an existing root. */
-  makeIssuer(asked: IssuerRequest): Promise<Pick<NewAuthority, "issuerEnds">>;
-  /** Joins a cluster with a token or an attestation, and keeps the certificate in the data directory. */
-  joinMesh(asked: MeshJoin): Promise<Joined>;
-  /**
-   * Returns the settings of a node with the files of its identity, if an issuer of the cluster made its certificate. With a file that contains a join
-   * token, a node without an identity joins first.
-   */
-  withIdentity(effective: EffectiveSettings, joinTokenFile?: string): Promise<EffectiveSettings>;
-  /** Renews the certificate in a data directory. */
-  renewCertificate(dataDir: string): Promise<Joined>;
-  /** Makes a key for a program, whose files will be in this directory. */
-  newClientKey(directory: string): Promise<ClientKey>;
+  /** Loads the acts with the certificates of this machine. */
+  certificates(): Promise<Certificates>;
   /** Verifies the hash chain of an audit log in JSON Lines. */
   verifyAudit(text: string): Promise<ChainReading>;
   /** Allows SIGHUP to end the process, because this command does not run a node. */

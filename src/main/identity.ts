@@ -16,7 +16,7 @@ import { renewAtIssuers, withIdentity } from "../node/identity/node-certificate.
 /** Makes a root, and the issuing certificate of a node. Throws with a message for the operator. */
 export function makeAuthority({ trustDomain, caDir, ...asked }: IssuerRequest & { readonly trustDomain: string }): NewAuthority {
   if (asked.nodeId !== "") checkNoIssuer(asked.dataDir);
-  const { digest, notAfterWallMs } = makeRoot({ directory: caDir }, trustDomain, Date.now());
+  const { digest, notAfterWallMs } = makeRoot(caDir, trustDomain, Date.now());
   const { issuerEnds } = asked.nodeId === "" ? { issuerEnds: "" } : makeIssuer({ caDir, ...asked });
   const { nodeId, clusterId } = asked;
   return { trustDomain, nodeId, clusterId, rootDigest: digest, rootEnds: new Date(notAfterWallMs).toISOString(), issuerEnds };
@@ -24,7 +24,7 @@ export function makeAuthority({ trustDomain, caDir, ...asked }: IssuerRequest & 
 
 /** Makes the issuing certificate of a node, with the key of a root. Throws with a message for the operator. */
 export function makeIssuer({ caDir, dataDir, clusterId, nodeId }: IssuerRequest): Pick<NewAuthority, "issuerEnds"> {
-  const endsWallMs = makeIntermediate({ directory: caDir }, { clusterId, nodeId }, dataDir, Date.now());
+  const endsWallMs = makeIntermediate(caDir, { clusterId, nodeId }, dataDir, Date.now());
   return { issuerEnds: new Date(endsWallMs).toISOString() };
 }
 

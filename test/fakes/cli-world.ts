@@ -2,7 +2,7 @@
 import { readFile } from "node:fs/promises";
 import type { Environment, ServeRequest } from "../../src/cli/environment.ts";
 import { runCli } from "../../src/cli/run.ts";
-import { identified, joinMesh, makeAuthority, makeIssuer, newClientKey, renewCertificate } from "../../src/main/identity.ts";
+import * as certificates from "../../src/main/identity.ts";
 import { announceKey } from "../../src/main/keys.ts";
 import { readPolicy, verifyAudit, writePolicy } from "../../src/main/policy.ts";
 import { copyStore } from "../../src/main/store.ts";
@@ -76,12 +76,7 @@ export async function waymark(argv: readonly string[], options: WorldOptions = {
     fileFaults,
     announceKey: async (asked) => announceKey(asked),
     copyStore,
-    makeAuthority: async (asked) => makeAuthority(asked),
-    makeIssuer: async (asked) => makeIssuer(asked),
-    joinMesh,
-    renewCertificate,
-    newClientKey: async (directory) => newClientKey(directory),
-    withIdentity: identified,
+    certificates: async () => certificates,
     readPolicy: async (text) => readPolicy(text),
     writePolicy: async (policy, format) => writePolicy(policy, format),
     verifyAudit: async (text) => verifyAudit(text),

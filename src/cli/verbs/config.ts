@@ -3,8 +3,7 @@
 import { exposureFaults, exposureWarnings } from "../../config/exposure.ts";
 import { type EffectiveSettings, listSettings, loadConfig, problemText, type SettingSource, settingsDocument } from "../../config/load.ts";
 import type { Settings } from "../../config/settings.ts";
-import type { Environment } from "../environment.ts";
-import { readInput } from "../environment.ts";
+import { type Certificates, type Environment, readInput } from "../environment.ts";
 import { CommandError, EXIT, UsageError } from "../exit.ts";
 import type { VerbFunction } from "../table/verb.ts";
 
@@ -22,16 +21,16 @@ async function startFaults(environment: Environment, settings: Settings): Promis
 }
 
 /**
- * Like `readEffective`, but also throws an error if anything would prevent a node from starting. With `withIdentity`, the settings name the node's own
+ * Like `readEffective`, but also throws an error if anything would prevent a node from starting. With `identified`, the settings name the node's own
  * certificate.
  */
 export async function readForNode(
   environment: Environment,
   file: string | undefined,
   flags: SettingSource["flags"],
-  withIdentity: Environment["withIdentity"] = async (read) => read,
+  identified: Certificates["identified"] = async (read) => read,
 ): Promise<EffectiveSettings> {
-  const effective = await withIdentity(await readEffective(environment, file, flags)).catch((error: unknown) => {
+  const effective = await identified(await readEffective(environment, file, flags)).catch((error: unknown) => {
     throw new CommandError(error instanceof Error ? error.message : String(error), EXIT.usage, error);
   });
   const faults = await startFaults(environment, effective.settings);

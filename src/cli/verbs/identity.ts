@@ -14,7 +14,7 @@ import {
 import { CredentialService, type ManagedCredential, ManagedCredentialSchema } from "../../../gen/waymark/control/v1/credential_pb.js";
 import { IDENTITY_NAME, TRUST_DOMAIN_NAME } from "../../lib/certificates/spiffe.ts";
 import { enumWord } from "../../lib/enum-words.ts";
-import { readInput } from "../environment.ts";
+import { type Certificates, type Environment, readInput } from "../environment.ts";
 import { CommandError, EXIT, UsageError } from "../exit.ts";
 import type { Flags } from "../flags.ts";
 import { timeText, wholeJson } from "../messages.ts";
@@ -72,7 +72,7 @@ export const init: VerbFunction = async ({ environment, flags, out }) => {
   if (!TRUST_DOMAIN_NAME.pattern.test(trustDomain))
     throw new UsageError(`invalid --trust-domain ${trustDomain}: expected ${TRUST_DOMAIN_NAME.what}`);
   const asked = issuerIn(flags, flags.text("node") === undefined);
-  const made = await run(() => environment.makeAuthority({ ...asked, trustDomain }));
+  const made = await run(environment, (acts) => acts.makeAuthority({ ...asked, trustDomain }));
   out.document({ ...made }, { columns: AUTHORITY_COLUMNS, rows: [made] });
   if (out.isMachine || made.nodeId === "") return;
   out.note(
@@ -92,7 +92,7 @@ const AUTHORITY_COLUMNS = [
 
 export const intermediate: VerbFunction = async ({ environment, flags, out }) => {
   const asked = issuerIn(flags);
-  const { issuerEnds } = await run(() => environment.makeIssuer(asked));
+  const { issuerEnds } = await run(environment, (acts) => acts.makeIssuer(asked));
   const { nodeId, clusterId, dataDir } = asked;
   out.json({ nodeId, clusterId, issuerEnds });
   out.note(`node ${nodeId} of cluster ${clusterId} is an issuer until ${issuerEnds}; restart it with the data directory ${dataDir}`);
@@ -144,7 +144,7 @@ export const dropRoot: VerbFunction = async ({ args: [rootId = ""], flags, out, 
 
 export const renew: VerbFunction = async ({ environment, flags, out }) => {
   const dataDir = flags.text("dataDir") ?? DEFAULTS.dataDir;
-  const renewed = await run(() => environment.renewCertificate(dataDir));
+  const renewed = await run(environment, (acts) => acts.renewCertificate(dataDir));
   out.json({ ...renewed });
   out.note(`${renewed.role} ${renewed.name} has a certificate until ${renewed.expiresAt}; send SIGHUP to a running node`);
 };
@@ -196,7 +196,7 @@ export const join: VerbFunction = async ({ environment, flags, out }) => {
     dataDir: flags.text("dataDir"),
     clusterId: flags.text("clusterId"),
   };
-  const joined = await run(() => environment.joinMesh({ server, token, attestation, roots, clusterId, name, dataDir }));
+  const joined = await run(environment, (acts) => acts.joinMesh({ server, token, attestation, roots, clusterId, name, dataDir }));
   out.json({ ...joined });
   const isServed = joined.role !== "client";
   const renewal = isServed ? "and renews itself while it runs" : `renew it in time with waymark cert renew --data-dir ${dataDir}`;
@@ -250,7 +250,7 @@ export const list: VerbFunction = async ({ flags, out, client }) => {
 export const issue: VerbFunction = async ({ environment, flags, out, client }) => {
   const [name = "", directory = ""] = [flags.text("client"), flags.text("out")];
   const ttlMs = flags.durationMs("ttl");
-  const { publicKey, keep } = await run(() => environment.newClientKey(directory));
+  const { publicKey, keep } = await run(environment, (acts) => acts.newClientKey(directory));
   const { certificates, roots, identity } = await client().call(method.issue, {
     role: IdentityRole.CLIENT,
     name,
@@ -258,7 +258,7 @@ export const issue: VerbFunction = async ({ environment, flags, out, client }) =
     dnsNames: [...flags.list("dnsName")],
     ...(ttlMs !== undefined && { ttl: durationFromMs(ttlMs) }),
   });
-  await run(() => keep({ certificates, roots }));
+  await run(environment, () => keep({ certificates, roots }));
   out.document(identity && wholeJson(IdentitySchema, identity), {
     columns: IDENTITY_COLUMNS,
     rows: identity === undefined ? [] : [identity],
@@ -273,9 +273,11 @@ function roleIn(flags: Flags): IdentityRole {
   return word === "client" ? IdentityRole.CLIENT : IdentityRole.UNSPECIFIED;
 }
 
-async function run<T>(act: () => Promise<T>): Promise<T> {
+/** Acts on the certificates of this machine. */
+async function run<T>({ certificates }: Environment, act: (acts: Certificates) => T | Promise<T>): Promise<T> {
+  const acts = await certificates();
   try {
-    return await act();
+    return await act(acts);
   } catch (error) {
     throw new CommandError(error instanceof Error ? error.message : String(error), EXIT.usage, error);
   }

@@ -19,11 +19,6 @@ const INTERMEDIATE_MS = 365 * DAY_MS;
 const AUTHORITY_BACKDATE_MS = DAY_MS;
 const SERIAL_BYTES = 16;
 
-export interface RootFiles {
-  /** The directory with `root.pem` and `root-key.pem`. */
-  readonly directory: string;
-}
-
 export interface RootFacts {
   readonly trustDomain: string;
   /** SHA-256 of the public key, in hex. */
@@ -36,8 +31,8 @@ export interface IssuerName {
   readonly nodeId: string;
 }
 
-/** Makes a root in a directory. Throws if the directory has one. */
-export function makeRoot({ directory }: RootFiles, trustDomain: string, wallMs: number): RootFacts {
+/** Makes a root in a directory: `root.pem` and `root-key.pem`. Throws if the directory has one. */
+export function makeRoot(directory: string, trustDomain: string, wallMs: number): RootFacts {
   const [certificateFile, keyFile] = rootFiles(directory);
   if (existsSync(keyFile)) throw new Error(`${keyFile} exists already; choose another directory with --ca-dir`);
   const key = newKey();
@@ -56,7 +51,7 @@ export function makeRoot({ directory }: RootFiles, trustDomain: string, wallMs: 
 }
 
 /** Makes an issuing certificate for a node, and keeps it in the node's data directory. Returns its end. */
-export function makeIntermediate({ directory }: RootFiles, { clusterId, nodeId }: IssuerName, dataDir: string, wallMs: number): number {
+export function makeIntermediate(directory: string, { clusterId, nodeId }: IssuerName, dataDir: string, wallMs: number): number {
   const [certificateFile, keyFile] = rootFiles(directory);
   if (!existsSync(keyFile))
     throw new Error(`${keyFile} does not exist; make a root with waymark ca init, or name its directory with --ca-dir`);

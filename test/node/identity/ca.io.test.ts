@@ -27,8 +27,8 @@ function home({ isIssuer = true } = {}) {
   const folder = mkdtempSync(join(tmpdir(), "waymark-ca-"));
   folders.push(folder);
   const [directory, dataDir] = [join(folder, "ca"), join(folder, "data")];
-  const facts = makeRoot({ directory }, "waymark.test", Date.now());
-  const makeIssuer = (name = "eu-1") => makeIntermediate({ directory }, { clusterId: "eu", nodeId: name }, dataDir, Date.now());
+  const facts = makeRoot(directory, "waymark.test", Date.now());
+  const makeIssuer = (name = "eu-1") => makeIntermediate(directory, { clusterId: "eu", nodeId: name }, dataDir, Date.now());
   if (isIssuer) makeIssuer();
   const settings = ({ fabric, identity, node }: Choices = {}): Settings => ({
     ...SETTINGS,
@@ -115,7 +115,7 @@ test("a node does not start with the cluster or the name of another identity", (
 
 test("nothing replaces a root, and a root's certificate and key belong together", () => {
   const { directory, makeIssuer, own } = home();
-  expect(() => makeRoot({ directory }, "waymark.test", Date.now())).toThrow(/root-key\.pem exists already/);
+  expect(() => makeRoot(directory, "waymark.test", Date.now())).toThrow(/root-key\.pem exists already/);
   const before = readFileSync(own.issuerFile, "utf8");
   writeFileSync(join(directory, "root-key.pem"), new TestKey().pem);
   expect(() => makeIssuer()).toThrow(/root-key\.pem is not the key of .*root\.pem/);

@@ -28,8 +28,8 @@ afterAll(() => rmSync(folder, { recursive: true }));
 function issuerDirectory(name: string): string {
   const dataDir = join(folder, name);
   const directory = join(folder, `${name}-ca`);
-  makeRoot({ directory }, "prod.example", Date.now());
-  makeIntermediate({ directory }, { clusterId: "c1", nodeId: "n1" }, dataDir, Date.now());
+  makeRoot(directory, "prod.example", Date.now());
+  makeIntermediate(directory, { clusterId: "c1", nodeId: "n1" }, dataDir, Date.now());
   return dataDir;
 }
 
