@@ -4,9 +4,9 @@ import { join } from "node:path";
 import { BootstrapService, IdentityRole } from "../gen/waymark/control/v1/bootstrap_pb.js";
 import { CredentialService } from "../gen/waymark/control/v1/credential_pb.js";
 import { type Client, connect } from "../src/client/index.ts";
+import { joinMesh } from "../src/main/identity.ts";
 import { makeIntermediate, makeRoot } from "../src/node/identity/ca.io.ts";
 import { IdentityDirectory } from "../src/node/identity/directory.io.ts";
-import { joinCluster } from "../src/node/identity/issuer-client.io.ts";
 import { freePort, type Node, scratchDir, startNode } from "./_processes.ts";
 import { fail } from "./_work.ts";
 
@@ -88,11 +88,9 @@ export class IdentityFleet {
 
   /** Joins through the first issuer. Gives the private key and the certificate. */
   async join(name: string, dataDir: string): Promise<Buffer> {
-    const directory = new IdentityDirectory(dataDir);
-    const key = directory.nextKey();
-    const { certificates } = await joinCluster(this.fabrics[0] ?? fail(), await this.createJoinToken(name), name, key);
-    directory.keep(key, certificates);
-    return directory.nodePem;
+    const given = { server: this.fabrics[0] ?? fail(), token: await this.createJoinToken(name), name, dataDir };
+    await joinMesh({ ...given, attestation: "", clusterId: "", roots: "" });
+    return new IdentityDirectory(dataDir).nodePem;
   }
 
   async revokeNode(name: string): Promise<void> {

@@ -82,6 +82,10 @@ function tlsProblems(settings: Settings): readonly BrokenRule[] {
   const { tls, dns, identity } = settings;
   const problems: BrokenRule[] = [];
   const refuse = (path: string, message: string) => problems.push([path, message]);
+  if (identity.source === "spire") {
+    if (identity.spireSocket === undefined) refuse("identity.spire_socket", 'is needed if identity.source is "spire"');
+    if (settings.persistence.ephemeral) refuse("identity.source", 'is "spire", and an ephemeral node has no identity');
+  }
   if (tls.source === "identity") {
     if (identity.source === "files") refuse("tls.source", 'is "identity", but identity.source is "files", so the node has no identity');
     if (settings.persistence.ephemeral) refuse("tls.source", 'is "identity", and an ephemeral node has no identity');

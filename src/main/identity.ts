@@ -12,6 +12,7 @@ import { makeIntermediate, makeRoot } from "../node/identity/ca.io.ts";
 import { IdentityDirectory, keyPem, newKey } from "../node/identity/directory.io.ts";
 import { joinCluster } from "../node/identity/issuer-client.io.ts";
 import { renewAtIssuers, withIdentity } from "../node/identity/node-certificate.io.ts";
+import { fetchFirst } from "../node/identity/spire.io.ts";
 
 /** Makes a root, and the issuing certificate of a node. Throws with a message for the operator. */
 export function makeAuthority({ trustDomain, caDir, ...asked }: IssuerRequest & { readonly trustDomain: string }): NewAuthority {
@@ -94,5 +95,6 @@ export function newClientKey(directory: string): ClientKey {
 /** Returns the settings of a node with the files of its identity. With a file that contains a join token, it joins first. Throws with a message for the operator. */
 export async function identified({ settings, origins }: EffectiveSettings, joinTokenFile?: string): Promise<EffectiveSettings> {
   if (joinTokenFile !== undefined) await joinOnce(settings, joinTokenFile);
+  if (settings.identity.source === "spire") await fetchFirst(settings, Date.now());
   return { settings: withIdentity(settings, origins), origins };
 }

@@ -195,11 +195,13 @@ function watchFabricTls(options: FabricComponentOptions): TlsWatch | undefined {
 }
 
 /** Announces the certificate that the fabric uses now, and the roots that it accepts. */
-function reportSecurity({ core, certificate }: FabricComponentOptions, tls: FabricTls | undefined): void {
+function reportSecurity({ core, certificate, settings }: FabricComponentOptions, tls: FabricTls | undefined): void {
   if (tls === undefined) return;
   const [cert, trusted] = [tls.cert, tls.clientCa].map((bytes) => Buffer.from(bytes).toString("latin1"));
   const use = readCertificateUse(cert ?? "", trusted ?? "");
-  core.driver.input({ kind: "security", security: { source: certificate === undefined ? "files" : "mesh", ...use } });
+  const { source: wanted } = settings.identity;
+  const source = certificate !== undefined ? "mesh" : wanted === "spire" ? wanted : "files";
+  core.driver.input({ kind: "security", security: { source, ...use } });
 }
 
 function reloadTokens({ settings, core, log }: FabricComponentOptions, fabric: Fabric): void {

@@ -20,6 +20,7 @@ import type { WorkerGroups } from "../workers/worker-groups.io.ts";
 import { attest } from "./attestation.io.ts";
 import { JoinEndpoint } from "./join-endpoint.io.ts";
 import { type NodeCertificate, openNodeCertificate } from "./node-certificate.io.ts";
+import { SpireSource } from "./spire.io.ts";
 import { NodeTrust } from "./trust.io.ts";
 
 export interface NodeIdentityParts {
@@ -44,6 +45,12 @@ export async function openFollower(
   const random = draws((bytes) => crypto.getRandomValues(bytes));
   const openOwn = () => openNodeCertificate({ settings, log, metrics, random });
   const certificate = await parts.open("certificate", openOwn, (opened) => opened ?? {});
+  if (settings.identity.source === "spire")
+    await parts.open(
+      "spire",
+      () => new SpireSource({ settings, log, random }),
+      (opened) => opened,
+    );
   const { managed: isManaged, default: defaultTenant = "" } = settings.tenants;
   const store = storeOf(certificate);
   const given = {

@@ -125,6 +125,16 @@ export class IdentityDirectory {
     rmSync(this.#nextFile, { force: true });
   }
 
+  /** Replaces the key, the certificates and the roots by those of another authority. Returns whether they have changed. */
+  replace(node: string, roots: string): boolean {
+    new X509Certificate(roots);
+    parsedCertificate(node, this.nodeFile);
+    if (this.hasIdentity && this.nodePem.toString() === node && this.roots.toString() === roots) return false;
+    this.keepRoots(roots);
+    this.#write(this.nodeFile, node);
+    return true;
+  }
+
   keepRoots(roots: string): void {
     this.#write(this.rootsFile, roots);
   }
@@ -155,7 +165,10 @@ function entriesOf(object: unknown): readonly (readonly [string, unknown])[] {
 
 /** Reads a file with a private key, a certificate and the certificate of its issuer. */
 function ownCertificate(path: string): OwnCertificate {
-  const pem = readNamedFile({ setting: "identity", path, maxBytes: MAX_PEM_BYTES });
+  return parsedCertificate(readNamedFile({ setting: "identity", path, maxBytes: MAX_PEM_BYTES }), path);
+}
+
+function parsedCertificate(pem: string | Buffer, path: string): OwnCertificate {
   const certificate = new X509Certificate(pem);
   const key = createPrivateKey(pem);
   const [uri = "", ...others] = readAlternativeNames(certificate.subjectAltName ?? "")?.uris ?? [];

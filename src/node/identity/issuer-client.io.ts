@@ -6,9 +6,6 @@ import { type KeyObject, X509Certificate } from "node:crypto";
 import { connect, type DetailedPeerCertificate, type TLSSocket } from "node:tls";
 import { clusterOfToken, parseToken } from "../../control/identity/join-token.ts";
 import { joinBytes, renewalBytes } from "../../control/identity/requests.ts";
-import { clientLimits, TRANSPORT_LIMITS } from "../../fabric/transport/limits.ts";
-import type { CallRequest, CallResult } from "../../grpc/client/client-call.ts";
-import { ClientConnection } from "../../grpc/client/connection.io.ts";
 import { splitHostPort } from "../../lib/addresses.ts";
 import { pem } from "../../lib/certificates/certificate.ts";
 import { serverNameOf } from "../../lib/certificates/server-names.ts";
@@ -17,6 +14,7 @@ import { CODES } from "../../lib/errors.ts";
 import { spkiOf } from "./ca.io.ts";
 import { FOLLOW, type IssuerCall, type JoinAnswer, joinCall, renewCall, type TrustStep } from "./codec.ts";
 import type { OwnCertificate } from "./directory.io.ts";
+import { callOnce } from "./single-call.io.ts";
 
 const TIMEOUT_MS = 10_000;
 /** Maximum number of certificates that a server may present. */
@@ -82,7 +80,8 @@ interface IssuerServer {
 
 /** Follows the records of an issuer. Resolves with the reason when the stream has ended. */
 export async function followIssuer(server: IssuerServer, onStep: (step: TrustStep) => void, signal: AbortSignal): Promise<string> {
-  const { status } = await called(server, { ...FOLLOW, isSingleResponse: false }, (bytes) => onStep(FOLLOW.read(bytes)), signal);
+  const request = { ...FOLLOW, isSingleResponse: false, scheme: "https" } as const;
+  const { status } = await callOnce(await connected(server), request, (bytes) => onStep(FOLLOW.read(bytes)), signal);
   return `${server.address}: ${status.message || "the stream has ended"}`;
 }
 
@@ -103,43 +102,12 @@ async function rootOf(address: string, clusterId: string, digest: string): Promi
 
 async function callIssuer<Answer>(server: IssuerServer, call: IssuerCall<Answer>): Promise<Answer> {
   let answer: Answer | undefined;
-  const { status, isFromServer } = await called(server, { ...call, isSingleResponse: true, timeoutMs: TIMEOUT_MS }, (bytes) => {
+  const request = { ...call, isSingleResponse: true, timeoutMs: TIMEOUT_MS, scheme: "https" } as const;
+  const { status, isFromServer } = await callOnce(await connected(server), request, (bytes) => {
     answer = call.read(bytes);
   });
   if (answer !== undefined && status.code === CODES.OK) return answer;
   throw new IssuerError(`${server.address}: ${status.message}`, isFromServer && status.code !== CODES.UNAVAILABLE);
-}
-
-/** Makes one call on a connection of its own. Resolves with its status. */
-async function called(
-  server: IssuerServer,
-  { message, ...request }: CallRequest & { readonly message: Uint8Array },
-  onMessage: (bytes: Uint8Array) => void,
-  signal?: AbortSignal,
-): Promise<CallResult> {
-  const socket = await connected(server);
-  const connection = new ClientConnection(socket, { authority: "issuer", scheme: "https", limits: clientLimits(TRANSPORT_LIMITS) });
-  const abort = () => connection.destroy();
-  signal?.addEventListener("abort", abort, { once: true });
-  try {
-    return await new Promise((resolve, reject) => {
-      const call = connection.start(request, {
-        message: (bytes) => {
-          try {
-            onMessage(bytes);
-          } catch (error) {
-            reject(error instanceof Error ? error : new Error(String(error)));
-          }
-        },
-        closed: resolve,
-      });
-      call.write(message);
-      call.halfClose();
-    });
-  } finally {
-    signal?.removeEventListener("abort", abort);
-    connection.destroy();
-  }
 }
 
 /** Opens a TLS connection to a join endpoint. Without `roots`, the server is not verified. */

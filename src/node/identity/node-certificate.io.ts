@@ -56,6 +56,8 @@ function withFabricIdentity(settings: Settings, origins: ReadonlyMap<string, str
   if (persistence.ephemeral || identity.source === "files") return settings;
   const directory = new IdentityDirectory(persistence.dataDir);
   const issuer = openIssuer(settings);
+  if (identity.source === "spire" && issuer !== undefined)
+    throw new Error('identity.source is "spire", so this node cannot be an issuer: remove its issuing certificate');
   if (issuer === undefined && identity.names.length > 0)
     throw new Error('identity.names: only an issuer chooses its names; make the join token of this node with "--dns-name" instead');
   if (!directory.hasIdentity) {
@@ -73,7 +75,7 @@ function withFabricIdentity(settings: Settings, origins: ReadonlyMap<string, str
   const isResolver = node.mode === "resolver";
   if ((isResolver ? resolver.tlsCertFile : fabric.certFile) !== undefined) {
     if (identity.source === "auto") return settings;
-    throw new Error('fabric.cert_file: the certificate comes from the mesh (identity.source = "mesh"); remove fabric.cert_file');
+    throw new Error(`fabric.cert_file: identity.source is "${identity.source}"; remove one of them`);
   }
   const { name: nodeId, clusterId, role } = directory.read();
   if (role !== node.mode) throw new Error(`identity: ${directory.nodeFile} belongs to the ${role} ${nodeId}, not to a ${node.mode}`);
@@ -111,10 +113,11 @@ function selfIssue(issuer: Issuer, directory: IdentityDirectory, identity: Setti
   directory.keep(key, certificates + root);
 }
 
-/** Opens the identity that `withIdentity` has found. Undefined if the node's certificate does not come from an issuer. */
+/** Opens the identity that `withIdentity` has found. Undefined if the node's certificate does not come from an issuer of Waymark. */
 export function openNodeCertificate(options: NodeCertificateOptions): NodeCertificate | undefined {
-  const { fabric, resolver, persistence } = options.settings;
-  return [fabric.certFile, resolver.tlsCertFile].includes(new IdentityDirectory(persistence.dataDir).nodeFile)
+  const { fabric, resolver, persistence, identity } = options.settings;
+  return identity.source !== "spire" &&
+    [fabric.certFile, resolver.tlsCertFile].includes(new IdentityDirectory(persistence.dataDir).nodeFile)
     ? new NodeCertificate(options)
     : undefined;
 }

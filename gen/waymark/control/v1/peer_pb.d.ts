@@ -516,7 +516,7 @@ export declare const PeerServiceGetResponseSchema: GenMessage<PeerServiceGetResp
  */
 export declare type PeerSecurity = Message<"waymark.control.v1.PeerSecurity"> & {
   /**
-   * Where the certificate comes from: `files` or `mesh`.
+   * Where the certificate comes from: `files`, `mesh` or `spire`.
    *
    * @generated from field: string source = 1;
    */

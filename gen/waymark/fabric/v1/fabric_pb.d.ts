@@ -1906,7 +1906,7 @@ export declare const MemberUpdateSchema: GenMessage<MemberUpdate>;
  */
 export declare type MemberSecurity = Message<"waymark.fabric.v1.MemberSecurity"> & {
   /**
-   * Where the certificate comes from: `files` or `mesh`.
+   * Where the certificate comes from: `files`, `mesh` or `spire`.
    *
    * @generated from field: string source = 1;
    */
