@@ -5,7 +5,7 @@ import type { Settings } from "./settings.ts";
 /** Whether a node accepts every process that reaches its fabric listener as a peer. */
 export function isFabricOpen({ fabric, tls, identity, persistence }: Settings): boolean {
   // A node with this setting does not start without a certificate.
-  const isFromMesh = tls.source === "identity" || (identity.source === "mesh" && !persistence.ephemeral);
+  const isFromMesh = tls.source === "identity" || (["mesh", "spire"].includes(identity.source) && !persistence.ephemeral);
   return fabric.certFile === undefined && fabric.clusterTokenFile === undefined && !isFromMesh;
 }
 

@@ -150,7 +150,7 @@ async function openTokens({ settings, log, now }: IdentityOptions, defaults: Ide
   if (jwt === undefined) return undefined;
   const { principalClaim, tenantClaim, clusterClaim, rolesClaim } = jwt;
   const claims = { principal: principalClaim, tenant: tenantClaim, cluster: clusterClaim, roles: rolesClaim };
-  // Loaded only here, because most nodes do not verify tokens and the library takes 20 ms to load.
+  // Loaded only here, because most nodes do not verify tokens and the library needs 20 ms to load.
   const { TokenVerifier } = await import("../policy/identity/tokens.io.ts");
   const verifier = new TokenVerifier(
     { ...jwt, claims, defaults },

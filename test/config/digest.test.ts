@@ -49,12 +49,13 @@ test("a setting that names an id, an address, a port or a file belongs to the no
 });
 
 /**
- * Files that SIGHUP does not read again: the directory is in use, the client of etcd reads its files when it connects, and a node is an issuer or not
- * from its start.
+ * Files that SIGHUP does not read again: the directory is in use, the client of etcd reads its files when it connects, a node is an issuer or not
+ * from its start, and a socket is not read.
  */
 const NOT_RELOADED = [
   "identity.issuer_cert_file",
   "identity.issuer_key_file",
+  "identity.spire_socket",
   "persistence.data_dir",
   "store.ca_file",
   "store.cert_file",

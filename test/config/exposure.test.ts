@@ -54,10 +54,11 @@ test("with an identity, listeners may be beyond loopback, the fabric is not open
   expect(anonymousAccess(settings({ tls: { source: "identity" } }))).toBe("read");
 });
 
-test("with certificates from the mesh, the fabric of a node with a data directory is not open", () => {
-  const own = (persistence: object) =>
-    settings({ identity: { source: "mesh" }, tenants: { managed: true }, fabric: { seeds: ["10.0.0.2:1"] }, persistence });
+test("with certificates from the mesh or from SPIRE, the fabric of a node with a data directory is not open", () => {
+  const own = (persistence: object, identity: object = { source: "mesh" }) =>
+    settings({ identity, tenants: { managed: true }, fabric: { seeds: ["10.0.0.2:1"] }, persistence });
   expect([exposureFaults(own({})), isFabricOpen(own({}))]).toEqual([[], false]);
+  expect(isFabricOpen(own({}, { source: "spire", spire_socket: "/agent" }))).toBe(false);
   expect(isFabricOpen(own({ ephemeral: true }))).toBe(true);
 });
 

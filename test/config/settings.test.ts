@@ -230,6 +230,11 @@ test.each([
   { toml: '[tls]\nmin_version = "1.1"\n', says: 'tls.min_version: "1.1" is not one of 1.2, 1.3' },
   { toml: '[identity]\nnames = ["61.issuer.waymark"]\n', says: "identity.names: " },
   { toml: '[identity]\nnames = ["Waymark"]\n', says: "identity.names: " },
+  { toml: '[identity]\nsource = "spire"\n', says: 'identity.spire_socket: is needed if identity.source is "spire"' },
+  {
+    toml: '[identity]\nsource = "spire"\nspire_socket = "/agent"\n[persistence]\nephemeral = true\n',
+    says: 'identity.source: is "spire", and an ephemeral node has no identity',
+  },
   { json: "{", says: "(file n.json)" },
   { json: "[]", says: "(file n.json)" },
   {

@@ -274,8 +274,8 @@ function roleIn(flags: Flags): IdentityRole {
 }
 
 /** Acts on the certificates of this machine. */
-async function run<T>({ certificates }: Environment, act: (acts: Certificates) => T | Promise<T>): Promise<T> {
-  const acts = await certificates();
+async function run<T>(environment: Environment, act: (acts: Certificates) => T | Promise<T>): Promise<T> {
+  const acts = await environment.certificates();
   try {
     return await act(acts);
   } catch (error) {

@@ -85,7 +85,8 @@ export async function openIdentityParts(
   const authority = issuer && new Authority({ store: controlStore, issuer, leafTtlMs, renewAfterEndMs, attest, rotation });
   certificate?.setAuthority(authority);
   const store = storeOf(certificate);
-  trust?.followOthers(() => issuersOfOthers(core));
+  // An issuer serves only clients with such a certificate.
+  if (certificate !== undefined) trust?.followOthers(() => issuersOfOthers(core));
   const tokens = store && settings.tenants.managed ? new CallerTokens(store, randomBytes) : undefined;
   return {
     certificate,

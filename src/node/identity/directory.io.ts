@@ -125,7 +125,7 @@ export class IdentityDirectory {
     rmSync(this.#nextFile, { force: true });
   }
 
-  /** Replaces the key, the certificates and the roots by those of another authority. Returns whether they have changed. */
+  /** Replaces the key, the certificates and the roots with files from another authority. Returns whether they have changed. */
   replace(node: string, roots: string): boolean {
     new X509Certificate(roots);
     parsedCertificate(node, this.nodeFile);

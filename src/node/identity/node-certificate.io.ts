@@ -75,7 +75,9 @@ function withFabricIdentity(settings: Settings, origins: ReadonlyMap<string, str
   const isResolver = node.mode === "resolver";
   if ((isResolver ? resolver.tlsCertFile : fabric.certFile) !== undefined) {
     if (identity.source === "auto") return settings;
-    throw new Error(`fabric.cert_file: identity.source is "${identity.source}"; remove one of them`);
+    throw new Error(
+      `fabric.cert_file: the certificate comes from the source "${identity.source}" (identity.source); remove fabric.cert_file`,
+    );
   }
   const { name: nodeId, clusterId, role } = directory.read();
   if (role !== node.mode) throw new Error(`identity: ${directory.nodeFile} belongs to the ${role} ${nodeId}, not to a ${node.mode}`);

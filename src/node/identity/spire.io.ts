@@ -87,8 +87,8 @@ export class SpireSource implements NodeComponent {
 
 /** Keeps each identity that the agent sends. Resolves with the reason why the call has ended. Rejects for an answer that cannot be used. */
 async function follow(path: string, directory: IdentityDirectory, signal: AbortSignal, onKept: (isNew: boolean) => void): Promise<string> {
-  const socket = connect({ path });
-  await once(socket, "connect", { signal });
+  const socket = connect({ path, signal });
+  await once(socket, "connect");
   const metadata = new GrpcMetadata();
   metadata.add(SECURITY_HEADER, "true");
   const request = { ...FETCH_IDENTITIES, metadata, isSingleResponse: false, scheme: "http" } as const;
