@@ -22,7 +22,9 @@ function settingFlags(flags: Flags): ReadonlyMap<string, string | true> {
 export const serve: VerbFunction = async ({ environment, flags, out }) => {
   const joinTokenFile = flags.text("joinTokenFile");
   const certificates = await environment.certificates();
-  const effective = await readForNode(environment, flags.text("config"), settingFlags(flags), (read) => certificates.identified(read, joinTokenFile));
+  const effective = await readForNode(environment, flags.text("config"), settingFlags(flags), (read) =>
+    certificates.identified(read, joinTokenFile),
+  );
   const { settings } = effective;
   const { node } = settings;
   const hasDemo = flags.isOn("demo");

@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { REVOCATIONS, TRUST } from "../../control/identity/records.ts";
 import { TrustCopy } from "../../control/identity/trust.ts";
 import { BACKDATE_MS, issuerOf } from "../../lib/certificates/revocations.ts";
+import { certificatesIn } from "../../lib/certificates/roots.io.ts";
 import { identityOfSpiffeId, readAlternativeNames, type SpiffeIdentity } from "../../lib/certificates/spiffe.ts";
 import { P256PrivateKey } from "../../lib/crypto.ts";
 import { MAX_PEM_BYTES, readNamedFile } from "../../lib/named-file.io.ts";
@@ -127,7 +128,7 @@ export class IdentityDirectory {
 
   /** Replaces the key, the certificates and the roots with files from another authority. Returns whether they have changed. */
   replace(node: string, roots: string): boolean {
-    new X509Certificate(roots);
+    if (certificatesIn(roots).length === 0) throw new Error("identity: there are no roots");
     parsedCertificate(node, this.nodeFile);
     if (this.hasIdentity && this.nodePem.toString() === node && this.roots.toString() === roots) return false;
     this.keepRoots(roots);

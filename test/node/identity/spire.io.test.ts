@@ -36,8 +36,8 @@ function identity({ role = "node", lifeMs = 3_600_000 }: Given = {}) {
   return { spiffeId, x509Svid, x509SvidKey, bundle: new X509Certificate(root.certificate).raw };
 }
 
-/** An agent that answers every call with these identities. */
-async function agent(path: string, svids: readonly ReturnType<typeof identity>[]): Promise<AsyncDisposable> {
+/** Runs `use` while an agent answers every call with these identities. */
+async function withAgent(path: string, svids: readonly ReturnType<typeof identity>[], use: () => Promise<void>): Promise<void> {
   const message = toBinary(X509SVIDResponseSchema, create(X509SVIDResponseSchema, { svids: [...svids] }));
   const frame = Buffer.concat([Buffer.alloc(5), message]);
   frame.writeUInt32BE(message.length, 1);
@@ -51,7 +51,12 @@ async function agent(path: string, svids: readonly ReturnType<typeof identity>[]
   });
   server.listen(path);
   await once(server, "listening");
-  return { [Symbol.asyncDispose]: async () => void (server.close(), await once(server, "close")) };
+  try {
+    await use();
+  } finally {
+    server.close();
+    await once(server, "close");
+  }
 }
 
 let count = 0;
@@ -71,10 +76,7 @@ function home() {
 test("a node keeps its first identity with the chain and the roots, and starts with it without the agent", async () => {
   const { fetch, spireSocket, own } = home();
   const [given, other] = [identity(), identity({ role: "client" })];
-  {
-    await using running = await agent(spireSocket, [other, given]);
-    await fetch();
-  }
+  await withAgent(spireSocket, [other, given], fetch);
   expect(own.read()).toMatchObject({ role: "node", name: "a", clusterId: "eu", trustDomain: "waymark.test" });
   expect(
     certificatesIn(own.nodePem.toString())
@@ -98,17 +100,13 @@ test.each([
   { what: "no roots", svids: [{ ...identity(), bundle: Buffer.alloc(0) }], want: /^identity\.spire_socket: / },
 ])("a node does not start with $what, and keeps no file", async ({ svids, want }) => {
   const { fetch, spireSocket, own } = home();
-  await using running = await agent(spireSocket, svids);
-  await expect(fetch()).rejects.toThrow(want);
+  await withAgent(spireSocket, svids, () => expect(fetch()).rejects.toThrow(want));
   expect(own.hasIdentity).toBe(false);
 });
 
 test("without an agent, a node does not start with a certificate that has ended, nor without one", async () => {
   const { fetch, spireSocket } = home();
   await expect(fetch()).rejects.toThrow(/^identity\.spire_socket: .*\.sock: connect ENOENT/);
-  {
-    await using running = await agent(spireSocket, [identity({ lifeMs: -1000 })]);
-    await fetch();
-  }
+  await withAgent(spireSocket, [identity({ lifeMs: -1000 })], fetch);
   await expect(fetch()).rejects.toThrow(/connect ENOENT/);
 });
