@@ -28,9 +28,15 @@ export type FabricInput =
   | { readonly kind: "asked"; readonly call: CallId; readonly request: FabricCallRequest; readonly identity: PeerIdentity }
   /**
    * The response to a `call` that this node made. Undefined when the call failed or timed out. `refusal`: the reason, when the other node is up and
-   * refused the call.
+   * refused the call. `hasEnded`: the other node was reached, and a certificate has ended, so that the call shows nothing about the other node.
    */
-  | { readonly kind: "answered"; readonly call: CallId; readonly response: FabricCallResponse | undefined; readonly refusal?: string }
+  | {
+      readonly kind: "answered";
+      readonly call: CallId;
+      readonly response: FabricCallResponse | undefined;
+      readonly refusal?: string;
+      readonly hasEnded?: boolean;
+    }
   /** A stream is open. `isIncoming`: the other side opened the link, and `link` is a number that the machine has not seen before. */
   | { readonly kind: "opened"; readonly link: LinkId; readonly isIncoming: boolean; readonly identity: PeerIdentity }
   | { readonly kind: "received"; readonly link: LinkId; readonly frame: LinkFrame }

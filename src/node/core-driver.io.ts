@@ -212,7 +212,7 @@ export class CoreDriver {
     return {
       requested: (call, request, identity) => this.#arrived({ kind: "asked", call, request, identity }),
       isStranger: (identity) => this.#machine.calls.isStranger(identity),
-      answered: (call, response, refusal) => this.#arrived({ kind: "answered", call, response, ...(refusal !== undefined && { refusal }) }),
+      answered: (call, response, failed) => this.#arrived({ kind: "answered", call, response, ...failed }),
       opened: (link, isIncoming, identity) => this.#arrived({ kind: "opened", link, isIncoming, identity }),
       received: (link, frame) => this.#arrived({ kind: "received", link, frame }),
       pull: (link) => this.#pull(link),

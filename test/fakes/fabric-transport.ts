@@ -23,6 +23,8 @@ export class FakeMachine implements TransportEvents {
   readonly links = new Map<number, SeenLink>();
   readonly asks: { readonly request: FabricCallRequest; readonly proof: PeerIdentity }[] = [];
   readonly answers = new Map<number, FabricCallResponse | undefined>();
+  /** Calls that failed because a certificate has ended. */
+  readonly ended = new Set<number>();
   readonly refusals: string[] = [];
   readonly failures: string[] = [];
   /** Links that closed before they opened, and why. */
@@ -47,8 +49,9 @@ export class FakeMachine implements TransportEvents {
     this.failures.push(why);
   }
 
-  answered(call: number, response: FabricCallResponse | undefined): void {
+  answered(call: number, response: FabricCallResponse | undefined, { hasEnded = false }: Parameters<TransportEvents["answered"]>[2]): void {
     this.answers.set(call, response);
+    if (hasEnded) this.ended.add(call);
   }
 
   opened(link: number, isIncoming: boolean, proof: PeerIdentity): void {

@@ -185,6 +185,11 @@ export class FailureDetector {
     if (member !== undefined) member.isInReach = true;
   }
 
+  /** Ends a round without a verdict. */
+  abandon(round: ProbeRound): void {
+    if (!round.isOver) this.#remove(round);
+  }
+
   indirectAnswered(round: ProbeRound, helper: Member, response: FabricCallResponse | undefined, time: Time, out: MembershipOutput[]): void {
     helper.isInReach = response !== undefined;
     if (response?.kind !== "probeIndirect") return;

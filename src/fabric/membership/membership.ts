@@ -291,7 +291,7 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
     else if (nowMs >= this.#gossipAtMs) this.#gossipRound(time, out);
   }
 
-  #answered({ call, response, refusal }: Extract<FabricInput, { kind: "answered" }>, time: Time, out: MembershipOutput[]): void {
+  #answered({ call, response, refusal, hasEnded = false }: Extract<FabricInput, { kind: "answered" }>, time: Time, out: MembershipOutput[]): void {
     const pending = this.#memberCalls.finish(call, response);
     if (pending === undefined) return;
     const { purpose } = pending;
@@ -304,7 +304,8 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
       this.#clocks.note(response.from.nodeId, { wallMs: response.wallMs, sentMonoMs: pending.sentMonoMs }, time);
     switch (purpose.kind) {
       case "direct":
-        this.#failureDetector.directAnswered(purpose.round, pending, response, time, out);
+        if (hasEnded) this.#failureDetector.abandon(purpose.round);
+        else this.#failureDetector.directAnswered(purpose.round, pending, response, time, out);
         return;
       case "indirect":
         this.#failureDetector.indirectAnswered(purpose.round, purpose.helper, response, time, out);

@@ -12,13 +12,18 @@ export interface PeerCallFailure {
   readonly isRefused: boolean;
 }
 
-/** Explains why there is no connection. `isRefused`: a server was reached, but it is the wrong one or it rejected this node. */
+/**
+ * Explains why there is no connection. `isRefused`: a server was reached, but it is the wrong one or it rejected this node. `hasEnded`: a server was
+ * reached, and its certificate or the certificate of this node has ended.
+ */
 export class DialError extends Error {
   readonly isRefused: boolean;
+  readonly hasEnded: boolean;
 
-  constructor(message: string, { isRefused }: { readonly isRefused: boolean }) {
+  constructor(message: string, { isRefused, hasEnded }: { readonly isRefused: boolean; readonly hasEnded: boolean }) {
     super(message);
     this.isRefused = isRefused;
+    this.hasEnded = hasEnded;
   }
 }
 
@@ -31,6 +36,8 @@ export interface PeerCallOutcome {
   readonly response?: FabricCallResponse;
   /** The reason why the node that was reached rejected this node, or why this node rejects that node. */
   readonly refusal?: string;
+  /** Whether a certificate has ended, so that the call does not show whether the other node is up. */
+  readonly hasEnded?: boolean;
   /** Whether this node rejects the other node, which is then reported like an unknown peer. */
   readonly isStranger?: boolean;
   /** A failure that is reported to operators. Failed probes are not reported, but operators must see why a node cannot join. */
@@ -43,6 +50,7 @@ export function outcomeOf(kind: FabricCallRequest["kind"], answer: FailedAnswer,
     const failure = callFailure(answer);
     return {
       ...(failure?.isRefused === true && { refusal: failure.why }),
+      ...(answer.dialError instanceof DialError && answer.dialError.hasEnded && { hasEnded: true }),
       ...(failure !== undefined && kind === "pushPull" && { failure: failure }),
     };
   }

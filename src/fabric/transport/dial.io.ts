@@ -4,7 +4,8 @@ import { connect as connectTcp, type Socket } from "node:net";
 import { connect as connectTls, type SecureContext, TLSSocket } from "node:tls";
 import { ClientConnection, type ConnectionOptions } from "../../grpc/client/connection.io.ts";
 import { splitHostPort } from "../../lib/addresses.ts";
-import { stallAwareTimeout } from "../../lib/stall-aware-time.io.ts";
+import { NEVER } from "../../lib/machine.ts";
+import { now, stallAwareTimeout } from "../../lib/stall-aware-time.io.ts";
 import { isPlaintextAllowed } from "../links/peer-auth.ts";
 import type { PeerIdentity } from "../wire/messages.ts";
 import type { BorderAuthority } from "./border-gate.ts";
@@ -14,6 +15,8 @@ import { type AcceptedPeers, acceptedPeers, peerIdentityOf } from "./peer-identi
 export interface DialTls {
   readonly context: SecureContext;
   readonly accepted: AcceptedPeers;
+  /** When the certificate of this node ends. */
+  readonly endsWallMs: number;
   /** Set when the peer is a node of this border. In that case, this node requests its own gate on the peer. */
   readonly border?: { readonly authority: BorderAuthority; readonly gate: string };
 }
@@ -53,16 +56,17 @@ export function dial(options: FabricDialOptions): PendingDial {
     let isConnected = false;
     let isOver = false;
     let second: Socket | undefined;
-    const fail = (why: string, isRefused = false) => {
+    const fail = (why: string, isRefused = false, code = "") => {
       isOver = true;
       timer.clear();
       socket.destroy();
       second?.destroy();
-      reject(new DialError(`${options.address}: ${why}`, { isRefused }));
+      const isOwnEnded = (isConnected || isRefused) && now().wallMs > (options.tls?.endsWallMs ?? NEVER);
+      reject(new DialError(`${options.address}: ${why}`, { isRefused, hasEnded: isOwnEnded || code === "CERT_HAS_EXPIRED" }));
     };
     cancel = () => fail("cancelled");
     const timer = stallAwareTimeout(() => fail(`no connection within ${options.timeoutMs} ms`), options.timeoutMs);
-    socket.on("error", (error: NodeJS.ErrnoException) => fail(error.message, meansRefusal(error, socket)));
+    socket.on("error", (error: NodeJS.ErrnoException) => fail(error.message, meansRefusal(error, socket), error.code));
     socket.once("close", () => {
       if (isOver) return;
       if (options.tls !== undefined || !isConnected) return fail("connection closed", isConnected);

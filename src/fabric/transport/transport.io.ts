@@ -15,7 +15,7 @@ import { encodeCallRequest, pathOf } from "../wire/call-codec.ts";
 import type { FabricCallRequest, FabricCallResponse, LinkFrame, PeerIdentity } from "../wire/messages.ts";
 import { detailField } from "../wire/messages.ts";
 import { gateOf } from "./border-gate.ts";
-import { outcomeOf, type PeerCallFailure } from "./call-failure.ts";
+import { outcomeOf, type PeerCallFailure, type PeerCallOutcome } from "./call-failure.ts";
 import { type DialResult, type DialTls, dial, type PendingDial } from "./dial.io.ts";
 import type { LinkedEvents } from "./incoming-links.ts";
 import { clientLimits, TRANSPORT_LIMITS, type TransportLimits } from "./limits.ts";
@@ -31,8 +31,7 @@ export interface TransportEvents {
   requested(call: CallId, request: FabricCallRequest, identity: PeerIdentity): void;
   /** Whether a peer with this identity is refused, regardless of the request. */
   isStranger(identity: PeerIdentity): boolean;
-  /** `refusal`: why the node that was reached rejected this node. */
-  answered(call: CallId, response: FabricCallResponse | undefined, refusal?: string): void;
+  answered(call: CallId, response: FabricCallResponse | undefined, failed: Pick<PeerCallOutcome, "hasEnded" | "refusal">): void;
   opened(link: LinkId, isIncoming: boolean, identity: PeerIdentity): void;
   received(link: LinkId, frame: LinkFrame): void;
   /** Returns the next frame for a link, or undefined when there is none now. */
@@ -179,10 +178,10 @@ export class FabricTransport {
       const { connection, message } = answer;
       const identity = connection === undefined ? undefined : this.#identities.get(connection);
       if (message !== undefined) this.traffic.count("received", kind, message.length);
-      const { response, refusal, isStranger, failure } = outcomeOf(kind, answer, identity);
+      const { response, refusal, hasEnded, isStranger, failure } = outcomeOf(kind, answer, identity);
       if (failure !== undefined) this.#events.unanswered(to, failure);
       if (isStranger === true) this.#events.refused(`${kind}: ${refusal}`, identity?.address ?? to);
-      this.#events.answered(call, response, refusal);
+      this.#events.answered(call, response, { ...(refusal !== undefined && { refusal }), ...(hasEnded && { hasEnded }) });
     });
   }
 
@@ -320,7 +319,7 @@ function dialTls(tls: FabricTls, accepted = acceptedPeers(tls)): DialTls {
   const revoked = crls === undefined ? {} : { crl: crls.map((list) => Buffer.from(list)) };
   const own = { cert: Buffer.from(cert), key: Buffer.from(key) };
   const context = createSecureContext({ ...own, ca: Buffer.from(clientCa), ...revoked, minVersion: "TLSv1.3" });
-  return { context, accepted };
+  return { context, accepted, endsWallMs: new X509Certificate(own.cert).validToDate.getTime() };
 }
 
 function borderTls(tls: FabricTls | undefined): ReadonlyMap<string, DialTls> {

@@ -231,3 +231,13 @@ test("nobody is made to call an address that is no member's, nor more at a time 
   expect(callsIn(out)).toHaveLength(MEMBERSHIP_OPTIONS.maxRelays);
   expect(out).toHaveLength(100);
 });
+
+test("a call that fails because a certificate has ended accuses nobody; a call that fails otherwise does", () => {
+  const bench = among(["a", "b"]);
+  for (let n = 0; n < 20; n++) {
+    const call = nextProbe(bench);
+    bench.give({ kind: "answered", call: call.call, response: undefined, hasEnded: true });
+    expect([bench.held("a")?.status, bench.held("b")?.status]).toEqual(["alive", "alive"]);
+  }
+  bench.failUntil(() => bench.held("a")?.status !== "alive" || bench.held("b")?.status !== "alive");
+});

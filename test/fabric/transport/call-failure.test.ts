@@ -37,7 +37,7 @@ test.each([
   },
   {
     name: "a certificate that is not taken",
-    answer: { ...said(CODES.UNAVAILABLE), dialError: new DialError("a:1: no", { isRefused: true }) },
+    answer: { ...said(CODES.UNAVAILABLE), dialError: new DialError("a:1: no", { isRefused: true, hasEnded: false }) },
     why: /^a:1: no$/,
   },
 ])("$name turned us away", ({ answer, why }) => {
@@ -51,7 +51,7 @@ test("a node that is busy, stops, or is not reached turned nobody away", () => {
   for (const code of [CODES.RESOURCE_EXHAUSTED, CODES.UNAVAILABLE, CODES.DEADLINE_EXCEEDED])
     expect(outcomeOf("pushPull", said(code), undefined)).toEqual({});
   expect(outcomeOf("pushPull", { ...said(CODES.PERMISSION_DENIED), isFromServer: false }, undefined)).toEqual({});
-  const unreached = { ...said(CODES.UNAVAILABLE), dialError: new DialError("a:1: ECONNREFUSED", { isRefused: false }) };
+  const unreached = { ...said(CODES.UNAVAILABLE), dialError: new DialError("a:1: ECONNREFUSED", { isRefused: false, hasEnded: false }) };
   expect(outcomeOf("pushPull", unreached, undefined)).toEqual({ failure: { why: "a:1: ECONNREFUSED", isRefused: false } });
 });
 
