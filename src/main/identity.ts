@@ -4,13 +4,12 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { ClientKey, IssuerRequest, Joined, MeshJoin, NewAuthority } from "../cli/environment.ts";
 import type { EffectiveSettings } from "../config/load.ts";
-import type { Settings } from "../config/settings.ts";
 import { P256PrivateKey } from "../lib/crypto.ts";
 import { MAX_TOKEN_FILE_BYTES, readNamedFile } from "../lib/named-file.io.ts";
 import { makePrivateDirectory, writePrivateFile } from "../lib/private-directory.io.ts";
 import { makeIntermediate, makeRoot } from "../node/identity/ca.io.ts";
 import { IdentityDirectory, keyPem, newKey } from "../node/identity/directory.io.ts";
-import { joinCluster } from "../node/identity/issuer-client.io.ts";
+import { joinCluster, joinedCluster } from "../node/identity/issuer-client.io.ts";
 import { renewAtIssuers, withIdentity } from "../node/identity/node-certificate.io.ts";
 import { fetchFirst } from "../node/identity/spire.io.ts";
 
@@ -25,20 +24,36 @@ export function makeAuthority({ trustDomain, caDir, ...asked }: IssuerRequest & 
 
 /** Makes the issuing certificate of a node, with the key of a root. Throws with a message for the operator. */
 export function makeIssuer({ caDir, dataDir, clusterId, nodeId }: IssuerRequest): Pick<NewAuthority, "issuerEnds"> {
+  checkHolder(new IdentityDirectory(dataDir), { clusterId, name: nodeId });
   const endsWallMs = makeIntermediate(caDir, { clusterId, nodeId }, dataDir, Date.now());
   return { issuerEnds: new Date(endsWallMs).toISOString() };
 }
 
 function checkNoIssuer(dataDir: string): void {
   const { issuerFile } = new IdentityDirectory(dataDir);
-  if (existsSync(issuerFile)) throw new Error(`${issuerFile} exists already: this node is an issuer of another root`);
+  if (existsSync(issuerFile))
+    throw new Error(`${issuerFile} exists already: this node is an issuer; remove the file if it no longer is one`);
+}
+
+/** Throws if the directory has the identity of another name or cluster. An empty name stands for any. */
+function checkHolder(directory: IdentityDirectory, { clusterId, name }: { readonly clusterId: string; readonly name: string }): void {
+  if (!directory.hasIdentity) return;
+  const held = directory.read();
+  if (held.clusterId !== clusterId || (name !== "" && name !== held.name))
+    throw new Error(
+      `${directory.nodeFile} belongs to the ${held.role} ${held.name} of cluster ${held.clusterId}; name another directory with --data-dir`,
+    );
 }
 
 /** Joins a cluster with a token or an attestation, and keeps the certificate in the data directory. Throws with a message for the operator. */
 export async function joinMesh({ server, token, name, dataDir, ...attested }: MeshJoin): Promise<Joined> {
   const directory = new IdentityDirectory(dataDir);
+  checkNoIssuer(dataDir);
+  checkHolder(directory, { ...joinedCluster(token, attested), name });
+  // A machine that joins again keeps its name, even if the token admits any name.
+  const asked = directory.hasIdentity ? directory.read().name : name;
   const key = directory.nextKey();
-  const { clusterId, certificates, records } = await joinCluster(server, token, name, key, attested);
+  const { clusterId, certificates, records } = await joinCluster(server, token, asked, key, attested);
   const copies = directory.readTrust(clusterId);
   const copy = copies.get(clusterId);
   copy?.apply(records);
@@ -50,13 +65,19 @@ export async function joinMesh({ server, token, name, dataDir, ...attested }: Me
 }
 
 /** Joins through the first seed with the token in a file, unless the node has an identity. Throws with a message for the operator. */
-async function joinOnce({ persistence: { dataDir, ephemeral }, fabric, node }: Settings, tokenFile: string): Promise<void> {
+async function joinOnce({ settings, origins }: EffectiveSettings, tokenFile: string): Promise<void> {
+  const { persistence, fabric, node } = settings;
+  const { dataDir, ephemeral } = persistence;
   if (ephemeral) throw new Error("--join-token-file requires a data directory");
   if (new IdentityDirectory(dataDir).hasIdentity) return;
   const [server] = fabric.seeds;
   if (server === undefined) throw new Error("--join-token-file requires --join with the fabric address of an issuer");
-  const token = readNamedFile({ setting: "--join-token-file", path: tokenFile, maxBytes: MAX_TOKEN_FILE_BYTES });
-  await joinMesh({ server, token: token.toString().trim(), name: node.id ?? "", dataDir, attestation: "", clusterId: "", roots: "" });
+  const text = readNamedFile({ setting: "--join-token-file", path: tokenFile, maxBytes: MAX_TOKEN_FILE_BYTES });
+  const asked = { token: text.toString().trim(), attestation: "", clusterId: "", roots: "" };
+  const { clusterId } = joinedCluster(asked.token, asked);
+  if (node.clusterId !== clusterId && (origins.get("node.cluster_id") ?? "default") !== "default")
+    throw new Error(`node.cluster_id is ${node.clusterId}, but the join token is for cluster ${clusterId}`);
+  await joinMesh({ ...asked, server, name: node.id ?? "", dataDir });
 }
 
 /** Renews the certificate in a data directory at an issuer. Throws with a message for the operator. */
@@ -94,7 +115,7 @@ export function newClientKey(directory: string): ClientKey {
 
 /** Returns the settings of a node with the files of its identity. With a file that contains a join token, it joins first. Throws with a message for the operator. */
 export async function identified({ settings, origins }: EffectiveSettings, joinTokenFile?: string): Promise<EffectiveSettings> {
-  if (joinTokenFile !== undefined) await joinOnce(settings, joinTokenFile);
+  if (joinTokenFile !== undefined) await joinOnce({ settings, origins }, joinTokenFile);
   if (settings.identity.source === "spire") await fetchFirst(settings, Date.now());
   return { settings: withIdentity(settings, origins), origins };
 }

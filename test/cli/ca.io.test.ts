@@ -1,10 +1,14 @@
 /** The verbs that rotate a root, and that renew and join on this machine. */
-import { mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { newToken, tokenText } from "../../src/control/identity/join-token.ts";
+import { P256PrivateKey } from "../../src/lib/crypto.ts";
+import { IdentityDirectory } from "../../src/node/identity/directory.io.ts";
 import { waymark } from "../fakes/cli-world.ts";
 import { FakeDiscovery } from "../fakes/discovery-server.ts";
+import { fixedBytes, TestRoot } from "../fakes/identity.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "waymark-ca-"));
 let fake = new FakeDiscovery();
@@ -70,6 +74,58 @@ test("ca init makes a root alone, and an issuer renews its certificate itself", 
 test("a node joins with the token in a file before it starts", async () => {
   const { stderr } = await waymark(["serve", "--ephemeral", "--join-token-file", "T"]);
   expect(stderr).toMatch(/^error: --join-token-file requires a data directory$/m);
+});
+
+const testRoot = new TestRoot();
+const tokenOf = (clusterId: string) => tokenText(newToken(clusterId, testRoot.key.digest, fixedBytes()));
+
+/** A data directory with the identity of the node eu-2 of the cluster eu. */
+function joinedDirectory(): string {
+  const dataDir = join(folder, "joined");
+  const directory = new IdentityDirectory(dataDir);
+  const key = directory.nextKey();
+  const madeWallMs = Date.now();
+  const times = { madeWallMs, expiresWallMs: madeWallMs + 3_600_000 };
+  const { publicKey } = new P256PrivateKey(key);
+  directory.keep(key, testRoot.issuer("eu-1", "eu").certify({ role: "node", name: "eu-2", publicKey, dnsNames: [], ...times }));
+  return dataDir;
+}
+
+const JOIN = ["mesh", "join", "--server", "127.0.0.1:1"];
+
+test.each([
+  { what: "a token of another cluster", argv: [...JOIN, "--token-file", "us"] },
+  { what: "another name", argv: [...JOIN, "--token-file", "eu", "--node-id", "eu-3"] },
+  {
+    what: "an issuing certificate of another node",
+    argv: ["ca", "intermediate", "--node", "eu-3", "--cluster-id", "eu", "--ca-dir", "CA"],
+  },
+])("a data directory with an identity refuses $what, before anything is sent or written", async ({ argv }) => {
+  const caDir = join(folder, "ca");
+  await waymark(["ca", "init", "--ca-dir", caDir]);
+  const files = { us: tokenOf("us"), eu: tokenOf("eu") };
+  const dataDir = joinedDirectory();
+  const given = [...argv.map((each) => (each === "CA" ? caDir : each)), "--data-dir", dataDir];
+  const { exit, stderr } = await waymark(given, { files });
+  expect([exit, stderr]).toEqual([2, expect.stringContaining("node.pem belongs to the node eu-2 of cluster eu; name another directory")]);
+  expect(existsSync(new IdentityDirectory(dataDir).issuerFile)).toBe(false);
+});
+
+test("an issuer does not join with a token", async () => {
+  const [caDir, dataDir] = [join(folder, "ca"), join(folder, "issuer")];
+  await waymark(["ca", "init", "--node", "eu-1", "--cluster-id", "eu", "--ca-dir", caDir, "--data-dir", dataDir]);
+  const { stderr } = await waymark([...JOIN, "--token-file", "eu", "--data-dir", dataDir], { files: { eu: tokenOf("eu") } });
+  expect(stderr).toContain("exists already: this node is an issuer");
+});
+
+test("a join token for another cluster than the settings name is not used", async () => {
+  const token = join(folder, "token");
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(token, tokenOf("eu"));
+  const settings = { node: { cluster_id: "us" }, persistence: { data_dir: join(folder, "new") }, fabric: { seeds: ["127.0.0.1:1"] } };
+  const argv = ["serve", "--config", "node.json", "--join-token-file", token];
+  const { stderr } = await waymark(argv, { files: { "node.json": JSON.stringify(settings) } });
+  expect(stderr).toContain("node.cluster_id is us, but the join token is for cluster eu");
 });
 
 test.each([

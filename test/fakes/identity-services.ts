@@ -1,6 +1,7 @@
 /** The services of an issuer, over a store in a map. */
 import { randomBytes } from "node:crypto";
 import { create, type DescMessage, type DescMethodUnary, type MessageInitShape, type MessageShape } from "@bufbuild/protobuf";
+import { JoinService } from "../../gen/waymark/control/v1/join_pb.js";
 import { Authority } from "../../src/control/identity/authority.io.ts";
 import { CallerTokens } from "../../src/control/identity/caller-tokens.io.ts";
 import { TrustCopy } from "../../src/control/identity/trust.ts";
@@ -76,6 +77,14 @@ export class IdentityServices {
   authorityOf(nodeId: string): Authority {
     const issuer = this.root.issuer(nodeId, "eu");
     return new Authority({ store: this.store, issuer, leafTtlMs: LEAF_TTL_MS, renewAfterEndMs: LEAF_TTL_MS });
+  }
+
+  /** Opens a stream of JoinService.Follow for this principal. */
+  follow(principal: string): void {
+    const handler = this.#handlers.get(JoinService.typeName)?.["follow"];
+    if (handler?.kind !== "server_streaming") throw new Error("Follow is no stream");
+    const caller = { ...anonymousCaller("eu", "127.0.0.1"), principal };
+    handler.open(create(JoinService.method.follow.input) as never, { caller, time: { monoMs: 0, wallMs: this.wallMs }, requestId: "r-1" });
   }
 
   /** Calls a method as `ann`, after the check of its request. */

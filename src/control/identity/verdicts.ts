@@ -20,7 +20,7 @@ export type IdentityProblem =
   | "token_wrong_cluster";
 
 export function refused(problem: IdentityProblem, message: string): WaymarkError {
-  return new WaymarkError("discovery_access_denied", message, { metadata: { problem } });
+  return new WaymarkError("discovery_access_denied", `${message} (${problem})`, { metadata: { problem } });
 }
 
 export interface JoinClaim {

@@ -291,7 +291,11 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
     else if (nowMs >= this.#gossipAtMs) this.#gossipRound(time, out);
   }
 
-  #answered({ call, response, refusal, hasEnded = false }: Extract<FabricInput, { kind: "answered" }>, time: Time, out: MembershipOutput[]): void {
+  #answered(
+    { call, response, refusal, hasEnded = false }: Extract<FabricInput, { kind: "answered" }>,
+    time: Time,
+    out: MembershipOutput[],
+  ): void {
     const pending = this.#memberCalls.finish(call, response);
     if (pending === undefined) return;
     const { purpose } = pending;

@@ -100,10 +100,15 @@ export const METRICS = {
     "Requests to etcd: answered, refused by etcd, and failed without an answer. Not counted for the embedded store.",
   ),
   waymark_identity_expires_seconds: gauge("seconds", {}, "Time until this node's certificate ends, if an issuer of the cluster made it."),
+  waymark_identity_life_seconds: gauge(
+    "seconds",
+    {},
+    "Time from the start to the end of this node's certificate, if an issuer of the cluster made it.",
+  ),
   waymark_identity_issuer_expires_seconds: gauge(
     "seconds",
     {},
-    "Time until the issuing certificate of this node ends, if it is an issuer.",
+    "Time until the issuing certificate of this node ends. 0 if it is no issuer.",
   ),
   waymark_identity_follow_age_seconds: gauge(
     "seconds",

@@ -4,7 +4,7 @@
  */
 import { type KeyObject, X509Certificate } from "node:crypto";
 import { connect, type DetailedPeerCertificate, type TLSSocket } from "node:tls";
-import { clusterOfToken, parseToken } from "../../control/identity/join-token.ts";
+import { clusterOfToken, type JoinToken, parseToken } from "../../control/identity/join-token.ts";
 import { joinBytes, renewalBytes } from "../../control/identity/requests.ts";
 import { splitHostPort } from "../../lib/addresses.ts";
 import { pem } from "../../lib/certificates/certificate.ts";
@@ -34,6 +34,17 @@ export class IssuerError extends Error {
 /** Without a token, `clusterId` and the roots in PEM say which cluster to join. */
 const NO_ATTESTATION = { attestation: "", clusterId: "", roots: "" } as const;
 
+/** Returns the cluster that a token names, or the cluster of an attestation without a token. Throws if there is neither. */
+export function joinedCluster(
+  text: string,
+  { attestation, clusterId }: { readonly attestation: string; readonly clusterId: string },
+): { readonly token: JoinToken | undefined; readonly clusterId: string } {
+  const token = parseToken(text);
+  if (token === undefined && (text !== "" || attestation === ""))
+    throw new Error("the token file must contain the line that `waymark mesh token create` has printed");
+  return { token, clusterId: token === undefined ? clusterId : clusterOfToken(token) };
+}
+
 /** Joins with a token, an attestation or both. `name` may be empty if the token decides it. Rejects with an error for the operator. */
 export async function joinCluster(
   server: string,
@@ -42,10 +53,7 @@ export async function joinCluster(
   key: KeyObject,
   { attestation, ...cluster }: Readonly<Record<keyof typeof NO_ATTESTATION, string>> = NO_ATTESTATION,
 ): Promise<JoinAnswer & { readonly clusterId: string }> {
-  const token = parseToken(text);
-  if (token === undefined && (text !== "" || attestation === ""))
-    throw new Error("the token file must contain the line that `waymark mesh token create` has printed");
-  const clusterId = token === undefined ? cluster.clusterId : clusterOfToken(token);
+  const { token, clusterId } = joinedCluster(text, { attestation, ...cluster });
   const roots = token === undefined ? cluster.roots : await rootOf(server, clusterId, token.rootDigest);
   const signing = new P256PrivateKey(key);
   const asked = { token: text, attestation, name, publicKey: signing.publicKey };

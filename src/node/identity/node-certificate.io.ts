@@ -29,7 +29,7 @@ const JITTER = 0.1;
 /** Without the control store, an issuer makes its own certificate when this share of its life is left. */
 const LATE_SHARE = 0.25;
 const MAX_WAIT_MS = MINUTE_MS;
-const RETRY = { baseMs: 1000, maxMs: 60_000 } as const;
+const RETRY = { baseMs: 1000, maxMs: 15_000 } as const;
 
 export interface NodeCertificateOptions {
   readonly settings: Settings;
@@ -187,7 +187,7 @@ export class NodeCertificate implements NodeComponent {
     this.#wake = Promise.withResolvers();
   }
 
-  /** Reads the certificate again, which \`waymark cert renew\` has possibly replaced. */
+  /** Reads the certificate again, which `waymark cert renew` has possibly replaced. */
   reload(): void {
     this.#held = this.#take(this.directory.read());
   }
@@ -210,7 +210,9 @@ export class NodeCertificate implements NodeComponent {
   observe(): void {
     const { metrics } = this.#options;
     const { wallMs } = now();
-    metrics.set("waymark_identity_expires_seconds", {}, (this.#held.expiresWallMs - wallMs) / 1000);
+    const { madeWallMs, expiresWallMs } = this.#held;
+    metrics.set("waymark_identity_expires_seconds", {}, (expiresWallMs - wallMs) / 1000);
+    metrics.set("waymark_identity_life_seconds", {}, (expiresWallMs - madeWallMs) / 1000);
     if (this.issuer !== undefined)
       metrics.set("waymark_identity_issuer_expires_seconds", {}, (this.issuer.facts.notAfterWallMs - wallMs) / 1000);
   }

@@ -43,6 +43,7 @@ export interface IdentityOperation {
     | "identity.apply_join_policy"
     | "identity.create_token"
     | "identity.drop_root"
+    | "identity.follow"
     | "identity.issue"
     | "identity.join"
     | "identity.publish_root"

@@ -14,7 +14,6 @@ import type { Admission, Authority } from "../../control/identity/authority.io.t
 import { ISSUERS, REVOCATIONS, ROOTS } from "../../control/identity/records.ts";
 import { identityOfSpiffeId } from "../../lib/certificates/spiffe.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
-import type { Caller } from "../../policy/identity/caller.ts";
 import { isUnavailable } from "../recorded-operation.ts";
 import type { CallContext, HandlersOf, ServiceDefinition, StreamSource } from "../service.ts";
 import { type BootstrapParts, type IdentityOperation, knownRoots, problemOf } from "./bootstrap.ts";
@@ -56,16 +55,19 @@ export function joinService(parts: JoinParts): ServiceDefinition {
           return create(JoinServiceRenewResponseSchema, { certificates });
         },
       },
-      follow: { kind: "server_streaming", open: (_request: JoinServiceFollowRequest, { caller }) => follow(parts, caller) },
+      follow: { kind: "server_streaming", open: (_request: JoinServiceFollowRequest, context) => follow(parts, context) },
     } satisfies HandlersOf<typeof JoinService>,
   };
 }
 
 /** A node of another cluster needs only the revocations. */
-function follow({ authority, trust, tick }: JoinParts, { principal }: Caller): StreamSource {
-  const identity = identityOfSpiffeId(principal);
-  if (identity === undefined || identity.role === "client")
-    throw new WaymarkError("unauthenticated", "Follow needs the certificate of a node or resolver");
+function follow({ authority, trust, tick, onOperation }: JoinParts, { caller, requestId }: CallContext): StreamSource {
+  const identity = identityOfSpiffeId(caller.principal);
+  if (identity === undefined || identity.role === "client") {
+    const error = new WaymarkError("unauthenticated", "Follow needs the certificate of a node or resolver");
+    onOperation(caller, { action: "identity.follow", requestId, nodeId: "", refusal: error.reason, detail: "" });
+    throw error;
+  }
   const isOwn = identity.clusterId === authority.issuer.facts.clusterId;
   return new TrustStream({ source: trust, tick, allows: (key) => isOwn || key.startsWith(REVOCATIONS) });
 }

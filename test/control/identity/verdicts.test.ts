@@ -47,7 +47,9 @@ function outcome(judge: () => string): string {
     return judge();
   } catch (error) {
     if (!(error instanceof WaymarkError) || error.reason !== "discovery_access_denied") throw error;
-    return error.details.metadata?.["problem"] ?? "";
+    const problem = error.details.metadata?.["problem"] ?? "";
+    expect(error.message).toContain(`(${problem})`);
+    return problem;
   }
 }
 

@@ -32,10 +32,13 @@ test.each([
   { own: -60_000, other: 60_000, expected: true },
   { own: -60_000, other: -60_000, expected: true },
   { own: 60_000, other: 60_000, expected: false },
-])("own certificate ends in $own ms, the other in $other ms: a failed call is due to an end: $expected", async ({ own, other, expected }) => {
-  const [a, b] = [await node("a", own), await node("b", other)];
-  expect(await hasEnded(a, b.transport.address)).toBe(expected);
-});
+])(
+  "own certificate ends in $own ms, the other in $other ms: a failed call is due to an end: $expected",
+  async ({ own, other, expected }) => {
+    const [a, b] = [await node("a", own), await node("b", other)];
+    expect(await hasEnded(a, b.transport.address)).toBe(expected);
+  },
+);
 
 test("a machine without a server is down, although the certificate of this node has ended", async () => {
   const server = createServer();

@@ -94,6 +94,17 @@ test("without the store, the outcome of a request is unknown, and no refusal is 
   expect(on.operations.at(-1)).toMatchObject({ action: "identity.renew", refusal: "", detail: "name=eu-2 store_unavailable: away" });
 });
 
+test.each(["anonymous", "spiffe://waymark.test/waymark/cluster/eu/client/billing"])(
+  "the caller %s cannot follow, and is recorded",
+  (principal) => {
+    const on = new IdentityServices();
+    expect(() => on.follow(principal)).toThrow(/^unauthenticated: Follow needs the certificate of a node or resolver/);
+    expect(on.operations).toEqual([{ action: "identity.follow", requestId: "r-1", nodeId: "", refusal: "unauthenticated", detail: "" }]);
+    for (const role of ["node", "resolver"]) on.follow(`spiffe://waymark.test/waymark/cluster/eu/${role}/x`);
+    expect(on.operations.length).toBe(1);
+  },
+);
+
 test("newcomers need no role", () => {
   expect([join, renew].map((rpc) => requiredAccessOf(rpc)?.role)).toEqual([undefined, undefined]);
 });
