@@ -64,7 +64,9 @@ test("a machine joins with a token, although the issuer is killed before the ans
     stderr: expect.stringMatching(/^this machine is node eu-2 of cluster eu until /) as string,
   });
   const spent = await joined(issuer, token, "eu-3");
-  expect(spent.stderr).toMatch(/^error: 127\.0\.0\.1:\d+: discovery_access_denied: token: it has been used 1 of 1 times\n$/);
+  expect(spent.stderr).toMatch(
+    /^error: 127\.0\.0\.1:\d+: discovery_access_denied: token: it has been used 1 of 1 times \(token_spent\)\n$/,
+  );
   const stranger = await joined(issuer, token.replace(/wmj1\.[0-9a-f]{8}/, "wmj1.00000000"), "eu-3");
   expect(stranger.stderr).toMatch(/does not present the root that the token names/);
 
@@ -181,6 +183,37 @@ test("a resolver and a program use certificates of an issuer, callers' tokens co
 });
 
 // A certificate lives for at least a minute.
+test("a mesh does not part when its issuer is away past the end of all certificates", { tags: ["night"] }, async () => {
+  const config = join(folder, "short.json");
+  writeFileSync(config, JSON.stringify({ identity: { leaf_ttl: "1m" } }));
+  const issuer = await startIssuer("sa-1", "--config", config);
+  const start = async (name: string) => {
+    const token = await on(issuer, "mesh", "token", "create", "--node", name);
+    expect(await joined(issuer, token, name)).toMatchObject({ exit: 0 });
+    return startNodeProcess(["--data-dir", dirOf(name)]);
+  };
+  await using one = await start("sa-2");
+  await using two = await start("sa-3");
+  const nodes = [one, two];
+  const isLinked = async (node: NodeProcess, peer: string) =>
+    new RegExp(`^${peer} .* alive .* yes `, "m").test(await on(node, "mesh", "peers"));
+  await until("the nodes are linked", async () => (await isLinked(one, "sa-3")) && (await isLinked(two, "sa-2")));
+  const { port } = new URL(`tcp://${fabricOf(issuer)}`);
+  await issuer.stop("SIGKILL");
+  const endsMs = Math.max(...nodes.map(({ nodeId }) => new IdentityDirectory(dirOf(nodeId)).read().expiresWallMs));
+  await until("all certificates have ended", () => Date.now() > endsMs, 120_000);
+  // A node that reads its certificates again makes new connections for its probes.
+  const failed = () => metricOf(one, 'mesh_gossip_messages_total{direction="sent",outcome="failed"}');
+  process.kill(one.command.pid, "SIGHUP");
+  const before = await failed();
+  await until("twenty probes have failed", async () => (await failed()) > before + 20);
+  for (const { command } of nodes) expect(command.stderr).not.toMatch(/"nodeId":"sa-[23]".*"status":"(?:suspect|dead)"/);
+  expect([await isLinked(one, "sa-3"), await isLinked(two, "sa-2")]).toEqual([true, true]);
+
+  await using again = await startNodeProcess(["--data-dir", dirOf("sa-1"), "--config", config, "--fabric-port", port]);
+  for (const peer of ["sa-2", "sa-3"]) await until(`${peer} is back`, () => isLinked(again, peer));
+});
+
 test("a node and its issuer renew their certificates, and their links stay open", { tags: ["night"] }, async () => {
   const config = join(folder, "settings.json");
   writeFileSync(config, JSON.stringify({ identity: { leaf_ttl: "1m" } }));
