@@ -2,9 +2,11 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { connect } from "node:tls";
 import { afterAll, expect, test } from "vitest";
+import { serverNameOf } from "../../src/lib/certificates/server-names.ts";
 import { IdentityDirectory } from "../../src/node/identity/directory.io.ts";
-import { joinCluster } from "../../src/node/identity/issuer-client.io.ts";
+import { followIssuer, joinCluster } from "../../src/node/identity/issuer-client.io.ts";
 import { type Ran, waymark } from "../fakes/cli-world.ts";
 import { EtcdCluster } from "../fakes/etcd.ts";
 import { metricOf } from "../fakes/leader-nodes.ts";
@@ -44,9 +46,9 @@ function trustFileOf({ nodeId }: NodeProcess): string {
   return join(dirOf(nodeId), "identity", "trust.json");
 }
 
-function joined(issuer: NodeProcess, token: string, name: string): Promise<Ran> {
+function joined(issuer: NodeProcess, token: string, name: string, ...more: readonly string[]): Promise<Ran> {
   const flags = ["--server", fabricOf(issuer), "--token-file", "T", "--data-dir", dirOf(name)];
-  return waymark(["mesh", "join", ...flags], { files: { T: token } });
+  return waymark(["mesh", "join", ...flags, ...more], { files: { T: token } });
 }
 
 test("a machine joins with a token, although the issuer is killed before the answer is kept, and its node links to the issuer", async () => {
@@ -83,7 +85,17 @@ test("a machine joins with a token, although the issuer is killed before the ans
   expect(await on(issuer, "mesh", "token", "list")).toMatch(/ eu-2 +1\/1 /);
   const joins = (outcome: string) => metricOf(issuer, `waymark_identity_joins_total{outcome="${outcome}"}`);
   expect([await joins("granted"), await joins("token_spent")]).toEqual([1, 1]);
+  const thief = { address: fabricOf(issuer), clusterId: "eu", roots: directory.roots, own: directory.nodePem };
+  const never = new AbortController().signal;
+  let steps = 0;
+  const follow = () => followIssuer(thief, () => void (steps += 1), never);
+  const following = follow();
+  await until("the node follows", () => steps > 0);
   await on(issuer, "mesh", "revoke", "eu-2", "--reason", "stolen");
+  expect([await following, await follow()]).toEqual([
+    expect.stringMatching(/the credential of this stream was revoked/),
+    expect.stringMatching(/Follow needs the certificate of a node or resolver/),
+  ]);
   await until("the revoked node is cut", async () => /^eu-2 .* (?:suspect|dead) .* no /m.test(await on(issuer, "mesh", "peers")));
   expect(issuer.command.stderr).toMatch(/the certificate of node eu-2 was revoked/);
   expect(await on(issuer, "cert", "list")).toMatch(/^node +eu-2 +revoked /m);
@@ -183,6 +195,36 @@ test("a resolver and a program use certificates of an issuer, callers' tokens co
 });
 
 // A certificate lives for at least a minute.
+test("strangers use up their own connections to the join endpoint, and a node renews nevertheless", { tags: ["night"] }, async () => {
+  await using issuer = await startIssuer("au-1");
+  const token = (await on(issuer, "mesh", "token", "create", "--uses", "2")).trim();
+  expect(await joined(issuer, token, "au-2", "--node-id", "au-2")).toMatchObject({ exit: 0 });
+  const client = dirOf("au-client");
+  await on(issuer, "cert", "issue", "--client", "au", "--out", client);
+  const { port } = new URL(`tcp://${fabricOf(issuer)}`);
+  const own = { cert: readFileSync(join(client, "cert.pem")), key: readFileSync(join(client, "key.pem")) };
+  const servername = serverNameOf("eu", "issuer");
+  const sockets = Array.from({ length: 80 }, (_, i) =>
+    connect({
+      host: "127.0.0.1",
+      port: Number(port),
+      servername,
+      ALPNProtocols: ["h2"],
+      rejectUnauthorized: false,
+      ...(i % 2 === 0 && own),
+    }),
+  );
+  let closed = 0;
+  for (const socket of sockets) socket.on("error", () => {}).on("close", () => void (closed += 1));
+  await until("those above the limit of one network are closed", () => closed === 80 - 64);
+  const refused = await metricOf(issuer, 'waymark_connections_refused_total{listener="fabric",reason="limit"}');
+  expect(refused).toBe(16);
+  expect((await joined(issuer, token, "au-3", "--node-id", "au-3")).stderr).toMatch(/^error: 127\.0\.0\.1:\d+: /);
+  expect(await waymark(["cert", "renew", "--data-dir", dirOf("au-2")])).toMatchObject({ exit: 0 });
+  for (const socket of sockets) socket.destroy();
+  await until("a newcomer joins again", async () => (await joined(issuer, token, "au-3", "--node-id", "au-3")).exit === 0);
+});
+
 test("a mesh does not part when its issuer is away past the end of all certificates", { tags: ["night"] }, async () => {
   const config = join(folder, "short.json");
   writeFileSync(config, JSON.stringify({ identity: { leaf_ttl: "1m" } }));

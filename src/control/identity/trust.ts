@@ -23,10 +23,10 @@ export interface TrustChange {
   readonly value: Uint8Array | undefined;
 }
 
-/** Maximum size of a copy, and of changes that wait to be applied. An issuer can be stolen. */
-export const MAX_TRUST_BYTES = 1 << 26;
+/** Maximum size of a copy, and of changes that wait to be applied, with the memory that each record needs. An issuer can be stolen. */
+export const MAX_TRUST_BYTES = 1 << 25;
 
-const RECORD_OVERHEAD_BYTES = 64;
+const RECORD_OVERHEAD_BYTES = 512;
 
 /** Throws a `RangeError` for changes with more than `MAX_TRUST_BYTES`. */
 export function checkSize(changes: readonly TrustChange[]): void {

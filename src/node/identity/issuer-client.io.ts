@@ -68,13 +68,16 @@ export async function joinCluster(
 export function renewAt(
   address: string,
   { clusterId, role, name, key }: Pick<OwnCertificate, "clusterId" | "key" | "name" | "role">,
-  roots: string | Buffer,
+  { roots, own }: Pick<IssuerServer, "own" | "roots">,
   next: KeyObject,
 ): Promise<string> {
   const signing = new P256PrivateKey(next);
   const asked = { role, name, publicKey: key.publicKey, newPublicKey: signing.publicKey };
   const bytes = renewalBytes(clusterId, asked);
-  return callIssuer({ address, clusterId, roots }, renewCall({ ...asked, signature: key.sign(bytes), newSignature: signing.sign(bytes) }));
+  return callIssuer(
+    { address, clusterId, roots, ...(own && { own }) },
+    renewCall({ ...asked, signature: key.sign(bytes), newSignature: signing.sign(bytes) }),
+  );
 }
 
 interface IssuerServer {

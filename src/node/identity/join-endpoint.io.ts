@@ -3,14 +3,12 @@
  * no certificate, so their connections and requests are limited by address.
  */
 import type { Socket } from "node:net";
-import { TLSSocket } from "node:tls";
 import type { Settings } from "../../config/settings.ts";
-import { refused } from "../../control/identity/verdicts.ts";
 import { serverLimits, TRANSPORT_LIMITS } from "../../fabric/transport/limits.ts";
 import { GrpcServer } from "../../grpc/server/server.io.ts";
-import { networkOf, withoutMapping } from "../../lib/addresses.ts";
+import { networkOf } from "../../lib/addresses.ts";
 import { TokenBuckets } from "../../lib/buckets/token-bucket.ts";
-import { revocationOf } from "../../lib/certificates/revocations.ts";
+import { NO_REVOCATIONS, type Revocations, revocationOf } from "../../lib/certificates/revocations.ts";
 import { identityOfSpiffeId, readAlternativeNames } from "../../lib/certificates/spiffe.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.io.ts";
@@ -36,28 +34,34 @@ export interface JoinEndpointOptions extends JoinParts {
 const REQUESTS = { limit: 3_000, windowMs: 60_000, maxKeys: 10_000 } as const;
 /** An attestation has up to 16 KiB. */
 const MAX_REQUEST_BYTES = 32_768;
-/** Limits for clients without a certificate. Every node can follow, as far as the fabric listener has room for it. */
+/** Limits for the connections of strangers, which are all clients except nodes and resolvers with a valid certificate. */
 const MAX_STRANGERS = 512;
 const MAX_STRANGERS_OF_NETWORK = 64;
+/** A node has one connection to follow, and one to renew its certificate. */
+const MAX_OF_MEMBER = 8;
+const IDLE_MS = 15_000;
 
 export class JoinEndpoint {
   /** The server name that clients must request. */
   readonly serverName: string;
   readonly #server: GrpcServer;
   readonly #chain: CallChain;
-  /** Open connections of strangers, by their networks. */
-  readonly #networks = new Map<string, number>();
-  #count = 0;
+  readonly #options: JoinEndpointOptions;
+  /** Number of open connections by the network of a stranger, or by the SPIFFE id of a member. */
+  readonly #counts = new Map<string, number>();
+  #strangers = 0;
 
   constructor(options: JoinEndpointOptions) {
+    this.#options = options;
     const { core, log, authority, settings, trust } = options;
     const { clusterId, boot } = core.identity;
     const buckets = new TokenBuckets(REQUESTS);
     this.serverName = authority.issuer.serverName;
     const service = joinService(options);
-    const admit: ChainOptions["limits"]["admit"] = ({ address }, _cost, monoMs) => {
-      const retryMs = buckets.take(networkOf(address), monoMs);
-      if (retryMs > 0) throw new WaymarkError("discovery_rate_limited", "too many requests from this network", { retryMs });
+    const admit: ChainOptions["limits"]["admit"] = ({ principal, isAuthenticated, address }, _cost, monoMs) => {
+      // A stranger in the network of a node must not keep this node from renewing its certificate.
+      const retryMs = buckets.take(isAuthenticated ? principal : networkOf(address), monoMs);
+      if (retryMs > 0) throw new WaymarkError("discovery_rate_limited", "too many requests from this program or network", { retryMs });
     };
     const given: ChainOptions = {
       ...core,
@@ -70,7 +74,7 @@ export class JoinEndpoint {
       identities: { identify: (_header, peer) => callerOf(peer, clusterId, trust) },
     };
     this.#chain = openChain(given, [service]);
-    const limits = { ...serverLimits(TRANSPORT_LIMITS), maxReceiveBytes: MAX_REQUEST_BYTES };
+    const limits = { ...serverLimits(TRANSPORT_LIMITS), maxReceiveBytes: MAX_REQUEST_BYTES, idleTimeoutMs: IDLE_MS };
     this.#server = new GrpcServer({
       methods: grpcMethods([service], this.#chain),
       limits,
@@ -92,17 +96,24 @@ export class JoinEndpoint {
 
   /** Serves a connection after its TLS handshake. */
   accept(socket: Socket): void {
-    if (socket instanceof TLSSocket && socket.authorized) return this.#server.accept(socket);
-    const network = networkOf(withoutMapping(socket.remoteAddress ?? ""));
-    const count = this.#networks.get(network) ?? 0;
-    if (this.#count >= MAX_STRANGERS || count >= MAX_STRANGERS_OF_NETWORK) return void socket.destroy();
-    this.#count += 1;
-    this.#networks.set(network, count + 1);
+    const { core, trust } = this.#options;
+    const peer = identifyPeer(socket, socket);
+    const id = spiffeIdIn(peer, trust.revocations) ?? "";
+    const isStranger = !["node", "resolver"].includes(identityOfSpiffeId(id)?.role ?? "");
+    const source = isStranger ? networkOf(peer.address) : id;
+    const count = this.#counts.get(source) ?? 0;
+    const isFull = isStranger ? this.#strangers >= MAX_STRANGERS || count >= MAX_STRANGERS_OF_NETWORK : count >= MAX_OF_MEMBER;
+    if (isFull) {
+      core.metrics.inc("waymark_connections_refused_total", { listener: "fabric", reason: "limit" });
+      return void socket.destroy();
+    }
+    this.#strangers += Number(isStranger);
+    this.#counts.set(source, count + 1);
     socket.once("close", () => {
-      this.#count -= 1;
-      const left = (this.#networks.get(network) ?? 1) - 1;
-      if (left === 0) this.#networks.delete(network);
-      else this.#networks.set(network, left);
+      this.#strangers -= Number(isStranger);
+      const left = (this.#counts.get(source) ?? 1) - 1;
+      if (left === 0) this.#counts.delete(source);
+      else this.#counts.set(source, left);
     });
     this.#server.accept(socket);
   }
@@ -118,14 +129,20 @@ export class JoinEndpoint {
   }
 }
 
-/** A client with a valid certificate is known by its SPIFFE id. Clients without one are anonymous. Throws for a revoked certificate. */
-function callerOf({ address, certificate }: ConnectionPeer, clusterId: string, { revocations }: NodeTrust): Caller {
-  const anonymous = anonymousCaller(clusterId, address);
-  if (certificate?.isTrusted !== true) return anonymous;
-  const { alternativeNames: subjectAltName, issuer, validFromWallMs, tokenId } = certificate;
-  const revoked = revocationOf({ subjectAltName, issuer, validFromWallMs }, revocations);
-  if (revoked !== undefined) throw refused("revoked", revoked);
+/** The SPIFFE id in a valid certificate that was not revoked. A program without one can still join, and possibly renew. */
+function spiffeIdIn({ certificate }: ConnectionPeer, revocations: Revocations): string | undefined {
+  if (certificate?.isTrusted !== true) return undefined;
+  const { alternativeNames: subjectAltName, issuer, validFromWallMs } = certificate;
+  if (revocationOf({ subjectAltName, issuer, validFromWallMs }, revocations) !== undefined) return undefined;
   const [uri = "", ...others] = readAlternativeNames(subjectAltName)?.uris ?? [];
-  const identity = others.length === 0 ? identityOfSpiffeId(uri) : undefined;
-  return identity === undefined ? anonymous : { ...anonymous, principal: uri, isAuthenticated: true, tokenId };
+  return others.length === 0 && identityOfSpiffeId(uri) !== undefined ? uri : undefined;
+}
+
+/** A certificate of a revoked issuer identifies its holder here, so that the holder can follow, and learns that it must renew. */
+function callerOf(peer: ConnectionPeer, clusterId: string, trust: NodeTrust): Caller {
+  const { address, certificate } = peer;
+  const anonymous = anonymousCaller(clusterId, address);
+  const principal = spiffeIdIn(peer, { ...trust.revocations, issuers: NO_REVOCATIONS.issuers });
+  if (principal === undefined || certificate?.isTrusted !== true) return anonymous;
+  return { ...anonymous, principal, isAuthenticated: true, tokenId: certificate.tokenId };
 }

@@ -126,11 +126,11 @@ export function openNodeCertificate(options: NodeCertificateOptions): NodeCertif
 
 /** Renews a certificate at one of the issuers, which are asked one after the other. Rejects with the last error. */
 export async function renewAtIssuers(directory: IdentityDirectory, issuers: TrustCopy["issuers"]): Promise<void> {
-  const [held, key, { roots }] = [directory.read(), directory.nextKey(), directory];
+  const [held, key, shown] = [directory.read(), directory.nextKey(), { roots: directory.roots, own: directory.nodePem }];
   let last: unknown = new Error("no issuer is known; join again with a token");
   for (const { address } of issuers) {
     try {
-      return directory.keep(key, await renewAt(address, held, roots, key));
+      return directory.keep(key, await renewAt(address, held, shown, key));
     } catch (error) {
       last = error;
       if (error instanceof IssuerError && error.isFinal) break;

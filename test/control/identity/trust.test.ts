@@ -61,6 +61,10 @@ test("a copy that would become too large is refused, and stays as it was", () =>
   copy.apply([record("trust/revocations/name/node/a", { beforeWallMs: 5, ...REVOKED })]);
   const large = { value: Buffer.alloc(MAX_TRUST_BYTES / 4) };
   const many = ["a", "b", "c", "d"].map((name) => ({ key: `trust/revocations/name/node/${name}`, ...large }));
-  expect(() => copy.apply(many, true)).toThrow(RangeError);
+  const small = Array.from({ length: MAX_TRUST_BYTES / 512 }, (_, i) => ({
+    key: `trust/revocations/name/node/${i}`,
+    value: Uint8Array.of(0),
+  }));
+  for (const changes of [many, small]) expect(() => copy.apply(changes, true)).toThrow(RangeError);
   expect(copy.revocations.names.get("us/node/a")).toBe(5);
 });

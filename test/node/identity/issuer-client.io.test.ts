@@ -98,7 +98,12 @@ test.each<{ readonly what: string; readonly shown: Shown; readonly want: RegExp 
 test("a program sends its renewal to issuers under its own roots only", async () => {
   await using server = await impostor({ by: other });
   const own = { clusterId: "eu", role: "node", name: "eu-2" } as const;
-  const renewal = renewAt(server.address, { ...own, key: new TestKey().signing }, root.certificate, createPrivateKey(new TestKey().pem));
+  const renewal = renewAt(
+    server.address,
+    { ...own, key: new TestKey().signing },
+    { roots: root.certificate },
+    createPrivateKey(new TestKey().pem),
+  );
   await expect(renewal).rejects.toThrow(/self-signed certificate|unable to/);
   expect(server.received.length).toBe(0);
 });
