@@ -1,5 +1,5 @@
 /** Creates directories and files that only this user may read. */
-import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, renameSync, statSync, writeSync } from "node:fs";
+import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 
 /**
@@ -23,9 +23,11 @@ export function makePrivateDirectory(directory: string): void {
 /** Replaces a file as a whole, so that a full disk leaves the old one. Only this user can read it. Throws the system's error. */
 export function writePrivateFile(path: string, text: string): void {
   const temporary = `${path}.new`;
-  const descriptor = openSync(temporary, "w", 0o600);
+  // A file or a link that another user has put there must not receive the text.
+  rmSync(temporary, { force: true });
+  const descriptor = openSync(temporary, "wx", 0o600);
   try {
-    writeSync(descriptor, text);
+    writeFileSync(descriptor, text);
     fsyncSync(descriptor);
   } finally {
     closeSync(descriptor);

@@ -4,6 +4,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { ClientKey, IssuerRequest, Joined, MeshJoin, NewAuthority } from "../cli/environment.ts";
 import type { EffectiveSettings } from "../config/load.ts";
+import { TrustCopy } from "../control/identity/trust.ts";
 import { P256PrivateKey } from "../lib/crypto.ts";
 import { MAX_TOKEN_FILE_BYTES, readNamedFile } from "../lib/named-file.io.ts";
 import { makePrivateDirectory, writePrivateFile } from "../lib/private-directory.io.ts";
@@ -54,11 +55,11 @@ export async function joinMesh({ server, token, name, dataDir, ...attested }: Me
   const asked = directory.hasIdentity ? directory.read().name : name;
   const key = directory.nextKey();
   const { clusterId, certificates, records } = await joinCluster(server, token, asked, key, attested);
-  const copies = directory.readTrust(clusterId);
-  const copy = copies.get(clusterId);
-  copy?.apply(records);
-  if (copy === undefined || copy.roots === "") throw new Error(`${server}: the issuer's answer contains no roots`);
-  directory.keepTrust(copies);
+  // Nothing from an earlier time is kept: a stolen issuer has possibly written it.
+  const copy = new TrustCopy(clusterId);
+  copy.apply(records);
+  if (copy.roots === "") throw new Error(`${server}: the issuer's answer contains no roots`);
+  directory.keepTrust(new Map([[clusterId, copy]]));
   directory.keepRoots(copy.roots);
   directory.keep(key, certificates);
   return joinedIn(directory);
@@ -87,7 +88,7 @@ export async function renewCertificate(dataDir: string): Promise<Joined> {
   if (!directory.hasIdentity)
     throw new Error(`${dataDir} contains no identity; run waymark mesh join first, or name the directory with --data-dir`);
   const { clusterId } = directory.read();
-  await renewAtIssuers(directory, directory.readTrust(clusterId).get(clusterId)?.issuers ?? []);
+  await renewAtIssuers(directory, directory.copyOf(clusterId));
   return joinedIn(directory);
 }
 

@@ -10,7 +10,7 @@ import { isP256PublicKey, isSignedBy, sha256Hex } from "../../lib/crypto.ts";
 import { DAY_MS } from "../../lib/duration.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import { allItems } from "../../store/control/all-items.io.ts";
-import type { ControlStore, StoreCondition, StoreItem, StoreWrite } from "../../store/control/store.ts";
+import type { ControlStore, StoreCondition, StoreItem, StorePageRequest, StoreWrite } from "../../store/control/store.ts";
 import { decodePolicy, encodePolicy, type JoinPolicy, type JoinPolicyMessage, type PolicyVersion, policyOf } from "./codec.ts";
 import type { Issuer } from "./issuer.ts";
 import { type Attestation, checkPolicy, judgePolicy } from "./join-policy.ts";
@@ -83,10 +83,16 @@ const MAX_TOKENS = 10_000;
 const MAX_LIFE_MS = 90 * DAY_MS;
 /** Time for which a token is listed after it has expired. */
 const LISTED_AFTER_END_MS = DAY_MS;
+/** Time for which a name is kept after its certificate can no longer be renewed. */
+const NAME_KEPT_MS = 30 * DAY_MS;
+/** Maximum number of names that one attested subject can have, such as the service account of many pods. */
+const MAX_ATTESTED_NAMES = 10_000;
 
 export class Authority {
   readonly roots: RootStore;
   readonly #options: AuthorityOptions;
+  /** Number of names by attested subject: as of the last `removeEnded`, and what this issuer has admitted since. */
+  readonly #attested = new Map<string, number>();
 
   constructor(options: AuthorityOptions) {
     this.#options = options;
@@ -166,13 +172,17 @@ export class Authority {
     const { id: tokenId, secret } = token ?? { id: "", secret: "" };
     const verdict = judgeJoin({ name, keyDigest, tokenId, secret, clusterId, outcome }, { token: known, held }, wallMs);
     checkName(name, ", because the token does not decide the name");
+    if (held === undefined && (this.#attested.get(attestedBy) ?? 0) >= MAX_ATTESTED_NAMES)
+      throw new WaymarkError("quota_exceeded", `name: ${attestedBy} has ${MAX_ATTESTED_NAMES} names already`);
     const dnsNames = known === undefined || known.dnsNames.length === 0 ? outcome.dnsNames : known.dnsNames;
     const record = this.#record(held, { keyDigest, dnsNames, tokenId, attestedBy }, wallMs);
     const used = (known?.used ?? 0) + (verdict === "repeated" ? 0 : 1);
     const uses = known === undefined ? [] : [{ key: tokenKey, value: encodeIdentity({ ...known, used }) }];
     const conditions = [versionOf(nameKey({ role, name }), item), versionOf(JOIN_POLICY, policyItem)];
     if (token !== undefined) conditions.push(versionOf(tokenKey, tokenItem));
-    return this.#admit({ role, name, publicKey: request.publicKey, record }, conditions, uses);
+    const admission = await this.#admit({ role, name, publicKey: request.publicKey, record }, conditions, uses);
+    if (admission !== undefined && held === undefined) this.#countAttested(record);
+    return admission;
   }
 
   /** Replaces the join policy. Returns its version. `expectedVersion` is 0 if any version can be replaced. Rejects with `version_conflict`. */
@@ -204,6 +214,8 @@ export class Authority {
       const { item, held } = await this.#held({ role, name });
       judgeRenewal({ name, keyDigest: sha256Hex(publicKey), newKeyDigest, renewAfterEndMs }, held, wallMs);
       if (held === undefined) return undefined;
+      if (role !== "node" && held.tokenId === "" && held.attestedBy === "")
+        throw refused("join_denied", `name: the certificate of ${name} has a fixed time; make the next one with "waymark cert issue"`);
       // A node that is no longer an issuer loses the name of issuers.
       const dnsNames = held.dnsNames.filter((each) => each !== this.issuer.serverName);
       const record = this.#record(held, { ...held, keyDigest: newKeyDigest, dnsNames }, wallMs);
@@ -263,12 +275,24 @@ export class Authority {
     });
   }
 
-  /** Removes the revocations whose certificates have all ended. */
+  /** Removes the revocations whose certificates have all ended, and the names that nobody can renew any more. Counts the other names. */
   async removeEnded(wallMs: number): Promise<void> {
-    for await (const { key, version, value } of allItems(this.#options.store, REVOCATIONS)) {
+    const { store, renewAfterEndMs } = this.#options;
+    for await (const { key, version, value } of allItems(store, REVOCATIONS)) {
       const record = decodeRevocation(value);
-      if (record !== undefined && wallMs > record.untilWallMs) await this.#options.store.compareAndSwap(key, version, undefined);
+      if (record !== undefined && wallMs > record.untilWallMs) await store.compareAndSwap(key, version, undefined);
     }
+    this.#attested.clear();
+    for await (const { key, version, value } of allItems(store, NAMES)) {
+      const record = decodeName(value);
+      if (record === undefined) continue;
+      if (wallMs > record.lastEndWallMs + renewAfterEndMs + NAME_KEPT_MS) await store.compareAndSwap(key, version, undefined);
+      else this.#countAttested(record);
+    }
+  }
+
+  #countAttested({ attestedBy }: NameRecord): void {
+    if (attestedBy !== "") this.#attested.set(attestedBy, (this.#attested.get(attestedBy) ?? 0) + 1);
   }
 
   async #issuersOf(nodeId: string): Promise<readonly { readonly key: string; readonly record: IssuerRecord }[]> {
@@ -280,14 +304,15 @@ export class Authority {
     return found;
   }
 
-  /** Lists all identities, by role and name. */
-  async identities(): Promise<readonly NamedIdentity[]> {
+  /** Lists identities by role and name, all of them or of one role. `nextAfter` is undefined on the last page. */
+  async identities(role?: NameKey["role"], page?: StorePageRequest) {
+    const { items, nextAfter } = await this.#options.store.list(role === undefined ? NAMES : nameKey({ role, name: "" }), page);
     const found: NamedIdentity[] = [];
-    for await (const { key, value } of allItems(this.#options.store, NAMES)) {
+    for (const { key, value } of items) {
       const [name, record] = [nameOfKey(key), decodeName(value)];
       if (name !== undefined && record !== undefined) found.push({ ...name, record });
     }
-    return found;
+    return { found, nextAfter };
   }
 
   /** Records the next certificate of the issuer itself, like `issue`. */

@@ -28,10 +28,10 @@ export const MAX_TRUST_BYTES = 1 << 25;
 
 const RECORD_OVERHEAD_BYTES = 512;
 
-/** Throws a `RangeError` for changes with more than `MAX_TRUST_BYTES`. */
-export function checkSize(changes: readonly TrustChange[]): void {
+/** Throws a `RangeError` for changes with more than `maxBytes`. */
+export function checkSize(changes: readonly TrustChange[], maxBytes = MAX_TRUST_BYTES): void {
   const sizeBytes = changes.reduce((sum, { key, value }) => sum + RECORD_OVERHEAD_BYTES + key.length + (value?.length ?? 0), 0);
-  if (sizeBytes > MAX_TRUST_BYTES) throw new RangeError(`the records of the issuer have more than ${MAX_TRUST_BYTES} bytes`);
+  if (sizeBytes > maxBytes) throw new RangeError(`the records of the issuer have more than ${maxBytes} bytes`);
 }
 
 /** A caller's token, by its accessor id. */
@@ -62,7 +62,11 @@ export class TrustCopy {
       if (value === undefined) next.delete(key);
       else if (key.startsWith(this.#prefix)) next.set(key, value);
     }
-    checkSize([...next].map(([key, value]) => ({ key, value })));
+    const maxBytes = this.#prefix === TRUST ? MAX_TRUST_BYTES : MAX_TRUST_BYTES / 4;
+    checkSize(
+      [...next].map(([key, value]) => ({ key, value })),
+      maxBytes,
+    );
     this.#records = next;
     this.#revocations = this.#readRevocations();
     this.#roots = this.#all(ROOTS).map(([digest, value]) => [digest, decodeRoot(value)?.certificate ?? ""]);

@@ -95,6 +95,11 @@ export class IdentityDirectory {
     );
   }
 
+  /** Returns the copy of one cluster, as it was last kept. */
+  copyOf(clusterId: string): TrustCopy {
+    return this.readTrust(clusterId).get(clusterId) ?? new TrustCopy(clusterId);
+  }
+
   #readTrustFile(): unknown {
     if (!existsSync(this.#trustFile)) return {};
     const bytes = readNamedFile({ setting: "identity", path: this.#trustFile, maxBytes: MAX_TRUST_FILE_BYTES });

@@ -8,6 +8,7 @@ import { clusterOfToken, type JoinToken, parseToken } from "../../control/identi
 import { joinBytes, renewalBytes } from "../../control/identity/requests.ts";
 import { splitHostPort } from "../../lib/addresses.ts";
 import { pem } from "../../lib/certificates/certificate.ts";
+import { type Revocations, revocationOf } from "../../lib/certificates/revocations.ts";
 import { serverNameOf } from "../../lib/certificates/server-names.ts";
 import { P256PrivateKey, sha256Hex } from "../../lib/crypto.ts";
 import { CODES } from "../../lib/errors.ts";
@@ -68,20 +69,19 @@ export async function joinCluster(
 export function renewAt(
   address: string,
   { clusterId, role, name, key }: Pick<OwnCertificate, "clusterId" | "key" | "name" | "role">,
-  { roots, own }: Pick<IssuerServer, "own" | "roots">,
+  by: Pick<IssuerServer, "own" | "revocations" | "roots">,
   next: KeyObject,
 ): Promise<string> {
   const signing = new P256PrivateKey(next);
   const asked = { role, name, publicKey: key.publicKey, newPublicKey: signing.publicKey };
   const bytes = renewalBytes(clusterId, asked);
-  return callIssuer(
-    { address, clusterId, roots, ...(own && { own }) },
-    renewCall({ ...asked, signature: key.sign(bytes), newSignature: signing.sign(bytes) }),
-  );
+  return callIssuer({ ...by, address, clusterId }, renewCall({ ...asked, signature: key.sign(bytes), newSignature: signing.sign(bytes) }));
 }
 
 interface IssuerServer {
   readonly address: string;
+  /** A server with a revoked certificate is refused. Absent for newcomers, which know no revocations. */
+  readonly revocations?: Revocations;
   readonly clusterId: string;
   /** PEM. */
   readonly roots: string | Buffer;
@@ -127,6 +127,7 @@ function connected({
   clusterId,
   roots,
   own,
+  revocations,
 }: Omit<IssuerServer, "roots"> & { readonly roots: IssuerServer["roots"] | undefined }): Promise<TLSSocket> {
   const { host, port } = splitHostPort(address);
   if (!(port > 0 && port < 65_536)) return Promise.reject(new Error(`invalid address "${address}": expected host:port`));
@@ -142,11 +143,19 @@ function connected({
     } as const;
     const socket = connect({ ...options, ...trust }, () => {
       socket.setTimeout(0);
-      resolve(socket);
+      const why = revocations && whyRevoked(socket.getPeerX509Certificate(), revocations);
+      if (why === undefined) resolve(socket);
+      else socket.destroy(new Error(why));
     });
     socket.once("timeout", () => socket.destroy(new Error(`no answer within ${TIMEOUT_MS / 1000} s`)));
     socket.on("error", (error: NodeJS.ErrnoException) => reject(new Error(`${address}: ${dialFault(error)}`, { cause: error })));
   });
+}
+
+function whyRevoked(certificate: X509Certificate | undefined, revocations: Revocations): string | undefined {
+  if (certificate === undefined) return undefined;
+  const { subjectAltName = "", issuer, validFromDate } = certificate;
+  return revocationOf({ subjectAltName, issuer, validFromWallMs: validFromDate.getTime() }, revocations);
 }
 
 function dialFault({ code, message }: NodeJS.ErrnoException): string {

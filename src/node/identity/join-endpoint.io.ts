@@ -39,7 +39,8 @@ const MAX_STRANGERS = 512;
 const MAX_STRANGERS_OF_NETWORK = 64;
 /** A node has one connection to follow, and one to renew its certificate. */
 const MAX_OF_MEMBER = 8;
-const IDLE_MS = 15_000;
+/** A program sends its request without delay. */
+const IDLE_MS = 5_000;
 
 export class JoinEndpoint {
   /** The server name that clients must request. */
@@ -132,8 +133,9 @@ export class JoinEndpoint {
 /** The SPIFFE id in a valid certificate that was not revoked. A program without one can still join, and possibly renew. */
 function spiffeIdIn({ certificate }: ConnectionPeer, revocations: Revocations): string | undefined {
   if (certificate?.isTrusted !== true) return undefined;
-  const { alternativeNames: subjectAltName, issuer, validFromWallMs } = certificate;
-  if (revocationOf({ subjectAltName, issuer, validFromWallMs }, revocations) !== undefined) return undefined;
+  const { alternativeNames: subjectAltName, issuer, validFromWallMs, expiresWallMs } = certificate;
+  if (now().wallMs > expiresWallMs || revocationOf({ subjectAltName, issuer, validFromWallMs }, revocations) !== undefined)
+    return undefined;
   const [uri = "", ...others] = readAlternativeNames(subjectAltName)?.uris ?? [];
   return others.length === 0 && identityOfSpiffeId(uri) !== undefined ? uri : undefined;
 }

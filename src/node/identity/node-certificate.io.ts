@@ -31,6 +31,9 @@ const LATE_SHARE = 0.25;
 const MAX_WAIT_MS = MINUTE_MS;
 const RETRY = { baseMs: 1000, maxMs: 15_000 } as const;
 
+/** The issuers of this cluster, and the revocations. */
+type KnownIssuers = Pick<TrustCopy, "issuers" | "revocations">;
+
 export interface NodeCertificateOptions {
   readonly settings: Settings;
   readonly log: Log;
@@ -88,7 +91,7 @@ function withFabricIdentity(settings: Settings, origins: ReadonlyMap<string, str
   const files = { certFile: directory.nodeFile, keyFile: directory.nodeFile, caFile: directory.rootsFile };
   const { certFile: tlsCertFile, keyFile: tlsKeyFile, caFile: tlsCaFile } = files;
   if (isResolver) return { ...own, resolver: { ...resolver, tls: true, tlsCertFile, tlsKeyFile, tlsCaFile } };
-  const issuers = directory.readTrust(clusterId).get(clusterId)?.issuers ?? [];
+  const issuers = directory.copyOf(clusterId).issuers;
   const known = issuers.flatMap((each) => (each.nodeId === nodeId ? [] : [each.address]));
   return { ...own, fabric: { ...fabric, ...files, seeds: fabric.seeds.length === 0 ? known : fabric.seeds } };
 }
@@ -125,12 +128,13 @@ export function openNodeCertificate(options: NodeCertificateOptions): NodeCertif
 }
 
 /** Renews a certificate at one of the issuers, which are asked one after the other. Rejects with the last error. */
-export async function renewAtIssuers(directory: IdentityDirectory, issuers: TrustCopy["issuers"]): Promise<void> {
-  const [held, key, shown] = [directory.read(), directory.nextKey(), { roots: directory.roots, own: directory.nodePem }];
+export async function renewAtIssuers(directory: IdentityDirectory, { issuers, revocations }: KnownIssuers): Promise<void> {
+  const [held, key] = [directory.read(), directory.nextKey()];
+  const by = { roots: directory.roots, own: directory.nodePem, revocations };
   let last: unknown = new Error("no issuer is known; join again with a token");
   for (const { address } of issuers) {
     try {
-      return directory.keep(key, await renewAt(address, held, shown, key));
+      return directory.keep(key, await renewAt(address, held, by, key));
     } catch (error) {
       last = error;
       if (error instanceof IssuerError && error.isFinal) break;
@@ -146,8 +150,7 @@ export class NodeCertificate implements NodeComponent {
   readonly #stop = new AbortController();
   #held: OwnCertificate;
   #renewWallMs = 0;
-  /** The issuers of this cluster. */
-  #issuers: TrustCopy["issuers"];
+  #known: KnownIssuers;
   /** Resolved when the certificate must be renewed earlier than planned. */
   #wake = Promise.withResolvers<void>();
   #authority: Authority | undefined;
@@ -160,8 +163,7 @@ export class NodeCertificate implements NodeComponent {
     this.directory = new IdentityDirectory(options.settings.persistence.dataDir);
     this.issuer = openIssuer(options.settings);
     this.#held = this.#take(this.directory.read());
-    const { clusterId } = this.#held;
-    this.#issuers = this.directory.readTrust(clusterId).get(clusterId)?.issuers ?? [];
+    this.#known = this.directory.copyOf(this.#held.clusterId);
     // An issuer announces itself when it starts. Its key and its names have possibly changed.
     if (this.issuer !== undefined) this.#renewWallMs = 0;
   }
@@ -178,10 +180,10 @@ export class NodeCertificate implements NodeComponent {
   }
 
   /** Renews the certificate now if its issuer was revoked. */
-  heed({ issuers, revocations }: TrustCopy): void {
-    this.#issuers = issuers;
+  heed(known: KnownIssuers): void {
+    this.#known = known;
     const { clusterId, issuerKey } = this.#held;
-    if (!revocations.issuers.has(`${clusterId}/${issuerKey}`)) return;
+    if (!known.revocations.issuers.has(`${clusterId}/${issuerKey}`)) return;
     this.#renewWallMs = 0;
     this.#wake.resolve();
     this.#wake = Promise.withResolvers();
@@ -260,7 +262,9 @@ export class NodeCertificate implements NodeComponent {
   async #renew(): Promise<void> {
     // `waymark cert renew` has possibly replaced the certificate.
     this.#held = this.directory.read();
-    if (this.#authority === undefined) await renewAtIssuers(this.directory, inRandomOrder(this.#issuers, this.#options.random));
+    const { issuers, revocations } = this.#known;
+    if (this.#authority === undefined)
+      await renewAtIssuers(this.directory, { issuers: inRandomOrder(issuers, this.#options.random), revocations });
     else await this.#renewSelf(this.#authority);
     this.#held = this.#take(this.directory.read());
     this.#onRenewed();

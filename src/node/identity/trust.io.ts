@@ -184,7 +184,8 @@ export class NodeTrust implements NodeComponent, TrustSource {
     const waiting: TrustChange[] = [];
     let isReset = false;
     try {
-      const server = { address, clusterId: copy.clusterId, roots: directory.roots, own: directory.nodePem };
+      const { roots, nodePem: own } = directory;
+      const server = { address, clusterId: copy.clusterId, roots, own, revocations: this.#revocations };
       return await followIssuer(
         server,
         (step) => {

@@ -25,6 +25,7 @@ import {
   BootstrapServiceRevokeTokenResponseSchema,
   JoinPolicySchema,
 } from "../../../gen/waymark/control/v1/bootstrap_pb.js";
+import { decodePageToken, encodePageToken, pageLimit } from "../../catalog/query/query.ts";
 import type { Authority } from "../../control/identity/authority.io.ts";
 import type { TrustCopy } from "../../control/identity/trust.ts";
 import { commonNameIn } from "../../lib/certificates/roots.io.ts";
@@ -212,11 +213,13 @@ function ownNames(dnsNames: readonly string[], path = ""): readonly string[] {
 }
 
 async function listIdentities(authority: Authority, { role, limit, pageToken }: BootstrapServiceListIdentitiesRequest) {
-  const wanted = roleOf(role);
-  const found = (await authority.identities()).filter((each) => wanted === undefined || each.role === wanted);
   const hash = filterHash("identities", role);
-  const { page, nextPageToken } = paged(found, (each) => `${each.role}/${each.name}`, { limit, pageToken, hash });
-  return create(BootstrapServiceListIdentitiesResponseSchema, { identities: page.map(identityMessage), nextPageToken });
+  const { found, nextAfter } = await authority.identities(roleOf(role), {
+    after: decodePageToken(pageToken, hash),
+    limit: pageLimit(limit),
+  });
+  const nextPageToken = nextAfter === undefined ? "" : encodePageToken(nextAfter, hash);
+  return create(BootstrapServiceListIdentitiesResponseSchema, { identities: found.map(identityMessage), nextPageToken });
 }
 
 /** Runs an act, and records it in the audit log, also if it is refused. If its answer is lost, it can have had its effect. */

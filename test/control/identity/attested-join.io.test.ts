@@ -79,7 +79,7 @@ test("an attestation replaces the token, and the rule decides role and DNS names
   expect(await join({ attestation, key })).toEqual(want);
   // The answer was lost.
   expect(await join({ attestation, key })).toEqual(want);
-  expect((await authority.identities()).map(({ name, record }) => [name, record.attestedBy])).toEqual([["eu-7", "k8s/waymark:node"]]);
+  expect((await authority.identities()).found.map(({ name, record }) => [name, record.attestedBy])).toEqual([["eu-7", "k8s/waymark:node"]]);
 });
 
 test.each([
@@ -115,7 +115,7 @@ test.each([
   const { authority, join } = newAuthority();
   await authority.applyJoinPolicy(policyOf([REPLACED]), 0, "ann", Date.now());
   await expect(asked().then(join)).rejects.toMatchObject(want);
-  expect(await authority.identities()).toEqual([]);
+  expect((await authority.identities()).found).toEqual([]);
 });
 
 test("a token with an attestation in addition counts only together, and a refusal uses no token", async () => {
@@ -200,4 +200,27 @@ test("a policy is replaced only at its version, and a record that cannot be read
   const later = JSON.stringify({ version: 3, policy: { rules: [{ effect: "JOIN_EFFECT_ALLOW", onlyAtNight: true }] } });
   await store.transact([], [{ key: JOIN_POLICY, value: new TextEncoder().encode(later) }]);
   await expect(tokenFor("eu-7").then((token) => join({ token }))).rejects.toThrow("the join policy in the control store cannot be read");
+});
+
+test("an attested subject has at most 10,000 names, and a name that ended makes room", async () => {
+  const { authority, store, join } = newAuthority();
+  await authority.applyJoinPolicy(policyOf([REPLACED]), 0, "ann", Date.now());
+  const [attestation, other, key] = [await podToken(), await podToken("other"), newKey()];
+  await join({ attestation, name: "eu-0", key });
+  const { items } = await store.list("identity/names/node/eu-0");
+  const value = items[0]?.value ?? new Uint8Array();
+  for (let i = 1; i < 9_999; i += 100) {
+    const names = Array.from({ length: Math.min(100, 9_999 - i) }, (_, n) => `identity/names/node/eu-${i + n}`);
+    await store.transact(
+      [],
+      names.map((each) => ({ key: each, value })),
+    );
+  }
+  await authority.removeEnded(Date.now());
+  await join({ attestation, name: "eu-9999" });
+  await expect(join({ attestation, name: "eu-10000" })).rejects.toMatchObject({ reason: "quota_exceeded" });
+  expect([await join({ attestation, name: "eu-0", key }), await join({ attestation: other, name: "eu-10000" })].length).toBe(2);
+  await store.transact([], [{ key: "identity/names/node/eu-1", value: undefined }]);
+  await authority.removeEnded(Date.now());
+  await join({ attestation, name: "eu-10001" });
 });

@@ -37,7 +37,7 @@ test("a newcomer gets a certificate with the role, the names and the key that it
     expiresWallMs: NOW_MS + 12 * HOUR_MS,
     isRevoked: false,
   };
-  expect(await authority.identities()).toMatchObject([{ role: "resolver", name: "r-1", record }]);
+  expect((await authority.identities()).found).toMatchObject([{ role: "resolver", name: "r-1", record }]);
   expect((await authority.tokens(NOW_MS)).map((each) => each.record)).toMatchObject([{ used: 1, uses: 1, createdBy: "admin" }]);
   // The store has neither the secret of the token nor a private key.
   const stored = store.map
@@ -198,12 +198,43 @@ test("there is a bound for join tokens", async () => {
   await token();
 });
 
+test("a certificate that an administrator issued for some time cannot be renewed, and one that a token admitted can", async () => {
+  const { authority, token } = opened();
+  for (const role of ["client", "resolver"] as const) {
+    const [key, next] = [new TestKey(), new TestKey()];
+    const name = { role, name: "billing" };
+    await authority.issue({ ...name, publicKey: key.publicKey, dnsNames: [], ttlMs: 60_000 }, NOW_MS);
+    const refused = { details: { metadata: { problem: "join_denied" } } };
+    await expect(authority.renew(renewalRequest("eu", name, key, next), NOW_MS)).rejects.toMatchObject(refused);
+    const joined = { role, name: "joined" };
+    await authority.join(joinRequest(await token({ role }), "joined", key), NOW_MS);
+    expect((await authority.renew(renewalRequest("eu", joined, key, next), NOW_MS)).record.keyDigest).toBe(next.digest);
+  }
+});
+
+test("names are listed page by page, and are removed 30 days after nobody can renew them", async () => {
+  const { authority, token } = opened();
+  for (const name of ["a", "b", "c"]) await authority.join(joinRequest(await token(), name, new TestKey()), NOW_MS);
+  const namesOf = async (after = "", limit = 2) => {
+    const { found, nextAfter } = await authority.identities("node", { after, limit });
+    return { names: found.map(({ name }) => name), nextAfter };
+  };
+  const first = await namesOf();
+  expect([first.names, await namesOf(first.nextAfter)]).toEqual([["a", "b"], { names: ["c"], nextAfter: undefined }]);
+  expect((await authority.identities("client")).found).toEqual([]);
+  const lastMs = NOW_MS + 12 * HOUR_MS + DAY_MS + 30 * DAY_MS;
+  await authority.removeEnded(lastMs);
+  expect((await namesOf("", 9)).names).toEqual(["a", "b", "c"]);
+  await authority.removeEnded(lastMs + 1);
+  expect((await namesOf("", 9)).names).toEqual([]);
+});
+
 test("a record that cannot be read admits no program, and lists omit it", async () => {
   const { authority, store, token } = opened();
   const key = nameKey({ role: "node", name: "a" });
   store.map.transact([], [{ key, value: encodeIdentity({ keyDigest: "k" }) }]);
   await expect(authority.join(joinRequest(await token(), "a", new TestKey()), NOW_MS)).rejects.toThrow(/cannot be read; remove it/);
-  expect(await authority.identities()).toEqual([]);
+  expect((await authority.identities()).found).toEqual([]);
   expect(decodeName(Buffer.from("{}"))).toBeUndefined();
   expect([nameOfKey(key), nameOfKey("identity/names/admin/a"), nameOfKey("identity/names/node")]).toEqual([
     { role: "node", name: "a" },

@@ -6,7 +6,7 @@ import { createServer, type TLSSocket } from "node:tls";
 import { expect, test } from "vitest";
 import { newToken, tokenText } from "../../../src/control/identity/join-token.ts";
 import { serverNameOf } from "../../../src/lib/certificates/server-names.ts";
-import { joinCluster, renewAt } from "../../../src/node/identity/issuer-client.io.ts";
+import { followIssuer, joinCluster, renewAt } from "../../../src/node/identity/issuer-client.io.ts";
 import { fixedBytes, TestKey, TestRoot } from "../../fakes/identity.ts";
 import { until } from "../../fakes/until.ts";
 
@@ -15,6 +15,8 @@ const token = tokenText(newToken("eu", root.key.digest, fixedBytes()));
 const ISSUER_NAME = serverNameOf("eu", "issuer");
 
 interface Impostor extends AsyncDisposable {
+  /** The id of the key that has issued its certificate. */
+  readonly issuerKey: string;
   readonly address: string;
   readonly handshakes: number;
   /** Everything that clients have sent after their handshakes. */
@@ -41,7 +43,8 @@ async function impostor({
   const key = new TestKey();
   const madeWallMs = Date.now();
   const terms = { role: "node", name: "x", publicKey: key.publicKey, dnsNames, madeWallMs, expiresWallMs: madeWallMs + 3_600_000 } as const;
-  const chain = by.issuer("eu-1", clusterId).certify(terms) + added;
+  const issuer = by.issuer("eu-1", clusterId);
+  const chain = issuer.certify(terms) + added;
   const chunks: Buffer[] = [];
   const sockets: TLSSocket[] = [];
   const version = maxVersion === undefined ? {} : { maxVersion };
@@ -54,6 +57,7 @@ async function impostor({
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
   return {
+    issuerKey: issuer.keyId,
     address: `127.0.0.1:${(server.address() as AddressInfo).port}`,
     get handshakes() {
       return sockets.length;
@@ -95,16 +99,24 @@ test.each<{ readonly what: string; readonly shown: Shown; readonly want: RegExp 
   expect(server.received.length).toBe(0);
 });
 
-test("a program sends its renewal to issuers under its own roots only", async () => {
-  await using server = await impostor({ by: other });
+const NO_ISSUERS = { names: new Map(), issuers: new Set<string>() };
+
+test.each([
+  { what: "under another root", by: other, isRevoked: false, want: /self-signed certificate|unable to/ },
+  { what: "that was revoked", by: root, isRevoked: true, want: /^127\.0\.0\.1:\d+: the issuer of this certificate was revoked/ },
+])("an issuer $what gets no renewal, and is not followed", async ({ by, isRevoked, want }) => {
+  await using server = await impostor({ by });
+  const revocations = isRevoked ? { ...NO_ISSUERS, issuers: new Set([`eu/${server.issuerKey}`]) } : NO_ISSUERS;
   const own = { clusterId: "eu", role: "node", name: "eu-2" } as const;
   const renewal = renewAt(
     server.address,
     { ...own, key: new TestKey().signing },
-    { roots: root.certificate },
+    { roots: root.certificate, revocations },
     createPrivateKey(new TestKey().pem),
   );
-  await expect(renewal).rejects.toThrow(/self-signed certificate|unable to/);
+  await expect(renewal).rejects.toThrow(want);
+  const shown = { address: server.address, clusterId: "eu", roots: root.certificate, revocations };
+  await expect(followIssuer(shown, () => {}, new AbortController().signal)).rejects.toThrow(want);
   expect(server.received.length).toBe(0);
 });
 
