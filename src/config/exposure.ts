@@ -41,8 +41,8 @@ export const OPEN_FABRIC_REMEDY =
   "or set fabric.enabled = false to run a standalone node";
 
 /** Whether a resolver uses TLS to its upstreams. */
-export function hasUpstreamTls({ resolver }: Settings): boolean {
-  return resolver.tls || resolver.tlsCaFile !== undefined;
+export function hasUpstreamTls({ resolver, identity }: Settings): boolean {
+  return resolver.tls || resolver.tlsCaFile !== undefined || identity.source === "spire";
 }
 
 /** Whether a node uses TLS to etcd. */

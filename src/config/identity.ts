@@ -5,10 +5,9 @@ import { AT_RESOLVER } from "./resolver.ts";
 
 export const IDENTITY_SETTINGS = {
   source: choice({
-    notForResolver: AT_RESOLVER.fabric,
     choices: ["auto", "files", "mesh", "spire"],
     default: "auto",
-    doc: "Where this node's fabric certificate comes from. files: fabric.cert_file, if it is set. mesh: an issuer of the cluster, after `waymark mesh join`; the node renews it. spire: a SPIFFE agent, by the Workload API at identity.spire_socket. auto: mesh if the data directory contains an identity or an issuing certificate, and files otherwise.",
+    doc: "Where the certificate of this node or resolver for other nodes comes from. files: fabric.cert_file (on a resolver resolver.tls_cert_file), if it is set. mesh: an issuer of the cluster, after `waymark mesh join`; the node renews it. spire: a SPIFFE agent, by the Workload API at identity.spire_socket. auto: mesh if the data directory contains an identity or an issuing certificate, and files otherwise.",
   }),
   spireSocket: text({
     ...PATH,

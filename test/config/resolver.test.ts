@@ -120,9 +120,11 @@ test.each([
   { given: {}, isTls: false },
   { given: { tls: true }, isTls: true },
   { given: { tls_ca_file: "a" }, isTls: true },
-])("with $given TLS to the upstreams is $isTls, and others than this machine may be upstreams accordingly", ({ given, isTls }) => {
-  const text = JSON.stringify({ node: { mode: "resolver" }, resolver: { ...LOCAL, ...given } });
+  { given: {}, identity: { source: "spire", spire_socket: "/agent" }, isTls: true },
+])("with $given and $identity TLS to the upstreams is $isTls, and others than this machine may be upstreams accordingly", (row) => {
+  const { given, identity = {}, isTls } = row;
+  const text = JSON.stringify({ node: { mode: "resolver" }, identity, resolver: { ...LOCAL, ...given } });
   const loaded = loadConfig({ file: { name: "n.json", format: "json", text }, env: {}, flags: new Map() });
   expect(loaded.ok && hasUpstreamTls(loaded.effective.settings)).toBe(isTls);
-  expect(problemsOf({ resolver: { ...given, upstreams: ["node-1.example:17420"] } })).toHaveLength(isTls ? 0 : 1);
+  expect(problemsOf({ identity, resolver: { ...given, upstreams: ["node-1.example:17420"] } })).toHaveLength(isTls ? 0 : 1);
 });

@@ -39,18 +39,14 @@ export async function openFollower(
   metrics: Metrics,
   parts: NodeComponents,
   storeOf: (certificate: NodeCertificate | undefined) => ControlStore | undefined = () => undefined,
-): Promise<Pick<NodeIdentityParts, "certificate" | "trust">> {
+): Promise<Pick<NodeIdentityParts, "certificate" | "trust"> & { readonly spire: SpireSource | undefined }> {
   const { settings } = options;
   const log = options.log.child("identity");
   const random = draws((bytes) => crypto.getRandomValues(bytes));
   const openOwn = () => openNodeCertificate({ settings, log, metrics, random });
   const certificate = await parts.open("certificate", openOwn, (opened) => opened ?? {});
-  if (settings.identity.source === "spire")
-    await parts.open(
-      "spire",
-      () => new SpireSource({ settings, log, random }),
-      (opened) => opened,
-    );
+  const openSpire = () => new SpireSource({ settings, log, random });
+  const spire = settings.identity.source === "spire" ? await parts.open("spire", openSpire, (opened) => opened) : undefined;
   const { managed: isManaged, default: defaultTenant = "" } = settings.tenants;
   const store = storeOf(certificate);
   const given = {
@@ -65,7 +61,7 @@ export async function openFollower(
   };
   const isNeeded = certificate !== undefined || (isManaged && store !== undefined);
   const openTrust = () => (isNeeded ? new NodeTrust(given) : undefined);
-  return { certificate, trust: await parts.open("trust", openTrust, (opened) => opened ?? {}) };
+  return { certificate, spire, trust: await parts.open("trust", openTrust, (opened) => opened ?? {}) };
 }
 
 export async function openIdentityParts(

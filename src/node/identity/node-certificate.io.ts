@@ -78,9 +78,8 @@ function withFabricIdentity(settings: Settings, origins: ReadonlyMap<string, str
   const isResolver = node.mode === "resolver";
   if ((isResolver ? resolver.tlsCertFile : fabric.certFile) !== undefined) {
     if (identity.source === "auto") return settings;
-    throw new Error(
-      `fabric.cert_file: the certificate comes from the source "${identity.source}" (identity.source); remove fabric.cert_file`,
-    );
+    const setting = isResolver ? "resolver.tls_cert_file" : "fabric.cert_file";
+    throw new Error(`${setting}: the certificate comes from the source "${identity.source}" (identity.source); remove ${setting}`);
   }
   const { name: nodeId, clusterId, role } = directory.read();
   if (role !== node.mode) throw new Error(`identity: ${directory.nodeFile} belongs to the ${role} ${nodeId}, not to a ${node.mode}`);
@@ -89,7 +88,9 @@ function withFabricIdentity(settings: Settings, origins: ReadonlyMap<string, str
     throw new Error(`node.cluster_id is ${node.clusterId}, but ${directory.nodeFile} belongs to cluster ${clusterId}`);
   const own = { ...settings, node: { ...node, id: nodeId, clusterId } };
   const files = { certFile: directory.nodeFile, keyFile: directory.nodeFile, caFile: directory.rootsFile };
-  const { certFile: tlsCertFile, keyFile: tlsKeyFile, caFile: tlsCaFile } = files;
+  const { certFile: tlsCertFile, keyFile: tlsKeyFile } = files;
+  // The upstreams of a resolver with an identity from SPIRE possibly serve clients with certificates of another CA.
+  const tlsCaFile = (identity.source === "spire" ? resolver.tlsCaFile : undefined) ?? files.caFile;
   if (isResolver) return { ...own, resolver: { ...resolver, tls: true, tlsCertFile, tlsKeyFile, tlsCaFile } };
   const issuers = directory.copyOf(clusterId).issuers;
   const known = issuers.flatMap((each) => (each.nodeId === nodeId ? [] : [each.address]));

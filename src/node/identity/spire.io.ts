@@ -53,6 +53,8 @@ export interface SpireSourceOptions {
 export class SpireSource implements NodeComponent {
   readonly #options: SpireSourceOptions;
   readonly #stop = new AbortController();
+  /** Called after each answer of the agent, when the files are up to date. */
+  onKept: () => void = () => {};
 
   constructor(options: SpireSourceOptions) {
     this.#options = options;
@@ -75,6 +77,7 @@ export class SpireSource implements NodeComponent {
         failures = 0;
         if (isNew)
           log.info({ expiresAt: new Date(directory.read().expiresWallMs).toISOString() }, "certificate from the SPIFFE agent kept");
+        this.onKept();
       }).catch((error: unknown) => {
         rethrowInvariant(error);
         return error instanceof Error ? error.message : String(error);

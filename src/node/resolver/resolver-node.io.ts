@@ -64,6 +64,7 @@ async function openParts(options: NodeOptions, parts: NodeComponents): Promise<R
   useTrust();
   identity.trust?.follow(useTrust);
   identity.certificate?.serve("", () => core.reload());
+  if (identity.spire !== undefined) identity.spire.onKept = () => core.reload();
   const openSerials = () => ZoneSerials.open({ ...rooms, settings, log: log.child("dns"), now });
   const serials = await parts.open("zone serials", openSerials, (opened) => opened ?? {});
   const listeners = await openListeners(

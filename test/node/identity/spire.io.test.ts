@@ -10,7 +10,9 @@ import { afterAll, expect, test } from "vitest";
 import { X509SVIDResponseSchema } from "../../../gen/spiffe/workload/workload_pb.js";
 import type { Settings } from "../../../src/config/settings.ts";
 import { certificatesIn } from "../../../src/lib/certificates/roots.io.ts";
+import type { IdentityRole } from "../../../src/lib/certificates/spiffe.ts";
 import { IdentityDirectory } from "../../../src/node/identity/directory.io.ts";
+import { withIdentity } from "../../../src/node/identity/node-certificate.io.ts";
 import { fetchFirst } from "../../../src/node/identity/spire.io.ts";
 import { TestKey, TestRoot } from "../../fakes/identity.ts";
 import { SETTINGS } from "../../fakes/options.ts";
@@ -20,7 +22,7 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 const root = new TestRoot();
 
 interface Given {
-  readonly role?: "node" | "client";
+  readonly role?: IdentityRole;
   readonly lifeMs?: number;
 }
 
@@ -61,16 +63,21 @@ async function withAgent(path: string, svids: readonly ReturnType<typeof identit
 
 let count = 0;
 
-function home() {
+type Choices = { readonly [G in "node" | "resolver"]?: Partial<Settings[G]> };
+
+function home({ node, resolver }: Choices = {}) {
   const dataDir = join(folder, `n${count++}`);
   const spireSocket = `${dataDir}.sock`;
   const settings: Settings = {
     ...SETTINGS,
     identity: { ...SETTINGS.identity, source: "spire", spireSocket },
-    persistence: { ...SETTINGS.persistence, dataDir },
+    persistence: { ...SETTINGS.persistence, ephemeral: false, dataDir },
+    node: { ...SETTINGS.node, mode: "node", id: undefined, ...node },
+    fabric: { ...SETTINGS.fabric, certFile: undefined, keyFile: undefined, caFile: undefined },
+    resolver: { ...SETTINGS.resolver, ...resolver },
   };
   const fetch = () => fetchFirst(settings, Date.now());
-  return { fetch, spireSocket, own: new IdentityDirectory(dataDir) };
+  return { settings, fetch, spireSocket, own: new IdentityDirectory(dataDir) };
 }
 
 test("a node keeps its first identity with the chain and the roots, and starts with it without the agent", async () => {
@@ -86,6 +93,20 @@ test("a node keeps its first identity with the chain and the roots, and starts w
   expect(own.roots.toString()).toBe(root.certificate);
   await fetch();
 });
+
+test.each<{ readonly what: string; readonly caFile?: string }>([{ what: "the agent" }, { what: "a file", caFile: "ca.pem" }])(
+  "a resolver presents its identity to its upstreams, and verifies them with roots of $what",
+  async ({ caFile }) => {
+    const { settings, fetch, spireSocket, own } = home({ node: { mode: "resolver" }, resolver: { tlsCaFile: caFile } });
+    await withAgent(spireSocket, [identity({ role: "resolver" })], fetch);
+    const { node, resolver } = withIdentity(settings, new Map());
+    expect(node).toMatchObject({ id: "a", clusterId: "eu" });
+    const { nodeFile: tlsCertFile, nodeFile: tlsKeyFile, rootsFile } = own;
+    expect(resolver).toMatchObject({ tls: true, tlsCertFile, tlsKeyFile, tlsCaFile: caFile ?? rootsFile });
+    const twice = { ...settings, resolver: { ...settings.resolver, tlsCertFile: "c", tlsKeyFile: "k" } };
+    expect(() => withIdentity(twice, new Map())).toThrow(/^resolver\.tls_cert_file: .* "spire" .* remove resolver\.tls_cert_file$/);
+  },
+);
 
 test.each([
   { what: "no identity", svids: [], want: /^identity\.spire_socket: .*got none$/ },

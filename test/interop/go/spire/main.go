@@ -1,4 +1,5 @@
-// Serves the SPIFFE Workload API on Unix sockets, as SPIRE's agent does: `spire SOCKET=ID...`. SIGHUP makes new certificates.
+// Serves the SPIFFE Workload API on Unix sockets, as SPIRE's agent does: `spire SOCKET=ID[=LIFE]...`.
+// New certificates are made at half of their life, which is an hour by default, and at SIGHUP.
 package main
 
 import (
@@ -26,12 +27,11 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-const life = time.Hour
-
 // agent gives one identity to every caller of its socket.
 type agent struct {
 	workload.UnimplementedSpiffeWorkloadAPIServer
 	id    string
+	life  time.Duration
 	root  *x509.Certificate
 	key   *ecdsa.PrivateKey
 	turns *turns
@@ -73,6 +73,7 @@ func (a *agent) FetchX509SVID(_ *workload.X509SVIDRequest, stream grpc.ServerStr
 		}
 		select {
 		case <-next:
+		case <-time.After(a.life / 2):
 		case <-stream.Context().Done():
 			return nil
 		}
@@ -87,12 +88,13 @@ func (a *agent) issue() (*workload.X509SVID, error) {
 	key := newKey()
 	// An intermediate shows that the chain is read to its end.
 	between := newKey()
-	intermediate := sign(&x509.Certificate{Subject: pkix.Name{CommonName: "spire intermediate"}, IsCA: true}, &between.PublicKey, a.root, a.key)
+	intermediate := sign(&x509.Certificate{Subject: pkix.Name{CommonName: "spire intermediate"}, IsCA: true}, &between.PublicKey, a.root, a.key, a.life)
 	leaf := sign(&x509.Certificate{
 		Subject:     pkix.Name{Organization: []string{"SPIRE"}},
 		URIs:        []*url.URL{id},
+		DNSNames:    []string{"localhost"},
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-	}, &key.PublicKey, intermediate, between)
+	}, &key.PublicKey, intermediate, between, a.life)
 	private, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
 		return nil, err
@@ -109,7 +111,7 @@ func newKey() *ecdsa.PrivateKey {
 	return key
 }
 
-func sign(facts *x509.Certificate, key *ecdsa.PublicKey, by *x509.Certificate, signer *ecdsa.PrivateKey) *x509.Certificate {
+func sign(facts *x509.Certificate, key *ecdsa.PublicKey, by *x509.Certificate, signer *ecdsa.PrivateKey, life time.Duration) *x509.Certificate {
 	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
 	if err != nil {
 		log.Fatal(err)
@@ -141,16 +143,23 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	root := sign(&x509.Certificate{Subject: pkix.Name{CommonName: "spire"}, IsCA: true, URIs: []*url.URL{trust}}, &key.PublicKey, nil, key)
+	root := sign(&x509.Certificate{Subject: pkix.Name{CommonName: "spire"}, IsCA: true, URIs: []*url.URL{trust}}, &key.PublicKey, nil, key, time.Hour)
 	all := &turns{next: make(chan struct{})}
 	for _, argument := range os.Args[1:] {
-		socket, id, _ := strings.Cut(argument, "=")
+		socket, rest, _ := strings.Cut(argument, "=")
+		id, text, isLimited := strings.Cut(rest, "=")
+		life := time.Hour
+		if isLimited {
+			if life, err = time.ParseDuration(text); err != nil {
+				log.Fatal(err)
+			}
+		}
 		listener, err := net.Listen("unix", socket)
 		if err != nil {
 			log.Fatal(err)
 		}
 		server := grpc.NewServer()
-		workload.RegisterSpiffeWorkloadAPIServer(server, &agent{id: id, root: root, key: key, turns: all})
+		workload.RegisterSpiffeWorkloadAPIServer(server, &agent{id: id, life: life, root: root, key: key, turns: all})
 		go func() { log.Fatal(server.Serve(listener)) }()
 	}
 	fmt.Println("serving")
