@@ -117,6 +117,6 @@ export function newClientKey(directory: string): ClientKey {
 /** Returns the settings of a node with the files of its identity. With a file that contains a join token, it joins first. Throws with a message for the operator. */
 export async function identified({ settings, origins }: EffectiveSettings, joinTokenFile?: string): Promise<EffectiveSettings> {
   if (joinTokenFile !== undefined) await joinOnce({ settings, origins }, joinTokenFile);
-  if (settings.identity.source === "spire") await fetchFirst(settings, Date.now());
+  if (settings.identity.source === "spire") await fetchFirst(settings, origins, Date.now());
   return { settings: withIdentity(settings, origins), origins };
 }

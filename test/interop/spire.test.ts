@@ -60,8 +60,10 @@ test.skipIf(!(await isGoThere()))(
     const joining = ["--join", a.listeners["fabric"] ?? ""];
     const b = await startNodeProcess([...flagsOf("b"), ...joining]);
     for (const node of [a, b]) await until(`${node.nodeId} is linked`, async () => / yes /.test(await peersAt(node)));
-    const { stdout } = await waymark(["mesh", "peers", "get", "b", "--server", a.grpc, "-o", "json"]);
-    expect(JSON.parse(stdout)).toMatchObject({ security: { source: "spire", issuer: "spire intermediate" } });
+    await until("the certificate of b is announced", async () => {
+      const { stdout } = await waymark(["mesh", "peers", "get", "b", "--server", a.grpc, "-o", "json"]);
+      return /"source": ?"spire"/.test(stdout) && /"issuer": ?"spire intermediate"/.test(stdout);
+    });
 
     const before = [a, b].map(fileOf);
     agent.kill("SIGHUP");
@@ -89,7 +91,7 @@ test.skipIf(!(await isGoThere()))(
 test.skipIf(!(await isGoThere()))(
   "a resolver reads with a certificate of an agent, and with the next one before the first has ended (needs Go)",
   async () => {
-    await using _agent = await startAgent({ d: idOf("d"), r: `${idOf("r", "resolver")}=20s` });
+    await using agent = await startAgent({ d: idOf("d"), r: `${idOf("r", "resolver")}=20s` });
     const certificates = [{ principal: idOf("*", "resolver"), roles: ["mesh.resolve"] }];
     await using node = await startNodeProcess(flagsOf("d", { tls: { source: "identity" }, tenants: { certificates } }));
     const upstream = node.grpc.replace("127.0.0.1", "localhost");
@@ -105,5 +107,6 @@ test.skipIf(!(await isGoThere()))(
     expect(registered).toMatchObject({ exit: 0 });
     await until("the resolver has the entry", async () => /10\.0\.0\.1/.test((await resolver.run(["discovery", "query"])).stdout));
     expect(resolver.command.stderr).not.toMatch(/refuses this resolver/);
+    expect(agent.isRunning).toBe(true);
   },
 );

@@ -9,7 +9,7 @@ import { REVOCATIONS, TRUST } from "../../control/identity/records.ts";
 import { TrustCopy } from "../../control/identity/trust.ts";
 import { BACKDATE_MS, issuerOf } from "../../lib/certificates/revocations.ts";
 import { certificatesIn } from "../../lib/certificates/roots.io.ts";
-import { identityOfSpiffeId, readAlternativeNames, type SpiffeIdentity } from "../../lib/certificates/spiffe.ts";
+import { identityOfSpiffeId, readAlternativeNames, type SpiffeIdentity, spiffeIdOf } from "../../lib/certificates/spiffe.ts";
 import { P256PrivateKey } from "../../lib/crypto.ts";
 import { MAX_PEM_BYTES, readNamedFile } from "../../lib/named-file.io.ts";
 import { makePrivateDirectory, writePrivateFile } from "../../lib/private-directory.io.ts";
@@ -131,10 +131,11 @@ export class IdentityDirectory {
     rmSync(this.#nextFile, { force: true });
   }
 
-  /** Replaces the key, the certificates and the roots with files from another authority. Returns whether they have changed. */
-  replace(node: string, roots: string): boolean {
-    if (certificatesIn(roots).length === 0) throw new Error("identity: there are no roots");
-    parsedCertificate(node, this.nodeFile);
+  /** Replaces the key, the certificates and the roots with files from another authority, for this SPIFFE id. Returns whether they have changed. */
+  replace(node: string, roots: string, spiffeId: string): boolean {
+    if (certificatesIn(roots).length === 0) throw new Error("there are no roots");
+    if (spiffeIdOf(parsedCertificate(node, this.nodeFile)) !== spiffeId)
+      throw new Error(`the certificate from the agent does not have the SPIFFE id ${spiffeId}`);
     if (this.hasIdentity && this.nodePem.toString() === node && this.roots.toString() === roots) return false;
     this.keepRoots(roots);
     this.#write(this.nodeFile, node);

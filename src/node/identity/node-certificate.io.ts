@@ -59,8 +59,6 @@ function withFabricIdentity(settings: Settings, origins: ReadonlyMap<string, str
   if (persistence.ephemeral || identity.source === "files") return settings;
   const directory = new IdentityDirectory(persistence.dataDir);
   const issuer = openIssuer(settings);
-  if (identity.source === "spire" && issuer !== undefined)
-    throw new Error('identity.source is "spire", so this node cannot be an issuer: remove its issuing certificate');
   if (issuer === undefined && identity.names.length > 0)
     throw new Error('identity.names: only an issuer chooses its names; make the join token of this node with "--dns-name" instead');
   if (!directory.hasIdentity) {
@@ -84,7 +82,7 @@ function withFabricIdentity(settings: Settings, origins: ReadonlyMap<string, str
   const { name: nodeId, clusterId, role } = directory.read();
   if (role !== node.mode) throw new Error(`identity: ${directory.nodeFile} belongs to the ${role} ${nodeId}, not to a ${node.mode}`);
   if ((node.id ?? nodeId) !== nodeId) throw new Error(`node.id is ${node.id}, but ${directory.nodeFile} belongs to node ${nodeId}`);
-  if (node.clusterId !== clusterId && (origins.get("node.cluster_id") ?? "default") !== "default")
+  if ((namedCluster(settings, origins) ?? clusterId) !== clusterId)
     throw new Error(`node.cluster_id is ${node.clusterId}, but ${directory.nodeFile} belongs to cluster ${clusterId}`);
   const own = { ...settings, node: { ...node, id: nodeId, clusterId } };
   const files = { certFile: directory.nodeFile, keyFile: directory.nodeFile, caFile: directory.rootsFile };
@@ -95,6 +93,11 @@ function withFabricIdentity(settings: Settings, origins: ReadonlyMap<string, str
   const issuers = directory.copyOf(clusterId).issuers;
   const known = issuers.flatMap((each) => (each.nodeId === nodeId ? [] : [each.address]));
   return { ...own, fabric: { ...fabric, ...files, seeds: fabric.seeds.length === 0 ? known : fabric.seeds } };
+}
+
+/** The cluster in the settings. Undefined if they do not contain one. */
+export function namedCluster({ node }: Settings, origins: ReadonlyMap<string, string>): string | undefined {
+  return (origins.get("node.cluster_id") ?? "default") === "default" ? undefined : node.clusterId;
 }
 
 /** The names in the certificate of an issuer. */

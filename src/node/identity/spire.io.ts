@@ -10,37 +10,45 @@ import type { Settings } from "../../config/settings.ts";
 import { GrpcMetadata } from "../../grpc/wire/metadata.ts";
 import { backoffMs } from "../../lib/backoff.ts";
 import { pem } from "../../lib/certificates/certificate.ts";
-import { identityOfSpiffeId } from "../../lib/certificates/spiffe.ts";
+import { identityOfSpiffeId, type SpiffeIdentity, spiffeIdOf } from "../../lib/certificates/spiffe.ts";
 import { rethrowInvariant } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.io.ts";
+import { MAX_PEM_BYTES } from "../../lib/named-file.io.ts";
 import type { NodeComponent } from "../components.io.ts";
+import { openIssuer } from "./ca.io.ts";
 import { IdentityDirectory, keyPem } from "./directory.io.ts";
+import { namedCluster } from "./node-certificate.io.ts";
 import { callOnce } from "./single-call.io.ts";
 import { FETCH_IDENTITIES } from "./spire-codec.ts";
 
 const START_MS = 30_000;
+/** In PEM form, the certificates must fit into files that can be read. */
+const MAX_ANSWER_BYTES = MAX_PEM_BYTES / 2;
+const MAX_IDENTITIES = 100;
 const RETRY = { baseMs: 500, maxMs: 15_000 } as const;
 /** The agent refuses calls without this header, so that a browser or a proxy cannot be made to fetch keys. */
 const SECURITY_HEADER = "workload.spiffe.io";
 
+/** The identity that the agent must give. Without a name or a cluster, it is free to choose them. */
+interface WantedIdentity {
+  readonly role: SpiffeIdentity["role"];
+  readonly name: string | undefined;
+  readonly clusterId: string | undefined;
+}
+
 /** Gets the certificate at the start of a node. Without an agent, a certificate on disk that has not ended is used. Rejects with an error for the operator. */
-export async function fetchFirst({ identity, persistence }: Settings, wallMs: number): Promise<void> {
-  const directory = new IdentityDirectory(persistence.dataDir);
+export async function fetchFirst(settings: Settings, origins: ReadonlyMap<string, string>, wallMs: number): Promise<void> {
+  if (openIssuer(settings) !== undefined)
+    throw new Error('identity.source is "spire", so this node cannot be an issuer: remove its issuing certificate');
+  const directory = new IdentityDirectory(settings.persistence.dataDir);
   const done = new AbortController();
   const signal = AbortSignal.any([done.signal, AbortSignal.timeout(START_MS)]);
-  try {
-    let isKept = false;
-    const why = await follow(identity.spireSocket ?? "", directory, signal, () => {
-      isKept = true;
-      done.abort();
-    });
-    if (!isKept) throw new Error(why);
-  } catch (error) {
-    if (directory.hasIdentity && directory.read().expiresWallMs > wallMs) return;
-    throw new Error(`identity.spire_socket: ${identity.spireSocket}: ${error instanceof Error ? error.message : String(error)}`, {
-      cause: error,
-    });
-  }
+  let isKept = false;
+  const why = await follow(settings, namedCluster(settings, origins), signal, () => {
+    isKept = true;
+    done.abort();
+  });
+  if (!isKept && !(directory.hasIdentity && directory.read().expiresWallMs > wallMs)) throw new Error(why);
 }
 
 export interface SpireSourceOptions {
@@ -71,53 +79,87 @@ export class SpireSource implements NodeComponent {
   async #keepFollowing(): Promise<void> {
     const { settings, log, random } = this.#options;
     const { signal } = this.#stop;
-    const directory = new IdentityDirectory(settings.persistence.dataDir);
+    const { persistence, node } = settings;
+    const directory = new IdentityDirectory(persistence.dataDir);
+    let reported = "";
     for (let failures = 0; !signal.aborted; ) {
-      const why = await follow(settings.identity.spireSocket ?? "", directory, signal, (isNew) => {
+      // The settings contain the identity with which this node has started.
+      const why = await follow(settings, node.clusterId, signal, (isNew) => {
         failures = 0;
+        reported = "";
         if (isNew)
           log.info({ expiresAt: new Date(directory.read().expiresWallMs).toISOString() }, "certificate from the SPIFFE agent kept");
         this.onKept();
-      }).catch((error: unknown) => {
-        rethrowInvariant(error);
-        return error instanceof Error ? error.message : String(error);
       });
-      if (!signal.aborted && failures === 0) log.warn({ why }, "the SPIFFE agent gives no certificates; the last one stays in use");
+      if (!signal.aborted && why !== reported) log.warn({ why }, "the SPIFFE agent gives no certificates; the last one stays in use");
+      reported = why;
       await wait(backoffMs(failures++, random(), RETRY), undefined, { ref: false, signal }).catch(() => {});
     }
   }
 }
 
-/** Keeps each identity that the agent sends. Resolves with the reason why the call has ended. Rejects for an answer that cannot be used. */
-async function follow(path: string, directory: IdentityDirectory, signal: AbortSignal, onKept: (isNew: boolean) => void): Promise<string> {
-  const socket = connect({ path, signal });
-  await once(socket, "connect");
-  const metadata = new GrpcMetadata();
-  metadata.add(SECURITY_HEADER, "true");
-  const request = { ...FETCH_IDENTITIES, metadata, isSingleResponse: false, scheme: "http" } as const;
-  const { status } = await callOnce(socket, request, (bytes) => onKept(keep(bytes, directory)), signal);
-  return status.message || "the agent has ended the call";
+/**
+ * Keeps each identity that the agent sends for this role, for this cluster if it is defined, and for the name in the settings if there is one.
+ * Resolves with the reason why the call has ended.
+ */
+async function follow(
+  { identity, node, persistence }: Settings,
+  clusterId: string | undefined,
+  signal: AbortSignal,
+  onKept: (isNew: boolean) => void,
+): Promise<string> {
+  const path = identity.spireSocket ?? "";
+  const wanted = { role: node.mode, name: node.id, clusterId };
+  const directory = new IdentityDirectory(persistence.dataDir);
+  let why: string;
+  try {
+    const socket = connect({ path, signal });
+    await once(socket, "connect");
+    const metadata = new GrpcMetadata();
+    metadata.add(SECURITY_HEADER, "true");
+    const request = { ...FETCH_IDENTITIES, metadata, isSingleResponse: false, scheme: "http" } as const;
+    const { status } = await callOnce(socket, request, (bytes) => onKept(keep(bytes, directory, wanted)), signal);
+    why = status.message || "the agent has ended the call";
+  } catch (error) {
+    rethrowInvariant(error);
+    why = error instanceof Error ? error.message : String(error);
+  }
+  return `identity.spire_socket: ${path}: ${why}`;
 }
 
-/** Keeps the first identity of a node or resolver. Returns whether it is new. */
-function keep(bytes: Uint8Array, directory: IdentityDirectory): boolean {
-  const all = FETCH_IDENTITIES.read(bytes);
-  const found = all.find(({ spiffeId }) => ["node", "resolver"].includes(identityOfSpiffeId(spiffeId)?.role ?? ""));
-  if (found === undefined)
-    throw new Error(
-      `the agent must give an identity spiffe://<trust domain>/waymark/cluster/<cluster>/node/<name>, got ${all.map(({ spiffeId }) => spiffeId).join(" ") || "none"}`,
-    );
-  const key = createPrivateKey({ key: Buffer.from(found.x509SvidKey), format: "der", type: "pkcs8" });
-  return directory.replace(keyPem(key) + pemOf(found.x509Svid), pemOf(found.bundle));
+/** Keeps the first identity that is wanted. Returns whether it is new. Throws for an answer that cannot be used. */
+function keep(bytes: Uint8Array, directory: IdentityDirectory, { role, name, clusterId }: WantedIdentity): boolean {
+  if (bytes.length > MAX_ANSWER_BYTES)
+    throw new Error(`the answer from the agent has ${bytes.length} bytes, more than ${MAX_ANSWER_BYTES}`);
+  const all = readable("the answer", () => FETCH_IDENTITIES.read(bytes));
+  if (all.length > MAX_IDENTITIES) throw new Error(`the agent gives ${all.length} identities, more than ${MAX_IDENTITIES}`);
+  const found = all.find(({ spiffeId }) => {
+    const given = identityOfSpiffeId(spiffeId);
+    return given?.role === role && given.name === (name ?? given.name) && given.clusterId === (clusterId ?? given.clusterId);
+  });
+  if (found === undefined) {
+    const wanted = spiffeIdOf({ trustDomain: "<trust domain>", clusterId: clusterId ?? "<cluster>", role, name: name ?? "<name>" });
+    throw new Error(`the agent must give the identity ${wanted}, got ${all.map(({ spiffeId }) => spiffeId).join(" ") || "none"}`);
+  }
+  const key = readable("the private key", () => createPrivateKey({ key: Buffer.from(found.x509SvidKey), format: "der", type: "pkcs8" }));
+  return directory.replace(keyPem(key) + pemOf(found.x509Svid, "chain"), pemOf(found.bundle, "roots"), found.spiffeId);
 }
 
 /** The PEM form of certificates in DER, one after the other. */
-function pemOf(der: Uint8Array): string {
+function pemOf(der: Uint8Array, what: string): string {
   let text = "";
-  for (let rest = der; rest.length > 0; ) {
-    const { raw } = new X509Certificate(rest);
+  for (let rest = der, at = 1; rest.length > 0; at++) {
+    const { raw } = readable(`certificate ${at} of the ${what}`, () => new X509Certificate(rest));
     text += pem("CERTIFICATE", raw);
     rest = rest.subarray(raw.length);
   }
   return text;
+}
+
+function readable<T>(what: string, read: () => T): T {
+  try {
+    return read();
+  } catch (cause) {
+    throw new Error(`${what} from the agent cannot be read`, { cause });
+  }
 }
