@@ -10,10 +10,10 @@ export async function findPython(): Promise<string | undefined> {
   return undefined;
 }
 
-/** Whether Go, its two plugins and the modules of the client are there or can be fetched. */
-export async function isGoThere(): Promise<boolean> {
+/** Whether Go, its two plugins and the modules of a program are there or can be fetched: of the client, unless another folder is given. */
+export async function isGoThere(folder = "test/interop/go"): Promise<boolean> {
   if (!(await areThere(["protoc-gen-go", "--version"], ["protoc-gen-go-grpc", "--version"], ["go", "version"]))) return false;
-  return (await run("go", ["mod", "download"], { cwd: join(ROOT, "test/interop/go") })).code === 0;
+  return (await run("go", ["mod", "download"], { cwd: join(ROOT, folder) })).code === 0;
 }
 
 /** Whether a JDK and Maven are there; Maven fetches the rest once, into the cache. */
