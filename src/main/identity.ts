@@ -11,7 +11,7 @@ import { makePrivateDirectory, writePrivateFile } from "../lib/private-directory
 import { makeIntermediate, makeRoot } from "../node/identity/ca.io.ts";
 import { IdentityDirectory, keyPem, newKey } from "../node/identity/directory.io.ts";
 import { joinCluster, joinedCluster } from "../node/identity/issuer-client.io.ts";
-import { renewAtIssuers, withIdentity } from "../node/identity/node-certificate.io.ts";
+import { namedCluster, renewAtIssuers, withIdentity } from "../node/identity/node-certificate.io.ts";
 import { fetchFirst } from "../node/identity/spire.io.ts";
 
 /** Makes a root, and the issuing certificate of a node. Throws with a message for the operator. */
@@ -76,7 +76,7 @@ async function joinOnce({ settings, origins }: EffectiveSettings, tokenFile: str
   const text = readNamedFile({ setting: "--join-token-file", path: tokenFile, maxBytes: MAX_TOKEN_FILE_BYTES });
   const asked = { token: text.toString().trim(), attestation: "", clusterId: "", roots: "" };
   const { clusterId } = joinedCluster(asked.token, asked);
-  if (node.clusterId !== clusterId && (origins.get("node.cluster_id") ?? "default") !== "default")
+  if ((namedCluster(settings, origins) ?? clusterId) !== clusterId)
     throw new Error(`node.cluster_id is ${node.clusterId}, but the join token is for cluster ${clusterId}`);
   await joinMesh({ ...asked, server, name: node.id ?? "", dataDir });
 }
