@@ -42,13 +42,13 @@ interface ListAnswer {
 
 const NO_FENCE = { failoverVersion: "0", storeEpoch: "0", number: "0" };
 
-/** Creates a set, with short times for hand-overs. */
+/** Creates a set, with short times for hand-overs. A busy disk can make etcd miss the deadline of a request. */
 export async function applySet(node: NodeProcess, namespace: string, settings: object): Promise<void> {
-  const { isOk, body } = await callNode(node, "waymark.control.v1.ShardService/Apply", {
-    namespace,
-    settings: { service: SERVICE, cooldown: "0s", ...settings },
+  const request = { namespace, settings: { service: SERVICE, cooldown: "0s", ...settings } };
+  await until(`the set ${namespace} is applied`, async () => {
+    const { isOk, body } = await callNode(node, "waymark.control.v1.ShardService/Apply", request);
+    return isOk || [String(body.message)];
   });
-  if (!isOk) throw new Error(body.message);
 }
 
 /** The shards of a namespace, as this node knows them. */
