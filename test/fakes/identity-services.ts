@@ -80,11 +80,15 @@ export class IdentityServices {
   }
 
   /** Opens a stream of JoinService.Follow for this principal. */
-  follow(principal: string): void {
+  follow(principal: string, isAuthenticated = true) {
     const handler = this.#handlers.get(JoinService.typeName)?.["follow"];
     if (handler?.kind !== "server_streaming") throw new Error("Follow is no stream");
-    const caller = { ...anonymousCaller("eu", "127.0.0.1"), principal };
-    handler.open(create(JoinService.method.follow.input) as never, { caller, time: { monoMs: 0, wallMs: this.wallMs }, requestId: "r-1" });
+    const caller = { ...anonymousCaller("eu", "127.0.0.1"), principal, isAuthenticated };
+    return handler.open(create(JoinService.method.follow.input) as never, {
+      caller,
+      time: { monoMs: 0, wallMs: this.wallMs },
+      requestId: "r-1",
+    });
   }
 
   /** Calls a method as `ann`, after the check of its request. */

@@ -140,11 +140,11 @@ function spiffeIdIn({ certificate }: ConnectionPeer, revocations: Revocations): 
   return others.length === 0 && identityOfSpiffeId(uri) !== undefined ? uri : undefined;
 }
 
-/** A certificate of a revoked issuer identifies its holder here, so that the holder can follow, and learns that it must renew. */
-function callerOf(peer: ConnectionPeer, clusterId: string, trust: NodeTrust): Caller {
+/** A certificate of a revoked issuer names its holder, but does not authenticate it. */
+function callerOf(peer: ConnectionPeer, clusterId: string, { revocations }: NodeTrust): Caller {
   const { address, certificate } = peer;
   const anonymous = anonymousCaller(clusterId, address);
-  const principal = spiffeIdIn(peer, { ...trust.revocations, issuers: NO_REVOCATIONS.issuers });
+  const principal = spiffeIdIn(peer, { ...revocations, issuers: NO_REVOCATIONS.issuers });
   if (principal === undefined || certificate?.isTrusted !== true) return anonymous;
-  return { ...anonymous, principal, isAuthenticated: true, tokenId: certificate.tokenId };
+  return { ...anonymous, principal, isAuthenticated: spiffeIdIn(peer, revocations) !== undefined, tokenId: certificate.tokenId };
 }

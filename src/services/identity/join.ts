@@ -60,7 +60,10 @@ export function joinService(parts: JoinParts): ServiceDefinition {
   };
 }
 
-/** A node of another cluster needs only the revocations. */
+/**
+ * A node of another cluster needs only the revocations. A caller with a certificate of a revoked issuer, who is not authenticated, gets them once, so
+ * that it learns that it must renew.
+ */
 function follow({ authority, trust, tick, onOperation }: JoinParts, { caller, requestId }: CallContext): StreamSource {
   const identity = identityOfSpiffeId(caller.principal);
   if (identity === undefined || identity.role === "client") {
@@ -68,8 +71,9 @@ function follow({ authority, trust, tick, onOperation }: JoinParts, { caller, re
     onOperation(caller, { action: "identity.follow", requestId, nodeId: "", refusal: error.reason, detail: "" });
     throw error;
   }
-  const isOwn = identity.clusterId === authority.issuer.facts.clusterId;
-  return new TrustStream({ source: trust, tick, allows: (key) => isOwn || key.startsWith(REVOCATIONS) });
+  const isFinal = !caller.isAuthenticated;
+  const isOwn = identity.clusterId === authority.issuer.facts.clusterId && !isFinal;
+  return new TrustStream({ source: trust, tick, isFinal, allows: (key) => isOwn || key.startsWith(REVOCATIONS) });
 }
 
 function knownRole(role: IdentityRole) {

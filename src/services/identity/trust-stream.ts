@@ -2,6 +2,7 @@
 import { create, toBinary } from "@bufbuild/protobuf";
 import { JoinServiceFollowResponseSchema, TrustRecordSchema } from "../../../gen/waymark/control/v1/join_pb.js";
 import type { TrustChange, TrustCopy } from "../../control/identity/trust.ts";
+import type { WaymarkError } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { StreamSource } from "../service.ts";
 
@@ -20,6 +21,8 @@ export interface TrustStreamOptions {
   readonly source: TrustSource;
   /** Whether the reader may have a record. */
   readonly allows: (key: string) => boolean;
+  /** The stream adds records to those of the reader, and ends. */
+  readonly isFinal?: boolean;
   /** Calls `wake` several times a second until the returned function is called. */
   readonly tick: (wake: () => void) => () => void;
 }
@@ -33,17 +36,20 @@ export class TrustStream implements StreamSource {
   readonly endsAtDrain = true;
   readonly #options: TrustStreamOptions;
   readonly #waiting = new Map<string, Uint8Array | undefined>();
-  #isReset = true;
+  #isReset: boolean;
   #isComplete = true;
+  #end: () => void = () => {};
   #sentMonoMs = 0;
   #undo: readonly (() => void)[] = [];
 
   constructor(options: TrustStreamOptions) {
     this.#options = options;
     this.#reset();
+    this.#isReset = options.isFinal !== true;
   }
 
-  attach(wake: () => void): void {
+  attach(wake: () => void, end: (error: WaymarkError | undefined) => void): void {
+    if (this.#options.isFinal === true) this.#end = () => end(undefined);
     const { source, tick } = this.#options;
     const unfollow = source.follow((changes, isReset, copy) => {
       if (copy !== source.copy) return;
@@ -69,6 +75,7 @@ export class TrustStream implements StreamSource {
     const message = create(JoinServiceFollowResponseSchema, { reset: this.#isReset, changes, complete: this.#isComplete });
     this.#isReset = false;
     this.#sentMonoMs = monoMs;
+    if (this.#isComplete) this.#end();
     return toBinary(JoinServiceFollowResponseSchema, message);
   }
 

@@ -1,8 +1,9 @@
 /** JoinService of an issuer, over the real authority and a store in a map. */
 import { X509Certificate } from "node:crypto";
+import { fromBinary } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import { BootstrapService, IdentityRole } from "../../../gen/waymark/control/v1/bootstrap_pb.js";
-import { JoinService } from "../../../gen/waymark/control/v1/join_pb.js";
+import { JoinService, JoinServiceFollowResponseSchema } from "../../../gen/waymark/control/v1/join_pb.js";
 import { TrustCopy } from "../../../src/control/identity/trust.ts";
 import { WaymarkError } from "../../../src/lib/errors.ts";
 import { requiredAccessOf } from "../../../src/services/contract.ts";
@@ -104,6 +105,21 @@ test.each(["anonymous", "spiffe://waymark.test/waymark/cluster/eu/client/billing
     expect(on.operations.length).toBe(1);
   },
 );
+
+test("a node with a certificate of a revoked issuer gets the revocations once, in addition to what it has", async () => {
+  const { on } = await admitted();
+  await on.call(BootstrapService.method.revoke, { name: "eu-2", reason: "stolen" });
+  const stream = on.follow("spiffe://waymark.test/waymark/cluster/eu/node/x", false);
+  let ends = 0;
+  stream.attach(
+    () => {},
+    () => (ends += 1),
+  );
+  const bytes = stream.pull({ monoMs: 0, wallMs: NOW_MS }) ?? new Uint8Array();
+  const { reset, complete, changes } = fromBinary(JoinServiceFollowResponseSchema, bytes);
+  expect([reset, complete, changes.map(({ key }) => key)]).toEqual([false, true, ["trust/revocations/name/node/eu-2"]]);
+  expect(ends).toBe(1);
+});
 
 test("newcomers need no role", () => {
   expect([join, renew].map((rpc) => requiredAccessOf(rpc)?.role)).toEqual([undefined, undefined]);

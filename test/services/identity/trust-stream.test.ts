@@ -17,7 +17,10 @@ function opened(records: Map<string, Uint8Array>, allows: (key: string) => boole
     },
   };
   const stream = new TrustStream({ source, allows, tick: () => () => {} });
-  stream.attach(() => {});
+  stream.attach(
+    () => {},
+    () => {},
+  );
   const read = (monoMs: number) => {
     const sent = [];
     for (let next = stream.pull({ monoMs, wallMs: 0 }); next !== undefined; next = stream.pull({ monoMs, wallMs: 0 })) {
