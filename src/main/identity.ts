@@ -36,7 +36,7 @@ function checkNoIssuer(dataDir: string): void {
     throw new Error(`${issuerFile} exists already: this node is an issuer; remove the file if it no longer is one`);
 }
 
-/** Throws if the directory has the identity of another name or cluster. An empty name stands for any. */
+/** Throws if the directory has the identity of another name or cluster. An empty name means any name. */
 function checkHolder(directory: IdentityDirectory, { clusterId, name }: { readonly clusterId: string; readonly name: string }): void {
   if (!directory.hasIdentity) return;
   const held = directory.read();

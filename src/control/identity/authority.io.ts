@@ -91,7 +91,7 @@ const MAX_ATTESTED_NAMES = 10_000;
 export class Authority {
   readonly roots: RootStore;
   readonly #options: AuthorityOptions;
-  /** Number of names by attested subject: as of the last `removeEnded`, and what this issuer has admitted since. */
+  /** Number of names by attested subject: as of the last `removeEnded`, plus the names that this issuer has admitted since. */
   readonly #attested = new Map<string, number>();
 
   constructor(options: AuthorityOptions) {
@@ -275,7 +275,7 @@ export class Authority {
     });
   }
 
-  /** Removes the revocations whose certificates have all ended, and the names that nobody can renew any more. Counts the other names. */
+  /** Removes the revocations whose certificates have all ended, and the names whose certificates can no longer be renewed. Counts the other names. */
   async removeEnded(wallMs: number): Promise<void> {
     const { store, renewAfterEndMs } = this.#options;
     for await (const { key, version, value } of allItems(store, REVOCATIONS)) {

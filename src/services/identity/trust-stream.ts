@@ -21,7 +21,7 @@ export interface TrustStreamOptions {
   readonly source: TrustSource;
   /** Whether the reader may have a record. */
   readonly allows: (key: string) => boolean;
-  /** The stream adds records to those of the reader, and ends. */
+  /** The stream adds records to the copy of the reader, and ends. */
   readonly isFinal?: boolean;
   /** Calls `wake` several times a second until the returned function is called. */
   readonly tick: (wake: () => void) => () => void;
