@@ -1,5 +1,5 @@
 /** The verbs that rotate a root, and that renew and join on this machine. */
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
@@ -109,6 +109,20 @@ test.each([
   const { exit, stderr } = await waymark(given, { files });
   expect([exit, stderr]).toEqual([2, expect.stringContaining("node.pem belongs to the node eu-2 of cluster eu; name another directory")]);
   expect(existsSync(new IdentityDirectory(dataDir).issuerFile)).toBe(false);
+});
+
+test("an issuing certificate does not replace the one of another node, and replaces the own one", async () => {
+  const [caDir, dataDir] = [join(folder, "ca"), join(folder, "issuer")];
+  await waymark(["ca", "init", "--node", "eu-1", "--cluster-id", "eu", "--ca-dir", caDir, "--data-dir", dataDir]);
+  const { issuerFile } = new IdentityDirectory(dataDir);
+  const before = readFileSync(issuerFile, "utf8");
+  const make = (node: string, cluster: string) =>
+    waymark(["ca", "intermediate", "--node", node, "--cluster-id", cluster, "--ca-dir", caDir, "--data-dir", dataDir]);
+  for (const { exit, stderr } of [await make("eu-2", "eu"), await make("eu-1", "us")])
+    expect([exit, stderr]).toEqual([2, expect.stringContaining("issuer.pem belongs to node eu-1 of cluster eu; name another directory")]);
+  expect(readFileSync(issuerFile, "utf8")).toBe(before);
+  expect((await make("eu-1", "eu")).exit).toBe(0);
+  expect(readFileSync(issuerFile, "utf8")).not.toBe(before);
 });
 
 test("an issuer does not join with a token", async () => {

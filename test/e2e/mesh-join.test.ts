@@ -1,5 +1,7 @@
 /** Real nodes with certificates of an issuer: from no certificate to two nodes, a killed issuer, and machines that are refused. */
+import { once } from "node:events";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { connect as connectHttp2 } from "node:http2";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { connect } from "node:tls";
@@ -195,7 +197,9 @@ test("a resolver and a program use certificates of an issuer, callers' tokens co
 });
 
 // A certificate lives for at least a minute.
-test("strangers use up their own connections to the join endpoint, and a node renews nevertheless", { tags: ["night"] }, async () => {
+test("strangers use up their own connections and requests at the join endpoint, and a node renews nevertheless", {
+  tags: ["night"],
+}, async () => {
   await using issuer = await startIssuer("au-1");
   const token = (await on(issuer, "mesh", "token", "create", "--uses", "2")).trim();
   expect(await joined(issuer, token, "au-2", "--node-id", "au-2")).toMatchObject({ exit: 0 });
@@ -223,6 +227,27 @@ test("strangers use up their own connections to the join endpoint, and a node re
   expect(await waymark(["cert", "renew", "--data-dir", dirOf("au-2")])).toMatchObject({ exit: 0 });
   for (const socket of sockets) socket.destroy();
   await until("a newcomer joins again", async () => (await joined(issuer, token, "au-3", "--node-id", "au-3")).exit === 0);
+
+  const url = `https://${fabricOf(issuer)}`;
+  const junk = connectHttp2(url, { servername, rejectUnauthorized: false });
+  const headers = {
+    ":method": "POST",
+    ":path": "/waymark.control.v1.JoinService/Join",
+    "content-type": "application/grpc",
+    te: "trailers",
+  };
+  const send = () => once(junk.request(headers).resume().end(Buffer.alloc(5)), "close");
+  let isOver = false;
+  const flood = async () => {
+    while (!isOver) await Promise.all(Array.from({ length: 50 }, send));
+    junk.destroy();
+  };
+  const flooding = flood();
+  const stranger = async () => (await joined(issuer, token, "au-4", "--node-id", "au-4")).stderr;
+  await until("strangers are limited", async () => /discovery_rate_limited: too many requests/.test(await stranger()));
+  expect(await waymark(["cert", "renew", "--data-dir", dirOf("au-2")])).toMatchObject({ exit: 0 });
+  isOver = true;
+  await flooding;
 });
 
 test("a mesh does not part when its issuer is away past the end of all certificates", { tags: ["night"] }, async () => {

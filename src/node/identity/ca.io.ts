@@ -65,8 +65,18 @@ export function makeIntermediate(directory: string, { clusterId, nodeId }: Issue
   const subject = { unit: clusterId, name: nodeId, serial: issuerKeyOf(publicKey) };
   const lengthMs = Math.min(INTERMEDIATE_MS, root.validToDate.getTime() - wallMs);
   const facts = { kind: "intermediate", subject, publicKey, trustDomain: trustDomainOf(root), lengthMs, wallMs } as const;
-  new IdentityDirectory(dataDir).keepIssuer(key, signed(facts, { unit: "", name: commonNameOf(root) }, rootKey) + rootPem);
+  const own = new IdentityDirectory(dataDir);
+  checkIssuerName(own, subject);
+  own.keepIssuer(key, signed(facts, { unit: "", name: commonNameOf(root) }, rootKey) + rootPem);
   return wallMs + lengthMs;
+}
+
+/** Throws if the directory has the issuing certificate of another node. */
+function checkIssuerName({ issuerFile }: IdentityDirectory, { unit, name }: CertificateName): void {
+  if (!existsSync(issuerFile)) return;
+  const held = nameOf(new X509Certificate(readCertificates("issuer.pem", issuerFile)));
+  if (held.unit !== unit || held.name !== name)
+    throw new Error(`${issuerFile} belongs to node ${held.name} of cluster ${held.unit}; name another directory with --data-dir`);
 }
 
 /** Opens the issuer of a node. Undefined for a node that is not an issuer. Throws an error that names the setting or the file. */

@@ -140,8 +140,8 @@ function spiffeIdIn({ certificate }: ConnectionPeer, revocations: Revocations): 
   return others.length === 0 && identityOfSpiffeId(uri) !== undefined ? uri : undefined;
 }
 
-/** A certificate of a revoked issuer names its holder, but does not authenticate it. */
-function callerOf(peer: ConnectionPeer, clusterId: string, { revocations }: NodeTrust): Caller {
+/** The caller of a connection. A certificate of a revoked issuer names its holder, but does not authenticate it. */
+export function callerOf(peer: ConnectionPeer, clusterId: string, { revocations }: Pick<NodeTrust, "revocations">): Caller {
   const { address, certificate } = peer;
   const anonymous = anonymousCaller(clusterId, address);
   const principal = spiffeIdIn(peer, { ...revocations, issuers: NO_REVOCATIONS.issuers });

@@ -38,9 +38,11 @@ interface WantedIdentity {
 
 /** Gets the certificate at the start of a node. Without an agent, a certificate on disk that has not ended is used. Rejects with an error for the operator. */
 export async function fetchFirst(settings: Settings, origins: ReadonlyMap<string, string>, wallMs: number): Promise<void> {
-  if (openIssuer(settings) !== undefined)
-    throw new Error('identity.source is "spire", so this node cannot be an issuer: remove its issuing certificate');
   const directory = new IdentityDirectory(settings.persistence.dataDir);
+  if (openIssuer(settings) !== undefined)
+    throw new Error(
+      `identity.source is "spire", so this node cannot be an issuer: remove its issuing certificate ${settings.identity.issuerCertFile ?? directory.issuerFile}`,
+    );
   const done = new AbortController();
   const signal = AbortSignal.any([done.signal, AbortSignal.timeout(START_MS)]);
   let isKept = false;
@@ -114,7 +116,9 @@ async function follow(
   let why: string;
   try {
     const socket = connect({ path, signal });
-    await once(socket, "connect");
+    await once(socket, "connect").catch((cause: Error) => {
+      throw new Error(`${cause.message}; start the agent, or set identity.spire_socket to its socket`, { cause });
+    });
     const metadata = new GrpcMetadata();
     metadata.add(SECURITY_HEADER, "true");
     const request = { ...FETCH_IDENTITIES, metadata, isSingleResponse: false, scheme: "http" } as const;
