@@ -237,16 +237,16 @@ test("strangers use up their own connections and requests at the join endpoint, 
     te: "trailers",
   };
   const send = () => once(junk.request(headers).resume().end(Buffer.alloc(5)), "close");
-  let isOver = false;
+  const end = new AbortController();
   const flood = async () => {
-    while (!isOver) await Promise.all(Array.from({ length: 50 }, send));
+    while (!end.signal.aborted) await Promise.all(Array.from({ length: 50 }, send));
     junk.destroy();
   };
   const flooding = flood();
   const stranger = async () => (await joined(issuer, token, "au-4", "--node-id", "au-4")).stderr;
   await until("strangers are limited", async () => /discovery_rate_limited: too many requests/.test(await stranger()));
   expect(await waymark(["cert", "renew", "--data-dir", dirOf("au-2")])).toMatchObject({ exit: 0 });
-  isOver = true;
+  end.abort();
   await flooding;
 });
 
