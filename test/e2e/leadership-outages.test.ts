@@ -144,6 +144,7 @@ describe.runIf(isEtcdThere())("with etcd", () => {
     using home = leaderHome("policy", etcd.endpoints, NO_FABRIC);
     await using a = await home.start("a");
     const b = await home.start("b");
+    await oneLeader([a, b]);
     expect((await applyPolicy(a, "first")).body).toMatchObject({ number: "1" });
     await policySays(b, /^version 1 in force$/);
 
@@ -168,6 +169,8 @@ describe.runIf(isEtcdThere())("with etcd", () => {
     await lone.stop();
     using home = leaderHome("newer", etcd.endpoints, { ...NO_FABRIC, persistence: { data_dir: join(alone.folder, "a") } });
     await using b = await home.start("b");
+    // The first leader makes the store usable for a policy.
+    await oneLeader([b]);
     expect((await applyPolicy(b, "other")).body).toMatchObject({ number: "1" });
     await using a = await home.startAt("a", join(alone.folder, "a"));
     await policySays(a, /^version 2 in force$/);
