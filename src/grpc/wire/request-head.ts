@@ -42,7 +42,7 @@ const GRPC_TYPE = /^application\/grpc(?:\+proto)?[ \t]*(?:;|$)/i;
 
 /** Whether a content type denotes gRPC with protobuf messages. */
 export function isGrpcType(contentType: string | undefined): boolean {
-  return GRPC_TYPE.test(contentType ?? "");
+  return contentType === "application/grpc" || GRPC_TYPE.test(contentType ?? "");
 }
 
 /**
@@ -90,7 +90,11 @@ function unknownEncoding(named: string): CallRefusal {
 export function fieldOf(name: string, headers: HeaderBlock, fields: readonly string[]): string | undefined {
   const value = firstOf(headers[name]);
   if (name !== "authorization" || value === undefined) return value;
-  return fields.filter((_, at) => at % 2 === 1 && fields[at - 1]?.toLowerCase() === name).join(", ");
+  let joined: string | undefined;
+  for (let at = 1; at < fields.length; at += 2) {
+    if (fields[at - 1]?.toLowerCase() === name) joined = joined === undefined ? fields[at] : `${joined}, ${fields[at]}`;
+  }
+  return joined;
 }
 
 /** Returns the first value of a field as node:http2 reports it. */
