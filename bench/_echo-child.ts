@@ -17,14 +17,20 @@ if (change.length > 8) {
   change[7] = (change.length - 8) >> 7;
 }
 
+const WITH_TRAILERS = { waitForTrailers: true, sendDate: false } as const;
+
 const watches = new Set<ServerHttp2Stream>();
 const server = createServer();
 server.on("connection", (socket: Socket) => socket.setNoDelay(true));
 server.on("stream", (stream, headers) => {
-  stream.respond({ ":status": 200, "content-type": "application/grpc" }, { waitForTrailers: true });
+  // With the first answer, so that both leave in one write. The trailers of a call always leave in another: Node sends them in a later turn.
+  const begin = () => {
+    if (!stream.headersSent) stream.respond({ ":status": 200, "content-type": "application/grpc" }, WITH_TRAILERS);
+  };
   stream.on("wantTrailers", () => stream.sendTrailers({ "grpc-status": "0" }));
   stream.on("error", () => {});
   if (headers[":path"]?.endsWith("Watch") === true) {
+    begin();
     watches.add(stream);
     stream.on("close", () => watches.delete(stream));
     stream.write(answer);
@@ -37,6 +43,7 @@ server.on("stream", (stream, headers) => {
     while (left.length >= 5 && left.length >= 5 + left.readUInt32BE(1)) {
       left = left.subarray(5 + left.readUInt32BE(1));
       for (const watch of watches) watch.write(change);
+      begin();
       stream.write(answer);
     }
   });

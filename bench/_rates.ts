@@ -27,7 +27,7 @@ const LOOKS = 5;
 
 /** A connection that takes requests, some at a time. */
 interface Connection {
-  ask(i: number): Promise<Buffer>;
+  ask(i: number): Promise<unknown>;
   close(): void;
 }
 
@@ -42,12 +42,12 @@ export interface Asked {
 }
 
 /** How gRPC calls are spread. */
-interface Spreading {
+export interface Spreading {
   readonly connections: number;
   readonly maxOpen: number;
 }
 
-const OVER_FOUR: Spreading = { connections: CONNECTIONS, maxOpen: MAX_OPEN };
+export const OVER_FOUR: Spreading = { connections: CONNECTIONS, maxOpen: MAX_OPEN };
 /** As HTTP/1.1 has them: one call at a time on each of 64 connections. */
 export const ONE_A_CONNECTION: Spreading = { connections: UNDER_WAY, maxOpen: 1 };
 

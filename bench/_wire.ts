@@ -122,11 +122,15 @@ export class Wire {
     };
   }
 
-  /** One message there, one back. Rejects when the call ends without an answer. */
+  /** One message there, one back, and the call's end, which tells a client its status. Rejects when the call ends without an answer. */
   unary(path: string, message: Uint8Array): Promise<Buffer> {
     return new Promise((resolve, reject) => {
-      const onMessage: OnMessage = (bytes, start, end) => resolve(Buffer.from(bytes.subarray(start, end)));
-      const stream = this.stream(path, { onMessage, onEnd: (why) => reject(new Error(`${path} was refused: ${why}`)) });
+      let answer: Buffer | undefined;
+      const onMessage: OnMessage = (bytes, start, end) => {
+        answer = Buffer.from(bytes.subarray(start, end));
+      };
+      const onEnd = (why: string) => (answer === undefined ? reject(new Error(`${path} was refused: ${why}`)) : resolve(answer));
+      const stream = this.stream(path, { onMessage, onEnd });
       stream.send(message);
       stream.end();
     });

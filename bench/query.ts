@@ -2,7 +2,7 @@
  * What does a read cost? An exact service (10 entries) and a page of 100 beside etcd's serializable range of as many bytes, at 10,000 entries
  * and at a million; an exact service through gRPC and through HTTP/JSON beside Consul's health endpoint, for as many entries and as many
  * bytes; the same exact query under drivers that are not ours. `npm run bench -- query [--sizes 10000,1000000] [--rounds 5] [--seconds 1]
- * [--only etcd,drivers,consul]`; it takes about nine minutes. More sizes and longer rounds are for a closer look.
+ * [--only etcd,drivers,consul]`; it takes about ten minutes. More sizes and longer rounds are for a closer look.
  */
 import { argsOf, asksForAll } from "./_args.ts";
 import { type CheckRow, h2loadGoal, underOtherDrivers } from "./_drivers.ts";
@@ -15,9 +15,11 @@ import {
   grpcAsked,
   httpAsked,
   ONE_A_CONNECTION,
+  OVER_FOUR,
   type RateOptions,
   type RateRow,
   rateText,
+  type Spreading,
 } from "./_rates.ts";
 import { cellText, type Goal, report } from "./_results.ts";
 import {
@@ -59,6 +61,7 @@ const CONSUL_ENTRIES = 10_000;
 
 const WORK = {
   exact: (entries: number) => `exact, ${entries} entries`,
+  lone: (entries: number) => `exact over 64 connections, one call each, ${entries} entries`,
   page: (entries: number) => `page of 100 in a small namespace, ${entries} entries`,
   tag: (entries: number) => `by tag, ${entries} entries`,
   grpc: `exact through gRPC over 64 connections, compared with Consul, ${CONSUL_ENTRIES} entries`,
@@ -93,17 +96,20 @@ async function besideEtcd(entries: number, isFirst: boolean): Promise<void> {
   await mustHave(node, PATH.query, ourPage(0), 100);
   await mustHave(node, PATH.query, tagQuery(1, 10), 10);
   if (etcd !== undefined) await mustHave(etcd, ETCD_PATH.range, theirPage(0), 100);
-  const sides = (ours: (i: number) => Uint8Array, theirs: (i: number) => Uint8Array): readonly Asked[] => [
-    grpcAsked(node, PATH.query, ours),
-    ...(etcd === undefined ? [] : [grpcAsked(etcd, ETCD_PATH.range, theirs)]),
+  const sides = (ours: (i: number) => Uint8Array, theirs: (i: number) => Uint8Array, spreading = OVER_FOUR): readonly Asked[] => [
+    grpcAsked(node, PATH.query, ours, spreading),
+    ...(etcd === undefined ? [] : [grpcAsked(etcd, ETCD_PATH.range, theirs, spreading)]),
   ];
   const theirExact = (i: number) => etcdExact(scattered(i, services));
   if (PARTS.includes("etcd")) {
     const rates = isFirst ? RATES : FULL;
     // What no answer over Node's HTTP/2 is cheaper than.
     const bare = isFirst ? [await startEcho((await ask(node, PATH.query, exact(0))).length)] : [];
-    const floor = bare.map((echo) => ({ ...grpcAsked(echo, PATH.query, exact), who: "a bare node:http2 server" }));
-    rows.push(...(await compareAtRates(WORK.exact(entries), [...sides(exact, theirExact), ...floor], rates)));
+    const floor = (spreading: Spreading) =>
+      bare.map((echo) => ({ ...grpcAsked(echo, PATH.query, exact, spreading), who: "a bare node:http2 server" }));
+    rows.push(...(await compareAtRates(WORK.exact(entries), [...sides(exact, theirExact), ...floor(OVER_FOUR)], rates)));
+    const lone = [...sides(exact, theirExact, ONE_A_CONNECTION), ...floor(ONE_A_CONNECTION)];
+    rows.push(...(await compareAtRates(WORK.lone(entries), lone, FULL)));
     for (const echo of bare) await echo.stop();
     rows.push(...(await compareAtRates(WORK.page(entries), sides(ourPage, theirPage), rates)));
     // etcd has no such query: it would read the whole prefix.
@@ -188,6 +194,13 @@ function etcdGoals(entries: number): readonly Goal[] {
   const page = `a page of 100 inside one of many namespaces, ${cellText(entries)} entries in total`;
   return [
     besideGoal(rows, { ...beside, work: `${exact}, 64 under way`, row, rate: "full", atLeast: 2 }),
+    besideGoal(rows, {
+      ...beside,
+      work: `${exact} over 64 connections, one call at a time on each`,
+      row: WORK.lone(entries),
+      rate: "full",
+      atLeast: 1.1,
+    }),
     ...(entries === first
       ? [
           // Between the two, no less is wanted than where each comes alone.

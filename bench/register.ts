@@ -1,7 +1,7 @@
 /**
  * What does it cost to register, to change an entry and to stay registered, with every batch on disk before its answer? Beside etcd's lease, put and
  * keepalive, and renewals also beside a bare node:http2 server that answers as many bytes; a lone register under drivers that are not ours too.
- * `npm run bench -- register [--entries 50000] [--rounds 5]`; it takes about five minutes. Measured on the disk the project lies on.
+ * `npm run bench -- register [--entries 50000] [--rounds 5]`; it takes about seven minutes. Measured on the disk the project lies on.
  */
 import { closeSync, fdatasyncSync, openSync, writeSync } from "node:fs";
 import { join } from "node:path";
@@ -10,8 +10,9 @@ import { h2loadGoal, underOtherDrivers } from "./_drivers.ts";
 import { neighbourShare, pinSelf, type Running, scratchDir, startEcho, startNode } from "./_processes.ts";
 import { AHEAD, etcdLeaseId, etcdLeases, nodeLeases, renew, renewalBytes, together } from "./_renewals.ts";
 import { cellText, type Goal, paired, percentile, quiet, ratioGoal, ratioOf, report, round, spread } from "./_results.ts";
+import { queriesUnderLoad, underLoadGoals } from "./_under-load.ts";
 import type { Wire } from "./_wire.ts";
-import { ask, type Driven, driveAll, fail, PATH, registerBytes } from "./_work.ts";
+import { ask, type Driven, driveAll, fail, INSTANCES, PATH, registerBytes } from "./_work.ts";
 import { sizesOf, startEtcd } from "./adapters/etcd.ts";
 import { ETCD_PATH, etcdGrant, etcdPut, etcdTxn } from "./adapters/etcd-messages.ts";
 
@@ -36,6 +37,7 @@ const ROUND_MS = 500;
 const WORK = {
   batch: `an entry, ${BATCH} per request under one lease`,
   single: `an entry with its lease, one per request, ${SINGLE_IN_FLIGHT} under way`,
+  apart: `an entry with its lease, one per request, one at a time on each of ${SINGLE_IN_FLIGHT} connections`,
   lone: "an entry with its lease, one at a time",
   changes: `a change of an entry under its lease, one per request, ${SINGLE_IN_FLIGHT} under way`,
   change: "a change of an entry under its lease, one at a time",
@@ -226,6 +228,7 @@ const ALONE = { entries: LONE, batch: 1, inFlight: 1, connections: 1 } as const;
 const registering = (peer: string): Sides => ({ ours: atNode, theirs: atEtcd(etcdValue), peer });
 // First, so that the path of a request is compiled when fewer requests follow.
 const singles = await atBoth(WORK.single, { ...FULL, entries: ENTRIES / 5 }, registering(PEER.lone));
+const apart = await atBoth(WORK.apart, { ...FULL, connections: SINGLE_IN_FLIGHT, entries: ENTRIES / 5 }, registering(PEER.lone));
 const batches = await atBoth(WORK.batch, { entries: ENTRIES, batch: BATCH, inFlight: IN_FLIGHT, connections: 4 }, registering(PEER.batch));
 const held = await nodeLeases(node, { count: LEASES, version: FIRST_VERSION });
 const echo = await startEcho(await renewalBytes(node, held));
@@ -261,6 +264,12 @@ const loneAtEtcd = etcd && {
 };
 const TAKEN_OVER = "the same entry taken over by a new lease, its record unchanged";
 const checks = await underOtherDrivers(TAKEN_OVER, loneAtEtcd === undefined ? [lone] : [lone, loneAtEtcd], { rounds: 3, count: 5000 });
+// Last, since it registers the most entries.
+const underLoad = await queriesUnderLoad(
+  ROUNDS,
+  { server: node, services: LEASES / INSTANCES, register: (wire, from) => atNode(wire, from, from + 1) },
+  etcd && { server: etcd, services: LEASES / INSTANCES, register: (wire, from) => atEtcd(etcdValue)(wire, from, from + 1) },
+);
 await Promise.all([node.stop(), etcd?.stop(), echo.stop()]);
 
 const LONE_WORK = "a durable registration of one entry with its lease";
@@ -280,6 +289,7 @@ interface Wanted {
 const ENTRY_ROWS: readonly Wanted[] = [
   { row: batches, work: `a durable registration of ${BATCH} entries under one lease`, atLeast: 1.2 },
   { row: singles, work: `${LONE_WORK}, ${SINGLE_IN_FLIGHT} under way`, atLeast: 2 },
+  { row: apart, work: `${LONE_WORK}, one at a time on each of ${SINGLE_IN_FLIGHT} connections`, atLeast: 1.3 },
   { row: lones ?? fail(), work: `${LONE_WORK}, one at a time`, atLeast: 1.1 },
   { row: changes, work: `${CHANGE}, ${SINGLE_IN_FLIGHT} under way`, atLeast: 1, note: OWN_WISH },
   { row: alone ?? fail(), work: `${CHANGE}, one at a time`, atLeast: 1, note: OWN_WISH },
@@ -330,12 +340,14 @@ report({
       ...row,
       "others' share of the core": round(others),
     })),
+    "queries under registrations": underLoad,
     "the same work with other drivers": checks.map((row) => ({ ...row })),
   },
   goals: [
     ...ENTRY_ROWS.map((wanted) => goalOf(wanted, "µs of CPU per entry", ({ cpuUs }) => cpuUs)),
     ...LEASE_ROWS.map((wanted) => goalOf(wanted, "µs of CPU per lease", ({ cpuUs }) => cpuUs)),
     ...ENTRY_ROWS.filter(({ row }) => row === lones || row === alone).map(p50Goal),
+    ...underLoadGoals(underLoad),
     h2loadGoal(checks, {
       name: `${TAKEN_OVER}, compared with etcd, a lease, and a put not under it, which writes a new revision; load from h2load`,
       atLeast: 2,
