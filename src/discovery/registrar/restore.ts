@@ -82,7 +82,7 @@ export function restoreRow(row: RestoredPut, parts: RestoreParts, time: Time): n
     replica.install(new StoredRecord({ ...record, origin, ...record.key, ...gone, key: keyText(record.key) }), time);
     return record.hlc;
   }
-  const stamped = stamper.entryOfStored(record.entry);
+  const stamped = stamper.entryOfJournal(record.entry);
   if (isInOtherRegion(stamped, parts.region)) return undefined;
   replica.install(new StoredRecord(entryFields(record, stamped, { origin, slab: replica.slab })), time);
   if (row.leaseId !== "" && leases.has(row.leaseId)) leases.attach(row.leaseId, stamped.key);
