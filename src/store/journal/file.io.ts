@@ -61,7 +61,8 @@ export class JournalReader {
     this.earlierBoots = this.#file.read((db) => readStarts(db, this.#path));
     this.#next = this.#file.read((db) =>
       db.prepare(
-        "SELECT CAST(group_concat(row, '' ORDER BY seq) AS BLOB) AS rows FROM (SELECT seq, row FROM records WHERE seq > ? ORDER BY seq LIMIT ?)",
+        // Without an ORDER BY of its own, `group_concat` keeps the order of the subquery and does not sort all rows once more. `visitRows` checks it.
+        "SELECT CAST(group_concat(row, '') AS BLOB) AS rows FROM (SELECT row FROM records WHERE seq > ? ORDER BY seq LIMIT ?)",
       ),
     );
   }
