@@ -556,8 +556,10 @@ export function hasField(bytes: Uint8Array, field: number): boolean {
   return false;
 }
 
-/** Longest text that `shortText` creates. From 13 characters on, V8 creates a rope instead of a flat string. */
-const MAX_SHORT_BYTES = 12;
+/** Longest text that `shortText` keeps, for example the ID of a node. */
+const MAX_SHORT_BYTES = 24;
+/** Longest text that `shortText` creates itself. From 13 characters on, V8 would create a rope instead of a flat string. */
+const MAX_JOINED_BYTES = 12;
 const SHORT_TEXTS = 1024;
 /** The most recent short texts, each at the index that is computed from its bytes. */
 const lastTexts: string[] = Array.from({ length: SHORT_TEXTS }, () => "");
@@ -576,7 +578,8 @@ function shortText(bytes: Uint8Array, start: number, end: number): string | unde
   const last = lastTexts[place] ?? "";
   if (isAt(last, bytes, start, end)) return last;
   let text = "";
-  for (let i = start; i < end; i++) text += ASCII[bytes[i] ?? 0];
+  if (end - start > MAX_JOINED_BYTES) text = decoder.decode(bytes.subarray(start, end));
+  else for (let i = start; i < end; i++) text += ASCII[bytes[i] ?? 0];
   lastTexts[place] = text;
   return text;
 }
