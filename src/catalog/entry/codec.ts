@@ -180,7 +180,8 @@ export class EntryStamper {
     const read = readEntry(bytes, INDEXED);
     const { key, scope } = read.entry;
     if (bytes.length > MAX_SEALED_BYTES) throw malformed(`it has ${bytes.length} bytes; at most ${MAX_SEALED_BYTES} are allowed`);
-    if (findKind(key?.kind ?? 0) === undefined || scope < SCOPE.LOCAL || scope > SCOPE.GLOBAL) throw malformed("its kind or scope is unknown");
+    if (findKind(key?.kind ?? 0) === undefined || scope < SCOPE.LOCAL || scope > SCOPE.GLOBAL)
+      throw malformed("its kind or scope is unknown");
     return this.#storedOf(bytes, read);
   }
 

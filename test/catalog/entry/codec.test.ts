@@ -114,6 +114,33 @@ test("what was stored is read back as the draft it was", () => {
   );
 });
 
+/** An unknown field of 32,760 bytes. */
+const LONG_UNKNOWN = Uint8Array.of(0xc2, 0x3e, 0xf8, 0xff, 0x01, ...new Uint8Array(32_760));
+
+test("an entry from the node's own journal is read as any stored entry, except its load", () => {
+  fc.assert(
+    fc.property(entryInit, (init) => {
+      const bytes = stored(init);
+      expect(stamper().entryOfJournal(bytes)).toEqual({ ...stamper().entryOfStored(bytes), load: undefined });
+    }),
+    { numRuns: runs(200) },
+  );
+});
+
+test.each([
+  { what: "an unknown kind", edit: (bytes: Uint8Array) => bytes.with(3, 99), why: "kind or scope" },
+  { what: "an unknown scope", edit: (bytes: Uint8Array) => bytes.with(3 + (bytes[1] ?? 0), 99), why: "kind or scope" },
+  { what: "no key", edit: (bytes: Uint8Array) => bytes.subarray(2 + (bytes[1] ?? 0)), why: "kind or scope" },
+  {
+    what: "too many bytes",
+    edit: () => finishEntry(Uint8Array.of(...entryOf(PLAIN).content, ...LONG_UNKNOWN), TIMES),
+    why: "bytes",
+  },
+])("an entry from the journal with $what is refused", ({ edit, why }) => {
+  expect(() => stamper().entryOfJournal(edit(stored(PLAIN)))).toThrow(WaymarkError);
+  expect(() => stamper().entryOfJournal(edit(stored(PLAIN)))).toThrow(why);
+});
+
 /** As much of anything as a field can take, in three bytes a character. */
 function muchOf(field: DescField): unknown {
   const text = "€".repeat(1000);
