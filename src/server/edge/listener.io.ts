@@ -1,6 +1,5 @@
 /** The HTTP edge: serves the services (Connect, gRPC-Web and gRPC) and the GET routes over HTTP/1.1 and HTTP/2 on one port. */
 import { once } from "node:events";
-import { ServerResponse } from "node:http";
 import { constants, Http2ServerRequest, type ServerHttp2Stream } from "node:http2";
 import type { Registry } from "@bufbuild/protobuf";
 import { base64Decode } from "@bufbuild/protobuf/wire";
@@ -207,7 +206,7 @@ export class EdgeDispatcher {
     }
     this.#open.add(response);
     response.once("close", () => this.#open.delete(response));
-    if (this.#isStopping && response instanceof ServerResponse) response.setHeader("connection", "close");
+    if (this.#isStopping && !("stream" in response)) response.setHeader("connection", "close");
     const header = headerReader(request);
     const { chain } = this.#options;
     const requestId = chain.requestId(header);
@@ -237,7 +236,7 @@ export class EdgeDispatcher {
 
   async #answer(request: EdgeRequest, response: EdgeResponse, arrival: EdgeArrival): Promise<void> {
     const coding = arrival.header("transfer-encoding")?.toLowerCase() ?? "chunked";
-    if (coding !== "chunked" && response instanceof ServerResponse) {
+    if (coding !== "chunked" && !("stream" in response)) {
       response.setHeader("connection", "close");
       return this.#write(response, errorAnswer(refusal(new WaymarkError("unimplemented", UNREAD_CODING))), arrival);
     }

@@ -1,7 +1,7 @@
 /**
  * HTTP/1.1 and HTTP/2 on one port: distinguishes them by ALPN or by the first bytes, and limits the resources that a slow client can use.
  */
-import { createServer as createHttp1, type Server as Http1Server, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { Server as Http1Server, IncomingMessage, Server, ServerResponse } from "node:http";
 import {
   constants,
   createServer as createHttp2,
@@ -271,7 +271,8 @@ function listSize({ rawHeaders }: EdgeRequest): number {
 }
 
 function openHttp1(limits: EdgeLimits): Http1Server {
-  const server = createHttp1({
+  // An import would also load undici, because the module's exports include WebSocket: 25 ms of each start.
+  const server = process.getBuiltinModule("node:http").createServer({
     maxHeaderSize: limits.maxHeaderBytes,
     headersTimeout: Math.min(limits.headersTimeoutMs, limits.requestTimeoutMs),
     requestTimeout: limits.requestTimeoutMs,

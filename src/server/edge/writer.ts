@@ -1,5 +1,4 @@
 /** Writes responses of the HTTP edge as fast as the client reads them, over HTTP/1.1 and HTTP/2. */
-import { ServerResponse } from "node:http";
 import { constants } from "node:http2";
 import type { Writable } from "node:stream";
 import type { UniversalServerResponse } from "@connectrpc/connect/protocol";
@@ -16,7 +15,7 @@ const SLICE_BYTES = 64 * 1024;
 
 /** Whether the client can no longer receive the response. A response that is queued on a connection does not have a socket yet. */
 export function isClosed(response: EdgeResponse): boolean {
-  if (!(response instanceof ServerResponse)) return response.stream.closed || response.stream.destroyed;
+  if ("stream" in response) return response.stream.closed || response.stream.destroyed;
   return response.destroyed || response.closed || response.socket?.destroyed === true;
 }
 
@@ -162,7 +161,7 @@ function respelled(trailer: Headers): Headers {
 }
 
 function sendHeaders(response: EdgeResponse): void {
-  if (response instanceof ServerResponse) response.writeHead(response.statusCode);
+  if (!("stream" in response)) response.writeHead(response.statusCode);
   else response.writeHead(response.statusCode);
 }
 
@@ -206,6 +205,6 @@ async function writeSlice(response: EdgeResponse, slice: Uint8Array, signal: Abo
 
 /** Aborts an answer that the client does not read, by closing the connection (HTTP/1.1) or the stream (HTTP/2). */
 function abort(response: EdgeResponse): void {
-  if (response instanceof ServerResponse) response.destroy();
+  if (!("stream" in response)) response.destroy();
   else response.stream.close(constants.NGHTTP2_CANCEL);
 }
