@@ -21,7 +21,7 @@ export async function runCli(argv: readonly string[], environment: Environment):
   let exit: ExitCode = EXIT.done;
   // The flags of `serve` are settings, and loading the settings is slower than most commands.
   const verbs = argv.includes("serve") ? (await import("./table/full.ts")).ALL_VERBS : VERBS;
-  const program = buildProgram(verbs, environment, async (spec, command, args) => {
+  const program = buildProgram(verbs, argv, environment, async (spec, command, args) => {
     if (spec.path !== "serve") environment.runsNoNode();
     if (spec.path === "help") findCommand(program, args).outputHelp();
     else exit = await runVerb(spec, { environment, args, flags: new Flags(command.optsWithGlobals()) });
@@ -40,6 +40,7 @@ type CommandAction = (spec: VerbSpec, command: Command, args: readonly string[])
 /** Builds the commands for commander. `action` runs the selected command. */
 function buildProgram(
   verbs: readonly VerbSpec[],
+  argv: readonly string[],
   environment: Pick<Environment, "version" | "stdout" | "stderr">,
   action: CommandAction,
 ): Command {
@@ -60,6 +61,8 @@ function buildProgram(
       groups.set(path, group);
       parent = group;
     }
+    // It neither runs nor appears in any help if the command line does not contain its group.
+    if (parent !== program && !argv.includes(words[0] ?? "")) continue;
     const command = settle(parent.command(words.at(-1) ?? "", { isDefault: spec.isDefault === true }), environment);
     describe(command, spec);
     command.action(async () => {
