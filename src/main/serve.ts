@@ -5,7 +5,7 @@ import { setFlagsFromString } from "node:v8";
 import type { ServeRequest } from "../cli/environment.ts";
 import { openLog } from "../lib/log.io.ts";
 import { parseLogScopes } from "../lib/log-scopes.ts";
-import { collectFirst } from "../lib/v8/first-collection.io.ts";
+import { collectWhenIdle } from "../lib/v8/first-collection.io.ts";
 import { V8_FLAGS } from "../lib/v8/flags.ts";
 import { startNode } from "../node/node.io.ts";
 import { startResolver } from "../node/resolver/resolver-node.io.ts";
@@ -13,6 +13,9 @@ import type { RunningNode } from "../node/starting.io.ts";
 import { heedHangUp } from "./sighup.ts";
 
 for (const flag of V8_FLAGS) setFlagsFromString(flag);
+
+/** Period for which a node must be idle before it collects garbage for the first time. */
+const COLLECTION_PERIOD_MS = 1000;
 
 export interface ServeOptions {
   readonly version: string;
@@ -33,7 +36,6 @@ export async function serveNode(request: ServeRequest, { version, interrupt }: S
       // Node writes its compile cache when the process exits, but not after kill -9. Writing the cache now costs time at the first start and saves
       // time at later starts.
       flushCompileCache();
-      collectFirst();
     };
     const start = settings.node.mode === "resolver" ? startResolver : startNode;
     node = await start({ settings, origins, log, version, beforeReady: onceStarted, interrupt, onOpened: heedHangUp });
@@ -43,6 +45,7 @@ export async function serveNode(request: ServeRequest, { version, interrupt }: S
     return;
   }
   if (!interrupt.aborted) onReady(node);
+  collectWhenIdle(COLLECTION_PERIOD_MS);
   if (!interrupt.aborted) await once(interrupt, "abort");
   // A node that is stopping does not reread its files.
   heedHangUp(() => {});

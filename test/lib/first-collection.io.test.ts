@@ -5,6 +5,29 @@ import { expect, test } from "vitest";
 
 const MODULE = fileURLToPath(new URL("../../src/lib/v8/first-collection.io.ts", import.meta.url));
 
+/** The text that a process writes which is busy until it has asked for a collection several times, and then has nothing to do until one happens. */
+function whenIdle(): string {
+  const script = `
+    import { constants, PerformanceObserver } from "node:perf_hooks";
+    import { collectWhenIdle } from ${JSON.stringify(MODULE)};
+    let isBusy = true;
+    new PerformanceObserver((list) => {
+      if (list.getEntries().every(({ detail }) => detail.kind !== constants.NODE_PERFORMANCE_GC_MAJOR)) return;
+      console.log(isBusy ? "busy" : "idle");
+      process.exit();
+    }).observe({ entryTypes: ["gc"] });
+    collectWhenIdle(20);
+    const fromMs = performance.now();
+    const spin = () => {
+      isBusy = performance.now() - fromMs < 200;
+      if (isBusy) setImmediate(spin);
+    };
+    spin();
+    setTimeout(() => console.log("never"), 30_000);
+  `;
+  return spawnSync(process.execPath, ["--input-type=module", "--eval", script], { encoding: "utf8" }).stdout.trim();
+}
+
 /** Whether all was collected by the call, and whether the program can ask by itself afterwards, in a process that holds so many MiB. */
 function after(heldMiB: number): unknown {
   const script = `
@@ -33,4 +56,8 @@ test.each([
   { what: "a large one is not: that would take seconds of a start with a million entries", heldMiB: 40, isCollected: false },
 ])("$what", ({ heldMiB, isCollected }) => {
   expect(after(heldMiB)).toEqual({ isCollected, gc: "undefined" });
+});
+
+test("a node that has just started and is busy answers its clients first", () => {
+  expect(whenIdle()).toBe("idle");
 });

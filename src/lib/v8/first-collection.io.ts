@@ -1,4 +1,4 @@
-/** Frees the garbage from loading the program once, before a node serves its first client. */
+/** Frees the garbage from loading the program once, as soon as a node that has started is idle. */
 import { getHeapStatistics, setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 
@@ -7,6 +7,9 @@ import { runInNewContext } from "node:vm";
  * heap and skips the collection.
  */
 const MAX_HEAP_BYTES = 64 * 1024 * 1024;
+
+/** Largest share of a period in which the event loop of an idle node is busy. */
+const IDLE_SHARE = 0.1;
 
 function isCollector(value: unknown): value is NodeJS.GCFunction {
   return typeof value === "function";
@@ -23,4 +26,16 @@ export function collectFirst(): void {
   const collect: unknown = runInNewContext("gc");
   setFlagsFromString("--no-expose-gc");
   if (isCollector(collect)) collect({ type: "major", execution: "sync", flavor: "last-resort" });
+}
+
+/** Calls `collectFirst` after the first period in which the event loop was idle, because a client that calls meanwhile waits for the collection. */
+export function collectWhenIdle(periodMs: number): void {
+  let before = performance.eventLoopUtilization();
+  const timer = setInterval(() => {
+    const { utilization } = performance.eventLoopUtilization(before);
+    before = performance.eventLoopUtilization();
+    if (utilization > IDLE_SHARE) return;
+    clearInterval(timer);
+    collectFirst();
+  }, periodMs).unref();
 }
