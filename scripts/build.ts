@@ -2,14 +2,10 @@
  * Makes dist/ for `npm pack`: the program as a pack, the client's modules with their types, and what both read at run time. Node refuses to
  * strip types inside node_modules, so an installed package must be JavaScript; a clone needs no build.
  */
-import { cpSync, readFileSync, rmSync } from "node:fs";
+import { cpSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { CARRIED, packProgram } from "./pack.ts";
+import { CARRIED, packProgram, unpackedPackages } from "./pack.ts";
 import { mustRun, ROOT } from "./run.ts";
-
-interface Manifest {
-  readonly dependencies: Readonly<Record<string, string>>;
-}
 
 const dist = join(ROOT, "dist");
 rmSync(dist, { recursive: true, force: true });
@@ -20,7 +16,5 @@ for (const path of CARRIED) {
   const filter = (file: string): boolean => !file.endsWith(".ts") || file.endsWith(".d.ts");
   cpSync(join(ROOT, path), join(dist, path), { recursive: true, filter });
 }
-const { dependencies } = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8")) as Manifest;
-// An install brings these, and names them in its list of materials.
-await packProgram(dist, Object.keys(dependencies));
+await packProgram(dist, unpackedPackages());
 console.log("dist/ is ready");
