@@ -172,7 +172,7 @@ export class Tenants {
     const { tokens } = this.#options;
     if (tokens === undefined) throw unauthenticated("token is unknown on this node");
     const identity = tokens.identityOf(token);
-    return identity instanceof Promise ? identity.then((known) => ({ ...known, address })) : { ...identity, address };
+    return identity instanceof Promise ? identity.then((verified) => ({ ...verified, address })) : { ...identity, address };
   }
 
   #byKey(key: string, address: string): Caller {
