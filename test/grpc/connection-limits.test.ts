@@ -42,7 +42,9 @@ function play(
     meter.streamCount += second.opened ?? 0;
     meter.refusalCount += second.refused ?? 0;
     meter.pendingBytes = second.pending ?? 0;
-    const connectionLimits = meter.check({ monoMs: (index + 1) * 1_000, bytesRead, bytesWritten, waitingCalls: second.waiting ?? 0 });
+    const monoMs = (index + 1) * 1_000;
+    if (meter.isIdle(monoMs, bytesRead)) continue;
+    const connectionLimits = meter.check({ monoMs, bytesRead, bytesWritten, waitingCalls: second.waiting ?? 0 });
     if (connectionLimits !== undefined) return { connectionLimits, second: index + 1 };
   }
   return undefined;
@@ -84,6 +86,16 @@ test.each<{ name: string; seconds: Second[]; greeted?: boolean; want: ExceededLi
   { name: "half a preface, byte by byte", seconds: times(9, { read: 1 }), greeted: false, want: "slow_preface", within: 5 },
   { name: "headers byte by byte", seconds: times(9, { read: 1 }), want: "slow_headers", within: 4 },
   { name: "calls to nowhere", seconds: times(2, { opened: 200, refused: 200, read: 20_000 }), want: "refused_calls", within: 1 },
+  { name: "pings after an idle minute", seconds: [...times(60, {}), { pings: 11, read: 187 }], want: "ping_flood", within: 61 },
+  { name: "settings after an idle minute", seconds: [...times(60, {}), { settings: 6, read: 54 }], want: "settings_flood", within: 61 },
+  { name: "useless bytes after an idle minute", seconds: [...times(60, {}), { read: 7_000 }], want: "useless_bytes", within: 61 },
+  {
+    name: "headers byte by byte after an idle minute",
+    seconds: [...times(60, {}), ...times(9, { read: 1 })],
+    want: "slow_headers",
+    within: 64,
+  },
+  { name: "answers never taken, with no stream open", seconds: times(9, { pending: 20_000 }), want: "stuck_reader", within: 4 },
   { name: "answers never taken", seconds: times(9, { open: 9, pending: 20_000, written: 17 }), want: "stuck_reader", within: 3 },
 ])("$name: $want within $within s", ({ seconds, greeted, want, within }) => {
   const verdict = play(seconds, greeted);
@@ -122,6 +134,30 @@ test.each<{ name: string; seconds: Second[]; greeted?: boolean }>([
   { name: "a stalled watcher with little pending", seconds: times(100, { open: 1, pending: 9_000 }) },
 ])("$name is left alone", ({ seconds, greeted }) => {
   expect(play(seconds, greeted)).toBeUndefined();
+});
+
+test("a connection is idle from its second check without an event, until a byte arrives", () => {
+  const meter = new ConnectionMeter(LIMITS, { monoMs: 0, bytesRead: 0, bytesWritten: 0 });
+  const look = (monoMs: number, bytesRead: number) => {
+    const isIdle = meter.isIdle(monoMs, bytesRead);
+    if (!isIdle) expect(meter.check({ monoMs, bytesRead, bytesWritten: 0 })).toBeUndefined();
+    return isIdle;
+  };
+  expect(look(250, 0)).toBe(false);
+  meter.settings();
+  expect([look(500, 40), look(750, 40), look(1_000, 40)]).toEqual([false, false, true]);
+  meter.openStreams = 1;
+  meter.streamCount = 1;
+  expect([look(1_250, 140), look(1_500, 140), look(1_750, 140)]).toEqual([false, false, false]);
+  meter.openStreams = 0;
+  expect([look(2_000, 140), look(2_250, 140), look(2_500, 141), look(2_750, 141), look(9_000, 141)]).toEqual([
+    false,
+    true,
+    false,
+    false,
+    false,
+  ]);
+  expect(look(9_250, 141)).toBe(true);
 });
 
 test("a flood far beyond the rate is cut at once, not at the next check", () => {

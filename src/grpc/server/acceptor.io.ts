@@ -95,6 +95,11 @@ export async function openAcceptor(options: AcceptOptions): Promise<TlsAcceptor>
     accept(socket);
   };
   const named = new NamedContexts(options.tls);
+  // These two listeners are shared by all connections, because a closure for each connection would use more memory.
+  const onError = () => {}; // The peer reset the connection. The "close" event that follows is handled.
+  const onClose = function (this: Socket) {
+    sockets.delete(this);
+  };
   const secureServer = options.tls === undefined ? undefined : openTls(options.tls, options.protocols, named, secured);
   secureServer?.on("tlsClientError", (error, socket) => handshakes.failed(error, socket));
   const server: Server = secureServer ?? createServer(accept);
@@ -102,8 +107,8 @@ export async function openAcceptor(options: AcceptOptions): Promise<TlsAcceptor>
   // Counts raw sockets, so that TLS connections are counted even before their handshake.
   server.prependListener("connection", (socket: Socket) => {
     sockets.add(socket);
-    socket.on("error", () => {}); // The peer reset the connection. The "close" event that follows is handled.
-    socket.once("close", () => sockets.delete(socket));
+    socket.on("error", onError);
+    socket.on("close", onClose);
     if (secureServer !== undefined && !handshakes.begin(socket)) {
       socket.destroy();
       options.onDrop?.();

@@ -24,6 +24,7 @@ import {
   CONNECTION_LIMITS,
   type ConnectionLimits,
   ConnectionMeter,
+  type ConnectionSample,
   type ExceededLimit,
   FairScheduler,
   type SchedulerShare,
@@ -39,7 +40,10 @@ export interface GuardedConnection {
   readonly meter: ConnectionMeter;
   /** The connection's share of the event loop. */
   readonly turns: SchedulerShare;
-  /** Calls whose request has not fully arrived. A call is cancelled if its request does not arrive in time. */
+  /**
+   * Calls whose request has not fully arrived. A call is cancelled if its request does not arrive in time. The set is shared with the connections
+   * that are checked at the same time, because a set for each connection would use more memory.
+   */
   readonly arriving: Set<PendingRequest>;
   /** Reports that one of the connection's streams is long-lived, such as a watch. Call `lastingClosed` when the stream ends. */
   lastingOpened(): void;
@@ -117,7 +121,7 @@ export class ConnectionGuard {
   readonly #lifetime: LifetimeLimits;
   readonly #arrivalMs: number;
   readonly #unread: UnreadAnswers | undefined;
-  readonly #slices: readonly Set<WatchedSession>[];
+  readonly #slices: readonly GuardSlice[];
   readonly #connections = new WeakMap<Http2Session, GuardedConnection>();
   readonly #timer: NodeJS.Timeout;
   #turn = 0;
@@ -131,7 +135,7 @@ export class ConnectionGuard {
     this.#arrivalMs = options.arrivalMs ?? Number.POSITIVE_INFINITY;
     this.#unread = options.unread === undefined ? undefined : new UnreadAnswers(options.unread, { nowMs: stallAwareNowMs });
     this.turns = new FairScheduler(options.turns ?? CALLS_PER_TURN, setImmediate);
-    this.#slices = Array.from({ length: SLICES }, () => new Set<WatchedSession>());
+    this.#slices = Array.from({ length: SLICES }, newSlice);
     this.#timer = setInterval(() => this.#checkNext(), ROUND_MS / SLICES).unref();
   }
 
@@ -147,7 +151,7 @@ export class ConnectionGuard {
 
   /** Number of open connections. */
   get size(): number {
-    return this.#slices.reduce((sum, slice) => sum + slice.size, 0);
+    return this.#slices.reduce((sum, { connections }) => sum + connections.size, 0);
   }
 
   /** Passes an accepted connection to a server. */
@@ -159,66 +163,37 @@ export class ConnectionGuard {
 
   /** Watches a new session until it closes. Call this method in the "session" event, before the session's preface is read. */
   adopt(session: ServerHttp2Session): GuardedConnection {
-    const isEnding = endInNextTurn(session);
     const socket = this.#accepting;
     assert(socket !== undefined, "a session was created while no socket was being accepted");
-    let isCut = false;
-    const isOver = () => isCut || isEnding();
-    const turns = this.turns.join();
-    const sample = () => sampleOf(socket, turns);
+    // Uses the slice that is checked next, so that a flood that begins immediately is stopped quickly.
+    const slice = this.#slices[(this.#turn + 1) % SLICES] ?? newSlice();
     const address = withoutMapping(socket.remoteAddress ?? "");
     const unread = this.#unread?.open(address, () => this.#cut(watched, "unread_answer"));
-    const meter = new ConnectionMeter(this.#limits, sample(), unread);
-    const resets = new ResetLimiter(this.#limits);
-    const connection: GuardedConnection = {
-      address,
-      meter,
-      turns,
-      arriving: new Set(),
-      lastingOpened: () => {
-        resets.lastingStreams += 1;
-      },
-      lastingClosed: () => {
-        resets.lastingStreams -= 1;
-      },
-      get isOver() {
-        return isOver();
-      },
-      whyCut: undefined,
-      destroy: () => {
-        if (isOver()) return;
-        isCut = true;
-        // nghttp2 ignores streams after GOAWAY. Without GOAWAY, all streams that are read before the end of this turn would be opened.
-        session.goaway(HTTP2_ERROR.NO_ERROR);
-        setImmediate(() => socket.destroy());
-      },
-    };
-    const { onStream, look } = unseenStreams(session, socket, meter);
-    const life = new ConnectionLifetime(this.#lifetime, { nowMs: stallAwareNowMs(), chance: Math.random() });
-    const watched: WatchedSession = { session, connection, resets, sample, look, life };
-    // Adds the session to the slice that is checked next, so that a flood that begins immediately is stopped quickly.
-    const slice = this.#slices[(this.#turn + 1) % SLICES] ?? new Set<WatchedSession>();
-    slice.add(watched);
-    this.#connections.set(session, connection);
+    const [turns, time, limits, { arriving }] = [this.turns.join(), timeOfCheck(), this.#limits, slice];
+    const meter = new ConnectionMeter(limits, sampleOf(socket, turns, time), unread);
+    const life = new ConnectionLifetime(this.#lifetime, { nowMs: time.patientMs, chance: Math.random() });
+    const watched = new WatchedConnection({ session, socket, address, meter, turns, life, arriving, limits });
+    slice.connections.add(watched);
+    this.#connections.set(session, watched);
     // This listener is prepended so that it runs before the listener that serves the stream.
     session.prependListener("stream", (stream, headers, _flags, fields: readonly string[]) => {
-      onStream();
       this.#opened(watched, stream, headers);
-      if (meter.headers(fields) && !isOver()) this.#cut(watched, meter.check(sample()));
+      if (meter.headers(fields) && !watched.isOver) this.#cut(watched, meter.check(sampleOf(socket, turns, timeOfCheck())));
     });
     session.on("ping", () => this.#cut(watched, meter.ping()));
     session.on("remoteSettings", () => this.#cut(watched, meter.settings()));
-    session.once("close", () => {
-      slice.delete(watched);
+    session.on("close", () => {
+      slice.connections.delete(watched);
       unread?.end();
     });
-    return connection;
+    return watched;
   }
 
   // HOT: once per call.
-  #opened(watched: WatchedSession, stream: ServerHttp2Stream, headers: IncomingHttpHeaders): void {
-    const { meter } = watched.connection;
+  #opened(watched: WatchedConnection, stream: ServerHttp2Stream, headers: IncomingHttpHeaders): void {
+    const { meter } = watched;
     this.#openStreams += 1;
+    watched.seenCount += 1;
     meter.openStreams += 1;
     meter.streamCount += 1;
     stream.on("close", () => {
@@ -228,8 +203,8 @@ export class ConnectionGuard {
     });
   }
 
-  #reset(watched: WatchedSession, headers: IncomingHttpHeaders): void {
-    if (watched.connection.isOver) return;
+  #reset(watched: WatchedConnection, headers: IncomingHttpHeaders): void {
+    if (watched.isOver) return;
     const isTooMany = watched.resets.reset({ monoMs: performance.now(), timeoutMs: timeoutOf(headers), pause: pauseWithin(LATE_CALLS_MS) });
     this.#cut(watched, isTooMany ? "reset_flood" : undefined);
   }
@@ -241,7 +216,8 @@ export class ConnectionGuard {
 
   /** Sends GOAWAY on every connection. Each connection closes when its open streams have ended, and is destroyed after `graceMs`. */
   leaveAll(graceMs: number): void {
-    for (const slice of this.#slices) for (const watched of slice) this.#carryOut(watched, watched.life.leave(stallAwareNowMs(), graceMs));
+    for (const { connections } of this.#slices)
+      for (const watched of connections) this.#carryOut(watched, watched.life.leave(stallAwareNowMs(), graceMs));
   }
 
   stop(): void {
@@ -250,27 +226,34 @@ export class ConnectionGuard {
 
   #checkNext(): void {
     this.#turn += 1;
-    this.#unread?.check(stallAwareDueMs());
-    for (const watched of this.#slices[this.#turn % SLICES] ?? []) {
-      const { connection, life } = watched;
-      if (connection.isOver) continue;
-      watched.look();
-      const sample = watched.sample();
-      this.#cut(watched, connection.meter.check(sample));
-      const [nowMs, dueMs] = [sample.patientMs, sample.patientDueMs];
-      for (const call of connection.arriving) {
-        call.sinceMs ??= nowMs;
-        if (dueMs - call.sinceMs > this.#arrivalMs) call.giveUp();
-        else call.checkArrival?.();
-      }
-      const { openStreams, streamCount } = connection.meter;
-      this.#carryOut(watched, life.check({ nowMs, dueMs, bytesRead: sample.bytesRead, openStreams, streamCount }));
+    const time = timeOfCheck();
+    const { patientMs: nowMs, patientDueMs: dueMs } = time;
+    this.#unread?.check(dueMs);
+    const { connections, arriving } = this.#slices[this.#turn % SLICES] ?? newSlice();
+    for (const watched of connections) this.#check(watched, time);
+    for (const call of arriving) {
+      call.sinceMs ??= nowMs;
+      if (dueMs - call.sinceMs > this.#arrivalMs) call.giveUp();
+      else call.checkArrival?.();
     }
   }
 
-  #carryOut(watched: WatchedSession, order: LifetimeOrder | undefined): void {
-    const { session, connection } = watched;
-    if (order === undefined || connection.isOver) return;
+  // HOT: four times per second for each connection. Most connections are idle. For an idle connection, only the bytes that it has received are read.
+  #check(watched: WatchedConnection, time: CheckTime): void {
+    const { socket, turns, meter, life } = watched;
+    const { bytesRead } = socket;
+    if (!meter.isIdle(time.monoMs, bytesRead)) {
+      if (watched.isOver) return;
+      watched.look(bytesRead);
+      this.#cut(watched, meter.check(sampleOf(socket, turns, time)));
+    }
+    const { openStreams, streamCount } = meter;
+    this.#carryOut(watched, life.check({ nowMs: time.patientMs, dueMs: time.patientDueMs, bytesRead, openStreams, streamCount }));
+  }
+
+  #carryOut(watched: WatchedConnection, order: LifetimeOrder | undefined): void {
+    const { session } = watched;
+    if (order === undefined || watched.isOver) return;
     switch (order) {
       case "ping":
         session.ping(() => {}); // Any received byte, including the ping's answer, proves that the client is alive.
@@ -286,49 +269,93 @@ export class ConnectionGuard {
     }
   }
 
-  #cut(watched: WatchedSession, reason: CutReason | undefined): void {
-    if (reason === undefined || watched.connection.isOver) return;
-    watched.connection.whyCut = reason;
-    watched.connection.destroy();
-    this.#options.onCut(reason, watched.connection.address);
+  #cut(watched: WatchedConnection, reason: CutReason | undefined): void {
+    if (reason === undefined || watched.isOver) return;
+    watched.whyCut = reason;
+    watched.destroy();
+    this.#options.onCut(reason, watched.address);
   }
 }
 
-interface WatchedSession {
-  readonly session: ServerHttp2Session;
-  readonly connection: GuardedConnection;
-  readonly life: ConnectionLifetime;
-  readonly resets: ResetLimiter;
-  /** Counts the streams that Node.js rejected before emitting "stream" for them. */
-  readonly look: () => void;
-  readonly sample: () => {
-    readonly monoMs: number;
-    readonly patientMs: number;
-    readonly patientDueMs: number;
-    readonly bytesRead: number;
-    readonly bytesWritten: number;
-    readonly pauseMs: number;
-  };
+/** The connections that are checked at the same time, and their calls whose request has not fully arrived. */
+interface GuardSlice {
+  readonly connections: Set<WatchedConnection>;
+  readonly arriving: Set<PendingRequest>;
 }
 
-/**
- * Counts streams that Node.js rejected because they had too many or too long headers. Clients number their streams 1, 3, 5, …, so each gap is such a
- * stream.
- */
-function unseenStreams(session: ServerHttp2Session, socket: Socket, meter: ConnectionMeter) {
-  let [seenCount, unseenCount, lookedBytes] = [0, 0, 0];
-  const onStream = () => {
-    seenCount += 1;
-  };
-  const look = () => {
-    if (socket.bytesRead === lookedBytes) return;
-    lookedBytes = socket.bytesRead;
-    const unseen = Math.max(unseenCount, ((session.state.lastProcStreamID ?? 0) + 1) / 2 - seenCount);
-    meter.refusalCount += unseen - unseenCount;
-    meter.streamCount += unseen - unseenCount;
-    unseenCount = unseen;
-  };
-  return { onStream, look };
+function newSlice(): GuardSlice {
+  return { connections: new Set(), arriving: new Set() };
+}
+
+type WatchedParts = Pick<WatchedConnection, "session" | "socket" | "address" | "meter" | "turns" | "life" | "arriving" | "limits">;
+
+// There is one of these objects for each connection, so it has methods in place of closures, and makes rarely used parts when they are needed.
+class WatchedConnection implements GuardedConnection {
+  readonly session: ServerHttp2Session;
+  readonly socket: Socket;
+  readonly address: string;
+  readonly meter: ConnectionMeter;
+  readonly turns: SchedulerShare;
+  readonly life: ConnectionLifetime;
+  readonly arriving: Set<PendingRequest>;
+  readonly limits: ConnectionLimits;
+  whyCut: CutReason | undefined;
+  /** Number of streams for which Node.js emitted "stream". */
+  seenCount = 0;
+  readonly #isEnding: () => boolean;
+  #isCut = false;
+  #unseenCount = 0;
+  #lookedBytes = 0;
+  #resets: ResetLimiter | undefined;
+
+  constructor({ session, socket, address, meter, turns, life, arriving, limits }: WatchedParts) {
+    this.session = session;
+    this.socket = socket;
+    this.address = address;
+    this.meter = meter;
+    this.turns = turns;
+    this.life = life;
+    this.arriving = arriving;
+    this.limits = limits;
+    this.#isEnding = endInNextTurn(session);
+  }
+
+  get isOver(): boolean {
+    return this.#isCut || this.#isEnding();
+  }
+
+  get resets(): ResetLimiter {
+    return (this.#resets ??= new ResetLimiter(this.limits));
+  }
+
+  lastingOpened(): void {
+    this.resets.lastingStreams += 1;
+  }
+
+  lastingClosed(): void {
+    this.resets.lastingStreams -= 1;
+  }
+
+  destroy(): void {
+    if (this.isOver) return;
+    this.#isCut = true;
+    // nghttp2 ignores streams after GOAWAY. Without GOAWAY, all streams that are read before the end of this turn would be opened.
+    this.session.goaway(HTTP2_ERROR.NO_ERROR);
+    setImmediate(() => this.socket.destroy());
+  }
+
+  /**
+   * Counts streams that Node.js rejected before emitting "stream" for them, because they had too many or too long headers. Clients number their
+   * streams 1, 3, 5, …, so each gap is such a stream.
+   */
+  look(bytesRead: number): void {
+    if (bytesRead === this.#lookedBytes) return;
+    this.#lookedBytes = bytesRead;
+    const unseen = Math.max(this.#unseenCount, ((this.session.state.lastProcStreamID ?? 0) + 1) / 2 - this.seenCount);
+    this.meter.refusalCount += unseen - this.#unseenCount;
+    this.meter.streamCount += unseen - this.#unseenCount;
+    this.#unseenCount = unseen;
+  }
 }
 
 /** Returns the last pause of this process, if it ended less than `agoMs` ago. */
@@ -337,9 +364,16 @@ function pauseWithin(agoMs: number): ProcessPause | undefined {
   return performance.now() - pause.endMonoMs < agoMs ? pause : undefined;
 }
 
-function sampleOf({ bytesRead, bytesWritten }: Pick<Socket, "bytesRead" | "bytesWritten">, { waiting }: SchedulerShare) {
-  const patient = { patientMs: stallAwareNowMs(), patientDueMs: stallAwareDueMs(), pauseMs: pauseWithin(BACKLOG_MS)?.lengthMs ?? 0 };
-  return { monoMs: performance.now(), ...patient, bytesRead, bytesWritten, waitingCalls: waiting.length };
+/** The clocks of a check, read once for all connections that are checked at the same time. */
+type CheckTime = Required<Pick<ConnectionSample, "monoMs" | "patientMs" | "patientDueMs" | "pauseMs">>;
+
+function timeOfCheck(): CheckTime {
+  const pauseMs = pauseWithin(BACKLOG_MS)?.lengthMs ?? 0;
+  return { monoMs: performance.now(), patientMs: stallAwareNowMs(), patientDueMs: stallAwareDueMs(), pauseMs };
+}
+
+function sampleOf({ bytesRead, bytesWritten }: Socket, { waiting }: SchedulerShare, time: CheckTime): ConnectionSample {
+  return { ...time, bytesRead, bytesWritten, waitingCalls: waiting.length };
 }
 
 /** Whether either side reset a closed stream before its answer was sent. Node.js reports a stream that the client reset as ended. */

@@ -132,7 +132,7 @@ export class ConnectionMeter {
   /** Streams that were closed before the client had sent its complete request. The data that was sent until then is discarded without being read. */
   brokenUploads = 0;
   readonly #limits: ConnectionLimits;
-  readonly #opened: { readonly patientMs: number; readonly bytesRead: number };
+  readonly #openedMs: number;
   /** When the first byte was seen, in stall-aware ms. */
   #begunMs: number | undefined;
   #pingCount = 0;
@@ -148,15 +148,20 @@ export class ConnectionMeter {
   #lateBytes = 0;
   /** Number of calls that are waiting until answers are read. Their number is limited by the limit on open calls. */
   readonly #parked: (() => void)[] = [];
-  #last: ConnectionSample & Pick<ConnectionMeter, "usefulBytes" | "streamCount" | "refusalCount" | "brokenUploads">;
+  #last: Pick<ConnectionSample, "bytesRead" | "bytesWritten"> &
+    Pick<ConnectionMeter, "usefulBytes" | "streamCount" | "refusalCount" | "brokenUploads">;
+  #lastMonoMs: number;
+  #isResting = false;
   #trickleSinceMs: number | undefined;
   #stuckSinceMs: number | undefined;
 
   constructor(limits: ConnectionLimits, opened: ConnectionSample, unread?: UnreadAnswer) {
     this.#limits = limits;
     this.#unread = unread;
-    this.#opened = { patientMs: opened.patientMs ?? opened.monoMs, bytesRead: opened.bytesRead };
-    this.#last = { ...opened, usefulBytes: 0, streamCount: 0, refusalCount: 0, brokenUploads: 0 };
+    this.#openedMs = opened.patientMs ?? opened.monoMs;
+    const { monoMs, bytesRead, bytesWritten } = opened;
+    this.#lastMonoMs = monoMs;
+    this.#last = { bytesRead, bytesWritten, usefulBytes: 0, streamCount: 0, refusalCount: 0, brokenUploads: 0 };
   }
 
   /** Response bytes that have been passed to HTTP/2 but are not known to have been read. */
@@ -205,11 +210,22 @@ export class ConnectionMeter {
     return this.#settingsCount > this.#limits.settingsPerSecond * IMMEDIATE_FACTOR ? "settings_flood" : undefined;
   }
 
+  /**
+   * Returns whether the connection is idle: it has no open stream, nothing happened before the last check, and no byte has arrived since. `check` would
+   * then find nothing, so the caller may skip it. The next check compares its counts with the time since this call.
+   */
+  // HOT: several times per second for each idle connection.
+  isIdle(monoMs: number, bytesRead: number): boolean {
+    if (!this.#isResting || bytesRead !== this.#last.bytesRead) return false;
+    this.#lastMonoMs = monoMs;
+    return true;
+  }
+
   /** Compares the counts since the last check with the limits. Called several times per second. Additional calls have no side effects. */
   check(now: ConnectionSample): ExceededLimit | undefined {
     const last = this.#last;
     const since = { nowMs: now.patientMs ?? now.monoMs, dueMs: now.patientDueMs ?? now.patientMs ?? now.monoMs };
-    const seconds = Math.max(1, (now.monoMs - last.monoMs) / 1_000) + (now.pauseMs ?? 0) / 1_000;
+    const seconds = Math.max(1, (now.monoMs - this.#lastMonoMs) / 1_000) + (now.pauseMs ?? 0) / 1_000;
     const written = now.bytesWritten - last.bytesWritten;
     const read = now.bytesRead - last.bytesRead;
     const frames = this.#pingCount + this.#settingsCount;
@@ -222,12 +238,14 @@ export class ConnectionMeter {
     const isEventful = frames > 0 || opened > 0 || this.openStreams > 0;
     const broken = this.brokenUploads - last.brokenUploads;
     const { usefulBytes, streamCount, refusalCount, brokenUploads } = this;
-    this.#last = { ...now, usefulBytes, streamCount, refusalCount, brokenUploads };
+    this.#last = { bytesRead: now.bytesRead, bytesWritten: now.bytesWritten, usefulBytes, streamCount, refusalCount, brokenUploads };
+    this.#lastMonoMs = now.monoMs;
     this.#pingCount = 0;
     this.#settingsCount = 0;
     this.#headerGainBytes = 0;
+    this.#isResting = false;
 
-    if (!this.#isGreeted) return this.#isGreetingLate(since, now.bytesRead) ? "slow_preface" : undefined;
+    if (!this.#isGreeted) return this.#isGreetingLate(since, read) ? "slow_preface" : undefined;
     if (pings > this.#limits.pingsPerSecond * seconds + written / 64) return "ping_flood";
     if (settings > this.#limits.settingsPerSecond * seconds) return "settings_flood";
     const useless = this.#withoutLate(read - useful, broken, seconds);
@@ -237,13 +255,16 @@ export class ConnectionMeter {
     if (headerGain > this.#limits.headerGainPerSecond * seconds + read) return "header_bomb";
     if (refusals > this.#limits.refusalsPerSecond * seconds) return "refused_calls";
     if (this.#isTrickling(since, read > 0 && !isEventful, isEventful)) return "slow_headers";
-    return this.#isStuck(since, written) ? "stuck_reader" : undefined;
+    if (this.#isStuck(since, written)) return "stuck_reader";
+    const activity = read + written + broken + this.#pendingBytes + this.#uselessBytes;
+    this.#isResting = activity === 0 && !isEventful && this.#trickleSinceMs === undefined;
+    return undefined;
   }
 
-  #isGreetingLate({ nowMs, dueMs }: StallAwareNow, bytesRead: number): boolean {
-    if (bytesRead > this.#opened.bytesRead) this.#begunMs ??= nowMs;
+  #isGreetingLate({ nowMs, dueMs }: StallAwareNow, read: number): boolean {
+    if (read > 0) this.#begunMs ??= nowMs;
     const { silentTimeoutMs, prefaceTimeoutMs } = this.#limits;
-    return this.#begunMs === undefined ? dueMs - this.#opened.patientMs > silentTimeoutMs : dueMs - this.#begunMs > prefaceTimeoutMs;
+    return this.#begunMs === undefined ? dueMs - this.#openedMs > silentTimeoutMs : dueMs - this.#begunMs > prefaceTimeoutMs;
   }
 
   /** Subtracts the bytes of broken uploads. Bytes that have not arrived yet may arrive until the next check. */

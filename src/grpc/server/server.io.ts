@@ -145,7 +145,7 @@ export class GrpcServer {
   }
 
   #adopt(session: ServerHttp2Session): void {
-    session.on("error", () => {}); // "close" follows.
+    session.on("error", ignore);
     if (session.destroyed) return;
     const connection = this.#guard.adopt(session);
     if (this.#options.onConnection?.(connection, session.socket) === false) {
