@@ -8,10 +8,12 @@ import { join } from "node:path";
 import { argsOf, asksForAll } from "./_args.ts";
 import { aliasOf, askDns, dnsSettings, INSTANCES, loadNames, questionsOf } from "./_dns.ts";
 import type { DnsPart } from "./_dns-memory-child.ts";
-import { listenerOf, pinSelf, type Running, scratchDir, startNode } from "./_processes.ts";
+import { listenerOf, pinSelf, type Running, scratchDir, startEcho, startNode } from "./_processes.ts";
 import { type Goal, ratioGoal, report, round } from "./_results.ts";
-import { fail, loadNode } from "./_work.ts";
+import { Wire } from "./_wire.ts";
+import { exactQuery, fail, loadNode, PATH } from "./_work.ts";
 import { loadEtcd, sizesOf, startEtcd } from "./adapters/etcd.ts";
+import { ETCD_PATH, etcdRange } from "./adapters/etcd-messages.ts";
 
 /** Go collects after two minutes in which nothing was allocated, and then gives back in the background a part of what is free: time for two of these. */
 const DEFAULTS = { sizes: [100_000, 1_000_000], "settle-seconds": 300 };
@@ -102,6 +104,49 @@ async function living(entries: number) {
   };
 }
 
+/** Connections that are open before those that are counted: they pay for compiled code and V8's young generation, which a process has once. */
+const FIRST_CONNECTIONS = 1000;
+const COUNTED_CONNECTIONS = 2000;
+const IDLE_MS = 10_000;
+
+/** What connections take that have made one call and then wait: memory of each, and CPU time of a thousand. */
+async function idleConnections(server: Running, path: string, message: Uint8Array) {
+  const wires: Wire[] = [];
+  const atRest = async (count: number) => {
+    while (wires.length < count) {
+      const wire = await Wire.open(server.grpc);
+      await wire.unary(path, message);
+      wires.push(wire);
+    }
+    await new Promise((resolve) => setTimeout(resolve, IDLE_MS));
+    const [cpuMs, startMs] = [server.cpuMs(), performance.now()];
+    await new Promise((resolve) => setTimeout(resolve, IDLE_MS));
+    return { kib: server.rssAnonKiB(), percent: (100 * (server.cpuMs() - cpuMs)) / (performance.now() - startMs) };
+  };
+  const before = await atRest(FIRST_CONNECTIONS);
+  const after = await atRest(FIRST_CONNECTIONS + COUNTED_CONNECTIONS);
+  for (const wire of wires) wire.close();
+  await server.stop("SIGKILL");
+  const percent = ((after.percent - before.percent) / COUNTED_CONNECTIONS) * 1000;
+  return {
+    who: server.name,
+    "KiB per connection": round((after.kib - before.kib) / COUNTED_CONNECTIONS),
+    "CPU of 1,000, % of a core": round(Math.max(0, percent)),
+  };
+}
+
+async function idleRows() {
+  const node = await startNode({ isPlain: true });
+  await loadNode(node, 1000);
+  const rows = [
+    await idleConnections(node, PATH.query, exactQuery(0)),
+    await idleConnections(await startEcho(1000), PATH.query, exactQuery(0)),
+  ];
+  const etcd = await startEtcd();
+  if (etcd !== undefined) rows.push(await idleConnections(etcd, ETCD_PATH.range, etcdRange("/", 10)));
+  return rows;
+}
+
 /** Of three instances each: as many as the default quotas have room for, aliases included. */
 const DNS_NAMES = 30_000;
 
@@ -142,6 +187,7 @@ const parts = {
   aliases: dnsPartBytes("aliases"),
   addresses: dnsPartBytes("addresses"),
 };
+const idle = await idleRows();
 const measured = await measure([0, ...SIZES]);
 const lives: Awaited<ReturnType<typeof living>>[] = [];
 for (const entries of SIZES) lives.push(await living(entries));
@@ -189,11 +235,25 @@ function dnsGoal(what: string, bytes: number): Goal {
   return { name: work, value, unit: "B", atMost: 200, shown: { work, unit: "B live after a collection", ours: value } };
 }
 
+/** Of an idle connection: its memory, and CPU time. */
+function idleGoals(): readonly Goal[] {
+  const [ours = fail(), , theirs] = idle;
+  const goal = (field: "KiB per connection" | "CPU of 1,000, % of a core", work: string, unit: string, atMost: number): Goal => {
+    const besides = theirs && { beside: "etcd, one call on each before", theirs: theirs[field] };
+    return { name: work, value: ours[field], unit, atMost, shown: { work, unit, ours: ours[field], ...besides } };
+  };
+  return [
+    goal("KiB per connection", "memory of an idle connection", "KiB", 30),
+    goal("CPU of 1,000, % of a core", "CPU of 1,000 idle connections", "% of a core", 0.5),
+  ];
+}
+
 report({
   name: "memory",
   isKept: asksForAll(values, DEFAULTS),
   tables: {
     "resident memory": measured.map(rowOf),
+    "idle gRPC connections": idle,
     "live memory of a node after a garbage collection, beyond an empty node": lives,
     "live memory per name of three instances after a garbage collection": [
       { "with DNS": "no", aliases: 0, "reverse zones": "no", "B per name": round(withoutDns) },
@@ -213,6 +273,7 @@ report({
     goalAt(100_000, 0.6),
     goalAt(1_000_000, 1.1),
     emptyGoal(),
+    ...idleGoals(),
     dnsGoal("a name of three instances, index and stamps of its A and SRV answers,", Math.max(0, parts.names) + parts.stamps),
     dnsGoal("an alias of three instances, index alone,", parts.aliases - Math.max(0, parts.names)),
     dnsGoal("an address in a reverse zone, index alone,", (parts.addresses - Math.max(0, parts.names)) / INSTANCES),
@@ -222,6 +283,7 @@ report({
     `RSS is all resident memory, ${SETTLE_MS / 1000} s or more after the last entry was registered. This is long enough for two of the garbage collections that Go runs when nothing is allocated, each of which returns a part of the free memory. No program is sent to collect garbage. It is one measurement: the garbage that etcd has kept varies by a third between runs.`,
     "The goals compared with etcd use RssAnon, the memory that belongs to the process alone. The rest of RSS is pages of files: etcd maps its database, so the system's cache of that file counts as etcd's memory. A Waymark node reads its database with pread, so the same cache counts for no process. The mapped program counts only in RSS; Waymark's is larger, because Node is larger than etcd. The limit of an empty node applies to all of RSS.",
     `The memory of a name in DNS is measured with ${DNS_NAMES.toLocaleString("en-US")} names of ${INSTANCES} instances each. Names with an alias have it in each of their three entries, ${round(aliasBytes())} B in total, which belong to the catalog, and in an index, which a node has with or without DNS. Therefore, the goals of DNS are measured without a node: a catalog, and then the index or the stamps made from it. All names are in one namespace, for which the index of names has one row. A stamp is kept as long as an answer depends on it. The list of stamps in a prepared answer counts as part of the answer, as in \`dns_plans_bytes\`.`,
+    `Idle connections: ${COUNTED_CONNECTIONS.toLocaleString("en-US")} connections that have made one call, in addition to ${FIRST_CONNECTIONS.toLocaleString("en-US")} earlier ones. Memory is the growth of RssAnon, without the kernel's socket buffers. CPU time is also the growth, over 10 s. The bare server (echo) shows the memory that node:http2 itself needs.`,
     "In Waymark's favour: etcd keeps each revision until it is compacted.",
   ],
 });
