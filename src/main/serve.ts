@@ -7,12 +7,14 @@ import { openLog } from "../lib/log.io.ts";
 import { parseLogScopes } from "../lib/log-scopes.ts";
 import { collectWhenIdle } from "../lib/v8/first-collection.io.ts";
 import { V8_FLAGS } from "../lib/v8/flags.ts";
+import { lowerWorkerPriority } from "../lib/v8/worker-priority.io.ts";
 import { startNode } from "../node/node.io.ts";
 import { startResolver } from "../node/resolver/resolver-node.io.ts";
 import type { RunningNode } from "../node/starting.io.ts";
 import { heedHangUp } from "./sighup.ts";
 
 for (const flag of V8_FLAGS) setFlagsFromString(flag);
+lowerWorkerPriority();
 
 /** Period for which a node must be idle before it collects garbage for the first time. */
 const COLLECTION_PERIOD_MS = 1000;

@@ -7,6 +7,7 @@ import { GrpcMetadata } from "../grpc/wire/metadata.ts";
 import type { GrpcStatus } from "../grpc/wire/status.ts";
 import { invalid, type WaymarkError } from "../lib/errors.ts";
 import type { PeerCertificate } from "../policy/identity/certificates.ts";
+import { costOf } from "../services/contract.ts";
 import type { CallContext, ServiceDefinition } from "../services/service.ts";
 import { type CallArrival, type CallChain, type HeaderReader, type MethodChain, sentRequestId, type UnaryExchange } from "./chain.ts";
 import { peerOf } from "./peer.io.ts";
@@ -45,7 +46,7 @@ function grpcMethod(method: MethodChain, bounds: AssemblyBounds | undefined): Gr
     case "unary": {
       const answer = (request: SentRequest, call: MethodCall) => method.unary(request, new GrpcExchange(call, desc.output));
       const handle = (bytes: Uint8Array, call: MethodCall) => answer(new UndecodedRequest(bytes, decode), call);
-      return { path, kind: "unary", handle, refused: answer, judgeHeaders, ...own };
+      return { path, kind: "unary", isPatient: costOf(desc) === "write", handle, refused: answer, judgeHeaders, ...own };
     }
     case "server_streaming": {
       const open = (request: SentRequest, call: MethodCall) => {

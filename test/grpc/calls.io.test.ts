@@ -48,6 +48,25 @@ test("what a handler throws is the status: words in any script and details come 
   expect((await unary(connection, "/nonsense")).status.code).toBe(CODES.UNIMPLEMENTED);
 });
 
+test("a call does not wait for a burst of patient calls", async () => {
+  const order: string[] = [];
+  const method = (name: string, isPatient: boolean): GrpcMethod => ({
+    path: `/t/${name}`,
+    kind: "unary",
+    isPatient,
+    handle: (request, call) => {
+      order.push(name);
+      call.respond(request);
+    },
+  });
+  const { connection } = await both({ methods: [method("Write", true), method("Read", false)] });
+  const writes = Array.from({ length: 100 }, () => unary(connection, "/t/Write"));
+  const answers = await Promise.all([...writes, unary(connection, "/t/Read")]);
+  expect(answers.map(({ status }) => status.code)).toEqual(answers.map(() => CODES.OK));
+  expect(order).toHaveLength(101);
+  expect(order.indexOf("Read")).toBeLessThan(50);
+});
+
 test("metadata comes over in both directions, repeated and in bytes, and protocol fields are not among it", async () => {
   const { connection } = await both();
   const sent = metadata(["x-a", "1"], ["x-a", "2"], ["x-b-bin", Uint8Array.of(1, 2, 254)]);

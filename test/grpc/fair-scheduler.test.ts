@@ -2,9 +2,9 @@
 import { expect, test } from "vitest";
 import { FairScheduler, type SchedulerShare } from "../../src/grpc/server/connection-limits.ts";
 
-function world(each: number, all = 100) {
+function world(each: number, all = 100, isStrict = false) {
   const ends: (() => void)[] = [];
-  const turns = new FairScheduler({ each, all }, (end) => void ends.push(end));
+  const turns = new FairScheduler({ each, all, isStrict }, (end) => void ends.push(end));
   const done: string[] = [];
   const act = (share: SchedulerShare, what: string) => {
     if (turns.mayAct(share)) done.push(what);
@@ -74,4 +74,19 @@ test("an act never overtakes those of its share that wait, also where a turn had
   while (isScheduled()) endTurn();
   expect(done.filter((what) => what >= "a").join("")).toBe("abcd");
   expect(done.filter((what) => what < "a").join("")).toBe("1234");
+});
+
+test("where a turn is strict, the first act of a share waits too, and each turn has as many acts as it has room for", () => {
+  const { turns, done, act, endTurn, isScheduled } = world(2, 3, true);
+  const shares = ["a", "b", "c", "d", "e"].map((name) => ({ name, share: turns.join() }));
+  for (const { name, share } of shares) act(share, name);
+  expect(done.join("")).toBe("abc");
+  endTurn();
+  expect(done.join("")).toBe("abcde");
+  for (const { name, share } of shares) act(share, name);
+  expect(done.join("")).toBe("abcdea");
+  endTurn();
+  expect(done.join("")).toBe("abcdeadeb");
+  while (isScheduled()) endTurn();
+  expect(done.join("")).toBe("abcdeadebc");
 });

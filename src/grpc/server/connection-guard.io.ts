@@ -40,6 +40,8 @@ export interface GuardedConnection {
   readonly meter: ConnectionMeter;
   /** The connection's share of the event loop. */
   readonly turns: SchedulerShare;
+  /** Its share for calls that others need not wait for. */
+  readonly patientTurns: SchedulerShare;
   /**
    * Calls whose request has not fully arrived. A call is cancelled if its request does not arrive in time. The set is shared with the connections
    * that are checked at the same time, because a set for each connection would use more memory.
@@ -111,10 +113,16 @@ const SLICES = 10;
  * call on another connection by at most this many calls.
  */
 const CALLS_PER_TURN: TurnBounds = { each: 16, all: 32 };
+/**
+ * The same for patient calls. All other calls of a turn are answered after at most this many of them, however many connections send patient calls.
+ */
+const PATIENT_CALLS_PER_TURN: TurnBounds = { each: 4, all: 16, isStrict: true };
 
 export class ConnectionGuard {
   /** Divides the time of the event loop among the connections. */
   readonly turns: FairScheduler;
+  /** Divides the time that patient calls get. */
+  readonly patientTurns = new FairScheduler(PATIENT_CALLS_PER_TURN, setImmediate);
   #openStreams = 0;
   readonly #limits: ConnectionLimits;
   readonly #options: ConnectionGuardOptions;
@@ -169,16 +177,17 @@ export class ConnectionGuard {
     const slice = this.#slices[(this.#turn + 1) % SLICES] ?? newSlice();
     const address = withoutMapping(socket.remoteAddress ?? "");
     const unread = this.#unread?.open(address, () => this.#cut(watched, "unread_answer"));
-    const [turns, time, limits, { arriving }] = [this.turns.join(), timeOfCheck(), this.#limits, slice];
-    const meter = new ConnectionMeter(limits, sampleOf(socket, turns, time), unread);
+    const [turns, patientTurns, time] = [this.turns.join(), this.patientTurns.join(), timeOfCheck()];
+    const [limits, { arriving }] = [this.#limits, slice];
+    const meter = new ConnectionMeter(limits, sampleOf({ socket, turns, patientTurns }, time), unread);
     const life = new ConnectionLifetime(this.#lifetime, { nowMs: time.patientMs, chance: Math.random() });
-    const watched = new WatchedConnection({ session, socket, address, meter, turns, life, arriving, limits });
+    const watched = new WatchedConnection({ session, socket, address, meter, turns, patientTurns, life, arriving, limits });
     slice.connections.add(watched);
     this.#connections.set(session, watched);
     // This listener is prepended so that it runs before the listener that serves the stream.
     session.prependListener("stream", (stream, headers, _flags, fields: readonly string[]) => {
       this.#opened(watched, stream, headers);
-      if (meter.headers(fields) && !watched.isOver) this.#cut(watched, meter.check(sampleOf(socket, turns, timeOfCheck())));
+      if (meter.headers(fields) && !watched.isOver) this.#cut(watched, meter.check(sampleOf(watched, timeOfCheck())));
     });
     session.on("ping", () => this.#cut(watched, meter.ping()));
     session.on("remoteSettings", () => this.#cut(watched, meter.settings()));
@@ -240,12 +249,12 @@ export class ConnectionGuard {
 
   // HOT: four times per second for each connection. Most connections are idle. For an idle connection, only the bytes that it has received are read.
   #check(watched: WatchedConnection, time: CheckTime): void {
-    const { socket, turns, meter, life } = watched;
-    const { bytesRead } = socket;
+    const { meter, life } = watched;
+    const { bytesRead } = watched.socket;
     if (!meter.isIdle(time.monoMs, bytesRead)) {
       if (watched.isOver) return;
       watched.look(bytesRead);
-      this.#cut(watched, meter.check(sampleOf(socket, turns, time)));
+      this.#cut(watched, meter.check(sampleOf(watched, time)));
     }
     const { openStreams, streamCount } = meter;
     this.#carryOut(watched, life.check({ nowMs: time.patientMs, dueMs: time.patientDueMs, bytesRead, openStreams, streamCount }));
@@ -287,7 +296,10 @@ function newSlice(): GuardSlice {
   return { connections: new Set(), arriving: new Set() };
 }
 
-type WatchedParts = Pick<WatchedConnection, "session" | "socket" | "address" | "meter" | "turns" | "life" | "arriving" | "limits">;
+type WatchedParts = Pick<
+  WatchedConnection,
+  "session" | "socket" | "address" | "meter" | "turns" | "patientTurns" | "life" | "arriving" | "limits"
+>;
 
 // There is one of these objects for each connection, so it has methods in place of closures, and makes rarely used parts when they are needed.
 class WatchedConnection implements GuardedConnection {
@@ -296,6 +308,7 @@ class WatchedConnection implements GuardedConnection {
   readonly address: string;
   readonly meter: ConnectionMeter;
   readonly turns: SchedulerShare;
+  readonly patientTurns: SchedulerShare;
   readonly life: ConnectionLifetime;
   readonly arriving: Set<PendingRequest>;
   readonly limits: ConnectionLimits;
@@ -308,12 +321,13 @@ class WatchedConnection implements GuardedConnection {
   #lookedBytes = 0;
   #resets: ResetLimiter | undefined;
 
-  constructor({ session, socket, address, meter, turns, life, arriving, limits }: WatchedParts) {
+  constructor({ session, socket, address, meter, turns, patientTurns, life, arriving, limits }: WatchedParts) {
     this.session = session;
     this.socket = socket;
     this.address = address;
     this.meter = meter;
     this.turns = turns;
+    this.patientTurns = patientTurns;
     this.life = life;
     this.arriving = arriving;
     this.limits = limits;
@@ -372,8 +386,11 @@ function timeOfCheck(): CheckTime {
   return { monoMs: performance.now(), patientMs: stallAwareNowMs(), patientDueMs: stallAwareDueMs(), pauseMs };
 }
 
-function sampleOf({ bytesRead, bytesWritten }: Socket, { waiting }: SchedulerShare, time: CheckTime): ConnectionSample {
-  return { ...time, bytesRead, bytesWritten, waitingCalls: waiting.length };
+function sampleOf(
+  { socket: { bytesRead, bytesWritten }, turns, patientTurns }: Pick<WatchedConnection, "socket" | "turns" | "patientTurns">,
+  time: CheckTime,
+): ConnectionSample {
+  return { ...time, bytesRead, bytesWritten, waitingCalls: turns.waiting.length + patientTurns.waiting.length };
 }
 
 /** Whether either side reset a closed stream before its answer was sent. Node.js reports a stream that the client reset as ended. */

@@ -313,8 +313,10 @@ export interface SchedulerShare {
 export interface TurnBounds {
   /** Maximum number of callbacks per turn for one share. */
   readonly each: number;
-  /** Maximum number of callbacks per turn for all shares together. The first callback of each share never waits. */
+  /** Maximum number of callbacks per turn for all shares together. */
   readonly all: number;
+  /** Whether the first callback of each share waits too when the turn has no room. If not, it never waits. */
+  readonly isStrict?: boolean;
 }
 
 export class FairScheduler {
@@ -340,8 +342,11 @@ export class FairScheduler {
   // HOT: once per call. Callbacks that need not wait do not need a closure.
   mayAct(share: SchedulerShare): boolean {
     if (share.waiting.length > 0) return false;
-    if (share.count === 0) this.#activate(share);
-    else if (share.count >= this.#bounds.each || this.#count >= this.#bounds.all) return false;
+    const isFull = this.#count >= this.#bounds.all;
+    if (share.count === 0) {
+      this.#activate(share);
+      if (isFull && this.#bounds.isStrict === true) return false;
+    } else if (isFull || share.count >= this.#bounds.each) return false;
     share.count += 1;
     this.#count += 1;
     return true;

@@ -10,6 +10,8 @@ import type { GrpcStatus } from "../wire/status.ts";
 interface AnyMethod {
   /** `/package.Service/Method`. */
   readonly path: string;
+  /** Whether calls of the method wait for other calls while the server is busy. */
+  readonly isPatient?: boolean;
   /**
    * Called when a call is rejected before its handler has run, because its request or timeout cannot be read or its deadline has passed. It must end
    * the call. If absent, the call ends with the error. Servers also authenticate, rate-limit and count such calls in this function.

@@ -162,14 +162,16 @@ export class GrpcServer {
     const { session } = stream;
     const connection = session === undefined ? undefined : this.#guard.connectionOf(session);
     if (connection === undefined) return;
-    const incoming: IncomingStream = { stream, headers, fields, connection };
-    const { turns } = this.#guard;
-    if (turns.mayAct(connection.turns)) this.#serve(incoming);
-    else turns.wait(connection.turns, () => this.#serve(incoming));
+    const method = this.#methods.get(headers[":path"] ?? "");
+    const incoming: IncomingStream = { stream, headers, fields, connection, method };
+    const isPatient = method?.isPatient === true;
+    const [turns, share] = isPatient ? [this.#guard.patientTurns, connection.patientTurns] : [this.#guard.turns, connection.turns];
+    if (turns.mayAct(share)) this.#serve(incoming);
+    else turns.wait(share, () => this.#serve(incoming));
   }
 
   #serve(incoming: IncomingStream): void {
-    const { stream, headers, fields, connection } = incoming;
+    const { stream, headers, fields, connection, method } = incoming;
     if (!connection.meter.isTaking) {
       connection.meter.park(() => this.#serve(incoming));
       return;
@@ -197,7 +199,6 @@ export class GrpcServer {
       );
       return;
     }
-    const method = this.#methods.get(head.path);
     if (method === undefined) {
       this.#refuse(incoming, new WaymarkError("unimplemented", `unknown method ${head.path.slice(0, 200)} on this port`));
       return;
@@ -263,6 +264,8 @@ interface IncomingStream {
   /** Alternating names and values in the order of arrival. */
   readonly fields: readonly string[];
   readonly connection: GuardedConnection;
+  /** Undefined if the server does not have it. */
+  readonly method: GrpcMethod | undefined;
 }
 
 /** Omits the `date` header, because gRPC does not use it and Node.js would format it for every response. */
