@@ -223,7 +223,7 @@ export class LeaseKeys {
   #rehashed(old: Int32Array): Int32Array<ArrayBuffer> {
     const table = new Int32Array(old.length * 2).fill(NONE);
     const mask = table.length - 1;
-    // HOT: with an iterator, attaching the first 100,000 keys of a process takes 63 ms instead of 49 ms.
+    // HOT: with an iterator, the first 100,000 keys of a process need 63 ms instead of 49 ms.
     for (let i = 0; i < old.length; i++) {
       const link = old[i] ?? NONE;
       if (link === NONE) continue;
