@@ -2,9 +2,9 @@
 import { expect, test } from "vitest";
 import { FairScheduler, type SchedulerShare } from "../../src/grpc/server/connection-limits.ts";
 
-function world(each: number, all = 100, isStrict = false) {
+function world(each: number, all = 100, behind?: FairScheduler) {
   const ends: (() => void)[] = [];
-  const turns = new FairScheduler({ each, all, isStrict }, (end) => void ends.push(end));
+  const turns = new FairScheduler({ each, all, ...(behind && { behind }) }, (end) => void ends.push(end));
   const done: string[] = [];
   const act = (share: SchedulerShare, what: string) => {
     if (turns.mayAct(share)) done.push(what);
@@ -76,8 +76,8 @@ test("an act never overtakes those of its share that wait, also where a turn had
   expect(done.filter((what) => what < "a").join("")).toBe("1234");
 });
 
-test("where a turn is strict, the first act of a share waits too, and each turn has as many acts as it has room for", () => {
-  const { turns, done, act, endTurn, isScheduled } = world(2, 3, true);
+test("behind another scheduler, the first act of a share waits too, and each turn has as many acts as it has room for", () => {
+  const { turns, done, act, endTurn, isScheduled } = world(2, 3, world(2).turns);
   const shares = ["a", "b", "c", "d", "e"].map((name) => ({ name, share: turns.join() }));
   for (const { name, share } of shares) act(share, name);
   expect(done.join("")).toBe("abc");
@@ -89,4 +89,13 @@ test("where a turn is strict, the first act of a share waits too, and each turn 
   expect(done.join("")).toBe("abcdeadeb");
   while (isScheduled()) endTurn();
   expect(done.join("")).toBe("abcdeadebc");
+});
+
+test("behind a busy scheduler, a turn has room for as many acts as that one had", () => {
+  const first = world(2);
+  const { turns, done, act } = world(2, 3, first.turns);
+  for (let i = 0; i < 5; i++) first.act(first.turns.join(), "first");
+  first.endTurn();
+  for (let i = 0; i < 9; i++) act(turns.join(), "x");
+  expect(done.join("")).toBe("xxxxx");
 });

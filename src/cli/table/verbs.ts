@@ -504,6 +504,8 @@ export const GROUPS: Readonly<Record<string, string>> = {
   "namespace policy": "Check, apply, roll back and explain the policy set.",
   audit: "Read and verify the audit log.",
   mesh: "Show the nodes of the mesh and how they see each other.",
+  "mesh join-policy": "Show and replace the policy that decides which programs can join.",
+  "mesh shards": "Show the shards of namespaces, and move them.",
   "mesh token": "Make, list and revoke the tokens with which machines join.",
   "auth token": "Make, list and revoke the tokens of callers.",
   auth: "Manage the access of callers.",

@@ -114,15 +114,16 @@ const SLICES = 10;
  */
 const CALLS_PER_TURN: TurnBounds = { each: 16, all: 32 };
 /**
- * The same for patient calls. All other calls of a turn are answered after at most this many of them, however many connections send patient calls.
+ * The same for patient calls. All other calls of a turn are answered after at most this many of them, or as many as their own number, however many
+ * connections send patient calls.
  */
-const PATIENT_CALLS_PER_TURN: TurnBounds = { each: 4, all: 16, isStrict: true };
+const PATIENT_CALLS_PER_TURN: TurnBounds = { each: 4, all: 16 };
 
 export class ConnectionGuard {
   /** Divides the time of the event loop among the connections. */
   readonly turns: FairScheduler;
   /** Divides the time that patient calls get. */
-  readonly patientTurns = new FairScheduler(PATIENT_CALLS_PER_TURN, setImmediate);
+  readonly patientTurns: FairScheduler;
   #openStreams = 0;
   readonly #limits: ConnectionLimits;
   readonly #options: ConnectionGuardOptions;
@@ -143,6 +144,7 @@ export class ConnectionGuard {
     this.#arrivalMs = options.arrivalMs ?? Number.POSITIVE_INFINITY;
     this.#unread = options.unread === undefined ? undefined : new UnreadAnswers(options.unread, { nowMs: stallAwareNowMs });
     this.turns = new FairScheduler(options.turns ?? CALLS_PER_TURN, setImmediate);
+    this.patientTurns = new FairScheduler({ ...PATIENT_CALLS_PER_TURN, behind: this.turns }, setImmediate);
     this.#slices = Array.from({ length: SLICES }, newSlice);
     this.#timer = setInterval(() => this.#checkNext(), ROUND_MS / SLICES).unref();
   }

@@ -315,14 +315,20 @@ export interface TurnBounds {
   readonly each: number;
   /** Maximum number of callbacks per turn for all shares together. */
   readonly all: number;
-  /** Whether the first callback of each share waits too when the turn has no room. If not, it never waits. */
-  readonly isStrict?: boolean;
+  /**
+   * The scheduler of other callbacks, which should not wait for these. Then the first callback of each share waits too when the turn has no room. A
+   * turn has room for as many callbacks as the other scheduler had in its last turn, and at least for `all`. Without it, the first callback of each
+   * share never waits.
+   */
+  readonly behind?: FairScheduler;
 }
 
 export class FairScheduler {
   readonly #bounds: TurnBounds;
   readonly #schedule: (endOfTurn: () => void) => void;
   #count = 0;
+  /** Number of callbacks in the last turn that had any. */
+  #lastCount = 0;
   /** Shares with callbacks that have run in this turn or are waiting. The share that has waited longest is first. */
   #active: SchedulerShare[] = [];
   #isScheduled = false;
@@ -342,10 +348,10 @@ export class FairScheduler {
   // HOT: once per call. Callbacks that need not wait do not need a closure.
   mayAct(share: SchedulerShare): boolean {
     if (share.waiting.length > 0) return false;
-    const isFull = this.#count >= this.#bounds.all;
+    const isFull = this.#count >= this.#room;
     if (share.count === 0) {
       this.#activate(share);
-      if (isFull && this.#bounds.isStrict === true) return false;
+      if (isFull && this.#bounds.behind !== undefined) return false;
     } else if (isFull || share.count >= this.#bounds.each) return false;
     share.count += 1;
     this.#count += 1;
@@ -360,6 +366,12 @@ export class FairScheduler {
     share.waiting.push(act);
   }
 
+  /** Number of callbacks for which a turn has room. */
+  get #room(): number {
+    const { all, behind } = this.#bounds;
+    return behind === undefined ? all : Math.max(all, behind.#lastCount);
+  }
+
   #activate(share: SchedulerShare): void {
     this.#active.push(share);
     if (this.#isScheduled) return;
@@ -369,6 +381,7 @@ export class FairScheduler {
 
   #endTurn(): void {
     this.#isScheduled = false;
+    this.#lastCount = this.#count;
     this.#count = 0;
     const active = this.#active;
     this.#active = [];
@@ -378,7 +391,7 @@ export class FairScheduler {
     for (const share of active) {
       share.count = 0;
       if (share.waiting.length === 0) continue;
-      const room = Math.min(this.#bounds.each, this.#bounds.all - this.#count);
+      const room = Math.min(this.#bounds.each, this.#room - this.#count);
       const now = room > 0 ? share.waiting.splice(0, room) : [];
       this.#count += now.length;
       share.count = now.length;
