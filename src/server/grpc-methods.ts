@@ -46,7 +46,7 @@ function grpcMethod(method: MethodChain, bounds: AssemblyBounds | undefined): Gr
     case "unary": {
       const answer = (request: SentRequest, call: MethodCall) => method.unary(request, new GrpcExchange(call, desc.output));
       const handle = (bytes: Uint8Array, call: MethodCall) => answer(new UndecodedRequest(bytes, decode), call);
-      return { path, kind: "unary", isPatient: costOf(desc) === "write", handle, refused: answer, judgeHeaders, ...own };
+      return { path, kind: "unary", isLowPriority: costOf(desc) === "write", handle, refused: answer, judgeHeaders, ...own };
     }
     case "server_streaming": {
       const open = (request: SentRequest, call: MethodCall) => {

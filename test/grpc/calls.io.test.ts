@@ -48,12 +48,12 @@ test("what a handler throws is the status: words in any script and details come 
   expect((await unary(connection, "/nonsense")).status.code).toBe(CODES.UNIMPLEMENTED);
 });
 
-test("a call does not wait for a burst of patient calls", async () => {
+test("a call does not wait for a burst of calls with low priority", async () => {
   const order: string[] = [];
-  const method = (name: string, isPatient: boolean): GrpcMethod => ({
+  const method = (name: string, isLowPriority: boolean): GrpcMethod => ({
     path: `/t/${name}`,
     kind: "unary",
-    isPatient,
+    isLowPriority,
     handle: (request, call) => {
       order.push(name);
       call.respond(request);

@@ -40,8 +40,8 @@ export interface GuardedConnection {
   readonly meter: ConnectionMeter;
   /** The connection's share of the event loop. */
   readonly turns: SchedulerShare;
-  /** Its share for calls that others need not wait for. */
-  readonly patientTurns: SchedulerShare;
+  /** Its share for calls with low priority. */
+  readonly lowPriorityTurns: SchedulerShare;
   /**
    * Calls whose request has not fully arrived. A call is cancelled if its request does not arrive in time. The set is shared with the connections
    * that are checked at the same time, because a set for each connection would use more memory.
@@ -114,16 +114,16 @@ const SLICES = 10;
  */
 const CALLS_PER_TURN: TurnBounds = { each: 16, all: 32 };
 /**
- * The same for patient calls. All other calls of a turn are answered after at most this many of them, or as many as their own number, however many
- * connections send patient calls.
+ * The same for calls with low priority, for example registrations. Such a call may wait so that the turn stays short for all others. When many other
+ * calls arrive, a turn has as many calls with low priority as it has others, so that they are never starved.
  */
-const PATIENT_CALLS_PER_TURN: TurnBounds = { each: 4, all: 16 };
+const LOW_PRIORITY_CALLS_PER_TURN: TurnBounds = { each: 4, all: 16 };
 
 export class ConnectionGuard {
   /** Divides the time of the event loop among the connections. */
   readonly turns: FairScheduler;
-  /** Divides the time that patient calls get. */
-  readonly patientTurns: FairScheduler;
+  /** Divides the time for calls with low priority. */
+  readonly lowPriorityTurns: FairScheduler;
   #openStreams = 0;
   readonly #limits: ConnectionLimits;
   readonly #options: ConnectionGuardOptions;
@@ -144,7 +144,7 @@ export class ConnectionGuard {
     this.#arrivalMs = options.arrivalMs ?? Number.POSITIVE_INFINITY;
     this.#unread = options.unread === undefined ? undefined : new UnreadAnswers(options.unread, { nowMs: stallAwareNowMs });
     this.turns = new FairScheduler(options.turns ?? CALLS_PER_TURN, setImmediate);
-    this.patientTurns = new FairScheduler({ ...PATIENT_CALLS_PER_TURN, behind: this.turns }, setImmediate);
+    this.lowPriorityTurns = new FairScheduler({ ...LOW_PRIORITY_CALLS_PER_TURN, behind: this.turns }, setImmediate);
     this.#slices = Array.from({ length: SLICES }, newSlice);
     this.#timer = setInterval(() => this.#checkNext(), ROUND_MS / SLICES).unref();
   }
@@ -179,11 +179,11 @@ export class ConnectionGuard {
     const slice = this.#slices[(this.#turn + 1) % SLICES] ?? newSlice();
     const address = withoutMapping(socket.remoteAddress ?? "");
     const unread = this.#unread?.open(address, () => this.#cut(watched, "unread_answer"));
-    const [turns, patientTurns, time] = [this.turns.join(), this.patientTurns.join(), timeOfCheck()];
+    const [turns, lowPriorityTurns, time] = [this.turns.join(), this.lowPriorityTurns.join(), timeOfCheck()];
     const [limits, { arriving }] = [this.#limits, slice];
-    const meter = new ConnectionMeter(limits, sampleOf({ socket, turns, patientTurns }, time), unread);
+    const meter = new ConnectionMeter(limits, sampleOf({ socket, turns, lowPriorityTurns }, time), unread);
     const life = new ConnectionLifetime(this.#lifetime, { nowMs: time.patientMs, chance: Math.random() });
-    const watched = new WatchedConnection({ session, socket, address, meter, turns, patientTurns, life, arriving, limits });
+    const watched = new WatchedConnection({ session, socket, address, meter, turns, lowPriorityTurns, life, arriving, limits });
     slice.connections.add(watched);
     this.#connections.set(session, watched);
     // This listener is prepended so that it runs before the listener that serves the stream.
@@ -300,7 +300,7 @@ function newSlice(): GuardSlice {
 
 type WatchedParts = Pick<
   WatchedConnection,
-  "session" | "socket" | "address" | "meter" | "turns" | "patientTurns" | "life" | "arriving" | "limits"
+  "session" | "socket" | "address" | "meter" | "turns" | "lowPriorityTurns" | "life" | "arriving" | "limits"
 >;
 
 // There is one of these objects for each connection, so it has methods in place of closures, and makes rarely used parts when they are needed.
@@ -310,7 +310,7 @@ class WatchedConnection implements GuardedConnection {
   readonly address: string;
   readonly meter: ConnectionMeter;
   readonly turns: SchedulerShare;
-  readonly patientTurns: SchedulerShare;
+  readonly lowPriorityTurns: SchedulerShare;
   readonly life: ConnectionLifetime;
   readonly arriving: Set<PendingRequest>;
   readonly limits: ConnectionLimits;
@@ -323,13 +323,13 @@ class WatchedConnection implements GuardedConnection {
   #lookedBytes = 0;
   #resets: ResetLimiter | undefined;
 
-  constructor({ session, socket, address, meter, turns, patientTurns, life, arriving, limits }: WatchedParts) {
+  constructor({ session, socket, address, meter, turns, lowPriorityTurns, life, arriving, limits }: WatchedParts) {
     this.session = session;
     this.socket = socket;
     this.address = address;
     this.meter = meter;
     this.turns = turns;
-    this.patientTurns = patientTurns;
+    this.lowPriorityTurns = lowPriorityTurns;
     this.life = life;
     this.arriving = arriving;
     this.limits = limits;
@@ -389,10 +389,10 @@ function timeOfCheck(): CheckTime {
 }
 
 function sampleOf(
-  { socket: { bytesRead, bytesWritten }, turns, patientTurns }: Pick<WatchedConnection, "socket" | "turns" | "patientTurns">,
+  { socket: { bytesRead, bytesWritten }, turns, lowPriorityTurns }: Pick<WatchedConnection, "socket" | "turns" | "lowPriorityTurns">,
   time: CheckTime,
 ): ConnectionSample {
-  return { ...time, bytesRead, bytesWritten, waitingCalls: turns.waiting.length + patientTurns.waiting.length };
+  return { ...time, bytesRead, bytesWritten, waitingCalls: turns.waiting.length + lowPriorityTurns.waiting.length };
 }
 
 /** Whether either side reset a closed stream before its answer was sent. Node.js reports a stream that the client reset as ended. */

@@ -11,7 +11,7 @@ interface AnyMethod {
   /** `/package.Service/Method`. */
   readonly path: string;
   /** Whether calls of the method wait for other calls while the server is busy. */
-  readonly isPatient?: boolean;
+  readonly isLowPriority?: boolean;
   /**
    * Called when a call is rejected before its handler has run, because its request or timeout cannot be read or its deadline has passed. It must end
    * the call. If absent, the call ends with the error. Servers also authenticate, rate-limit and count such calls in this function.

@@ -164,8 +164,10 @@ export class GrpcServer {
     if (connection === undefined) return;
     const method = this.#methods.get(headers[":path"] ?? "");
     const incoming: IncomingStream = { stream, headers, fields, connection, method };
-    const isPatient = method?.isPatient === true;
-    const [turns, share] = isPatient ? [this.#guard.patientTurns, connection.patientTurns] : [this.#guard.turns, connection.turns];
+    const isLowPriority = method?.isLowPriority === true;
+    const [turns, share] = isLowPriority
+      ? [this.#guard.lowPriorityTurns, connection.lowPriorityTurns]
+      : [this.#guard.turns, connection.turns];
     if (turns.mayAct(share)) this.#serve(incoming);
     else turns.wait(share, () => this.#serve(incoming));
   }
