@@ -115,6 +115,8 @@ test.skipIf(!areThere)(
 
     await using next = typescript("owner.ts", ["worker", "typescript", second.grpc]);
     await next.line(/^listening/);
+    // It listens before it is an owner, and shards can be given up only to an owner.
+    await shardsUntil("both own shards again", [second], NAMESPACE, areOwnedBy("go", "typescript"));
     inGo.kill("SIGTERM");
     expect((await inGo.finished()).exit).toBe(0);
     const { shards } = await shardsUntil("the other owner follows", [second], NAMESPACE, areOwnedBy("typescript"));
