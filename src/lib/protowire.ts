@@ -579,7 +579,11 @@ function shortText(bytes: Uint8Array, start: number, end: number): string | unde
   if (isAt(last, bytes, start, end)) return last;
   let text = "";
   if (end - start > MAX_JOINED_BYTES) text = decoder.decode(bytes.subarray(start, end));
-  else for (let i = start; i < end; i++) text += ASCII[bytes[i] ?? 0];
+  else {
+    let i = start;
+    for (; i + 4 <= end; i += 4) text += String.fromCharCode(bytes[i] ?? 0, bytes[i + 1] ?? 0, bytes[i + 2] ?? 0, bytes[i + 3] ?? 0);
+    for (; i < end; i++) text += ASCII[bytes[i] ?? 0];
+  }
   lastTexts[place] = text;
   return text;
 }

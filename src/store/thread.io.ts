@@ -1,6 +1,7 @@
 /**
- * Runs the owners of database files in threads. The store calls methods of a file's owner in order, and gets one answer per call. Owners that rarely
- * wait for a disk share a thread, because a thread uses 13 MB of memory.
+ * Runs the owners of database files in a thread, so that a slow fsync does not block client streams. The store calls methods of a file's owner in
+ * order, and gets one answer per call. All owners share one thread: a second thread would use 13 MB of memory and 60 ms of CPU time at each start. An
+ * owner therefore works in slices of about 10 ms, so that it does not delay the journal.
  */
 import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
 import { assert, type ErrorReason, WaymarkError } from "../lib/errors.ts";
@@ -9,14 +10,8 @@ import { FileRefusedError, messageOf } from "./database-file.io.ts";
 /** Time for which a process waits for its threads before it exits, in ms. This time is longer than an fsync on a healthy disk. */
 const LAST_CLOSE_MS = 2000;
 
-/**
- * The thread in which each owner runs. The journal has its own thread, so that its slow fsyncs do not delay other owners, and other owners do not
- * delay the journal.
- */
-const THREADS = { journal: "journal", audit: "records", control: "records" } as const;
-
 /** The folders of `src/store/` whose `worker.io.ts` is the module of an owner. */
-export type OwnerName = keyof typeof THREADS;
+export type OwnerName = "journal" | "audit" | "control";
 
 /** The data with which a thread is started: a number that the thread sets to 1 when it has ended. */
 export interface ThreadData {
@@ -33,9 +28,9 @@ interface ThreadHandle {
   readonly ports: Set<MessagePort>;
 }
 
-/** The threads in which owners can run, by name. A thread is removed when its last owner has closed. */
-const open = new Map<string, ThreadHandle>();
-/** All running threads. */
+/** The thread in which further owners run. Undefined if none is running, or if its last owner has closed. */
+let open: ThreadHandle | undefined;
+/** All running threads: the open one, and those that are about to end. */
 const running = new Set<ThreadHandle>();
 
 /**
@@ -57,35 +52,34 @@ function closeThreads(): void {
 // The build rewrites the extensions of imports, but not of these paths.
 const ENDING = import.meta.url.endsWith(".ts") ? ".ts" : ".js";
 
-function startThread(name: string): ThreadHandle {
+function startThread(): ThreadHandle {
   const entry = new URL(`./thread-entry.io${ENDING}`, import.meta.url);
   const data: ThreadData = { ended: new Int32Array(new SharedArrayBuffer(4)) };
-  const worker = new Worker(entry, { name, workerData: data });
+  const worker = new Worker(entry, { name: "store", workerData: data });
   const thread = { worker, ended: data.ended, ports: new Set<MessagePort>() };
   if (running.size === 0) process.once("exit", closeThreads);
   running.add(thread);
-  open.set(name, thread);
   // Each owner adds a listener for the end of the thread, so the number of listeners is not limited.
   worker.setMaxListeners(0);
   worker.once("exit", () => {
     running.delete(thread);
-    if (open.get(name) === thread) open.delete(name);
+    if (open === thread) open = undefined;
     if (running.size === 0) process.off("exit", closeThreads);
   });
   return thread;
 }
 
-/** Runs an owner in its thread, and starts the thread if it is not running. Messages that are posted before the module listens are queued. */
+/** Runs an owner in the thread, and starts the thread if it is not running. Messages that are posted before the module listens are queued. */
 function serveIn(name: OwnerName): { readonly thread: ThreadHandle; readonly port: MessagePort } {
-  const threadName = THREADS[name];
-  const thread = open.get(threadName) ?? startThread(threadName);
+  open ??= startThread();
+  const thread = open;
   const { port1: port, port2 } = new MessageChannel();
   thread.ports.add(port);
   thread.worker.postMessage({ module: `./${name}/worker.io${ENDING}`, port: port2 } satisfies ThreadOrder, [port2]);
   port.once("close", () => {
     thread.ports.delete(port);
-    if (thread.ports.size > 0 || open.get(threadName) !== thread) return;
-    open.delete(threadName);
+    if (thread.ports.size > 0 || open !== thread) return;
+    open = undefined;
     thread.worker.postMessage("end" satisfies ThreadOrder, []);
   });
   return { thread, port };

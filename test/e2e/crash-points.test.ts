@@ -31,9 +31,9 @@ const COUNT = {
     const index = new JournalIndex(1);
     let rows = 0;
     while (
-      reader.next((row) => {
+      reader.next((...row) => {
         rows++;
-        index.addRow(row);
+        index.addRow(...row);
       }) !== undefined
     );
     reader.close();

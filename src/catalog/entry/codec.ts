@@ -90,6 +90,9 @@ export interface StoredEntry extends StampedEntry {
   readonly version?: number;
 }
 
+/** The fields of a stored entry that the index needs. */
+export type IndexedEntry = Omit<StoredEntry, "content">;
+
 /** An upper bound for the size of all stamped fields: a key and five parsed ids. */
 const STAMPS_ROOM = 8192;
 
@@ -168,7 +171,7 @@ export class EntryStamper {
       problems.add("entry", `has ${bytes.length} bytes including load and timestamps; at most ${MAX_SEALED_BYTES} are allowed`);
     problems.throwIfAny();
     if (entry.registeredAt === undefined || entry.updatedAt === undefined) throw malformed("it must end with its timestamps");
-    return this.#storedOf(bytes, read);
+    return this.#storedOf(bytes.subarray(0, contentBytes), read);
   }
 
   /**
@@ -176,7 +179,7 @@ export class EntryStamper {
    * Therefore only the fields that the index needs are read, and only the conditions on which the index relies are checked. Throws
    * `invalid_argument` if one of them is violated. HOT: runs for each row when a node starts (bench/restart.ts).
    */
-  entryOfJournal(bytes: Uint8Array): StoredEntry {
+  entryOfJournal(bytes: Uint8Array): IndexedEntry {
     const read = readEntry(bytes, INDEXED);
     const { key, scope } = read.entry;
     if (bytes.length > MAX_SEALED_BYTES) throw malformed(`it has ${bytes.length} bytes; at most ${MAX_SEALED_BYTES} are allowed`);
@@ -185,9 +188,9 @@ export class EntryStamper {
     return this.#storedOf(bytes, read);
   }
 
-  #storedOf(bytes: Uint8Array, { entry, contentBytes }: ReadEntry): StoredEntry {
+  #storedOf(content: Uint8Array, { entry, contentBytes }: ReadEntry): StoredEntry {
     const { key, load, updatedAt } = entry;
-    if (key === undefined || bytes[0] !== ENTRY_TAG.key) throw malformed("it must start with its key");
+    if (key === undefined || content[0] !== ENTRY_TAG.key) throw malformed("it must start with its key");
     const entryKey = this.#entryKey(key, kindOf(key, entry.detail), key.clusterId);
     return {
       key: keyText(entryKey),
@@ -199,7 +202,7 @@ export class EntryStamper {
       traits: this.#traits.intern(entry, versionOf(entry), portWords(entry.targets)),
       hasAliases: entry.aliases.length > 0,
       hasChecks: entry.checks.length > 0,
-      content: bytes.subarray(0, contentBytes),
+      content,
       load: load === undefined || updatedAt === undefined ? undefined : loadViewOf(load, timeMs(updatedAt)),
       contentBytes,
     };

@@ -140,9 +140,9 @@ export interface JournalRow {
 /** Offset at which the key starts in the bytes of a row. */
 export const ROW_KEY = ROW.KEY;
 
-/** Offset at which the key ends in the bytes of a row. */
-export function rowKeyEnd({ bytes }: JournalRow): number {
-  return ROW.KEY + readU32(bytes, ROW.KEY_BYTES);
+/** Offset at which the key of the row at `at` ends. */
+export function rowKeyEnd(bytes: Uint8Array, at = 0): number {
+  return at + ROW.KEY + readU32(bytes, at + ROW.KEY_BYTES);
 }
 
 function readU32(bytes: Uint8Array, at: number): number {
@@ -237,13 +237,13 @@ export interface RowDamage {
 }
 
 /**
- * Calls `onRow` for each row in `chunk`, in its on-disk layout, after checking that the row is complete, that seqs ascend from `afterSeq`, and that
- * the checksum is correct. Returns the first damage that it finds, after it has visited the rows before it.
+ * Calls `onRow` with the seq and the offset of each row in `chunk`, in its on-disk layout, after checking that the row is complete, that seqs ascend
+ * from `afterSeq`, and that the checksum is correct. Returns the first damage that it finds, after it has visited the rows before it.
  */
 export function visitRows(
   chunk: Uint8Array,
   options: { readonly afterSeq: number; readonly crc32: (bytes: Uint8Array) => number },
-  onRow: (row: JournalRow) => void,
+  onRow: (seq: number, at: number) => void,
 ): RowDamage | undefined {
   const view = new DataView(chunk.buffer, chunk.byteOffset, chunk.byteLength);
   let seq = options.afterSeq;
@@ -252,20 +252,20 @@ export function visitRows(
     const keyEnd = at + ROW.KEY + view.getUint32(at + ROW.KEY_BYTES, true);
     const end = keyEnd + view.getUint32(at + ROW.RECORD_BYTES, true);
     if (end > chunk.length) return { seq, problem: "is longer than the stored data" };
-    const bytes = chunk.subarray(at, end);
-    if (options.crc32(bytes.subarray(ROW.SEQ)) !== view.getUint32(at + ROW.CRC, true)) return { seq, problem: "has a wrong checksum" };
+    if (options.crc32(chunk.subarray(at + ROW.SEQ, end)) !== view.getUint32(at + ROW.CRC, true))
+      return { seq, problem: "has a wrong checksum" };
     const next = view.getFloat64(at + ROW.SEQ, true);
     if (!(next > seq && Number.isSafeInteger(next))) return { seq, problem: `has an invalid seq: ${next}` };
     seq = next;
-    onRow({ seq, bytes });
+    onRow(seq, at);
     at = end;
   }
   return undefined;
 }
 
-/** Returns the lease number of a row. */
-export function rowLease(row: Uint8Array): number {
-  return readU32(row, ROW.LEASE);
+/** Returns the lease number of the row at `at`. */
+export function rowLease(bytes: Uint8Array, at: number): number {
+  return readU32(bytes, at + ROW.LEASE);
 }
 
 /** Fills in the lease number and the checksum, which only the writer thread knows. */

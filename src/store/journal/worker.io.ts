@@ -1,4 +1,4 @@
-/** Runs in the journal's thread and owns its file. A slow fsync blocks this thread, but does not block client streams. */
+/** Runs in the store thread and owns the journal's file. A slow fsync blocks this thread, but does not block client streams. */
 import { WATERMARK_SYNC_MS } from "../commit-watermark.io.ts";
 import { FileRefusedError, lockDatabase, messageOf, refusedBy } from "../database-file.io.ts";
 import { type NotifyCaller, serving, type ThreadOwner, type TransferBuffer } from "../thread.io.ts";
@@ -92,7 +92,7 @@ export class JournalThread implements ThreadOwner {
   /** Returns the next rows, in one buffer. Undefined if there are no more rows; the file is then opened for writing. Throws `FileRefusedError`. */
   next(_request: undefined, move: TransferBuffer) {
     try {
-      const rows = this.#writer === undefined ? this.#reader.next((row) => this.#index.addRow(row)) : undefined;
+      const rows = this.#writer === undefined ? this.#reader.next((...row) => this.#index.addRow(...row)) : undefined;
       if (rows === undefined && this.#writer === undefined) {
         this.#reader.close();
         this.#writer = new JournalWriter(this.#request.directory, this.#index);

@@ -1,7 +1,7 @@
 /** Writes batches to the journal's SQLite file: one transaction and one fsync per batch, with checkpoints in idle time. */
 import type { DatabaseSync } from "node:sqlite";
 import { crc32 } from "node:zlib";
-import type { BatchLease } from "../../catalog/batch.ts";
+import type { BatchLease, SeqNumbers } from "../../catalog/batch.ts";
 import { closeSealed, emptyLog, unsealCleanStop } from "../clean-stop.io.ts";
 import { CommitWatermark } from "../commit-watermark.io.ts";
 import { fileBytes, lastCommits, openForWriting, transactions } from "../database-file.io.ts";
@@ -46,18 +46,19 @@ export class JournalIndex {
     return hashBytes(bytes, this.#seed);
   }
 
-  /** Returns the hash of a row's key. */
-  hashKey(row: JournalRow): number {
-    return hashBytes(row.bytes, this.#seed, ROW_KEY, rowKeyEnd(row));
+  /** Returns the hash of the key of the row at `at`. */
+  hashKey(bytes: Uint8Array, at = 0): number {
+    return hashBytes(bytes, this.#seed, at + ROW_KEY, rowKeyEnd(bytes, at));
   }
 
   hashText(text: string): number {
     return hashBytes(this.#encoder.encode(text), this.#seed);
   }
 
-  addRow(row: JournalRow): void {
-    this.keys.add(this.hashKey(row), row.seq);
-    this.nextLease = Math.max(this.nextLease, rowLease(row.bytes) + 1);
+  /** Adds the row with this seq, which starts at `at`. */
+  addRow(seq: number, bytes: Uint8Array, at: number): void {
+    this.keys.add(this.hashKey(bytes, at), seq);
+    this.nextLease = Math.max(this.nextLease, rowLease(bytes, at) + 1);
   }
 
   addLease(lease: NumberedLease): void {
@@ -77,9 +78,8 @@ function prepareAll(db: DatabaseSync) {
     deleteLease: db.prepare("DELETE FROM leases WHERE lease = ? AND lease_id = ?"),
     isLease: db.prepare("SELECT 1 FROM leases WHERE lease = ? AND lease_id = ?"),
     isNumber: db.prepare("SELECT 1 FROM leases WHERE lease = ?"),
-    marks: db.prepare("UPDATE meta SET last_seq = max(last_seq, ?), floor = max(floor, ?)"),
     boot: db.prepare("UPDATE meta SET node_id = ?, generation = ?, boots = ?"),
-    count: db.prepare("UPDATE meta SET commits = ?"),
+    count: db.prepare("UPDATE meta SET commits = ?, last_seq = max(last_seq, ?), floor = max(floor, ?)"),
   };
 }
 
@@ -110,11 +110,11 @@ export class JournalWriter {
   }
 
   /** Runs `body` in one numbered transaction. The transaction is on disk when this method returns. */
-  #commit(body: () => void): void {
+  #commit(body: () => void, { lastSeq, floor }: SeqNumbers = { lastSeq: 0, floor: 0 }): void {
     const number = this.#lastCommit + 1;
     this.#sql.transaction(() => {
       body();
-      this.#sql.count.run(number);
+      this.#sql.count.run(number, lastSeq, floor);
     });
     this.#lastCommit = number;
     this.#watermark.write(number);
@@ -204,8 +204,7 @@ export class JournalWriter {
         const rows: JournalRow[] = [];
         visitBatch(buffer, this.#visitor(rows));
         this.#insert(rows);
-        this.#sql.marks.run(marks.lastSeq, marks.floor);
-      });
+      }, marks);
     } catch (error) {
       index.keys.rollback();
       index.leases.rollback();
@@ -255,7 +254,7 @@ export class JournalWriter {
       },
       put: (row: JournalRow, leaseId: string) => {
         sealRow(row.bytes, leaseNumber(leaseId), crc32);
-        index.keys.replace(index.hashKey(row), row.seq, (seq) => deleteRow(seq, row.bytes.subarray(ROW_KEY, rowKeyEnd(row))));
+        index.keys.replace(index.hashKey(row.bytes), row.seq, (seq) => deleteRow(seq, row.bytes.subarray(ROW_KEY, rowKeyEnd(row.bytes))));
         rows.push(row);
         if (rows.length === ROWS_AT_ONCE) this.#insert(rows);
       },

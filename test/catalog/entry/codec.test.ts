@@ -121,7 +121,8 @@ test("an entry from the node's own journal is read as any stored entry, except i
   fc.assert(
     fc.property(entryInit, (init) => {
       const bytes = stored(init);
-      expect(stamper().entryOfJournal(bytes)).toEqual({ ...stamper().entryOfStored(bytes), load: undefined });
+      const { content: _, ...indexed } = stamper().entryOfStored(bytes);
+      expect(stamper().entryOfJournal(bytes)).toMatchObject({ ...indexed, load: undefined });
     }),
     { numRuns: runs(200) },
   );

@@ -43,7 +43,11 @@ function decoded(buffer: ArrayBuffer): Pick<WriteBatch, "forget" | "leases" | "p
         row.bytes,
         () => leaseId,
         (one) =>
-          out.puts.push({ ...one, key: text.decode(row.bytes.subarray(ROW_KEY, rowKeyEnd(row))), record: Uint8Array.from(one.record) }),
+          out.puts.push({
+            ...one,
+            key: text.decode(row.bytes.subarray(ROW_KEY, rowKeyEnd(row.bytes))),
+            record: Uint8Array.from(one.record),
+          }),
       );
     },
     endLease: (leaseId) => out.endedLeases.push(leaseId),
@@ -99,6 +103,6 @@ test.each([
 
 test("whole rows in order are no damage", () => {
   const seqs: number[] = [];
-  expect(visitRows(sealedRows(3), { afterSeq: 0, crc32 }, (row) => seqs.push(row.seq))).toBeUndefined();
+  expect(visitRows(sealedRows(3), { afterSeq: 0, crc32 }, (seq) => seqs.push(seq))).toBeUndefined();
   expect(seqs).toEqual([1, 2, 3]);
 });
