@@ -14,7 +14,6 @@ import type { RunningNode } from "../node/starting.io.ts";
 import { heedHangUp } from "./sighup.ts";
 
 for (const flag of V8_FLAGS) setFlagsFromString(flag);
-lowerWorkerPriority();
 
 /** Period for which a node must be idle before it collects garbage for the first time. */
 const COLLECTION_PERIOD_MS = 1000;
@@ -47,6 +46,8 @@ export async function serveNode(request: ServeRequest, { version, interrupt }: S
     return;
   }
   if (!interrupt.aborted) onReady(node);
+  // While a node starts, its own threads wait for the code that V8's threads compile.
+  lowerWorkerPriority();
   collectWhenIdle(COLLECTION_PERIOD_MS);
   if (!interrupt.aborted) await once(interrupt, "abort");
   // A node that is stopping does not reread its files.
