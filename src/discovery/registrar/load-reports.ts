@@ -3,7 +3,7 @@
  * one (semantics.md, Load).
  */
 import type { LoadView } from "../../catalog/entry/view.ts";
-import type { Health, KeyText } from "../../catalog/record/record.ts";
+import { type Health, type KeyText, namespaceOfKey } from "../../catalog/record/record.ts";
 import { hasHighErrorRate, loadScore } from "../../consumer/load-score.ts";
 
 /** The report on one entry in a renewal. */
@@ -50,6 +50,8 @@ export class LoadReports {
   readonly followers = new Set<LoadObserver>();
   readonly #intervalMs: number;
   readonly #byKey = new Map<KeyText, StoredReport>();
+  /** Number of reports in each namespace that has any. */
+  readonly #counts = new Map<string, number>();
 
   /** `intervalMs`: minimum time between two reports of one entry to other nodes. */
   constructor(intervalMs: number) {
@@ -57,10 +59,11 @@ export class LoadReports {
   }
 
   /**
-   * Returns the last report, even if it was not sent to other nodes. HOT: once per entry of an answer; without reports the key is not hashed.
+   * Returns the last report, even if it was not sent to other nodes. HOT: once per entry of an answer. Every node reports on itself, but most
+   * namespaces have no reports. There the text of the key is not read, because it is not next to the record in memory (bench/growth.ts).
    */
-  of(key: KeyText): LoadView | undefined {
-    return this.#byKey.size === 0 ? undefined : this.#byKey.get(key)?.load;
+  of(key: KeyText, namespace = namespaceOfKey(key)): LoadView | undefined {
+    return this.#counts.has(namespace) ? this.#byKey.get(key)?.load : undefined;
   }
 
   /**
@@ -78,6 +81,7 @@ export class LoadReports {
     const before = this.#byKey.get(key);
     if (before === undefined) {
       this.#byKey.set(key, { load, band, sentMonoMs: monoMs });
+      this.#count(namespaceOfKey(key), 1);
       return true;
     }
     before.load = load;
@@ -99,7 +103,14 @@ export class LoadReports {
 
   forget(key: KeyText): void {
     if (!this.#byKey.delete(key)) return;
+    this.#count(namespaceOfKey(key), -1);
     for (const follower of this.followers) follower.forgets(key);
+  }
+
+  #count(namespace: string, change: number): void {
+    const count = (this.#counts.get(namespace) ?? 0) + change;
+    if (count === 0) this.#counts.delete(namespace);
+    else this.#counts.set(namespace, count);
   }
 }
 

@@ -235,7 +235,7 @@ export class DiscoveryBytes {
 
   /** Writes the length and the bytes of an entry. */
   #entry(out: Uint8Array, at: number, record: CatalogRecord, reader: ReaderKind): number {
-    const load = record.origin.life === "live" ? this.#loads.of(record.key) : undefined;
+    const load = record.origin.life === "live" ? this.#loads.of(record.key, record.namespace) : undefined;
     if (load === undefined && record.origin.life === "live") {
       return this.#slab.copyTo(record.at, record.sizeBytes, out, writeVarint(out, at, record.sizeBytes));
     }
@@ -251,7 +251,7 @@ export class DiscoveryBytes {
       const isMarked = reader === "resolver" || viewHealth(record) === HEALTH.ORPHANED;
       return isMarked ? writeVarint(out, writeVarint(out, end, ENTRY_TAG.health), HEALTH.ORPHANED) : end;
     }
-    const load = this.#loads.of(record.key);
+    const load = this.#loads.of(record.key, record.namespace);
     return load === undefined ? end : writeLoad(out, end, load);
   }
 

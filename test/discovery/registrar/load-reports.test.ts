@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import type { KeyText } from "../../../src/catalog/record/record.ts";
+import { type KeyText, KIND, keyText } from "../../../src/catalog/record/record.ts";
 import { LoadReports, loadBand } from "../../../src/discovery/registrar/load-reports.ts";
 
 const IDLE = { activeClients: 0, errorRate: 0, latencyMs: 0, utilization: 0, observedWallMs: 0 };
@@ -39,4 +39,20 @@ test("a report in the same band is sent again only if it is bad, and then every 
   };
   expect(sentAt({ utilization: 0.5 })).toEqual([0]);
   for (const bad of [{ utilization: 0.95 }, { errorRate: 0.9 }, { latencyMs: 900 }]) expect(sentAt(bad)).toEqual([0, 30, 60]);
+});
+
+test("a key is looked up only if its namespace has reports", () => {
+  const loads = new LoadReports(5_000);
+  const keyIn = (namespace: string) => keyText({ kind: KIND.SERVICE, namespace, name: "web", instanceId: "i-0", clusterId: "c" });
+  const [reported, other] = [keyIn("svc.market"), keyIn("svc.shop")];
+  loads.note(reported, IDLE, 0);
+  loads.note(reported, IDLE, 1);
+  expect([loads.of(reported), loads.of(other)]).toEqual([IDLE, undefined]);
+  // With the namespace of another entry it is visible that the text of the key is not read.
+  expect([loads.of(reported, "svc.market"), loads.of(reported, "svc.shop")]).toEqual([IDLE, undefined]);
+  loads.forget(reported);
+  loads.forget(other);
+  expect(loads.of(reported)).toBeUndefined();
+  loads.note(other, IDLE, 2);
+  expect([loads.of(reported), loads.of(other)]).toEqual([undefined, IDLE]);
 });

@@ -7,9 +7,9 @@ import type { ChangeMessage, MessageBufferReader } from "../../../catalog/copy/c
 import { ReplicaCopy } from "../../../catalog/copy/replica-copy.ts";
 import { EntryStamper } from "../../../catalog/entry/codec.ts";
 import { PROTOCOL_BOUNDS } from "../../../catalog/entry/names.ts";
-import type { LoadView } from "../../../catalog/entry/view.ts";
 import type { KeyText } from "../../../catalog/record/record.ts";
 import { TraitsPool } from "../../../catalog/record/traits.ts";
+import { LoadReports } from "../../../discovery/registrar/load-reports.ts";
 import { assert } from "../../../lib/errors.ts";
 import { NO_POLICY, PENDING_POLICY, Policy } from "../../../policy/set/verdict.ts";
 import { type CoreProcess, openReadingCore, openReplica, type ReadingCore, type ReadingCoreOptions } from "../reading-core.ts";
@@ -30,15 +30,15 @@ export interface CopyRooms extends ReadingCore {
 
 /** State from the feed that is not part of the catalog. Until the feed sends a policy, no policy is in force and readers see nothing. */
 interface CopyInputs {
-  readonly loads: Map<KeyText, LoadView>;
+  readonly loads: LoadReports;
   readonly policies: { policy: Policy };
 }
 
 export function openCopyRooms({ nodeId, generation, maxTraits, ...process }: CopyRoomsOptions): CopyRooms {
-  const fed: CopyInputs = { loads: new Map(), policies: { policy: PENDING_POLICY } };
+  const fed: CopyInputs = { loads: new LoadReports(0), policies: { policy: PENDING_POLICY } };
   const { policies, loads } = fed;
   const replica = openReplica({ nodeId, generation, lastSeq: 0, floor: 0 }, process.settings, policies);
-  const core = openReadingCore({ ...process, replica, policies, loads: { of: (key) => loads.get(key) } });
+  const core = openReadingCore({ ...process, replica, policies, loads });
   const stamper = new EntryStamper({ bounds: PROTOCOL_BOUNDS, traits: new TraitsPool(maxTraits) });
   return { ...core, copy: new CopyApplier(core, { fed, stamper, onAgain: process.onAgain }) };
 }
@@ -93,7 +93,7 @@ class CopyApplier {
         return this.#load(message);
       case MARK.UNLOAD:
         // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the feed sends the text of a key
-        return void this.#fed.loads.delete(message.text() as KeyText);
+        return this.#fed.loads.forget(message.text() as KeyText);
       case MARK.ALL_WATCHES:
         return fanout.all();
       case MARK.END_WATCHES:
@@ -110,7 +110,7 @@ class CopyApplier {
     const key = message.text() as KeyText;
     const [activeClients, errorRate, latencyMs] = [message.number(), message.number(), message.number()];
     const [utilization, observedWallMs] = [message.number(), message.number()];
-    this.#fed.loads.set(key, { activeClients, errorRate, latencyMs, utilization, observedWallMs });
+    this.#fed.loads.note(key, { activeClients, errorRate, latencyMs, utilization, observedWallMs }, 0);
   }
 }
 
