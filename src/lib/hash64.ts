@@ -10,25 +10,35 @@ export interface Hash64 {
 
 const START: Hash64 = { high: 0xcbf29ce4, low: 0x84222325 };
 
+/** FNV's prime is 2^40 + 0x1b3. Its square modulo 2^64 is 0x366 × 2^40 + 0x2e329. */
+const [PRIME, SQUARE_UPPER, SQUARE] = [0x1b3, 0x366, 0x2e329];
+
 /**
  * Hash of the text's UTF-16 code units, starting with the low byte of each. To hash several texts, it can continue from another hash. HOT: runs for
- * each query.
+ * each query. The upper byte of most units is 0 and changes no bit, so that one multiplication by the prime's square is enough.
  */
 export function fnv64(text: string, from: Hash64 = START): Hash64 {
   let high = from.high | 0;
   let low = from.low | 0;
   for (let i = 0; i < text.length; i += 1) {
     const unit = text.charCodeAt(i);
-    for (let n = 0, byte = unit & 0xff; n < 2; n += 1, byte = unit >>> 8) {
-      low ^= byte;
-      // Multiplies by 2^40 + 0x1b3, modulo 2^64, in 32-bit halves. The lower half is split into 16-bit halves, so that every number stays small.
-      const lower = (low & 0xffff) * 0x1b3;
-      const upper = (low >>> 16) * 0x1b3 + (lower >>> 16);
-      high = (Math.imul(high, 0x1b3) + (upper >>> 16) + (low << 8)) | 0;
-      low = (upper << 16) | (lower & 0xffff);
+    low ^= unit & 0xff;
+    if (unit > 0xff) {
+      high = upperHalf(high, low, 1, PRIME);
+      low = Math.imul(low, PRIME) ^ (unit >>> 8);
+      high = upperHalf(high, low, 1, PRIME);
+      low = Math.imul(low, PRIME);
+    } else {
+      high = upperHalf(high, low, SQUARE_UPPER, SQUARE);
+      low = Math.imul(low, SQUARE);
     }
   }
   return { high: high >>> 0, low: low >>> 0 };
+}
+
+/** The upper half of the product of a hash and `upper * 2^40 + lower`. The product of `low` and `lower` is below 2^53, so it is exact. */
+function upperHalf(high: number, low: number, upper: number, lower: number): number {
+  return (Math.imul(high, lower) + ((((low >>> 0) * lower) / 2 ** 32) | 0) + (Math.imul(low, upper) << 8)) | 0;
 }
 
 /** The hash of a text, formatted like the result of `hashHex`. */
@@ -36,9 +46,16 @@ export function textHash(text: string): string {
   return hashHex(fnv64(text));
 }
 
-/** The hash as sixteen hex digits in lower case. */
-export function hashHex(hash: Hash64): string {
-  return hash.high.toString(16).padStart(8, "0") + hash.low.toString(16).padStart(8, "0");
+/** Each byte as two hex digits. */
+const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"));
+
+/** The hash as sixteen hex digits in lower case. HOT: runs for each query; `toString(16)` would cost five times as much. */
+export function hashHex({ high, low }: Hash64): string {
+  return halfHex(high) + halfHex(low);
+}
+
+function halfHex(half: number): string {
+  return `${HEX[half >>> 24]}${HEX[(half >>> 16) & 0xff]}${HEX[(half >>> 8) & 0xff]}${HEX[half & 0xff]}`;
 }
 
 /**

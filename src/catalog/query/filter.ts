@@ -240,7 +240,7 @@ export function filterText(filter: EntryFilter, salt: string): string {
 }
 
 function joined(list: readonly string[]): string {
-  return list.length === 0 ? "" : list.join(ITEM);
+  return list.length < 2 ? (list[0] ?? "") : list.join(ITEM);
 }
 
 const PLACES = ["fleet", "node", "cluster", "region", "fleet"] as const;

@@ -93,19 +93,21 @@ export function shortHolder(boot: string, readerHash?: string): string {
   return readerHash === undefined ? boot : `${boot}-${readerHash}`;
 }
 
-/** The encoded short cursors of one holder. HOT: runs for each message and filter (bench/watch.ts). */
+/** The encoded short cursors of one process, or of one holder. HOT: runs for each query, and for each message and filter (bench/watch.ts). */
 export class ShortCursorTexts {
   readonly #head: string;
   readonly #headHash: Hash64;
 
   constructor(holder: string) {
-    this.#head = `s2.${holder}.`;
+    this.#head = `s2.${holder}`;
     this.#headHash = fnv64(this.#head);
   }
 
-  at(revision: number, settled = revision): string {
+  /** Returns a cursor of this holder. If the holder is only the process, `readerHash` adds a reader, as in `shortHolder`. */
+  at(revision: number, settled = revision, readerHash?: string): string {
     const place = settled === revision ? revision.toString(36) : `${revision.toString(36)}-${settled.toString(36)}`;
-    return `${this.#head}${place}.${checkText(fnv64(place, this.#headHash))}`;
+    const rest = readerHash === undefined ? `.${place}` : `-${readerHash}.${place}`;
+    return `${this.#head}${rest}.${checkText(fnv64(rest, this.#headHash))}`;
   }
 }
 

@@ -1,7 +1,15 @@
 /** Cursor text (semantics.md, Watch 3). */
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { isSamePlace, parseCursor, portableCursorText, resolverPlace, shortCursorText } from "../../../src/catalog/watch/cursor.ts";
+import {
+  isSamePlace,
+  parseCursor,
+  portableCursorText,
+  resolverPlace,
+  ShortCursorTexts,
+  shortCursorText,
+  shortHolder,
+} from "../../../src/catalog/watch/cursor.ts";
 import { WaymarkError } from "../../../src/lib/errors.ts";
 import { runs } from "../../fakes/effort.ts";
 
@@ -35,6 +43,14 @@ test("short cursors come back as they were given", () => {
     fc.property(fc.stringMatching(/^[A-Za-z0-9_-]{1,64}$/), fc.nat(Number.MAX_SAFE_INTEGER), fc.nat(), (holder, revision, below) => {
       const settled = Math.max(0, revision - below);
       expect(parseCursor(shortCursorText(holder, revision, settled))).toEqual({ kind: "short", holder, revision, settled });
+    }),
+  );
+});
+
+test("the cursors of a process for a reader are those of the reader's holder", () => {
+  fc.assert(
+    fc.property(fc.stringMatching(/^[A-Za-z0-9_-]{1,40}$/), fc.stringMatching(/^[0-9a-f]{16}$/), fc.nat(), (boot, hash, revision) => {
+      expect(new ShortCursorTexts(boot).at(revision, revision, hash)).toBe(shortCursorText(shortHolder(boot, hash), revision));
     }),
   );
 });

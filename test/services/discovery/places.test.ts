@@ -5,8 +5,8 @@ import { expect, test } from "vitest";
 import { parseCursor } from "../../../src/catalog/watch/cursor.ts";
 import { AnswerPositions, checkAge, SOURCE } from "../../../src/services/discovery/answer-age.ts";
 
-test("a cursor is made once a revision and reader, and anew when the policy changed, though nothing else did", () => {
-  const seen = { replica: { revision: 7 }, node: { boot: "b" }, policyRevision: 0 };
+test("a cursor depends on the revision, the reader and the policy", () => {
+  const seen = { replica: { revision: 7 }, node: { boot: "b" } };
   const places = new AnswerPositions(seen);
   const [first, other] = [places.now("mine"), places.now("yours")];
   expect([places.now("mine").cursor, parseCursor(first.cursor)]).toEqual([
@@ -14,7 +14,7 @@ test("a cursor is made once a revision and reader, and anew when the policy chan
     expect.objectContaining({ kind: "short", revision: 7 }),
   ]);
   expect(other.cursor).not.toBe(first.cursor);
-  Object.assign(seen, { policyRevision: 1, node: { boot: "b-1" } });
+  seen.node.boot = "b-1";
   // With the one of before its watch would begin with a snapshot.
   expect(places.now("mine").cursor).not.toBe(first.cursor);
   const { cursor } = places.now("mine");
