@@ -41,13 +41,14 @@ let asked = 0;
 /** Tells of each message that the client is sent, before the client has it. */
 function listen(client: Client, onMessage: (message: CatalogWatchResponse, cameMs: number) => void): void {
   const streamAt = client.streamAt.bind(client);
-  client.streamAt = async function* (server, method, request, options) {
+  const listening: Client["streamAt"] = async function* (server, method, request, options) {
     const cameMs = Date.now();
     for await (const message of streamAt(server, method, request, options)) {
       onMessage(message as unknown as CatalogWatchResponse, cameMs);
       yield message;
     }
   };
+  Object.assign(client, { streamAt: listening });
 }
 
 async function openMap(i: number): Promise<LiveMap> {

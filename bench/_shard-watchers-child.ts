@@ -18,12 +18,13 @@ const seen = new Map<number, number[]>();
 /** Calls `onApplied` after the client has applied a message. */
 function listen(client: Client, onApplied: () => void): void {
   const streamAt = client.streamAt.bind(client);
-  client.streamAt = async function* (...args) {
+  const listening: Client["streamAt"] = async function* (...args) {
     for await (const message of streamAt(...args)) {
       yield message;
       onApplied();
     }
   };
+  Object.assign(client, { streamAt: listening });
 }
 
 async function open(i: number): Promise<void> {

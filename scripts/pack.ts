@@ -15,7 +15,6 @@ const PACKED: ReadonlySet<string> = new Set([
   "@bufbuild/protobuf",
   "@bufbuild/protovalidate",
   "@connectrpc/connect",
-  "@grpc/grpc-js",
   "commander",
   "semver",
 ]);
@@ -29,9 +28,6 @@ export function unpackedPackages(): readonly string[] {
   const { dependencies } = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8")) as Manifest;
   return Object.keys(dependencies).filter((name) => !PACKED.has(name));
 }
-
-/** grpc-js loads it only for channelz, which we do not use. */
-const UNUSED = "@grpc/proto-loader";
 
 /** Each thread begins with a module of its own, which is found by its name: those of the store, and a read worker. */
 function threadModules(): Readonly<Record<string, string>> {
@@ -56,7 +52,7 @@ export async function packProgram(folder: string, packages: readonly string[]): 
     cwd: ROOT,
     platform: "node",
     input: { main: "src/main.ts", ...threadModules() },
-    external: [...packages, UNUSED].map((name) => new RegExp(`^${name}(?:/|$)`)),
+    external: packages.map((name) => new RegExp(`^${name}(?:/|$)`)),
     plugins: [{ name: "unread-options", transform: { filter: { id: /_pb\.js$/ }, handler: (code) => code.replaceAll(UNREAD, "") } }],
   });
   await pack.write({

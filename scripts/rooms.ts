@@ -35,7 +35,7 @@ const PARTS: Readonly<Record<string, readonly string[]>> = {
     "data",
   ],
   server: ["lib", "grpc", "policy", "services"],
-  client: ["lib", "consumer"],
+  client: ["lib", "consumer", "grpc"],
   config: ["lib"],
   cli: ["lib", "consumer", "client", "config"],
 };
@@ -116,8 +116,8 @@ export const FENCES: readonly Fence[] = [
   },
   {
     specifier: "@grpc/*",
-    allowed: /^src\/client\/.*\.io\.ts$/,
-    why: "grpc-js is sockets: shells only, and of the client, as the server is ours (src/grpc)",
+    allowed: /^src\/client\/(?:grpc|shards)\/.*\.io\.ts$/,
+    why: "grpc-js is sockets: shells only, and of what programs use with grpc-js; our own calls are made by src/grpc",
   },
   { specifier: "@connectrpc/connect-node", allowed: /^test\//, why: "the edge has sockets of its own; tests call it as others do" },
   { specifier: "@connectrpc/*", allowed: /^src\/(?:server|client)\/.*$/, why: "only the edge and the client speak Connect" },

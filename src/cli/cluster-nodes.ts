@@ -2,7 +2,7 @@
 import { type Peer, PeerStatus } from "../../gen/waymark/catalog/v1/peer_pb.js";
 import { PeerService } from "../../gen/waymark/control/v1/peer_pb.js";
 import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
-import type { Client } from "../client/client.ts";
+import type { ClientCalls } from "../client/calls.ts";
 import { RequestError } from "../client/request-error.ts";
 import { nodesNamedIn, serverOf } from "../client/servers/server-list.ts";
 import { enumWord } from "../lib/enum-words.ts";
@@ -25,7 +25,7 @@ export interface FailedNode {
 }
 
 /** Returns all members of the server's cluster, including dead ones. Throws a `RequestError`. */
-export async function clusterNodes(client: Client): Promise<readonly ClusterNode[]> {
+export async function clusterNodes(client: ClientCalls): Promise<readonly ClusterNode[]> {
   const servers = new Map<string, string | undefined>();
   const { clusterMap } = DiscoveryService.method;
   let clusterId = "";

@@ -1,6 +1,6 @@
 /** Runs a command line: builds the commands from the VERBS table, runs one, prints its error, and returns the exit code. */
 import { Argument, Command, CommanderError, InvalidArgumentError, Option } from "commander";
-import type { Client } from "../client/client.ts";
+import type { ClusterCalls } from "../client/cluster-calls.ts";
 import { type ConnectOptions, isToken, parseServer, SERVER_RULE, TOKEN_RULE } from "../client/connect-options.ts";
 import { GRPC_PORT } from "../lib/addresses.ts";
 import { MAX_TIMER_MS, parseDurationMs } from "../lib/duration.ts";
@@ -52,7 +52,7 @@ function buildProgram(
   for (const flag of GLOBAL_FLAGS) program.addOption(optionOf(flag));
   settle(program, environment);
   const groups = new Map<string, Command>();
-  for (const spec of verbs) {
+  for (const spec of namedVerbs(verbs, argv)) {
     const words = spec.path.split(" ");
     let parent = program;
     for (let depth = 1; depth < words.length; depth++) {
@@ -73,6 +73,14 @@ function buildProgram(
     });
   }
   return program;
+}
+
+/** Returns the verbs that can run if the command line names a verb of a group. Otherwise, and for help, returns all verbs. */
+function namedVerbs(verbs: readonly VerbSpec[], argv: readonly string[]): readonly VerbSpec[] {
+  const line = `\n${argv.join("\n")}\n`;
+  const named = verbs.filter(({ path }) => line.includes(`\n${path.replaceAll(" ", "\n")}\n`));
+  const isWhole = !named.some(({ path }) => path.includes(" ")) || /\n(?:-h|--help|help)\n/.test(line);
+  return isWhole ? verbs : named;
 }
 
 /** Lists the exit codes in one line. */
@@ -151,15 +159,13 @@ async function runVerb(spec: VerbSpec, { environment, args, flags }: CommandCall
     ...(toYaml && { toYaml }),
     onBegun: () => cancelSlow?.(),
   });
-  const opened: Client[] = [];
+  let calls: ClusterCalls | undefined;
   try {
     const options = await connectOptions(flags, environment);
-    const connect = spec.isAlone === true ? undefined : (await import("../client/channel.io.ts")).connect;
-    const client = (): Client => {
-      assert(connect !== undefined, `${spec.path} requested a server connection but is declared to run without a server`);
-      const first = opened[0] ?? connect({ ...options, findServers: false });
-      opened[0] = first;
-      return first;
+    calls = spec.isAlone === true ? undefined : await (await import("../client/channel.io.ts")).openCalls(options);
+    const client = (): ClusterCalls => {
+      assert(calls !== undefined, `${spec.path} requested a server connection but is declared to run without a server`);
+      return calls;
     };
     const tenantId = flags.text("tenant") ?? environment.env["WAYMARK_TENANT"];
     const verb = await spec.load();
@@ -174,7 +180,7 @@ async function runVerb(spec: VerbSpec, { environment, args, flags }: CommandCall
     return exitOf(error);
   } finally {
     cancelSlow?.();
-    for (const client of opened) client.close();
+    calls?.close();
   }
 }
 

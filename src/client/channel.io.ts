@@ -1,4 +1,5 @@
-/** One gRPC connection on grpc-js, and `connect`, which opens a client. */
+/** The connection to one server of the cluster, on our own gRPC client, and `openCalls`, which opens the calls of the command line. */
+import { Readable } from "node:stream";
 import {
   type DescMessage,
   type DescMethod,
@@ -8,155 +9,163 @@ import {
   fromBinary,
   type MessageShape,
 } from "@bufbuild/protobuf";
-import {
-  type ChannelCredentials,
-  type ClientDuplexStream,
-  connectivityState,
-  Client as GrpcClient,
-  Metadata,
-  type ServiceError,
-  status,
-} from "@grpc/grpc-js";
-import { durationText } from "../lib/duration.ts";
-import { pause } from "../lib/stall-aware-time.io.ts";
-import type { DuplexStream, SummaryCallOptions } from "./calls.ts";
-import { Client, type ClientOptions, type OtherClusterCalls } from "./client.ts";
-import { OwnCluster } from "./clusters/answer-cache.ts";
-import { clusterAccess } from "./clusters/cluster-access.io.ts";
-import { targetAt } from "./clusters/fixed-addresses.io.ts";
-import { IngressCalls } from "./clusters/ingress-calls.ts";
-import { type ClusterAccessRules, OtherClusters } from "./clusters/other-clusters.ts";
+import type { CallResult, ClientCall } from "../grpc/client/client-call.ts";
+import type { ClientConnection, ClientLimits } from "../grpc/client/connection.io.ts";
+import { dialServer, lookupOf, type ServerDialOptions } from "../grpc/client/dial.io.ts";
+import type { PendingConnection } from "../grpc/client/pool.io.ts";
+import { DEFAULT_WINDOW_BYTES } from "../grpc/wire/message-reader.ts";
+import { GrpcMetadata } from "../grpc/wire/metadata.ts";
+import type { StatusCode } from "../grpc/wire/status.ts";
+import { GRPC_PORT } from "../lib/addresses.ts";
+import { durationText, MAX_TIMER_MS } from "../lib/duration.ts";
+import { CODES } from "../lib/errors.ts";
+import { later, pause } from "../lib/stall-aware-time.io.ts";
+import type { DuplexStream } from "./calls.ts";
+import { ClusterCalls } from "./cluster-calls.ts";
 import type { DirectedChannel } from "./clusters/proven-channel.ts";
-import { RedirectCache } from "./clusters/redirect-cache.ts";
-import { type ConnectOptions, checkedServers, DEFAULT_LOOKUP_TTL_MS, DEFAULT_REFRESH_MS, DEFAULT_TIMEOUT_MS } from "./connect-options.ts";
-import { decodeFailure, maySpeakTls, transportWords } from "./failure.ts";
-import type { Choice, ResolveOptions } from "./live/choice.ts";
+import { type ConnectOptions, checkedServers, DEFAULT_TIMEOUT_MS } from "./connect-options.ts";
+import type { FailedCall } from "./failure.ts";
 import { requestBytes } from "./request-bytes.ts";
 import { RequestError, SPEAKS_TLS } from "./request-error.ts";
-import { ServerFinder } from "./servers/find-servers.io.ts";
 import { ServerList } from "./servers/server-list.ts";
-import { credentialsOf, speaksTls } from "./tls.io.ts";
+import type { ChannelCredentials } from "./tls.io.ts";
 
-const MAX_RECEIVE_BYTES = 64 * 1024 * 1024;
-
-const CHANNEL_OPTIONS = {
-  "grpc.keepalive_time_ms": 30_000,
-  "grpc.keepalive_timeout_ms": 10_000,
-  // After a lost connection, the next call opens a new channel. A channel that is shared or reused would reject calls until its own backoff
-  // ends.
-  "grpc.use_local_subchannel_pool": 1,
-  "grpc.max_receive_message_length": MAX_RECEIVE_BYTES,
-  // An HTTP proxy from the environment is meant for web traffic, and must not be used between a client and a server on the same machine.
-  "grpc.enable_http_proxy": 0,
+/** The server limits requests and calls, so these limits only bound the memory for its responses. */
+const LIMITS: ClientLimits = {
+  maxReceiveBytes: 64 * 1024 * 1024,
+  maxSendBytes: 0xffff_ffff,
+  maxBufferedBytes: 1024 * 1024 * 1024,
+  maxCalls: 0xffff_ffff,
+  maxSessionMemoryMiB: 1024,
+  maxHeaderPairs: 128,
+  maxHeaderListBytes: 65_536,
+  streamWindowBytes: DEFAULT_WINDOW_BYTES,
+  connectionWindowBytes: DEFAULT_WINDOW_BYTES,
+  keepaliveTimeMs: 30_000,
+  keepaliveTimeoutMs: 10_000,
 };
-
-const NEEDED_NODE = 24;
 
 /** A server that sends nothing during a call is considered lost if the call lasted at least this long. */
 const SILENT_MS = 1000;
 
-/** Error messages that grpc-js uses for calls that were not sent on any connection. */
-const UNSENT = /^(?:No connection established|Name resolution failed)/;
+const CANCELLED = "Cancelled on client";
 
 /**
- * Opens a client. Connections are opened on first use. Throws a TypeError or RangeError that names the invalid option, and an Error if Node.js is
- * older than 24.
+ * Opens calls to the given servers, without the other parts of a client, so that a command loads only the services that it calls. Throws the errors
+ * of `connect`.
  */
-export function connect(options: ConnectOptions): Client {
-  return openClient(options, () => performance.now());
-}
-
-/** Like `connect`, with a monotonic clock (ms) that decides how long the client keeps answers. */
-export function openClient(options: ConnectOptions, nowMs: () => number): Client {
-  const { version, versions } = process;
-  if (Number(versions.node.split(".", 1)[0]) < NEEDED_NODE)
-    throw new Error(`waymark needs Node.js ${NEEDED_NODE} or newer; this is ${version}`);
-  const seeds = checkedServers(options);
-  const { region = "", zone = "", timeoutMs = DEFAULT_TIMEOUT_MS, findServers = true, refreshMs = DEFAULT_REFRESH_MS } = options;
-  const place = region === "" && zone === "" ? undefined : { region, zone };
-  const servers = new ServerList({ seeds, place, random: Math.random });
-  const channelCredentials = credentialsOf(options.tls);
-  const common = {
-    timeoutMs,
-    lookupTtlMs: options.lookupTtlMs ?? DEFAULT_LOOKUP_TTL_MS,
-    nowMs,
+export async function openCalls(options: ConnectOptions): Promise<ClusterCalls> {
+  const servers = new ServerList({ seeds: checkedServers(options), place: undefined, random: Math.random });
+  const credentials = options.tls === undefined ? { tls: undefined } : (await import("./tls.io.ts")).credentialsOf(options.tls);
+  return new ClusterCalls(servers, (server) => new GrpcChannel(server, credentials, options), {
+    timeoutMs: options.timeoutMs ?? DEFAULT_TIMEOUT_MS,
+    nowMs: () => performance.now(),
     random: Math.random,
     wait: pause,
-  };
-  const ways = clusterAccess(options, (server, access) => new GrpcChannel(server, access.credentials, { ...access, timeoutMs }));
-  return new Client(servers, (server) => new GrpcChannel(server, channelCredentials, options), {
-    ...common,
-    followsRedirects: options.autoSummaryRedirect === true,
-    elsewhere: (client) => elsewhereOf(client, ways, common),
-    ...(findServers && { startFinding: (client: Client) => new ServerFinder(client, servers, { refreshMs, random: Math.random }) }),
   });
 }
 
-/** A grpc-js channel and its calls. A channel is retired when its connection is lost, and closed when its last call has ended. */
+/** A connection and its calls. It is retired when it is lost, and closed when its last call has ended. Only calls keep the process running. */
 class ChannelConnection {
-  readonly client: GrpcClient;
+  readonly #dial: PendingConnection;
+  #connection: ClientConnection | undefined;
   /** Time at which the server last sent any data, in monotonic ms. */
   lastReceivedMonoMs = Number.NEGATIVE_INFINITY;
   #callCount = 0;
   #isGivenUp = false;
 
-  constructor(target: string, channelCredentials: ChannelCredentials) {
-    this.client = new GrpcClient(target, channelCredentials, CHANNEL_OPTIONS);
+  constructor(options: Pick<ServerDialOptions, "address" | "tls" | "checks">) {
+    this.#dial = dialServer({ ...options, defaultPort: GRPC_PORT, timeoutMs: MAX_TIMER_MS, connection: { limits: LIMITS } });
+    const adopt = (connection: ClientConnection): void => {
+      this.#connection = connection;
+    };
+    this.#dial.done.then(adopt, () => this.giveUp());
+  }
+
+  /** Whether new calls can use the connection, or wait for it. */
+  get isUsable(): boolean {
+    return !this.#isGivenUp && this.#connection?.isOpen !== false;
   }
 
   /** Whether the HTTP/2 connection to the server is up. */
   get isUp(): boolean {
-    return !this.#isGivenUp && this.client.getChannel().getConnectivityState(false) === connectivityState.READY;
+    return this.#connection !== undefined && this.isUsable;
   }
 
   received(): void {
     this.lastReceivedMonoMs = performance.now();
   }
 
-  callBegins(): void {
+  /** Resolves when the connection is established. `callEnded` must follow. */
+  callBegins(): Promise<ClientConnection> {
     this.#callCount += 1;
+    this.#connection?.ref();
+    return this.#dial.done;
   }
 
   callEnded(): void {
     this.#callCount -= 1;
-    this.#closeIdle();
+    if (this.#callCount > 0) return;
+    this.#connection?.unref();
+    if (this.#connection === undefined) this.giveUp();
+    else this.#closeIdle();
   }
 
   giveUp(): void {
-    if (this.#isGivenUp) return;
     this.#isGivenUp = true;
     this.#closeIdle();
   }
 
   #closeIdle(): void {
-    // The channel is closed in the next turn of the event loop, because grpc-js starts its address lookup one turn late. A channel that is closed
-    // earlier would still connect and stay connected.
-    if (this.#isGivenUp && this.#callCount === 0) setImmediate(() => this.client.close());
+    if (!this.#isGivenUp || this.#callCount > 0) return;
+    if (this.#connection === undefined) this.#dial.cancel();
+    else this.#connection.destroy();
   }
 }
 
-type GrpcChannelOptions = Pick<ConnectOptions, "timeoutMs" | "tls" | "token">;
+/** How a call ended, for its error. */
+type CallEnd = Pick<CallResult, "status" | "isFromServer" | "isUnprocessed">;
 
-class GrpcChannel implements DirectedChannel {
+interface CallPlan {
+  readonly method: DescMethod;
+  /** The only request. Undefined if the caller writes requests. */
+  readonly bytes: Uint8Array | undefined;
+  /** Ms until the deadline. Undefined if only establishing the connection has a time limit. */
+  readonly timeoutMs?: number;
+  readonly signal: AbortSignal | undefined;
+  readonly message: (bytes: Uint8Array) => void;
+  /** Called once. */
+  readonly closed: (failure: FailedCall | undefined) => void;
+}
+
+/** A call that waits for its connection, or has started on it. */
+interface StartedCall {
+  call: ClientCall | undefined;
+  /** Resolves when the call has started, or has ended without a connection. */
+  started: Promise<void>;
+  readonly cancel: () => void;
+}
+
+export type GrpcChannelOptions = Pick<ConnectOptions, "timeoutMs" | "tls" | "token">;
+
+export class GrpcChannel implements DirectedChannel {
   readonly server: string;
   readonly #credentials: ChannelCredentials;
-  readonly #metadata: Metadata;
+  readonly #metadata: GrpcMetadata | undefined;
   readonly #timeoutMs: number;
   readonly #isTls: boolean;
-  /** The grpc-js target: the server, or the addresses passed to `aim`. */
-  #target: string;
+  /** The addresses passed to `aim`. By default, the server's name is looked up. */
+  #addresses: readonly string[] = [];
   #connection: ChannelConnection | undefined;
   /** Whether the server uses TLS. Undefined until this is checked. */
   #speaksTls: Promise<boolean> | undefined;
 
   constructor(server: string, channelCredentials: ChannelCredentials, { token, tls, timeoutMs = DEFAULT_TIMEOUT_MS }: GrpcChannelOptions) {
     this.server = server;
-    this.#target = server;
     this.#isTls = tls !== undefined;
     this.#timeoutMs = timeoutMs;
     this.#credentials = channelCredentials;
-    this.#metadata = new Metadata();
-    if (token !== undefined) this.#metadata.set("authorization", `Bearer ${token}`);
+    this.#metadata = token === undefined ? undefined : new GrpcMetadata().add("authorization", `Bearer ${token}`);
   }
 
   unary<I extends DescMessage, O extends DescMessage>(
@@ -165,28 +174,15 @@ class GrpcChannel implements DirectedChannel {
     { timeoutMs, signal }: { readonly timeoutMs: number; readonly signal?: AbortSignal },
   ): Promise<MessageShape<O>> {
     const bytes = requestBytes(method.input, request, this.server);
-    const { promise, resolve, reject } = Promise.withResolvers<MessageShape<O>>();
-    const connection = this.#begin();
-    const beganMonoMs = performance.now();
-    const call = connection.client.makeUnaryRequest(
-      pathOf(method),
-      asIs,
-      (answer) => fromBinary(method.output, answer),
-      bytes,
-      this.#metadata,
-      { deadline: Date.now() + timeoutMs },
-      (error, response) => {
-        signal?.removeEventListener("abort", cancel);
-        if (error) reject(this.#failure(error, connection, { timeoutMs, beganMonoMs }));
-        else connection.received();
-        connection.callEnded();
-        if (!error && response) resolve(response);
-      },
+    const { promise, resolve, reject } = Promise.withResolvers<Uint8Array>();
+    const closed = (failure: FailedCall | undefined): void => {
+      if (failure !== undefined) reject(failure);
+    };
+    this.#start({ method, bytes, timeoutMs, signal, message: resolve, closed });
+    return promise.then(
+      (answer) => this.#decoded(method.output, answer),
+      (failure: FailedCall) => this.#fail(failure),
     );
-    const cancel = (): void => call.cancel();
-    if (signal?.aborted === true) cancel();
-    signal?.addEventListener("abort", cancel, { once: true });
-    return promise.catch((failure: unknown) => this.#fail(failure));
   }
 
   async *serverStream<I extends DescMessage, O extends DescMessage>(
@@ -194,71 +190,65 @@ class GrpcChannel implements DirectedChannel {
     request: MessageShape<I>,
     { signal }: { readonly signal?: AbortSignal },
   ): AsyncIterable<MessageShape<O>> {
-    const bytes = requestBytes(method.input, request, this.server);
-    const { call, answers } = this.#open(method, signal);
-    call.end(bytes);
-    yield* answers;
+    yield* this.#open(method, signal, requestBytes(method.input, request, this.server)).answers;
   }
 
   duplex<I extends DescMessage, O extends DescMessage>(
     method: DescMethodBiDiStreaming<I, O>,
     { signal }: { readonly signal?: AbortSignal },
   ): DuplexStream<I, O> {
-    const { call, answers } = this.#open(method, signal);
-    return { send: (request) => void call.write(requestBytes(method.input, request, this.server)), answers };
+    const { stream, answers } = this.#open(method, signal);
+    const send = (request: MessageShape<I>): void => {
+      const bytes = requestBytes(method.input, request, this.server);
+      void stream.started.then(() => stream.call?.write(bytes));
+    };
+    return { send, answers };
   }
 
   #open<I extends DescMessage, O extends DescMessage>(
     method: DescMethodServerStreaming<I, O> | DescMethodBiDiStreaming<I, O>,
     signal: AbortSignal | undefined,
+    bytes?: Uint8Array,
   ) {
-    const connection = this.#begin();
-    const decode = (answer: Buffer): MessageShape<O> => {
-      connection.received();
-      return fromBinary(method.output, answer);
-    };
-    const call = connection.client.makeBidiStreamRequest(pathOf(method), asIs, decode, this.#metadata);
-    return { call, answers: this.#answers(call, connection, signal) };
+    let failure: FailedCall | undefined;
+    const messages = new Readable({
+      objectMode: true,
+      read: () => stream.call?.resume(),
+      destroy: (error, done) => {
+        stream.cancel();
+        done(error);
+      },
+    });
+    const stream = this.#start({
+      method,
+      bytes,
+      signal,
+      message: (answer) => {
+        if (!messages.push(answer)) stream.call?.pause();
+      },
+      closed: (error) => {
+        failure = error;
+        messages.push(null); // oxlint-disable-line unicorn/no-null -- the end of a stream of Node.js
+      },
+    });
+    return { stream, answers: this.#answers(method.output, messages, () => failure) };
   }
 
-  async *#answers<T>(
-    call: ClientDuplexStream<Buffer, T>,
-    connection: ChannelConnection,
-    signal: AbortSignal | undefined,
-  ): AsyncIterable<T> {
-    const cancel = (): void => call.cancel();
-    if (signal?.aborted === true) cancel();
-    signal?.addEventListener("abort", cancel, { once: true });
-    // A stream has no deadline, but its connection must be established within a time limit. After that, the absence of messages means that nothing
-    // has changed.
-    let isMute = false;
-    const opening = setTimeout(() => {
-      isMute = !connection.isUp;
-      if (isMute) call.cancel();
-    }, this.#timeoutMs);
-    try {
-      const messages: AsyncIterable<T> = call;
-      yield* messages;
-    } catch (error) {
-      if (isMute) throw this.#muteFailure(connection);
-      if (isServiceError(error)) await this.#fail(this.#failure(error, connection));
-      throw error;
-    } finally {
-      clearTimeout(opening);
-      signal?.removeEventListener("abort", cancel);
-      // After the reader has left, the error event of the cancellation still needs a listener.
-      call.on("error", () => {});
-      call.cancel();
-      connection.callEnded();
-    }
+  async *#answers<O extends DescMessage>(
+    schema: O,
+    messages: AsyncIterable<Uint8Array>,
+    failure: () => FailedCall | undefined,
+  ): AsyncIterable<MessageShape<O>> {
+    for await (const answer of messages) yield await this.#decoded(schema, answer);
+    const error = failure();
+    if (error !== undefined) await this.#fail(error);
   }
 
   /** Sets the addresses for subsequent calls. Calls in progress stay on their connection. */
   aim(addresses: readonly string[]): void {
-    const target = targetAt(this.server, addresses);
-    if (target === this.#target) return;
+    if (addresses.join() === this.#addresses.join()) return;
     this.close();
-    this.#target = target;
+    this.#addresses = addresses;
   }
 
   close(): void {
@@ -266,57 +256,111 @@ class GrpcChannel implements DirectedChannel {
     this.#connection = undefined;
   }
 
-  /** Returns the channel to use for a new call. */
+  /** Starts a call when its connection is established. A call that the server did not process is started once more. */
+  #start({ method, bytes, timeoutMs, signal, message, closed }: CallPlan): StartedCall {
+    const beganMonoMs = performance.now();
+    const limitMs = timeoutMs ?? this.#timeoutMs;
+    let connection = this.#begin();
+    let isOver = false;
+    let isRetried = false;
+    const end = (result: CallEnd): void => {
+      if (isOver) return;
+      isOver = true;
+      cancelTimer();
+      signal?.removeEventListener("abort", cancel);
+      const isFailed = result.status.code !== CODES.OK;
+      const failure = isFailed ? this.#failure(result, connection, { isUnary: timeoutMs !== undefined, limitMs, beganMonoMs }) : undefined;
+      connection.callEnded();
+      closed(failure);
+    };
+    const unsent = (code: StatusCode, why: string): void =>
+      end({ status: { code, message: why }, isFromServer: false, isUnprocessed: true });
+    const cancel = (): void => {
+      if (started.call === undefined) unsent(CODES.CANCELLED, CANCELLED);
+      else started.call.cancel(CANCELLED);
+    };
+    const started: StartedCall = { call: undefined, started: Promise.resolve(), cancel };
+    const listener = {
+      message: (answer: Uint8Array) => {
+        connection.received();
+        message(answer);
+      },
+      closed: (result: CallResult) => {
+        if (isRetried || !result.isUnprocessed || bytes === undefined) return end(result);
+        isRetried = true;
+        started.call = undefined;
+        connection.callEnded();
+        connection = this.#begin();
+        void attempt();
+      },
+    };
+    const begin = (opened: ClientConnection): void => {
+      if (isOver) return;
+      const leftMs = timeoutMs === undefined ? undefined : Math.max(1, timeoutMs - (performance.now() - beganMonoMs));
+      const target = { path: `/${method.parent.typeName}/${method.name}`, metadata: this.#metadata, timeoutMs: leftMs };
+      started.call = opened.start({ ...target, isSingleResponse: method.methodKind === "unary" }, listener);
+      if (bytes !== undefined) started.call.halfClose(bytes);
+    };
+    const attempt = (): Promise<void> => connection.callBegins().then(begin, (error: Error) => unsent(CODES.UNAVAILABLE, error.message));
+    // A started call has its own timer, and a started stream has no deadline: the absence of messages means that nothing has changed.
+    const cancelTimer = later(() => {
+      if (started.call === undefined) unsent(CODES.DEADLINE_EXCEEDED, "");
+    }, limitMs);
+    started.started = attempt();
+    if (signal?.aborted === true) cancel();
+    else signal?.addEventListener("abort", cancel, { once: true });
+    return started;
+  }
+
+  /** Returns the connection to use for a new call. */
   #begin(): ChannelConnection {
-    this.#connection ??= new ChannelConnection(this.#target, this.#credentials);
-    this.#connection.callBegins();
+    if (this.#connection?.isUsable !== true) {
+      const { tls, checks } = this.#credentials;
+      const lookup = this.#addresses.length > 0 && { lookup: lookupOf(this.#addresses) };
+      this.#connection = new ChannelConnection({ address: this.server, tls, checks: { ...checks, ...lookup } });
+    }
     return this.#connection;
   }
 
-  #giveUp(connection: ChannelConnection): void {
-    connection.giveUp();
-    if (this.#connection === connection) this.#connection = undefined;
-  }
-
-  #muteFailure(connection: ChannelConnection): RequestError {
-    this.#giveUp(connection);
-    const message = `no answer within ${durationText(this.#timeoutMs)}`;
-    const { server } = this;
-    return decodeFailure({ code: status.DEADLINE_EXCEEDED, message, details: undefined, isReachable: false, isSent: false, server });
+  #decoded<O extends DescMessage>(schema: O, answer: Uint8Array): MessageShape<O> | Promise<never> {
+    try {
+      return fromBinary(schema, answer);
+    } catch (error) {
+      const message = `Response message parsing error: ${error instanceof Error ? error.message : String(error)}`;
+      return this.#fail({ code: CODES.INTERNAL, message, details: undefined, isReachable: true, server: this.server });
+    }
   }
 
   /** Throws the failure. If a plaintext call was sent to a TLS server, throws an error with this cause instead, because neither side reports it. */
-  async #fail(failure: unknown): Promise<never> {
-    if (failure instanceof RequestError && !this.#isTls && !failure.facts.isReachable && maySpeakTls(failure.message)) {
-      this.#speaksTls ??= speaksTls(this.server);
+  async #fail(failed: FailedCall): Promise<never> {
+    // Loaded only here, because building the descriptors of error details is slower than a call.
+    const { decodeFailure, maySpeakTls } = await import("./failure.ts");
+    const failure = decodeFailure(failed);
+    if (!this.#isTls && !failure.facts.isReachable && maySpeakTls(failure.message)) {
+      this.#speaksTls ??= import("./tls.io.ts").then(({ speaksTls }) => speaksTls(this.server));
       if (await this.#speaksTls) throw new RequestError(SPEAKS_TLS, failure.facts, failure);
     }
     throw failure;
   }
 
-  /** Converts a failure to a RequestError. `unary` is set for a call with a deadline. */
+  /** Describes a failed call, and retires its connection if the server is unreachable or silent. */
   #failure(
-    error: ServiceError,
+    { status, isFromServer, isUnprocessed }: CallEnd,
     connection: ChannelConnection,
-    unary?: { readonly timeoutMs: number; readonly beganMonoMs: number },
-  ): RequestError {
-    const details = error.metadata.get("grpc-status-details-bin")[0];
-    const isTransport = error.code === status.UNAVAILABLE || error.code === status.DEADLINE_EXCEEDED;
+    { isUnary, limitMs, beganMonoMs }: { readonly isUnary: boolean; readonly limitMs: number; readonly beganMonoMs: number },
+  ): FailedCall {
+    const { code, details } = status;
+    const isTransport = code === CODES.UNAVAILABLE || code === CODES.DEADLINE_EXCEEDED;
     if (!isTransport) connection.received();
-    // A connection to a blocked server stays open until grpc-js has waited 40 s for a ping response. Until then, every call on the connection would
-    // fail.
-    const isSilent = unary !== undefined && error.code === status.DEADLINE_EXCEEDED && isSilentSince(unary.beganMonoMs, connection);
+    // A connection to a blocked server stays open until the client has waited 40 s for a ping response. Until then, every call on the connection
+    // would fail.
+    const isSilent = isUnary && code === CODES.DEADLINE_EXCEEDED && isSilentSince(beganMonoMs, connection);
     const isReachable = connection.isUp || !isTransport;
-    if (!isReachable || isSilent) this.#giveUp(connection);
-    return decodeFailure({
-      code: error.code,
-      message: messageOf(error, unary?.timeoutMs),
-      details: typeof details === "string" ? undefined : details,
-      isReachable,
-      isSilent,
-      isSent: !(error.code === status.UNAVAILABLE && UNSENT.test(error.details)),
-      server: this.server,
-    });
+    if (!isReachable || isSilent) connection.giveUp();
+    // Earlier attempts used part of the requested timeout, so the remaining time is rounded up.
+    const isLate = code === CODES.DEADLINE_EXCEEDED && !isFromServer;
+    const message = isLate ? `no answer within ${durationText(roundedUp(limitMs))}` : status.message;
+    return { code, message, details, isReachable, isSilent, isSent: !isUnprocessed, server: this.server };
   }
 }
 
@@ -324,50 +368,8 @@ function isSilentSince(beganMonoMs: number, { lastReceivedMonoMs }: ChannelConne
   return lastReceivedMonoMs < beganMonoMs && performance.now() - beganMonoMs >= SILENT_MS;
 }
 
-/** Returns the message for a failure. The message of grpc-js for an exceeded deadline describes its internal state, so it is replaced. */
-function messageOf({ code, details, message }: ServiceError, timeoutMs: number | undefined): string {
-  const isOwn = code === status.DEADLINE_EXCEEDED && details.startsWith("Deadline exceeded");
-  // Earlier attempts used part of the requested timeout, so the remaining time is rounded up.
-  if (isOwn && timeoutMs !== undefined) return `no answer within ${durationText(roundedUp(timeoutMs))}`;
-  return transportWords(details === "" ? message : details);
-}
-
 /** Rounds up to a tenth of a second, or to a millisecond for values up to 100 ms. */
 function roundedUp(ms: number): number {
   const step = ms > 100 ? 100 : 1;
   return Math.ceil(ms / step) * step;
-}
-
-function asIs(bytes: Buffer): Buffer {
-  return bytes;
-}
-
-function pathOf(method: DescMethod): string {
-  return `/${method.parent.typeName}/${method.name}`;
-}
-
-function isServiceError(error: unknown): error is ServiceError {
-  return error instanceof Error && "code" in error && "metadata" in error && error.metadata instanceof Metadata;
-}
-
-/**
- * Returns the calls to clusters other than the client's own. Their clients have the same options as this client, but do not discover servers.
- */
-function elsewhereOf(
-  home: Client,
-  ways: ClusterAccessRules,
-  options: Omit<ClientOptions, "elsewhere" | "startFinding">,
-): OtherClusterCalls {
-  const own = new OwnCluster(home);
-  const { nowMs, lookupTtlMs } = options;
-  const clusters = new OtherClusters(home, ways, { ...options, followsRedirects: false });
-  const parts = { home, own, clusters, nowMs, lookupTtlMs };
-  const redirects = new RedirectCache(parts);
-  const calls = new IngressCalls(parts);
-  return {
-    resolve: (namespace: string, name: string, asked: ResolveOptions): Promise<Choice | undefined> =>
-      redirects.resolve(namespace, name, asked),
-    run: <T>(cluster: string, fn: (client: Client) => Promise<T>, asked: SummaryCallOptions): Promise<T> => calls.run(cluster, fn, asked),
-    close: () => clusters.close(),
-  };
 }

@@ -121,7 +121,7 @@ export function checkedServers(options: ConnectOptions): readonly string[] {
   });
 }
 
-// The token is checked here because the error from grpc-js would contain it.
+// The token is checked here, so that no later error contains it.
 function checkToken(name: string, token: unknown): void {
   if (token !== undefined && (typeof token !== "string" || !isToken(token)))
     throw new RangeError(`connect: invalid ${name}: ${TOKEN_RULE}`);

@@ -26,26 +26,22 @@ export function maySpeakTls(words: string): boolean {
   return words === NO_CONNECTION || words.startsWith(NO_GRPC) || words.includes("ECONNRESET");
 }
 
-/** Returns the system's message about a connection, without the text that grpc-js adds to it. */
-export function transportWords(text: string): string {
-  const target = /^Name resolution failed for target (?:dns:)?(.+)$/.exec(text)?.[1];
-  if (target !== undefined) return `no address is known for ${target}`;
-  const httpStatus = /^Received HTTP status code (\d+)$/.exec(text)?.[1];
+/** Returns the cause of a failure for a user, based on the messages of our gRPC client, Node.js and OpenSSL, or the unchanged message. */
+export function transportWords(text: string, server: string): string {
+  if (text.startsWith("getaddrinfo ")) return `no address is known for ${server}`;
+  const httpStatus = /^the server returned HTTP status (\d+) /.exec(text)?.[1];
   if (httpStatus !== undefined) return `${NO_GRPC}: it answered with HTTP ${httpStatus}`;
-  if (!/^No connection established\b|Resolution note:/.test(text)) return text;
-  // OpenSSL's messages end with a line feed.
-  const last = /Last error: (?:Error: )?(.*?)\.?\s*(?:Resolution note:|$)/s.exec(text)?.[1]?.trim() ?? "";
+  const words = text.replace(/^the connection was lost(?:: |$)/, "");
   // OpenSSL could not parse the server's answer as TLS.
-  if (/wrong version number|packet length too long/.test(last)) return SPEAKS_NO_TLS;
+  if (/wrong version number|packet length too long/.test(words)) return SPEAKS_NO_TLS;
   // The server answered with another protocol, such as HTTP/1.1.
-  if (last.startsWith("Protocol error")) return NO_GRPC;
+  if (words === "Protocol error") return NO_GRPC;
   // Node.js adds advice about its own flags, which programs and the CLI do not have.
-  if (last.startsWith("unable to ")) return last.replace(/; if the root CA is installed locally, .*$/s, "");
-  // The rest is a message from grpc-js, which includes the time of day.
-  return last === "" || last === "null" || last.startsWith("Failed to connect") ? NO_CONNECTION : last;
+  if (words.startsWith("unable to ")) return words.replace(/; if the root CA is installed locally, .*$/s, "");
+  return words === "" || words.startsWith("the connection was closed during") ? NO_CONNECTION : words;
 }
 
-/** Decodes a failed call. Details that cannot be decoded are ignored, because the code still identifies the failure. */
+/** Converts a failed call to an error. Details that cannot be decoded are ignored, because the code still identifies the failure. */
 export function decodeFailure(failed: FailedCall): RequestError {
   const violations: Violation[] = [];
   let reason: string | undefined;
@@ -66,5 +62,6 @@ export function decodeFailure(failed: FailedCall): RequestError {
   const isReachable = failed.isReachable || reason !== undefined;
   const isSent = failed.isSent !== false;
   const { isSilent = false, server } = failed;
-  return new RequestError(failed.message, { code, reason, violations, retryMs, metadata, isReachable, isSilent, isSent, server });
+  const words = failed.message === "" ? `${failed.code} ${code}: ` : transportWords(failed.message, server);
+  return new RequestError(words, { code, reason, violations, retryMs, metadata, isReachable, isSilent, isSent, server });
 }

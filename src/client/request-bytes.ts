@@ -1,7 +1,4 @@
-/**
- * Encodes the messages that a program passes. An untyped program can pass any value, and grpc-js would report an encoding error as a failed
- * connection.
- */
+/** Encodes the messages that a program passes, and checks them first, because an untyped program can pass any value. */
 import {
   create,
   type DescField,

@@ -1,10 +1,10 @@
 /** Provides the client's TLS functions: connection credentials, certificate checks, and detection of servers that require TLS. */
 
-import { isIP, type LookupFunction, type Socket } from "node:net";
+import { isIP } from "node:net";
 // This is a default import, because a named import of a function that is missing in older Node.js versions would fail before `connect` can report the
 // version.
 import nodeTls from "node:tls";
-import { type ChannelCredentials, credentials } from "@grpc/grpc-js";
+import { dialContext, lookupOf, type ServerDialOptions, systemRoots } from "../grpc/client/dial.io.ts";
 import { splitHostPort } from "../lib/addresses.ts";
 import { certificatesFault } from "../lib/named-file.io.ts";
 import type { TlsFiles } from "./connect-options.ts";
@@ -12,62 +12,23 @@ import type { TlsFiles } from "./connect-options.ts";
 /** Returns an error for a server certificate that is not accepted. Used where the certificate is not checked against the host name. */
 export type CheckIdentity = (host: string, certificate: nodeTls.PeerCertificate) => Error | undefined;
 
+/** The TLS context of a client's connections, which is undefined for plaintext, and how certificates are checked. */
+export type ChannelCredentials = Pick<ServerDialOptions, "tls" | "checks">;
+
 /**
  * Returns the credentials for a client's connections. `option` names the TLS option in errors. Throws a RangeError that names the file if a file is
  * unusable.
  */
 export function credentialsOf(tls: TlsFiles | undefined, option = "tls", checkServerIdentity?: CheckIdentity): ChannelCredentials {
-  if (tls === undefined) return credentials.createInsecure();
+  if (tls === undefined) return { tls: undefined };
   const wrong = findTlsFault(tls, `${option}.cert`);
   if (wrong !== undefined) throw new RangeError(`connect: ${option}.${wrong.file} ${wrong.fault}`);
-  const verifying = checkServerIdentity && { checkServerIdentity };
-  return withOwnConnector(credentials.createSsl(pem(tls.ca) ?? systemRoots(), pem(tls.key), pem(tls.cert), verifying));
-}
-
-/**
- * Changes the TLS connections of grpc-js in two ways, for which it has no options:
- *
- * - It sends the host of each server as the TLS server name. For an IP address, Node.js then prints the warning DEP0123 in the user's program, because
- *   RFC 6066 allows only DNS names. Without a server name, the certificate is verified against the host.
- * - It waits for the TLS handshake without a time limit, even after the channel has been closed. A server that accepts connections and never answers
- *   would keep the user's program from exiting.
- */
-function withOwnConnector(made: ChannelCredentials): ChannelCredentials {
-  // oxlint-disable-next-line no-underscore-dangle -- the name that grpc-js gave it
-  const create = made._createSecureConnector.bind(made);
-  // oxlint-disable-next-line no-underscore-dangle -- the name that grpc-js gave it
-  made._createSecureConnector = (...given) => {
-    const connector = create(...given);
-    const options: unknown = Reflect.get(connector, "connectionOptions");
-    if (typeof options === "object" && options !== null && isIP(String(Reflect.get(options, "servername"))) !== 0)
-      Reflect.deleteProperty(options, "servername");
-    const opening = new Set<Socket>();
-    return {
-      connect: (socket) => {
-        // The calls that wait for the connection keep the process running.
-        socket.unref();
-        opening.add(socket);
-        return connector.connect(socket).finally(() => opening.delete(socket));
-      },
-      waitForReady: () => connector.waitForReady(),
-      getCallCredentials: () => connector.getCallCredentials(),
-      destroy: () => {
-        for (const socket of opening) socket.destroy();
-        connector.destroy();
-      },
-    };
-  };
-  return made;
+  const context = dialContext({ ca: pem(tls.ca), cert: pem(tls.cert), key: pem(tls.key) });
+  return { tls: context, ...(checkServerIdentity && { checks: { checkServerIdentity } }) };
 }
 
 function pem(bytes: Uint8Array | undefined): Buffer | undefined {
   return bytes === undefined ? undefined : Buffer.from(bytes);
-}
-
-/** PEM of the CAs that the system trusts. Undefined if there are none. In that case, Node.js uses its own list. */
-function systemRoots(): Buffer | undefined {
-  const roots = [...nodeTls.getCACertificates("system"), ...nodeTls.getCACertificates("extra")];
-  return roots.length === 0 ? undefined : Buffer.from(roots.join("\n"));
 }
 
 /** A TLS server answers immediately, and a failed call is delayed by at most this time. */
@@ -102,14 +63,7 @@ export function certificateFault(
 ): Promise<string | undefined> {
   const { promise, resolve } = Promise.withResolvers<string | undefined>();
   const ca = pem(tls.ca) ?? systemRoots();
-  const lookup: LookupFunction = (_host, { all }, callback) => {
-    const found = addresses.map((address) => ({ address, family: isIP(address) }));
-    const [first = { address: "", family: 0 }] = found;
-    // oxlint-disable-next-line unicorn/no-null -- node:net wants null
-    if (all === true) callback(null, found);
-    // oxlint-disable-next-line unicorn/no-null -- node:net wants null
-    else callback(null, first.address, first.family);
-  };
+  const lookup = lookupOf(addresses);
   const socket = nodeTls.connect({ ...placeOf(server), ...(ca && { ca }), ALPNProtocols: ["h2"], checkServerIdentity, lookup });
   socket.setTimeout(timeoutMs, () => resolve("the TLS handshake timed out"));
   socket.on("secureConnect", () => resolve(undefined));

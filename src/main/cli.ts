@@ -55,5 +55,5 @@ const environment = await openEnvironment({
 process.exitCode = await runCli(process.argv.slice(2), environment);
 // The command has ended, so the next signal ends the process.
 signals = 1;
-// A connection attempt that gets no answer keeps the process running for minutes. grpc-js does not cancel it when the channel is closed.
+// The lookup of a server's name cannot be cancelled, and keeps the process running until it gets an answer.
 if (process.stdout.writableLength === 0) setTimeout(() => process.exit(), CLOSE_MS).unref();

@@ -5,7 +5,7 @@ import { status } from "@grpc/grpc-js";
 import { afterEach, expect, test } from "vitest";
 import { parse as parseYaml } from "yaml";
 import type { ServeRequest } from "../../src/cli/environment.ts";
-import { connect } from "../../src/client/channel.io.ts";
+import { connect } from "../../src/client/connect.io.ts";
 import { waymark } from "../fakes/cli-world.ts";
 import { FakeDiscovery } from "../fakes/discovery-server.ts";
 

@@ -6,7 +6,7 @@ import { create, fromJson, type JsonObject, type JsonValue, toBinary } from "@bu
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { CatalogWatchRequestSchema, DiscoveryService, RegisterRequestSchema } from "../../gen/waymark/discovery/v1/discovery_pb.js";
-import { connect } from "../../src/client/channel.io.ts";
+import { connect } from "../../src/client/connect.io.ts";
 import { RequestError } from "../../src/client/request-error.ts";
 import { askHttp, type GrpcDoor, goodEntry, textOf } from "../fakes/node.ts";
 import type { NodeProcess } from "../fakes/node-process.ts";

@@ -120,8 +120,13 @@ test("10,000 rules with long names fit", async () => {
   expect(new TextEncoder().encode(formatPolicyFile(largest, "yaml")).length).toBeLessThan(POLICY_BOUNDS.maxFileBytes);
 });
 
-/** The same name and number, for another thing: windows of log lines, lists of a message, and the HTTP edge, whose streams are no setting. */
+/**
+ * The same name and number, for another thing: windows of log lines, lists of a message, the client library, which has no
+ * settings, and the HTTP edge, whose streams are no setting.
+ */
 const OTHER_THINGS = [
+  "src/client/channel.io.ts: keepaliveTimeMs",
+  "src/client/channel.io.ts: keepaliveTimeoutMs",
   "src/fabric/borders/border-links.ts: windowMs",
   "src/fabric/links/call-guard.ts: windowMs",
   "src/fabric/links/links.ts: windowMs",

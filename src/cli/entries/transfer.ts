@@ -5,7 +5,7 @@
 import { clone, type JsonValue, type MessageInitShape, type MessageShape, toBinary, toJson } from "@bufbuild/protobuf";
 import { type Entry, EntryKeySchema, EntrySchema, HealthStatus, Scope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { type CatalogQueryRequestSchema, DiscoveryService } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
-import type { Client } from "../../client/client.ts";
+import type { ClientCalls } from "../../client/calls.ts";
 import { RequestError } from "../../client/request-error.ts";
 import type { LineProblem } from "../../lib/formats/documents.ts";
 import { protocolWord } from "../../lib/protocols.ts";
@@ -38,7 +38,7 @@ export interface EntryTransfer {
 /** Carries out a transfer and prints its document. */
 export async function carryOut(
   transfer: EntryTransfer,
-  { client, out }: { readonly client: () => Client; readonly out: CommandOutput },
+  { client, out }: { readonly client: () => ClientCalls; readonly out: CommandOutput },
 ): Promise<ExitCode> {
   const { file, problems, isPartial, isDryRun } = transfer;
   for (const { line, message } of problems.slice(0, MAX_REPORTED)) out.error(`${file}:${line}: ${message}`);
@@ -63,7 +63,7 @@ type TransferResult = Pick<EntryTransfer, "file" | "entries" | "namespaces" | "i
 /** Compares with the catalog, then registers and removes, except in a dry run. `leaseId` is empty if no lease was needed. */
 export async function perform(
   transfer: TransferResult,
-  client: Client,
+  client: ClientCalls,
 ): Promise<{ readonly changes: readonly TransferChange[]; readonly leaseId: string }> {
   const { held, nodeId } = await readHeld(client, transfer.namespaces);
   const wanted = transfer.entries.map(({ entry }) => entry);
@@ -74,7 +74,7 @@ export async function perform(
 
 /** Reads this cluster's entries and the ID of the serving node. The same keys may exist in other clusters. */
 async function readHeld(
-  client: Client,
+  client: ClientCalls,
   namespaces: EntryTransfer["namespaces"],
 ): Promise<{ readonly held: readonly Entry[]; readonly nodeId?: string }> {
   if (namespaces.length === 0) return { held: [] };
@@ -91,7 +91,7 @@ const MAX_BATCH_BYTES = 3 * 1024 * 1024;
 async function apply(
   { file, entries, claimsUnchanged }: TransferResult,
   changes: readonly TransferChange[],
-  client: Client,
+  client: ClientCalls,
 ): Promise<string> {
   const wanted = changes.filter(({ action }) => action !== "remove" && (claimsUnchanged || action !== "unchanged"));
   const placeOf = new Map(entries.map(({ entry, place }) => [entry, place]));
@@ -286,7 +286,7 @@ function content(entry: Entry, health: HealthStatus): Map<string, string> {
 }
 
 /** Reads all entries that match a filter, in pages of the maximum size. */
-export async function readAll(client: Client, filter: MessageInitShape<typeof CatalogQueryRequestSchema>): Promise<readonly Entry[]> {
+export async function readAll(client: ClientCalls, filter: MessageInitShape<typeof CatalogQueryRequestSchema>): Promise<readonly Entry[]> {
   const entries: Entry[] = [];
   const read = (pageToken: string) => client.call(DiscoveryService.method.catalogQuery, { ...filter, limit: MAX_PAGE, pageToken });
   for await (const { items } of pagesOf(read)) entries.push(...items);

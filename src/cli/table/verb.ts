@@ -1,5 +1,5 @@
 /** Defines the types for verbs: the row in the VERBS table, and the function. Also defines the flags that several tables share. */
-import type { Client } from "../../client/client.ts";
+import type { ClientCalls } from "../../client/calls.ts";
 import type { Environment } from "../environment.ts";
 import type { ExitCode } from "../exit.ts";
 import type { Flags } from "../flags.ts";
@@ -13,8 +13,8 @@ export interface VerbContext {
   readonly args: readonly string[];
   readonly flags: Flags;
   readonly out: CommandOutput;
-  /** Opens the client on first use. The caller closes the client. */
-  readonly client: () => Client;
+  /** Returns the calls to the servers. The caller closes them. */
+  readonly client: () => ClientCalls;
   /** Returns `--tenant` and `--as-operator` as the viewer of a read. */
   readonly viewer: { readonly viewer?: { readonly tenantId: string; readonly asOperator: boolean } };
   /** Returns the completion script for a shell. The function is passed in, because it uses the VERBS table, which verbs must not import. */

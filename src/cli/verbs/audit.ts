@@ -11,7 +11,7 @@ import {
   AuditRecordSchema,
   PolicyService,
 } from "../../../gen/waymark/policy/v1/policy_pb.js";
-import type { Client } from "../../client/client.ts";
+import type { ClientCalls } from "../../client/calls.ts";
 import { RequestError } from "../../client/request-error.ts";
 import { enumWord } from "../../lib/enum-words.ts";
 import { askNodes, clusterNodes } from "../cluster-nodes.ts";
@@ -256,7 +256,7 @@ function knownFlag(text: string | undefined): KnownRecord | undefined {
   return { knownNumber: BigInt(number), knownHash: hash.toLowerCase() };
 }
 
-async function askServer(client: Client, known: KnownRecord | undefined): Promise<ChainReading> {
+async function askServer(client: ClientCalls, known: KnownRecord | undefined): Promise<ChainReading> {
   const answer = await client.call(PolicyService.method.verifyAudit, known ?? {});
   return {
     isIntact: answer.intact,

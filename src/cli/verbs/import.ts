@@ -1,6 +1,5 @@
 /** Imports Kubernetes manifests, and loads the demo catalog. */
 import { Scope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
-import { connect } from "../../client/channel.io.ts";
 import { METADATA_KEY } from "../../lib/bounds.ts";
 import { carryOut, type EntryTransfer, perform } from "../entries/transfer.ts";
 import type { Environment } from "../environment.ts";
@@ -89,7 +88,8 @@ function mayPrune({ entries, problems }: Manifest, { file, importer, mayBeEmpty,
 export async function loadDemo(environment: Environment, grpc: string, out: CommandOutput): Promise<void> {
   const { entries, problems } = readKubernetes(await environment.readOwn(DEMO_FILE), { ...DEFAULTS, importer: "demo" });
   if (problems.length > 0) throw new CommandError(problems.map(({ line, message }) => `${DEMO_FILE}:${line}: ${message}`).join("\n"));
-  const client = connect({ servers: [grpc], findServers: false });
+  const { openCalls } = await import("../../client/channel.io.ts");
+  const client = await openCalls({ servers: [grpc] });
   try {
     const namespaces = [{ namespacePrefix: DEFAULTS.namespacePrefix }];
     const transfer = { file: DEMO_FILE, entries, namespaces, isPrunable: () => false, isDryRun: false, claimsUnchanged: false };

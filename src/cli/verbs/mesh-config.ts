@@ -6,7 +6,7 @@ import {
   ConfigServiceValidateResponseSchema,
   type Setting,
 } from "../../../gen/waymark/control/v1/config_pb.js";
-import type { Client } from "../../client/client.ts";
+import type { ClientCalls } from "../../client/calls.ts";
 import { type ClusterNode, clusterNodes } from "../cluster-nodes.ts";
 import { readInput } from "../environment.ts";
 import { CommandError, EXIT, UsageError } from "../exit.ts";
@@ -73,7 +73,7 @@ export const diff: VerbFunction = async ({ args, flags, out, client }) => {
   return rows.length === 0 ? EXIT.done : EXIT.failed;
 };
 
-async function settingsOf(nodeId: string, nodes: readonly ClusterNode[], client: Client): Promise<ReadonlyMap<string, Setting>> {
+async function settingsOf(nodeId: string, nodes: readonly ClusterNode[], client: ClientCalls): Promise<ReadonlyMap<string, Setting>> {
   const node = nodes.find((each) => each.nodeId === nodeId);
   if (node === undefined) {
     const known = nodes.map((each) => each.nodeId).join(", ");

@@ -25,7 +25,7 @@ import {
   type PeerServiceWatchResponse,
   PeerSort,
 } from "../../../gen/waymark/control/v1/peer_pb.js";
-import type { Client } from "../../client/client.ts";
+import type { ClientCalls } from "../../client/calls.ts";
 import { RequestError } from "../../client/request-error.ts";
 import { isKnownAge } from "../../lib/duration.ts";
 import { enumWord } from "../../lib/enum-words.ts";
@@ -182,7 +182,7 @@ export const explain: VerbFunction = async ({ args, out, client }) => {
   out.document(json, { columns: EVENT_COLUMNS, rows: events, whenEmpty: "no events recorded" });
 };
 
-async function member([nodeId = ""]: readonly string[], client: Client) {
+async function member([nodeId = ""]: readonly string[], client: ClientCalls) {
   const answer = await client.call(PeerService.method.get, { nodeId });
   const events = answer.events.map((event) => wholeJson(PeerEventSchema, event));
   return { ...answer, json: { ...wholeJson(PeerServiceGetResponseSchema, answer), events } };

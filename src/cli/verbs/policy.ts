@@ -23,7 +23,7 @@ import {
   Severity,
   type Stage,
 } from "../../../gen/waymark/policy/v1/policy_pb.js";
-import type { Client } from "../../client/client.ts";
+import type { ClientCalls } from "../../client/calls.ts";
 import { RequestError } from "../../client/request-error.ts";
 import { POLICY_BOUNDS } from "../../lib/bounds.ts";
 import { enumWord } from "../../lib/enum-words.ts";
@@ -182,13 +182,13 @@ export const exportPolicy: VerbFunction = async ({ environment, flags, out, clie
   out.note(`version ${policy.number}, ${counted(policy.rules.length, "rule")}`);
 };
 
-async function inForce(client: Client): Promise<PolicySet> {
+async function inForce(client: ClientCalls): Promise<PolicySet> {
   const { policy } = await client.call(method.exportPolicy, {});
   if (policy === undefined) throw new CommandError("no policy is in force", EXIT.notFound);
   return policy;
 }
 
-async function versionOf(client: Client, number: number): Promise<PolicySet> {
+async function versionOf(client: ClientCalls, number: number): Promise<PolicySet> {
   for await (const { versions } of pagesOf((pageToken) => client.call(method.policyHistory, { pageToken }))) {
     const found = versions.find(({ policy }) => Number(policy?.number) === number);
     if (found?.unreadable) throw new CommandError(`version ${number} cannot be read: ${found.unreadable}`);

@@ -4,7 +4,7 @@ import { type Entry, EntryKind, HealthStatus, Scope } from "../../../gen/waymark
 import type { ServiceSummary } from "../../../gen/waymark/catalog/v1/summary_pb.js";
 import { DiscoveryService, type NamespaceStatusResponse } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import type { SummaryQueryRequestSchema } from "../../../gen/waymark/discovery/v1/summary_pb.js";
-import type { Client } from "../../client/client.ts";
+import type { ClientCalls } from "../../client/calls.ts";
 import { RequestError } from "../../client/request-error.ts";
 import { enumWord } from "../../lib/enum-words.ts";
 import { readAll } from "../entries/transfer.ts";
@@ -49,7 +49,7 @@ interface KnownSummaries {
 }
 
 /** Returns all summaries that match a filter, or undefined if the server does not store summaries. */
-async function readSummaries(client: Client, filter: ReportFilter): Promise<KnownSummaries | undefined> {
+async function readSummaries(client: ClientCalls, filter: ReportFilter): Promise<KnownSummaries | undefined> {
   const items: ServiceSummary[] = [];
   const { summaryQuery } = DiscoveryService.method;
   const read = (pageToken: string) => client.call(summaryQuery, { ...filter, limit: MAX_PAGE, pageToken });
@@ -69,7 +69,11 @@ type ReportFilter = Pick<MessageInitShape<typeof SummaryQueryRequestSchema>, "na
 type ReportRow = Awaited<ReturnType<typeof rowOf>>;
 
 /** The report on a namespace, in JSON form. */
-async function rowOf(client: Client, [namespace, entries]: readonly [string, readonly Entry[]], summaries: KnownSummaries | undefined) {
+async function rowOf(
+  client: ClientCalls,
+  [namespace, entries]: readonly [string, readonly Entry[]],
+  summaries: KnownSummaries | undefined,
+) {
   const status = await client.call(DiscoveryService.method.namespaceStatus, { namespace });
   const { owners, exportScopes, policyVersion, allowed, reason } = status;
   const countOf = (health: HealthStatus): number => entries.filter((entry) => entry.health === health).length;

@@ -5,10 +5,9 @@ import { isIP } from "node:net";
 // This is a default import, because a named import of a function that is missing in older Node.js versions would fail before `connect` can report the
 // version.
 import nodeTls from "node:tls";
-import type { ChannelCredentials } from "@grpc/grpc-js";
 import { splitHostPort } from "../../lib/addresses.ts";
 import type { ClusterAccess, ConnectOptions, TlsFiles } from "../connect-options.ts";
-import { type CheckIdentity, certificateFault, credentialsOf } from "../tls.io.ts";
+import { type ChannelCredentials, type CheckIdentity, certificateFault, credentialsOf } from "../tls.io.ts";
 import { clusterNameFault, nearFault } from "./ingress-urls.ts";
 import type { ClusterAccessRules } from "./other-clusters.ts";
 import type { DirectedChannel, ServerProbeResult } from "./proven-channel.ts";

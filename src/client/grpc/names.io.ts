@@ -7,8 +7,8 @@
 import { experimental, Metadata, status } from "@grpc/grpc-js";
 import { isDrained } from "../../consumer/health-tiers.ts";
 import { fnv64, hashFraction } from "../../lib/hash64.ts";
-import { connect } from "../channel.io.ts";
 import type { Client } from "../client.ts";
+import { connect } from "../connect.io.ts";
 import { parseServer, SERVER_RULE } from "../connect-options.ts";
 import { LiveMap } from "../live/watch.io.ts";
 import { RequestError } from "../request-error.ts";

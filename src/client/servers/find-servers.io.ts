@@ -6,7 +6,7 @@
 import type { Entry } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { Scope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { DiscoveryService } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
-import type { Client } from "../client.ts";
+import type { ClusterCalls } from "../cluster-calls.ts";
 import { RequestError } from "../request-error.ts";
 import type { ServerList } from "./server-list.ts";
 import { nodesFor, RESOLVERS_NAMESPACE, resolversFor } from "./server-list.ts";
@@ -29,7 +29,7 @@ const PAGE_LIMIT = 1000;
 const MAX_PAGES = 4;
 
 export class ServerFinder {
-  readonly #client: Client;
+  readonly #calls: ClusterCalls;
   readonly #servers: ServerList;
   readonly #options: FindingOptions;
   readonly #abort = new AbortController();
@@ -37,8 +37,8 @@ export class ServerFinder {
   #hasPlace = false;
   #place = { region: "", zone: "" };
 
-  constructor(client: Client, servers: ServerList, options: FindingOptions) {
-    this.#client = client;
+  constructor(calls: ClusterCalls, servers: ServerList, options: FindingOptions) {
+    this.#calls = calls;
     this.#servers = servers;
     this.#options = options;
     this.#schedule(FIRST_MS * options.random());
@@ -71,12 +71,12 @@ export class ServerFinder {
     const { serverInfo, clusterMap, catalogQuery } = DiscoveryService.method;
     let clusterId = "";
     const nodes = await this.#pages(async (pageToken) => {
-      const page = await this.#client.call(clusterMap, { scope: Scope.ZONE, limit: PAGE_LIMIT, pageToken }, { signal });
+      const page = await this.#calls.call(clusterMap, { scope: Scope.ZONE, limit: PAGE_LIMIT, pageToken }, { signal });
       ({ clusterId } = page);
       return { items: page.nodes, next: page.nextPageToken };
     });
     const resolvers = await this.#pages(async (pageToken) => {
-      const page = await this.#client.call(catalogQuery, { namespace: RESOLVERS_NAMESPACE, limit: PAGE_LIMIT, pageToken }, { signal });
+      const page = await this.#calls.call(catalogQuery, { namespace: RESOLVERS_NAMESPACE, limit: PAGE_LIMIT, pageToken }, { signal });
       return { items: page.items, next: page.nextPageToken };
     }).catch((error: unknown) => {
       // Some callers are not allowed to see resolvers.
@@ -84,12 +84,12 @@ export class ServerFinder {
       throw error;
     });
     if (!this.#hasPlace) {
-      this.#place = await this.#client.call(serverInfo, {}, { signal });
+      this.#place = await this.#calls.call(serverInfo, {}, { signal });
       this.#hasPlace = true;
     }
     const ofCluster = resolvers.filter((entry) => entry.clusterId === clusterId);
     this.#servers.learn([...nodesFor(nodes), ...resolversFor(ofCluster)], this.#place, performance.now());
-    this.#client.dropUnlisted();
+    this.#calls.dropUnlisted();
     const toProve = this.#servers.toProve(performance.now());
     const answers = await Promise.all(toProve.map((server) => this.#isOf(clusterId, server)));
     const proven = toProve.filter((_, i) => answers[i]);
@@ -100,7 +100,7 @@ export class ServerFinder {
   async #isOf(clusterId: string, server: string): Promise<boolean> {
     const options = { timeoutMs: PROOF_MS, signal: this.#abort.signal };
     try {
-      return (await this.#client.callAt(server, DiscoveryService.method.serverInfo, {}, options)).clusterId === clusterId;
+      return (await this.#calls.callAt(server, DiscoveryService.method.serverInfo, {}, options)).clusterId === clusterId;
     } catch (error) {
       if (!(error instanceof RequestError)) throw error;
       this.#servers.failed(server, performance.now());

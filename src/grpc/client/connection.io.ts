@@ -190,6 +190,11 @@ export class ClientConnection {
     this.#session.unref();
   }
 
+  /** Keeps the process running while the connection is open. */
+  ref(): void {
+    this.#session.ref();
+  }
+
   #listen(stream: ClientHttp2Stream, call: ClientCall): void {
     stream.on("response", (headers: IncomingHttpHeaders, flags: number, fields?: readonly string[]) =>
       call.response(headers, fields ?? [], (flags & END_STREAM) !== 0),

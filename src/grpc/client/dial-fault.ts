@@ -14,7 +14,9 @@ export interface DialRemedies {
 const REJECTED = /alert (?<alert>bad certificate|certificate (?:expired|required|revoked|unknown)|unknown ca|unsupported certificate)/;
 
 /** Returns the cause and the remedy of a failed TLS handshake, based on the messages of OpenSSL and Node.js, or the unchanged message. */
-export function dialFault(message: string, { notTls, untrusted, rejected }: DialRemedies): string {
+export function dialFault(message: string, remedies: DialRemedies | undefined): string {
+  if (remedies === undefined) return message;
+  const { notTls, untrusted, rejected } = remedies;
   if (/wrong version number|packet length too long/.test(message)) return `the server does not speak TLS: ${notTls}`;
   if (/self-signed certificate|unable to (?:verify|get)|certificate signature failure/.test(message))
     return `the server's certificate was not signed by a trusted CA: ${untrusted}`;

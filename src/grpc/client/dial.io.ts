@@ -1,6 +1,8 @@
 /** Opens connections to servers, with one deadline for TCP, TLS and HTTP/2 together. Secrets are sent only over TLS or to a loopback address. */
-import { connect as connectTcp, isIP, type Socket } from "node:net";
-import { connect as connectTls, createSecureContext, getCACertificates, type SecureContext } from "node:tls";
+import { connect as connectTcp, isIP, type LookupFunction, type Socket } from "node:net";
+// This is a default import, because a named import of a function that is missing in older Node.js versions would fail before the client library can
+// report the version.
+import nodeTls, { type SecureContext, type ConnectionOptions as TlsOptions } from "node:tls";
 import { hostPort, isLoopbackHost, withoutMapping } from "../../lib/addresses.ts";
 import { stallAwareTimeout } from "../../lib/stall-aware-time.io.ts";
 import { ClientConnection, type ConnectionOptions } from "./connection.io.ts";
@@ -13,16 +15,19 @@ export interface ServerDialOptions {
   readonly defaultPort: number;
   /** Undefined for plaintext. */
   readonly tls: SecureContext | undefined;
+  /** How the server's name is looked up, and how its certificate is checked. By default, Node.js does both. */
+  readonly checks?: Pick<TlsOptions, "checkServerIdentity" | "lookup">;
   /** Fails plaintext connections to other machines, with this text. Set if the calls contain a secret. */
   readonly plaintextFault?: string | undefined;
-  readonly remedies: DialRemedies;
+  /** If absent, failures of the TLS handshake are described by OpenSSL and Node.js. */
+  readonly remedies?: DialRemedies;
   readonly timeoutMs: number;
   readonly connection: Pick<ConnectionOptions, "limits" | "bounds" | "onLeaving" | "measuresDelay">;
 }
 
 /** Opens a connection. `done` rejects with a readable error if no HTTP/2 server responds in time, or if secrets must not be sent to the server. */
 export function dialServer(options: ServerDialOptions): PendingConnection {
-  const { address, tls, timeoutMs, plaintextFault } = options;
+  const { address, tls, checks, timeoutMs, plaintextFault, remedies } = options;
   const place = placeOf(options);
   const scheme = tls === undefined ? "http" : "https";
   if (place === undefined || !URL.canParse(`${scheme}://${place.authority}`))
@@ -31,7 +36,7 @@ export function dialServer(options: ServerDialOptions): PendingConnection {
       cancel: () => {},
     };
   const { host, port, authority } = place;
-  const socket = tls === undefined ? connectTcp({ host, port }) : secured(host, port, tls);
+  const socket = tls === undefined ? connectTcp({ host, port, ...checks }) : secured(host, port, tls, checks);
   socket.setNoDelay(true);
   const { promise: done, resolve, reject } = Promise.withResolvers<ClientConnection>();
   const fail = (why: string) => {
@@ -40,7 +45,7 @@ export function dialServer(options: ServerDialOptions): PendingConnection {
     reject(new Error(why));
   };
   const timer = stallAwareTimeout(() => fail(`no connection to ${authority} within ${timeoutMs} ms`), timeoutMs);
-  socket.on("error", (error: NodeJS.ErrnoException) => fail(dialFault(wordsOf(error), options.remedies)));
+  socket.on("error", (error: NodeJS.ErrnoException) => fail(dialFault(wordsOf(error), remedies)));
   const closed = `the connection was closed during the HTTP/2 handshake${tls === undefined ? "; the server may require TLS" : ""}`;
   socket.once("close", () => fail(closed));
   socket.once(tls === undefined ? "connect" : "secureConnect", () => {
@@ -51,7 +56,7 @@ export function dialServer(options: ServerDialOptions): PendingConnection {
       timer.clear();
       resolve(connection);
     };
-    connection.ready().then(greeted, (error: Error) => fail(dialFault(error.message, options.remedies)));
+    connection.ready().then(greeted, (error: Error) => fail(dialFault(error.message, remedies)));
   });
   return { done, cancel: () => fail("the connection attempt was canceled") };
 }
@@ -70,9 +75,21 @@ function placeOf({ address, defaultPort }: ServerDialOptions): ServerAddress | u
 }
 
 /** Opens a TLS connection. IP addresses are not sent as the server name (RFC 6066, section 3). */
-function secured(host: string, port: number, secureContext: SecureContext): Socket {
+function secured(host: string, port: number, secureContext: SecureContext, checks: ServerDialOptions["checks"]): Socket {
   const name = isIP(host) === 0 ? { servername: host } : {};
-  return connectTls({ host, port, secureContext, ...name, ALPNProtocols: ["h2"] });
+  return nodeTls.connect({ host, port, secureContext, ...name, ALPNProtocols: ["h2"], ...checks });
+}
+
+/** Returns a lookup that finds these addresses for each name. */
+export function lookupOf(addresses: readonly string[]): LookupFunction {
+  return (_host, { all }, callback) => {
+    const found = addresses.map((address) => ({ address, family: isIP(address) }));
+    const [first = { address: "", family: 0 }] = found;
+    // oxlint-disable-next-line unicorn/no-null -- node:net wants null
+    if (all === true) callback(null, found);
+    // oxlint-disable-next-line unicorn/no-null -- node:net wants null
+    else callback(null, first.address, first.family);
+  };
 }
 
 /** Returns the system's error message. If several addresses failed, the error has an empty message, so its code is used. */
@@ -83,18 +100,18 @@ function wordsOf(error: NodeJS.ErrnoException): string {
 /** The content of PEM files for TLS. */
 export interface DialCredentials {
   /** The trusted CAs. If absent, the system's CAs are used. */
-  readonly ca?: Buffer;
-  readonly cert?: Buffer;
-  readonly key?: Buffer;
+  readonly ca?: Buffer | undefined;
+  readonly cert?: Buffer | undefined;
+  readonly key?: Buffer | undefined;
 }
 
 /** Throws an error of OpenSSL if the key does not belong to the certificate, or if one of them cannot be read. */
 export function dialContext({ ca, ...own }: DialCredentials): SecureContext {
-  return createSecureContext({ ca: ca ?? systemRoots(), minVersion: "TLSv1.2", ...own });
+  return nodeTls.createSecureContext({ ca: ca ?? systemRoots(), minVersion: "TLSv1.2", ...own });
 }
 
 /** The CAs that the system trusts. Undefined if there are none. Node.js then uses its own list. */
-function systemRoots(): string[] | undefined {
-  const roots = [...getCACertificates("system"), ...getCACertificates("extra")];
+export function systemRoots(): string[] | undefined {
+  const roots = [...nodeTls.getCACertificates("system"), ...nodeTls.getCACertificates("extra")];
   return roots.length === 0 ? undefined : roots;
 }

@@ -3,7 +3,7 @@ import { create } from "@bufbuild/protobuf";
 import { durationFromMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { status } from "@grpc/grpc-js";
 import { afterAll, afterEach, beforeEach, expect, test } from "vitest";
-import { openClient } from "../../../src/client/channel.io.ts";
+import { openClient } from "../../../src/client/connect.io.ts";
 import { type Client, type ConnectOptions, EntryKind, EntrySchema, RequestError } from "../../../src/client/index.ts";
 import { FakeDiscovery } from "../../fakes/discovery-server.ts";
 
