@@ -1,9 +1,8 @@
 /** Implements the environment for a real command line: this process's terminals, files and signals. */
-import { constants, createReadStream, openSync } from "node:fs";
+import { constants, createReadStream, openSync, readFileSync } from "node:fs";
 import { readFile, stat } from "node:fs/promises";
 import { Socket } from "node:net";
 import { join } from "node:path";
-import { createInterface } from "node:readline";
 import { addAbortSignal, type Readable } from "node:stream";
 import { fileURLToPath } from "node:url";
 import { later } from "../lib/stall-aware-time.io.ts";
@@ -45,6 +44,7 @@ function openPipe(path: string): Readable {
 
 async function ask(question: string, interrupt: AbortSignal): Promise<string> {
   process.stderr.write(question);
+  const { createInterface } = await import("node:readline");
   // Not in raw mode, so that Ctrl+C still interrupts the command.
   const lines = createInterface({ input: process.stdin, terminal: false, signal: interrupt });
   const { value } = await lines[Symbol.asyncIterator]().next();
@@ -74,7 +74,7 @@ export async function openEnvironment(
     | "certificates"
   >,
 ): Promise<Environment> {
-  const facts: unknown = JSON.parse(await readFile(join(FOLDER, "package.json"), "utf8"));
+  const facts: unknown = JSON.parse(readFileSync(join(FOLDER, "package.json"), "utf8"));
   const version = typeof facts === "object" && facts !== null && "version" in facts ? String(facts.version) : "unknown";
   return {
     ...own,

@@ -26,17 +26,14 @@ import {
   ResolveResponseSchema,
   ServerInfoResponseSchema,
 } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
-import { follow } from "../../client/follow.io.ts";
 import { RequestError } from "../../client/request-error.ts";
 import type { FollowEvent, UnreachableSample } from "../../consumer/watch-follower.ts";
 import { durationText } from "../../lib/duration.ts";
 import { enumWord } from "../../lib/enum-words.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import { counted } from "../../lib/text/visible-text.ts";
-import { VersionRange } from "../../lib/versions.ts";
 import { CommandError, EXIT, UsageError } from "../exit.ts";
 import { type Flags, namespaceScope } from "../flags.ts";
-import { messageJson, timeText } from "../messages.ts";
 import { type CommandOutput, factTable, type OutputTable, type TableColumn } from "../output.ts";
 import { limitOf, noteMore, readPages } from "../pages.ts";
 import type { VerbFunction } from "../table/verb.ts";
@@ -44,10 +41,13 @@ import { ENTRY_COLUMNS, hiddenByColumns, keyWords, targetText } from "../texts.t
 
 type QueryInit = MessageInitShape<typeof CatalogQueryRequestSchema>;
 
+/** The conversion to JSON. It is loaded when it is needed, because loading is slower than a call, and most tables do not need it. */
+const messages = () => import("../messages.ts");
+
 export const query: VerbFunction = async ({ args, flags, out, client, viewer }) => {
   const maxStalenessMs = flags.durationMs("maxStaleness");
   const filter: QueryInit = {
-    ...filterOf(flags, args),
+    ...(await filterOf(flags, args)),
     ...viewer,
     subject: flags.text("subject") ?? "",
     aliases: [...flags.list("alias")],
@@ -60,7 +60,7 @@ export const query: VerbFunction = async ({ args, flags, out, client, viewer }) 
     client().call(DiscoveryService.method.catalogQuery, { ...filter, ...page }),
   );
   const hiddenBy = hiddenByColumns<Entry>(flags, ({ key }) => answer.hiddenBy[key?.namespace ?? ""]);
-  const json = messageJson(CatalogQueryResponseSchema, answer);
+  const json = out.isMachine ? (await messages()).messageJson(CatalogQueryResponseSchema, answer) : {};
   if (flags.isOn("explain") && !out.isMachine) out.document(json, explanationTable(answer.explanation));
   else out.document(json, { columns: [...ENTRY_COLUMNS, ...hiddenBy], rows: answer.items });
   noteMore(out, answer);
@@ -99,7 +99,7 @@ export const resolve: VerbFunction = async ({ args, flags, out, client, viewer }
   if (flags.text("policy") === "hash" && (flags.text("hashKey") ?? "") === "")
     throw new UsageError("--policy hash requires --hash-key, such as a user id");
   if (flags.text("policy") !== "hash" && flags.text("hashKey") !== undefined) throw new UsageError("--hash-key requires --policy hash");
-  const versionRange = versionRangeOf(flags);
+  const versionRange = await versionRangeOf(flags);
   if (versionRange !== "" && flags.enum("kind", EntryKind) !== EntryKind.FUNCTION)
     throw new UsageError("--version-range requires --kind function, because only functions have versions");
   const namespace = flags.text("namespace") ?? "";
@@ -122,11 +122,11 @@ export const resolve: VerbFunction = async ({ args, flags, out, client, viewer }
       const advice = `run waymark discovery query --namespace ${namespace} to list the entries that you may see`;
       throw new CommandError(`${error.message}\n${advice}`, EXIT.notFound, error);
     });
-  showResolved(answer, flags, out);
+  await showResolved(answer, flags, out);
 };
 
-function showResolved(answer: ResolveResponse, flags: Flags, out: CommandOutput): void {
-  const json = messageJson(ResolveResponseSchema, answer);
+async function showResolved(answer: ResolveResponse, flags: Flags, out: CommandOutput): Promise<void> {
+  const json = out.isMachine ? (await messages()).messageJson(ResolveResponseSchema, answer) : {};
   const { entry, target, alternatives, redirect } = answer;
   const hiddenBy = hiddenByColumns(flags, () => Object.values(answer.hiddenBy)[0]);
   if (flags.isOn("explain") && !out.isMachine) {
@@ -175,6 +175,7 @@ export const clusterMap: VerbFunction = async ({ flags, out, client }) => {
     resources: [...flags.list("resource")],
   };
   const answer = await readPages(flags, ["nodes"], (page) => client().call(DiscoveryService.method.clusterMap, { ...filter, ...page }));
+  const { messageJson } = await messages();
   out.document(messageJson(ClusterMapResponseSchema, answer), {
     columns: [
       { title: "NODE", text: (node: Entry) => node.key?.name ?? "" },
@@ -193,6 +194,7 @@ export const clusterMap: VerbFunction = async ({ flags, out, client }) => {
 export const peers: VerbFunction = async ({ flags, out, client }) => {
   const filter = { scope: flags.enum("scope", Scope), region: flags.text("region") ?? "" };
   const answer = await readPages(flags, ["peers"], (page) => client().call(DiscoveryService.method.listPeers, { ...filter, ...page }));
+  const { messageJson, timeText } = await messages();
   out.document(messageJson(ListPeersResponseSchema, answer), {
     columns: [
       { title: "NODE", text: (peer: Peer) => peer.nodeId || "-" },
@@ -216,6 +218,7 @@ function statusWord({ status: state }: Peer): string {
 
 export const status: VerbFunction = async ({ args, out, client }) => {
   const [namespace] = args;
+  const { messageJson } = await messages();
   const json =
     namespace === undefined
       ? messageJson(ServerInfoResponseSchema, await client().call(DiscoveryService.method.serverInfo, {}))
@@ -242,7 +245,9 @@ const WATCH_COLUMNS: readonly TableColumn<WatchRow>[] = [
 
 export const watch: VerbFunction = async ({ environment, args, flags, out, client, viewer }) => {
   const most = flags.count("count", Number.MAX_SAFE_INTEGER) ?? Number.POSITIVE_INFINITY;
-  const request = { ...filterOf(flags, args), ...viewer, cursor: flags.text("cursor") ?? "", namesOnly: flags.isOn("namesOnly") };
+  const request = { ...(await filterOf(flags, args)), ...viewer, cursor: flags.text("cursor") ?? "", namesOnly: flags.isOn("namesOnly") };
+  const { follow } = await import("../../client/follow.io.ts");
+  const { messageJson } = await messages();
   const events = follow(client(), request, {
     signal: environment.interrupt,
     onBreak: (error, waitMs) => out.note(`watch interrupted: ${error.message}; resuming in ${(waitMs / 1000).toFixed(1)} s`),
@@ -252,12 +257,17 @@ export const watch: VerbFunction = async ({ environment, args, flags, out, clien
   for await (const event of events) {
     out.begun();
     if (event.kind !== "synced") printed += 1;
-    print(event, out, columns);
+    print(event, out, columns, messageJson);
     if (printed >= most || (event.kind === "synced" && flags.isOn("untilSynced"))) break;
   }
 };
 
-function print(event: FollowEvent, out: CommandOutput, columns: readonly TableColumn<WatchRow>[]): void {
+function print(
+  event: FollowEvent,
+  out: CommandOutput,
+  columns: readonly TableColumn<WatchRow>[],
+  messageJson: Awaited<ReturnType<typeof messages>>["messageJson"],
+): void {
   switch (event.kind) {
     case "put": {
       const { key, entry, deltaId, revision, hiddenBy } = event;
@@ -281,7 +291,7 @@ function print(event: FollowEvent, out: CommandOutput, columns: readonly TableCo
 }
 
 /** Returns the filter flags of query and watch as fields of the requests. Positional arguments are names. */
-function filterOf(flags: Flags, names: readonly string[]) {
+async function filterOf(flags: Flags, names: readonly string[]) {
   return {
     ...namespaceScope(flags),
     names: [...names],
@@ -293,15 +303,17 @@ function filterOf(flags: Flags, names: readonly string[]) {
     clusterId: flags.text("clusterId") ?? "",
     region: flags.text("region") ?? "",
     health: flags.enums("health", HealthStatus),
-    versionRange: versionRangeOf(flags),
+    versionRange: await versionRangeOf(flags),
   };
 }
 
 /** Returns `--version-range`, checked according to the server's rules before a request is sent. */
-function versionRangeOf(flags: Flags): string {
+async function versionRangeOf(flags: Flags): Promise<string> {
   const text = flags.text("versionRange") ?? "";
+  if (text === "") return "";
+  const { VersionRange } = await import("../../lib/versions.ts");
   try {
-    return text === "" ? "" : new VersionRange(text).text;
+    return new VersionRange(text).text;
   } catch (error) {
     const [violation] = error instanceof WaymarkError ? (error.details.violations ?? []) : [];
     if (violation === undefined) throw error;
