@@ -91,7 +91,7 @@ export interface StoredEntry extends StampedEntry {
 }
 
 /** The fields of a stored entry that the index needs. */
-export type IndexedEntry = Omit<StoredEntry, "content">;
+export type IndexFields = Omit<StoredEntry, "content">;
 
 /** An upper bound for the size of all stamped fields: a key and five parsed ids. */
 const STAMPS_ROOM = 8192;
@@ -179,7 +179,7 @@ export class EntryStamper {
    * Therefore only the fields that the index needs are read, and only the conditions on which the index relies are checked. Throws
    * `invalid_argument` if one of them is violated. HOT: runs for each row when a node starts (bench/restart.ts).
    */
-  entryOfJournal(bytes: Uint8Array): IndexedEntry {
+  entryOfJournal(bytes: Uint8Array): IndexFields {
     const read = readEntry(bytes, INDEXED);
     const { key, scope } = read.entry;
     if (bytes.length > MAX_SEALED_BYTES) throw malformed(`it has ${bytes.length} bytes; at most ${MAX_SEALED_BYTES} are allowed`);

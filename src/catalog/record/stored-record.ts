@@ -1,7 +1,7 @@
 /** The replica's internal, mutable form of a record and of an origin. Other code sees `CatalogRecord` and `OriginRef`. */
 
 import { firstIndex } from "../../lib/bisect.ts";
-import type { IndexedEntry } from "../entry/codec.ts";
+import type { IndexFields } from "../entry/codec.ts";
 import type { Scope } from "../entry/scope.ts";
 import type { ChangeLog } from "../replica/change-log.ts";
 import { compareForView } from "../replica/view.ts";
@@ -166,7 +166,7 @@ export interface StoredRecordFields extends Omit<CatalogRecord, "origin" | "revi
  */
 export function entryFields(
   record: RecordHead & { readonly entry: Uint8Array },
-  stamped: IndexedEntry,
+  stamped: IndexFields,
   { origin, slab }: { readonly origin: Origin; readonly slab: Pick<Slab, "put"> },
 ): StoredRecordFields {
   const { key, namespace, name, kind, scope, health, traits, hasAliases, hasChecks, contentBytes } = stamped;

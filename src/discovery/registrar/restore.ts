@@ -1,7 +1,7 @@
 /** Restores this node's records from the journal, and restarts the ttl of each lease (semantics.md, Restart). */
 
 import type { BatchLease, RestoredPut } from "../../catalog/batch.ts";
-import type { EntryStamper, IndexedEntry } from "../../catalog/entry/codec.ts";
+import type { EntryStamper, IndexFields } from "../../catalog/entry/codec.ts";
 import type { EntryBounds } from "../../catalog/entry/names.ts";
 import type { Leases } from "../../catalog/leases.ts";
 import { decodeRecord } from "../../catalog/record/codec.ts";
@@ -104,7 +104,7 @@ function putAgain(row: RestoredPut, parts: JournalRestoreParts, time: Time): voi
   if (row.leaseId !== "" && leases.has(row.leaseId)) leases.attach(row.leaseId, stamped.key);
 }
 
-function isInOtherRegion({ traits }: IndexedEntry, region: string | undefined): region is string {
+function isInOtherRegion({ traits }: IndexFields, region: string | undefined): region is string {
   return region !== undefined && traits.region !== region;
 }
 
