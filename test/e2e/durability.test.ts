@@ -278,7 +278,8 @@ test("after kill -9 an audit whose log is gone is read as far as it goes, and au
   rmSync(join(data, "audit.db-wal"));
   await using second = await startNodeProcess(["--data-dir", data]);
   const { exit, stdout, stderr } = await second.run(["audit", "verify"]);
-  expect([exit, stdout + stderr]).toEqual([1, expect.stringContaining("record 1 is missing") as string]);
+  // The list of the audit log is a record of its own, unless the node is killed before it is written.
+  expect([exit, stdout + stderr]).toEqual([1, expect.stringMatching(/records? 1 (?:is|to 2 are) missing/) as string]);
   expect((await second.run(["audit", "list"])).stdout).toContain("audit_log_lost");
 });
 
