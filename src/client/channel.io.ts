@@ -11,7 +11,7 @@ import {
 } from "@bufbuild/protobuf";
 import type { CallResult, ClientCall } from "../grpc/client/client-call.ts";
 import type { ClientConnection, ClientLimits } from "../grpc/client/connection.io.ts";
-import { dialServer, lookupOf, type ServerDialOptions } from "../grpc/client/dial.io.ts";
+import { dialAddresses, type ServerDialOptions } from "../grpc/client/dial.io.ts";
 import type { PendingConnection } from "../grpc/client/pool.io.ts";
 import { DEFAULT_WINDOW_BYTES } from "../grpc/wire/message-reader.ts";
 import { GrpcMetadata } from "../grpc/wire/metadata.ts";
@@ -74,8 +74,9 @@ class ChannelConnection {
   #callCount = 0;
   #isGivenUp = false;
 
-  constructor(options: Pick<ServerDialOptions, "address" | "tls" | "checks">) {
-    this.#dial = dialServer({ ...options, defaultPort: GRPC_PORT, timeoutMs: MAX_TIMER_MS, connection: { limits: LIMITS } });
+  constructor(options: Pick<ServerDialOptions, "address" | "tls" | "checks">, addresses: readonly string[] | undefined) {
+    const dialing = { ...options, defaultPort: GRPC_PORT, timeoutMs: MAX_TIMER_MS, connection: { limits: LIMITS } };
+    this.#dial = dialAddresses(dialing, addresses);
     const adopt = (connection: ClientConnection): void => {
       this.#connection = connection;
     };
@@ -155,7 +156,7 @@ export class GrpcChannel implements DirectedChannel {
   readonly #timeoutMs: number;
   readonly #isTls: boolean;
   /** The addresses passed to `aim`. By default, the server's name is looked up. */
-  #addresses: readonly string[] = [];
+  #addresses: readonly string[] | undefined;
   #connection: ChannelConnection | undefined;
   /** Whether the server uses TLS. Undefined until this is checked. */
   #speaksTls: Promise<boolean> | undefined;
@@ -246,7 +247,7 @@ export class GrpcChannel implements DirectedChannel {
 
   /** Sets the addresses for subsequent calls. Calls in progress stay on their connection. */
   aim(addresses: readonly string[]): void {
-    if (addresses.join() === this.#addresses.join()) return;
+    if (addresses.join() === this.#addresses?.join()) return;
     this.close();
     this.#addresses = addresses;
   }
@@ -314,11 +315,8 @@ export class GrpcChannel implements DirectedChannel {
 
   /** Returns the connection to use for a new call. */
   #begin(): ChannelConnection {
-    if (this.#connection?.isUsable !== true) {
-      const { tls, checks } = this.#credentials;
-      const lookup = this.#addresses.length > 0 && { lookup: lookupOf(this.#addresses) };
-      this.#connection = new ChannelConnection({ address: this.server, tls, checks: { ...checks, ...lookup } });
-    }
+    if (this.#connection?.isUsable !== true)
+      this.#connection = new ChannelConnection({ address: this.server, ...this.#credentials }, this.#addresses);
     return this.#connection;
   }
 

@@ -35,7 +35,7 @@ export function transportWords(text: string, server: string): string {
   // OpenSSL could not parse the server's answer as TLS.
   if (/wrong version number|packet length too long/.test(words)) return SPEAKS_NO_TLS;
   // The server answered with another protocol, such as HTTP/1.1.
-  if (words === "Protocol error") return NO_GRPC;
+  if (words.startsWith("Protocol error")) return NO_GRPC;
   // Node.js adds advice about its own flags, which programs and the CLI do not have.
   if (words.startsWith("unable to ")) return words.replace(/; if the root CA is installed locally, .*$/s, "");
   return words === "" || words.startsWith("the connection was closed during") ? NO_CONNECTION : words;

@@ -1,9 +1,14 @@
 /** What a client leaves open at its servers, counted by a server that refuses every call. */
 import { once } from "node:events";
 import { constants, createServer, type ServerHttp2Session, type ServerHttp2Stream } from "node:http2";
-import type { AddressInfo } from "node:net";
+import { type AddressInfo, createServer as createTcpServer, type Socket } from "node:net";
+import { create } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
+import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import { GrpcChannel, type GrpcChannelOptions } from "../../src/client/channel.io.ts";
 import { connect, RequestError } from "../../src/client/index.ts";
+import { credentialsOf } from "../../src/client/tls.io.ts";
+import { newAuthority } from "../fakes/certificate.ts";
 
 test("a client that is closed in the turn in which its call began, and was given up, leaves no connection", async () => {
   const sessions = new Set<ServerHttp2Session>();
@@ -83,5 +88,61 @@ test("after a server has closed its idle connection, the next call is made on an
     await once(sessions.at(-1) ?? server, "close");
   }
   client.close();
+  server.close();
+});
+
+/** How a call ends whose server has these addresses. */
+async function calledAt(server: string, addresses: readonly string[], tls?: GrpcChannelOptions["tls"]): Promise<string> {
+  const channel = new GrpcChannel(server, credentialsOf(tls), { ...(tls && { tls }) });
+  channel.aim(addresses);
+  const { serverInfo } = DiscoveryService.method;
+  const told = await channel.unary(serverInfo, create(serverInfo.input), { timeoutMs: 4000 }).then(
+    () => "answered",
+    (error: unknown) => String(error),
+  );
+  channel.close();
+  return told;
+}
+
+test.each([
+  { first: "answers nothing", act: () => {} },
+  { first: "closes each connection", act: (socket: Socket) => socket.end() },
+])("a call reaches the second address of a server if the first $first", async ({ act }) => {
+  const server = createServer().on("stream", answer).listen(0, "127.0.0.2");
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  const sockets: Socket[] = [];
+  const other = createTcpServer((socket) => sockets.push(socket.on("error", () => {}).resume()))
+    .on("connection", act)
+    .listen(port, "127.0.0.3");
+  await once(other, "listening");
+  try {
+    expect(await calledAt(`two.test:${port}`, ["127.0.0.3", "127.0.0.2"])).toBe("answered");
+    await expect.poll(() => sockets.every(({ closed }) => closed)).toBe(true);
+  } finally {
+    for (const socket of sockets) socket.destroy();
+    other.close();
+    server.close();
+  }
+});
+
+test("of several addresses that refuse the connection, the error names the last one", async () => {
+  expect(await calledAt("two.test:1", ["127.0.0.3", "127.0.0.2"])).toBe("RequestError: connect ECONNREFUSED 127.0.0.2:1");
+});
+
+test("a call by TLS to an address without a route fails as any call does", async () => {
+  const tls = { ca: Buffer.from(newAuthority().cert) };
+  // TCP cannot connect to a broadcast address, which the system says at once.
+  expect(await calledAt("far.test:1", ["255.255.255.255"], tls)).toMatch(/^RequestError: connect E/);
+});
+
+test("of a server that answers in HTTP/1.1 and closes the connection it is told that it does not speak gRPC", async () => {
+  const server = createTcpServer((socket) => {
+    socket.on("error", () => {}).once("data", () => socket.end("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"));
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  expect(await calledAt(`127.0.0.1:${port}`, ["127.0.0.1"])).toBe("RequestError: the server does not speak gRPC");
   server.close();
 });

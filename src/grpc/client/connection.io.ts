@@ -55,6 +55,8 @@ export interface ByteTransport extends Duplex {
   readonly bytesRead: number;
 }
 
+/** Why a connection was lost if there is no other reason. */
+export const CONNECTION_LOST = "the connection was lost";
 const CHECK_MS = 250;
 const END_STREAM = 1;
 
@@ -69,7 +71,7 @@ export class ClientConnection {
   #callCount = 0;
   #isLeaving = false;
   #isReady = false;
-  #whyLost = "the connection was lost";
+  #whyLost = CONNECTION_LOST;
   #lastStreamId = Number.POSITIVE_INFINITY;
   /**
    * The time at which the last answered ping was sent. Initially, this is the start of the connection, because nothing can have been sent before
@@ -91,7 +93,7 @@ export class ClientConnection {
     this.#keepalive = new Keepalive(limits, stallAwareNowMs());
     this.#session = startSession(socket, options, limits);
     this.#session.on("error", (error: Error) => {
-      this.#whyLost = `the connection was lost: ${error.message}`;
+      this.#whyLost = `${CONNECTION_LOST}: ${error.message}`;
     }); // "close" follows and ends each stream.
     this.#session.on("goaway", (code: number, lastStreamId: number) => {
       this.#lastStreamId = lastStreamId;

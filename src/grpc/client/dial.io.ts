@@ -1,11 +1,12 @@
 /** Opens connections to servers, with one deadline for TCP, TLS and HTTP/2 together. Secrets are sent only over TLS or to a loopback address. */
+import { lookup as lookUp } from "node:dns/promises";
 import { connect as connectTcp, isIP, type LookupFunction, type Socket } from "node:net";
 // This is a default import, because a named import of a function that is missing in older Node.js versions would fail before the client library can
 // report the version.
 import nodeTls, { type SecureContext, type ConnectionOptions as TlsOptions } from "node:tls";
 import { hostPort, isLoopbackHost, withoutMapping } from "../../lib/addresses.ts";
 import { stallAwareTimeout } from "../../lib/stall-aware-time.io.ts";
-import { ClientConnection, type ConnectionOptions } from "./connection.io.ts";
+import { ClientConnection, CONNECTION_LOST, type ConnectionOptions } from "./connection.io.ts";
 import { type DialRemedies, dialFault } from "./dial-fault.ts";
 import type { PendingConnection } from "./pool.io.ts";
 
@@ -46,19 +47,60 @@ export function dialServer(options: ServerDialOptions): PendingConnection {
   };
   const timer = stallAwareTimeout(() => fail(`no connection to ${authority} within ${timeoutMs} ms`), timeoutMs);
   socket.on("error", (error: NodeJS.ErrnoException) => fail(dialFault(wordsOf(error), remedies)));
-  const closed = `the connection was closed during the HTTP/2 handshake${tls === undefined ? "; the server may require TLS" : ""}`;
-  socket.once("close", () => fail(closed));
+  const hint = tls === undefined ? "; the server may require TLS" : "";
+  const closed = () => fail(`the connection was closed during the HTTP/2 handshake${hint}`);
+  socket.once("close", closed);
   socket.once(tls === undefined ? "connect" : "secureConnect", () => {
     if (tls === undefined && plaintextFault !== undefined && !isLoopbackHost(withoutMapping(socket.remoteAddress ?? "")))
       return fail(plaintextFault);
+    socket.off("close", closed); // From now on, the connection reports it, and first reports an answer in another protocol.
     const connection = new ClientConnection(socket, { authority, scheme, ...options.connection });
     const greeted = () => {
       timer.clear();
       resolve(connection);
     };
-    connection.ready().then(greeted, (error: Error) => fail(dialFault(error.message, remedies)));
+    const lost = ({ message }: Error) => (message === CONNECTION_LOST ? closed() : fail(dialFault(`${message}${hint}`, remedies)));
+    connection.ready().then(greeted, lost);
   });
   return { done, cancel: () => fail("the connection attempt was canceled") };
+}
+
+/** Time before the next address of a server is also dialed (RFC 8305, section 5). */
+const NEXT_ADDRESS_MS = 250;
+
+/**
+ * Like `dialServer`, but dials the addresses of the server one after another until one responds, without ending slow attempts. Node.js alone would
+ * wait for the first address that accepts TCP, even if that server is blocked. By default, the addresses are looked up.
+ */
+export function dialAddresses(options: ServerDialOptions, addresses?: readonly string[]): PendingConnection {
+  const { host = "" } = placeOf(options) ?? {};
+  if (addresses === undefined && (host === "" || isIP(host) !== 0)) return dialServer(options);
+  const { promise: done, resolve, reject } = Promise.withResolvers<ClientConnection>();
+  const attempts = new Set<PendingConnection>();
+  const waiting: string[] = [];
+  let isOver = false;
+  let timer: NodeJS.Timeout | undefined;
+  const cancel = (): void => {
+    isOver = true;
+    clearTimeout(timer);
+    for (const attempt of attempts) attempt.cancel();
+  };
+  const dialNext = (failure: Error): void => {
+    clearTimeout(timer);
+    const address = isOver ? undefined : waiting.shift();
+    if (address === undefined) return attempts.size === 0 ? reject(failure) : undefined;
+    const attempt = dialServer({ ...options, checks: { ...options.checks, lookup: lookupOf([address]) } });
+    attempts.add(attempt);
+    const ended = attempt.done.finally(() => attempts.delete(attempt));
+    ended.then(resolve).then(cancel, dialNext);
+    timer = setTimeout(dialNext, NEXT_ADDRESS_MS, failure);
+  };
+  const begin = (found: readonly { readonly address: string }[]): void => {
+    waiting.push(...found.map(({ address }) => address));
+    dialNext(new Error("the connection attempt was canceled"));
+  };
+  Promise.resolve(addresses?.map((address) => ({ address })) ?? lookUp(host, { all: true })).then(begin, reject);
+  return { done, cancel };
 }
 
 interface ServerAddress {
@@ -82,14 +124,11 @@ function secured(host: string, port: number, secureContext: SecureContext, check
 
 /** Returns a lookup that finds these addresses for each name. */
 export function lookupOf(addresses: readonly string[]): LookupFunction {
-  return (_host, { all }, callback) => {
-    const found = addresses.map((address) => ({ address, family: isIP(address) }));
-    const [first = { address: "", family: 0 }] = found;
-    // oxlint-disable-next-line unicorn/no-null -- node:net wants null
-    if (all === true) callback(null, found);
-    // oxlint-disable-next-line unicorn/no-null -- node:net wants null
-    else callback(null, first.address, first.family);
-  };
+  const found = addresses.map((address) => ({ address, family: isIP(address) }));
+  const [first = { address: "", family: 0 }] = found;
+  // If an address is unreachable, Node.js closes the socket in the callback. TLS options that are set after that throw errors.
+  // oxlint-disable-next-line unicorn/no-null -- node:net wants null
+  return (_host, { all }, callback) => process.nextTick(callback, null, ...(all === true ? [found] : [first.address, first.family]));
 }
 
 /** Returns the system's error message. If several addresses failed, the error has an empty message, so its code is used. */
