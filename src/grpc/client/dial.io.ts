@@ -92,7 +92,13 @@ export function dialAddresses(options: ServerDialOptions, addresses?: readonly s
     const attempt = dialServer({ ...options, checks: { ...options.checks, lookup: lookupOf([address]) } });
     attempts.add(attempt);
     const ended = attempt.done.finally(() => attempts.delete(attempt));
-    ended.then(resolve).then(cancel, dialNext);
+    const opened = (connection: ClientConnection): void => {
+      // Two attempts can succeed in the same turn of the event loop.
+      if (isOver) return connection.destroy();
+      resolve(connection);
+      cancel();
+    };
+    ended.then(opened, dialNext);
     timer = setTimeout(dialNext, NEXT_ADDRESS_MS, failure);
   };
   const begin = (found: readonly { readonly address: string }[]): void => {
