@@ -1,7 +1,7 @@
 /**
  * Runs the owners of database files in a thread, so that a slow fsync does not block client streams. The store calls methods of a file's owner in
- * order, and gets one answer per call. All owners share one thread: a second thread would use 13 MB of memory and 60 ms of CPU time at each start. An
- * owner therefore works in slices of about 10 ms, so that it does not delay the journal.
+ * order, and gets one answer per call. All owners share one thread: a second thread would use 13 MB of memory and 60 ms of CPU time at each start. The
+ * journal waits while another owner works, so long work is divided into slices, most of them shorter than 10 ms.
  */
 import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
 import { assert, type ErrorReason, WaymarkError } from "../lib/errors.ts";
@@ -139,7 +139,7 @@ export class ThreadCalls<O extends ThreadOwner, R> {
     const { thread, port } = serveIn(name);
     this.#port = port;
     port.on("message", (reply: ThreadReply) => this.#replied(reply));
-    const onError = (error: Error) => this.#break(`the ${name} thread failed: ${error.message}`, error);
+    const onError = (error: Error) => this.#break(`the store thread failed: ${error.message}`, error);
     thread.worker.once("error", onError);
     const exited = new Promise<void>((resolve) => thread.worker.once("exit", resolve));
     // When the port closes, the owner has released its file. If the thread ends with its last owner, the end of the thread is also awaited, because a

@@ -99,8 +99,8 @@ const SLICE_ROWS = 2000;
 const SLICE_BYTES = 2 * 1024 * 1024;
 /** Number of rows that are pruned in one transaction. */
 const PRUNE_ROWS = 1000;
-/** Maximum time for which pruning can delay a batch. */
-const PRUNE_MS = 50;
+/** Time after which no further transaction of a pruning starts, because the journal waits. Each pruning has at least one transaction. */
+const PRUNE_MS = 10;
 /** Interval at which old records are pruned when no records are written. */
 const PRUNE_EVERY_MS = 60_000;
 
@@ -237,7 +237,7 @@ export class AuditFile implements ThreadOwner {
     return this.look();
   }
 
-  /** Removes records that are too old or above the size limit, for at most 50 ms. The newest removed record becomes the anchor. */
+  /** Removes records that are too old or above the size limit, for about 10 ms. The newest removed record becomes the anchor. */
   #prune(): void {
     const endMs = performance.now() + PRUNE_MS;
     try {

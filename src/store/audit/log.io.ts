@@ -187,8 +187,8 @@ export class AuditLog implements AuditSink, AsyncDisposable {
 
   /**
    * Checks the whole chain in slices, while further records are accepted. `known` contains the heads that earlier checks returned, or the numbers and
-   * hashes of lines that left the node. Each of these records must still be in the log or have been pruned. Cost: 8 µs per record, on the store
-   * thread.
+   * hashes of lines that left the node. Each of these records must still be in the log or have been pruned. Cost: 8 µs per record, in the
+   * store thread.
    */
   async verify(known: readonly ChainPoint[] = []): Promise<AuditCheck> {
     await this.#written();
